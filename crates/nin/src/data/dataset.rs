@@ -1,0 +1,295 @@
+//! A labelled set of 8-bit images, held in memory as published.
+
+use std::path::Path;
+
+use super::error::DataError;
+use super::idx::Idx;
+use super::kind::DatasetKind;
+
+/// N labelled images of C x H x W 8-bit pixels.
+///
+/// A value of this type is sound: as many labels as images, every label below `classes`, nothing empty. The fields can
+/// be read by anyone and changed by no one, through the accessors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dataset {
+    images: Vec<u8>,
+    labels: Vec<u8>,
+    info: DatasetInfo,
+}
+
+/// What a data set is, apart from its samples.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatasetInfo {
+    /// A name for messages and logs, such as `fashion-mnist train`.
+    pub name: String,
+    /// C, the colour planes of an image.
+    pub channels: usize,
+    /// H, the rows of an image.
+    pub height: usize,
+    /// W, the columns of an image.
+    pub width: usize,
+    /// The names of the classes by label; their number is the number of classes.
+    pub class_names: Vec<String>,
+}
+
+/// The two halves of a data set.
+#[derive(Debug, Clone)]
+pub struct Splits {
+    /// The images to learn from.
+    pub train: Dataset,
+    /// The images to be judged by.
+    pub test: Dataset,
+}
+
+impl Dataset {
+    /// Puts a set together from pixels (N x C x H x W, row-major, 8 bits each) and labels (N).
+    ///
+    /// # Errors
+    /// [`DataError::Empty`] if N, C, H, W or the number of classes is 0, [`DataError::PartialImage`] if the pixels are
+    /// not a whole number of images, [`DataError::CountMismatch`] if images and labels differ in number,
+    /// [`DataError::LabelOutOfRange`] with the first label that names no class.
+    pub fn new(images: Vec<u8>, labels: Vec<u8>, info: DatasetInfo) -> Result<Dataset, DataError> {
+        let DatasetInfo { channels: c, height: h, width: w, .. } = info;
+        let classes = info.class_names.len();
+        let empty = |n| DataError::Empty { name: info.name.clone(), n, c, h, w, classes };
+        let image_len = c * h * w;
+        if image_len == 0 || classes == 0 || images.is_empty() {
+            return Err(empty(images.len().checked_div(image_len).unwrap_or(labels.len())));
+        }
+        if !images.len().is_multiple_of(image_len) {
+            return Err(DataError::PartialImage { name: info.name, found: images.len(), c, h, w });
+        }
+        let n = images.len() / image_len;
+        if labels.len() != n {
+            return Err(DataError::CountMismatch { name: info.name, images: n, labels: labels.len() });
+        }
+        if let Some(index) = labels.iter().position(|&label| usize::from(label) >= classes) {
+            return Err(DataError::LabelOutOfRange { name: info.name, index, label: labels[index], classes });
+        }
+        Ok(Dataset { images, labels, info })
+    }
+
+    /// Reads one split of a published data set from its image and its label file (IDX, plain or gzip-compressed).
+    /// `split` ("train", "test") goes into the set's name.
+    ///
+    /// # Errors
+    /// Every error of [`Idx::read`], and those of [`Dataset::new`] with the file names in them;
+    /// [`DataError::WrongImageSize`] if the images are not of the size the set is published in.
+    pub fn from_idx_files(
+        kind: DatasetKind,
+        split: &str,
+        images: &Path,
+        labels: &Path,
+    ) -> Result<Dataset, DataError> {
+        let pixels = Idx::read(images, 3)?;
+        let targets = Idx::read(labels, 1)?;
+        let (n, found_h, found_w) = (pixels.dims[0], pixels.dims[1], pixels.dims[2]);
+        let (h, w) = kind.image_size();
+        if (found_h, found_w) != (h, w) {
+            let path = images.to_path_buf();
+            return Err(DataError::WrongImageSize { path, name: kind.name(), h, w, found_h, found_w });
+        }
+        let info = DatasetInfo {
+            name: format!("{kind} {split}"),
+            channels: 1,
+            height: h,
+            width: w,
+            class_names: kind.class_names().iter().map(|&name| name.to_owned()).collect(),
+        };
+        Dataset::new(pixels.data, targets.data, info).map_err(|error| match error {
+            DataError::Empty { c, h, w, classes, .. } => {
+                DataError::Empty { name: images.display().to_string(), n, c, h, w, classes }
+            }
+            DataError::CountMismatch { images: n, labels: m, .. } => DataError::CountMismatch {
+                name: format!("{} and {}", images.display(), labels.display()),
+                images: n,
+                labels: m,
+            },
+            DataError::LabelOutOfRange { index, label, classes, .. } => {
+                DataError::LabelOutOfRange { name: labels.display().to_string(), index, label, classes }
+            }
+            other => other,
+        })
+    }
+
+    /// The set's name, for messages and logs.
+    pub fn name(&self) -> &str {
+        &self.info.name
+    }
+
+    /// The number of samples, N (at least 1, which is why there is no `is_empty`).
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// C, the colour planes of an image.
+    pub fn channels(&self) -> usize {
+        self.info.channels
+    }
+
+    /// H, the rows of an image.
+    pub fn height(&self) -> usize {
+        self.info.height
+    }
+
+    /// W, the columns of an image.
+    pub fn width(&self) -> usize {
+        self.info.width
+    }
+
+    /// The number of classes.
+    pub fn classes(&self) -> usize {
+        self.info.class_names.len()
+    }
+
+    /// The names of the classes, by label.
+    pub fn class_names(&self) -> &[String] {
+        &self.info.class_names
+    }
+
+    /// All pixels, N x C x H x W.
+    pub fn images(&self) -> &[u8] {
+        &self.images
+    }
+
+    /// All labels, N, each below [`Dataset::classes`].
+    pub fn labels(&self) -> &[u8] {
+        &self.labels
+    }
+
+    /// The pixels of sample `index`, C x H x W.
+    ///
+    /// # Panics
+    /// If `index` is not below [`Dataset::len`].
+    pub fn image(&self, index: usize) -> &[u8] {
+        let len = self.info.channels * self.info.height * self.info.width;
+        &self.images[index * len..][..len]
+    }
+
+    /// The label of sample `index`.
+    ///
+    /// # Panics
+    /// If `index` is not below [`Dataset::len`].
+    pub fn label(&self, index: usize) -> usize {
+        usize::from(self.labels[index])
+    }
+
+    /// How many samples each class has, by label.
+    pub fn class_counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.classes()];
+        for &label in &self.labels {
+            counts[usize::from(label)] += 1;
+        }
+        counts
+    }
+
+    /// The first `n` samples as a set of their own (all of them if there are no more; at least one).
+    pub fn head(&self, n: usize) -> Dataset {
+        let n = n.clamp(1, self.len());
+        let image_len = self.images.len() / self.len();
+        Dataset {
+            images: self.images[..n * image_len].to_vec(),
+            labels: self.labels[..n].to_vec(),
+            info: self.info.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(c: usize, h: usize, w: usize, classes: usize) -> DatasetInfo {
+        DatasetInfo {
+            name: "toy train".into(),
+            channels: c,
+            height: h,
+            width: w,
+            class_names: (0..classes).map(|i| format!("class {i}")).collect(),
+        }
+    }
+
+    #[test]
+    fn a_sound_set_answers_for_its_samples() {
+        let set = Dataset::new((0..24).collect(), vec![1, 0, 1, 2], info(1, 2, 3, 3)).unwrap();
+        assert_eq!((set.len(), set.channels(), set.height(), set.width(), set.classes()), (4, 1, 2, 3, 3));
+        assert_eq!(set.image(2), [12, 13, 14, 15, 16, 17]);
+        assert_eq!(set.label(3), 2);
+        assert_eq!(set.class_counts(), [1, 2, 1]);
+        let head = set.head(2);
+        assert_eq!((head.images(), head.labels()), (&set.images()[..12], &set.labels()[..2]));
+        assert_eq!(set.head(99), set);
+    }
+
+    #[test]
+    fn each_fault_has_its_message() {
+        let fault = |n_pixels: usize, labels: &[u8], info| {
+            Dataset::new(vec![0; n_pixels], labels.to_vec(), info).unwrap_err().to_string()
+        };
+        assert_eq!(
+            fault(12, &[0; 3], info(1, 2, 3, 2)),
+            "toy train: 2 images but 3 labels: expected one label for each image"
+        );
+        assert_eq!(
+            fault(12, &[1, 2], info(1, 2, 3, 2)),
+            "toy train: label 2 of sample 1 is out of range: expected 0 to 1"
+        );
+        assert_eq!(
+            fault(13, &[1, 1], info(1, 2, 3, 2)),
+            "toy train: 13 bytes of pixels are not a whole number of 1 x 2 x 3 images"
+        );
+        for (pixels, info) in [(0, info(1, 2, 3, 2)), (6, info(0, 2, 3, 2)), (6, info(1, 2, 3, 0))] {
+            assert!(fault(pixels, &[], info).starts_with("toy train: empty data set: N = "));
+        }
+    }
+
+    fn write_idx(path: &Path, dims: &[u32], data: &[u8]) {
+        let mut bytes = vec![0, 0, 8, dims.len() as u8];
+        for d in dims {
+            bytes.extend_from_slice(&d.to_be_bytes());
+        }
+        bytes.extend_from_slice(data);
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    #[test]
+    fn faults_of_files_name_the_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let (images, labels) = (dir.path().join("images"), dir.path().join("labels"));
+        let load = || Dataset::from_idx_files(DatasetKind::Mnist, "train", &images, &labels);
+
+        write_idx(&images, &[2, 28, 28], &[9; 2 * 784]);
+        write_idx(&labels, &[2], &[3, 9]);
+        let set = load().unwrap();
+        assert_eq!((set.name(), set.len(), set.label(1)), ("mnist train", 2, 9));
+
+        write_idx(&labels, &[2], &[3, 10]);
+        assert_eq!(
+            load().unwrap_err().to_string(),
+            format!("{}: label 10 of sample 1 is out of range: expected 0 to 9", labels.display())
+        );
+        write_idx(&labels, &[3], &[3, 9, 1]);
+        assert_eq!(
+            load().unwrap_err().to_string(),
+            format!(
+                "{} and {}: 2 images but 3 labels: expected one label for each image",
+                images.display(),
+                labels.display()
+            )
+        );
+        write_idx(&images, &[0, 28, 28], &[]);
+        write_idx(&labels, &[0], &[]);
+        assert!(load().unwrap_err().to_string().starts_with(&format!(
+            "{}: empty data set: N = 0, C = 1, H = 28, W = 28, 10 classes",
+            images.display()
+        )));
+        write_idx(&images, &[1, 28, 32], &[0; 28 * 32]);
+        assert_eq!(
+            load().unwrap_err().to_string(),
+            format!("{}: images of 28 x 32 pixels, expected 28 x 28 for mnist", images.display())
+        );
+        write_idx(&images, &[2], &[0; 2]);
+        assert!(load().unwrap_err().to_string().contains("wrong IDX magic"), "labels in the place of images");
+    }
+}

@@ -1,0 +1,200 @@
+//! Where the files of a data set lie: their names, the bundled folder, a folder of the user's.
+
+use std::path::{Path, PathBuf};
+
+use super::dataset::{Dataset, Splits};
+use super::error::DataError;
+use super::kind::DatasetKind;
+
+/// The four files of a data set of the MNIST family, under their canonical names, without `.gz`.
+pub const FILE_NAMES: [&str; 4] = [
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+];
+
+/// The bundled set's folder, relative to the root of the workspace.
+const BUNDLED: &str = "datasets/fashion-mnist-mini";
+
+/// The spellings under which `name` (one of [`FILE_NAMES`]) is found in the wild: as published, and with a dot before
+/// `idx`, as some archives unpack it.
+fn spellings(name: &str) -> [String; 2] {
+    [name.to_owned(), name.replace("-idx", ".idx")]
+}
+
+/// Finds the file `name` (one of [`FILE_NAMES`]) in `dir`: `train-images-idx3-ubyte` or `train-images.idx3-ubyte`,
+/// plain or with `.gz`, in this order.
+///
+/// # Errors
+/// [`DataError::FileNotFound`] with the spellings that were tried.
+pub fn find_file(dir: &Path, name: &'static str) -> Result<PathBuf, DataError> {
+    let spellings = spellings(name);
+    for suffix in ["", ".gz"] {
+        for spelling in &spellings {
+            let path = dir.join(format!("{spelling}{suffix}"));
+            if path.is_file() {
+                return Ok(path);
+            }
+        }
+    }
+    Err(DataError::FileNotFound { dir: dir.to_path_buf(), name, tried: spellings.into() })
+}
+
+/// The folder within `dir` that holds the files of `kind`: `dir` itself, or the place where torchvision keeps them
+/// below its `root` (`FashionMNIST/raw`, `MNIST/raw`). `dir` if none does, so that an error names what the user named.
+pub fn resolve_dir(kind: DatasetKind, dir: &Path) -> PathBuf {
+    let below = match kind {
+        DatasetKind::FashionMnist | DatasetKind::FashionMnistMini => "FashionMNIST/raw",
+        DatasetKind::Mnist => "MNIST/raw",
+    };
+    let nested = dir.join(below);
+    let found = |d: &Path| FILE_NAMES.iter().any(|name| find_file(d, name).is_ok());
+    if !found(dir) && found(&nested) { nested } else { dir.to_path_buf() }
+}
+
+/// True if all four files are in `dir`.
+pub fn is_complete(dir: &Path) -> bool {
+    FILE_NAMES.iter().all(|name| find_file(dir, name).is_ok())
+}
+
+/// Reads both splits of `kind` from the four files in `dir`.
+///
+/// # Errors
+/// [`DataError::FileNotFound`] if one is missing, and every error of [`Dataset::from_idx_files`].
+pub fn load_dir(kind: DatasetKind, dir: &Path) -> Result<Splits, DataError> {
+    // All four are looked for before the first is read: a missing label file is known at once.
+    let mut paths = [const { PathBuf::new() }; 4];
+    for (path, name) in paths.iter_mut().zip(FILE_NAMES) {
+        *path = find_file(dir, name)?;
+    }
+    let [train_images, train_labels, test_images, test_labels] = &paths;
+    Ok(Splits {
+        train: Dataset::from_idx_files(kind, "train", train_images, train_labels)?,
+        test: Dataset::from_idx_files(kind, "test", test_images, test_labels)?,
+    })
+}
+
+/// The folder of the bundled Fashion-MNIST mini set.
+///
+/// Looked for as `datasets/fashion-mnist-mini` in the working directory, then in each folder above it, then in the
+/// workspace that the program was compiled in.
+///
+/// # Errors
+/// [`DataError::NotFound`] if it is in none of these: the program was moved away from its workspace.
+pub fn bundled_dir() -> Result<PathBuf, DataError> {
+    let compiled = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(BUNDLED);
+    let cwd = std::env::current_dir().unwrap_or_default();
+    find_bundled(&cwd, &compiled)
+}
+
+fn find_bundled(cwd: &Path, compiled: &Path) -> Result<PathBuf, DataError> {
+    let above = cwd.ancestors().map(|dir| dir.join(BUNDLED));
+    above.chain([compiled.to_path_buf()]).find(|dir| is_complete(dir)).ok_or_else(|| DataError::NotFound {
+        name: DatasetKind::FashionMnistMini.name(),
+        reason: format!(
+            "no complete {BUNDLED} in {} or above it, nor at {}; give its folder with --data-dir",
+            cwd.display(),
+            compiled.display()
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sha2::{Digest, Sha256};
+    use std::fs;
+
+    #[test]
+    fn the_bundled_set_is_whole() {
+        let Splits { train, test } =
+            load_dir(DatasetKind::FashionMnistMini, &bundled_dir().unwrap()).unwrap();
+        assert_eq!((train.name(), test.name()), ("fashion-mnist-mini train", "fashion-mnist-mini test"));
+        for (set, n, counts) in [(&train, 10_000, TRAIN_COUNTS), (&test, 2_000, TEST_COUNTS)] {
+            assert_eq!(
+                (set.len(), set.channels(), set.height(), set.width(), set.classes()),
+                (n, 1, 28, 28, 10)
+            );
+            assert_eq!(set.class_counts(), counts);
+        }
+        assert_eq!(train.labels()[..10], [9, 0, 0, 3, 0, 2, 7, 2, 5, 5]);
+        assert_eq!(train.class_names()[train.label(0)], "Ankle boot");
+        let sum: u32 = train.image(0).iter().map(|&p| u32::from(p)).sum();
+        assert_eq!(sum, FIRST_IMAGE_SUM);
+        let hash: String = Sha256::digest(train.image(0)).iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(hash, FIRST_IMAGE_SHA256);
+    }
+
+    #[test]
+    fn both_spellings_and_gz_are_found_plain_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let find = || find_file(dir.path(), FILE_NAMES[0]).map(|p| p.file_name().unwrap().to_owned());
+        assert_eq!(
+            find().unwrap_err().to_string(),
+            format!(
+                "{}: no train-images-idx3-ubyte here (looked for train-images-idx3-ubyte, \
+                 train-images.idx3-ubyte, each plain or .gz)",
+                dir.path().display()
+            )
+        );
+        for name in [
+            "train-images.idx3-ubyte.gz",
+            "train-images-idx3-ubyte.gz",
+            "train-images.idx3-ubyte",
+            "train-images-idx3-ubyte",
+        ] {
+            fs::write(dir.path().join(name), "").unwrap();
+            assert_eq!(find().unwrap(), name);
+        }
+    }
+
+    #[test]
+    fn a_missing_label_file_is_named() {
+        let bundled = bundled_dir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        for name in &FILE_NAMES[..3] {
+            let name = format!("{name}.gz");
+            fs::copy(bundled.join(&name), dir.path().join(&name)).unwrap();
+        }
+        assert!(!is_complete(dir.path()));
+        let error = load_dir(DatasetKind::FashionMnistMini, dir.path()).unwrap_err();
+        assert!(matches!(error, DataError::FileNotFound { name: "t10k-labels-idx1-ubyte", .. }), "{error}");
+    }
+
+    #[test]
+    fn the_bundled_set_is_found_from_below_and_reported_when_absent() {
+        let root = tempfile::tempdir().unwrap();
+        let deep = root.path().join("a/b/c");
+        fs::create_dir_all(&deep).unwrap();
+        let nowhere = root.path().join("nowhere");
+        let error = find_bundled(&deep, &nowhere).unwrap_err().to_string();
+        assert!(error.starts_with("data set fashion-mnist-mini not found: no complete datasets/"), "{error}");
+        assert!(error.contains(&deep.display().to_string()) && error.contains("--data-dir"), "{error}");
+
+        let place = root.path().join("a").join(BUNDLED);
+        fs::create_dir_all(&place).unwrap();
+        for name in FILE_NAMES {
+            fs::write(place.join(name), "").unwrap();
+        }
+        assert_eq!(find_bundled(&deep, &nowhere).unwrap(), place);
+        assert_eq!(find_bundled(Path::new(""), &place).unwrap(), place);
+    }
+
+    #[test]
+    fn torchvisions_folders_are_understood() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(resolve_dir(DatasetKind::Mnist, root.path()), root.path());
+        let raw = root.path().join("MNIST/raw");
+        fs::create_dir_all(&raw).unwrap();
+        fs::write(raw.join(FILE_NAMES[1]), "").unwrap();
+        assert_eq!(resolve_dir(DatasetKind::Mnist, root.path()), raw);
+        assert_eq!(resolve_dir(DatasetKind::FashionMnist, root.path()), root.path());
+        assert_eq!(resolve_dir(DatasetKind::Mnist, &raw), raw);
+    }
+
+    const TRAIN_COUNTS: [usize; 10] = [971, 1041, 1019, 1022, 973, 964, 1036, 1007, 966, 1001];
+    const TEST_COUNTS: [usize; 10] = [199, 211, 213, 197, 214, 190, 193, 205, 189, 189];
+    const FIRST_IMAGE_SUM: u32 = 76247;
+    const FIRST_IMAGE_SHA256: &str = "5bd44e331a6d6998daf675700cd0c13dcd7af8ab954b7585124124da61459e7b";
+}

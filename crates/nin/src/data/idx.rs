@@ -1,0 +1,389 @@
+//! The IDX format of the MNIST family: a magic number, the dimensions, then the bytes.
+//!
+//! Layout (all integers 32-bit big-endian): bytes 0 and 1 are zero, byte 2 is the element type (`0x08`, unsigned
+//! byte, is the only one these sets use), byte 3 the number of dimensions; then one integer for each dimension; then
+//! the elements in row-major order. The format is described on the MNIST page, <http://yann.lecun.com/exdb/mnist/>.
+//!
+//! The reader is strict, since a data set that is silently cut or shifted trains to a silently wrong network: the
+//! stream must hold what its header promises, no less and no more. It never trusts the header with memory: storage
+//! grows as data arrive, and a compressed file is inflated no further than one byte past the promise.
+
+use std::fs::File;
+use std::io::{self, BufReader, ErrorKind, Read};
+use std::path::Path;
+
+use byteorder::{BigEndian, ByteOrder};
+use flate2::bufread::MultiGzDecoder;
+
+use super::error::DataError;
+
+/// The most elements (bytes) that one IDX file may promise: 2 GiB. The full Fashion-MNIST training set has 47 MB.
+pub const MAX_ELEMENTS: u64 = 1 << 31;
+
+/// The first two bytes of every gzip file (RFC 1952, section 2.3.1).
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
+/// Storage grows by at most this much ahead of the data that have arrived.
+const CHUNK: usize = 1 << 20;
+
+/// An IDX array of unsigned bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idx {
+    /// The length of each dimension, the outermost (samples) first.
+    pub dims: Vec<usize>,
+    /// The elements in row-major order; as many as the product of `dims`.
+    pub data: Vec<u8>,
+}
+
+impl Idx {
+    /// Reads the file at `path`, plain or gzip-compressed (told apart by the first two bytes, whatever the name),
+    /// expecting `rank` dimensions: 3 for images (N x H x W), 1 for labels (N).
+    ///
+    /// # Errors
+    /// [`DataError::Io`] if the file cannot be opened or read, and every error of [`Idx::from_reader`].
+    pub fn read(path: &Path, rank: usize) -> Result<Idx, DataError> {
+        let file = File::open(path).map_err(DataError::io(path, "open"))?;
+        Idx::from_reader(file, path, rank)
+    }
+
+    /// Reads an IDX array of `rank` dimensions from `reader`, which may be gzip-compressed. `source` is the name that
+    /// errors carry.
+    ///
+    /// # Errors
+    /// [`DataError::WrongMagic`], [`DataError::Truncated`], [`DataError::Oversized`], [`DataError::TooLarge`],
+    /// [`DataError::Gzip`] or [`DataError::Io`], each with `source` and the offset.
+    ///
+    /// # Panics
+    /// If `rank` is not 1 to 4: the caller knows what it reads.
+    pub fn from_reader(reader: impl Read, source: &Path, rank: usize) -> Result<Idx, DataError> {
+        assert!((1..=4).contains(&rank), "IDX rank must be 1 to 4, not {rank}");
+        let mut reader = BufReader::with_capacity(1 << 16, reader);
+        // A first read may return a single byte, so the magic is read rather than peeked at, and put back in front.
+        let mut start = [0u8; 2];
+        let got = read_full(&mut reader, &mut start).map_err(DataError::io(source, "read"))?;
+        let reader = start[..got].chain(reader);
+        if got == 2 && start == GZIP_MAGIC {
+            parse(MultiGzDecoder::new(reader), source, rank, true)
+        } else {
+            parse(reader, source, rank, false)
+        }
+    }
+}
+
+/// The magic number of an IDX array of unsigned bytes with `rank` dimensions.
+fn magic(rank: usize) -> u32 {
+    0x0800 | rank as u32
+}
+
+/// Reads the header and the data of the (already inflated) stream.
+fn parse(mut reader: impl Read, source: &Path, rank: usize, gzip: bool) -> Result<Idx, DataError> {
+    let failed = |offset: u64, error: io::Error| {
+        // A compressed file that is cut short ends in `UnexpectedEof`; that is a fault of the file, not of the disk.
+        let broken = matches!(
+            error.kind(),
+            ErrorKind::InvalidInput | ErrorKind::InvalidData | ErrorKind::UnexpectedEof
+        );
+        if gzip && broken {
+            DataError::Gzip { path: source.to_path_buf(), offset, source: error }
+        } else {
+            DataError::Io { path: source.to_path_buf(), action: "read", source: error }
+        }
+    };
+
+    let header_len = 4 + 4 * rank;
+    let mut header = [0u8; 20];
+    let got = read_full(&mut reader, &mut header[..4]).map_err(|e| failed(0, e))?;
+    if got == 4 {
+        let found = BigEndian::read_u32(&header);
+        if found != magic(rank) {
+            return Err(DataError::WrongMagic {
+                path: source.to_path_buf(),
+                expected: magic(rank),
+                rank,
+                found,
+            });
+        }
+    }
+    let got = got
+        + if got == 4 {
+            read_full(&mut reader, &mut header[4..header_len]).map_err(|e| failed(4, e))?
+        } else {
+            0
+        };
+    if got < header_len {
+        return Err(DataError::Truncated {
+            path: source.to_path_buf(),
+            part: "header",
+            expected: header_len as u64,
+            found: got as u64,
+        });
+    }
+
+    let mut dims32 = [0u32; 4];
+    BigEndian::read_u32_into(&header[4..header_len], &mut dims32[..rank]);
+    let dims: Vec<usize> = dims32[..rank].iter().map(|&d| d as usize).collect();
+    let promised = dims32[..rank]
+        .iter()
+        .try_fold(1u64, |product, &d| product.checked_mul(u64::from(d)))
+        .filter(|&n| n <= MAX_ELEMENTS);
+    let Some(promised) = promised else {
+        return Err(DataError::TooLarge { path: source.to_path_buf(), dims, limit: MAX_ELEMENTS });
+    };
+
+    // The file may lie about how much it holds: take memory a chunk at a time, never the whole promise at once, and
+    // ask for one byte past the promise, which also makes the decoder check the checksum at its end.
+    let end = header_len as u64 + promised;
+    let mut data = Vec::new();
+    let mut limited = reader.take(promised + 1);
+    loop {
+        let before = data.len();
+        let chunk = CHUNK.min((promised + 1) as usize - before).max(1);
+        let step = (&mut limited).take(chunk as u64).read_to_end(&mut data);
+        match step {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(e) => return Err(failed(header_len as u64 + data.len() as u64, e)),
+        }
+    }
+    let found = data.len() as u64;
+    if found < promised {
+        return Err(DataError::Truncated {
+            path: source.to_path_buf(),
+            part: "data",
+            expected: end,
+            found: header_len as u64 + found,
+        });
+    }
+    if found > promised {
+        return Err(DataError::Oversized { path: source.to_path_buf(), expected: end, dims });
+    }
+    data.shrink_to_fit();
+    Ok(Idx { dims, data })
+}
+
+/// Fills `buffer` as far as the stream goes and returns how many bytes that was; only a real error is an error.
+fn read_full(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match reader.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use proptest::prelude::*;
+    use std::io::Write;
+
+    fn encode(dims: &[u32], data: &[u8]) -> Vec<u8> {
+        let mut out = vec![0, 0, 8, dims.len() as u8];
+        for d in dims {
+            out.extend_from_slice(&d.to_be_bytes());
+        }
+        out.extend_from_slice(data);
+        out
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn read(bytes: &[u8], rank: usize) -> Result<Idx, DataError> {
+        Idx::from_reader(bytes, Path::new("some/file"), rank)
+    }
+
+    fn message(bytes: &[u8], rank: usize) -> String {
+        let message = read(bytes, rank).unwrap_err().to_string();
+        assert!(!message.contains('\n'), "one line: {message}");
+        message
+    }
+
+    /// Hands out one byte at a time, as a slow pipe might.
+    struct Trickle<'a>(&'a [u8]);
+
+    impl Read for Trickle<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let n = usize::from(!self.0.is_empty() && !buffer.is_empty());
+            buffer[..n].copy_from_slice(&self.0[..n]);
+            self.0 = &self.0[n..];
+            Ok(n)
+        }
+    }
+
+    #[test]
+    fn wrong_magic_names_both() {
+        let labels = encode(&[2], &[1, 2]);
+        assert_eq!(
+            message(&labels, 3),
+            "some/file: wrong IDX magic at byte 0: expected 0x00000803 (unsigned bytes, 3 dimension(s)), \
+             found 0x00000801"
+        );
+        assert!(message(b"<html>not found</html>", 1).contains("found 0x3c68746d"));
+        assert!(message(&gzip(&labels), 3).contains("found 0x00000801"), "also through gzip");
+    }
+
+    #[test]
+    fn truncated_header_and_data_say_where() {
+        assert_eq!(
+            message(b"", 1),
+            "some/file: truncated IDX header: expected 8 bytes, the data end at byte 0"
+        );
+        assert!(message(&[0, 0, 8], 1).contains("expected 8 bytes, the data end at byte 3"));
+        assert!(message(&[0, 0, 8, 3, 0, 0], 3).contains("truncated IDX header: expected 16 bytes"));
+        let cut = encode(&[2, 2, 2], &[0; 7]);
+        assert_eq!(
+            message(&cut, 3),
+            "some/file: truncated IDX data: expected 24 bytes, the data end at byte 23"
+        );
+        assert!(message(&gzip(&cut), 3).contains("truncated IDX data: expected 24 bytes"));
+    }
+
+    #[test]
+    fn trailing_data_are_refused() {
+        let long = encode(&[2, 2, 2], &[0; 9]);
+        assert_eq!(
+            message(&long, 3),
+            "some/file: more data than the IDX header promises: expected the end at byte 24 \
+             (dimensions [2, 2, 2]), found more"
+        );
+        assert!(message(&gzip(&long), 3).contains("more data than the IDX header promises"));
+        let mut after = gzip(&encode(&[2], &[0; 2]));
+        after.extend_from_slice(b"tail");
+        assert!(message(&after, 1).contains("broken gzip data"), "bytes after the compressed stream");
+    }
+
+    #[test]
+    fn a_bomb_is_not_inflated() {
+        /// Counts what was taken from the compressed stream.
+        struct Counting<'a>(&'a [u8], &'a std::cell::Cell<usize>);
+        impl Read for Counting<'_> {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                let n = self.0.read(buffer)?;
+                self.1.set(self.1.get() + n);
+                Ok(n)
+            }
+        }
+        // 256 MB of zeros behind a header that promises 10 bytes.
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(&encode(&[10], &[])).unwrap();
+        for _ in 0..256 {
+            encoder.write_all(&vec![0; 1 << 20]).unwrap();
+        }
+        let bomb = encoder.finish().unwrap();
+        assert!(bomb.len() > 200_000, "{}", bomb.len());
+        let taken = std::cell::Cell::new(0);
+        let result = Idx::from_reader(Counting(&bomb, &taken), Path::new("bomb.gz"), 1);
+        assert!(matches!(result, Err(DataError::Oversized { .. })), "{result:?}");
+        assert!(taken.get() <= 1 << 17, "read {} compressed bytes", taken.get());
+    }
+
+    #[test]
+    fn absurd_dimensions_cost_nothing() {
+        let huge = encode(&[u32::MAX, u32::MAX, u32::MAX], &[0; 100]);
+        assert_eq!(
+            message(&huge, 3),
+            "some/file: IDX dimensions [4294967295, 4294967295, 4294967295] at byte 4 are too large: \
+             expected at most 2147483648 bytes of data"
+        );
+        assert!(message(&encode(&[1 << 31, 2], &[]), 2).contains("too large"));
+        // Within the limit, yet a lie: refused as truncated, and no more than a chunk was taken for it.
+        assert!(message(&encode(&[1 << 31], &[0; 100]), 1).contains("expected 2147483656 bytes"));
+    }
+
+    #[test]
+    fn broken_gzip_is_told_from_a_broken_disk() {
+        let good = gzip(&encode(&[3000], &(0..3000).map(|i| (i * i % 251) as u8).collect::<Vec<_>>()));
+        let cut = &good[..good.len() / 2];
+        assert!(
+            message(cut, 1).starts_with("some/file: broken gzip data after byte "),
+            "{}",
+            message(cut, 1)
+        );
+        let mut flipped = good.clone();
+        let crc = flipped.len() - 6;
+        flipped[crc] ^= 1;
+        assert!(
+            message(&flipped, 1).contains("broken gzip data after byte 3008"),
+            "{}",
+            message(&flipped, 1)
+        );
+        assert!(message(&GZIP_MAGIC, 1).contains("broken gzip data after byte 0"));
+
+        struct Failing;
+        impl Read for Failing {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other("the disk is on fire"))
+            }
+        }
+        let result = Idx::from_reader(encode(&[5], &[1, 2]).chain(Failing), Path::new("f"), 1);
+        assert_eq!(result.unwrap_err().to_string(), "f: cannot read: the disk is on fire");
+    }
+
+    #[test]
+    fn missing_file_and_folder_are_io_errors_with_the_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("absent");
+        let error = Idx::read(&path, 1).unwrap_err();
+        assert!(matches!(error, DataError::Io { action: "open", .. }));
+        assert!(error.to_string().starts_with(&format!("{}: cannot open: ", path.display())), "{error}");
+        let error = Idx::read(dir.path(), 1).unwrap_err();
+        assert!(error.to_string().starts_with(&dir.path().display().to_string()), "{error}");
+    }
+
+    #[test]
+    fn gzip_is_detected_by_content_not_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let plain = encode(&[3], &[7, 8, 9]);
+        let expected = Idx { dims: vec![3], data: vec![7, 8, 9] };
+        for (name, bytes) in [("a.gz", plain.clone()), ("b", gzip(&plain)), ("c", plain.clone())] {
+            let path = dir.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            assert_eq!(Idx::read(&path, 1).unwrap(), expected, "{name}");
+        }
+        let mut two_members = gzip(&plain[..5]);
+        two_members.extend(gzip(&plain[5..]));
+        assert_eq!(read(&two_members, 1).unwrap(), expected, "a stream of two gzip members is legal");
+    }
+
+    #[test]
+    fn an_empty_dimension_is_read_as_empty() {
+        assert_eq!(read(&encode(&[0, 28, 28], &[]), 3).unwrap(), Idx { dims: vec![0, 28, 28], data: vec![] });
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip(dims in prop::collection::vec(0u32..9, 1..=4), seed: u8, compress: bool, slow: bool) {
+            let n: u32 = dims.iter().product();
+            let data: Vec<u8> = (0..n).map(|i| (i as u8).wrapping_mul(31).wrapping_add(seed)).collect();
+            let bytes = encode(&dims, &data);
+            let bytes = if compress { gzip(&bytes) } else { bytes };
+            let idx = if slow {
+                Idx::from_reader(Trickle(&bytes), Path::new("t"), dims.len()).unwrap()
+            } else {
+                read(&bytes, dims.len()).unwrap()
+            };
+            prop_assert_eq!(idx.dims, dims.iter().map(|&d| d as usize).collect::<Vec<_>>());
+            prop_assert_eq!(idx.data, data);
+        }
+
+        #[test]
+        fn every_cut_is_an_error_and_no_input_panics(cut in 0usize..40, noise in prop::collection::vec(any::<u8>(), 0..64)) {
+            let bytes = encode(&[3, 2, 4], &[5; 24]);
+            prop_assert!(read(&bytes[..cut.min(bytes.len() - 1)], 3).is_err());
+            let packed = gzip(&bytes);
+            prop_assert!(read(&packed[..cut.min(packed.len() - 1)], 3).is_err());
+            let _ = read(&noise, 3);
+            let _ = read(&[&GZIP_MAGIC[..], &[8, 0], &noise].concat(), 1);
+        }
+    }
+}
