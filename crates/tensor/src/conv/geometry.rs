@@ -1,0 +1,217 @@
+//! The sizes of a two-dimensional convolution, and the rule that derives the output's.
+
+use crate::shape::{Shape, ShapeError};
+
+/// The sizes of a convolution of an N x C x H x W input with an O x C/groups x KH x KW weight.
+///
+/// Pairs are (vertical, horizontal).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ConvGeometry {
+    /// N: images.
+    pub n: usize,
+    /// C: input channels.
+    pub c_in: usize,
+    /// H: input rows.
+    pub h: usize,
+    /// W: input columns.
+    pub w: usize,
+    /// O: output channels.
+    pub c_out: usize,
+    /// KH and KW: the window.
+    pub kernel: [usize; 2],
+    /// The step of the window over the input.
+    pub stride: [usize; 2],
+    /// Zeros added on each side.
+    pub padding: [usize; 2],
+    /// The step between the window's elements.
+    pub dilation: [usize; 2],
+    /// Groups: output channels of one group see only that group's C / groups input channels.
+    pub groups: usize,
+}
+
+impl ConvGeometry {
+    /// Checks the sizes and returns them together.
+    ///
+    /// `weight` is O x C/groups x KH x KW.
+    ///
+    /// # Errors
+    /// [`ShapeError`] naming the axis and sizes: wrong numbers of axes, channels that do not match or do not divide into
+    /// groups, a zero stride or dilation, a window larger than the padded input.
+    pub fn new(
+        input: Shape,
+        weight: Shape,
+        stride: [usize; 2],
+        padding: [usize; 2],
+        dilation: [usize; 2],
+        groups: usize,
+    ) -> Result<Self, ShapeError> {
+        let error = |message: String| Err(ShapeError::new("conv2d", message));
+        let [n, c_in, h, w] = input.nchw("conv2d")?;
+        let &[c_out, c_weight, kh, kw] = &*weight else {
+            return error(format!("weight expects O x C x KH x KW, found {weight}"));
+        };
+        if stride.contains(&0) || dilation.contains(&0) || groups == 0 || kh == 0 || kw == 0 {
+            return error(format!(
+                "stride, dilation, groups and window must be at least 1, found {stride:?}, {dilation:?}, {groups} and \
+                 {kh} x {kw}"
+            ));
+        }
+        if c_in % groups != 0 || c_out % groups != 0 {
+            return error(format!("C = {c_in} and O = {c_out} must divide into {groups} groups"));
+        }
+        if c_weight * groups != c_in {
+            return error(format!(
+                "weight expects {} input channels, input has C = {c_in}",
+                c_weight * groups
+            ));
+        }
+        let geometry = Self { n, c_in, h, w, c_out, kernel: [kh, kw], stride, padding, dilation, groups };
+        for (axis, extent) in [("H", h), ("W", w)].into_iter().enumerate() {
+            let (padded, window) = (extent.1 + 2 * padding[axis], geometry.window(axis));
+            if padded < window {
+                let name = extent.0;
+                return error(format!(
+                    "a window of {window} does not fit {name} = {} with padding {}",
+                    extent.1, padding[axis]
+                ));
+            }
+        }
+        Ok(geometry)
+    }
+
+    /// The extent that the dilated window spans along an axis (0 vertical, 1 horizontal).
+    #[must_use]
+    pub fn window(&self, axis: usize) -> usize {
+        self.dilation[axis] * (self.kernel[axis] - 1) + 1
+    }
+
+    /// Output rows: floor((H + 2 padding - window) / stride) + 1.
+    #[must_use]
+    pub fn out_h(&self) -> usize {
+        (self.h + 2 * self.padding[0] - self.window(0)) / self.stride[0] + 1
+    }
+
+    /// Output columns.
+    #[must_use]
+    pub fn out_w(&self) -> usize {
+        (self.w + 2 * self.padding[1] - self.window(1)) / self.stride[1] + 1
+    }
+
+    /// Pixels of one output plane.
+    #[must_use]
+    pub fn out_pixels(&self) -> usize {
+        self.out_h() * self.out_w()
+    }
+
+    /// Pixels of one input plane.
+    #[must_use]
+    pub fn in_pixels(&self) -> usize {
+        self.h * self.w
+    }
+
+    /// Elements of the input.
+    #[must_use]
+    pub fn input_len(&self) -> usize {
+        self.n * self.c_in * self.in_pixels()
+    }
+
+    /// Elements of the output.
+    #[must_use]
+    pub fn output_len(&self) -> usize {
+        self.n * self.c_out * self.out_pixels()
+    }
+
+    /// Elements of the weight.
+    #[must_use]
+    pub fn weight_len(&self) -> usize {
+        self.c_out * self.patch()
+    }
+
+    /// Elements under one window: C/groups x KH x KW, the length of each output element's sum.
+    #[must_use]
+    pub fn patch(&self) -> usize {
+        self.c_in / self.groups * self.kernel[0] * self.kernel[1]
+    }
+
+    /// N x O x OH x OW.
+    #[must_use]
+    pub fn output_shape(&self) -> Shape {
+        Shape::from([self.n, self.c_out, self.out_h(), self.out_w()])
+    }
+
+    /// N x C x H x W.
+    #[must_use]
+    pub fn input_shape(&self) -> Shape {
+        Shape::from([self.n, self.c_in, self.h, self.w])
+    }
+
+    /// O x C/groups x KH x KW.
+    #[must_use]
+    pub fn weight_shape(&self) -> Shape {
+        Shape::from([self.c_out, self.c_in / self.groups, self.kernel[0], self.kernel[1]])
+    }
+
+    /// Floating-point operations of a direct forward pass, a multiplication and an addition each counting one. The input
+    /// gradient and the weight gradient cost as much each.
+    #[must_use]
+    pub fn flops(&self) -> u64 {
+        2 * (self.output_len() * self.patch()) as u64
+    }
+
+    /// Whether this is a 1x1 convolution of stride 1 without padding: a plain matrix product over the pixels.
+    #[must_use]
+    pub fn is_pointwise(&self) -> bool {
+        self.kernel == [1, 1] && self.stride == [1, 1] && self.padding == [0, 0]
+    }
+
+    /// The input row (axis 0) or column (axis 1) under window element `k` of output position `out`, `None` in the padding.
+    #[must_use]
+    #[inline]
+    pub fn source(&self, axis: usize, out: usize, k: usize) -> Option<usize> {
+        let padded = out * self.stride[axis] + k * self.dilation[axis];
+        let extent = if axis == 0 { self.h } else { self.w };
+        padded.checked_sub(self.padding[axis]).filter(|&position| position < extent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn geometry(input: [usize; 4], weight: [usize; 4]) -> Result<ConvGeometry, ShapeError> {
+        ConvGeometry::new(input.into(), weight.into(), [1, 1], [0, 0], [1, 1], 1)
+    }
+
+    #[test]
+    fn output_sizes_of_the_network() {
+        let stem =
+            ConvGeometry::new([8, 1, 224, 224].into(), [96, 1, 11, 11].into(), [3, 3], [0, 0], [1, 1], 1)
+                .unwrap();
+        assert_eq!(stem.output_shape(), Shape::from([8, 96, 72, 72]));
+        assert_eq!(stem.flops(), 8 * 2 * 96 * 121 * 72 * 72);
+    }
+
+    #[test]
+    fn errors_name_axes_and_sizes() {
+        let error = geometry([1, 64, 8, 8], [10, 96, 3, 3]).unwrap_err();
+        assert_eq!(error.to_string(), "conv2d: weight expects 96 input channels, input has C = 64");
+        let error = geometry([1, 1, 8, 5], [10, 1, 3, 7]).unwrap_err();
+        assert_eq!(error.to_string(), "conv2d: a window of 7 does not fit W = 5 with padding 0");
+        let error = ConvGeometry::new([1, 3, 8, 8].into(), [4, 1, 3, 3].into(), [1, 1], [0, 0], [1, 1], 2)
+            .unwrap_err();
+        assert_eq!(error.to_string(), "conv2d: C = 3 and O = 4 must divide into 2 groups");
+        assert!(
+            ConvGeometry::new([1, 1, 8, 8].into(), [4, 1, 3, 3].into(), [0, 1], [0, 0], [1, 1], 1).is_err()
+        );
+    }
+
+    #[test]
+    fn sources_leave_out_the_padding() {
+        let g =
+            ConvGeometry::new([1, 1, 5, 5].into(), [1, 1, 3, 3].into(), [2, 2], [1, 1], [1, 1], 1).unwrap();
+        assert_eq!(g.source(0, 0, 0), None);
+        assert_eq!(g.source(0, 0, 1), Some(0));
+        assert_eq!(g.source(1, 2, 1), Some(4));
+        assert_eq!(g.source(1, 2, 2), None);
+    }
+}

@@ -1,0 +1,168 @@
+//! Convolution as a matrix product: the windows of an image become the columns of a matrix.
+//!
+//! With `columns` the C/groups KH KW x OH OW matrix of all windows of one image, per image and group:
+//! `y = w columns`, `dw = sum over images of dy columns^T`, and `dx` is `w^T dy` with each entry added back to the pixel it
+//! came from (col2im). A 1x1 convolution of stride 1 has `columns = x`, so nothing is copied.
+//!
+//! This is the portable path: generic over the element, on the `matrixmultiply` crate, serial.
+
+use std::sync::Arc;
+
+use super::ConvGeometry;
+use crate::buffer_pool::BufferPool;
+use crate::element::Element;
+
+/// The output positions `from..to` whose source under window element `k` lies inside the input along `axis`.
+fn inside(g: &ConvGeometry, axis: usize, k: usize) -> (usize, usize) {
+    let out = if axis == 0 { g.out_h() } else { g.out_w() };
+    let from = (0..out).find(|&position| g.source(axis, position, k).is_some()).unwrap_or(out);
+    let to = (from..out).find(|&position| g.source(axis, position, k).is_none()).unwrap_or(out);
+    (from, to)
+}
+
+/// Writes the window matrix of one group of one image: row (c, u, v), column (i, j). `x` is C/groups x H x W.
+fn im2col<T: Element>(g: &ConvGeometry, x: &[T], columns: &mut [T]) {
+    let (oh, ow) = (g.out_h(), g.out_w());
+    let [kh, kw] = g.kernel;
+    for (row, out) in columns.chunks_exact_mut(oh * ow).enumerate() {
+        let (c, u, v) = (row / (kh * kw), row / kw % kh, row % kw);
+        let plane = &x[c * g.h * g.w..][..g.h * g.w];
+        let (from, to) = inside(g, 1, v);
+        for (i, out) in out.chunks_exact_mut(ow).enumerate() {
+            let Some(source_row) = g.source(0, i, u) else {
+                out.fill(T::ZERO);
+                continue;
+            };
+            out[..from].fill(T::ZERO);
+            out[to..].fill(T::ZERO);
+            if from < to {
+                let first = from * g.stride[1] + v * g.dilation[1] - g.padding[1];
+                let source = &plane[source_row * g.w + first..(source_row + 1) * g.w];
+                for (out, &value) in out[from..to].iter_mut().zip(source.iter().step_by(g.stride[1])) {
+                    *out = value;
+                }
+            }
+        }
+    }
+}
+
+/// Adds each entry of a window matrix to the pixel it came from. `dx` is C/groups x H x W.
+fn col2im<T: Element>(g: &ConvGeometry, columns: &[T], dx: &mut [T]) {
+    let (oh, ow) = (g.out_h(), g.out_w());
+    let [kh, kw] = g.kernel;
+    for (row, column) in columns.chunks_exact(oh * ow).enumerate() {
+        let (c, u, v) = (row / (kh * kw), row / kw % kh, row % kw);
+        let plane = &mut dx[c * g.h * g.w..][..g.h * g.w];
+        let (from, to) = inside(g, 1, v);
+        for (i, column) in column.chunks_exact(ow).enumerate() {
+            let Some(target_row) = g.source(0, i, u) else { continue };
+            if from < to {
+                let first = from * g.stride[1] + v * g.dilation[1] - g.padding[1];
+                let target = &mut plane[target_row * g.w + first..(target_row + 1) * g.w];
+                for (target, &value) in target.iter_mut().step_by(g.stride[1]).zip(&column[from..to]) {
+                    *target += value;
+                }
+            }
+        }
+    }
+}
+
+/// One group of one image: where its part of each array begins, and how long it is.
+struct Part {
+    x: std::ops::Range<usize>,
+    y: std::ops::Range<usize>,
+    w: std::ops::Range<usize>,
+}
+
+fn parts(g: &ConvGeometry) -> impl Iterator<Item = Part> {
+    let x = g.input_len() / g.n.max(1) / g.groups;
+    let y = g.output_len() / g.n.max(1) / g.groups;
+    let w = g.weight_len() / g.groups;
+    let groups = g.groups;
+    (0..g.n * groups).map(move |part| {
+        let group = part % groups;
+        Part { x: part * x..(part + 1) * x, y: part * y..(part + 1) * y, w: group * w..(group + 1) * w }
+    })
+}
+
+/// The output, N x O x OH x OW, overwritten, of a convolution with a bias of O elements.
+///
+/// # Panics
+/// If a slice does not have the geometry's length.
+pub fn forward<T: Element>(
+    pool: &Arc<BufferPool>,
+    g: &ConvGeometry,
+    x: &[T],
+    w: &[T],
+    bias: Option<&[T]>,
+    y: &mut [T],
+) {
+    assert_eq!([x.len(), w.len(), y.len()], [g.input_len(), g.weight_len(), g.output_len()]);
+    let (m, k, n) = (g.c_out / g.groups, g.patch(), g.out_pixels());
+    let mut columns = pool.take::<T>(if g.is_pointwise() { 0 } else { k * n });
+    if let Some(bias) = bias {
+        for (plane, y) in y.chunks_exact_mut(n).enumerate() {
+            y.fill(bias[plane % g.c_out]);
+        }
+    }
+    for part in parts(g) {
+        let x = &x[part.x];
+        let b = if g.is_pointwise() {
+            x
+        } else {
+            im2col(g, x, &mut columns);
+            &columns
+        };
+        T::matmul([m, k, n], &w[part.w], [k, 1], b, [n, 1], bias.is_some(), &mut y[part.y], [n, 1]);
+    }
+}
+
+/// The gradient with respect to the input, N x C x H x W, overwritten.
+///
+/// # Panics
+/// If a slice does not have the geometry's length.
+pub fn input_gradient<T: Element>(pool: &Arc<BufferPool>, g: &ConvGeometry, dy: &[T], w: &[T], dx: &mut [T]) {
+    assert_eq!([dx.len(), w.len(), dy.len()], [g.input_len(), g.weight_len(), g.output_len()]);
+    let (m, k, n) = (g.patch(), g.c_out / g.groups, g.out_pixels());
+    let mut columns = pool.take::<T>(if g.is_pointwise() { 0 } else { m * n });
+    for part in parts(g) {
+        let (w, dy, dx) = (&w[part.w], &dy[part.y], &mut dx[part.x]);
+        if g.is_pointwise() {
+            T::matmul([m, k, n], w, [1, m], dy, [n, 1], false, dx, [n, 1]);
+        } else {
+            T::matmul([m, k, n], w, [1, m], dy, [n, 1], false, &mut columns, [n, 1]);
+            dx.fill(T::ZERO);
+            col2im(g, &columns, dx);
+        }
+    }
+}
+
+/// The gradient with respect to the weight, O x C/groups x KH x KW, overwritten.
+///
+/// # Panics
+/// If a slice does not have the geometry's length.
+pub fn weight_gradient<T: Element>(
+    pool: &Arc<BufferPool>,
+    g: &ConvGeometry,
+    x: &[T],
+    dy: &[T],
+    dw: &mut [T],
+) {
+    assert_eq!([x.len(), dw.len(), dy.len()], [g.input_len(), g.weight_len(), g.output_len()]);
+    let (m, k, n) = (g.c_out / g.groups, g.out_pixels(), g.patch());
+    let mut columns = pool.take::<T>(if g.is_pointwise() { 0 } else { k * n });
+    if g.n == 0 {
+        dw.fill(T::ZERO);
+    }
+    for (index, part) in parts(g).enumerate() {
+        let x = &x[part.x];
+        let b = if g.is_pointwise() {
+            x
+        } else {
+            im2col(g, x, &mut columns);
+            &columns
+        };
+        let later_image = index >= g.groups;
+        T::matmul([m, k, n], &dy[part.y], [k, 1], b, [1, k], later_image, &mut dw[part.w], [n, 1]);
+    }
+}

@@ -1,0 +1,64 @@
+//! The contract that every op keeps.
+//!
+//! An op is a struct of its hyper-parameters with a shape rule, a forward pass that overwrites all of its output, and a
+//! backward pass that overwrites the gradients that are asked for. It never accumulates: only the tape does.
+
+use std::fmt::Debug;
+
+use crate::context::Context;
+use crate::element::Element;
+use crate::shape::{Shape, ShapeError};
+use crate::tensor::Tensor;
+
+/// A differentiable function of tensors. See the module's documentation, and `docs/adding-an-op.md` for a walk through.
+pub trait Op<T: Element>: Debug + Send + 'static {
+    /// What the backward pass needs of the forward pass: some of the inputs, the output, indices, or nothing.
+    ///
+    /// What is not named here is freed or used again as soon as the forward pass is over.
+    type Saved: Send + 'static;
+
+    /// The name in errors and profiles, as PyTorch has it: `conv2d`, `max_pool2d`, ...
+    fn name(&self) -> &'static str;
+
+    /// The shape of the output for inputs of these shapes.
+    ///
+    /// # Errors
+    /// [`ShapeError`], naming axes and sizes, if the inputs do not fit the op or each other.
+    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError>;
+
+    /// Computes the output, all of it.
+    ///
+    /// The inputs are given away: one that has no other owner may be changed in place and become the output. They have
+    /// passed [`Op::output_shape`]; if they have not, a panic is right. Where [`Context::recording`] is off, what is saved
+    /// is dropped at once, so nothing need be computed for it alone.
+    fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Self::Saved);
+
+    /// Computes the gradient with respect to each input that is `wanted`, from the gradient with respect to the output.
+    ///
+    /// The answer has an entry for each input: `None` where it is not wanted or where the input has no gradient.
+    fn backward(
+        &self,
+        context: &Context,
+        saved: Self::Saved,
+        grad_output: Tensor<T>,
+        wanted: &[bool],
+    ) -> Vec<Option<Tensor<T>>>;
+}
+
+/// The one input of an op that takes one.
+pub(crate) fn only<T: Element>(inputs: Vec<Tensor<T>>) -> Tensor<T> {
+    let [input] = <[Tensor<T>; 1]>::try_from(inputs).expect("the op takes one input");
+    input
+}
+
+/// Refuses any number of inputs but `expected`.
+///
+/// # Errors
+/// [`ShapeError`] with both numbers.
+pub fn expect_inputs(op: &'static str, inputs: &[Shape], expected: usize) -> Result<(), ShapeError> {
+    if inputs.len() == expected {
+        Ok(())
+    } else {
+        Err(ShapeError::new(op, format!("expects {expected} inputs, found {}", inputs.len())))
+    }
+}

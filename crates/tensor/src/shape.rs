@@ -1,0 +1,147 @@
+//! Shapes: up to four axes, kept inline, so that a shape costs no allocation.
+
+use std::fmt;
+use std::ops::Deref;
+
+/// The most axes a tensor may have: N, C, H and W.
+pub const MAX_AXES: usize = 4;
+
+/// The extents of a tensor, outermost axis first. Images are `N x C x H x W`, matrices `rows x columns`, vectors
+/// one axis, and a scalar has none.
+///
+/// It dereferences to `[usize]`, so `shape[1]`, `shape.len()` (the number of axes) and `shape.iter()` work.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Shape {
+    extents: [usize; MAX_AXES],
+    axes: u8,
+}
+
+impl Shape {
+    /// The shape with these extents.
+    ///
+    /// # Panics
+    /// If there are more than [`MAX_AXES`] extents: the number of axes is fixed by the program, never by its input.
+    #[must_use]
+    pub fn new(extents: &[usize]) -> Self {
+        assert!(extents.len() <= MAX_AXES, "a shape has at most {MAX_AXES} axes, not {}", extents.len());
+        let mut inline = [1; MAX_AXES];
+        inline[..extents.len()].copy_from_slice(extents);
+        Self { extents: inline, axes: extents.len() as u8 }
+    }
+
+    /// The shape of a scalar: no axes, one element.
+    #[must_use]
+    pub fn scalar() -> Self {
+        Self::new(&[])
+    }
+
+    /// The number of elements: the product of the extents, 1 for a scalar.
+    #[must_use]
+    pub fn elements(&self) -> usize {
+        self.iter().product()
+    }
+
+    /// N, C, H and W.
+    ///
+    /// # Errors
+    /// [`ShapeError`] if there are not exactly four axes; `op` names who asked.
+    pub fn nchw(&self, op: &'static str) -> Result<[usize; 4], ShapeError> {
+        if self.len() == 4 {
+            Ok(self.extents)
+        } else {
+            Err(ShapeError::new(op, format!("expects an N x C x H x W tensor, input is {self}")))
+        }
+    }
+
+    /// Rows and columns.
+    ///
+    /// # Errors
+    /// [`ShapeError`] if there are not exactly two axes; `op` names who asked.
+    pub fn matrix(&self, op: &'static str) -> Result<[usize; 2], ShapeError> {
+        match **self {
+            [rows, columns] => Ok([rows, columns]),
+            _ => Err(ShapeError::new(op, format!("expects a matrix of two axes, input is {self}"))),
+        }
+    }
+}
+
+impl Deref for Shape {
+    type Target = [usize];
+
+    fn deref(&self) -> &[usize] {
+        &self.extents[..usize::from(self.axes)]
+    }
+}
+
+impl From<&[usize]> for Shape {
+    fn from(extents: &[usize]) -> Self {
+        Self::new(extents)
+    }
+}
+
+impl<const AXES: usize> From<[usize; AXES]> for Shape {
+    fn from(extents: [usize; AXES]) -> Self {
+        Self::new(&extents)
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return f.write_str("scalar");
+        }
+        for (axis, extent) in self.iter().enumerate() {
+            if axis > 0 {
+                f.write_str(" x ")?;
+            }
+            write!(f, "{extent}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{self}]")
+    }
+}
+
+/// Shapes that do not fit: which op refused, and the sizes it expected and found.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{op}: {message}")]
+pub struct ShapeError {
+    /// The op that refused, by its field name: `conv2d`, `max_pool2d`, ...
+    pub op: &'static str,
+    /// What was expected and what was found, with the axes and sizes.
+    pub message: String,
+}
+
+impl ShapeError {
+    /// An error of `op`, saying what was expected and what was found.
+    pub fn new(op: &'static str, message: impl Into<String>) -> Self {
+        Self { op, message: message.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_and_display() {
+        let shape = Shape::from([2, 3, 4, 5]);
+        assert_eq!(shape.elements(), 120);
+        assert_eq!(shape.to_string(), "2 x 3 x 4 x 5");
+        assert_eq!(Shape::scalar().elements(), 1);
+        assert_eq!(Shape::scalar().to_string(), "scalar");
+        assert_eq!(shape[1], 3);
+    }
+
+    #[test]
+    fn axes_are_checked_with_their_sizes() {
+        let error = Shape::from([2, 3]).nchw("conv2d").unwrap_err();
+        assert_eq!(error.to_string(), "conv2d: expects an N x C x H x W tensor, input is 2 x 3");
+        assert_eq!(Shape::from([2, 3]).matrix("linear"), Ok([2, 3]));
+        assert!(Shape::from([2, 3, 4]).matrix("linear").is_err());
+    }
+}

@@ -1,0 +1,308 @@
+//! [`Tensor`]: a shape and its elements, contiguous, outermost axis first (NCHW for images).
+
+use std::any::{Any, TypeId};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::buffer_pool::{Buffer, BufferPool};
+use crate::element::Element;
+use crate::shape::{Shape, ShapeError};
+
+/// A contiguous tensor of `f32` or `f64`.
+///
+/// A clone shares the elements and costs a reference count. Changing a shared tensor ([`Tensor::data_mut`]) first copies
+/// it, so a clone never changes behind anyone's back.
+#[derive(Clone)]
+pub struct Tensor<T: Element> {
+    shape: Shape,
+    storage: Arc<Storage<T>>,
+}
+
+struct Storage<T: Element> {
+    buffer: Buffer<T>,
+    /// Forms made from the elements, such as packed weights; see [`Tensor::derived`].
+    derived: Mutex<Vec<Derived>>,
+}
+
+struct Derived {
+    kind: TypeId,
+    key: u64,
+    /// Whether it was made from the elements as they are now.
+    fresh: bool,
+    value: Arc<dyn Any + Send + Sync>,
+}
+
+impl<T: Element> Storage<T> {
+    fn new(buffer: Buffer<T>) -> Arc<Self> {
+        Arc::new(Self { buffer, derived: Mutex::new(Vec::new()) })
+    }
+}
+
+impl<T: Element> Tensor<T> {
+    /// A tensor over a buffer.
+    ///
+    /// # Panics
+    /// If the buffer does not hold exactly the shape's elements.
+    #[must_use]
+    pub fn from_buffer(shape: impl Into<Shape>, buffer: Buffer<T>) -> Self {
+        let shape = shape.into();
+        assert_eq!(buffer.len(), shape.elements(), "a tensor of {shape} has {} elements", shape.elements());
+        Self { shape, storage: Storage::new(buffer) }
+    }
+
+    /// A tensor **whose elements are unspecified**, with storage from `pool`. For outputs that are overwritten whole.
+    #[must_use]
+    pub fn uninit_in(pool: &Arc<BufferPool>, shape: impl Into<Shape>) -> Self {
+        let shape = shape.into();
+        Self::from_buffer(shape, pool.take(shape.elements()))
+    }
+
+    /// Zeros, with storage from `pool`.
+    #[must_use]
+    pub fn zeros_in(pool: &Arc<BufferPool>, shape: impl Into<Shape>) -> Self {
+        let shape = shape.into();
+        Self::from_buffer(shape, pool.zeros(shape.elements()))
+    }
+
+    /// Zeros.
+    #[must_use]
+    pub fn zeros(shape: impl Into<Shape>) -> Self {
+        Self::zeros_in(BufferPool::global(), shape)
+    }
+
+    /// Every element the same.
+    #[must_use]
+    pub fn full(shape: impl Into<Shape>, value: T) -> Self {
+        let mut tensor = Self::uninit_in(BufferPool::global(), shape);
+        tensor.data_mut().fill(value);
+        tensor
+    }
+
+    /// A tensor of no axes and one element.
+    #[must_use]
+    pub fn scalar(value: T) -> Self {
+        Self::full(Shape::scalar(), value)
+    }
+
+    /// The element at linear index `i` is `element(i)`.
+    #[must_use]
+    pub fn from_fn(shape: impl Into<Shape>, mut element: impl FnMut(usize) -> T) -> Self {
+        let mut tensor = Self::uninit_in(BufferPool::global(), shape);
+        for (index, value) in tensor.data_mut().iter_mut().enumerate() {
+            *value = element(index);
+        }
+        tensor
+    }
+
+    /// A copy of `data`, in row-major order.
+    ///
+    /// # Errors
+    /// [`ShapeError`] if the number of elements is not that of the shape.
+    pub fn from_slice(shape: impl Into<Shape>, data: &[T]) -> Result<Self, ShapeError> {
+        let shape = shape.into();
+        if data.len() != shape.elements() {
+            let message =
+                format!("a shape of {shape} has {} elements, data has {}", shape.elements(), data.len());
+            return Err(ShapeError::new("tensor", message));
+        }
+        let mut tensor = Self::uninit_in(BufferPool::global(), shape);
+        tensor.data_mut().copy_from_slice(data);
+        Ok(tensor)
+    }
+
+    /// The extents.
+    #[must_use]
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// The number of elements.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.storage.buffer.len()
+    }
+
+    /// Whether there are no elements.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The elements, outermost axis first.
+    #[must_use]
+    pub fn data(&self) -> &[T] {
+        &self.storage.buffer
+    }
+
+    /// The elements, to be changed. Copies them first if another tensor shares them, and outdates what was derived.
+    pub fn data_mut(&mut self) -> &mut [T] {
+        if Arc::get_mut(&mut self.storage).is_none() {
+            self.storage = Storage::new(self.storage.buffer.clone());
+        }
+        let storage =
+            Arc::get_mut(&mut self.storage).expect("the storage has one owner: it was copied if it had more");
+        for derived in storage.derived.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            derived.fresh = false;
+        }
+        &mut storage.buffer
+    }
+
+    /// Whether no other tensor shares the elements, so that an op may work in place.
+    #[must_use]
+    pub fn is_unique(&self) -> bool {
+        Arc::strong_count(&self.storage) == 1
+    }
+
+    /// The one element of a tensor that has one.
+    ///
+    /// # Panics
+    /// If there are more or none.
+    #[must_use]
+    pub fn item(&self) -> T {
+        assert_eq!(self.len(), 1, "item() is for tensors of one element, not {}", self.shape);
+        self.data()[0]
+    }
+
+    /// The same elements under another shape. No copy.
+    ///
+    /// # Errors
+    /// [`ShapeError`] if the number of elements differs.
+    pub fn reshape(self, shape: impl Into<Shape>) -> Result<Self, ShapeError> {
+        let shape = shape.into();
+        if shape.elements() != self.len() {
+            let message =
+                format!("{} has {} elements, {shape} has {}", self.shape, self.len(), shape.elements());
+            return Err(ShapeError::new("reshape", message));
+        }
+        Ok(Self { shape, storage: self.storage })
+    }
+
+    /// A copy of the entries `from..to` of the outermost axis (images of a batch), with storage from `pool`.
+    ///
+    /// # Panics
+    /// If the range lies outside of the axis or the tensor is a scalar.
+    #[must_use]
+    pub fn entries_in(&self, pool: &Arc<BufferPool>, from: usize, to: usize) -> Self {
+        assert!(from <= to && to <= self.shape[0], "entries {from}..{to} of a tensor of {}", self.shape);
+        let entry: usize = self.shape[1..].iter().product();
+        let mut extents = [1; crate::shape::MAX_AXES];
+        extents[..self.shape.len()].copy_from_slice(&self.shape);
+        extents[0] = to - from;
+        let mut tensor = Self::uninit_in(pool, &extents[..self.shape.len()]);
+        tensor.data_mut().copy_from_slice(&self.data()[from * entry..to * entry]);
+        tensor
+    }
+
+    /// Adds `other` element by element.
+    ///
+    /// # Panics
+    /// If the shapes differ.
+    pub fn add_assign(&mut self, other: &Self) {
+        assert_eq!(self.shape, other.shape, "add_assign: shapes differ");
+        for (sum, &term) in self.data_mut().iter_mut().zip(other.data()) {
+            *sum += term;
+        }
+    }
+
+    /// The same values in another element type, each rounded to the nearest.
+    #[must_use]
+    pub fn cast<U: Element>(&self) -> Tensor<U> {
+        let data = self.data();
+        Tensor::from_fn(self.shape, |index| U::from_f64(data[index].to_f64()))
+    }
+
+    /// A form of the elements that is worth keeping, such as a convolution's packed or transformed weights: made by
+    /// `fill` when first asked for, kept beside the elements, and made again (in the same memory) once they have changed.
+    ///
+    /// `key` tells apart several forms of the same type. Threads that ask at the same time wait for the first to make it.
+    pub fn derived<D>(&self, key: u64, fill: impl FnOnce(&mut D, &[T])) -> Arc<D>
+    where
+        D: Default + Send + Sync + 'static,
+    {
+        let mut all = self.storage.derived.lock().unwrap_or_else(PoisonError::into_inner);
+        let kind = TypeId::of::<D>();
+        let position = all.iter().position(|derived| derived.kind == kind && derived.key == key);
+        let index = position.unwrap_or_else(|| {
+            all.push(Derived { kind, key, fresh: false, value: Arc::new(D::default()) });
+            all.len() - 1
+        });
+        let entry = &mut all[index];
+        if !entry.fresh {
+            if Arc::get_mut(&mut entry.value).is_none() {
+                entry.value = Arc::new(D::default()); // someone still holds the outdated form
+            }
+            let value = Arc::get_mut(&mut entry.value).expect("the entry was just made the only owner");
+            fill(value.downcast_mut().expect("entries are found by their type"), &self.storage.buffer);
+            entry.fresh = true;
+        }
+        Arc::clone(&entry.value).downcast().expect("entries are found by their type")
+    }
+}
+
+impl<T: Element> PartialEq for Tensor<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.shape == other.shape && self.data() == other.data()
+    }
+}
+
+impl<T: Element> fmt::Debug for Tensor<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 8;
+        write!(f, "Tensor<{}>[{}] [", T::NAME, self.shape)?;
+        for (index, value) in self.data().iter().take(SHOWN).enumerate() {
+            write!(f, "{}{value}", if index > 0 { ", " } else { "" })?;
+        }
+        f.write_str(if self.len() > SHOWN { ", ...]" } else { "]" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clone_shares_until_one_is_changed() {
+        let mut a = Tensor::<f32>::full([2, 2], 1.0);
+        let b = a.clone();
+        assert!(!a.is_unique());
+        assert_eq!(a.data().as_ptr(), b.data().as_ptr());
+        a.data_mut()[0] = 5.0;
+        assert_eq!(b.data(), [1.0; 4]);
+        assert!(a.is_unique() && b.is_unique());
+    }
+
+    #[test]
+    fn shapes_are_checked() {
+        let error = Tensor::<f32>::from_slice([2, 3], &[0.0; 5]).unwrap_err();
+        assert_eq!(error.to_string(), "tensor: a shape of 2 x 3 has 6 elements, data has 5");
+        let error = Tensor::<f32>::zeros([2, 3]).reshape([4, 2]).unwrap_err();
+        assert_eq!(error.to_string(), "reshape: 2 x 3 has 6 elements, 4 x 2 has 8");
+    }
+
+    #[test]
+    fn entries_are_images_of_a_batch() {
+        let batch = Tensor::<f32>::from_fn([3, 1, 2, 2], |i| i as f32);
+        let image = batch.entries_in(BufferPool::global(), 1, 2);
+        assert_eq!(image.shape(), Shape::from([1, 1, 2, 2]));
+        assert_eq!(image.data(), [4.0, 5.0, 6.0, 7.0]);
+    }
+
+    #[test]
+    fn a_derived_form_is_made_once_and_again_after_a_change() {
+        let mut weight = Tensor::<f32>::full([3], 2.0);
+        let mut made = 0;
+        let mut total = |weight: &Tensor<f32>| {
+            let sum = weight.derived::<Vec<f32>>(7, |sum, data| {
+                made += 1;
+                sum.clear();
+                sum.push(data.iter().sum());
+            });
+            (sum[0], sum.as_ptr())
+        };
+        let (first, address) = total(&weight);
+        assert_eq!((first, total(&weight).0), (6.0, 6.0));
+        weight.data_mut()[0] = 10.0;
+        assert_eq!(total(&weight), (14.0, address), "made again in the same memory");
+        assert_eq!(made, 2);
+    }
+}
