@@ -46,6 +46,8 @@ pub(crate) struct Tile {
 
 /// A family of tile kernels of one instruction set.
 pub(crate) trait MicroKernel: Copy + Send + Sync {
+    /// Lanes of a vector: panels of B are padded to a multiple of it.
+    const LANES: usize;
     /// Rows of a full tile in a blocked product; panels of A have this width.
     const MR: usize;
     /// Columns of a full tile in a blocked product.

@@ -15,6 +15,7 @@ const MR: usize = 6;
 const NR: usize = 16;
 
 impl MicroKernel for Avx2 {
+    const LANES: usize = LANES;
     const MR: usize = MR;
     const NR: usize = NR;
 

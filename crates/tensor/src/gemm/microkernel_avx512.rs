@@ -15,6 +15,7 @@ const MR: usize = 8;
 const NR: usize = 48;
 
 impl MicroKernel for Avx512 {
+    const LANES: usize = LANES;
     const MR: usize = MR;
     const NR: usize = NR;
 

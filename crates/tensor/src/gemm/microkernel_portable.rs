@@ -11,6 +11,7 @@ const MR: usize = 4;
 const NR: usize = 8;
 
 impl MicroKernel for Portable {
+    const LANES: usize = 4;
     const MR: usize = MR;
     const NR: usize = NR;
 
@@ -71,7 +72,7 @@ unsafe fn multiply<const ROWS: usize>(tile: &Tile) {
                 let c = tile.c.add(i * tile.c_row_stride + j);
                 let mut value = if epilogue.accumulate { *c + sum } else { sum };
                 value += bias;
-                *c = if epilogue.relu && value <= 0.0 { 0.0 } else { value };
+                *c = if epilogue.relu && value < 0.0 { 0.0 } else { value };
             }
         }
     }

@@ -1,0 +1,197 @@
+//! The blocked matrix product: a panel of B at a time, packed into the first-level cache and multiplied by all of A.
+#![allow(unsafe_code)]
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::microkernel::{MicroKernel, Tile, TileEpilogue, with_kernel};
+use super::operand::Operand;
+use super::output::{Epilogue, Output};
+use super::packed::{MAX_DEPTH, PackedA, Split, depth_blocks};
+use super::planes::Planes;
+use crate::buffer_pool::BufferPool;
+use crate::simd::Isa;
+
+/// `C = A B` (or what the epilogue makes of it) with A packed: for weights, reused by many products.
+///
+/// With `parallel`, the columns are spread over rayon's threads. An element's bits depend on its row of A, its column of
+/// B, k, bias and C alone, not on threads or on where in the matrix it lies.
+///
+/// # Panics
+/// If rows, columns, depth or the bias's length do not fit together.
+pub fn gemm<B: Operand>(
+    pool: &Arc<BufferPool>,
+    a: &PackedA,
+    b: &B,
+    epilogue: Epilogue<'_>,
+    c: &Output<'_>,
+    parallel: bool,
+) {
+    assert_eq!(a.depth(), b.depth(), "depths of A and B");
+    assert_eq!((a.rows(), b.lanes()), (c.rows(), c.columns()), "rows and columns of C");
+    assert!(epilogue.bias.is_none_or(|bias| bias.len() == a.rows()), "one bias per row");
+    if a.rows() == 0 || b.lanes() == 0 {
+        return;
+    }
+    with_kernel!(a.isa(), kernel => {
+        let columns = columns_of(kernel, b.lanes());
+        let tasks = if parallel { rayon::current_num_threads().min(columns.count) } else { 1 };
+        if tasks <= 1 {
+            multiply_columns(kernel, pool, a, b, epilogue, c, columns, 0..columns.count);
+        } else {
+            (0..tasks).into_par_iter().for_each(|task| {
+                let tiles = task * columns.count / tasks..(task + 1) * columns.count / tasks;
+                multiply_columns(kernel, pool, a, b, epilogue, c, columns, tiles);
+            });
+        }
+    });
+}
+
+fn columns_of<K: MicroKernel>(_: K, columns: usize) -> Split {
+    Split::new(columns, K::LANES, K::NR)
+}
+
+fn multiply_columns<K: MicroKernel, B: Operand>(
+    kernel: K,
+    pool: &Arc<BufferPool>,
+    a: &PackedA,
+    b: &B,
+    epilogue: Epilogue<'_>,
+    c: &Output<'_>,
+    columns: Split,
+    tiles: Range<usize>,
+) {
+    let mut scratch = pool.take::<f32>(MAX_DEPTH * K::NR);
+    let rows = a.split();
+    let blocks = depth_blocks(a.depth());
+    let last = blocks.len() - 1;
+    for columns in tiles.map(|tile| columns.range(tile)) {
+        let width = columns.len().next_multiple_of(K::LANES);
+        for (index, depths) in blocks.clone().enumerate() {
+            let panel = &mut scratch[..depths.len() * width];
+            b.pack(a.isa(), columns.clone(), depths.clone(), width, panel);
+            let epilogue = Epilogue {
+                accumulate: epilogue.accumulate || index > 0,
+                bias: if index == last { epilogue.bias } else { None },
+                relu: epilogue.relu && index == last,
+            };
+            for rows in rows.ranges() {
+                let a = a.panel(&depths, &rows);
+                let tile = tile(a.as_ptr(), 1, rows.len(), panel.as_ptr(), width, (&rows, &columns, &depths));
+                // SAFETY: both panels were just sliced to the tile's sizes; rows and columns lie inside C, as the sizes
+                // were compared; each column belongs to one task.
+                unsafe { c.run(kernel, tile, rows, columns.clone(), epilogue) };
+            }
+        }
+    }
+}
+
+/// A tile that is complete but for its place in C.
+fn tile(
+    a: *const f32,
+    a_row_stride: usize,
+    a_depth_stride: usize,
+    b: *const f32,
+    b_depth_stride: usize,
+    (rows, columns, depths): (&Range<usize>, &Range<usize>, &Range<usize>),
+) -> Tile {
+    Tile {
+        rows: rows.len(),
+        cols: columns.len(),
+        depth: depths.len(),
+        a,
+        a_row_stride,
+        a_depth_stride,
+        b,
+        b_depth_stride,
+        c: std::ptr::null_mut(),
+        c_row_stride: 0,
+        epilogue: TileEpilogue { accumulate: false, bias: std::ptr::null(), relu: false },
+    }
+}
+
+/// `C (+)= A B` for a small C and a long sum, as in a weight gradient: A has a row per channel and a depth per
+/// (image, pixel), perhaps masked; B has the same depth. C is row-major `channels x b.lanes()`. If `row_sums` is given, the
+/// sums of the rows of A are written (or added) there: the bias's gradient.
+///
+/// # Panics
+/// If rows, columns or depths do not fit together.
+pub fn gemm_deep<B: Operand>(
+    pool: &Arc<BufferPool>,
+    isa: Isa,
+    a: &Planes<'_>,
+    b: &B,
+    accumulate: bool,
+    c: &mut [f32],
+    row_sums: Option<&mut [f32]>,
+) {
+    let (m, n, k) = (a.channels, b.lanes(), a.images * a.pixels);
+    assert_eq!(k, b.depth(), "depths of A and B");
+    assert_eq!(c.len(), m * n, "C is {m} x {n}");
+    if m == 0 {
+        return;
+    }
+    let c = Output::matrix(c, m, n, n);
+    with_kernel!(isa, kernel => multiply_blocks(kernel, pool, isa, a, b, accumulate, &c, row_sums));
+}
+
+fn multiply_blocks<K: MicroKernel, B: Operand>(
+    kernel: K,
+    pool: &Arc<BufferPool>,
+    isa: Isa,
+    a: &Planes<'_>,
+    b: &B,
+    accumulate: bool,
+    c: &Output<'_>,
+    mut row_sums: Option<&mut [f32]>,
+) {
+    let m = a.channels;
+    if let Some(sums) = &mut row_sums {
+        assert_eq!(sums.len(), m, "one sum per row");
+        if !accumulate {
+            sums.fill(0.0);
+        }
+    }
+    // Rows are not a power of two apart, which would make them compete for the same lines of the cache.
+    let row_stride = MAX_DEPTH + 16;
+    let mut a_block = pool.take::<f32>(m * row_stride);
+    let mut scratch = pool.take::<f32>(MAX_DEPTH * K::NR);
+    let columns = columns_of(kernel, b.lanes());
+    let rows = Split::new(m, 1, K::MR);
+    for (index, depths) in depth_blocks(a.images * a.pixels).enumerate() {
+        a.copy_rows(isa, 0..m, depths.clone(), row_stride, &mut a_block);
+        if let Some(sums) = &mut row_sums {
+            for (sum, row) in sums.iter_mut().zip(a_block.chunks_exact(row_stride)) {
+                *sum += sum_of(&row[..depths.len()]);
+            }
+        }
+        let epilogue = Epilogue { accumulate: accumulate || index > 0, ..Epilogue::default() };
+        for columns in columns.ranges() {
+            let width = columns.len().next_multiple_of(K::LANES);
+            let panel = &mut scratch[..depths.len() * width];
+            b.pack(isa, columns.clone(), depths.clone(), width, panel);
+            for rows in rows.ranges() {
+                let a = &a_block[rows.start * row_stride..rows.end * row_stride];
+                let tile = tile(a.as_ptr(), row_stride, 1, panel.as_ptr(), width, (&rows, &columns, &depths));
+                // SAFETY: A's rows have room for `MAX_DEPTH` elements and the panel for the tile's depth and columns; rows
+                // and columns lie inside C, whose sizes were compared; there is one thread.
+                unsafe { c.run(kernel, tile, rows, columns.clone(), epilogue) };
+            }
+        }
+    }
+}
+
+/// The sum of a slice in sixteen interleaved parts, which the compiler turns into vectors.
+fn sum_of(values: &[f32]) -> f32 {
+    let mut parts = [0.0f32; 16];
+    let chunks = values.chunks_exact(16);
+    let rest: f32 = chunks.remainder().iter().sum();
+    for chunk in chunks {
+        for (part, &value) in parts.iter_mut().zip(chunk) {
+            *part += value;
+        }
+    }
+    parts.iter().sum::<f32>() + rest
+}

@@ -1,0 +1,147 @@
+//! The channels of a batch of images as a matrix: channels x (image, pixel), and its transpose.
+
+use std::ops::Range;
+
+use super::operand::{Operand, check_panel};
+use super::runs::{Run, copy_runs};
+use super::transpose::transpose;
+use crate::simd::Isa;
+
+/// Panels are never wider than this many lanes.
+pub(crate) const MAX_WIDTH: usize = 64;
+
+/// N x C x pixels in memory, perhaps only some of the channels, perhaps masked.
+#[derive(Clone, Copy, Debug)]
+pub struct Planes<'a> {
+    /// The elements, from the first channel of the first image on.
+    pub data: &'a [f32],
+    /// As long as `data`: an element counts as zero unless its mask is above zero (the backward pass of ReLU, with the
+    /// layer's output as the mask).
+    pub mask: Option<&'a [f32]>,
+    /// N.
+    pub images: usize,
+    /// C, the channels that take part.
+    pub channels: usize,
+    /// Pixels of a plane; planes of neighbouring channels follow each other.
+    pub pixels: usize,
+    /// Elements between images.
+    pub image_stride: usize,
+}
+
+impl<'a> Planes<'a> {
+    /// A plain row-major matrix of `channels` rows and `pixels` columns.
+    #[must_use]
+    pub fn matrix(data: &'a [f32], channels: usize, pixels: usize) -> Self {
+        Self { data, mask: None, images: 1, channels, pixels, image_stride: channels * pixels }
+    }
+
+    /// The operand with a lane per (image, pixel) and a depth per channel.
+    #[must_use]
+    pub fn pixel_lanes(self) -> PixelLanes<'a> {
+        PixelLanes(self)
+    }
+
+    /// The operand with a lane per channel and a depth per (image, pixel).
+    #[must_use]
+    pub fn channel_lanes(self) -> ChannelLanes<'a> {
+        ChannelLanes(self)
+    }
+
+    /// Cuts a range of (image, pixel) at the images' borders: (where the piece begins in the range, first element of
+    /// the first channel, length).
+    fn pieces(&self, range: Range<usize>) -> impl Iterator<Item = (usize, usize, usize)> + use<> {
+        let (pixels, image_stride, begin) = (self.pixels, self.image_stride, range.start);
+        let mut next = begin;
+        std::iter::from_fn(move || {
+            (next < range.end).then(|| {
+                let (image, pixel) = (next / pixels, next % pixels);
+                let len = (pixels - pixel).min(range.end - next);
+                let piece = (next - begin, image * image_stride + pixel, len);
+                next += len;
+                piece
+            })
+        })
+    }
+
+    /// Copies channels `rows` at depths `depths` (image, pixel) to rows of `row_stride` elements, masked.
+    pub(crate) fn copy_rows(
+        &self,
+        isa: Isa,
+        rows: Range<usize>,
+        depths: Range<usize>,
+        row_stride: usize,
+        out: &mut [f32],
+    ) {
+        let mut runs = [Run::default(); MAX_WIDTH];
+        // Each image's piece is a run; many small images are copied a few at a time, row after row.
+        let mut begin = depths.start;
+        while begin < depths.end {
+            let mut count = 0;
+            let mut end = begin;
+            for (lane, offset, len) in self.pieces(begin..depths.end).take(MAX_WIDTH) {
+                runs[count] = Run { lane, len, offset };
+                (count, end) = (count + 1, begin + lane + len);
+            }
+            let width = end - begin;
+            for (index, row) in rows.clone().enumerate() {
+                let target = &mut out[index * row_stride + begin - depths.start..][..width];
+                let offsets = std::iter::once(row * self.pixels);
+                copy_runs(isa, self.data, self.mask, &runs[..count], offsets, width, target);
+            }
+            begin = end;
+        }
+    }
+}
+
+/// [`Planes::pixel_lanes`].
+#[derive(Clone, Copy, Debug)]
+pub struct PixelLanes<'a>(Planes<'a>);
+
+impl Operand for PixelLanes<'_> {
+    fn lanes(&self) -> usize {
+        self.0.images * self.0.pixels
+    }
+
+    fn depth(&self) -> usize {
+        self.0.channels
+    }
+
+    fn pack(&self, isa: Isa, lanes: Range<usize>, depths: Range<usize>, width: usize, panel: &mut [f32]) {
+        check_panel(self, &lanes, &depths, width, panel);
+        assert!(width <= MAX_WIDTH, "a panel of width {width}");
+        let planes = &self.0;
+        let mut runs = [Run::default(); MAX_WIDTH];
+        let mut count = 0;
+        for (lane, offset, len) in planes.pieces(lanes) {
+            runs[count] = Run { lane, len, offset };
+            count += 1;
+        }
+        let offsets = depths.map(|channel| channel * planes.pixels);
+        copy_runs(isa, planes.data, planes.mask, &runs[..count], offsets, width, panel);
+    }
+}
+
+/// [`Planes::channel_lanes`]. A mask is not supported here: the masked operand of a weight gradient is the left one, which
+/// is copied row by row.
+#[derive(Clone, Copy, Debug)]
+pub struct ChannelLanes<'a>(Planes<'a>);
+
+impl Operand for ChannelLanes<'_> {
+    fn lanes(&self) -> usize {
+        self.0.channels
+    }
+
+    fn depth(&self) -> usize {
+        self.0.images * self.0.pixels
+    }
+
+    fn pack(&self, isa: Isa, lanes: Range<usize>, depths: Range<usize>, width: usize, panel: &mut [f32]) {
+        check_panel(self, &lanes, &depths, width, panel);
+        let planes = &self.0;
+        assert!(planes.mask.is_none(), "a transposed operand has no mask");
+        for (first, offset, len) in planes.pieces(depths) {
+            let source = &planes.data[offset + lanes.start * planes.pixels..];
+            transpose(isa, source, planes.pixels, lanes.len(), len, width, &mut panel[first * width..]);
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The blocked products against a sum in f64: every instruction set, odd sizes, NaN wherever nothing may be read.
+
+use proptest::prelude::*;
+
+use super::reference::{assert_close, naive_gemm, random};
+use super::*;
+use crate::buffer_pool::BufferPool;
+use crate::simd::Isa;
+
+/// A batch of N x C x P numbers with some channels left out on both sides, and its mask.
+struct Batch {
+    data: Vec<f32>,
+    mask: Vec<f32>,
+    images: usize,
+    channels: usize,
+    pixels: usize,
+    stride: usize,
+}
+
+impl Batch {
+    fn new(images: usize, channels: usize, pixels: usize, seed: u64) -> Self {
+        let stride = (channels + 1) * pixels;
+        let data = random(images * stride, seed);
+        let mask = random(images * stride, seed + 1);
+        Self { data, mask, images, channels, pixels, stride }
+    }
+
+    fn planes(&self, masked: bool) -> Planes<'_> {
+        Planes {
+            data: &self.data,
+            mask: masked.then_some(&self.mask),
+            images: self.images,
+            channels: self.channels,
+            pixels: self.pixels,
+            image_stride: self.stride,
+        }
+    }
+
+    fn at(&self, channel: usize, position: usize, masked: bool) -> f32 {
+        let index = position / self.pixels * self.stride + channel * self.pixels + position % self.pixels;
+        if masked && self.mask[index] <= 0.0 { 0.0 } else { self.data[index] }
+    }
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn packed_product_over_images(
+        m in 1usize..30, images in 1usize..4, pixels in 1usize..90, k in prop_oneof![0usize..40, 250usize..600],
+        masked: bool, accumulate: bool, biased: bool, relu: bool,
+    ) {
+        let pool = BufferPool::poisoning();
+        let weights = random(m * k, 1);
+        let bias = random(m, 2);
+        let b = Batch::new(images, k, pixels, 3);
+        let stride = m * pixels + 5;
+        let len = (images - 1) * stride + m * pixels;
+        let before = if accumulate { random(len, 6) } else { vec![f32::NAN; len] };
+        let expected: Vec<f64> = naive_gemm((m, images * pixels, k), |i, p| weights[i * k + p],
+            |p, j| b.at(p, j, masked), |i, j| {
+                let old = before[j / pixels * stride + i * pixels + j % pixels];
+                (if accumulate { old } else { 0.0 }) + if biased { bias[i] } else { 0.0 }
+            }).into_iter().map(|value| if relu { value.max(0.0) } else { value }).collect();
+        let mut fused = Vec::new();
+        for isa in Isa::available() {
+            let a = PackedA::new(&pool, isa, &Elements { lanes: m, depth: k, at: |i, p| weights[i * k + p] });
+            let epilogue = Epilogue { accumulate, bias: biased.then_some(&bias), relu };
+            let product = |parallel| {
+                let mut c = before.clone();
+                let output = Output::planes(&mut c, m, pixels, images, pixels, stride);
+                gemm(&pool, &a, &b.planes(masked).pixel_lanes(), epilogue, &output, parallel);
+                c
+            };
+            let c = product(false);
+            for i in 0..m {
+                for image in 0..images {
+                    let found = &c[image * stride + i * pixels..][..pixels];
+                    let expected = &expected[i * images * pixels + image * pixels..][..pixels];
+                    assert_close(found, expected, k, &format!("{isa}, image {image}, row {i}"));
+                }
+            }
+            prop_assert_eq!(bits(&c), bits(&product(true)), "{}: threads change bits", isa);
+            for image in 1..images {
+                let gap = (image - 1) * stride + m * pixels..image * stride;
+                prop_assert_eq!(bits(&c[gap.clone()]), bits(&before[gap]), "{} wrote between images", isa);
+            }
+            if isa != Isa::Portable {
+                fused.push(bits(&c));
+            }
+        }
+        prop_assert!(fused.windows(2).all(|pair| pair[0] == pair[1]), "instruction sets differ in bits");
+    }
+
+    #[test]
+    fn deep_product_and_row_sums(
+        m in 1usize..30, n in 1usize..100, images in 1usize..4, pixels in prop_oneof![1usize..40, 200usize..400],
+        masked: bool, accumulate: bool,
+    ) {
+        let pool = BufferPool::poisoning();
+        let (a, b) = (Batch::new(images, m, pixels, 1), Batch::new(images, n, pixels, 3));
+        let k = images * pixels;
+        let old = if accumulate { random(m * n + m, 5) } else { vec![0.0; m * n + m] };
+        let before = if accumulate { old.clone() } else { vec![f32::NAN; m * n + m] };
+        let expected = naive_gemm((m, n, k), |i, p| a.at(i, p, masked), |p, j| b.at(j, p, false), |i, j| old[i * n + j]);
+        let expected_sums = naive_gemm((m, 1, k), |i, p| a.at(i, p, masked), |_, _| 1.0, |i, _| old[m * n + i]);
+        for isa in Isa::available() {
+            let mut c = before.clone();
+            let (product, sums) = c.split_at_mut(m * n);
+            gemm_deep(&pool, isa, &a.planes(masked), &b.planes(false).channel_lanes(), accumulate, product, Some(sums));
+            assert_close(product, &expected, k, isa.name());
+            assert_close(sums, &expected_sums, k, isa.name());
+        }
+    }
+
+    #[test]
+    fn an_element_does_not_depend_on_its_place(m in 1usize..20, n in 2usize..120, k in 1usize..300, cut in 1usize..119) {
+        let pool = BufferPool::poisoning();
+        let cut = cut.min(n - 1);
+        let (a, b) = (random(m * k, 1), random(k * n, 2));
+        for isa in Isa::available() {
+            let packed = |rows: std::ops::Range<usize>| {
+                let a = &a;
+                let at = move |i: usize, p: usize| a[(rows.start + i) * k + p];
+                PackedA::new(&pool, isa, &Elements { lanes: rows.end - rows.start, depth: k, at })
+            };
+            let mut whole = vec![f32::NAN; m * n];
+            let operand = Planes::matrix(&b, k, n).pixel_lanes();
+            gemm(&pool, &packed(0..m), &operand, Epilogue::default(), &Output::matrix(&mut whole, m, n, n), false);
+            let right: Vec<f32> = (0..k).flat_map(|p| b[p * n + cut..(p + 1) * n].to_vec()).collect();
+            let mut part = vec![f32::NAN; n - cut];
+            let operand = Planes::matrix(&right, k, n - cut).pixel_lanes();
+            let output = Output::matrix(&mut part, 1, n - cut, n - cut);
+            gemm(&pool, &packed(m - 1..m), &operand, Epilogue::default(), &output, false);
+            prop_assert_eq!(bits(&part), bits(&whole[(m - 1) * n + cut..]), "{}", isa);
+        }
+    }
+}
+
+#[test]
+fn weights_are_refilled_in_place() {
+    let pool = BufferPool::new();
+    let numbers = random(20 * 300, 1);
+    for isa in Isa::available() {
+        let at = |i: usize, p: usize| numbers[i * 300 + p];
+        let mut a = PackedA::new(&pool, isa, &Elements { lanes: 20, depth: 300, at: |_, _| f32::NAN });
+        a.refill(&Elements { lanes: 20, depth: 300, at });
+        let (mut c, one) = (vec![f32::NAN; 20], vec![1.0; 300]);
+        let output = Output::matrix(&mut c, 20, 1, 1);
+        gemm(&pool, &a, &Planes::matrix(&one, 300, 1).pixel_lanes(), Epilogue::default(), &output, false);
+        assert_close(&c, &naive_gemm((20, 1, 300), at, |_, _| 1.0, |_, _| 0.0), 300, isa.name());
+    }
+}
