@@ -47,7 +47,7 @@ fn im2col<T: Element>(g: &ConvGeometry, x: &[T], columns: &mut [T]) {
 }
 
 /// Adds each entry of a window matrix to the pixel it came from. `dx` is C/groups x H x W.
-fn col2im<T: Element>(g: &ConvGeometry, columns: &[T], dx: &mut [T]) {
+pub(super) fn col2im<T: Element>(g: &ConvGeometry, columns: &[T], dx: &mut [T]) {
     let (oh, ow) = (g.out_h(), g.out_w());
     let [kh, kw] = g.kernel;
     for (row, column) in columns.chunks_exact(oh * ow).enumerate() {

@@ -5,7 +5,9 @@
 
 mod geometry;
 pub mod im2col;
+pub mod implicit_gemm;
 pub mod naive;
+mod windows;
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,0 +1,407 @@
+//! The three passes of a convolution in f32 as blocked matrix products whose operands are never stored.
+//!
+//! Per group, with `columns` the matrix of all windows: `y = w columns`, `dw = dy columns^T`, and the input gradient is
+//! * for a 1x1 convolution of stride 1: `w^T dy`;
+//! * for any other of stride 1: a convolution of `dy` with the window turned by 180 degrees and the roles of input and
+//!   output channels exchanged, so nothing is scattered;
+//! * for larger strides: `w^T dy`, an image at a time, each element added to the pixel it came from.
+//!
+//! Bias and ReLU are applied to the output while it is in registers. ReLU's backward pass is applied to `dy` as it is packed:
+//! pass the layer's output as `rectified`. Small images share a product: several side by side fill the tiles that one
+//! would leave half empty.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::ConvGeometry;
+use super::im2col::col2im;
+use super::windows::{ElementLanes, Part, PositionLanes, Windows};
+use crate::buffer_pool::BufferPool;
+use crate::gemm::{Elements, Epilogue, Output, PackedA, Planes, gemm, gemm_deep};
+use crate::simd::Isa;
+
+/// Weights in the order in which a pass reads them: packed once, used by all shards and threads.
+#[derive(Debug)]
+pub struct PackedWeights {
+    groups: Vec<PackedA>,
+}
+
+/// What a pass that uses weights computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pass {
+    /// The output.
+    Forward,
+    /// The gradient with respect to the input.
+    InputGradient,
+}
+
+impl PackedWeights {
+    /// Packs `w` (O x C/groups x KH x KW) for one pass of `g`.
+    ///
+    /// # Panics
+    /// If the slice does not have the geometry's length.
+    #[must_use]
+    pub fn new(pool: &Arc<BufferPool>, isa: Isa, g: &ConvGeometry, pass: Pass, w: &[f32]) -> Self {
+        let mut groups = Vec::with_capacity(g.groups);
+        each_group(g, pass, w, |a| groups.push(PackedA::new(pool, isa, a)));
+        Self { groups }
+    }
+
+    /// Packs other weights of the same geometry and pass into the same memory.
+    ///
+    /// # Panics
+    /// If the sizes differ.
+    pub fn refill(&mut self, g: &ConvGeometry, pass: Pass, w: &[f32]) {
+        let mut groups = self.groups.iter_mut();
+        each_group(g, pass, w, |a| groups.next().expect("as many groups as were packed").refill(a));
+    }
+}
+
+/// Calls `each` with the left operand of every group.
+fn each_group(
+    g: &ConvGeometry,
+    pass: Pass,
+    w: &[f32],
+    mut each: impl FnMut(&Elements<&(dyn Fn(usize, usize) -> f32 + Sync)>),
+) {
+    assert_eq!(w.len(), g.weight_len(), "weights of {g:?}");
+    let (outputs, inputs, patch) = (g.c_out / g.groups, g.c_in / g.groups, g.patch());
+    let window = g.kernel[0] * g.kernel[1];
+    for w in w.chunks_exact((outputs * patch).max(1)) {
+        match pass {
+            Pass::Forward => each(&Elements { lanes: outputs, depth: patch, at: &|o, p| w[o * patch + p] }),
+            Pass::InputGradient if turns(g) => each(&Elements {
+                lanes: inputs,
+                depth: outputs * window,
+                at: &|c, p| w[p / window * patch + c * window + (window - 1 - p % window)],
+            }),
+            Pass::InputGradient => {
+                each(&Elements { lanes: patch, depth: outputs, at: &|p, o| w[o * patch + p] })
+            }
+        }
+    }
+}
+
+/// Whether the input gradient is computed as a convolution with the turned window.
+fn turns(g: &ConvGeometry) -> bool {
+    !g.is_pointwise() && g.stride == [1, 1] && (0..2).all(|axis| g.padding[axis] < g.window(axis))
+}
+
+/// The convolution that computes the input gradient of `g`.
+fn turned(g: &ConvGeometry) -> ConvGeometry {
+    ConvGeometry {
+        c_in: g.c_out,
+        h: g.out_h(),
+        w: g.out_w(),
+        c_out: g.c_in,
+        padding: [0, 1].map(|axis| g.window(axis) - 1 - g.padding[axis]),
+        ..*g
+    }
+}
+
+/// Images whose windows are prepared together: enough for some ten panels, few enough for the copies to stay in cache. A
+/// 1x1 convolution prepares nothing and takes all.
+fn images_at_once(g: &ConvGeometry) -> usize {
+    if g.is_pointwise() { g.n.max(1) } else { 512usize.div_ceil(g.out_pixels().max(1)) }
+}
+
+fn batches(g: &ConvGeometry) -> impl Iterator<Item = Range<usize>> {
+    let (n, step) = (g.n, images_at_once(g));
+    (0..n).step_by(step).map(move |first| first..n.min(first + step))
+}
+
+/// The channels of `group` of `images` in a tensor of `channels` channels of `pixels` pixels.
+fn part<'a>(
+    data: &'a [f32],
+    mask: Option<&'a [f32]>,
+    channels: usize,
+    groups: usize,
+    pixels: usize,
+    images: &Range<usize>,
+    group: usize,
+) -> Part<'a> {
+    let first = (images.start * channels + group * (channels / groups)) * pixels;
+    Part {
+        data: &data[first..],
+        mask: mask.map(|mask| &mask[first..]),
+        images: images.len(),
+        channels: channels / groups,
+        image_stride: channels * pixels,
+    }
+}
+
+fn planes(part: Part<'_>, pixels: usize) -> Planes<'_> {
+    Planes {
+        data: part.data,
+        mask: part.mask,
+        images: part.images,
+        channels: part.channels,
+        pixels,
+        image_stride: part.image_stride,
+    }
+}
+
+/// The output, N x O x OH x OW, overwritten, with a bias of O elements and ReLU if asked for.
+///
+/// `weights` are packed for [`Pass::Forward`] of a geometry that differs at most in N. With `parallel`, columns are spread
+/// over rayon's threads, with the same bits.
+///
+/// # Panics
+/// If a slice does not have the geometry's length.
+pub fn forward(
+    pool: &Arc<BufferPool>,
+    g: &ConvGeometry,
+    x: &[f32],
+    weights: &PackedWeights,
+    bias: Option<&[f32]>,
+    relu: bool,
+    parallel: bool,
+    y: &mut [f32],
+) {
+    assert_eq!((x.len(), y.len()), (g.input_len(), g.output_len()), "input and output of {g:?}");
+    assert!(bias.is_none_or(|bias| bias.len() == g.c_out), "one bias per output channel of {g:?}");
+    convolve(pool, g, x, None, weights, Epilogue { accumulate: false, bias, relu }, parallel, y);
+}
+
+/// `y = w x` with `x` masked: the forward pass, or the input gradient of another convolution.
+fn convolve(
+    pool: &Arc<BufferPool>,
+    g: &ConvGeometry,
+    x: &[f32],
+    mask: Option<&[f32]>,
+    weights: &PackedWeights,
+    epilogue: Epilogue<'_>,
+    parallel: bool,
+    y: &mut [f32],
+) {
+    let (outputs, pixels) = (g.c_out / g.groups, g.out_pixels());
+    assert_eq!(weights.groups.len(), g.groups, "groups of packed weights");
+    for images in batches(g) {
+        for (group, a) in weights.groups.iter().enumerate() {
+            let x = part(x, mask, g.c_in, g.groups, g.in_pixels(), &images, group);
+            let y = &mut y[(images.start * g.c_out + group * outputs) * pixels..];
+            let y = Output::planes(y, outputs, pixels, images.len(), pixels, g.c_out * pixels);
+            let bias = epilogue.bias.map(|bias| &bias[group * outputs..(group + 1) * outputs]);
+            let epilogue = Epilogue { bias, ..epilogue };
+            if g.is_pointwise() {
+                gemm(pool, a, &planes(x, pixels).pixel_lanes(), epilogue, &y, parallel);
+            } else {
+                gemm(pool, a, &PositionLanes(Windows::for_positions(pool, g, x)), epilogue, &y, parallel);
+            }
+        }
+    }
+}
+
+/// The gradient with respect to the input, N x C x H x W, overwritten. Where `rectified` (the output of the ReLU that
+/// followed) is not above zero, `dy` counts as zero.
+///
+/// `weights` are packed for [`Pass::InputGradient`].
+///
+/// # Panics
+/// If a slice does not have the geometry's length.
+pub fn input_gradient(
+    pool: &Arc<BufferPool>,
+    g: &ConvGeometry,
+    dy: &[f32],
+    rectified: Option<&[f32]>,
+    weights: &PackedWeights,
+    parallel: bool,
+    dx: &mut [f32],
+) {
+    assert_eq!((dx.len(), dy.len()), (g.input_len(), g.output_len()), "input and output of {g:?}");
+    assert!(rectified.is_none_or(|y| y.len() == dy.len()), "the output's length");
+    if g.is_pointwise() || turns(g) {
+        let gradient = if turns(g) { turned(g) } else { ConvGeometry { c_in: g.c_out, c_out: g.c_in, ..*g } };
+        convolve(pool, &gradient, dy, rectified, weights, Epilogue::default(), parallel, dx);
+        return;
+    }
+    assert_eq!(weights.groups.len(), g.groups, "groups of packed weights");
+    let (patch, pixels, image) = (g.patch(), g.out_pixels(), g.c_in / g.groups * g.in_pixels());
+    let mut columns = pool.take::<f32>(patch * pixels);
+    dx.fill(0.0);
+    for n in 0..g.n {
+        for (group, a) in weights.groups.iter().enumerate() {
+            let dy = part(dy, rectified, g.c_out, g.groups, pixels, &(n..n + 1), group);
+            let output = Output::matrix(&mut columns, patch, pixels, pixels);
+            gemm(pool, a, &planes(dy, pixels).pixel_lanes(), Epilogue::default(), &output, parallel);
+            col2im(g, &columns, &mut dx[(n * g.groups + group) * image..][..image]);
+        }
+    }
+}
+
+/// The gradient with respect to the weight, O x C/groups x KH x KW, and to the bias, O: overwritten, or added to if
+/// `accumulate`. `rectified` as in [`input_gradient`].
+///
+/// # Panics
+/// If a slice does not have the geometry's length.
+pub fn weight_gradient(
+    pool: &Arc<BufferPool>,
+    isa: Isa,
+    g: &ConvGeometry,
+    x: &[f32],
+    dy: &[f32],
+    rectified: Option<&[f32]>,
+    accumulate: bool,
+    dw: &mut [f32],
+    mut db: Option<&mut [f32]>,
+) {
+    assert_eq!((x.len(), dy.len()), (g.input_len(), g.output_len()), "input and output of {g:?}");
+    assert_eq!(dw.len(), g.weight_len(), "weights of {g:?}");
+    assert!(rectified.is_none_or(|y| y.len() == dy.len()), "the output's length");
+    assert!(db.as_ref().is_none_or(|db| db.len() == g.c_out), "one bias per output channel of {g:?}");
+    if g.n == 0 && !accumulate {
+        dw.fill(0.0);
+        if let Some(db) = &mut db {
+            db.fill(0.0);
+        }
+    }
+    let (outputs, patch) = (g.c_out / g.groups, g.patch());
+    for images in batches(g) {
+        let accumulate = accumulate || images.start > 0;
+        for group in 0..g.groups {
+            let dy = part(dy, rectified, g.c_out, g.groups, g.out_pixels(), &images, group);
+            let dy = planes(dy, g.out_pixels());
+            let x = part(x, None, g.c_in, g.groups, g.in_pixels(), &images, group);
+            let dw = &mut dw[group * outputs * patch..][..outputs * patch];
+            let db = db.as_deref_mut().map(|db| &mut db[group * outputs..][..outputs]);
+            if g.is_pointwise() {
+                gemm_deep(pool, isa, &dy, &planes(x, g.in_pixels()).channel_lanes(), accumulate, dw, db);
+            } else {
+                let windows = ElementLanes(Windows::for_elements(pool, g, x));
+                gemm_deep(pool, isa, &dy, &windows, accumulate, dw, db);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::conv::naive;
+    use crate::gemm::reference::random;
+
+    /// Any small convolution: strides, padding, dilation and groups included, and now and then one that is pointwise.
+    fn geometries() -> impl Strategy<Value = ConvGeometry> {
+        let sizes = (1usize..4, 1usize..4, 1usize..5, 1usize..4, 1usize..15, 1usize..15);
+        let window =
+            ([1usize..5, 1usize..5], [1usize..4, 1usize..4], [0usize..4, 0usize..4], [1usize..3, 1usize..3]);
+        (sizes, window, any::<bool>(), 0u8..4).prop_filter_map(
+            "the window fits",
+            |(sizes, window, unit_stride, kind)| {
+                let (n, groups, c, o, h, w) = sizes;
+                let (mut kernel, mut stride, mut padding, dilation) = window;
+                if unit_stride {
+                    stride = [1, 1];
+                }
+                if kind == 0 {
+                    (kernel, stride, padding) = ([1, 1], [1, 1], [0, 0]);
+                }
+                let g = ConvGeometry {
+                    n,
+                    c_in: groups * c,
+                    h,
+                    w,
+                    c_out: groups * o,
+                    kernel,
+                    stride,
+                    padding,
+                    dilation,
+                    groups,
+                };
+                (g.window(0) <= h + 2 * padding[0] && g.window(1) <= w + 2 * padding[1]).then_some(g)
+            },
+        )
+    }
+
+    fn assert_near(found: &[f32], expected: &[f32], terms: usize, what: &str) {
+        let bound = (terms as f32 + 8.0) * f32::EPSILON;
+        for (index, (&found, &expected)) in found.iter().zip(expected).enumerate() {
+            // Written so that a NaN fails.
+            assert!(
+                (found - expected).abs() <= bound,
+                "{what}, element {index}: {found}, expected {expected}"
+            );
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        #[test]
+        fn all_passes_agree_with_the_definition(
+            g in geometries(), seed: u64, biased: bool, relu: bool, accumulate: bool, parallel: bool,
+        ) {
+            let pool = BufferPool::poisoning();
+            let (x, w) = (random(g.input_len(), seed), random(g.weight_len(), seed ^ 1));
+            let bias = random(g.c_out, seed ^ 2);
+            let bias = biased.then_some(&*bias);
+            let mut y = vec![f32::NAN; g.output_len()];
+            naive::forward(&g, &x, &w, bias, &mut y);
+            if relu {
+                y.iter_mut().for_each(|y| *y = y.max(0.0));
+            }
+            let dy = random(g.output_len(), seed ^ 3);
+            // The mask is drawn, not computed: a computed one could differ where an output is almost zero.
+            let mask = random(g.output_len(), seed ^ 4);
+            let rectified = relu.then_some(&*mask);
+            let masked: Vec<f32> =
+                dy.iter().zip(&mask).map(|(&dy, &y)| if relu && y <= 0.0 { 0.0 } else { dy }).collect();
+            let (mut dx, mut dw) = (vec![f32::NAN; x.len()], vec![f32::NAN; w.len()]);
+            naive::input_gradient(&g, &masked, &w, &mut dx);
+            naive::weight_gradient(&g, &x, &masked, &mut dw);
+            let mut db = vec![0.0f64; g.c_out];
+            for (plane, dy) in masked.chunks_exact(g.out_pixels()).enumerate() {
+                db[plane % g.c_out] += dy.iter().map(|&dy| f64::from(dy)).sum::<f64>();
+            }
+            let start = if accumulate { 1.0 } else { f32::NAN };
+            let added = if accumulate { 1.0 } else { 0.0 };
+            let dw: Vec<f32> = dw.iter().map(|dw| dw + added).collect();
+            let db: Vec<f32> = db.iter().map(|&db| db as f32 + added).collect();
+
+            for isa in Isa::available() {
+                let mut found = vec![f32::NAN; y.len()];
+                let packed = PackedWeights::new(&pool, isa, &g, Pass::Forward, &w);
+                forward(&pool, &g, &x, &packed, bias, relu, parallel, &mut found);
+                assert_near(&found, &y, g.patch(), &format!("{isa}: y"));
+
+                let mut found = vec![f32::NAN; x.len()];
+                let packed = PackedWeights::new(&pool, isa, &g, Pass::InputGradient, &w);
+                input_gradient(&pool, &g, &dy, rectified, &packed, parallel, &mut found);
+                assert_near(&found, &dx, g.weight_len(), &format!("{isa}: dx"));
+
+                let (mut found, mut sums) = (vec![start; w.len()], vec![start; g.c_out]);
+                weight_gradient(&pool, isa, &g, &x, &dy, rectified, accumulate, &mut found, Some(&mut sums));
+                assert_near(&found, &dw, g.n * g.out_pixels(), &format!("{isa}: dw"));
+                assert_near(&sums, &db, g.n * g.out_pixels(), &format!("{isa}: db"));
+            }
+        }
+    }
+
+    #[test]
+    fn packed_weights_are_refilled_for_both_passes() {
+        let g = ConvGeometry {
+            n: 2,
+            c_in: 4,
+            h: 7,
+            w: 6,
+            c_out: 6,
+            kernel: [3, 3],
+            stride: [1, 1],
+            padding: [1, 1],
+            dilation: [1, 1],
+            groups: 2,
+        };
+        let pool = BufferPool::new();
+        let (x, w) = (random(g.input_len(), 1), random(g.weight_len(), 2));
+        for isa in Isa::available() {
+            let mut weights = PackedWeights::new(&pool, isa, &g, Pass::Forward, &vec![0.0; w.len()]);
+            weights.refill(&g, Pass::Forward, &w);
+            let (mut found, mut expected) = (vec![f32::NAN; g.output_len()], vec![f32::NAN; g.output_len()]);
+            forward(&pool, &g, &x, &weights, None, false, false, &mut found);
+            naive::forward(&g, &x, &w, None, &mut expected);
+            assert_near(&found, &expected, g.patch(), isa.name());
+        }
+    }
+}

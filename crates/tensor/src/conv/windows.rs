@@ -1,0 +1,392 @@
+//! The windows of an image as a matrix that is never stored: implicit im2col.
+//!
+//! The matrix has a row per window element (channel, u, v) and a column per output position (image, i, j). Either may be
+//! the lanes of a panel. In both cases a panel consists of contiguous pieces of image rows, provided that no piece meets
+//! the padding and that neighbours in the panel are neighbours in memory. Where an image does not lie like that,
+//! it is copied first, once: with its padding, masked, and with the columns of each residue modulo the stride side by
+//! side. The copy has the size of the image; the matrix would have KH x KW / stride^2 times that.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::ConvGeometry;
+use crate::buffer_pool::{Buffer, BufferPool};
+use crate::gemm::Operand;
+use crate::gemm::operand::check_panel;
+use crate::gemm::runs::{Run, copy_runs};
+use crate::simd::Isa;
+
+/// Panels are never wider than this many lanes.
+const MAX_WIDTH: usize = 64;
+
+/// Some channels of some images, ready to be read by windows.
+#[derive(Debug)]
+pub(super) struct Windows<'a> {
+    source: Source<'a>,
+    images: usize,
+    channels: usize,
+    kernel: [usize; 2],
+    out: [usize; 2],
+    /// Elements between images, channels and rows.
+    image_stride: usize,
+    channel_stride: usize,
+    row_stride: usize,
+    /// Residues of the column modulo the stride that are stored apart from each other; 1 if columns lie in order.
+    phases: usize,
+    /// Elements between the residues.
+    phase_stride: usize,
+    stride: [usize; 2],
+    dilation: [usize; 2],
+}
+
+#[derive(Debug)]
+enum Source<'a> {
+    Borrowed(&'a [f32]),
+    Copied(Buffer<f32>),
+}
+
+/// The part of a batch that a matrix product works on: `images` images, and of each the `channels` channels.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Part<'a> {
+    /// From the first channel of the first image on.
+    pub(super) data: &'a [f32],
+    /// As long as `data`: elements count as zero where it is not above zero.
+    pub(super) mask: Option<&'a [f32]>,
+    pub(super) images: usize,
+    pub(super) channels: usize,
+    /// Elements between images.
+    pub(super) image_stride: usize,
+}
+
+impl<'a> Windows<'a> {
+    /// Prepares `part` of the input of `g` for panels whose lanes are output positions.
+    pub(super) fn for_positions(pool: &Arc<BufferPool>, g: &ConvGeometry, part: Part<'a>) -> Self {
+        Self::new(pool, g, part, g.stride[1])
+    }
+
+    /// Prepares `part` of the input of `g` for panels whose lanes are window elements.
+    pub(super) fn for_elements(pool: &Arc<BufferPool>, g: &ConvGeometry, part: Part<'a>) -> Self {
+        Self::new(pool, g, part, 1)
+    }
+
+    fn new(pool: &Arc<BufferPool>, g: &ConvGeometry, part: Part<'a>, phases: usize) -> Self {
+        let mut windows = Self {
+            source: Source::Borrowed(part.data),
+            images: part.images,
+            channels: part.channels,
+            kernel: g.kernel,
+            out: [g.out_h(), g.out_w()],
+            image_stride: part.image_stride,
+            channel_stride: g.h * g.w,
+            row_stride: g.w,
+            phases,
+            phase_stride: 0,
+            stride: g.stride,
+            dilation: g.dilation,
+        };
+        if phases > 1 || g.padding != [0, 0] || part.mask.is_some() {
+            windows.copy(pool, g, part);
+        }
+        windows
+    }
+
+    /// Copies the images into planes of (row, residue, column) with the padding around them.
+    fn copy(&mut self, pool: &Arc<BufferPool>, g: &ConvGeometry, part: Part<'_>) {
+        let phases = self.phases;
+        self.phase_stride = (g.w + 2 * g.padding[1]).div_ceil(phases);
+        self.row_stride = phases * self.phase_stride;
+        self.channel_stride = (g.h + 2 * g.padding[0]) * self.row_stride;
+        self.image_stride = part.channels * self.channel_stride;
+        let mut copy = pool.zeros::<f32>(part.images * self.image_stride);
+        for image in 0..part.images {
+            for channel in 0..part.channels {
+                let plane = &mut copy[image * self.image_stride + channel * self.channel_stride..];
+                for (row, out) in
+                    plane.chunks_exact_mut(self.row_stride).skip(g.padding[0]).take(g.h).enumerate()
+                {
+                    let start = image * part.image_stride + (channel * g.h + row) * g.w;
+                    let values = &part.data[start..][..g.w];
+                    let mask = part.mask.map(|mask| &mask[start..][..g.w]);
+                    for phase in 0..phases {
+                        // The first column whose padded position has this residue.
+                        let first = (phase + phases * g.padding[1] - g.padding[1]) % phases;
+                        let target = (first + g.padding[1]) / phases + phase * self.phase_stride;
+                        let end = (phase + 1) * self.phase_stride;
+                        if first < g.w {
+                            place(
+                                &mut out[target..end],
+                                &values[first..],
+                                mask.map(|mask| &mask[first..]),
+                                phases,
+                            );
+                        }
+                    }
+                }
+            }
+        }
+        self.source = Source::Copied(copy);
+    }
+
+    fn data(&self) -> &[f32] {
+        match &self.source {
+            Source::Borrowed(data) => data,
+            Source::Copied(buffer) => buffer,
+        }
+    }
+
+    /// Where the window elements `range` lie within a window.
+    fn elements(&self, range: Range<usize>) -> Offsets {
+        Offsets::new(
+            range,
+            self.kernel,
+            [self.channel_stride, self.dilation[0] * self.row_stride],
+            self.dilation[1],
+            self.phases,
+            self.phase_stride,
+        )
+    }
+
+    /// Where the windows of the output positions `range` begin. A step to the next window is one column if the residues
+    /// are stored apart, and the stride if they are not.
+    fn positions(&self, range: Range<usize>) -> Offsets {
+        let strides = [self.image_stride, self.stride[0] * self.row_stride];
+        Offsets::new(range, self.out, strides, self.stride[1] / self.phases, 1, 0)
+    }
+
+    /// Window elements: the length of each output element's sum.
+    fn window_len(&self) -> usize {
+        self.channels * self.kernel[0] * self.kernel[1]
+    }
+
+    fn position_count(&self) -> usize {
+        self.images * self.out[0] * self.out[1]
+    }
+}
+
+/// Every `step`-th element of `values`, masked, to successive places of `out`.
+fn place(out: &mut [f32], values: &[f32], mask: Option<&[f32]>, step: usize) {
+    match mask {
+        Some(mask) => {
+            for ((out, &value), &mask) in
+                out.iter_mut().zip(values.iter().step_by(step)).zip(mask.iter().step_by(step))
+            {
+                *out = if mask > 0.0 { value } else { 0.0 };
+            }
+        }
+        None if step == 1 => out[..values.len()].copy_from_slice(values),
+        None => {
+            for (out, &value) in out.iter_mut().zip(values.iter().step_by(step)) {
+                *out = value;
+            }
+        }
+    }
+}
+
+/// Counts through three nested axes and yields the memory offset of each combination.
+#[derive(Debug, Clone)]
+struct Offsets {
+    left: usize,
+    /// Extents of the two inner axes, and the position on them.
+    extents: [usize; 2],
+    at: [usize; 2],
+    /// Offset of the outer axis, and of the outer and the middle axis together.
+    outer: usize,
+    middle: usize,
+    strides: [usize; 2],
+    /// The innermost axis advances by whole columns and residues.
+    column: usize,
+    phase: usize,
+    column_step: usize,
+    phase_step: usize,
+    phases: usize,
+    phase_stride: usize,
+}
+
+impl Offsets {
+    fn new(
+        range: Range<usize>,
+        extents: [usize; 2],
+        strides: [usize; 2],
+        step: usize,
+        phases: usize,
+        phase_stride: usize,
+    ) -> Self {
+        let inner = range.start % extents[1];
+        let middle = range.start / extents[1] % extents[0];
+        let outer = range.start / (extents[1] * extents[0]) * strides[0];
+        Self {
+            left: range.len(),
+            extents,
+            at: [middle, inner],
+            outer,
+            middle: outer + middle * strides[1],
+            strides,
+            column: inner * step / phases,
+            phase: inner * step % phases,
+            column_step: step / phases,
+            phase_step: step % phases,
+            phases,
+            phase_stride,
+        }
+    }
+}
+
+impl Iterator for Offsets {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        self.left = self.left.checked_sub(1)?;
+        let offset = self.middle + self.phase * self.phase_stride + self.column;
+        self.at[1] += 1;
+        self.column += self.column_step;
+        self.phase += self.phase_step;
+        if self.phase >= self.phases {
+            self.phase -= self.phases;
+            self.column += 1;
+        }
+        if self.at[1] == self.extents[1] {
+            (self.at[1], self.column, self.phase) = (0, 0, 0);
+            self.at[0] += 1;
+            self.middle += self.strides[1];
+            if self.at[0] == self.extents[0] {
+                self.at[0] = 0;
+                self.outer += self.strides[0];
+                self.middle = self.outer;
+            }
+        }
+        Some(offset)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for Offsets {}
+
+/// Joins neighbours in memory into runs; at most one run per lane.
+fn runs_of(offsets: Offsets, runs: &mut [Run; MAX_WIDTH]) -> &[Run] {
+    let mut count = 0;
+    for (lane, offset) in offsets.enumerate() {
+        match runs[..count].last_mut() {
+            Some(run) if run.offset + run.len == offset => run.len += 1,
+            _ => {
+                runs[count] = Run { lane, len: 1, offset };
+                count += 1;
+            }
+        }
+    }
+    &runs[..count]
+}
+
+/// Lanes are output positions (image, i, j), the depth is the window: the right operand of the forward pass. Made with
+/// [`Windows::for_positions`].
+#[derive(Debug)]
+pub(super) struct PositionLanes<'a>(pub(super) Windows<'a>);
+
+impl Operand for PositionLanes<'_> {
+    fn lanes(&self) -> usize {
+        self.0.position_count()
+    }
+
+    fn depth(&self) -> usize {
+        self.0.window_len()
+    }
+
+    fn pack(&self, isa: Isa, lanes: Range<usize>, depths: Range<usize>, width: usize, panel: &mut [f32]) {
+        check_panel(self, &lanes, &depths, width, panel);
+        let mut runs = [Run::default(); MAX_WIDTH];
+        let runs = runs_of(self.0.positions(lanes), &mut runs);
+        copy_runs(isa, self.0.data(), None, runs, self.0.elements(depths), width, panel);
+    }
+}
+
+/// Lanes are window elements (channel, u, v), the depth is the output position: the right operand of the weight
+/// gradient. Made with [`Windows::for_elements`].
+#[derive(Debug)]
+pub(super) struct ElementLanes<'a>(pub(super) Windows<'a>);
+
+impl Operand for ElementLanes<'_> {
+    fn lanes(&self) -> usize {
+        self.0.window_len()
+    }
+
+    fn depth(&self) -> usize {
+        self.0.position_count()
+    }
+
+    fn pack(&self, isa: Isa, lanes: Range<usize>, depths: Range<usize>, width: usize, panel: &mut [f32]) {
+        check_panel(self, &lanes, &depths, width, panel);
+        let mut runs = [Run::default(); MAX_WIDTH];
+        let runs = runs_of(self.0.elements(lanes), &mut runs);
+        copy_runs(isa, self.0.data(), None, runs, self.0.positions(depths), width, panel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::gemm::reference::random;
+
+    proptest! {
+        #[test]
+        fn panels_are_those_of_the_stored_matrix(
+            images in 1usize..3, channels in 1usize..4, h in 3usize..14, w in 3usize..14,
+            kernel in [1usize..4, 1usize..4], stride in [1usize..4, 1usize..4], padding in [0usize..3, 0usize..3],
+            dilation in [1usize..3, 1usize..3], masked: bool, seed: u64, width in 1usize..50,
+        ) {
+            let g = ConvGeometry { n: images, c_in: channels, h, w, c_out: 1, kernel, stride, padding, dilation, groups: 1 };
+            prop_assume!(g.window(0) <= h + 2 * padding[0] && g.window(1) <= w + 2 * padding[1]);
+            let pool = BufferPool::poisoning();
+            let (data, mask) = (random(g.input_len(), seed), random(g.input_len(), seed ^ 1));
+            let part = Part { data: &data, mask: masked.then_some(&mask), images, channels, image_stride: channels * h * w };
+            let element = |element: usize, position: usize| {
+                let (c, u, v) = (element / (kernel[0] * kernel[1]), element / kernel[1] % kernel[0], element % kernel[1]);
+                let pixels = g.out_pixels();
+                let (image, i, j) = (position / pixels, position % pixels / g.out_w(), position % g.out_w());
+                let (Some(row), Some(column)) = (g.source(0, i, u), g.source(1, j, v)) else { return 0.0 };
+                let index = ((image * channels + c) * h + row) * w + column;
+                if masked && mask[index] <= 0.0 { 0.0 } else { data[index] }
+            };
+            let positions = PositionLanes(Windows::for_positions(&pool, &g, part));
+            let elements = ElementLanes(Windows::for_elements(&pool, &g, part));
+            for isa in Isa::available() {
+                check(isa, &positions, width, |lane, depth| element(depth, lane))?;
+                check(isa, &elements, width, element)?;
+            }
+        }
+    }
+
+    /// Compares a panel out of the middle and one at the end.
+    fn check(
+        isa: Isa,
+        operand: &impl Operand,
+        width: usize,
+        expected: impl Fn(usize, usize) -> f32,
+    ) -> Result<(), TestCaseError> {
+        let (lanes, depth) = (operand.lanes(), operand.depth());
+        for first in [lanes / 3, lanes.saturating_sub(width / 2)] {
+            let (lanes, depths) = (first..lanes.min(first + width), depth / 3..depth);
+            let mut panel = vec![f32::NAN; depths.len() * width];
+            operand.pack(isa, lanes.clone(), depths.clone(), width, &mut panel);
+            for (p, row) in panel.chunks_exact(width).enumerate() {
+                for (l, &found) in row.iter().enumerate() {
+                    let inside = l < lanes.len();
+                    let expected = if inside { expected(first + l, depths.start + p) } else { 0.0 };
+                    prop_assert_eq!(
+                        found,
+                        expected,
+                        "{}: lane {}, depth {}",
+                        isa,
+                        first + l,
+                        depths.start + p
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+}
