@@ -69,14 +69,14 @@ fn each_group(
     let window = g.kernel[0] * g.kernel[1];
     for w in w.chunks_exact((outputs * patch).max(1)) {
         match pass {
-            Pass::Forward => each(&Elements { lanes: outputs, depth: patch, at: &|o, p| w[o * patch + p] }),
+            Pass::Forward => each(&Elements { lanes: outputs, depth: patch, at: &|o, p| w[o * patch + p] });,
             Pass::InputGradient if turns(g) => each(&Elements {
                 lanes: inputs,
                 depth: outputs * window,
                 at: &|c, p| w[p / window * patch + c * window + (window - 1 - p % window)],
             }),
             Pass::InputGradient => {
-                each(&Elements { lanes: patch, depth: outputs, at: &|p, o| w[o * patch + p] })
+                each(&Elements { lanes: patch, depth: outputs, at: &|p, o| w[o * patch + p] });
             }
         }
     }
