@@ -69,7 +69,7 @@ fn each_group(
     let window = g.kernel[0] * g.kernel[1];
     for w in w.chunks_exact((outputs * patch).max(1)) {
         match pass {
-            Pass::Forward => each(&Elements { lanes: outputs, depth: patch, at: &|o, p| w[o * patch + p] });,
+            Pass::Forward => each(&Elements { lanes: outputs, depth: patch, at: &|o, p| w[o * patch + p] }),
             Pass::InputGradient if turns(g) => each(&Elements {
                 lanes: inputs,
                 depth: outputs * window,
