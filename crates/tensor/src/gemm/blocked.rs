@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::microkernel::{MicroKernel, Tile, TileEpilogue, with_kernel};
+use super::microkernel::{BLOCK_ROW_STRIDE, MicroKernel, Tile, TileEpilogue, with_kernel};
 use super::operand::Operand;
 use super::output::{Epilogue, Output};
 use super::packed::{MAX_DEPTH, PackedA, Split, depth_blocks};
@@ -64,10 +64,12 @@ fn multiply_columns<K: MicroKernel, B: Operand>(
     tiles: Range<usize>,
 ) {
     let mut scratch = pool.take::<f32>(MAX_DEPTH * K::NR);
-    let rows = a.split();
+    let row_tiles = a.split();
     let blocks = depth_blocks(a.depth());
     let last = blocks.len() - 1;
-    for columns in tiles.map(|tile| columns.range(tile)) {
+    for tile_index in tiles.clone() {
+        let next = (tile_index + 1 < tiles.end).then(|| columns.range(tile_index + 1));
+        let columns = columns.range(tile_index);
         let width = columns.len().next_multiple_of(K::LANES);
         for (index, depths) in blocks.clone().enumerate() {
             let panel = &mut scratch[..depths.len() * width];
@@ -77,7 +79,13 @@ fn multiply_columns<K: MicroKernel, B: Operand>(
                 bias: if index == last { epilogue.bias } else { None },
                 relu: epilogue.relu && index == last,
             };
-            for rows in rows.ranges() {
+            for (row_tile, rows) in row_tiles.ranges().enumerate() {
+                // The next panel is fetched a little with every tile: all at once would be more than the processor can
+                // keep in flight.
+                if let Some(next) = &next {
+                    let share = |tile: usize| depths.start + tile * depths.len() / row_tiles.count;
+                    b.prefetch(next.clone(), share(row_tile)..share(row_tile + 1));
+                }
                 let a = a.panel(&depths, &rows);
                 let tile = tile(a.as_ptr(), 1, rows.len(), panel.as_ptr(), width, (&rows, &columns, &depths));
                 // SAFETY: both panels were just sliced to the tile's sizes; rows and columns lie inside C, as the sizes
@@ -154,8 +162,7 @@ fn multiply_blocks<K: MicroKernel, B: Operand>(
             sums.fill(0.0);
         }
     }
-    // Rows are not a power of two apart, which would make them compete for the same lines of the cache.
-    let row_stride = MAX_DEPTH + 16;
+    let row_stride = BLOCK_ROW_STRIDE;
     let mut a_block = pool.take::<f32>(m * row_stride);
     let mut scratch = pool.take::<f32>(MAX_DEPTH * K::NR);
     let columns = columns_of(kernel, b.lanes());

@@ -6,6 +6,10 @@
 //! bit for bit. (The portable kernel rounds the product where the target has no fused multiply-add.)
 #![allow(unsafe_code)]
 
+/// Elements between the rows of a block of A that is copied row by row: a constant, so that the kernels' row offsets are
+/// constants too, and not a power of two, which would make the rows compete for the same lines of the cache.
+pub(crate) const BLOCK_ROW_STRIDE: usize = super::packed::MAX_DEPTH + 16;
+
 /// What happens to a tile between the last multiply-add and the store.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TileEpilogue {
@@ -28,7 +32,7 @@ pub(crate) struct Tile {
     pub(crate) depth: usize,
     /// `A[i, p]` is at `a + i * a_row_stride + p * a_depth_stride`.
     pub(crate) a: *const f32,
-    /// Elements between rows of A; 1 in a packed panel, which is the fastest.
+    /// Elements between rows of A; fastest if 1 (a packed panel) or [`BLOCK_ROW_STRIDE`].
     pub(crate) a_row_stride: usize,
     /// Elements between depths of A.
     pub(crate) a_depth_stride: usize,

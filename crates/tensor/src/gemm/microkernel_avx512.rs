@@ -7,7 +7,7 @@ use std::arch::x86_64::{
     _mm512_storeu_ps,
 };
 
-use super::microkernel::{MicroKernel, Tile};
+use super::microkernel::{BLOCK_ROW_STRIDE, MicroKernel, Tile};
 use crate::simd::Avx512;
 
 const LANES: usize = 16;
@@ -55,13 +55,13 @@ unsafe fn multiply<const ROWS: usize, const VECTORS: usize, const MASKED: bool>(
         }
     }
     let mut sums = [[_mm512_setzero_ps(); VECTORS]; ROWS];
-    // SAFETY: the caller's promise is passed on unchanged; a packed panel of A gets a copy of the loop in which the
-    // row offsets are constants.
+    // SAFETY: the caller's promise is passed on unchanged; the usual strides get copies of the loop in which the row
+    // offsets are constants.
     unsafe {
-        if tile.a_row_stride == 1 {
-            sum_depth::<ROWS, VECTORS, MASKED>(tile, 1, tail, &mut sums);
-        } else {
-            sum_depth::<ROWS, VECTORS, MASKED>(tile, tile.a_row_stride, tail, &mut sums);
+        match tile.a_row_stride {
+            1 => sum_depth::<ROWS, VECTORS, MASKED>(tile, 1, tail, &mut sums),
+            BLOCK_ROW_STRIDE => sum_depth::<ROWS, VECTORS, MASKED>(tile, BLOCK_ROW_STRIDE, tail, &mut sums),
+            stride => sum_depth::<ROWS, VECTORS, MASKED>(tile, stride, tail, &mut sums),
         }
     }
     let epilogue = tile.epilogue;

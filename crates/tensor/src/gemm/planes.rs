@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::operand::{Operand, check_panel};
+use super::operand::{Operand, check_panel, prefetch_line};
 use super::runs::{Run, copy_runs};
 use super::transpose::transpose;
 use crate::simd::Isa;
@@ -63,6 +63,21 @@ impl<'a> Planes<'a> {
         })
     }
 
+    /// Asks the processor to fetch some channels at some (image, pixel), and their mask.
+    pub(crate) fn prefetch(&self, channels: Range<usize>, positions: Range<usize>) {
+        for (_, offset, len) in self.pieces(positions) {
+            for channel in channels.clone() {
+                let start = offset + channel * self.pixels;
+                for line in (start..start + len).step_by(16) {
+                    prefetch_line(self.data, line);
+                    if let Some(mask) = self.mask {
+                        prefetch_line(mask, line);
+                    }
+                }
+            }
+        }
+    }
+
     /// Copies channels `rows` at depths `depths` (image, pixel) to rows of `row_stride` elements, masked.
     pub(crate) fn copy_rows(
         &self,
@@ -118,6 +133,10 @@ impl Operand for PixelLanes<'_> {
         }
         let offsets = depths.map(|channel| channel * planes.pixels);
         copy_runs(isa, planes.data, planes.mask, &runs[..count], offsets, width, panel);
+    }
+
+    fn prefetch(&self, lanes: Range<usize>, depths: Range<usize>) {
+        self.0.prefetch(depths, lanes);
     }
 }
 

@@ -107,8 +107,8 @@ fn copy(
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
     use std::arch::x86_64::{
-        __mmask16, _CMP_GT_OQ, _MM_HINT_T1, _mm_prefetch, _mm512_cmp_ps_mask, _mm512_mask_storeu_ps,
-        _mm512_maskz_loadu_ps, _mm512_setzero_ps,
+        __mmask16, _CMP_GT_OQ, _mm512_cmp_ps_mask, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
+        _mm512_setzero_ps,
     };
 
     use super::Run;
@@ -142,12 +142,6 @@ mod avx512 {
                         });
                         let value = _mm512_maskz_loadu_ps(keep, data.add(source + done));
                         _mm512_mask_storeu_ps(target.add(done), lanes, value);
-                    }
-                    // The panel after this one is wanted one panel's computation later: long enough to fetch it.
-                    let ahead = source + done + width;
-                    _mm_prefetch::<_MM_HINT_T1>(data.wrapping_add(ahead).cast());
-                    if let Some(mask) = mask {
-                        _mm_prefetch::<_MM_HINT_T1>(mask.wrapping_add(ahead).cast());
                     }
                     done += 16;
                 }
