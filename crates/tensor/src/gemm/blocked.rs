@@ -70,6 +70,7 @@ fn multiply_columns<K: MicroKernel, B: Operand>(
     for tile_index in tiles.clone() {
         let next = (tile_index + 1 < tiles.end).then(|| columns.range(tile_index + 1));
         let columns = columns.range(tile_index);
+        let output = c.columns_at(columns.clone());
         let width = columns.len().next_multiple_of(K::LANES);
         for (index, depths) in blocks.clone().enumerate() {
             let panel = &mut scratch[..depths.len() * width];
@@ -79,18 +80,19 @@ fn multiply_columns<K: MicroKernel, B: Operand>(
                 bias: if index == last { epilogue.bias } else { None },
                 relu: epilogue.relu && index == last,
             };
+            let share = depths.len().div_ceil(row_tiles.count);
             for (row_tile, rows) in row_tiles.ranges().enumerate() {
                 // The next panel is fetched a little with every tile: all at once would be more than the processor can
                 // keep in flight.
                 if let Some(next) = &next {
-                    let share = |tile: usize| depths.start + tile * depths.len() / row_tiles.count;
-                    b.prefetch(next.clone(), share(row_tile)..share(row_tile + 1));
+                    let start = (depths.start + row_tile * share).min(depths.end);
+                    b.prefetch(next.clone(), start..(start + share).min(depths.end));
                 }
                 let a = a.panel(&depths, &rows);
                 let tile = tile(a.as_ptr(), 1, rows.len(), panel.as_ptr(), width, (&rows, &columns, &depths));
                 // SAFETY: both panels were just sliced to the tile's sizes; rows and columns lie inside C, as the sizes
                 // were compared; each column belongs to one task.
-                unsafe { c.run(kernel, tile, rows, columns.clone(), epilogue) };
+                unsafe { output.run(kernel, tile, rows, epilogue) };
             }
         }
     }
@@ -176,6 +178,7 @@ fn multiply_blocks<K: MicroKernel, B: Operand>(
         }
         let epilogue = Epilogue { accumulate: accumulate || index > 0, ..Epilogue::default() };
         for columns in columns.ranges() {
+            let output = c.columns_at(columns.clone());
             let width = columns.len().next_multiple_of(K::LANES);
             let panel = &mut scratch[..depths.len() * width];
             b.pack(isa, columns.clone(), depths.clone(), width, panel);
@@ -184,7 +187,7 @@ fn multiply_blocks<K: MicroKernel, B: Operand>(
                 let tile = tile(a.as_ptr(), row_stride, 1, panel.as_ptr(), width, (&rows, &columns, &depths));
                 // SAFETY: A's rows have room for `MAX_DEPTH` elements and the panel for the tile's depth and columns; rows
                 // and columns lie inside C, whose sizes were compared; there is one thread.
-                unsafe { c.run(kernel, tile, rows, columns.clone(), epilogue) };
+                unsafe { output.run(kernel, tile, rows, epilogue) };
             }
         }
     }

@@ -57,27 +57,45 @@ unsafe fn multiply<const ROWS: usize, const VECTORS: usize, const MASKED: bool>(
             stride => sum_depth::<ROWS, VECTORS, MASKED>(tile, stride, tail, &mut sums),
         }
     }
+    // Each step is decided once and done for the whole tile, in registers.
     let epilogue = tile.epilogue;
+    let address = |i: usize, v: usize| tile.c.wrapping_add(i * tile.c_row_stride + v * LANES);
+    if epilogue.accumulate {
+        for i in 0..ROWS {
+            for v in 0..VECTORS {
+                // SAFETY: row `i` and the (unmasked) lanes of vector `v` lie inside the tile.
+                let old = unsafe { load(address(i, v), MASKED && v + 1 == VECTORS, tail) };
+                sums[i][v] = _mm256_add_ps(old, sums[i][v]);
+            }
+        }
+    }
+    if !epilogue.bias.is_null() {
+        for i in 0..ROWS {
+            // SAFETY: a bias that is not null has `rows` elements.
+            let bias = _mm256_set1_ps(unsafe { *epilogue.bias.add(i) });
+            for v in 0..VECTORS {
+                sums[i][v] = _mm256_add_ps(sums[i][v], bias);
+            }
+        }
+    }
+    if epilogue.relu {
+        for i in 0..ROWS {
+            for v in 0..VECTORS {
+                // The second operand is what the instruction returns for a NaN.
+                sums[i][v] = _mm256_max_ps(_mm256_setzero_ps(), sums[i][v]);
+            }
+        }
+    }
     for i in 0..ROWS {
-        // SAFETY: a non-null bias has `rows` elements.
-        let bias = unsafe { if epilogue.bias.is_null() { 0.0 } else { *epilogue.bias.add(i) } };
         for v in 0..VECTORS {
-            let masked = MASKED && v + 1 == VECTORS;
+            let (c, masked) = (address(i, v), MASKED && v + 1 == VECTORS);
             // SAFETY: row `i` and the (unmasked) lanes of vector `v` lie inside the tile.
             unsafe {
-                let c = tile.c.add(i * tile.c_row_stride + v * LANES);
-                let mut value = sums[i][v];
-                if epilogue.accumulate {
-                    value = _mm256_add_ps(load(c, masked, tail), value);
+                if masked {
+                    _mm256_maskstore_ps(c, tail, sums[i][v]);
+                } else {
+                    _mm256_storeu_ps(c, sums[i][v]);
                 }
-                if !epilogue.bias.is_null() {
-                    value = _mm256_add_ps(value, _mm256_set1_ps(bias));
-                }
-                if epilogue.relu {
-                    // The second operand is what the instruction returns for a NaN.
-                    value = _mm256_max_ps(_mm256_setzero_ps(), value);
-                }
-                if masked { _mm256_maskstore_ps(c, tail, value) } else { _mm256_storeu_ps(c, value) }
             }
         }
     }

@@ -48,11 +48,11 @@ unsafe fn multiply<const ROWS: usize, const VECTORS: usize, const MASKED: bool>(
     let tail: __mmask16 = if MASKED { (1u16 << (tile.cols % LANES)) - 1 } else { !0 };
     for i in 0..ROWS {
         // The sums take far longer than fetching the lines of C they will be added to or stored over.
-        _mm_prefetch::<_MM_HINT_T0>(tile.c.wrapping_add(i * tile.c_row_stride).cast());
-        if VECTORS > 1 {
-            let last = (VECTORS - 1) * LANES;
-            _mm_prefetch::<_MM_HINT_T0>(tile.c.wrapping_add(i * tile.c_row_stride + last).cast());
+        let row = tile.c.wrapping_add(i * tile.c_row_stride);
+        for v in 0..VECTORS {
+            _mm_prefetch::<_MM_HINT_T0>(row.wrapping_add(v * LANES).cast());
         }
+        _mm_prefetch::<_MM_HINT_T0>(row.wrapping_add(tile.cols - 1).cast());
     }
     let mut sums = [[_mm512_setzero_ps(); VECTORS]; ROWS];
     // SAFETY: the caller's promise is passed on unchanged; the usual strides get copies of the loop in which the row
@@ -64,27 +64,45 @@ unsafe fn multiply<const ROWS: usize, const VECTORS: usize, const MASKED: bool>(
             stride => sum_depth::<ROWS, VECTORS, MASKED>(tile, stride, tail, &mut sums),
         }
     }
+    // Each step is decided once and done for the whole tile, in registers.
     let epilogue = tile.epilogue;
+    let address = |i: usize, v: usize| tile.c.wrapping_add(i * tile.c_row_stride + v * LANES);
+    if epilogue.accumulate {
+        for i in 0..ROWS {
+            for v in 0..VECTORS {
+                // SAFETY: row `i` and the (unmasked) lanes of vector `v` lie inside the tile.
+                let old = unsafe { load(address(i, v), MASKED && v + 1 == VECTORS, tail) };
+                sums[i][v] = _mm512_add_ps(old, sums[i][v]);
+            }
+        }
+    }
+    if !epilogue.bias.is_null() {
+        for i in 0..ROWS {
+            // SAFETY: a bias that is not null has `rows` elements.
+            let bias = _mm512_set1_ps(unsafe { *epilogue.bias.add(i) });
+            for v in 0..VECTORS {
+                sums[i][v] = _mm512_add_ps(sums[i][v], bias);
+            }
+        }
+    }
+    if epilogue.relu {
+        for i in 0..ROWS {
+            for v in 0..VECTORS {
+                // The second operand is what the instruction returns for a NaN.
+                sums[i][v] = _mm512_max_ps(_mm512_setzero_ps(), sums[i][v]);
+            }
+        }
+    }
     for i in 0..ROWS {
-        // SAFETY: a non-null bias has `rows` elements.
-        let bias = unsafe { if epilogue.bias.is_null() { 0.0 } else { *epilogue.bias.add(i) } };
         for v in 0..VECTORS {
-            let masked = MASKED && v + 1 == VECTORS;
+            let (c, masked) = (address(i, v), MASKED && v + 1 == VECTORS);
             // SAFETY: row `i` and the (unmasked) lanes of vector `v` lie inside the tile.
             unsafe {
-                let c = tile.c.add(i * tile.c_row_stride + v * LANES);
-                let mut value = sums[i][v];
-                if epilogue.accumulate {
-                    value = _mm512_add_ps(load(c, masked, tail), value);
+                if masked {
+                    _mm512_mask_storeu_ps(c, tail, sums[i][v]);
+                } else {
+                    _mm512_storeu_ps(c, sums[i][v]);
                 }
-                if !epilogue.bias.is_null() {
-                    value = _mm512_add_ps(value, _mm512_set1_ps(bias));
-                }
-                if epilogue.relu {
-                    // The second operand is what the instruction returns for a NaN.
-                    value = _mm512_max_ps(_mm512_setzero_ps(), value);
-                }
-                if masked { _mm512_mask_storeu_ps(c, tail, value) } else { _mm512_storeu_ps(c, value) }
             }
         }
     }

@@ -92,27 +92,43 @@ impl<'a> Output<'a> {
         self.segments * self.segment_len
     }
 
-    /// Runs `tile`, whose C is still open, for rows `rows` and columns `columns` of this output.
+    /// Looks up where columns `columns` begin.
+    pub(crate) fn columns_at(&self, columns: Range<usize>) -> OutputColumns<'_> {
+        let (segment, first) = (columns.start / self.segment_len, columns.start % self.segment_len);
+        let whole = first + columns.len() <= self.segment_len;
+        OutputColumns { output: self, columns, start: segment * self.segment_stride + first, whole }
+    }
+}
+
+/// Some neighbouring columns of an [`Output`], no wider than a tile.
+#[derive(Debug)]
+pub(crate) struct OutputColumns<'a> {
+    output: &'a Output<'a>,
+    columns: Range<usize>,
+    /// The element in row 0 and the first column.
+    start: usize,
+    /// Whether all columns lie in one segment.
+    whole: bool,
+}
+
+impl OutputColumns<'_> {
+    /// Runs `tile`, whose C is still open, for rows `rows` of these columns.
     ///
     /// # Safety
-    /// As [`MicroKernel::run`] for A and B; `rows` and `columns` lie inside this output and are those of the tile; no other
+    /// As [`MicroKernel::run`] for A and B; `rows` lie inside the output, rows and columns are those of the tile; no other
     /// thread accesses these columns meanwhile.
+    #[inline]
     pub(crate) unsafe fn run<K: MicroKernel>(
         &self,
         kernel: K,
         mut tile: Tile,
         rows: Range<usize>,
-        columns: Range<usize>,
         epilogue: Epilogue<'_>,
     ) {
         let bias = epilogue.bias.map(|bias| &bias[rows.clone()]);
-        let (segment, first) = (columns.start / self.segment_len, columns.start % self.segment_len);
-        let address = |segment: usize, row: usize, first: usize| {
-            segment * self.segment_stride + row * self.row_stride + first
-        };
-        if first + columns.len() <= self.segment_len {
-            tile.c = self.data.wrapping_add(address(segment, rows.start, first));
-            tile.c_row_stride = self.row_stride;
+        if self.whole {
+            tile.c = self.output.data.wrapping_add(self.start + rows.start * self.output.row_stride);
+            tile.c_row_stride = self.output.row_stride;
             tile.epilogue = TileEpilogue {
                 accumulate: epilogue.accumulate,
                 bias: bias.map_or(std::ptr::null(), <[f32]>::as_ptr),
@@ -120,10 +136,26 @@ impl<'a> Output<'a> {
             };
             // SAFETY: the caller's promise, and the tile of C lies inside one segment.
             unsafe { kernel.run(&tile) };
-            return;
+        } else {
+            // SAFETY: the caller's promise.
+            unsafe { self.run_in_pieces(kernel, tile, rows, epilogue, bias) };
         }
-        // The tile lies across a border: it is computed in a small buffer and then cut. The order of the epilogue is
-        // that of the kernels, so that an element does not tell where it was computed.
+    }
+
+    /// For columns that lie across a border: the tile is computed in a small buffer and then cut. The order of the
+    /// epilogue is that of the kernels, so that an element does not tell where it was computed.
+    ///
+    /// # Safety
+    /// As [`OutputColumns::run`].
+    unsafe fn run_in_pieces<K: MicroKernel>(
+        &self,
+        kernel: K,
+        mut tile: Tile,
+        rows: Range<usize>,
+        epilogue: Epilogue<'_>,
+        bias: Option<&[f32]>,
+    ) {
+        let (output, columns) = (self.output, &self.columns);
         let mut buffer = [0.0f32; MAX_TILE];
         debug_assert!(rows.len() * columns.len() <= MAX_TILE);
         tile.c = buffer.as_mut_ptr();
@@ -131,13 +163,14 @@ impl<'a> Output<'a> {
         tile.epilogue = TileEpilogue { accumulate: false, bias: std::ptr::null(), relu: false };
         // SAFETY: the caller's promise; the buffer holds the largest tile.
         unsafe { kernel.run(&tile) };
-        for (i, sums) in buffer.chunks_exact(columns.len()).take(rows.len()).enumerate() {
-            let mut column = columns.start;
-            while column < columns.end {
-                let (segment, first) = (column / self.segment_len, column % self.segment_len);
-                let len = (self.segment_len - first).min(columns.end - column);
+        let mut column = columns.start;
+        while column < columns.end {
+            let (segment, first) = (column / output.segment_len, column % output.segment_len);
+            let len = (output.segment_len - first).min(columns.end - column);
+            for (i, sums) in buffer.chunks_exact(columns.len()).take(rows.len()).enumerate() {
                 let sums = &sums[column - columns.start..][..len];
-                let start = self.data.wrapping_add(address(segment, rows.start + i, first));
+                let place = segment * output.segment_stride + (rows.start + i) * output.row_stride + first;
+                let start = output.data.wrapping_add(place);
                 for (j, &sum) in sums.iter().enumerate() {
                     // SAFETY: `first + j` is inside the segment, and the element is this thread's alone. It is read only
                     // when accumulating.
@@ -150,8 +183,8 @@ impl<'a> Output<'a> {
                         *c = if epilogue.relu && value < 0.0 { 0.0 } else { value };
                     }
                 }
-                column += len;
             }
+            column += len;
         }
     }
 }

@@ -26,18 +26,23 @@ pub(crate) fn depth_blocks(depth: usize) -> impl ExactSizeIterator<Item = Range<
 pub(crate) struct Split {
     len: usize,
     unit: usize,
+    /// Whole units in the smaller tiles, and how many tiles have one more.
+    units: usize,
+    larger: usize,
     /// Tiles.
     pub(crate) count: usize,
 }
 
 impl Split {
     pub(crate) fn new(len: usize, unit: usize, max: usize) -> Self {
-        Self { len, unit, count: len.div_ceil(unit).div_ceil(max / unit) }
+        let units = len.div_ceil(unit);
+        let count = units.div_ceil(max / unit);
+        Self { len, unit, units: units / count.max(1), larger: units % count.max(1), count }
     }
 
     pub(crate) fn range(&self, tile: usize) -> Range<usize> {
-        let units = self.len.div_ceil(self.unit);
-        let bound = |tile: usize| (tile * units / self.count * self.unit).min(self.len);
+        // The first tiles are a unit larger. No division: this is asked for every tile.
+        let bound = |tile: usize| ((tile * self.units + tile.min(self.larger)) * self.unit).min(self.len);
         bound(tile)..bound(tile + 1)
     }
 
@@ -127,8 +132,8 @@ mod tests {
         for (len, unit, max, sizes) in [
             (10, 1, 8, vec![5, 5]),
             (96, 1, 8, vec![8; 12]),
-            (256, 16, 48, vec![32, 48, 48, 32, 48, 48]),
-            (289, 16, 48, vec![32, 48, 48, 32, 48, 48, 33]),
+            (256, 16, 48, vec![48, 48, 48, 48, 32, 32]),
+            (289, 16, 48, vec![48, 48, 48, 48, 48, 32, 17]),
             (5, 16, 48, vec![5]),
             (0, 16, 48, vec![]),
         ] {
