@@ -10,7 +10,8 @@ use crate::rng::{Purpose, RandomStream};
 /// The surroundings of a forward or backward pass.
 #[derive(Debug, Clone)]
 pub struct Context {
-    pool: Arc<BufferPool>,
+    /// Where storage comes from.
+    pub pool: Arc<BufferPool>,
     /// Whether ops must keep what their backward pass needs.
     pub recording: bool,
     /// Whether dropout drops.

@@ -1,0 +1,73 @@
+//! The backward pass: the tape in reverse, each gradient moved in when it is the first and added when it is not.
+
+use tensor::{Element, Tensor};
+
+use crate::error::AutogradError;
+use crate::gradients::{Gradients, LeafGradient};
+use crate::tape::Tape;
+use crate::var::Var;
+
+impl<T: Element> Tape<T> {
+    /// The gradients of a scalar loss with respect to every leaf. The tape can be walked once: backward passes use up what
+    /// they saved, so that memory is free for the next op as soon as possible.
+    ///
+    /// # Errors
+    /// [`AutogradError::NotScalar`], [`AutogradError::NotRecorded`], [`AutogradError::Spent`], [`AutogradError::OtherTape`].
+    pub fn backward(&self, loss: Var<'_, T>) -> Result<Gradients<T>, AutogradError> {
+        if loss.value().len() != 1 {
+            return Err(AutogradError::NotScalar { shape: loss.shape() });
+        }
+        let mut one = Tensor::uninit_in(self.context().pool(), loss.shape());
+        one.data_mut().fill(T::ONE);
+        self.backward_with(loss, one)
+    }
+
+    /// The gradients of `sum(output * gradient)` with respect to every leaf: backward from an output of any shape.
+    ///
+    /// # Errors
+    /// As [`Tape::backward`], and [`AutogradError::GradientShape`] if the shapes differ.
+    pub fn backward_with(
+        &self,
+        output: Var<'_, T>,
+        gradient: Tensor<T>,
+    ) -> Result<Gradients<T>, AutogradError> {
+        if !std::ptr::eq(output.tape(), self) {
+            return Err(AutogradError::OtherTape { op: "backward" });
+        }
+        if output.shape() != gradient.shape() {
+            return Err(AutogradError::GradientShape { output: output.shape(), gradient: gradient.shape() });
+        }
+        let last = output.node().ok_or(AutogradError::NotRecorded)?;
+        drop(output);
+        let mut record = self.record.borrow_mut();
+        if std::mem::replace(&mut record.spent, true) {
+            return Err(AutogradError::Spent);
+        }
+        let nodes = std::mem::take(&mut record.nodes);
+        drop(record);
+
+        let mut arrived: Vec<Option<Tensor<T>>> = Vec::new();
+        arrived.resize_with(nodes.len(), || None);
+        arrived[last] = Some(gradient);
+        let mut gradients = Gradients { leaves: Vec::new() };
+        // Nodes are dropped as the walk passes them, with what they saved.
+        for (index, node) in nodes.into_iter().enumerate().rev() {
+            let Some(gradient) = arrived[index].take() else { continue };
+            let Some(backward) = node.backward else {
+                gradients.leaves.push(LeafGradient { node: index, parameter: node.parameter, gradient });
+                continue;
+            };
+            debug_assert_eq!(gradient.shape(), node.shape);
+            let wanted: Vec<bool> = node.inputs.iter().map(Option::is_some).collect();
+            let of_inputs = backward(self.context(), gradient, &wanted);
+            for (input, gradient) in node.inputs.into_iter().zip(of_inputs) {
+                let (Some(input), Some(gradient)) = (input, gradient) else { continue };
+                match &mut arrived[input] {
+                    Some(sum) => sum.add_assign(&gradient),
+                    first => *first = Some(gradient),
+                }
+            }
+        }
+        Ok(gradients)
+    }
+}

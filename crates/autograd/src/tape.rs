@@ -1,0 +1,155 @@
+//! [`Tape`]: the record of a forward pass.
+
+use std::cell::RefCell;
+
+use tensor::{Context, Element, Op, Shape, Tensor};
+
+use crate::error::AutogradError;
+use crate::var::Var;
+
+/// One op's backward pass with what it saved: takes the gradient with respect to the output and which inputs want one.
+pub(crate) type BackwardFn<T> =
+    Box<dyn FnOnce(&Context, Tensor<T>, &[bool]) -> Vec<Option<Tensor<T>>> + Send>;
+
+/// A value that a gradient passes through: a leaf, or the output of an op.
+pub(crate) struct Node<T: Element> {
+    /// For each input of the op, the node that made it, `None` if it needs no gradient.
+    pub inputs: Vec<Option<usize>>,
+    /// `None` for a leaf.
+    pub backward: Option<BackwardFn<T>>,
+    /// The identity of a parameter.
+    pub parameter: Option<u64>,
+    pub shape: Shape,
+}
+
+#[derive(Default)]
+pub(crate) struct Record<T: Element> {
+    pub nodes: Vec<Node<T>>,
+    pub spent: bool,
+    random_ops: u32,
+}
+
+/// The record of one forward pass. A shard of a batch has a tape of its own.
+///
+/// Values belong to the [`Var`]s; the tape keeps only what the ops' backward passes named ([`Op::Saved`]), and where the
+/// context does not record ([`Context::evaluation`]) it keeps nothing at all.
+pub struct Tape<T: Element> {
+    context: Context,
+    pub(crate) record: RefCell<Record<T>>,
+}
+
+impl<T: Element> Tape<T> {
+    /// An empty tape over these surroundings.
+    #[must_use]
+    pub fn new(context: Context) -> Self {
+        Self { context, record: RefCell::new(Record { nodes: Vec::new(), spent: false, random_ops: 0 }) }
+    }
+
+    /// What ops on this tape run with.
+    #[must_use]
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// The number of recorded nodes: 0 in evaluation.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.record.borrow().nodes.len()
+    }
+
+    /// Whether nothing is recorded.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A value that needs no gradient, such as a batch of images.
+    pub fn constant(&self, value: Tensor<T>) -> Var<'_, T> {
+        Var::new(self, value, None)
+    }
+
+    /// A value whose gradient [`Gradients::get`](crate::Gradients::get) will answer.
+    pub fn leaf(&self, value: Tensor<T>) -> Var<'_, T> {
+        self.add_leaf(value, None)
+    }
+
+    /// A leaf with an identity that outlives the tape: the gradient is found by it
+    /// ([`Gradients::parameter`](crate::Gradients::parameter)). Asked twice for one identity, the tape answers the same node, so a
+    /// weight that is used in two places gets the sum of both gradients.
+    pub fn parameter(&self, identity: u64, value: Tensor<T>) -> Var<'_, T> {
+        let known = self.record.borrow().nodes.iter().position(|node| node.parameter == Some(identity));
+        match known {
+            Some(node) => Var::new(self, value, Some(node)),
+            None => self.add_leaf(value, Some(identity)),
+        }
+    }
+
+    fn add_leaf(&self, value: Tensor<T>, parameter: Option<u64>) -> Var<'_, T> {
+        if !self.context.recording {
+            return Var::new(self, value, None);
+        }
+        let node = Node { inputs: Vec::new(), backward: None, parameter, shape: value.shape() };
+        let node = self.push(node);
+        Var::new(self, value, Some(node))
+    }
+
+    fn push(&self, node: Node<T>) -> usize {
+        let nodes = &mut self.record.borrow_mut().nodes;
+        nodes.push(node);
+        nodes.len() - 1
+    }
+
+    /// A number for the next op that draws random numbers, such as dropout: 0, 1, ... in the order of the forward pass.
+    pub fn next_random_op(&self) -> u32 {
+        let mut record = self.record.borrow_mut();
+        record.random_ops += 1;
+        record.random_ops - 1
+    }
+
+    /// Applies an op to inputs, of this tape or without a gradient, and records it if any of them needs a gradient.
+    ///
+    /// An input that has no other owner may be overwritten by the op: give away what you do not need, clone what you do
+    /// (a clone is a reference count).
+    ///
+    /// # Errors
+    /// [`AutogradError::Shape`] if the op refuses the shapes, [`AutogradError::OtherTape`] for an input of another tape.
+    pub fn apply<'t, O: Op<T>>(
+        &'t self,
+        op: O,
+        inputs: impl IntoIterator<Item = Var<'t, T>>,
+    ) -> Result<Var<'t, T>, AutogradError> {
+        let mut values = Vec::with_capacity(3);
+        let mut nodes = Vec::with_capacity(3);
+        for input in inputs {
+            if !std::ptr::eq(input.tape(), self) {
+                return Err(AutogradError::OtherTape { op: op.name() });
+            }
+            let (value, node) = input.into_parts();
+            values.push(value);
+            nodes.push(node);
+        }
+        let shapes: Vec<Shape> = values.iter().map(Tensor::shape).collect();
+        let shape = op.output_shape(&shapes)?;
+        let recorded = self.context.recording && nodes.iter().any(Option::is_some);
+        let (output, saved) = op.forward(&self.context, values);
+        debug_assert_eq!(
+            output.shape(),
+            shape,
+            "{}: the shape rule and the forward pass disagree",
+            op.name()
+        );
+        if !recorded {
+            return Ok(Var::new(self, output, None));
+        }
+        let backward: BackwardFn<T> =
+            Box::new(move |context, gradient, wanted| op.backward(context, saved, gradient, wanted));
+        let node = self.push(Node { inputs: nodes, backward: Some(backward), parameter: None, shape });
+        Ok(Var::new(self, output, Some(node)))
+    }
+}
+
+impl<T: Element> std::fmt::Debug for Tape<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tape").field("nodes", &self.len()).field("context", &self.context).finish()
+    }
+}
