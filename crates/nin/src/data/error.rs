@@ -186,6 +186,57 @@ pub enum DataError {
         found_w: usize,
     },
 
+    /// Images cannot be resized to (or from) this size.
+    #[error("image size {h} x {w} is impossible: expected 1 to {limit} pixels a side")]
+    ImageSize {
+        /// Rows.
+        h: usize,
+        /// Columns.
+        w: usize,
+        /// The largest side.
+        limit: usize,
+    },
+
+    /// A batch of no samples.
+    #[error("{name}: batch size 0 is impossible: expected at least 1")]
+    BatchSize {
+        /// The data set.
+        name: String,
+    },
+
+    /// Means and deviations that cannot be applied.
+    #[error(
+        "normalisation with means {mean:?} and deviations {std:?}: expected {channels} finite means and as many positive deviations"
+    )]
+    Normalization {
+        /// The means.
+        mean: Vec<f32>,
+        /// The deviations.
+        std: Vec<f32>,
+        /// The channels of the images.
+        channels: usize,
+    },
+
+    /// An augmentation that could move an image out of sight.
+    #[error("augmentation pads by {found} pixels: expected at most the shorter side of {h} x {w}")]
+    Padding {
+        /// The padding asked for.
+        found: usize,
+        /// Rows of the published image.
+        h: usize,
+        /// Columns of the published image.
+        w: usize,
+    },
+
+    /// The thread that prepares batches failed.
+    #[error("loader: batch {index} could not be prepared: {message}")]
+    Worker {
+        /// The batch's number within its epoch.
+        index: usize,
+        /// What the thread had to say.
+        message: String,
+    },
+
     /// A data set name that is not known.
     #[error("unknown data set {found:?}: expected one of {expected}")]
     UnknownDataset {

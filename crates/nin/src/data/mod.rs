@@ -2,13 +2,25 @@
 //!
 //! The way of an image: [`idx`] reads the files, [`dataset`] holds the 8-bit images and their labels, [`files`] knows
 //! where each data set lies.
+//! [`augment`] varies an image, [`resize`] brings it to the network's size, [`normalize`] makes numbers of its pixels.
+//! [`loader`] does all this for one [`batch`] after another, ahead of the training, on threads of its own.
 
+pub mod augment;
+pub mod batch;
 pub mod dataset;
 pub mod error;
 pub mod files;
 pub mod idx;
 pub mod kind;
+pub mod loader;
+pub mod normalize;
+mod prefetch;
+pub mod resize;
 
+pub use augment::Augmentation;
+pub use batch::Batch;
 pub use dataset::{Dataset, DatasetInfo, Splits};
 pub use error::DataError;
 pub use kind::DatasetKind;
+pub use loader::{DataLoader, Epoch, LoaderOptions};
+pub use normalize::Normalization;

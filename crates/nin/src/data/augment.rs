@@ -1,0 +1,160 @@
+//! Random variations of the training images, drawn as a function of (seed, epoch, sample).
+//!
+//! They act on the 8-bit image at its published size, before any resizing, where an image has few pixels.
+
+use tensor::{Purpose, RandomStream};
+
+/// Which variations are drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Augmentation {
+    /// The image is padded by this many pixels of 0 on each side, then cut to its size at a random place: a shift by up
+    /// to this many pixels along each axis (`RandomCrop(size, padding)` in torchvision).
+    pub padding: usize,
+    /// Whether half of the images are mirrored left to right.
+    pub flip: bool,
+}
+
+/// One drawn variation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Variation {
+    /// Rows by which the image moves down; up if negative.
+    pub down: isize,
+    /// Columns by which the image moves to the right; to the left if negative.
+    pub right: isize,
+    /// Whether the image is mirrored left to right, before it is moved.
+    pub mirrored: bool,
+}
+
+impl Augmentation {
+    /// Whether it changes nothing.
+    pub fn is_none(&self) -> bool {
+        *self == Augmentation::default()
+    }
+
+    /// The variation of `sample` (its index in the data set) in `epoch` of a run with `seed`.
+    pub fn draw(&self, seed: u64, epoch: u64, sample: u64) -> Variation {
+        let mut stream = RandomStream::new(seed, epoch, Purpose::Augmentation, sample);
+        // The mirror is drawn first and always, so that neither setting changes what the other draws.
+        let mirrored = stream.below(2) == 1 && self.flip;
+        let mut shift = || stream.below(2 * self.padding as u64 + 1) as isize - self.padding as isize;
+        Variation { down: shift(), right: shift(), mirrored }
+    }
+}
+
+impl Variation {
+    /// Writes the varied image to `target`. `source` and `target` hold planes of `height` x `width` pixels.
+    ///
+    /// # Panics
+    /// If the slices differ in length or are not whole planes.
+    pub fn apply(&self, height: usize, width: usize, source: &[u8], target: &mut [u8]) {
+        let plane = height * width;
+        assert!(source.len() == target.len() && source.len().is_multiple_of(plane), "whole planes");
+        for (source, target) in source.chunks_exact(plane).zip(target.chunks_exact_mut(plane)) {
+            for (y, row) in target.chunks_exact_mut(width).enumerate() {
+                match y.checked_add_signed(-self.down).filter(|&from| from < height) {
+                    Some(from) => self.apply_row(&source[from * width..][..width], row),
+                    None => row.fill(0),
+                }
+            }
+        }
+    }
+
+    fn apply_row(&self, source: &[u8], target: &mut [u8]) {
+        let width = source.len();
+        let reach = self.right.unsigned_abs().min(width);
+        // The columns of the target that receive a pixel, and the first column (of the mirrored image) they receive.
+        let (to, from) = if self.right >= 0 { (reach..width, 0) } else { (0..width - reach, reach) };
+        target[..to.start].fill(0);
+        target[to.end..].fill(0);
+        let moved = &mut target[to];
+        if self.mirrored {
+            let end = width - from;
+            for (pixel, &original) in moved.iter_mut().zip(source[..end].iter().rev()) {
+                *pixel = original;
+            }
+        } else {
+            let len = moved.len();
+            moved.copy_from_slice(&source[from..from + len]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn vary(variation: Variation, source: &[u8]) -> Vec<u8> {
+        let mut target = vec![0xAA; source.len()];
+        variation.apply(2, 3, source, &mut target);
+        target
+    }
+
+    #[test]
+    fn shifts_fill_with_zero_and_mirrors_come_first() {
+        let image = [1, 2, 3, 4, 5, 6];
+        let v = |down, right, mirrored| vary(Variation { down, right, mirrored }, &image);
+        assert_eq!(v(0, 0, false), image);
+        assert_eq!(v(0, 0, true), [3, 2, 1, 6, 5, 4]);
+        assert_eq!(v(1, 0, false), [0, 0, 0, 1, 2, 3]);
+        assert_eq!(v(-1, 0, false), [4, 5, 6, 0, 0, 0]);
+        assert_eq!(v(0, 1, false), [0, 1, 2, 0, 4, 5]);
+        assert_eq!(v(0, -2, false), [3, 0, 0, 6, 0, 0]);
+        assert_eq!(v(0, 1, true), [0, 3, 2, 0, 6, 5]);
+        assert_eq!(v(0, -1, true), [2, 1, 0, 5, 4, 0]);
+        assert_eq!(v(1, 9, false), [0; 6]);
+        assert_eq!(v(-7, -9, true), [0; 6]);
+        assert_eq!(
+            vary(Variation { right: 1, ..Variation::default() }, &[1; 12]),
+            [0, 1, 1, 0, 1, 1].repeat(2)
+        );
+    }
+
+    #[test]
+    fn draws_are_functions_of_seed_epoch_and_sample() {
+        let augmentation = Augmentation { padding: 2, flip: true };
+        let draws = |seed, epoch| (0..200).map(|i| augmentation.draw(seed, epoch, i)).collect::<Vec<_>>();
+        assert_eq!(draws(1, 0), draws(1, 0));
+        assert_ne!(draws(1, 0), draws(2, 0));
+        assert_ne!(draws(1, 0), draws(1, 1));
+        for shift in -2..=2 {
+            assert!(draws(1, 0).iter().any(|v| v.down == shift));
+            assert!(draws(1, 0).iter().any(|v| v.right == shift));
+        }
+        assert!(draws(1, 0).iter().all(|v| v.down.abs() <= 2 && v.right.abs() <= 2));
+        let mirrored = draws(1, 0).iter().filter(|v| v.mirrored).count();
+        assert!((60..140).contains(&mirrored), "{mirrored} of 200 mirrored");
+    }
+
+    #[test]
+    fn each_setting_leaves_the_other_alone() {
+        let both = Augmentation { padding: 3, flip: true };
+        for sample in 0..50 {
+            let drawn = both.draw(9, 4, sample);
+            let shifted = Augmentation { flip: false, ..both }.draw(9, 4, sample);
+            assert_eq!(shifted, Variation { mirrored: false, ..drawn });
+            assert_eq!(Augmentation::default().draw(9, 4, sample), Variation::default());
+        }
+        assert!(Augmentation::default().is_none() && !both.is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn every_pixel_comes_from_where_the_variation_says(
+            h in 1usize..7, w in 1usize..7, down in -8isize..8, right in -8isize..8, mirrored: bool,
+        ) {
+            let source: Vec<u8> = (0..h * w).map(|i| i as u8 + 1).collect();
+            let mut target = vec![0xAA; h * w];
+            Variation { down, right, mirrored }.apply(h, w, &source, &mut target);
+            for y in 0..h as isize {
+                for x in 0..w as isize {
+                    let (from_y, from_x) = (y - down, x - right);
+                    let inside = (0..h as isize).contains(&from_y) && (0..w as isize).contains(&from_x);
+                    let from_x = if mirrored { w as isize - 1 - from_x } else { from_x };
+                    let expected = if inside { source[(from_y * w as isize + from_x) as usize] } else { 0 };
+                    prop_assert_eq!(target[(y * w as isize + x) as usize], expected, "row {}, column {}", y, x);
+                }
+            }
+        }
+    }
+}

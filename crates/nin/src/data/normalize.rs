@@ -1,0 +1,157 @@
+//! From 8-bit pixels to the numbers that a network sees.
+//!
+//! As `torchvision.transforms`: a pixel p becomes p / 255 (`ToTensor`), then, if asked for, (p / 255 - mean) / std of its
+//! channel (`Normalize`), each step rounded to f32. There are only 256 pixels, so the result is looked up in a table.
+
+use super::dataset::Dataset;
+use super::error::DataError;
+
+/// What is subtracted from the pixels of each channel and what they are divided by, after division by 255.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Normalization {
+    /// The mean of each channel, in units of 255.
+    pub mean: Vec<f32>,
+    /// The standard deviation of each channel, in units of 255; positive.
+    pub std: Vec<f32>,
+}
+
+impl Normalization {
+    /// Mean and standard deviation (of the population) of each channel of `dataset`, over all its pixels as published,
+    /// before any resizing.
+    ///
+    /// Sums of 8-bit pixels and of their squares are exact integers, so the order of adding cannot matter. A channel
+    /// whose pixels are all the same would have deviation 0; it gets 1, and becomes 0 everywhere.
+    pub fn of(dataset: &Dataset) -> Normalization {
+        let (channels, plane) = (dataset.channels(), dataset.height() * dataset.width());
+        let mut sums = vec![(0u64, 0u64); channels];
+        for (i, pixels) in dataset.images().chunks_exact(plane).enumerate() {
+            // A plane has at most 2^28 pixels (resize::MAX_SIDE squared), far from what 64 bits hold.
+            let (sum, squares) = &mut sums[i % channels];
+            *sum += pixels.iter().map(|&p| u64::from(p)).sum::<u64>();
+            *squares += pixels.iter().map(|&p| u64::from(p) * u64::from(p)).sum::<u64>();
+        }
+        let count = (dataset.len() * plane) as f64;
+        let moments = sums.iter().map(|&(sum, squares)| {
+            let mean = sum as f64 / count;
+            let variance = (squares as f64 / count - mean * mean).max(0.0);
+            let std = if variance == 0.0 { 255.0 } else { variance.sqrt() };
+            ((mean / 255.0) as f32, (std / 255.0) as f32)
+        });
+        let (mean, std) = moments.unzip();
+        Normalization { mean, std }
+    }
+}
+
+/// The value of each of the 256 pixels, for each channel.
+#[derive(Debug, Clone)]
+pub struct PixelTable {
+    tables: Vec<[f32; 256]>,
+}
+
+impl PixelTable {
+    /// The table for `channels` channels; `None` only divides by 255.
+    ///
+    /// # Errors
+    /// [`DataError::Normalization`] if a normalisation is not for that many channels, a mean is not finite or a deviation
+    /// is not positive and finite.
+    pub fn new(channels: usize, normalization: Option<&Normalization>) -> Result<PixelTable, DataError> {
+        if let Some(Normalization { mean, std }) = normalization {
+            let sound = mean.len() == channels
+                && std.len() == channels
+                && mean.iter().all(|m| m.is_finite())
+                && std.iter().all(|s| *s > 0.0 && s.is_finite());
+            if !sound {
+                return Err(DataError::Normalization { mean: mean.clone(), std: std.clone(), channels });
+            }
+        }
+        let value = |channel: usize, pixel: usize| {
+            let scaled = pixel as f32 / 255.0;
+            normalization.map_or(scaled, |n| (scaled - n.mean[channel]) / n.std[channel])
+        };
+        let tables = (0..channels).map(|c| std::array::from_fn(|pixel| value(c, pixel))).collect();
+        Ok(PixelTable { tables })
+    }
+
+    /// The number of channels.
+    pub fn channels(&self) -> usize {
+        self.tables.len()
+    }
+
+    /// Writes the values of `pixels` (n x C x H x W, `plane` = H x W) to `values`.
+    ///
+    /// # Panics
+    /// If the two differ in length.
+    pub fn apply(&self, plane: usize, pixels: &[u8], values: &mut [f32]) {
+        assert_eq!(pixels.len(), values.len(), "as many values as pixels");
+        let channels = self.tables.iter().cycle();
+        let planes = pixels.chunks(plane).zip(values.chunks_mut(plane));
+        for ((pixels, values), table) in planes.zip(channels) {
+            for (value, &pixel) in values.iter_mut().zip(pixels) {
+                *value = table[usize::from(pixel)];
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{DatasetInfo, DatasetKind, files};
+
+    fn set(channels: usize, pixels: &[u8]) -> Dataset {
+        let info = DatasetInfo {
+            name: "toy".into(),
+            channels,
+            height: 1,
+            width: 2,
+            class_names: vec!["one".into()],
+        };
+        Dataset::new(pixels.to_vec(), vec![0; pixels.len() / 2 / channels], info).unwrap()
+    }
+
+    #[test]
+    fn statistics_are_taken_per_channel() {
+        // Channel 0: 0, 10, 20, 30 (mean 15, variance 125); channel 1: always 51.
+        let n = Normalization::of(&set(2, &[0, 10, 51, 51, 20, 30, 51, 51]));
+        assert_eq!(n.mean, [15.0 / 255.0, 0.2]);
+        assert_eq!(n.std, [(125.0f64.sqrt() / 255.0) as f32, 1.0]);
+    }
+
+    /// NumPy over the same files: mean 0.2862821093437375, standard deviation 0.35368150622031364.
+    #[test]
+    fn statistics_of_the_bundled_set() {
+        let train =
+            files::load_dir(DatasetKind::FashionMnistMini, &files::bundled_dir().unwrap()).unwrap().train;
+        let n = Normalization::of(&train);
+        assert!((f64::from(n.mean[0]) - 0.286_282_109_343_737_5).abs() < 3e-8, "{n:?}");
+        assert!((f64::from(n.std[0]) - 0.353_681_506_220_313_64).abs() < 3e-8, "{n:?}");
+    }
+
+    #[test]
+    fn values_are_those_of_the_formula() {
+        let pixels: Vec<u8> = (0..=255).chain((0..=255).rev()).collect();
+        let mut values = vec![f32::NAN; 512];
+        PixelTable::new(1, None).unwrap().apply(512, &pixels, &mut values);
+        assert!(values.iter().zip(&pixels).all(|(&v, &p)| v.to_bits() == (f32::from(p) / 255.0).to_bits()));
+
+        let n = Normalization { mean: vec![0.25, 0.5], std: vec![0.5, 2.0] };
+        let mut values = vec![f32::NAN; 8];
+        let pixels = [0, 255, 51, 102, 255, 0, 102, 51];
+        PixelTable::new(2, Some(&n)).unwrap().apply(2, &pixels, &mut values);
+        let first = |p: f32| (p / 255.0 - 0.25) / 0.5;
+        let second = |p: f32| (p / 255.0 - 0.5) / 2.0;
+        assert_eq!(
+            values,
+            [
+                first(0.0),
+                first(255.0),
+                second(51.0),
+                second(102.0),
+                first(255.0),
+                first(0.0),
+                second(102.0),
+                second(51.0)
+            ]
+        );
+    }
+}

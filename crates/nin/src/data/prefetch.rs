@@ -1,0 +1,156 @@
+//! Items made ahead of time on threads of their own, handed out in order.
+//!
+//! Thread t of T makes items t, t + T, t + 2T, ... into a channel of its own, and the consumer takes from the channels in
+//! turn: the order needs no sorting and cannot depend on which thread is faster. A bounded channel holds a thread that
+//! is ahead; closing it ends the thread.
+
+use std::any::Any;
+use std::ops::Range;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::{Builder, JoinHandle};
+
+/// The threads that make the items of a range, and what they have ready.
+#[derive(Debug)]
+pub(super) struct Prefetch<T> {
+    lanes: Vec<Lane<T>>,
+    turn: usize,
+}
+
+#[derive(Debug)]
+struct Lane<T> {
+    /// `None` once the lane is shut.
+    ready: Option<Receiver<T>>,
+    thread: Option<JoinHandle<()>>,
+    /// Why there is no thread, if the system refused one.
+    refused: Option<String>,
+}
+
+impl<T: Send + 'static> Prefetch<T> {
+    /// Starts `threads` threads, each with a maker of its own (`maker(t)`), that make the items of `range` in order, each
+    /// keeping up to `depth` items ready (at least one).
+    pub(super) fn start<F>(
+        threads: usize,
+        depth: usize,
+        range: Range<usize>,
+        maker: impl Fn(usize) -> F,
+    ) -> Self
+    where
+        F: FnMut(usize) -> T + Send + 'static,
+    {
+        let lanes = (0..threads).map(|t| {
+            // A finished item that waits for room is held by the thread, so the channel has room for one less.
+            let (sender, receiver) = sync_channel(depth.saturating_sub(1));
+            let mut make = maker(t);
+            let mut items = range.clone().skip(t).step_by(threads);
+            let spawned = Builder::new().name(format!("loader-{t}")).spawn(move || {
+                // An error to send means that the consumer has gone, and the rest is not wanted.
+                while let Some(Ok(())) = items.next().map(|item| sender.send(make(item))) {}
+            });
+            match spawned {
+                Ok(thread) => Lane { ready: Some(receiver), thread: Some(thread), refused: None },
+                Err(error) => Lane { ready: None, thread: None, refused: Some(error.to_string()) },
+            }
+        });
+        Prefetch { lanes: lanes.collect(), turn: 0 }
+    }
+
+    /// The next item, waiting for it if need be. To be called no more often than the range has items.
+    ///
+    /// # Errors
+    /// The message of the panic that ended the thread, or the system's reason for refusing one.
+    pub(super) fn next(&mut self) -> Result<T, String> {
+        let turn = self.turn;
+        self.turn = (turn + 1) % self.lanes.len().max(1);
+        let Some(lane) = self.lanes.get_mut(turn) else {
+            return Err("there is no loader thread".to_owned());
+        };
+        if let Some(item) = lane.ready.as_ref().and_then(|ready| ready.recv().ok()) {
+            return Ok(item);
+        }
+        if let Some(reason) = &lane.refused {
+            return Err(format!("cannot start a loader thread: {reason}"));
+        }
+        lane.ready = None;
+        match lane.thread.take().map(JoinHandle::join) {
+            Some(Err(panic)) => Err(panic_message(&*panic)),
+            _ => Err("the loader thread has ended".to_owned()),
+        }
+    }
+}
+
+impl<T> Drop for Prefetch<T> {
+    /// Closes all channels, so that every thread ends at its next item, then waits for them.
+    fn drop(&mut self) {
+        for lane in &mut self.lanes {
+            lane.ready = None;
+        }
+        for lane in &mut self.lanes {
+            if let Some(thread) = lane.thread.take() {
+                // A panic of a thread whose items nobody wants any more has no one to tell.
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+/// What a panic was given to say, on one line.
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+    format!("panicked: {}", text.unwrap_or("no message").replace('\n', " "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn items_come_in_order_for_any_number_of_threads() {
+        for threads in 1..5 {
+            for depth in 1..4 {
+                let mut prefetch = Prefetch::start(threads, depth, 3..40, |_| |item| item * item);
+                let items: Vec<usize> = (3..40).map(|_| prefetch.next().unwrap()).collect();
+                assert_eq!(items, (3..40).map(|i| i * i).collect::<Vec<_>>());
+                assert!(prefetch.next().is_err(), "an item too many is an error, not a hang");
+            }
+        }
+    }
+
+    #[test]
+    fn no_more_is_made_than_depth_allows() {
+        let made = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&made);
+        let mut prefetch = Prefetch::start(1, 2, 0..1000, move |_| {
+            let counter = Arc::clone(&counter);
+            move |item| {
+                counter.fetch_add(1, Ordering::SeqCst);
+                item
+            }
+        });
+        for taken in 1..=10 {
+            prefetch.next().unwrap();
+            // Two ready ones; no waiting for the thread here, so only the upper bound can be told.
+            assert!(made.load(Ordering::SeqCst) <= taken + 2);
+        }
+        drop(prefetch);
+        assert!(made.load(Ordering::SeqCst) <= 13, "dropping early ends the thread");
+        assert_eq!(Arc::strong_count(&made), 1, "nothing of the threads is left");
+    }
+
+    #[test]
+    fn a_panic_is_an_error_at_its_item() {
+        for threads in [1, 3] {
+            let mut prefetch = Prefetch::start(threads, 2, 0..10, |_| {
+                |item| {
+                    assert!(item != 4, "item {item}\nis bad");
+                    item
+                }
+            });
+            for item in 0..4 {
+                assert_eq!(prefetch.next(), Ok(item));
+            }
+            assert_eq!(prefetch.next(), Err("panicked: item 4 is bad".to_owned()));
+        }
+    }
+}

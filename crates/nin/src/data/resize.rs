@@ -1,0 +1,309 @@
+//! Resizing of 8-bit images, bit for bit as the book's `transforms.Resize` does it.
+//!
+//! `torchvision.transforms.Resize` on an 8-bit image is Pillow's bilinear resampling: each output pixel is a weighted mean
+//! of the input pixels under a triangle. When the image shrinks, the triangle widens with it (its half-width is the scale),
+//! so that no input pixel is skipped. The image is resampled along the rows, rounded to 8 bits, then along the columns.
+//! The weights are integers with 22 fractional bits, as in Pillow, so that the result does not depend on how a machine adds.
+//!
+//! Rows always come first here. Recent versions of Pillow take the columns first for an image whose height shrinks much more
+//! than its width; square images that stay square, as all data sets here are, give the same bits in both.
+//!
+//! A [`Resizer`] holds the weights of one pair of sizes; they are computed once, not for each image.
+
+use super::error::DataError;
+
+/// Fractional bits of the weights. 8 bits of pixel, 22 of fraction and 2 spare make up 32: sums never overflow.
+const FRACTION_BITS: u32 = 32 - 8 - 2;
+
+/// One half in the weights' fixed point: added to each sum, so that dropping the fraction rounds to nearest.
+const HALF: i32 = 1 << (FRACTION_BITS - 1);
+
+/// The largest image side that a resizer makes. Larger ones are typing errors and would ask for absurd memory.
+pub const MAX_SIDE: usize = 1 << 14;
+
+/// For each output position along one axis: which input positions it reads, and how much each weighs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Taps {
+    /// The first input position of each output position.
+    first: Vec<usize>,
+    /// Where the weights of each output position begin in `weights`, and, last, their total number.
+    start: Vec<usize>,
+    /// The weights in fixed point, those of one output position after those of another.
+    weights: Vec<i32>,
+}
+
+impl Taps {
+    /// The taps of a triangle filter from `input` to `output` positions.
+    fn triangle(input: usize, output: usize) -> Taps {
+        let scale = input as f64 / output as f64;
+        // Half the width of the triangle, in input pixels: never less than one, more when the image shrinks.
+        let radius = scale.max(1.0);
+        let mut taps = Taps { first: Vec::new(), start: vec![0], weights: Vec::new() };
+        let mut real = Vec::new();
+        for position in 0..output {
+            let centre = (position as f64 + 0.5) * scale;
+            // Truncation toward zero after adding a half, then clamping to the image, is what fixes which pixels take
+            // part; weights of pixels beyond the edge go to those within, by the division below.
+            let from = ((centre - radius + 0.5) as i64).max(0) as usize;
+            let to = ((centre + radius + 0.5) as i64).clamp(0, input as i64) as usize;
+            real.clear();
+            real.extend((from..to).map(|pixel| {
+                let distance = (pixel as f64 - centre + 0.5) * (1.0 / radius);
+                (1.0 - distance.abs()).max(0.0)
+            }));
+            // The sum runs in pixel order, as the result is rounded: another order could round to another integer.
+            let total: f64 = real.iter().fold(0.0, |sum, weight| sum + weight);
+            taps.first.push(from);
+            taps.weights.extend(real.iter().map(|weight| {
+                let share = if total == 0.0 { *weight } else { weight / total };
+                (share * f64::from(1u32 << FRACTION_BITS) + 0.5) as i32
+            }));
+            taps.start.push(taps.weights.len());
+        }
+        taps.drop_zeros();
+        taps
+    }
+
+    /// Leaves out leading and trailing weights of zero, which cost time and change nothing.
+    fn drop_zeros(&mut self) {
+        let old = std::mem::take(&mut self.weights);
+        let mut start = vec![0];
+        for (first, range) in self.first.iter_mut().zip(self.start.windows(2)) {
+            let weights = &old[range[0]..range[1]];
+            let lead = weights.iter().take_while(|&&w| w == 0).count();
+            let kept = weights.len() - weights[lead..].iter().rev().take_while(|&&w| w == 0).count();
+            *first += lead;
+            self.weights.extend_from_slice(&weights[lead..kept]);
+            start.push(self.weights.len());
+        }
+        self.start = start;
+    }
+
+    /// The number of output positions.
+    fn len(&self) -> usize {
+        self.first.len()
+    }
+
+    /// The first input position and the weights of one output position.
+    fn of(&self, position: usize) -> (usize, &[i32]) {
+        (self.first[position], &self.weights[self.start[position]..self.start[position + 1]])
+    }
+}
+
+/// Resizes 8-bit planes from one fixed size to another; see the [module](self)'s description.
+#[derive(Debug, Clone)]
+pub struct Resizer {
+    from: (usize, usize),
+    to: (usize, usize),
+    /// Along a row (x); `None` if the width stays.
+    along_rows: Option<Taps>,
+    /// Along a column (y); `None` if the height stays.
+    along_columns: Option<Taps>,
+}
+
+/// Memory between the two passes, kept by the caller so that resizing allocates nothing once it is warm.
+#[derive(Debug, Default, Clone)]
+pub struct ResizeScratch {
+    /// The image after the pass along the rows: input height x output width.
+    narrowed: Vec<u8>,
+    /// The sums of one output row.
+    sums: Vec<i32>,
+}
+
+impl Resizer {
+    /// Prepares to resize planes of `from` to planes of `to`, each (height, width) in pixels.
+    ///
+    /// # Errors
+    /// [`DataError::ImageSize`] if a side is 0 or larger than [`MAX_SIDE`].
+    pub fn new(from: (usize, usize), to: (usize, usize)) -> Result<Resizer, DataError> {
+        for (h, w) in [from, to] {
+            if !(1..=MAX_SIDE).contains(&h) || !(1..=MAX_SIDE).contains(&w) {
+                return Err(DataError::ImageSize { h, w, limit: MAX_SIDE });
+            }
+        }
+        Ok(Resizer {
+            from,
+            to,
+            along_rows: (from.1 != to.1).then(|| Taps::triangle(from.1, to.1)),
+            along_columns: (from.0 != to.0).then(|| Taps::triangle(from.0, to.0)),
+        })
+    }
+
+    /// Height and width of what it makes.
+    pub fn output_size(&self) -> (usize, usize) {
+        self.to
+    }
+
+    /// Resizes one plane: `source` holds height x width pixels of the input size, `target` of the output size.
+    ///
+    /// # Panics
+    /// If a slice is not of its size.
+    pub fn resize(&self, source: &[u8], target: &mut [u8], scratch: &mut ResizeScratch) {
+        assert_eq!(source.len(), self.from.0 * self.from.1, "input plane of {:?}", self.from);
+        assert_eq!(target.len(), self.to.0 * self.to.1, "output plane of {:?}", self.to);
+        let ResizeScratch { narrowed, sums } = scratch;
+        match (&self.along_rows, &self.along_columns) {
+            (None, None) => target.copy_from_slice(source),
+            (Some(rows), None) => resample_rows(rows, self.from.1, source, target),
+            (None, Some(columns)) => resample_columns(columns, self.to.1, source, target, sums),
+            (Some(rows), Some(columns)) => {
+                narrowed.resize(self.from.0 * self.to.1, 0);
+                resample_rows(rows, self.from.1, source, narrowed);
+                resample_columns(columns, self.to.1, narrowed, target, sums);
+            }
+        }
+    }
+}
+
+/// The integer part of a sum in fixed point, as a pixel.
+fn to_pixel(sum: i32) -> u8 {
+    (sum >> FRACTION_BITS).clamp(0, 255) as u8
+}
+
+/// Resamples each row of `source` (rows of `width` pixels) to a row of `target`.
+fn resample_rows(taps: &Taps, width: usize, source: &[u8], target: &mut [u8]) {
+    for (input, output) in source.chunks_exact(width).zip(target.chunks_exact_mut(taps.len())) {
+        for (x, pixel) in output.iter_mut().enumerate() {
+            let (first, weights) = taps.of(x);
+            let products =
+                weights.iter().zip(&input[first..]).map(|(&weight, &pixel)| weight * i32::from(pixel));
+            *pixel = to_pixel(HALF + products.sum::<i32>());
+        }
+    }
+}
+
+/// Resamples the rows of `source` (of `width` pixels) to as many rows of `target` as there are output positions: each
+/// output row is a weighted sum of input rows, so that the inner loops run over neighbouring pixels.
+fn resample_columns(taps: &Taps, width: usize, source: &[u8], target: &mut [u8], sums: &mut Vec<i32>) {
+    sums.resize(width, 0);
+    for (y, output) in target.chunks_exact_mut(width).enumerate() {
+        let (first, weights) = taps.of(y);
+        let row = |tap: usize| &source[(first + tap) * width..][..width];
+        match weights {
+            // Enlarging reads at most two rows in most places: no need to keep the sums.
+            [only] => {
+                for (pixel, &a) in output.iter_mut().zip(row(0)) {
+                    *pixel = to_pixel(HALF + only * i32::from(a));
+                }
+            }
+            [upper, lower] => {
+                for ((pixel, &a), &b) in output.iter_mut().zip(row(0)).zip(row(1)) {
+                    *pixel = to_pixel(HALF + upper * i32::from(a) + lower * i32::from(b));
+                }
+            }
+            _ => {
+                sums.fill(HALF);
+                for (tap, weight) in weights.iter().enumerate() {
+                    for (sum, &pixel) in sums.iter_mut().zip(row(tap)) {
+                        *sum += weight * i32::from(pixel);
+                    }
+                }
+                for (pixel, &sum) in output.iter_mut().zip(&*sums) {
+                    *pixel = to_pixel(sum);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use sha2::{Digest, Sha256};
+
+    /// A plane of pixels without any pattern that a wrong offset would preserve.
+    fn plane(h: usize, w: usize) -> Vec<u8> {
+        (0..h * w)
+            .map(|i| ((i as u32).wrapping_mul(2_654_435_761).wrapping_add(12_345) >> 24) as u8)
+            .collect()
+    }
+
+    fn resize(from: (usize, usize), to: (usize, usize), source: &[u8]) -> Vec<u8> {
+        let mut target = vec![0xAA; to.0 * to.1];
+        Resizer::new(from, to).unwrap().resize(source, &mut target, &mut ResizeScratch::default());
+        target
+    }
+
+    /// Expected values: Pillow 13.0.0, `Image.fromarray(plane).resize((w, h), Image.BILINEAR)`.
+    #[test]
+    fn small_planes_equal_pillows() {
+        assert_eq!(
+            resize((3, 4), (5, 6), &plane(3, 4)),
+            [
+                0, 79, 142, 76, 139, 218, 48, 76, 105, 108, 136, 164, 120, 72, 49, 155, 132, 83, 193, 144,
+                96, 99, 128, 156, 241, 192, 127, 62, 125, 204
+            ]
+        );
+        assert_eq!(resize((5, 6), (2, 3), &plane(5, 6)), [106, 144, 124, 113, 135, 144]);
+    }
+
+    /// The first 16 bytes of the SHA-256 of Pillow 13.0.0's result, for enlarging, shrinking and both at once.
+    #[test]
+    fn large_planes_equal_pillows_bit_for_bit() {
+        let expected = [
+            ((28, 28), (224, 224), "dfb63074db3cb227f754129a071246de"),
+            ((28, 28), (96, 96), "08b28d3692a4ef3e830120c13214a19a"),
+            ((28, 28), (32, 32), "a758a1902f9976c72943d692471dffe2"),
+            ((28, 28), (27, 27), "27348107d2ff7eb9562af03466c6e9a6"),
+            ((28, 28), (14, 14), "5825299e42a4cf5d73ee4a82e2fcee65"),
+            ((28, 28), (9, 9), "bf5f4dd9dd671797968d46ce5ab9da47"),
+            ((28, 28), (28, 64), "c7ee6e3a5e217d05386b5eac612b2989"),
+            ((28, 28), (50, 28), "515c8fc866bee329f0c6240ffe8bcce8"),
+            ((53, 37), (100, 5), "3f5d47d5a03df567f3e632685e72f79e"),
+            ((1, 1), (4, 3), "15ec7bf0b50732b49f8228e07d243653"),
+            ((300, 200), (7, 13), "16933e6ba589f8fd4a4902a998242ec2"),
+            ((28, 28), (1, 1), "76be8b528d0075f7aae98d6fa57a6d3c"),
+            ((28, 28), (384, 384), "19855ace8b812c76f6ccef77a9a26fad"),
+        ];
+        for (from, to, hash) in expected {
+            let target = resize(from, to, &plane(from.0, from.1));
+            let found: String = Sha256::digest(&target)[..16].iter().map(|b| format!("{b:02x}")).collect();
+            assert_eq!(found, hash, "{from:?} -> {to:?}");
+        }
+    }
+
+    #[test]
+    fn the_same_size_is_a_copy() {
+        assert_eq!(resize((7, 9), (7, 9), &plane(7, 9)), plane(7, 9));
+    }
+
+    #[test]
+    fn scratch_of_another_size_does_not_show() {
+        let mut scratch = ResizeScratch::default();
+        for (from, to) in [((28, 28), (96, 96)), ((5, 6), (3, 2)), ((28, 28), (40, 10))] {
+            let source = plane(from.0, from.1);
+            let mut target = vec![0; to.0 * to.1];
+            Resizer::new(from, to).unwrap().resize(&source, &mut target, &mut scratch);
+            assert_eq!(target, resize(from, to, &source));
+        }
+    }
+
+    #[test]
+    fn impossible_sides_are_refused() {
+        for to in [(0, 5), (5, 0), (MAX_SIDE + 1, 5)] {
+            let error = Resizer::new((28, 28), to).unwrap_err().to_string();
+            assert_eq!(
+                error,
+                format!("image size {} x {} is impossible: expected 1 to 16384 pixels a side", to.0, to.1)
+            );
+        }
+    }
+
+    proptest! {
+        /// A weighted mean of equal pixels is that pixel, and no mean leaves the range of what it is made of.
+        #[test]
+        fn means_stay_within_their_pixels(
+            from in (1usize..40, 1usize..40), to in (1usize..90, 1usize..90), low in 0u8..=255, span in 0u8..=255,
+        ) {
+            let high = low.saturating_add(span);
+            let source: Vec<u8> = plane(from.0, from.1)
+                .iter()
+                .map(|&p| low + (u32::from(p) * u32::from(high - low) / 255) as u8)
+                .collect();
+            let target = resize(from, to, &source);
+            prop_assert!(target.iter().all(|p| (low..=high).contains(p)));
+            prop_assert!(resize(from, to, &vec![low; from.0 * from.1]).iter().all(|&p| p == low));
+        }
+    }
+}
