@@ -8,6 +8,7 @@ pub mod im2col;
 pub mod implicit_gemm;
 pub mod naive;
 mod windows;
+pub mod winograd;
 
 use std::fmt;
 use std::str::FromStr;

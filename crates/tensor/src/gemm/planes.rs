@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::operand::{Operand, check_panel, prefetch_line};
+use super::packed::MAX_DEPTH;
 use super::runs::{Run, copy_runs};
 use super::transpose::transpose;
 use crate::simd::Isa;
@@ -78,7 +79,8 @@ impl<'a> Planes<'a> {
         }
     }
 
-    /// Copies channels `rows` at depths `depths` (image, pixel) to rows of `row_stride` elements, masked.
+    /// Copies channels `rows` at depths `depths` (image, pixel) to rows of `row_stride` elements, masked; what is left of
+    /// a row becomes zero.
     pub(crate) fn copy_rows(
         &self,
         isa: Isa,
@@ -87,24 +89,16 @@ impl<'a> Planes<'a> {
         row_stride: usize,
         out: &mut [f32],
     ) {
-        let mut runs = [Run::default(); MAX_WIDTH];
-        // Each image's piece is a run; many small images are copied a few at a time, row after row.
-        let mut begin = depths.start;
-        while begin < depths.end {
-            let mut count = 0;
-            let mut end = begin;
-            for (lane, offset, len) in self.pieces(begin..depths.end).take(MAX_WIDTH) {
-                runs[count] = Run { lane, len, offset };
-                (count, end) = (count + 1, begin + lane + len);
-            }
-            let width = end - begin;
-            for (index, row) in rows.clone().enumerate() {
-                let target = &mut out[index * row_stride + begin - depths.start..][..width];
-                let offsets = std::iter::once(row * self.pixels);
-                copy_runs(isa, self.data, self.mask, &runs[..count], offsets, width, target);
-            }
-            begin = end;
+        assert!(depths.len() <= MAX_DEPTH, "a block of depth {}", depths.len());
+        let mut runs = [Run::default(); MAX_DEPTH];
+        let mut count = 0;
+        for (lane, offset, len) in self.pieces(depths) {
+            runs[count] = Run { lane, len, offset };
+            count += 1;
         }
+        let offsets = rows.map(|row| row * self.pixels);
+        let block = &mut out[..offsets.len() * row_stride];
+        copy_runs(isa, self.data, self.mask, &runs[..count], offsets, row_stride, block);
     }
 }
 

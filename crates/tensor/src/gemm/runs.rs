@@ -113,6 +113,10 @@ mod avx512 {
 
     use super::Run;
 
+    /// Depths that a run is copied through before the next run's turn: their rows of the panel stay in the first-level
+    /// cache meanwhile.
+    const DEPTHS: usize = 32;
+
     /// # Safety
     /// On a processor with AVX-512; all runs at all depths lie inside `data` and `mask`, all rows inside `panel`.
     #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
@@ -120,39 +124,87 @@ mod avx512 {
         data: &[f32],
         mask: Option<&[f32]>,
         runs: &[Run],
-        depth_offsets: impl Iterator<Item = usize>,
+        mut depth_offsets: impl Iterator<Item = usize>,
         width: usize,
         filled: usize,
         panel: &mut [f32],
     ) {
-        let (data, mask, panel) = (data.as_ptr(), mask.map(<[f32]>::as_ptr), panel.as_mut_ptr());
-        for (p, depth) in depth_offsets.enumerate() {
-            let row = panel.wrapping_add(p * width);
+        let (data, mask) = (data.as_ptr(), mask.map(<[f32]>::as_ptr));
+        let mut offsets = [0; DEPTHS];
+        for rows in panel.chunks_mut(DEPTHS * width) {
+            let depths = rows.len() / width;
+            for (offset, depth) in offsets.iter_mut().zip(depth_offsets.by_ref().take(depths)) {
+                *offset = depth;
+            }
+            let offsets = &offsets[..depths];
             for run in runs {
-                let (source, target) = (run.offset + depth, row.wrapping_add(run.lane));
-                let mut done = 0;
-                while done < run.len {
-                    let left = run.len - done;
-                    let lanes: __mmask16 = if left >= 16 { !0 } else { (1 << left) - 1 };
-                    // SAFETY: the lanes in use lie inside the run, which lies inside data and mask, and the panel.
-                    unsafe {
-                        let keep = mask.map_or(lanes, |mask| {
-                            let mask = _mm512_maskz_loadu_ps(lanes, mask.add(source + done));
-                            _mm512_cmp_ps_mask::<_CMP_GT_OQ>(mask, _mm512_setzero_ps())
-                        });
-                        let value = _mm512_maskz_loadu_ps(keep, data.add(source + done));
-                        _mm512_mask_storeu_ps(target.add(done), lanes, value);
+                let piece = Piece {
+                    data: data.wrapping_add(run.offset),
+                    mask: mask.map(|mask| mask.wrapping_add(run.offset)),
+                    target: rows.as_mut_ptr().wrapping_add(run.lane),
+                    width,
+                    vectors: run.len.div_ceil(16),
+                    tail: lanes(run.len - (run.len.max(1) - 1) / 16 * 16),
+                };
+                // SAFETY: the piece is a run. Short ones get a copy of the loop with a constant number of vectors.
+                unsafe {
+                    match piece.vectors {
+                        1 => piece.copy(offsets, 1),
+                        2 => piece.copy(offsets, 2),
+                        3 => piece.copy(offsets, 3),
+                        vectors => piece.copy(offsets, vectors),
                     }
-                    done += 16;
                 }
             }
-            let mut done = filled;
-            while done < width {
-                let left = width - done;
-                let lanes: __mmask16 = if left >= 16 { !0 } else { (1 << left) - 1 };
-                // SAFETY: `done + lanes` stays inside the row.
-                unsafe { _mm512_mask_storeu_ps(row.add(done), lanes, _mm512_setzero_ps()) };
-                done += 16;
+            for row in rows.chunks_exact_mut(width) {
+                for rest in row[filled..].chunks_mut(16) {
+                    // SAFETY: the mask keeps to the slice.
+                    unsafe {
+                        _mm512_mask_storeu_ps(rest.as_mut_ptr(), lanes(rest.len()), _mm512_setzero_ps());
+                    };
+                }
+            }
+        }
+    }
+
+    /// The mask of the first `count` lanes.
+    fn lanes(count: usize) -> __mmask16 {
+        if count >= 16 { !0 } else { (1 << count) - 1 }
+    }
+
+    /// A run as addresses before the depth is added.
+    struct Piece {
+        data: *const f32,
+        mask: Option<*const f32>,
+        target: *mut f32,
+        width: usize,
+        vectors: usize,
+        /// Lanes of the last vector.
+        tail: __mmask16,
+    }
+
+    impl Piece {
+        /// # Safety
+        /// On a processor with AVX-512; the run lies inside data and mask at each offset, and in each row of the target;
+        /// `vectors` is `self.vectors`.
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
+        unsafe fn copy(&self, offsets: &[usize], vectors: usize) {
+            let mut target = self.target;
+            for &offset in offsets {
+                for v in 0..vectors {
+                    let lanes = if v + 1 == vectors { self.tail } else { !0 };
+                    // SAFETY: the lanes in use lie inside the run.
+                    unsafe {
+                        let keep = self.mask.map_or(lanes, |mask| {
+                            let mask = _mm512_maskz_loadu_ps(lanes, mask.add(offset + v * 16));
+                            _mm512_cmp_ps_mask::<_CMP_GT_OQ>(mask, _mm512_setzero_ps())
+                        });
+                        let value = _mm512_maskz_loadu_ps(keep, self.data.add(offset + v * 16));
+                        _mm512_mask_storeu_ps(target.add(v * 16), lanes, value);
+                    }
+                }
+                target = target.wrapping_add(self.width);
             }
         }
     }

@@ -1,0 +1,223 @@
+//! From NCHW, where neighbours in memory are neighbouring pixels, to vectors of channels, and back.
+//!
+//! The transforms work on vectors whose lanes are channels: no lane is wasted at image edges, and the transformed
+//! tiles come out as rows of channels, the layout the multiplication reads without packing. Squares of `LANES` channels
+//! by `LANES` pixels are transposed in registers on the way.
+
+use super::lanes::{Lanes, Vector};
+use std::ops::Range;
+
+/// NCHW images, possibly masked.
+#[derive(Clone, Copy)]
+pub(super) struct Images<'a> {
+    /// `[N, C, H, W]`.
+    pub(super) data: &'a [f32],
+    /// Same shape: `data` counts as zero where this is not positive (the derivative of ReLU, from its output).
+    pub(super) mask: Option<&'a [f32]>,
+    /// C.
+    pub(super) channels: usize,
+    /// H.
+    pub(super) height: usize,
+    /// W.
+    pub(super) width: usize,
+}
+
+impl Images<'_> {
+    /// Copies the pixels `rows` x `columns` of the channels from `first` on to `into`, as `[row][column][LANES]`.
+    /// Pixels outside the image, and channels past the last, are zero.
+    #[inline(always)]
+    pub(super) fn gather<S: Lanes>(
+        &self,
+        lanes: S,
+        image: usize,
+        first: usize,
+        rows: Range<isize>,
+        columns: Range<isize>,
+        into: &mut [f32],
+    ) {
+        let line = columns.len() * S::LANES;
+        let channels = self.channels.saturating_sub(first).min(S::LANES);
+        let plane = self.height * self.width;
+        let inside = columns.start.max(0) as usize..(columns.end.max(0) as usize).min(self.width);
+        let left = (inside.start as isize - columns.start) as usize * S::LANES;
+        for (y, into) in rows.zip(into.chunks_exact_mut(line)) {
+            if y < 0 || y as usize >= self.height || channels == 0 || inside.is_empty() {
+                into.fill(0.0);
+                continue;
+            }
+            into[..left].fill(0.0);
+            let right = left + inside.len() * S::LANES;
+            into[right..].fill(0.0);
+            let start = (image * self.channels + first) * plane + y as usize * self.width + inside.start;
+            let into = &mut into[left..right];
+            match self.mask {
+                None => transpose_rows::<S, false>(lanes, self.data, &[], start, plane, channels, into),
+                Some(mask) => transpose_rows::<S, true>(lanes, self.data, mask, start, plane, channels, into),
+            }
+        }
+    }
+}
+
+/// Reads `rows` rows (at most `LANES`) that start `stride` apart in `from`, the first at `start`, and writes them
+/// transposed: `into` is `[column][LANES]`, lane `i` from row `i`, lanes without a row zero.
+#[inline(always)]
+pub(super) fn transpose_rows<S: Lanes, const MASKED: bool>(
+    lanes: S,
+    from: &[f32],
+    mask: &[f32],
+    start: usize,
+    stride: usize,
+    rows: usize,
+    into: &mut [f32],
+) {
+    for (block, into) in into.chunks_mut(S::LANES * S::LANES).enumerate() {
+        let count = into.len() / S::LANES;
+        let start = start + block * S::LANES;
+        let mut square = lanes.zeros();
+        if rows == S::LANES && count == S::LANES {
+            for i in 0..S::LANES {
+                let at = start + i * stride;
+                let row = lanes.load(&from[at..]);
+                square.as_mut()[i] = if MASKED { row.where_positive(lanes.load(&mask[at..])) } else { row };
+            }
+            let square = lanes.transpose(square);
+            for (vector, into) in square.as_ref().iter().zip(into.chunks_exact_mut(S::LANES)) {
+                vector.store(into);
+            }
+        } else {
+            for i in 0..rows {
+                let at = start + i * stride;
+                let row = lanes.load_partial(&from[at..at + count]);
+                square.as_mut()[i] =
+                    if MASKED { row.where_positive(lanes.load_partial(&mask[at..at + count])) } else { row };
+            }
+            let square = lanes.transpose(square);
+            for (vector, into) in square.as_ref().iter().zip(into.chunks_exact_mut(S::LANES)) {
+                vector.store(into);
+            }
+        }
+    }
+}
+
+/// The way back: `from` is `[column][LANES]`; lane `i` becomes row `i` of `rows` rows that start `stride` apart in `to`,
+/// the first at `start`. With `ADD` it is added to what is there.
+#[inline(always)]
+pub(super) fn transpose_to_rows<S: Lanes, const ADD: bool>(
+    lanes: S,
+    from: &[f32],
+    to: &mut [f32],
+    start: usize,
+    stride: usize,
+    rows: usize,
+) {
+    for (block, from) in from.chunks(S::LANES * S::LANES).enumerate() {
+        let count = from.len() / S::LANES;
+        let start = start + block * S::LANES;
+        let mut square = lanes.zeros();
+        for (vector, from) in square.as_mut().iter_mut().zip(from.chunks_exact(S::LANES)) {
+            *vector = lanes.load(from);
+        }
+        let square = lanes.transpose(square);
+        if rows == S::LANES && count == S::LANES {
+            for i in 0..S::LANES {
+                let row = &mut to[start + i * stride..][..S::LANES];
+                let value = square.as_ref()[i];
+                (if ADD { value + lanes.load(row) } else { value }).store(row);
+            }
+        } else {
+            for i in 0..rows {
+                let row = &mut to[start + i * stride..][..count];
+                let value = square.as_ref()[i];
+                (if ADD { value + lanes.load_partial(row) } else { value }).store_partial(row);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lanes::{Job, dispatch};
+    use super::*;
+    use crate::simd::Isa;
+
+    /// Gathers windows that hang over every edge and compares each value with the definition.
+    struct GatherEverywhere;
+
+    impl Job for GatherEverywhere {
+        #[inline(always)]
+        fn run<S: Lanes>(self, lanes: S) {
+            let (channels, height, width) = (21, 5, 19);
+            let data: Vec<f32> = (0..2 * channels * height * width).map(|i| i as f32 + 1.0).collect();
+            let mask: Vec<f32> = (0..data.len()).map(|i| (i % 3) as f32 - 1.0).collect();
+            for mask in [None, Some(&mask[..])] {
+                let images = Images { data: &data, mask, channels, height, width };
+                for (rows, columns) in
+                    [(-2..7, -2..21), (0..5, 0..19), (3..9, 15..40), (-4..1, -9..3), (1..2, 19..22)]
+                {
+                    for first in (0..channels + S::LANES).step_by(S::LANES) {
+                        let size = rows.len() * columns.len() * S::LANES;
+                        let mut into = vec![f32::NAN; size];
+                        images.gather(lanes, 1, first, rows.clone(), columns.clone(), &mut into);
+                        let mut got = into.iter();
+                        for y in rows.clone() {
+                            for x in columns.clone() {
+                                for c in first..first + S::LANES {
+                                    let inside =
+                                        (0..height as isize).contains(&y) && (0..width as isize).contains(&x);
+                                    let at = ((channels + c) * height + y.max(0) as usize) * width
+                                        + x.max(0) as usize;
+                                    let kept =
+                                        inside && c < channels && mask.is_none_or(|mask| mask[at] > 0.0);
+                                    let expected = if kept { data[at] } else { 0.0 };
+                                    assert_eq!(
+                                        *got.next().unwrap(),
+                                        expected,
+                                        "pixel {y},{x} of channel {c}"
+                                    );
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn gather_reads_pixels_and_pads_with_zeros() {
+        for isa in Isa::available() {
+            dispatch(isa, GatherEverywhere);
+        }
+    }
+
+    /// Transposing in and out again gives back the rows.
+    struct ThereAndBack;
+
+    impl Job for ThereAndBack {
+        #[inline(always)]
+        fn run<S: Lanes>(self, lanes: S) {
+            for rows in [1, S::LANES - 1, S::LANES] {
+                for columns in [1, S::LANES, 2 * S::LANES + 3] {
+                    let stride = columns + 5;
+                    let data: Vec<f32> = (0..rows * stride + 2).map(|i| i as f32).collect();
+                    let mut lines = vec![f32::NAN; columns * S::LANES];
+                    transpose_rows::<S, false>(lanes, &data, &[], 2, stride, rows, &mut lines);
+                    let mut back = vec![0.5; data.len()];
+                    transpose_to_rows::<S, false>(lanes, &lines, &mut back, 2, stride, rows);
+                    transpose_to_rows::<S, true>(lanes, &lines, &mut back, 2, stride, rows);
+                    for (i, value) in back.iter().enumerate() {
+                        let inside = i >= 2 && (i - 2) % stride < columns;
+                        assert_eq!(*value, if inside { 2.0 * data[i] } else { 0.5 });
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn transposing_there_and_back_is_the_identity() {
+        for isa in Isa::available() {
+            dispatch(isa, ThereAndBack);
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Which tile pays for a geometry: a count of work, no measurement, so that every machine and thread count agrees.
+
+use super::{ConvGeometry, Tile};
+
+/// Transforming one value of a tile costs as much as this many multiply-adds in the multiplication.
+const TRANSFORM: usize = 14;
+/// A direct multiply-add, with the copying around it, costs this many hundredths of one in the planes' small products.
+const DIRECT_PERCENT: usize = 105;
+
+/// The tile that computes this convolution with least work, or `None` where direct summation is cheaper or no tile fits.
+///
+/// Counts multiply-adds over whole tiles, those that hang over the edge included, with channels padded to 16,
+/// and the transforms of inputs and outputs.
+#[must_use]
+pub fn tile_for(g: &ConvGeometry) -> Option<Tile> {
+    if g.n == 0 || g.output_len() == 0 {
+        return None;
+    }
+    let (inputs, outputs) = (g.c_in.next_multiple_of(16), g.c_out.next_multiple_of(16));
+    let work = |tile: Tile| {
+        let m = tile.outputs();
+        let values = g.n * g.out_h().div_ceil(m) * g.out_w().div_ceil(m) * tile.inputs() * tile.inputs();
+        values * (inputs * outputs + TRANSFORM * (inputs + outputs))
+    };
+    let direct = g.output_len() * g.patch() * DIRECT_PERCENT / 100;
+    let fitting = Tile::ALL.into_iter().filter(|tile| tile.supports(g));
+    fitting
+        .map(|tile| (work(tile), tile))
+        .filter(|&(work, _)| work < direct)
+        .min_by_key(|&(work, _)| work)
+        .map(|(_, t)| t)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn square(c_in: usize, size: usize, c_out: usize, kernel: usize, padding: usize) -> ConvGeometry {
+        ConvGeometry {
+            n: 8,
+            c_in,
+            h: size,
+            w: size,
+            c_out,
+            kernel: [kernel; 2],
+            stride: [1; 2],
+            padding: [padding; 2],
+            dilation: [1; 2],
+            groups: 1,
+        }
+    }
+
+    #[test]
+    fn tiles_of_the_network() {
+        assert_eq!(tile_for(&square(96, 35, 256, 5, 2)), Some(Tile::F4x4K5x5));
+        assert_eq!(tile_for(&square(256, 17, 384, 3, 1)), Some(Tile::F6x6K3x3));
+        assert_eq!(tile_for(&square(256, 12, 384, 3, 1)), Some(Tile::F6x6K3x3));
+        // 8 x 8 outputs are four tiles of either size, and the smaller tiles waste less.
+        assert_eq!(tile_for(&square(192, 8, 192, 3, 1)), Some(Tile::F4x4K3x3));
+    }
+
+    #[test]
+    fn few_channels_do_not_pay() {
+        assert_eq!(tile_for(&square(1, 28, 16, 5, 2)), None);
+        assert_eq!(tile_for(&square(3, 32, 192, 5, 2)), None);
+        assert_eq!(tile_for(&square(4, 64, 4, 3, 1)), None);
+    }
+
+    #[test]
+    fn other_geometries_have_no_tile() {
+        let fits = square(96, 35, 256, 5, 2);
+        assert_eq!(tile_for(&ConvGeometry { stride: [2, 1], ..fits }), None);
+        assert_eq!(tile_for(&ConvGeometry { dilation: [1, 2], ..fits }), None);
+        assert_eq!(tile_for(&ConvGeometry { groups: 2, ..fits }), None);
+        assert_eq!(tile_for(&ConvGeometry { padding: [5, 2], ..fits }), None);
+        assert_eq!(tile_for(&ConvGeometry { kernel: [5, 3], ..fits }), None);
+        assert_eq!(tile_for(&ConvGeometry { kernel: [7, 7], padding: [3, 3], ..fits }), None);
+        assert_eq!(tile_for(&ConvGeometry { n: 0, ..fits }), None);
+    }
+}

@@ -1,0 +1,124 @@
+//! Products out of the Winograd domain: `A^T M A`, bias, ReLU, and back to NCHW.
+
+use super::Tile;
+use super::channel_lanes::transpose_to_rows;
+use super::factored::{OutputSide, Transform};
+use super::lanes::{Job, Lanes, Vector};
+use super::layout::Planes;
+use super::tiling::{Grid, Run};
+use std::ops::Range;
+
+/// Transforms one panel of products of the tiles `block` back and writes the outputs they cover.
+pub(super) struct FromDomain<'a> {
+    pub(super) tile: Tile,
+    /// Rows are tiles; a single panel.
+    pub(super) products: &'a [f32],
+    pub(super) layout: Planes,
+    pub(super) grid: Grid,
+    pub(super) block: Range<usize>,
+    /// The channels of the panel that exist.
+    pub(super) channels: Range<usize>,
+    /// One per channel of the output.
+    pub(super) bias: Option<&'a [f32]>,
+    pub(super) relu: bool,
+    /// `[N, C, H, W]`.
+    pub(super) out: &'a mut [f32],
+    /// `[C, H, W]`.
+    pub(super) shape: [usize; 3],
+    /// Scratch of at least [`super::into_domain::scratch_len`].
+    pub(super) scratch: &'a mut [f32],
+}
+
+impl Job for FromDomain<'_> {
+    #[inline(always)]
+    fn run<S: Lanes>(self, lanes: S) {
+        match self.tile {
+            Tile::F4x4K5x5 => self.transform::<S, 8, 4>(lanes),
+            Tile::F6x6K3x3 => self.transform::<S, 8, 6>(lanes),
+            Tile::F4x4K3x3 => self.transform::<S, 6, 4>(lanes),
+        }
+    }
+}
+
+impl FromDomain<'_> {
+    #[inline(always)]
+    fn transform<S: Lanes, const N: usize, const M: usize>(self, lanes: S) {
+        let [channels, height, width] = self.shape;
+        for part in self.grid.parts(self.block.clone()) {
+            for first in self.channels.clone().step_by(S::LANES) {
+                let products = &self.products[first - self.channels.start..];
+                let count = (self.channels.end - first).min(S::LANES);
+                let bias = self
+                    .bias
+                    .map_or(lanes.splat(0.0), |bias| lanes.load_partial(&bias[first..first + count]));
+                for run in part.runs() {
+                    let padded = run.columns.len() * M;
+                    let (band, lines) = self.scratch.split_at_mut(N * padded * S::LANES);
+                    horizontal::<S, N, M>(lanes, products, &self.layout, &run, band);
+                    let columns = run.columns.start * M..(run.columns.end * M).min(width);
+                    vertical::<S, N, M>(lanes, band, padded, columns.len(), bias, self.relu, lines);
+                    let rows = run.row * M..((run.row + 1) * M).min(height);
+                    let line = columns.len() * S::LANES;
+                    for (y, line) in rows.zip(lines.chunks_exact(line)) {
+                        let start = ((part.image * channels + first) * height + y) * width + columns.start;
+                        transpose_to_rows::<S, false>(lanes, line, self.out, start, height * width, count);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Transforms the rows of each tile into `band`: `[N][tiles * M][LANES]`; one line of planes at a time, as on the way in.
+#[inline(always)]
+fn horizontal<S: Lanes, const N: usize, const M: usize>(
+    lanes: S,
+    products: &[f32],
+    layout: &Planes,
+    run: &Run,
+    band: &mut [f32],
+) {
+    let line = run.columns.len() * M * S::LANES;
+    for (i, band) in band.chunks_exact_mut(line).enumerate() {
+        let planes = &products[i * N * layout.stride..];
+        for (t, band) in band.chunks_exact_mut(M * S::LANES).enumerate() {
+            let row = (run.offset + t) * layout.width;
+            let mut values = [lanes.splat(0.0); N];
+            for (j, value) in values.iter_mut().enumerate() {
+                *value = lanes.load(&planes[j * layout.stride + row..]);
+            }
+            let outputs: [S::Vector; M] = OutputSide::apply(lanes, values);
+            for (output, band) in outputs.iter().zip(band.chunks_exact_mut(S::LANES)) {
+                output.store(band);
+            }
+        }
+    }
+}
+
+/// Transforms the columns of `band` into `lines`: `[M][columns][LANES]`, with bias and ReLU.
+#[inline(always)]
+fn vertical<S: Lanes, const N: usize, const M: usize>(
+    lanes: S,
+    band: &[f32],
+    width: usize,
+    columns: usize,
+    bias: S::Vector,
+    relu: bool,
+    lines: &mut [f32],
+) {
+    for x in 0..columns {
+        let mut values = [lanes.splat(0.0); N];
+        for (i, value) in values.iter_mut().enumerate() {
+            *value = lanes.load(&band[(i * width + x) * S::LANES..]);
+        }
+        let outputs: [S::Vector; M] = OutputSide::apply(lanes, values);
+        for (i, output) in outputs.iter().enumerate() {
+            let mut output = *output + bias;
+            if relu {
+                // The larger of the two, so that a NaN stays one and shows.
+                output = lanes.splat(0.0).max(output);
+            }
+            output.store(&mut lines[(i * columns + x) * S::LANES..]);
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! The Cook-Toom construction: from interpolation points to the matrices of a one-dimensional Winograd tile.
+//!
+//! `F(m, r)` computes `m` outputs of a correlation with an `r`-tap kernel from `n = m + r - 1` inputs with `n`
+//! multiplications (Lavin and Gray 2015, section 4.1; Winograd 1980, chapter IV):
+//!
+//! ```text
+//! y = A^T [ (G g) . (B^T d) ]          y: m, g: r, d: n, "." multiplies element by element
+//! ```
+//!
+//! It is the transpose of polynomial multiplication. A product `s(x) = u(x) g(x)` of degree `n - 1` is fixed by its values
+//! at `n - 1` points and its leading coefficient (the value "at infinity"): evaluate `u` (matrix `A`) and `g`, multiply, and
+//! interpolate with Lagrange's polynomials. Transposing that map in `u` turns evaluation of `u` into `A^T`, the last step,
+//! and interpolation into `B^T`, the first step.
+//!
+//! All points used here are 0, pairs `+p, -p`, and infinity, in that order: `[0, p0, -p0, p1, -p1, ..., inf]`. With
+//! `Q(x) = prod_k (x^2 - p_k^2)` the modulus is `x Q(x)`, and
+//!
+//! * row 0 of `B^T` holds the coefficients of `Q(x)`, the last row those of `x Q(x)`;
+//! * the rows of `+p_k` and `-p_k` hold those of `x (x + p_k) Q_k(x)` and `x (x - p_k) Q_k(x)`, where `Q_k` is `Q` without
+//!   its factor `k`. The even and odd powers are shared by the two rows;
+//! * `G` and `A` hold powers of the points; `G` also carries Lagrange's denominators.
+//!
+//! Any row of `B^T` may be multiplied by a power of two if the same row of `G` is divided by it. In binary floating point
+//! that changes no result, so the rows stay monic: that saves a multiplication per row, and with these points the entries
+//! of all three matrices stay between 1/8 and 32 in size.
+
+/// The most pairs of points a tile uses: 8 points are 0, three pairs, and infinity.
+pub(super) const MAX_PAIRS: usize = 3;
+/// The most taps (kernel taps or output pixels) evaluated at the points: F(6, 3) has six output pixels.
+pub(super) const MAX_TAPS: usize = 6;
+
+/// The positive points `p_k` of a tile that reads `n` inputs; each stands for the pair `+p_k, -p_k`.
+///
+/// Small powers of two give exact products and the smallest rounding error for eight points; for six points
+/// 3/4 and 3/2 are more accurate than 1 and 2 (Barabasz et al. 2018 discuss the choice).
+pub(super) const fn points(n: usize) -> &'static [f64] {
+    match n {
+        8 => &[1.0, 2.0, 0.5],
+        6 => &[0.75, 1.5],
+        _ => panic!("Winograd tiles read 6 or 8 inputs along each axis"),
+    }
+}
+
+/// Coefficients of the shared even/odd parts of `B^T` for `n` inputs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct InputTable {
+    /// `p_k`.
+    pub(super) point: [f32; MAX_PAIRS],
+    /// Coefficients of `Q` in `x^2`, lowest first; the leading one is 1.
+    pub(super) all: [f32; MAX_PAIRS + 1],
+    /// Coefficients of `Q_k` in `x^2`, lowest first; the leading one is 1.
+    pub(super) without: [[f32; MAX_PAIRS]; MAX_PAIRS],
+}
+
+/// `p_k^i`, possibly over Lagrange's denominators: how a short vector is evaluated at the points.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct EvaluationTable {
+    /// The factor of tap 0 at the point 0.
+    pub(super) at_zero: f32,
+    /// `power[k][i]`, the factor of tap `i` at the point `+p_k`.
+    pub(super) power: [[f32; MAX_TAPS]; MAX_PAIRS],
+}
+
+/// Coefficients in `x^2` of `prod_k (x^2 - p_k^2)`, leaving out the factor `skip`.
+const fn product(points: &[f64], skip: usize) -> [f64; MAX_PAIRS + 1] {
+    let mut poly = [0.0; MAX_PAIRS + 1];
+    poly[0] = 1.0;
+    let mut k = 0;
+    while k < points.len() {
+        if k != skip {
+            let q = points[k] * points[k];
+            let mut i = MAX_PAIRS;
+            while i > 0 {
+                poly[i] = poly[i - 1] - q * poly[i];
+                i -= 1;
+            }
+            poly[0] *= -q;
+        }
+        k += 1;
+    }
+    poly
+}
+
+/// Lagrange's denominator at the point `p_k` (the same at `-p_k`): the product of its differences to all other points.
+const fn denominator(points: &[f64], k: usize) -> f64 {
+    let q = points[k] * points[k];
+    let mut value = 2.0 * q;
+    let mut j = 0;
+    while j < points.len() {
+        if j != k {
+            value *= q - points[j] * points[j];
+        }
+        j += 1;
+    }
+    value
+}
+
+/// The factored `B^T` of a tile that reads `n` inputs.
+pub(super) const fn input_table(n: usize) -> InputTable {
+    let points = points(n);
+    let mut table = InputTable {
+        point: [0.0; MAX_PAIRS],
+        all: [0.0; MAX_PAIRS + 1],
+        without: [[0.0; MAX_PAIRS]; MAX_PAIRS],
+    };
+    let all = product(points, usize::MAX);
+    let mut i = 0;
+    while i <= points.len() {
+        table.all[i] = all[i] as f32;
+        i += 1;
+    }
+    let mut k = 0;
+    while k < points.len() {
+        table.point[k] = points[k] as f32;
+        let without = product(points, k);
+        let mut i = 0;
+        while i < points.len() {
+            table.without[k][i] = without[i] as f32;
+            i += 1;
+        }
+        k += 1;
+    }
+    table
+}
+
+/// How output pixels are evaluated at the points (`A`, whose transpose ends the tile): plain powers.
+pub(super) const fn output_table(n: usize) -> EvaluationTable {
+    evaluation_table(n, false)
+}
+
+/// How kernel taps are evaluated at the points (`G`): powers over Lagrange's denominators.
+pub(super) const fn kernel_table(n: usize) -> EvaluationTable {
+    evaluation_table(n, true)
+}
+
+const fn evaluation_table(n: usize, divided: bool) -> EvaluationTable {
+    let points = points(n);
+    let mut table = EvaluationTable { at_zero: 1.0, power: [[0.0; MAX_TAPS]; MAX_PAIRS] };
+    if divided {
+        table.at_zero = (1.0 / product(points, usize::MAX)[0]) as f32;
+    }
+    let mut k = 0;
+    while k < points.len() {
+        let mut value = if divided { 1.0 / denominator(points, k) } else { 1.0 };
+        let mut i = 0;
+        while i < MAX_TAPS {
+            table.power[k][i] = value as f32;
+            value *= points[k];
+            i += 1;
+        }
+        k += 1;
+    }
+    table
+}
+
+/// The dense matrices of `F(m, r)`, straight from the definition in f64: what the factored transforms are tested against.
+#[cfg(test)]
+pub(super) mod dense {
+    use super::points;
+
+    /// All finite points in the order of the rows.
+    fn finite(n: usize) -> Vec<f64> {
+        std::iter::once(0.0).chain(points(n).iter().flat_map(|&p| [p, -p])).collect()
+    }
+
+    /// `B^T`, `n x n`: row `j` holds the coefficients of the product of `(x - p)` over all points but the `j`-th.
+    pub(in super::super) fn input(n: usize) -> Vec<Vec<f64>> {
+        let finite = finite(n);
+        let row = |skip: usize| {
+            let mut poly = vec![1.0];
+            for (_, p) in finite.iter().enumerate().filter(|(j, _)| *j != skip) {
+                let mut next = vec![0.0; poly.len() + 1];
+                for (i, c) in poly.iter().enumerate() {
+                    next[i] -= p * c;
+                    next[i + 1] += c;
+                }
+                poly = next;
+            }
+            poly.resize(n, 0.0);
+            poly
+        };
+        (0..n).map(row).collect()
+    }
+
+    /// `A`, `n x taps`: powers of the points; the row of infinity picks the last tap.
+    pub(in super::super) fn output(n: usize, taps: usize) -> Vec<Vec<f64>> {
+        let powers = |p: f64| (0..taps).map(|i| p.powi(i as i32)).collect::<Vec<_>>();
+        let infinity = (0..taps).map(|i| f64::from(u8::from(i + 1 == taps))).collect();
+        finite(n).into_iter().map(powers).chain(std::iter::once(infinity)).collect()
+    }
+
+    /// `G`, `n x taps`: the rows of `A` over Lagrange's denominators.
+    pub(in super::super) fn kernel(n: usize, taps: usize) -> Vec<Vec<f64>> {
+        let finite = finite(n);
+        let mut rows = output(n, taps);
+        for (j, p) in finite.iter().enumerate() {
+            let others = finite.iter().enumerate().filter(|(k, _)| *k != j);
+            let denominator: f64 = others.map(|(_, q)| p - q).product();
+            rows[j].iter_mut().for_each(|v| *v /= denominator);
+        }
+        rows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::dense;
+
+    /// `A^T [(G g) . (B^T d)]` is the correlation of `d` with `g`, to f64 rounding, for all three tiles.
+    #[test]
+    fn the_matrices_compute_a_correlation() {
+        for (m, r) in [(4, 5), (6, 3), (4, 3)] {
+            let n = m + r - 1;
+            let (input, output, kernel) = (dense::input(n), dense::output(n, m), dense::kernel(n, r));
+            let d: Vec<f64> = (0..n).map(|i| ((7 * i + 3) % 11) as f64 - 5.0).collect();
+            let g: Vec<f64> = (0..r).map(|i| ((5 * i + 1) % 7) as f64 - 3.0).collect();
+            let dot = |row: &[f64], x: &[f64]| row.iter().zip(x).map(|(a, b)| a * b).sum::<f64>();
+            let product: Vec<f64> = (0..n).map(|j| dot(&input[j], &d) * dot(&kernel[j], &g)).collect();
+            for i in 0..m {
+                let winograd: f64 = (0..n).map(|j| output[j][i] * product[j]).sum();
+                let direct = dot(&d[i..i + r], &g);
+                assert!(
+                    (winograd - direct).abs() < 1e-11,
+                    "F({m},{r}) output {i}: {winograd} against {direct}"
+                );
+            }
+        }
+    }
+}

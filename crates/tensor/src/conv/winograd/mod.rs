@@ -1,0 +1,105 @@
+//! Winograd convolution: stride-1 convolutions with 3x3 and 5x5 kernels, with a fraction of the multiplications.
+//!
+//! A tile of `m x m` outputs is computed from `n x n` inputs (`n = m + r - 1`) as `A^T [ (G g G^T) . (B^T d B) ] A`
+//! (Lavin and Gray 2015): `n * n` multiplications instead of `m * m * r * r`. The sum over channels turns
+//! each of the `n * n` element-wise products into a matrix product of its own: tiles x channels times channels x channels.
+//!
+//! | pass | from -> to | code |
+//! |---|---|---|
+//! | weights, once per step | `G g G^T` | [`PreparedWeights`] |
+//! | forward | `A^T [U . (B^T d B)] A` | [`forward`] |
+//! | input gradient | forward, of the output gradient with turned and transposed kernels | [`input_gradient`] |
+//! | weight gradient | `G^T [ sum over tiles (B^T d B) . (A dY A^T) ] G` | [`WeightGradientAccumulator`] |
+//!
+//! Each pass takes a block of tiles through transform, multiplication and inverse while it is in the second-level cache.
+//! Tiles and algorithms depend on the geometry and the instruction set alone, so results do not depend on threads.
+//!
+//! Rounding: the rms error over the rms of the exact result, standard normal data, against f64 sums, stays below
+//! [`Tile::error_bound`]; direct summation in f32 has 3e-7 to 1e-6.
+
+mod channel_lanes;
+mod choice;
+mod convolve;
+mod factored;
+mod from_domain;
+mod into_domain;
+mod lanes;
+mod layout;
+mod matrices;
+mod multiply;
+mod prepared;
+mod tiling;
+mod weight_gradient;
+mod weight_transform;
+
+#[cfg(test)]
+mod tests;
+
+pub use choice::tile_for;
+pub use convolve::{forward, input_gradient};
+pub use prepared::PreparedWeights;
+pub use weight_gradient::WeightGradientAccumulator;
+pub use weight_transform::Direction;
+
+use super::ConvGeometry;
+
+/// A tile size: outputs and kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Tile {
+    /// F(4x4, 5x5): points 0, +-1, +-2, +-1/2, infinity; 6.25 times fewer multiplications.
+    F4x4K5x5,
+    /// F(6x6, 3x3): points 0, +-1, +-2, +-1/2, infinity; 5.06 times fewer multiplications.
+    F6x6K3x3,
+    /// F(4x4, 3x3): points 0, +-3/4, +-3/2, infinity; 4 times fewer multiplications.
+    F4x4K3x3,
+}
+
+impl Tile {
+    /// All tiles.
+    pub const ALL: [Self; 3] = [Self::F4x4K5x5, Self::F6x6K3x3, Self::F4x4K3x3];
+
+    /// m: outputs along each axis.
+    #[must_use]
+    pub const fn outputs(self) -> usize {
+        match self {
+            Self::F6x6K3x3 => 6,
+            Self::F4x4K5x5 | Self::F4x4K3x3 => 4,
+        }
+    }
+
+    /// r: kernel taps along each axis.
+    #[must_use]
+    pub const fn kernel(self) -> usize {
+        match self {
+            Self::F4x4K5x5 => 5,
+            Self::F6x6K3x3 | Self::F4x4K3x3 => 3,
+        }
+    }
+
+    /// n = m + r - 1: inputs along each axis.
+    #[must_use]
+    pub const fn inputs(self) -> usize {
+        self.outputs() + self.kernel() - 1
+    }
+
+    /// What the rms error over the rms of the exact result stays below, in all three passes, for standard normal data.
+    #[must_use]
+    pub const fn error_bound(self) -> f64 {
+        match self {
+            Self::F4x4K5x5 => 6e-6,
+            Self::F6x6K3x3 => 1e-5,
+            Self::F4x4K3x3 => 4e-6,
+        }
+    }
+
+    /// Whether this tile can compute all passes of the convolution: its kernel, stride 1, no dilation, one group, padding
+    /// smaller than the kernel.
+    #[must_use]
+    pub fn supports(self, g: &ConvGeometry) -> bool {
+        g.kernel == [self.kernel(); 2]
+            && g.stride == [1, 1]
+            && g.dilation == [1, 1]
+            && g.groups == 1
+            && g.padding.iter().all(|&p| p < self.kernel())
+    }
+}

@@ -1,0 +1,180 @@
+//! The multiplication: in each of the `n * n` planes an independent matrix product, a panel of columns at a time.
+
+#![allow(unsafe_code)]
+
+use super::lanes::{Job, Lanes, Vector};
+use super::layout::panel_vectors;
+
+/// How the left matrix lies in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    /// `rows` rows of `depth` neighbouring values, `stride` apart.
+    Rows {
+        /// Distance between rows.
+        stride: usize,
+    },
+    /// Transposed: `depth` rows of `rows` neighbouring values, `stride` apart.
+    Columns {
+        /// Distance between the values summed over.
+        stride: usize,
+    },
+}
+
+/// `product = left * right` (or `+=`) in every plane. `right` and `product` are panels of `width` columns, stored
+/// row after row, of `depth` and `rows` rows.
+pub(super) struct MultiplyPlanes<'a> {
+    pub(super) planes: usize,
+    pub(super) rows: usize,
+    pub(super) depth: usize,
+    pub(super) width: usize,
+    pub(super) left: &'a [f32],
+    pub(super) left_layout: Left,
+    /// Distance between planes of `left`.
+    pub(super) left_stride: usize,
+    pub(super) right: &'a [f32],
+    pub(super) right_stride: usize,
+    pub(super) product: &'a mut [f32],
+    pub(super) product_stride: usize,
+    /// Adds to `product` instead of overwriting it.
+    pub(super) add: bool,
+}
+
+impl Job for MultiplyPlanes<'_> {
+    #[inline(always)]
+    fn run<S: Lanes>(self, lanes: S) {
+        match (panel_vectors::<S>(self.width), self.left_layout) {
+            (4, Left::Rows { stride }) => self.multiply::<S, 4, 6, false>(lanes, stride),
+            (3, Left::Rows { stride }) => self.multiply::<S, 3, 8, false>(lanes, stride),
+            (2, Left::Rows { stride }) => self.narrow::<S, false>(lanes, stride),
+            (4, Left::Columns { stride }) => self.multiply::<S, 4, 6, true>(lanes, stride),
+            (3, Left::Columns { stride }) => self.multiply::<S, 3, 8, true>(lanes, stride),
+            (2, Left::Columns { stride }) => self.narrow::<S, true>(lanes, stride),
+            (vectors, _) => unreachable!("no micro-kernel is {vectors} registers wide"),
+        }
+    }
+}
+
+impl MultiplyPlanes<'_> {
+    /// Panels of two registers, with as many rows as the registers of the vector unit can accumulate.
+    #[inline(always)]
+    fn narrow<S: Lanes, const TRANSPOSED: bool>(self, lanes: S, stride: usize) {
+        match S::LANES {
+            16 => self.multiply::<S, 2, 12, TRANSPOSED>(lanes, stride),
+            8 => self.multiply::<S, 2, 6, TRANSPOSED>(lanes, stride),
+            _ => self.multiply::<S, 2, 4, TRANSPOSED>(lanes, stride),
+        }
+    }
+
+    #[inline(always)]
+    fn multiply<S: Lanes, const VECTORS: usize, const ROWS: usize, const TRANSPOSED: bool>(
+        self,
+        lanes: S,
+        stride: usize,
+    ) {
+        if S::WIDEST_PANEL < VECTORS {
+            return;
+        }
+        let (rows, depth, width) = (self.rows, self.depth, self.width);
+        assert_eq!(width, VECTORS * S::LANES);
+        let (row_step, depth_step) = if TRANSPOSED { (1, stride) } else { (stride, 1) };
+        for plane in 0..self.planes {
+            let left = &self.left[plane * self.left_stride..];
+            let right = &self.right[plane * self.right_stride..][..depth * width];
+            let product = &mut self.product[plane * self.product_stride..][..rows * width];
+            assert!(rows == 0 || depth == 0 || (rows - 1) * row_step + (depth - 1) * depth_step < left.len());
+            let next = right.as_ptr().wrapping_add(self.right_stride);
+            let mut row = 0;
+            macro_rules! rows_of {
+                ($count:expr) => {
+                    while rows - row >= $count {
+                        let left = left[row * row_step..].as_ptr();
+                        let product = product[row * width..].as_mut_ptr();
+                        // The next plane's panel is on its way to the cache while this one is in use.
+                        let share = depth * width / rows.div_ceil(ROWS);
+                        let ahead = next.wrapping_add(row / ROWS * share);
+                        for line in 0..share / 16 {
+                            lanes.prefetch(ahead.wrapping_add(line * 16));
+                        }
+                        // SAFETY: the assertions above keep the last value read of `left` and all rows of `right` and
+                        // `product` inside their slices: `row + $count <= rows`.
+                        unsafe {
+                            if self.add {
+                                kernel::<S, $count, VECTORS, TRANSPOSED, true>(
+                                    lanes,
+                                    depth,
+                                    left,
+                                    stride,
+                                    right.as_ptr(),
+                                    product,
+                                );
+                            } else {
+                                kernel::<S, $count, VECTORS, TRANSPOSED, false>(
+                                    lanes,
+                                    depth,
+                                    left,
+                                    stride,
+                                    right.as_ptr(),
+                                    product,
+                                );
+                            }
+                        }
+                        row += $count;
+                    }
+                };
+            }
+            rows_of!(ROWS);
+            rows_of!(4);
+            rows_of!(2);
+            rows_of!(1);
+        }
+    }
+}
+
+/// `ROWS` rows of the product of one panel, accumulated in registers.
+///
+/// # Safety
+/// `left` is valid for reading `ROWS` rows of `depth` values (`stride` apart, or with `TRANSPOSED` neighbours, the next
+/// value `stride` further), `right` for `depth` rows of `VECTORS` registers, `product` for writing (with `ADD` also
+/// reading) `ROWS` such rows.
+#[inline(always)]
+unsafe fn kernel<
+    S: Lanes,
+    const ROWS: usize,
+    const VECTORS: usize,
+    const TRANSPOSED: bool,
+    const ADD: bool,
+>(
+    lanes: S,
+    depth: usize,
+    left: *const f32,
+    stride: usize,
+    right: *const f32,
+    product: *mut f32,
+) {
+    let mut sums = [[lanes.splat(0.0); VECTORS]; ROWS];
+    for k in 0..depth {
+        let mut columns = [lanes.splat(0.0); VECTORS];
+        for (v, column) in columns.iter_mut().enumerate() {
+            // SAFETY: row `k` of the panel, as promised by the caller.
+            *column = unsafe { lanes.load_from(right.add((k * VECTORS + v) * S::LANES)) };
+        }
+        for (i, sums) in sums.iter_mut().enumerate() {
+            let at = if TRANSPOSED { k * stride + i } else { i * stride + k };
+            // SAFETY: value `k` of row `i`, as promised by the caller.
+            let value = lanes.splat(unsafe { *left.add(at) });
+            for (sum, column) in sums.iter_mut().zip(columns) {
+                *sum = value.mul_add(column, *sum);
+            }
+        }
+    }
+    for (i, sums) in sums.iter().enumerate() {
+        for (v, sum) in sums.iter().enumerate() {
+            // SAFETY: register `v` of row `i` of the product, as promised by the caller.
+            unsafe {
+                let to = product.add((i * VECTORS + v) * S::LANES);
+                let sum = if ADD { *sum + lanes.load_from(to) } else { *sum };
+                sum.store_to(to);
+            }
+        }
+    }
+}

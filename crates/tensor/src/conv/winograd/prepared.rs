@@ -1,0 +1,75 @@
+//! Transformed weights, shared by all shards and threads of a step.
+
+use super::lanes::dispatch;
+use super::layout::Planes;
+use super::weight_transform::{Direction, WeightsIntoDomain};
+use super::{ConvGeometry, Tile};
+use crate::simd::Isa;
+
+/// Weights in the Winograd domain, `G g G^T`, laid out for the multiplication of one instruction set.
+#[derive(Debug, Clone)]
+pub struct PreparedWeights {
+    pub(super) tile: Tile,
+    pub(super) direction: Direction,
+    pub(super) isa: Isa,
+    /// `[O, C]` of the weights.
+    pub(super) channels: [usize; 2],
+    pub(super) layout: Planes,
+    pub(super) planes: Vec<f32>,
+}
+
+impl PreparedWeights {
+    /// Transforms `weights` (O x C x r x r) for the convolution's `direction`. Sizes of images do not matter.
+    ///
+    /// # Panics
+    /// If `tile` does not support the geometry or `weights` does not have its length.
+    #[must_use]
+    pub fn new(tile: Tile, direction: Direction, g: &ConvGeometry, weights: &[f32], isa: Isa) -> Self {
+        assert!(tile.supports(g), "{tile:?} does not support {g:?}");
+        let (rows, columns) = match direction {
+            Direction::Forward => (g.c_in, g.c_out),
+            Direction::InputGradient => (g.c_out, g.c_in),
+        };
+        let layout = Planes::panelled(rows, columns, isa);
+        let planes = vec![0.0; layout.len(tile)];
+        let mut prepared = Self { tile, direction, isa, channels: [g.c_out, g.c_in], layout, planes };
+        prepared.refill(weights);
+        prepared
+    }
+
+    /// Transforms the weights of the next step in place, without allocating.
+    ///
+    /// # Panics
+    /// If `weights` does not have the length of the first ones.
+    pub fn refill(&mut self, weights: &[f32]) {
+        let taps = self.tile.kernel() * self.tile.kernel();
+        assert_eq!(weights.len(), self.channels[0] * self.channels[1] * taps);
+        let job = WeightsIntoDomain {
+            tile: self.tile,
+            direction: self.direction,
+            weights,
+            channels: self.channels,
+            layout: self.layout,
+            out: &mut self.planes,
+        };
+        dispatch(self.isa, job);
+    }
+
+    /// The tile size.
+    #[must_use]
+    pub fn tile(&self) -> Tile {
+        self.tile
+    }
+
+    /// The direction.
+    #[must_use]
+    pub fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// Bytes of the transformed weights.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        size_of_val(&*self.planes)
+    }
+}

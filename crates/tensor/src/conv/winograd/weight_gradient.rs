@@ -1,0 +1,182 @@
+//! The weight gradient, summed over tiles, images and shards in the Winograd domain.
+
+use std::sync::Arc;
+
+use super::channel_lanes::Images;
+use super::convolve::block_tiles;
+use super::into_domain::{IntoDomain, Side, scratch_len};
+use super::lanes::dispatch;
+use super::layout::Planes;
+use super::multiply::{Left, MultiplyPlanes};
+use super::tiling::Grid;
+use super::weight_transform::WeightGradientFromDomain;
+use super::{ConvGeometry, Tile};
+use crate::buffer_pool::BufferPool;
+use crate::simd::Isa;
+
+/// The sum of `(B^T d B) . (A dY A^T)` over everything seen since the last [`finish`](Self::finish), and of the output
+/// gradients for the bias.
+///
+/// The way back, `G^T S G`, is linear, so that it can wait until a whole step has been added up: one transform for each kernel
+/// instead of one for each shard.
+#[derive(Debug, Clone)]
+pub struct WeightGradientAccumulator {
+    tile: Tile,
+    isa: Isa,
+    /// `[O, C]` of the weights.
+    channels: [usize; 2],
+    layout: Planes,
+    planes: Vec<f32>,
+    bias: Vec<f32>,
+    /// Nothing was added yet: the planes hold old sums, which the first block overwrites.
+    empty: bool,
+}
+
+impl WeightGradientAccumulator {
+    /// An empty sum for the geometry's weights. Sizes of images do not matter.
+    ///
+    /// # Panics
+    /// If `tile` does not support the geometry.
+    #[must_use]
+    pub fn new(tile: Tile, g: &ConvGeometry, isa: Isa) -> Self {
+        assert!(tile.supports(g), "{tile:?} does not support {g:?}");
+        let layout = Planes::panelled(g.c_in, g.c_out, isa);
+        let planes = vec![0.0; layout.len(tile)];
+        let bias = vec![0.0; g.c_out];
+        Self { tile, isa, channels: [g.c_out, g.c_in], layout, planes, bias, empty: true }
+    }
+
+    /// Adds the images of a shard: `x` (N x C x H x W) and `dy` (N x O x OH x OW), which with `mask`, the saved output of ReLU,
+    /// counts only where the output is positive. Serial. Scratch comes from `pool`.
+    ///
+    /// # Panics
+    /// If the geometry is not supported or has other channels, or a slice does not have its length.
+    pub fn accumulate(
+        &mut self,
+        pool: &Arc<BufferPool>,
+        g: &ConvGeometry,
+        x: &[f32],
+        dy: &[f32],
+        mask: Option<&[f32]>,
+    ) {
+        let (tile, isa, panels) = (self.tile, self.isa, self.layout);
+        assert!(tile.supports(g), "{tile:?} does not support {g:?}");
+        assert_eq!(self.channels, [g.c_out, g.c_in], "the sum is for other channels");
+        assert_eq!([x.len(), dy.len()], [g.input_len(), g.output_len()]);
+        assert!(mask.is_none_or(|mask| mask.len() == dy.len()));
+        let (out_h, out_w) = (g.out_h(), g.out_w());
+        let input = Images { data: x, mask: None, channels: g.c_in, height: g.h, width: g.w };
+        let gradient = Images { data: dy, mask, channels: g.c_out, height: out_h, width: out_w };
+        let grid = Grid::new(g.n, out_h, out_w, tile.outputs());
+        let planes = tile.inputs() * tile.inputs();
+        let size = block_tiles(grid.total(), planes * size_of::<f32>() * (g.c_in + g.c_out) / 4);
+        let inputs = Planes::single(size, g.c_in);
+        let gradients = Planes::new(size, panels.width, panels.panels);
+        let mut transformed = pool.take::<f32>(inputs.len(tile));
+        let mut transformed_gradient = pool.take::<f32>(gradients.len(tile));
+        let mut scratch = pool.take::<f32>(scratch_len(tile, &grid, size));
+        for start in (0..grid.total()).step_by(size) {
+            let block = start..(start + size).min(grid.total());
+            let job = IntoDomain {
+                tile,
+                side: Side::Input { padding: g.padding },
+                images: input,
+                grid,
+                block: block.clone(),
+                layout: inputs,
+                out: &mut transformed,
+                scratch: &mut scratch,
+                sums: None,
+            };
+            dispatch(isa, job);
+            let job = IntoDomain {
+                tile,
+                side: Side::Gradient,
+                images: gradient,
+                grid,
+                block: block.clone(),
+                layout: gradients,
+                out: &mut transformed_gradient,
+                scratch: &mut scratch,
+                sums: Some(&mut self.bias),
+            };
+            dispatch(isa, job);
+            for first in (0..g.c_out).step_by(panels.width) {
+                let job = MultiplyPlanes {
+                    planes,
+                    rows: g.c_in,
+                    depth: block.len(),
+                    width: panels.width,
+                    left: &transformed,
+                    left_layout: Left::Columns { stride: inputs.width },
+                    left_stride: inputs.stride,
+                    right: &transformed_gradient[gradients.column(first)..],
+                    right_stride: gradients.stride,
+                    product: &mut self.planes[panels.column(first)..],
+                    product_stride: panels.stride,
+                    add: !self.empty,
+                };
+                dispatch(isa, job);
+            }
+            self.empty = false;
+        }
+    }
+
+    /// Writes the weight gradient `dw` (O x C x r x r) and, if given, the bias gradient `db` (O), or adds them if `add`, and
+    /// starts again from nothing. Without any image the gradients are zero.
+    ///
+    /// # Panics
+    /// If a slice does not have the weights' length.
+    pub fn finish(&mut self, dw: &mut [f32], db: Option<&mut [f32]>, add: bool) {
+        let [outputs, inputs] = self.channels;
+        assert_eq!(dw.len(), outputs * inputs * self.tile.kernel() * self.tile.kernel());
+        if let Some(db) = db {
+            assert_eq!(db.len(), outputs);
+            for (db, &sum) in db.iter_mut().zip(&self.bias) {
+                *db = if add { *db + sum } else { sum };
+            }
+        }
+        self.bias.fill(0.0);
+        if self.empty {
+            if !add {
+                dw.fill(0.0);
+            }
+            return;
+        }
+        let (sums, channels) = (&self.planes, self.channels);
+        let job =
+            WeightGradientFromDomain { tile: self.tile, sums, layout: self.layout, channels, out: dw, add };
+        dispatch(self.isa, job);
+        self.empty = true;
+    }
+
+    /// Adds the sums of `other` to these: how the lanes of a step are joined, in a fixed order.
+    ///
+    /// # Panics
+    /// If the two are not for the same tile, instruction set and channels.
+    pub fn merge(&mut self, other: &Self) {
+        assert_eq!((self.tile, self.channels, self.layout), (other.tile, other.channels, other.layout));
+        if other.empty {
+            return;
+        }
+        if self.empty {
+            self.planes.copy_from_slice(&other.planes);
+        } else {
+            self.planes.iter_mut().zip(&other.planes).for_each(|(sum, other)| *sum += other);
+        }
+        self.empty = false;
+        self.bias.iter_mut().zip(&other.bias).for_each(|(sum, other)| *sum += other);
+    }
+
+    /// The tile size.
+    #[must_use]
+    pub fn tile(&self) -> Tile {
+        self.tile
+    }
+
+    /// Bytes of the sums.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        size_of_val(&*self.planes)
+    }
+}
