@@ -17,7 +17,7 @@ use super::ConvGeometry;
 use super::im2col::col2im;
 use super::windows::{ElementLanes, Part, PositionLanes, Windows};
 use crate::buffer_pool::BufferPool;
-use crate::gemm::{Elements, Epilogue, Output, PackedA, Planes, gemm, gemm_deep};
+use crate::gemm::{Elements, Epilogue, Operand, Output, PackedA, Planes, gemm, gemm_deep};
 use crate::simd::Isa;
 
 /// Weights in the order in which a pass reads them: packed once, used by all shards and threads.
@@ -58,26 +58,19 @@ impl PackedWeights {
 }
 
 /// Calls `each` with the left operand of every group.
-fn each_group(
-    g: &ConvGeometry,
-    pass: Pass,
-    w: &[f32],
-    mut each: impl FnMut(&Elements<&(dyn Fn(usize, usize) -> f32 + Sync)>),
-) {
+fn each_group(g: &ConvGeometry, pass: Pass, w: &[f32], mut each: impl FnMut(&dyn Operand)) {
     assert_eq!(w.len(), g.weight_len(), "weights of {g:?}");
     let (outputs, inputs, patch) = (g.c_out / g.groups, g.c_in / g.groups, g.patch());
     let window = g.kernel[0] * g.kernel[1];
     for w in w.chunks_exact((outputs * patch).max(1)) {
         match pass {
-            Pass::Forward => each(&Elements { lanes: outputs, depth: patch, at: &|o, p| w[o * patch + p] }),
+            Pass::Forward => each(&Planes::matrix(w, outputs, patch).channel_lanes()),
             Pass::InputGradient if turns(g) => each(&Elements {
                 lanes: inputs,
                 depth: outputs * window,
-                at: &|c, p| w[p / window * patch + c * window + (window - 1 - p % window)],
+                at: |c: usize, p: usize| w[p / window * patch + c * window + (window - 1 - p % window)],
             }),
-            Pass::InputGradient => {
-                each(&Elements { lanes: patch, depth: outputs, at: &|p, o| w[o * patch + p] });
-            }
+            Pass::InputGradient => each(&Planes::matrix(w, outputs, patch).pixel_lanes()),
         }
     }
 }

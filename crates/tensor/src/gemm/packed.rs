@@ -64,7 +64,7 @@ pub struct PackedA {
 impl PackedA {
     /// Packs `a` for the kernels of `isa`, into memory from `pool`.
     #[must_use]
-    pub fn new(pool: &Arc<BufferPool>, isa: Isa, a: &impl Operand) -> Self {
+    pub fn new(pool: &Arc<BufferPool>, isa: Isa, a: &(impl Operand + ?Sized)) -> Self {
         let (rows, depth) = (a.lanes(), a.depth());
         let mut packed = Self { isa, rows, depth, data: pool.take(rows * depth) };
         packed.refill(a);
@@ -75,7 +75,7 @@ impl PackedA {
     ///
     /// # Panics
     /// If the sizes differ.
-    pub fn refill(&mut self, a: &impl Operand) {
+    pub fn refill(&mut self, a: &(impl Operand + ?Sized)) {
         assert_eq!((a.lanes(), a.depth()), (self.rows, self.depth), "rows and depth of a packed matrix");
         let isa = self.isa;
         let split = self.split();
