@@ -61,7 +61,7 @@ fn passes(c: &mut Criterion) {
         let weights = PackedWeights::new(&pool, isa, &g, Pass::Forward, &w);
         group.bench_function(BenchmarkId::new("implicit_gemm", &layer), |b| {
             b.iter(|| {
-                implicit_gemm::forward(&pool, &g, &x, &weights, Some(&bias), true, false, black_box(&mut y))
+                implicit_gemm::forward(&pool, &g, &x, &weights, Some(&bias), true, false, black_box(&mut y));
             });
         });
         group.finish();
@@ -72,7 +72,7 @@ fn passes(c: &mut Criterion) {
             let weights = PreparedWeights::new(tile, Direction::InputGradient, &g, &w, isa);
             group.bench_function(BenchmarkId::new(format!("{tile:?}"), &layer), |b| {
                 b.iter(|| {
-                    winograd::input_gradient(&pool, &weights, &g, &dy, Some(&mask), black_box(&mut dx))
+                    winograd::input_gradient(&pool, &weights, &g, &dy, Some(&mask), black_box(&mut dx));
                 });
             });
         }
@@ -87,7 +87,7 @@ fn passes(c: &mut Criterion) {
                     &weights,
                     false,
                     black_box(&mut dx),
-                )
+                );
             });
         });
         group.finish();

@@ -13,8 +13,8 @@ use super::tiling::Grid;
 use super::{ConvGeometry, Direction};
 use crate::buffer_pool::BufferPool;
 
-/// Bytes of transformed inputs and products that a block of tiles may take: what stays in the second-level cache, with
-/// room for the weights that stream past.
+/// Bytes of transformed inputs and products of a block of tiles, at least: about twice the second-level cache, each
+/// plane of which is then used while it is there.
 const BLOCK_BYTES: usize = 4 << 20;
 
 /// What is added to the products and done to the sum.
@@ -91,10 +91,10 @@ fn check(weights: &PreparedWeights, direction: Direction, g: &ConvGeometry) {
     assert_eq!(weights.channels, [g.c_out, g.c_in], "weights were prepared for other channels");
 }
 
-/// Tiles of a block: as many as fit [`BLOCK_BYTES`], a multiple of the micro-kernels' rows (6, 8 and 12), all tiles if they
-/// are few.
-pub(super) fn block_tiles(total: usize, bytes_per_tile: usize) -> usize {
-    let most = (BLOCK_BYTES / bytes_per_tile).clamp(24, 192);
+/// Tiles of a block: as many as fit [`BLOCK_BYTES`] or a third of the transformed weights, which stream past once per block;
+/// a multiple of the micro-kernels' rows (6, 8 and 12), or all tiles if they are few.
+pub(super) fn block_tiles(total: usize, bytes_per_tile: usize, weight_bytes: usize) -> usize {
+    let most = (BLOCK_BYTES.max(weight_bytes / 3) / bytes_per_tile).clamp(24, 192);
     let blocks = total.div_ceil(most);
     // Blocks of equal size, so that the last one is not a small rest.
     total.div_ceil(blocks.max(1)).next_multiple_of(24).min(total.max(1))
@@ -115,7 +115,7 @@ fn convolve(
     let grid = Grid::new(count, height, width, tile.outputs());
     let planes = tile.inputs() * tile.inputs();
     let per_tile = planes * size_of::<f32>() * (images.channels + panels.width);
-    let size = block_tiles(grid.total(), per_tile);
+    let size = block_tiles(grid.total(), per_tile, weights.bytes());
     let inputs = Planes::single(size, images.channels);
     let products = Planes::new(size, panels.width, 1);
     let mut transformed = pool.take::<f32>(inputs.len(tile));

@@ -69,7 +69,9 @@ impl WeightGradientAccumulator {
         let gradient = Images { data: dy, mask, channels: g.c_out, height: out_h, width: out_w };
         let grid = Grid::new(g.n, out_h, out_w, tile.outputs());
         let planes = tile.inputs() * tile.inputs();
-        let size = block_tiles(grid.total(), planes * size_of::<f32>() * (g.c_in + g.c_out) / 4);
+        // The sums are read and written once per block, so that blocks pay that hold more than the cache does.
+        let per_tile = planes * size_of::<f32>() * (g.c_in + g.c_out) / 3;
+        let size = block_tiles(grid.total(), per_tile, self.bytes());
         let inputs = Planes::single(size, g.c_in);
         let gradients = Planes::new(size, panels.width, panels.panels);
         let mut transformed = pool.take::<f32>(inputs.len(tile));
