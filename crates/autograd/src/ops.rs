@@ -1,7 +1,6 @@
 //! Ops as methods of [`Var`], named as in PyTorch. Each gives its variable away; clone what is still needed.
 
-use tensor::Element;
-use tensor::ops;
+use tensor::{Element, Shape, ops};
 
 use crate::error::AutogradError;
 use crate::var::Var;
@@ -21,5 +20,41 @@ impl<'t, T: Element> Var<'t, T> {
     /// max(x, 0): [`ops::Relu`].
     pub fn relu(self) -> Result<Self> {
         self.tape().apply(ops::Relu, [self])
+    }
+
+    /// The largest value under each window: [`ops::MaxPool2d`].
+    pub fn max_pool2d(self, op: ops::MaxPool2d) -> Result<Self> {
+        self.tape().apply(op, [self])
+    }
+
+    /// The mean under each window: [`ops::AvgPool2d`].
+    pub fn avg_pool2d(self, op: ops::AvgPool2d) -> Result<Self> {
+        self.tape().apply(op, [self])
+    }
+
+    /// The mean of the windows that make OH x OW of each plane: [`ops::AdaptiveAvgPool2d`].
+    pub fn adaptive_avg_pool2d(self, output: [usize; 2]) -> Result<Self> {
+        self.tape().apply(ops::AdaptiveAvgPool2d { output }, [self])
+    }
+
+    /// Drops each element with probability `p` while training: [`ops::Dropout`].
+    pub fn dropout(self, p: f64) -> Result<Self> {
+        let layer = self.tape().next_random_op();
+        self.tape().apply(ops::Dropout { p, layer }, [self])
+    }
+
+    /// All axes but the first as one: [`ops::Flatten`].
+    pub fn flatten(self) -> Result<Self> {
+        self.tape().apply(ops::Flatten, [self])
+    }
+
+    /// The same elements under another shape: [`ops::Reshape`].
+    pub fn reshape(self, shape: impl Into<Shape>) -> Result<Self> {
+        self.tape().apply(ops::Reshape { shape: shape.into() }, [self])
+    }
+
+    /// Cross-entropy of the softmax of N x K logits, a scalar: [`ops::SoftmaxCrossEntropy`].
+    pub fn softmax_cross_entropy(self, op: ops::SoftmaxCrossEntropy) -> Result<Self> {
+        self.tape().apply(op, [self])
     }
 }

@@ -115,8 +115,8 @@ fn pool_plane_whole<T: Element, const K: usize, const S: usize>(
                     continue;
                 }
                 for ((y, winner), &value) in y.iter_mut().zip(winners.iter_mut()).zip(values) {
-                    // Not `value > *y`: a NaN in y stays, one in value wins.
-                    let wins = !(value <= *y) & !is_nan(*y);
+                    // A NaN that is there stays, one that comes wins.
+                    let wins = (value > *y) | (is_nan(value) & !is_nan(*y));
                     *y = if wins { value } else { *y };
                     *winner = if wins { code } else { *winner };
                 }
