@@ -237,6 +237,59 @@ pub enum DataError {
         message: String,
     },
 
+    /// A server answered with something else than the file.
+    #[error("{url}: cannot download: expected the file, the server answered with status {status}")]
+    HttpStatus {
+        /// What was asked for.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+    },
+
+    /// No connection, or one that broke off or went silent. What has arrived is kept.
+    #[error(
+        "{url}: download stopped at byte {received} of {expected}: {reason}; running it again goes on from there"
+    )]
+    Network {
+        /// What was asked for.
+        url: String,
+        /// Bytes that are on disk.
+        received: u64,
+        /// Bytes of the whole file.
+        expected: u64,
+        /// What happened.
+        reason: String,
+    },
+
+    /// A server offers or sends another number of bytes than the file has.
+    #[error("{url}: refused: expected a file of {expected} bytes, the server sends {found}")]
+    WrongSize {
+        /// What was asked for.
+        url: String,
+        /// Bytes of the file.
+        expected: u64,
+        /// What the server announced or sent.
+        found: String,
+    },
+
+    /// What arrived is not the file, although as long as it; it has been removed.
+    #[error("{url}: downloaded file is corrupt and was removed: expected SHA-256 {expected}, found {found}")]
+    WrongHash {
+        /// Where it came from.
+        url: String,
+        /// The published file's SHA-256, hexadecimal.
+        expected: String,
+        /// That of what arrived.
+        found: String,
+    },
+
+    /// Another process is downloading the same file to the same place.
+    #[error("{}: another process is writing this file; wait for it to end", path.display())]
+    Busy {
+        /// The unfinished file.
+        path: PathBuf,
+    },
+
     /// A data set name that is not known.
     #[error("unknown data set {found:?}: expected one of {expected}")]
     UnknownDataset {

@@ -1,17 +1,19 @@
 //! Data: from files on disk to batches of N x C x H x W tensors.
 //!
 //! The way of an image: [`idx`] reads the files, [`dataset`] holds the 8-bit images and their labels, [`files`] knows
-//! where each data set lies.
+//! their names, [`load`](mod@load) where each data set lies, and [`download`] how to fetch one.
 //! [`augment`] varies an image, [`resize`] brings it to the network's size, [`normalize`] makes numbers of its pixels.
 //! [`loader`] does all this for one [`batch`] after another, ahead of the training, on threads of its own.
 
 pub mod augment;
 pub mod batch;
 pub mod dataset;
+pub mod download;
 pub mod error;
 pub mod files;
 pub mod idx;
 pub mod kind;
+pub mod load;
 pub mod loader;
 pub mod normalize;
 mod prefetch;
@@ -22,5 +24,6 @@ pub use batch::Batch;
 pub use dataset::{Dataset, DatasetInfo, Splits};
 pub use error::DataError;
 pub use kind::DatasetKind;
+pub use load::{DataSources, load};
 pub use loader::{DataLoader, Epoch, LoaderOptions};
 pub use normalize::Normalization;

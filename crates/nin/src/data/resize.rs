@@ -263,6 +263,23 @@ mod tests {
         }
     }
 
+    /// Real images through torchvision's `Resize`; how they were made is in `tests/golden/README.md`.
+    #[test]
+    fn bundled_images_equal_torchvisions() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/resize.safetensors");
+        let bytes = std::fs::read(path).unwrap();
+        let golden = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        for size in [96, 224, 32, 20] {
+            let input = golden.tensor(&format!("{size}.input")).unwrap();
+            let output = golden.tensor(&format!("{size}.output")).unwrap();
+            let images = input.shape()[0];
+            assert!(images > 0 && output.shape() == [images, size, size]);
+            for (image, expected) in input.data().chunks(28 * 28).zip(output.data().chunks(size * size)) {
+                assert!(resize((28, 28), (size, size), image) == expected, "to {size} x {size}");
+            }
+        }
+    }
+
     #[test]
     fn the_same_size_is_a_copy() {
         assert_eq!(resize((7, 9), (7, 9), &plane(7, 9)), plane(7, 9));

@@ -1,0 +1,327 @@
+//! Fetching published files over plain HTTP: resumable, bounded, and trusted only after their SHA-256 is right.
+//!
+//! A file arrives as `NAME.part` beside its place. If the connection breaks, the part stays, and the next attempt asks for
+//! the rest (`Range`); a server that sends the whole file instead is taken at its word and the part begun anew. Only when all
+//! bytes are there, hashed as expected and written through to the disk, is the part renamed: a file under its final
+//! name is always whole. Since the hash is fixed here, nothing is lost by not using TLS.
+
+mod progress;
+#[cfg(test)]
+mod tests;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use ureq::http::Response;
+use ureq::{Agent, Body};
+
+pub use progress::Progress;
+
+use super::error::DataError;
+use super::files::FILE_NAMES;
+
+/// Where the authors publish Fashion-MNIST.
+pub const FASHION_MNIST_URL: &str = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com";
+
+/// The environment variable that replaces [`FASHION_MNIST_URL`], for a mirror.
+pub const FASHION_MNIST_URL_VARIABLE: &str = "NIN_FASHION_MNIST_URL";
+
+/// A file whose contents are known beforehand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteFile {
+    /// Its name, both at the server and on disk.
+    pub name: String,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Its SHA-256, in lower-case hexadecimal.
+    pub sha256: String,
+}
+
+/// The four official files of Fashion-MNIST, gzip-compressed.
+pub fn fashion_mnist_files() -> [RemoteFile; 4] {
+    let known = [
+        (26_421_880, "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"),
+        (29_515, "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"),
+        (4_422_102, "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"),
+        (5_148, "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"),
+    ];
+    std::array::from_fn(|i| {
+        let (size, sha256) = known[i];
+        RemoteFile { name: format!("{}.gz", FILE_NAMES[i]), size, sha256: sha256.to_owned() }
+    })
+}
+
+/// Fetches files from below one URL.
+#[derive(Debug, Clone)]
+pub struct Downloader {
+    /// The folder's URL, without the slash at its end; `http` only.
+    pub base_url: String,
+    /// How long connecting may take.
+    pub connect_timeout: Duration,
+    /// How long the server may be silent, before its answer and within it.
+    pub read_timeout: Duration,
+    /// How progress is shown.
+    pub progress: Progress,
+    /// Whether the proxy that the environment names (`http_proxy`) is used.
+    pub use_proxy: bool,
+}
+
+impl Downloader {
+    /// A downloader from `base_url`, with 15 s to connect, 30 s of silence and no display.
+    pub fn new(base_url: impl Into<String>) -> Downloader {
+        Downloader {
+            base_url: base_url.into(),
+            connect_timeout: Duration::from_secs(15),
+            read_timeout: Duration::from_secs(30),
+            progress: Progress::Silent,
+            use_proxy: true,
+        }
+    }
+
+    /// A downloader of Fashion-MNIST: from `NIN_FASHION_MNIST_URL` if that is set, else from [`FASHION_MNIST_URL`], with
+    /// a display on standard error.
+    pub fn fashion_mnist() -> Downloader {
+        let url = std::env::var(FASHION_MNIST_URL_VARIABLE).ok().filter(|url| !url.is_empty());
+        let url = url.unwrap_or_else(|| FASHION_MNIST_URL.to_owned());
+        Downloader { progress: Progress::for_stderr(), ..Downloader::new(url.trim_end_matches('/')) }
+    }
+
+    /// Fetches `file` into the folder `dir` (made if absent) and returns its path. Nothing is done if it is there already.
+    ///
+    /// # Errors
+    /// [`DataError::Network`] (the part is kept), [`DataError::HttpStatus`], [`DataError::WrongSize`],
+    /// [`DataError::WrongHash`] (the part is removed), [`DataError::Busy`], or [`DataError::Io`] if the disk refuses.
+    pub fn fetch(&self, file: &RemoteFile, dir: &Path) -> Result<PathBuf, DataError> {
+        let target = dir.join(&file.name);
+        if target.is_file() {
+            return Ok(target);
+        }
+        fs::create_dir_all(dir).map_err(DataError::io(dir, "create"))?;
+        let mut part = Part::open(dir.join(format!("{}.part", file.name)))?;
+        let transfer = Transfer { downloader: self, file, url: format!("{}/{}", self.base_url, file.name) };
+        if let Err(error) = transfer.complete(&mut part) {
+            if part.len == 0 {
+                // Nothing to go on from: leave nothing behind. The error at hand matters more than one of the clean-up.
+                let _ = part.remove();
+            }
+            return Err(error);
+        }
+
+        let found = part.sha256()?;
+        if found != file.sha256 {
+            part.remove()?;
+            return Err(DataError::WrongHash { url: transfer.url, expected: file.sha256.clone(), found });
+        }
+        part.finish(&target)?;
+        Ok(target)
+    }
+}
+
+/// The unfinished file, locked against other processes.
+struct Part {
+    path: PathBuf,
+    file: File,
+    len: u64,
+}
+
+impl Part {
+    fn open(path: PathBuf) -> Result<Part, DataError> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(DataError::io(&path, "open"))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Err(DataError::Busy { path }),
+            // A file system without locks is no reason not to download.
+            Err(fs::TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => {}
+            Err(fs::TryLockError::Error(e)) => return Err(DataError::io(&path, "lock")(e)),
+        }
+        let mut part = Part { path, file, len: 0 };
+        part.len = part.file.seek(SeekFrom::End(0)).map_err(DataError::io(&part.path, "read"))?;
+        Ok(part)
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<(), DataError> {
+        self.file.write_all(bytes).map_err(DataError::io(&self.path, "write"))?;
+        self.len += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn restart(&mut self) -> Result<(), DataError> {
+        self.file
+            .set_len(0)
+            .and_then(|()| self.file.rewind())
+            .map_err(DataError::io(&self.path, "truncate"))?;
+        self.len = 0;
+        Ok(())
+    }
+
+    fn sha256(&mut self) -> Result<String, DataError> {
+        let io = |e| DataError::io(&self.path, "read")(e);
+        let mut hasher = Sha256::new();
+        let mut buffer = vec![0; 1 << 16];
+        self.file.rewind().map_err(io)?;
+        loop {
+            match self.file.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(n) => hasher.update(&buffer[..n]),
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Err(io(e)),
+            }
+        }
+        Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    fn remove(&self) -> Result<(), DataError> {
+        fs::remove_file(&self.path).map_err(DataError::io(&self.path, "remove"))
+    }
+
+    /// Writes through to the disk, then moves to the final place, in this order: a crash leaves a part or a whole file.
+    fn finish(self, target: &Path) -> Result<(), DataError> {
+        self.file.sync_all().map_err(DataError::io(&self.path, "sync"))?;
+        fs::rename(&self.path, target).map_err(DataError::io(target, "move the download to"))?;
+        // Where folders can be synced (not on Windows), the new name is made to last too; the data are safe without.
+        if let Some(dir) = target.parent().and_then(|dir| File::open(dir).ok()) {
+            let _ = dir.sync_all();
+        }
+        Ok(())
+    }
+}
+
+/// One file on its way.
+struct Transfer<'a> {
+    downloader: &'a Downloader,
+    file: &'a RemoteFile,
+    url: String,
+}
+
+/// Why an attempt ended before the file was whole.
+enum Stop {
+    /// Asking again may help: the connection broke.
+    Broken(String),
+    /// Asking again does not.
+    Final(DataError),
+}
+
+impl From<DataError> for Stop {
+    fn from(error: DataError) -> Self {
+        Stop::Final(error)
+    }
+}
+
+impl Transfer<'_> {
+    /// Brings `part` to the file's full length, asking again as long as each attempt gets further than all before it.
+    fn complete(&self, part: &mut Part) -> Result<(), DataError> {
+        let size = self.file.size;
+        if part.len > size {
+            part.restart()?;
+        }
+        let meter = self.downloader.progress.start(&self.file.name, size, part.len);
+        let mut furthest = part.len;
+        while part.len < size {
+            match self.attempt(part, &meter) {
+                Ok(()) => {}
+                Err(Stop::Broken(_)) if part.len > furthest => furthest = part.len,
+                Err(Stop::Broken(reason)) => {
+                    let (url, received) = (self.url.clone(), part.len);
+                    return Err(DataError::Network { url, received, expected: size, reason });
+                }
+                Err(Stop::Final(error)) => return Err(error),
+            }
+        }
+        meter.finish();
+        Ok(())
+    }
+
+    /// Asks once for what is missing and appends what comes.
+    fn attempt(&self, part: &mut Part, meter: &progress::Meter) -> Result<(), Stop> {
+        let response = self.ask(part.len)?;
+        match response.status().as_u16() {
+            206 if part.len > 0 => self.check_range(&response, part.len)?,
+            200 => {
+                part.restart()?;
+                self.check_length(&response, self.file.size)?;
+            }
+            // The part is of another file than the server has: begin anew, at most once, since `part` is then empty.
+            416 if part.len > 0 => {
+                part.restart()?;
+                return self.attempt(part, meter);
+            }
+            status => return Err(DataError::HttpStatus { url: self.url.clone(), status }.into()),
+        }
+        meter.at(part.len);
+
+        let mut body = response.into_body().into_reader();
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let n = match body.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(n) => n,
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                Err(e) => return Err(Stop::Broken(e.to_string())),
+            };
+            if part.len + n as u64 > self.file.size {
+                part.restart()?;
+                return Err(self.wrong_size("more".to_owned()));
+            }
+            part.append(&buffer[..n])?;
+            meter.at(part.len);
+        }
+        if part.len < self.file.size {
+            Err(Stop::Broken("the connection closed early".to_owned()))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Sends the request for the bytes from `from` on.
+    fn ask(&self, from: u64) -> Result<Response<Body>, Stop> {
+        let Downloader { connect_timeout, read_timeout, use_proxy, .. } = *self.downloader;
+        let mut config = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_resolve(Some(connect_timeout))
+            .timeout_connect(Some(connect_timeout))
+            .timeout_recv_response(Some(read_timeout))
+            .timeout_per_read(Some(read_timeout))
+            .user_agent(concat!("nin/", env!("CARGO_PKG_VERSION")));
+        if !use_proxy {
+            config = config.proxy(None);
+        }
+        let mut request = config.build().new_agent().get(&self.url);
+        if from > 0 {
+            request = request.header("Range", format!("bytes={from}-"));
+        }
+        request.call().map_err(|error| Stop::Broken(error.to_string().replace('\n', " ")))
+    }
+
+    /// The answer to a request for a range must be that range of a file of the right length.
+    fn check_range(&self, response: &Response<Body>, from: u64) -> Result<(), Stop> {
+        let size = self.file.size;
+        let header =
+            response.headers().get("content-range").and_then(|value| value.to_str().ok()).unwrap_or("");
+        let expected = format!("bytes {from}-{}", size - 1);
+        if header != format!("{expected}/{size}") && header != format!("{expected}/*") {
+            return Err(self.wrong_size(format!("the range {header:?} when asked from byte {from}")));
+        }
+        self.check_length(response, size - from)
+    }
+
+    /// A length that is announced must be the right one; one that is not is found out while reading.
+    fn check_length(&self, response: &Response<Body>, expected: u64) -> Result<(), Stop> {
+        match response.body().content_length() {
+            Some(found) if found != expected => Err(self.wrong_size(format!("{found}"))),
+            _ => Ok(()),
+        }
+    }
+
+    fn wrong_size(&self, found: String) -> Stop {
+        DataError::WrongSize { url: self.url.clone(), expected: self.file.size, found }.into()
+    }
+}

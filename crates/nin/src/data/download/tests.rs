@@ -1,0 +1,310 @@
+//! Downloads from a server on the loopback interface that answers rightly, and in every wrong way.
+
+use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+use super::*;
+
+/// What the server is to do with one request.
+#[derive(Clone, Copy)]
+enum Answer {
+    /// The file, or the range of it that was asked for.
+    Right,
+    /// The whole file, whatever was asked for.
+    Whole,
+    /// As `Right`, but the connection closes after this many bytes of it.
+    Cut(usize),
+    /// The file with one byte changed.
+    Corrupt,
+    /// More bytes than the file has, with their true length announced or without any.
+    Longer { announced: bool },
+    /// A range that was not asked for.
+    WrongRange,
+    /// A status without a file.
+    Status(u16),
+    /// Nothing, until the client gives up.
+    Silence,
+}
+
+/// Gives one answer to each request in turn, and notes what was asked: the path and the first byte.
+struct Server {
+    url: String,
+    asked: Arc<Mutex<Vec<(String, u64)>>>,
+}
+
+impl Server {
+    fn start(contents: Vec<u8>, answers: Vec<Answer>) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/data", listener.local_addr().unwrap());
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&asked);
+        std::thread::spawn(move || {
+            for answer in answers {
+                let (stream, _) = listener.accept().unwrap();
+                let request = read_request(&stream);
+                log.lock().unwrap().push(request.clone());
+                // A client that hangs up in the middle, as it should on too long a file, is no fault of the server.
+                let _ = respond(stream, &contents, request.1, answer);
+            }
+        });
+        Server { url, asked }
+    }
+
+    fn downloader(&self) -> Downloader {
+        Downloader {
+            use_proxy: false,
+            read_timeout: Duration::from_millis(300),
+            ..Downloader::new(&self.url)
+        }
+    }
+
+    fn asked_from(&self) -> Vec<u64> {
+        self.asked.lock().unwrap().iter().map(|(_, from)| *from).collect()
+    }
+}
+
+fn read_request(stream: &TcpStream) -> (String, u64) {
+    let mut path = String::new();
+    let mut from = 0;
+    for line in BufReader::new(stream).lines() {
+        let line = line.unwrap().to_lowercase();
+        if let Some(rest) = line.strip_prefix("get ") {
+            path = rest.split(' ').next().unwrap().to_owned();
+        } else if let Some(range) = line.strip_prefix("range: bytes=") {
+            from = range.trim_end_matches('-').parse().unwrap();
+        } else if line.is_empty() {
+            break;
+        }
+    }
+    (path, from)
+}
+
+fn respond(mut stream: TcpStream, contents: &[u8], from: u64, answer: Answer) -> std::io::Result<()> {
+    let total = contents.len();
+    let from = from as usize;
+    let (status, from, mut body) = match answer {
+        Answer::Status(status) => (status, from, b"no such thing".to_vec()),
+        Answer::Whole => (200, 0, contents.to_vec()),
+        Answer::Longer { .. } => (200, 0, [contents, b"!"].concat()),
+        _ if from > 0 => (206, from, contents[from..].to_vec()),
+        _ => (200, 0, contents.to_vec()),
+    };
+    if matches!(answer, Answer::Corrupt) {
+        body[0] ^= 1;
+    }
+    let mut head = format!("HTTP/1.1 {status} Whatever\r\nConnection: close\r\n");
+    if !matches!(answer, Answer::Longer { announced: false }) {
+        head += &format!("Content-Length: {}\r\n", body.len());
+    }
+    if status == 206 {
+        let first = if matches!(answer, Answer::WrongRange) { from - 1 } else { from };
+        head += &format!("Content-Range: bytes {first}-{}/{total}\r\n", total - 1);
+    }
+    match answer {
+        Answer::Silence => {
+            // Waits for the client to close its side.
+            let _ = stream.read(&mut [0; 1])?;
+            return Ok(());
+        }
+        Answer::Cut(at) => body.truncate(at),
+        _ => {}
+    }
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(b"\r\n")?;
+    stream.write_all(&body)
+}
+
+fn contents() -> Vec<u8> {
+    (0..200_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn file() -> RemoteFile {
+    RemoteFile { name: "thing.gz".into(), size: 200_000, sha256: hex(&contents()) }
+}
+
+/// What a download came to: the file's contents or the error, the first byte of each request, the part that is left.
+type Outcome = (Result<Vec<u8>, String>, Vec<u64>, Option<Vec<u8>>);
+
+/// Runs one download against a server with these answers, over a part with these contents.
+fn run(answers: &[Answer], part: Option<&[u8]>) -> Outcome {
+    let dir = tempfile::tempdir().unwrap();
+    let into = dir.path().join("deep/cache");
+    let part_path = into.join("thing.gz.part");
+    if let Some(bytes) = part {
+        fs::create_dir_all(&into).unwrap();
+        fs::write(&part_path, bytes).unwrap();
+    }
+    let server = Server::start(contents(), answers.to_vec());
+    let result = server.downloader().fetch(&file(), &into);
+    assert_eq!(into.join("thing.gz").exists(), result.is_ok(), "a file under its final name is a whole one");
+    if result.is_ok() {
+        assert!(!part_path.exists());
+    }
+    let result = result.map(|path| fs::read(path).unwrap()).map_err(|error| {
+        let message = error.to_string();
+        assert!(message.starts_with(&server.url) && !message.contains('\n'), "{message}");
+        message.replace(&server.url, "URL")
+    });
+    assert!(server.asked.lock().unwrap().iter().all(|(path, _)| path == "/data/thing.gz"));
+    (result, server.asked_from(), fs::read(part_path).ok())
+}
+
+#[test]
+fn a_right_answer_is_kept_under_its_name() {
+    assert_eq!(run(&[Answer::Right], None), (Ok(contents()), vec![0], None));
+}
+
+#[test]
+fn a_file_that_is_there_is_not_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("thing.gz"), "here").unwrap();
+    let nowhere = Downloader { use_proxy: false, ..Downloader::new("http://127.0.0.1:1") };
+    assert_eq!(nowhere.fetch(&file(), dir.path()).unwrap(), dir.path().join("thing.gz"));
+}
+
+#[test]
+fn a_broken_connection_is_taken_up_again_where_it_broke() {
+    let (result, asked, _) = run(&[Answer::Cut(70_000), Answer::Cut(50_000), Answer::Right], None);
+    assert_eq!((result, asked), (Ok(contents()), vec![0, 70_000, 120_000]));
+}
+
+#[test]
+fn a_part_of_an_earlier_run_is_gone_on_with() {
+    let (result, asked, _) = run(&[Answer::Right], Some(&contents()[..1234]));
+    assert_eq!((result, asked), (Ok(contents()), vec![1234]));
+    let (result, asked, _) = run(&[], Some(&contents()));
+    assert_eq!((result, asked), (Ok(contents()), vec![]), "a complete part needs no server");
+}
+
+#[test]
+fn a_server_without_ranges_sends_it_all_again() {
+    let (result, asked, _) = run(&[Answer::Whole], Some(&contents()[..1234]));
+    assert_eq!((result, asked), (Ok(contents()), vec![1234]));
+    let (result, asked, _) = run(&[Answer::Status(416), Answer::Right], Some(&contents()[..1234]));
+    assert_eq!((result, asked), (Ok(contents()), vec![1234, 0]));
+    let (result, asked, _) = run(&[Answer::Right], Some(&[7; 200_001]));
+    assert_eq!((result, asked), (Ok(contents()), vec![0]), "a part that is too long is of no use");
+}
+
+#[test]
+fn a_connection_that_gets_no_further_is_an_error_and_the_part_is_kept() {
+    let (result, asked, part) = run(&[Answer::Cut(70_000), Answer::Cut(0)], None);
+    let message = result.unwrap_err();
+    assert!(message.starts_with("URL/thing.gz: download stopped at byte 70000 of 200000: "), "{message}");
+    assert!(message.ends_with("running it again goes on from there"), "{message}");
+    assert_eq!((asked, part.as_deref()), (vec![0, 70_000], Some(&contents()[..70_000])));
+}
+
+#[test]
+fn a_silent_server_is_given_up() {
+    let (result, asked, _) = run(&[Answer::Silence], None);
+    let message = result.unwrap_err();
+    assert!(message.starts_with("URL/thing.gz: download stopped at byte 0 of 200000: timeout"), "{message}");
+    assert_eq!(asked, [0]);
+}
+
+#[test]
+fn a_corrupt_file_is_removed() {
+    let (result, _, part) = run(&[Answer::Corrupt], None);
+    let mut wrong = contents();
+    wrong[0] ^= 1;
+    assert_eq!(
+        result.unwrap_err(),
+        format!(
+            "URL/thing.gz: downloaded file is corrupt and was removed: expected SHA-256 {}, found {}",
+            hex(&contents()),
+            hex(&wrong)
+        )
+    );
+    assert_eq!(part, None);
+}
+
+#[test]
+fn a_file_of_another_length_is_refused() {
+    let (result, ..) = run(&[Answer::Longer { announced: true }], None);
+    assert_eq!(
+        result.unwrap_err(),
+        "URL/thing.gz: refused: expected a file of 200000 bytes, the server sends 200001"
+    );
+    let (result, _, part) = run(&[Answer::Longer { announced: false }], None);
+    assert_eq!(
+        result.unwrap_err(),
+        "URL/thing.gz: refused: expected a file of 200000 bytes, the server sends more"
+    );
+    assert_eq!(part, None);
+    let (result, ..) = run(&[Answer::WrongRange], Some(&contents()[..1234]));
+    assert_eq!(
+        result.unwrap_err(),
+        "URL/thing.gz: refused: expected a file of 200000 bytes, the server sends the range \
+         \"bytes 1233-199999/200000\" when asked from byte 1234"
+    );
+}
+
+#[test]
+fn a_missing_file_is_named_with_its_status() {
+    for status in [404, 403, 500] {
+        let (result, asked, part) = run(&[Answer::Status(status)], Some(&contents()[..10]));
+        assert_eq!(
+            result.unwrap_err(),
+            format!(
+                "URL/thing.gz: cannot download: expected the file, the server answered with status {status}"
+            )
+        );
+        assert_eq!((asked, part.map(|p| p.len())), (vec![10], Some(10)));
+    }
+    let (result, asked, part) = run(&[Answer::Status(404)], None);
+    assert_eq!((result.is_err(), asked, part), (true, vec![0], None), "no empty part is left behind");
+}
+
+#[test]
+fn a_refused_connection_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    // A port that was free a moment ago and that nobody listens on.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("http://127.0.0.1:{port}");
+    let message = Downloader { use_proxy: false, ..Downloader::new(&url) }
+        .fetch(&file(), dir.path())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.starts_with(&format!("{url}/thing.gz: download stopped at byte 0 of 200000: ")),
+        "{message}"
+    );
+    assert!(message.to_lowercase().contains("refused"), "{message}");
+}
+
+#[test]
+fn two_writers_of_one_part_are_kept_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let part = dir.path().join("thing.gz.part");
+    let held = File::create(&part).unwrap();
+    held.lock().unwrap();
+    let error = Downloader::new("http://127.0.0.1:1").fetch(&file(), dir.path()).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        format!("{}: another process is writing this file; wait for it to end", part.display())
+    );
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let blocked = dir.path().join("file");
+    fs::write(&blocked, "").unwrap();
+    let into = blocked.join("cache");
+    let error = Downloader::new("http://127.0.0.1:1").fetch(&file(), &into).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("{}: cannot create: ", into.display())), "{error}");
+}
+
+#[test]
+fn the_official_files_are_the_four() {
+    let files = fashion_mnist_files();
+    assert_eq!(files[0].name, "train-images-idx3-ubyte.gz");
+    assert_eq!(files.iter().map(|f| f.size).sum::<u64>(), 30_878_645);
+    assert!(files.iter().all(|f| f.sha256.len() == 64));
+}

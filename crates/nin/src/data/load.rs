@@ -1,0 +1,215 @@
+//! From the name of a data set to its images: the bundled folder, the user's folder, the cache, the download.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use super::dataset::Splits;
+use super::download::{Downloader, fashion_mnist_files};
+use super::error::DataError;
+use super::files::{FILE_NAMES, bundled_dir, find_file, is_complete, load_dir, resolve_dir};
+use super::kind::DatasetKind;
+
+/// Where data sets are looked for.
+#[derive(Debug, Clone)]
+pub struct DataSources {
+    /// The user's folder (`--data-dir`), or one that holds torchvision's `FashionMNIST/raw` or `MNIST/raw`.
+    pub data_dir: Option<PathBuf>,
+    /// The folder below which downloads are kept; `None` if there is nowhere to keep them.
+    pub cache_dir: Option<PathBuf>,
+    /// How the official Fashion-MNIST is fetched.
+    pub downloader: Downloader,
+}
+
+impl DataSources {
+    /// The user's folder, the cache folder of [`cache_dir`], and the authors' server (or its replacement in the
+    /// environment) with progress on standard error.
+    pub fn new(data_dir: Option<PathBuf>) -> DataSources {
+        DataSources { data_dir, cache_dir: cache_dir(), downloader: Downloader::fashion_mnist() }
+    }
+}
+
+/// Loads both splits of `kind`.
+///
+/// * `fashion-mnist-mini`: from `data_dir` if that is given, else from the bundled folder ([`bundled_dir`]).
+/// * `fashion-mnist`: from `data_dir` if all four files are there, else from `CACHE/fashion-mnist`, else downloaded to it.
+/// * `mnist`: from `data_dir`, which must be given.
+///
+/// # Errors
+/// [`DataError::NotFound`] or [`DataError::FileNotFound`] if there is nothing to read, every error of
+/// [`Downloader::fetch`] and of [`load_dir`].
+pub fn load(kind: DatasetKind, sources: &DataSources) -> Result<Splits, DataError> {
+    load_dir(kind, &locate(kind, sources)?)
+}
+
+/// The folder that [`load`] reads from, after downloading to it if need be.
+///
+/// # Errors
+/// Those of [`load`], but for what is wrong inside of the files.
+pub fn locate(kind: DatasetKind, sources: &DataSources) -> Result<PathBuf, DataError> {
+    let data_dir = sources.data_dir.as_deref().map(|dir| resolve_dir(kind, dir));
+    match (kind, data_dir) {
+        (DatasetKind::FashionMnistMini, None) => bundled_dir(),
+        (DatasetKind::FashionMnistMini | DatasetKind::Mnist, Some(dir)) => Ok(dir),
+        (DatasetKind::Mnist, None) => Err(DataError::NotFound {
+            name: kind.name(),
+            reason: format!(
+                "it is not bundled and not downloaded; put {} (plain or .gz) into a folder and give it with --data-dir",
+                FILE_NAMES.join(", ")
+            ),
+        }),
+        (DatasetKind::FashionMnist, Some(dir)) if is_complete(&dir) => Ok(dir),
+        (DatasetKind::FashionMnist, dir) => {
+            if let Some(dir) = dir {
+                tracing::warn!(
+                    "{}: not all four files of {kind} are here; looking in the cache",
+                    dir.display()
+                );
+            }
+            cached(sources)
+        }
+    }
+}
+
+/// The cache's copy of the official Fashion-MNIST, completed by download.
+fn cached(sources: &DataSources) -> Result<PathBuf, DataError> {
+    let Some(cache) = &sources.cache_dir else {
+        return Err(DataError::NotFound {
+            name: DatasetKind::FashionMnist.name(),
+            reason: "no folder to download to: set NIN_CACHE_DIR or HOME, or give --data-dir".to_owned(),
+        });
+    };
+    let dir = cache.join(DatasetKind::FashionMnist.name());
+    for (file, name) in fashion_mnist_files().iter().zip(FILE_NAMES) {
+        if find_file(&dir, name).is_err() {
+            sources.downloader.fetch(file, &dir)?;
+        }
+    }
+    Ok(dir)
+}
+
+/// The folder below which downloads are kept: `$NIN_CACHE_DIR`, else `$XDG_CACHE_HOME/nin`, else the platform's:
+/// `%LOCALAPPDATA%\nin` on Windows, `~/Library/Caches/nin` on macOS, `~/.cache/nin` elsewhere. `None` if no variable says.
+pub fn cache_dir() -> Option<PathBuf> {
+    cache_dir_from(|name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from))
+}
+
+fn cache_dir_from(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
+    // XDG's rule: a relative path is invalid and ignored.
+    let xdg = || variable("XDG_CACHE_HOME").filter(|path| path.is_absolute()).map(|path| path.join("nin"));
+    let platform = || {
+        if cfg!(windows) {
+            return variable("LOCALAPPDATA").map(|path| path.join("nin"));
+        }
+        let below = if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" };
+        variable("HOME").map(|home| home.join(Path::new(below)).join("nin"))
+    };
+    variable("NIN_CACHE_DIR").or_else(xdg).or_else(platform)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// Sources whose server refuses connections.
+    fn offline(data_dir: Option<&Path>, cache_dir: Option<&Path>) -> DataSources {
+        DataSources {
+            data_dir: data_dir.map(Path::to_path_buf),
+            cache_dir: cache_dir.map(Path::to_path_buf),
+            downloader: Downloader { use_proxy: false, ..Downloader::new("http://127.0.0.1:1") },
+        }
+    }
+
+    /// Puts the bundled files, which read like the official ones, into `dir`.
+    fn fill(dir: &Path, files: &[&str]) {
+        fs::create_dir_all(dir).unwrap();
+        for name in files {
+            let name = format!("{name}.gz");
+            fs::copy(bundled_dir().unwrap().join(&name), dir.join(&name)).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_mini_set_is_bundled_unless_a_folder_is_given() {
+        let splits = load(DatasetKind::FashionMnistMini, &offline(None, None)).unwrap();
+        assert_eq!((splits.train.len(), splits.test.len()), (10_000, 2_000));
+        let empty = tempfile::tempdir().unwrap();
+        let error = load(DatasetKind::FashionMnistMini, &offline(Some(empty.path()), None)).unwrap_err();
+        assert!(matches!(error, DataError::FileNotFound { name: "train-images-idx3-ubyte", .. }), "{error}");
+    }
+
+    #[test]
+    fn mnist_is_read_from_the_users_folder_only() {
+        let error = load(DatasetKind::Mnist, &offline(None, None)).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "data set mnist not found: it is not bundled and not downloaded; put train-images-idx3-ubyte, \
+             train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte (plain or .gz) into a folder \
+             and give it with --data-dir"
+        );
+        let root = tempfile::tempdir().unwrap();
+        fill(&root.path().join("MNIST/raw"), &FILE_NAMES);
+        let splits = load(DatasetKind::Mnist, &offline(Some(root.path()), None)).unwrap();
+        assert_eq!(splits.train.name(), "mnist train");
+    }
+
+    #[test]
+    fn fashion_mnist_is_looked_for_in_the_folder_then_in_the_cache_then_fetched() {
+        let (data, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let sources = offline(Some(data.path()), Some(cache.path()));
+        let in_cache = cache.path().join("fashion-mnist");
+
+        let error = locate(DatasetKind::FashionMnist, &sources).unwrap_err();
+        assert!(
+            error.to_string().starts_with("http://127.0.0.1:1/train-images-idx3-ubyte.gz: download stopped")
+        );
+        fill(&in_cache, &FILE_NAMES[..3]);
+        fill(data.path(), &FILE_NAMES[..3]);
+        let error = locate(DatasetKind::FashionMnist, &sources).unwrap_err();
+        assert!(
+            error.to_string().starts_with("http://127.0.0.1:1/t10k-labels-idx1-ubyte.gz: "),
+            "only the missing one"
+        );
+        fill(&in_cache, &FILE_NAMES[3..]);
+        assert_eq!(locate(DatasetKind::FashionMnist, &sources).unwrap(), in_cache);
+        fill(data.path(), &FILE_NAMES[3..]);
+        assert_eq!(locate(DatasetKind::FashionMnist, &sources).unwrap(), data.path());
+    }
+
+    #[test]
+    fn without_a_cache_folder_there_is_nowhere_to_download_to() {
+        let error = load(DatasetKind::FashionMnist, &offline(None, None)).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "data set fashion-mnist not found: no folder to download to: set NIN_CACHE_DIR or HOME, or give --data-dir"
+        );
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_cache_folder_follows_the_environment() {
+        let all = [("NIN_CACHE_DIR", "mine"), ("XDG_CACHE_HOME", "/xdg"), ("HOME", "/home/me")];
+        let with = |set: &[(&str, &str)]| {
+            cache_dir_from(|name| {
+                set.iter().find(|(key, _)| *key == name).map(|(_, value)| PathBuf::from(value))
+            })
+        };
+        assert_eq!(with(&all), Some("mine".into()));
+        assert_eq!(with(&all[1..]), Some("/xdg/nin".into()));
+        assert_eq!(with(&all[2..]), Some("/home/me/.cache/nin".into()));
+        assert_eq!(with(&[("XDG_CACHE_HOME", "relative"), all[2]]), Some("/home/me/.cache/nin".into()));
+        assert_eq!(with(&[]), None);
+    }
+
+    /// The official files are not part of the project: read where `NIN_TEST_FASHION_MNIST` names their folder.
+    #[test]
+    fn the_official_set_is_whole_where_it_is_at_hand() {
+        let Some(dir) = env::var_os("NIN_TEST_FASHION_MNIST").map(PathBuf::from) else { return };
+        let splits = load(DatasetKind::FashionMnist, &offline(Some(&dir), None)).unwrap();
+        assert_eq!((splits.train.len(), splits.test.len()), (60_000, 10_000));
+        assert_eq!(splits.train.class_counts(), [6_000; 10]);
+        assert_eq!(splits.test.class_counts(), [1_000; 10]);
+        let mini = load(DatasetKind::FashionMnistMini, &offline(None, None)).unwrap();
+        assert_eq!(splits.train.image(0), mini.train.image(0));
+    }
+}
