@@ -20,6 +20,8 @@ mod shape;
 pub mod simd;
 #[allow(clippy::module_inception, reason = "the file of the type that the crate is named for")]
 mod tensor;
+#[cfg(test)]
+mod testing;
 
 pub use buffer_pool::{ALIGNMENT, Buffer, BufferPool, FreeList, Pooled};
 pub use context::Context;

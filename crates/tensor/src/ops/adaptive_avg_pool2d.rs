@@ -1,13 +1,19 @@
-//! Average pooling to a given size; to 1 x 1 it is the global average that ends NiN (Lin et al. 2014, section 3.2).
+//! Average pooling to a given output size; to 1 x 1, the global average that ends a network in network.
 
+use std::ops::Range;
+
+use super::sum_slice::sum_slice;
 use crate::context::Context;
 use crate::element::Element;
 use crate::op::{Op, expect_inputs, only};
 use crate::shape::{Shape, ShapeError};
 use crate::tensor::Tensor;
 
-/// N x C x H x W to N x C x OH x OW: output row i is the mean of the input rows floor(i H / OH) to ceil((i + 1) H / OH), as in
-/// PyTorch, and the columns likewise.
+/// Means over windows that divide an N x C x H x W input into N x C x OH x OW; H and W may be any.
+///
+/// As in PyTorch, output row i covers the input rows floor(i H / OH) to ceil((i + 1) H / OH), so that windows overlap
+/// where OH does not divide H. With OH = OW = 1 this is the global average pooling of Lin, Chen and Yan 2013 ("Network in
+/// network", section 3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AdaptiveAvgPool2d {
     /// OH and OW.
@@ -15,35 +21,17 @@ pub struct AdaptiveAvgPool2d {
 }
 
 impl AdaptiveAvgPool2d {
-    /// The mean of each plane: OH = OW = 1.
+    /// One mean for each plane.
     pub const GLOBAL: Self = Self { output: [1, 1] };
+}
 
-    /// Calls `visit(output index, row, columns from..to, 1 / window area)` for each row of each window.
-    fn for_each_row<T: Element>(
-        &self,
-        h: usize,
-        w: usize,
-        mut visit: impl FnMut(usize, usize, (usize, usize), T),
-    ) {
-        let [oh, ow] = self.output;
-        let span = |out: usize, extent: usize, outs: usize| {
-            (out * extent / outs, ((out + 1) * extent).div_ceil(outs))
-        };
-        for i in 0..oh {
-            let (top, bottom) = span(i, h, oh);
-            for j in 0..ow {
-                let (left, right) = span(j, w, ow);
-                let share = T::ONE / T::from_usize((bottom - top) * (right - left));
-                for row in top..bottom {
-                    visit(i * ow + j, row, (left, right), share);
-                }
-            }
-        }
-    }
+/// The input positions under output position `out`.
+fn window(out: usize, input: usize, output: usize) -> Range<usize> {
+    out * input / output..((out + 1) * input).div_ceil(output)
 }
 
 impl<T: Element> Op<T> for AdaptiveAvgPool2d {
-    /// The shape of the input.
+    /// The input's shape.
     type Saved = Shape;
 
     fn name(&self) -> &'static str {
@@ -55,8 +43,7 @@ impl<T: Element> Op<T> for AdaptiveAvgPool2d {
         let [n, c, h, w] = inputs[0].nchw("adaptive_avg_pool2d")?;
         let [oh, ow] = self.output;
         if h == 0 || w == 0 || oh == 0 || ow == 0 {
-            let message =
-                format!("input and output need at least one pixel, found {h} x {w} and {oh} x {ow}");
+            let message = format!("expects at least one pixel, found {h} x {w} to {oh} x {ow}");
             return Err(ShapeError::new("adaptive_avg_pool2d", message));
         }
         Ok(Shape::from([n, c, oh, ow]))
@@ -66,12 +53,17 @@ impl<T: Element> Op<T> for AdaptiveAvgPool2d {
         let x = only(inputs);
         let [n, c, h, w] = x.shape().nchw("adaptive_avg_pool2d").expect("the shapes were checked");
         let [oh, ow] = self.output;
-        let mut y = Tensor::zeros_in(context.pool(), [n, c, oh, ow]);
+        let mut y = Tensor::uninit_in(context.pool(), [n, c, oh, ow]);
         for (x, y) in x.data().chunks_exact(h * w).zip(y.data_mut().chunks_exact_mut(oh * ow)) {
-            self.for_each_row(h, w, |out, row, (left, right), share: T| {
-                let sum: T = x[row * w + left..row * w + right].iter().copied().sum();
-                y[out] += sum * share;
-            });
+            if oh * ow == 1 {
+                y[0] = sum_slice(x) / T::from_usize(h * w);
+                continue;
+            }
+            for (index, y) in y.iter_mut().enumerate() {
+                let (rows, columns) = (window(index / ow, h, oh), window(index % ow, w, ow));
+                let count = T::from_usize(rows.len() * columns.len());
+                *y = rows.map(|row| sum_slice(&x[row * w..][columns.clone()])).sum::<T>() / count;
+            }
         }
         (y, x.shape())
     }
@@ -87,14 +79,24 @@ impl<T: Element> Op<T> for AdaptiveAvgPool2d {
             return vec![None];
         }
         let [_, _, h, w] = input.nchw("adaptive_avg_pool2d").expect("the shapes were checked");
-        let mut grad_input = Tensor::zeros_in(context.pool(), input);
+        let [oh, ow] = self.output;
+        let mut grad_input = Tensor::uninit_in(context.pool(), input);
         let planes = grad_input.data_mut().chunks_exact_mut(h * w);
-        for (dx, dy) in planes.zip(grad_output.data().chunks_exact(self.output[0] * self.output[1])) {
-            self.for_each_row(h, w, |out, row, (left, right), share: T| {
-                for value in &mut dx[row * w + left..row * w + right] {
-                    *value += dy[out] * share;
+        for (dx, dy) in planes.zip(grad_output.data().chunks_exact(oh * ow)) {
+            if oh * ow == 1 {
+                dx.fill(dy[0] / T::from_usize(h * w));
+                continue;
+            }
+            dx.fill(T::ZERO);
+            for (index, &dy) in dy.iter().enumerate() {
+                let (rows, columns) = (window(index / ow, h, oh), window(index % ow, w, ow));
+                let share = dy / T::from_usize(rows.len() * columns.len());
+                for row in rows {
+                    for dx in &mut dx[row * w..][columns.clone()] {
+                        *dx += share;
+                    }
                 }
-            });
+            }
         }
         vec![Some(grad_input)]
     }
@@ -103,21 +105,39 @@ impl<T: Element> Op<T> for AdaptiveAvgPool2d {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{check_gradients, poisoned, random};
 
     #[test]
-    fn global_and_overlapping_windows() {
-        let x = Tensor::from_fn([1, 2, 2, 3], |i| i as f64);
-        let context = Context::default();
-        let (y, saved) = AdaptiveAvgPool2d::GLOBAL.forward(&context, vec![x.clone()]);
-        assert!(y.data().iter().zip([2.5, 8.5]).all(|(y, expected)| (y - expected).abs() < 1e-12));
-        let dx =
-            AdaptiveAvgPool2d::GLOBAL.backward(&context, saved, Tensor::full([1, 2, 1, 1], 6.0), &[true]);
-        assert!(dx[0].as_ref().unwrap().data().iter().all(|g| (g - 1.0).abs() < 1e-12));
-        // Three columns to two: columns 0..2 and 1..3.
-        let (y, _) = AdaptiveAvgPool2d { output: [1, 2] }.forward(&context, vec![x]);
-        assert!(
-            y.data().iter().zip([2.0, 3.0, 8.0, 9.0]).all(|(y, expected)| (y - expected).abs() < 1e-12),
-            "{y:?}"
+    fn the_global_average_is_the_mean_of_each_plane() {
+        let x = Tensor::from_fn([2, 2, 5, 8], |i| (i / 40) as f32 * 10.0 + (i % 40) as f32);
+        let (y, _) = AdaptiveAvgPool2d::GLOBAL.forward(&poisoned(), vec![x]);
+        assert_eq!(y.shape(), Shape::from([2, 2, 1, 1]));
+        assert_eq!(y.data(), [19.5, 29.5, 39.5, 49.5]);
+    }
+
+    #[test]
+    fn windows_overlap_where_the_size_does_not_divide() {
+        // 5 -> 3: rows 0..2, 1..4, 3..5.
+        assert_eq!([0, 1, 2].map(|i| window(i, 5, 3)), [0..2, 1..4, 3..5]);
+        let x = Tensor::from_fn([1, 1, 5, 1], |i| i as f32);
+        let (y, _) = AdaptiveAvgPool2d { output: [3, 1] }.forward(&poisoned(), vec![x]);
+        assert_eq!(y.data(), [0.5, 2.0, 3.5]);
+    }
+
+    #[test]
+    fn errors_name_sizes() {
+        let error = Op::<f32>::output_shape(&AdaptiveAvgPool2d { output: [0, 1] }, &[[1, 1, 7, 9].into()])
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "adaptive_avg_pool2d: expects at least one pixel, found 7 x 9 to 0 x 1"
         );
+    }
+
+    #[test]
+    fn gradients() {
+        for output in [[1, 1], [2, 3], [3, 1], [5, 7], [8, 9]] {
+            check_gradients(&AdaptiveAvgPool2d { output }, &[random([2, 2, 5, 7], 3)]);
+        }
     }
 }

@@ -1,32 +1,37 @@
-//! Average pooling (d2l book, section 7.5): the mean under each window.
+//! Average pooling: `y = mean` over each window.
 
-use super::window::{PoolSizes, Windows};
+use std::ops::Range;
+
+use super::pool_window::{PoolGeometry, phase, windows};
 use crate::context::Context;
 use crate::element::Element;
 use crate::op::{Op, expect_inputs, only};
 use crate::shape::{Shape, ShapeError};
+use crate::simd::dispatch::{self, Kernel};
 use crate::tensor::Tensor;
 
-/// N x C x H x W to N x C x OH x OW with the extents of [`MaxPool2d`](super::MaxPool2d).
+/// The mean of each window of an N x C x H x W input; the output is N x C x OH x OW with
+/// OH = floor((H + 2 padding - kernel) / stride) + 1. Pairs are (vertical, horizontal).
 ///
-/// Semantics of PyTorch: with `count_include_pad` the divisor counts the padding, but never what lies beyond it, as a last
-/// window in ceil mode may.
+/// As in PyTorch, padding counts as zeros if `count_include_pad`, and otherwise not at all. What ceil mode adds to a window
+/// beyond the padding never counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AvgPool2d {
     /// The window.
     pub kernel: [usize; 2],
-    /// The step of the window.
+    /// The step of the window over the input.
     pub stride: [usize; 2],
-    /// Zeros added on each side, at most half of the window.
+    /// Positions added on each side, at most half the kernel.
     pub padding: [usize; 2],
-    /// Whether a window that reaches over the edge counts.
+    /// Rounds the output's size up, so that the last rows and columns are covered. A window must start inside the input
+    /// or the padding before it.
     pub ceil_mode: bool,
-    /// Whether padding counts in the divisor.
+    /// Whether the padding counts in the number of elements that a sum is divided by.
     pub count_include_pad: bool,
 }
 
 impl AvgPool2d {
-    /// A square window and stride without padding.
+    /// Square windows without padding.
     #[must_use]
     pub fn square(kernel: usize, stride: usize) -> Self {
         Self {
@@ -38,38 +43,13 @@ impl AvgPool2d {
         }
     }
 
-    fn windows(&self) -> Windows {
-        Windows { kernel: self.kernel, stride: self.stride, padding: self.padding, ceil_mode: self.ceil_mode }
-    }
-
-    /// Calls `visit(output index, rows, columns, 1 / divisor)` for each window of a plane.
-    fn for_each_window<T: Element>(
-        &self,
-        sizes: &PoolSizes,
-        mut visit: impl FnMut(usize, (usize, usize), (usize, usize), T),
-    ) {
-        let windows = self.windows();
-        let padded = |axis: usize, out: usize, extent: usize| {
-            let start = out * self.stride[axis];
-            (start + self.kernel[axis]).min(extent + 2 * self.padding[axis]) - start
-        };
-        for i in 0..sizes.oh {
-            let rows = windows.span(0, i, sizes.h);
-            for j in 0..sizes.ow {
-                let columns = windows.span(1, j, sizes.w);
-                let divisor = if self.count_include_pad {
-                    padded(0, i, sizes.h) * padded(1, j, sizes.w)
-                } else {
-                    (rows.1 - rows.0) * (columns.1 - columns.0)
-                };
-                visit(i * sizes.ow + j, rows, columns, T::ONE / T::from_usize(divisor));
-            }
-        }
+    fn geometry(&self, input: Shape) -> Result<PoolGeometry, ShapeError> {
+        PoolGeometry::new("avg_pool2d", input, self.kernel, self.stride, self.padding, self.ceil_mode)
     }
 }
 
 impl<T: Element> Op<T> for AvgPool2d {
-    /// The shape of the input.
+    /// The sizes.
     type Saved = Shape;
 
     fn name(&self) -> &'static str {
@@ -78,26 +58,14 @@ impl<T: Element> Op<T> for AvgPool2d {
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
         expect_inputs("avg_pool2d", inputs, 1)?;
-        let sizes = self.windows().sizes("avg_pool2d", inputs[0])?;
-        Ok(Shape::from([sizes.n, sizes.c, sizes.oh, sizes.ow]))
+        Ok(self.geometry(inputs[0])?.output_shape())
     }
 
     fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Shape) {
         let x = only(inputs);
-        let sizes = self.windows().sizes("avg_pool2d", x.shape()).expect("the shapes were checked");
-        let mut y = Tensor::uninit_in(context.pool(), [sizes.n, sizes.c, sizes.oh, sizes.ow]);
-        let planes = x.data().chunks_exact(sizes.h * sizes.w);
-        for (x, y) in planes.zip(y.data_mut().chunks_exact_mut(sizes.oh * sizes.ow)) {
-            self.for_each_window(&sizes, |out, (top, bottom), (left, right), share: T| {
-                let mut sum = T::ZERO;
-                for row in top..bottom {
-                    for &value in &x[row * sizes.w + left..row * sizes.w + right] {
-                        sum += value;
-                    }
-                }
-                y[out] = sum * share;
-            });
-        }
+        let g = self.geometry(x.shape()).expect("the shapes were checked");
+        let mut y = Tensor::uninit_in(context.pool(), g.output_shape());
+        dispatch::run(Planes { g: &g, count_pad: self.count_include_pad, x: x.data(), y: y.data_mut() });
         (y, x.shape())
     }
 
@@ -111,53 +79,223 @@ impl<T: Element> Op<T> for AvgPool2d {
         if !wanted[0] {
             return vec![None];
         }
-        let sizes = self.windows().sizes("avg_pool2d", input).expect("the shapes were checked");
-        let mut grad_input = Tensor::zeros_in(context.pool(), input);
-        let planes = grad_input.data_mut().chunks_exact_mut(sizes.h * sizes.w);
-        for (dx, dy) in planes.zip(grad_output.data().chunks_exact(sizes.oh * sizes.ow)) {
-            self.for_each_window(&sizes, |out, (top, bottom), (left, right), share: T| {
-                let gradient = dy[out] * share;
-                for row in top..bottom {
-                    for value in &mut dx[row * sizes.w + left..row * sizes.w + right] {
-                        *value += gradient;
+        let g = self.geometry(input).expect("the shapes were checked");
+        let mut grad_input = Tensor::uninit_in(context.pool(), input);
+        let mut row = context.pool().take::<T>(g.input[1]);
+        let (count_pad, dy, dx) = (self.count_include_pad, grad_output.data(), grad_input.data_mut());
+        dispatch::run(PlanesBackward { g: &g, count_pad, dy, row: &mut row, dx });
+        vec![Some(grad_input)]
+    }
+}
+
+/// How many positions of the window of output `out` count along `axis`.
+#[inline(always)]
+fn counted(g: &PoolGeometry, axis: usize, out: usize, inside: &Range<usize>, count_pad: bool) -> usize {
+    if count_pad {
+        let start = out * g.stride[axis];
+        (start + g.kernel[axis]).min(g.input[axis] + 2 * g.padding[axis]) - start
+    } else {
+        inside.len()
+    }
+}
+
+/// The forward pass over whole planes.
+struct Planes<'a, T> {
+    g: &'a PoolGeometry,
+    count_pad: bool,
+    x: &'a [T],
+    y: &'a mut [T],
+}
+
+impl<T: Element> Kernel for Planes<'_, T> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { g, count_pad, x, y } = self;
+        for (x, y) in x.chunks_exact(g.in_pixels()).zip(y.chunks_exact_mut(g.out_pixels())) {
+            pool_plane(g, count_pad, x, y);
+        }
+    }
+}
+
+#[inline(always)]
+fn pool_plane<T: Element>(g: &PoolGeometry, count_pad: bool, x: &[T], y: &mut [T]) {
+    let [ow, w] = [g.output[1], g.input[1]];
+    let full_columns = g.interior(1);
+    for (i, y) in y.chunks_exact_mut(ow).enumerate() {
+        let rows = g.span(0, i).inside;
+        let height = counted(g, 0, i, &rows, count_pad);
+        // The columns whose windows are whole, which the specialised loops take; the general loop has the others.
+        let mut whole = if rows.len() == g.kernel[0] { full_columns.clone() } else { 0..0 };
+        if !whole.is_empty() {
+            let first = rows.start * w + whole.start * g.stride[1] - g.padding[1];
+            match (g.kernel, g.stride[1]) {
+                ([3, 3], 2) => whole_windows::<T, 3, 2>(&x[first..], w, &mut y[whole.clone()]),
+                ([2, 2], 2) => whole_windows::<T, 2, 2>(&x[first..], w, &mut y[whole.clone()]),
+                _ => whole = 0..0,
+            }
+        }
+        for j in (0..whole.start).chain(whole.end..ow) {
+            let columns = g.span(1, j).inside;
+            let width = counted(g, 1, j, &columns, count_pad);
+            let mut sum = T::ZERO;
+            for row in rows.clone() {
+                for &value in &x[row * w..][columns.clone()] {
+                    sum += value;
+                }
+            }
+            y[j] = sum / T::from_usize(height * width);
+        }
+    }
+}
+
+/// Consecutive windows that lie wholly inside the input.
+#[inline(always)]
+fn whole_windows<T: Element, const K: usize, const S: usize>(rows: &[T], width: usize, y: &mut [T]) {
+    let x = windows::<T, K, S>(rows, width, y.len());
+    let count = T::from_usize(K * K);
+    for (j, y) in y.iter_mut().enumerate() {
+        let mut sum = T::ZERO;
+        for u in 0..K {
+            for v in 0..K {
+                sum += x[u][v][j][phase::<K, S>(v)];
+            }
+        }
+        *y = sum / count;
+    }
+}
+
+/// The backward pass over whole planes; `row` is scratch of W elements.
+struct PlanesBackward<'a, T> {
+    g: &'a PoolGeometry,
+    count_pad: bool,
+    dy: &'a [T],
+    row: &'a mut [T],
+    dx: &'a mut [T],
+}
+
+impl<T: Element> Kernel for PlanesBackward<'_, T> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { g, count_pad, dy, row, dx } = self;
+        let [ow, w] = [g.output[1], g.input[1]];
+        for (dx, dy) in dx.chunks_exact_mut(g.in_pixels()).zip(dy.chunks_exact(g.out_pixels())) {
+            dx.fill(T::ZERO);
+            for (i, dy) in dy.chunks_exact(ow).enumerate() {
+                // All rows under this row of windows get the same: what the windows give to each column.
+                let rows = g.span(0, i).inside;
+                let height = counted(g, 0, i, &rows, count_pad);
+                row.fill(T::ZERO);
+                for (j, &dy) in dy.iter().enumerate() {
+                    let columns = g.span(1, j).inside;
+                    let share = dy / T::from_usize(height * counted(g, 1, j, &columns, count_pad));
+                    for value in &mut row[columns] {
+                        *value += share;
                     }
                 }
-            });
+                for dx in dx[rows.start * w..rows.end * w].chunks_exact_mut(w) {
+                    for (dx, &value) in dx.iter_mut().zip(&*row) {
+                        *dx += value;
+                    }
+                }
+            }
         }
-        vec![Some(grad_input)]
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::testing::{check_gradients, poisoned, random};
 
     fn pool(op: AvgPool2d, x: &Tensor<f64>) -> Vec<f64> {
-        op.forward(&Context::default(), vec![x.clone()]).0.data().to_vec()
+        op.forward(&poisoned(), vec![x.clone()]).0.data().to_vec()
     }
 
     #[test]
-    fn divisors_follow_pytorch() {
-        let x = Tensor::from_slice([1, 1, 2, 2], &[4.0, 8.0, 12.0, 16.0]).unwrap();
-        let padded = AvgPool2d { padding: [1; 2], ..AvgPool2d::square(2, 2) };
-        assert_eq!(pool(padded, &x), [1.0, 2.0, 3.0, 4.0]);
-        assert_eq!(pool(AvgPool2d { count_include_pad: false, ..padded }, &x), [4.0, 8.0, 12.0, 16.0]);
-        let x = Tensor::from_fn([1, 1, 4, 4], |i| i as f64);
-        let ceil = AvgPool2d { ceil_mode: true, ..AvgPool2d::square(3, 2) };
-        assert_eq!(
-            pool(ceil, &x),
-            [5.0, 6.5, 11.0, 12.5],
-            "a window cut off by the edge divides by what is left"
-        );
+    fn divisors_are_those_of_pytorch() {
+        // torch.nn.functional.avg_pool2d(torch.ones(1, 1, 4, 1), ...) along H only.
+        let ones = Tensor::full([1, 1, 4, 1], 1.0);
+        let op = AvgPool2d { kernel: [3, 1], stride: [2, 1], ..AvgPool2d::square(3, 2) };
+        assert_eq!(pool(op, &ones), [1.0]);
+        // The second window begins at 2 and holds two elements: ceil mode's overhang does not count.
+        assert_eq!(pool(AvgPool2d { ceil_mode: true, ..op }, &ones), [1.0, 1.0]);
+        // With padding 1, windows begin at -1 and 1; the first holds one padding position.
+        let padded = AvgPool2d { padding: [1, 0], ..op };
+        assert_eq!(pool(padded, &ones), [2.0 / 3.0, 1.0]);
+        assert_eq!(pool(AvgPool2d { count_include_pad: false, ..padded }, &ones), [1.0, 1.0]);
+        // In ceil mode a third begins at 3: one element, one padding position that counts, one overhang that does not.
+        let ceil = AvgPool2d { ceil_mode: true, ..padded };
+        assert_eq!(pool(ceil, &ones), [2.0 / 3.0, 1.0, 0.5]);
+        assert_eq!(pool(AvgPool2d { count_include_pad: false, ..ceil }, &ones), [1.0, 1.0, 1.0]);
     }
 
     #[test]
-    fn the_gradient_is_spread_evenly() {
-        let op = AvgPool2d::square(2, 2);
-        let x = Tensor::<f64>::zeros([1, 1, 2, 2]);
-        let context = Context::default();
-        let (_, saved) = op.forward(&context, vec![x]);
-        let gradients = op.backward(&context, saved, Tensor::full([1, 1, 1, 1], 8.0), &[true]);
-        assert_eq!(gradients[0].as_ref().unwrap().data(), [2.0; 4]);
+    fn errors_name_sizes() {
+        let error = Op::<f32>::output_shape(&AvgPool2d::square(8, 1), &[[1, 1, 7, 9].into()]).unwrap_err();
+        assert_eq!(error.to_string(), "avg_pool2d: a window of 8 does not fit H = 7 with padding 0");
+        let error = Op::<f32>::output_shape(&AvgPool2d::square(8, 1), &[]).unwrap_err();
+        assert_eq!(error.to_string(), "avg_pool2d: expects 1 inputs, found 0");
+    }
+
+    #[test]
+    fn gradients() {
+        for (kernel, stride, padding, ceil_mode, input) in [
+            ([3, 3], [2, 2], [0, 0], false, [2, 2, 7, 9]),
+            ([3, 3], [2, 2], [1, 1], true, [1, 2, 6, 8]),
+            ([2, 2], [2, 2], [0, 0], false, [1, 3, 6, 4]),
+            ([2, 3], [1, 2], [1, 0], true, [1, 1, 5, 6]),
+            ([2, 2], [3, 3], [0, 0], false, [1, 1, 7, 7]),
+        ] {
+            for count_include_pad in [true, false] {
+                let op = AvgPool2d { kernel, stride, padding, ceil_mode, count_include_pad };
+                check_gradients(&op, &[random(input, 3)]);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_the_definition(
+            input in (1usize..3, 1usize..24, 1usize..40),
+            square in 0usize..3,
+            kernel in (1usize..5, 1usize..5),
+            stride in (1usize..4, 1usize..4),
+            pad in (0usize..3, 0usize..3),
+            ceil_mode: bool,
+            count_include_pad: bool,
+            seed: u64,
+        ) {
+            let (kernel, stride) = match square {
+                0 => ([3, 3], [2, 2]),
+                1 => ([2, 2], [2, 2]),
+                _ => ([kernel.0, kernel.1], [stride.0, stride.1]),
+            };
+            let padding = [pad.0.min(kernel[0] / 2), pad.1.min(kernel[1] / 2)];
+            let op = AvgPool2d { kernel, stride, padding, ceil_mode, count_include_pad };
+            let x = random([1, input.0, input.1, input.2], seed);
+            let Ok(g) = op.geometry(x.shape()) else { return Ok(()) };
+            let y = pool(op, &x);
+            for (index, &y) in y.iter().enumerate() {
+                let (plane, i, j) =
+                    (index / g.out_pixels(), index / g.output[1] % g.output[0], index % g.output[1]);
+                let (mut sum, mut count) = (0.0, 0.0);
+                for k in 0..kernel[0] * kernel[1] {
+                    let (row, column) = (i * stride[0] + k / kernel[1], j * stride[1] + k % kernel[1]);
+                    let inside = (padding[0]..padding[0] + input.1).contains(&row)
+                        && (padding[1]..padding[1] + input.2).contains(&column);
+                    if inside {
+                        let (row, column) = (row - padding[0], column - padding[1]);
+                        sum += x.data()[(plane * input.1 + row) * input.2 + column];
+                    }
+                    let padded = row < input.1 + 2 * padding[0] && column < input.2 + 2 * padding[1];
+                    if inside || (count_include_pad && padded) {
+                        count += 1.0;
+                    }
+                }
+                prop_assert!((y - sum / count).abs() < 1e-12, "output {index} is {y}, not {}", sum / count);
+            }
+        }
     }
 }

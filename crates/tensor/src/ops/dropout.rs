@@ -1,35 +1,36 @@
-//! Dropout (Srivastava et al. 2014; d2l book, section 5.6).
+//! Dropout: in training, elements are set to zero at random.
 
 use crate::buffer_pool::Buffer;
 use crate::context::Context;
 use crate::element::Element;
 use crate::op::{Op, expect_inputs, only};
-use crate::rng::Purpose;
+use crate::rng::{Purpose, RandomStream};
 use crate::shape::{Shape, ShapeError};
+use crate::simd::dispatch::{self, Kernel};
 use crate::tensor::Tensor;
 
-/// While training, sets each element to 0 with probability `p` and multiplies the others by 1 / (1 - p); in evaluation it
-/// changes nothing. Any shape whose first axis is N.
+/// In training, each element is zero with probability p and otherwise 1 / (1 - p) times the input's, so that its mean stays
+/// (Srivastava et al. 2014, section 10, "inverted"). In evaluation, the identity.
 ///
-/// The mask of image `n` is a function of (seed, epoch, the image's number in the data set, `layer`): see
-/// [`Context::random`]. It does not depend on the batch or on the thread.
+/// The mask of a sample is a function of the seed, the epoch, the layer and the sample's index in the data set
+/// ([`Context::random`]): not of its place in the batch, nor of the thread. Axis 0 counts samples.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Dropout {
-    /// The probability of 0, at least 0 and below 1.
+    /// The probability of a zero, from 0 to 1. With 1 everything is zero.
     pub p: f64,
-    /// The number of this layer among those that draw random numbers.
+    /// The number of this layer among the network's dropout layers: layers do not share masks.
     pub layer: u32,
 }
 
 impl Dropout {
-    /// The factor on what is kept.
-    fn scale<T: Element>(&self) -> T {
-        T::from_f64(1.0 / (1.0 - self.p))
+    /// What a kept element is multiplied by.
+    fn scale(&self) -> f64 {
+        if self.p < 1.0 { 1.0 / (1.0 - self.p) } else { 0.0 }
     }
 }
 
 impl<T: Element> Op<T> for Dropout {
-    /// A byte for each element, 1 where it was kept; nothing if nothing was dropped.
+    /// One byte per element, 1 where it is kept. Nothing if none was dropped.
     type Saved = Option<Buffer<u8>>;
 
     fn name(&self) -> &'static str {
@@ -38,108 +39,173 @@ impl<T: Element> Op<T> for Dropout {
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
         expect_inputs("dropout", inputs, 1)?;
-        if !(0.0..1.0).contains(&self.p) {
-            return Err(ShapeError::new(
-                "dropout",
-                format!("p must be at least 0 and below 1, found {}", self.p),
-            ));
-        }
-        if inputs[0].is_empty() {
-            return Err(ShapeError::new("dropout", "expects an axis N, found a scalar"));
+        if !(0.0..=1.0).contains(&self.p) {
+            return Err(ShapeError::new("dropout", format!("p must be from 0 to 1, found {}", self.p)));
         }
         Ok(inputs[0])
     }
 
     fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Option<Buffer<u8>>) {
-        let mut x = only(inputs);
+        let x = only(inputs);
         if !context.training || self.p == 0.0 || x.is_empty() {
             return (x, None);
         }
-        let image = x.len() / x.shape()[0];
         let mut mask = context.pool().take::<u8>(x.len());
-        // 16 random bits an element: the probability is met to within 1 / 65536.
-        let threshold = (self.p * 65536.0).round() as u32;
-        for (row, mask) in mask.chunks_exact_mut(image).enumerate() {
-            let mut stream = context.random(Purpose::Dropout(self.layer), row);
-            for pair in mask.chunks_mut(2) {
-                let bits = stream.next_u32();
-                pair[0] = u8::from(bits & 0xffff >= threshold);
-                if let Some(second) = pair.get_mut(1) {
-                    *second = u8::from(bits >> 16 >= threshold);
-                }
-            }
+        let samples = x.shape().first().copied().unwrap_or(1);
+        for (row, mask) in mask.chunks_exact_mut(x.len() / samples).enumerate() {
+            draw(context.random(Purpose::Dropout(self.layer), row), self.p, mask);
         }
-        if !x.is_unique() {
-            let mut copy = Tensor::uninit_in(context.pool(), x.shape());
-            copy.data_mut().copy_from_slice(x.data());
-            x = copy;
-        }
-        let scale = self.scale();
-        apply(&mask, scale, x.data_mut());
-        (x, Some(mask))
+        let y = masked(context, x, &mask, self.scale());
+        (y, Some(mask))
     }
 
     fn backward(
         &self,
-        _: &Context,
+        context: &Context,
         mask: Option<Buffer<u8>>,
-        mut grad_output: Tensor<T>,
+        grad_output: Tensor<T>,
         wanted: &[bool],
     ) -> Vec<Option<Tensor<T>>> {
-        if !wanted[0] {
-            return vec![None];
-        }
-        if let Some(mask) = mask {
-            apply(&mask, self.scale(), grad_output.data_mut());
-        }
-        vec![Some(grad_output)]
+        vec![wanted[0].then(|| match mask {
+            Some(mask) => masked(context, grad_output, &mask, self.scale()),
+            None => grad_output,
+        })]
     }
 }
 
-/// Multiplies by `scale` where the mask is 1 and sets to 0 elsewhere.
-fn apply<T: Element>(mask: &[u8], scale: T, values: &mut [T]) {
-    for (value, &kept) in values.iter_mut().zip(mask) {
-        *value = if kept == 0 { T::ZERO } else { *value * scale };
+/// Fills `mask` with 1 (kept) or 0 (with probability `p`, to within 2^-32): 32 random bits an element.
+fn draw(mut stream: RandomStream, p: f64, mask: &mut [u8]) {
+    let threshold = (p * 2f64.powi(32)) as u64; // 2^32 if p = 1: every draw is below it
+    let mut bytes = [0; 1024];
+    for mask in mask.chunks_mut(bytes.len() / 4) {
+        let bytes = &mut bytes[..4 * mask.len()];
+        stream.fill_bytes(bytes);
+        for (mask, &word) in mask.iter_mut().zip(bytes.as_chunks::<4>().0) {
+            *mask = u8::from(u64::from(u32::from_le_bytes(word)) >= threshold);
+        }
+    }
+}
+
+/// `x` times the mask times the scale, in place if no one else holds `x`. NaN and infinity stay visible.
+fn masked<T: Element>(context: &Context, mut x: Tensor<T>, mask: &[u8], scale: f64) -> Tensor<T> {
+    let scale = T::from_f64(scale);
+    if x.is_unique() {
+        dispatch::run(InPlace { x: x.data_mut(), mask, scale });
+        return x;
+    }
+    let mut y = Tensor::uninit_in(context.pool(), x.shape());
+    dispatch::run(IntoOutput { x: x.data(), y: y.data_mut(), mask, scale });
+    y
+}
+
+#[inline(always)]
+fn factor<T: Element>(kept: u8, scale: T) -> T {
+    if kept == 0 { T::ZERO } else { scale }
+}
+
+struct InPlace<'a, T> {
+    x: &'a mut [T],
+    mask: &'a [u8],
+    scale: T,
+}
+
+impl<T: Element> Kernel for InPlace<'_, T> {
+    #[inline(always)]
+    fn run(self) {
+        for (x, &kept) in self.x.iter_mut().zip(self.mask) {
+            *x *= factor(kept, self.scale);
+        }
+    }
+}
+
+struct IntoOutput<'a, T> {
+    x: &'a [T],
+    y: &'a mut [T],
+    mask: &'a [u8],
+    scale: T,
+}
+
+impl<T: Element> Kernel for IntoOutput<'_, T> {
+    #[inline(always)]
+    fn run(self) {
+        for ((y, &x), &kept) in self.y.iter_mut().zip(self.x).zip(self.mask) {
+            *y = x * factor(kept, self.scale);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::buffer_pool::BufferPool;
+    use crate::testing::{check_gradients, poisoned, random};
 
-    const DROPOUT: Dropout = Dropout { p: 0.25, layer: 0 };
-
-    #[test]
-    fn drops_the_right_share_and_keeps_the_mean() {
-        let context = Context::default();
-        let x = Tensor::<f32>::full([4, 10_000], 3.0);
-        let (y, mask) = DROPOUT.forward(&context, vec![x]);
-        let dropped = y.data().iter().filter(|&&y| y == 0.0).count() as f64 / 40_000.0;
-        assert!((dropped - 0.25).abs() < 0.01, "{dropped}");
-        assert!(y.data().iter().all(|&y| y == 0.0 || (y - 4.0).abs() < 1e-6));
-        let dx = DROPOUT.backward(&context, mask, Tensor::full([4, 10_000], 3.0), &[true]).remove(0).unwrap();
-        assert_eq!(dx, y, "forward and backward drop the same elements");
+    fn ones(op: Dropout, context: &Context, n: usize) -> Tensor<f32> {
+        op.forward(context, vec![Tensor::full([n, 4, 50, 5], 1.0)]).0
     }
 
     #[test]
-    fn masks_belong_to_the_sample_and_not_to_its_place() {
-        let mut context = Context { samples: vec![7, 9], epoch: 2, ..Context::default() };
-        let x = Tensor::<f32>::full([2, 100], 1.0);
-        let (both, _) = DROPOUT.forward(&context, vec![x.clone()]);
-        context.samples = vec![9];
-        let (alone, _) = DROPOUT.forward(&context, vec![x.entries_in(context.pool(), 0, 1)]);
-        assert_eq!(both.data()[100..], *alone.data());
-        context.epoch = 3;
-        let (later, _) = DROPOUT.forward(&context, vec![x.entries_in(context.pool(), 0, 1)]);
-        assert_ne!(later, alone);
+    fn the_share_and_the_scale_follow_p() {
+        for p in [0.1, 0.5, 0.9] {
+            let y = ones(Dropout { p, layer: 0 }, &poisoned(), 20);
+            let kept = y.data().iter().filter(|&&y| y != 0.0).count() as f64 / 20_000.0;
+            assert!((kept - (1.0 - p)).abs() < 0.015, "p = {p} kept {kept}");
+            let scale = (1.0 / (1.0 - p)) as f32;
+            assert!(y.data().iter().all(|&y| y == 0.0 || y == scale));
+        }
+        assert!(ones(Dropout { p: 1.0, layer: 0 }, &poisoned(), 2).data().iter().all(|&y| y == 0.0));
+        assert!(ones(Dropout { p: 0.0, layer: 0 }, &poisoned(), 2).data().iter().all(|&y| y == 1.0));
     }
 
     #[test]
-    fn evaluation_changes_nothing() {
-        let context = Context { training: false, ..Context::default() };
-        let x = Tensor::<f32>::from_fn([2, 5], |i| i as f32);
-        assert_eq!(DROPOUT.forward(&context, vec![x.clone()]).0, x);
-        let error = Op::<f32>::output_shape(&Dropout { p: 1.0, layer: 0 }, &[[1, 2].into()]).unwrap_err();
-        assert_eq!(error.to_string(), "dropout: p must be at least 0 and below 1, found 1");
+    fn evaluation_is_the_identity() {
+        let context = Context::evaluation(BufferPool::poisoning());
+        assert!(ones(Dropout { p: 0.5, layer: 0 }, &context, 2).data().iter().all(|&y| y == 1.0));
+    }
+
+    #[test]
+    fn a_samples_mask_depends_on_seed_epoch_layer_and_sample_alone() {
+        let op = Dropout { p: 0.5, layer: 3 };
+        let context = |samples: &[u64]| Context { samples: samples.to_vec(), ..poisoned() };
+        let batch = ones(op, &context(&[10, 11, 12, 13]), 4);
+        let shard = ones(op, &context(&[12, 10]), 2);
+        assert_eq!(shard.data()[..1000], batch.data()[2000..3000]);
+        assert_eq!(shard.data()[1000..], batch.data()[..1000]);
+        for other in [
+            ones(Dropout { layer: 4, ..op }, &context(&[10]), 1),
+            ones(op, &Context { epoch: 1, ..context(&[10]) }, 1),
+            ones(op, &Context { seed: 1, ..context(&[10]) }, 1),
+            ones(op, &context(&[11]), 1),
+        ] {
+            assert_ne!(other.data(), &batch.data()[..1000]);
+        }
+    }
+
+    #[test]
+    fn in_place_unless_shared_and_nan_stays() {
+        let op = Dropout { p: 0.5, layer: 0 };
+        let x = Tensor::full([1, 8], f32::NAN);
+        let kept = x.clone();
+        let (y, _) = op.forward(&poisoned(), vec![x]);
+        assert_ne!(y.data().as_ptr(), kept.data().as_ptr());
+        let address = kept.data().as_ptr();
+        let (y, _) = op.forward(&poisoned(), vec![kept]);
+        assert_eq!(y.data().as_ptr(), address);
+        assert!(y.data().iter().all(|y| y.is_nan()));
+    }
+
+    #[test]
+    fn p_is_checked() {
+        for p in [-0.1, 1.5, f64::NAN] {
+            let error = Op::<f32>::output_shape(&Dropout { p, layer: 0 }, &[[2, 3].into()]).unwrap_err();
+            assert_eq!(error.to_string(), format!("dropout: p must be from 0 to 1, found {p}"));
+        }
+    }
+
+    #[test]
+    fn gradients() {
+        for p in [0.0, 0.3, 0.5, 1.0] {
+            check_gradients(&Dropout { p, layer: 1 }, &[random([3, 2, 4, 5], 1)]);
+        }
     }
 }

@@ -1,132 +1,63 @@
-//! Max pooling (d2l book, section 7.5): the largest value under each window.
+//! Max pooling: `y = max` over each window.
 
-use super::window::{PoolSizes, Windows};
+use rayon::prelude::*;
+
+use super::pool_window::{PoolGeometry, phase, windows};
 use crate::buffer_pool::Buffer;
 use crate::context::Context;
 use crate::element::Element;
 use crate::op::{Op, expect_inputs, only};
 use crate::shape::{Shape, ShapeError};
+use crate::simd::dispatch::{self, Kernel};
 use crate::tensor::Tensor;
 
-/// N x C x H x W to N x C x OH x OW, OH = floor((H + 2 padding - kernel) / stride) + 1 (ceil in ceil mode, where the last
-/// window must still begin inside of the input or its left padding). Pairs are (vertical, horizontal).
+/// The maximum of each window of an N x C x H x W input; the output is N x C x OH x OW with
+/// OH = floor((H + 2 padding - kernel) / stride) + 1. Pairs are (vertical, horizontal).
 ///
-/// Semantics of PyTorch: padding is minus infinity, of equal values the first wins, NaN wins over all. The backward pass needs
-/// only which window element won: one byte per output.
+/// As in PyTorch: padding counts as minus infinity; of equal values the first in row-major order gets the gradient; a
+/// window that holds a NaN gives NaN.
+///
+/// The backward pass needs neither input nor output, only one byte per output: where in the window the maximum was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MaxPool2d {
-    /// The window.
+    /// The window, at most 255 elements.
     pub kernel: [usize; 2],
-    /// The step of the window.
+    /// The step of the window over the input.
     pub stride: [usize; 2],
-    /// Rows and columns added on each side, at most half of the window.
+    /// Positions added on each side, at most half the kernel.
     pub padding: [usize; 2],
-    /// Whether a window that reaches over the edge counts.
+    /// Rounds the output's size up, so that the last rows and columns are covered. A window must start inside the input
+    /// or the padding before it.
     pub ceil_mode: bool,
 }
 
-/// What the backward pass needs: the sizes, and for each output the winner's number in its window.
-#[derive(Debug)]
-pub struct Saved {
-    sizes: PoolSizes,
-    winners: Buffer<u8>,
-}
-
 impl MaxPool2d {
-    /// A square window and stride without padding.
+    /// Square windows without padding.
     #[must_use]
     pub fn square(kernel: usize, stride: usize) -> Self {
         Self { kernel: [kernel; 2], stride: [stride; 2], padding: [0; 2], ceil_mode: false }
     }
 
-    fn windows(&self) -> Windows {
-        Windows { kernel: self.kernel, stride: self.stride, padding: self.padding, ceil_mode: self.ceil_mode }
-    }
-
-    fn sizes(&self, input: Shape) -> Result<PoolSizes, ShapeError> {
-        let sizes = self.windows().sizes("max_pool2d", input)?;
-        let area = self.kernel[0] * self.kernel[1];
-        if area > 255 {
-            let message =
-                format!("a window has at most 255 elements, found {} x {}", self.kernel[0], self.kernel[1]);
+    fn geometry(&self, input: Shape) -> Result<PoolGeometry, ShapeError> {
+        let [kh, kw] = self.kernel;
+        if kh.saturating_mul(kw) > 255 {
+            let message = format!("the window must have at most 255 elements, found {kh} x {kw}");
             return Err(ShapeError::new("max_pool2d", message));
         }
-        Ok(sizes)
-    }
-
-    /// Whether no window touches padding or the far edge, so that every window is whole.
-    fn all_windows_whole(&self, sizes: &PoolSizes) -> bool {
-        self.padding == [0, 0]
-            && (sizes.oh - 1) * self.stride[0] + self.kernel[0] <= sizes.h
-            && (sizes.ow - 1) * self.stride[1] + self.kernel[1] <= sizes.w
+        PoolGeometry::new("max_pool2d", input, self.kernel, self.stride, self.padding, self.ceil_mode)
     }
 }
 
-/// One plane, any window: the reference that the fast path is tested against.
-fn pool_plane<T: Element>(windows: Windows, sizes: &PoolSizes, x: &[T], y: &mut [T], winners: &mut [u8]) {
-    for i in 0..sizes.oh {
-        let (top, bottom) = windows.span(0, i, sizes.h);
-        for j in 0..sizes.ow {
-            let (left, right) = windows.span(1, j, sizes.w);
-            let (mut best, mut winner) = (T::NEG_INFINITY, None);
-            for row in top..bottom {
-                for column in left..right {
-                    let value = x[row * sizes.w + column];
-                    if winner.is_none() || value > best || (is_nan(value) && !is_nan(best)) {
-                        let (u, v) = (
-                            row + windows.padding[0] - i * windows.stride[0],
-                            column + windows.padding[1] - j * windows.stride[1],
-                        );
-                        (best, winner) = (value, Some((u * windows.kernel[1] + v) as u8));
-                    }
-                }
-            }
-            y[i * sizes.ow + j] = best;
-            winners[i * sizes.ow + j] = winner.unwrap_or(0);
-        }
-    }
-}
-
-#[inline]
-fn is_nan<T: Element>(value: T) -> bool {
-    value.partial_cmp(&value).is_none()
-}
-
-/// One plane of whole `K x K` windows with stride `S`: the window's elements are taken one after the other for a whole row of
-/// outputs, so that the compiler can work on many outputs at once.
-fn pool_plane_whole<T: Element, const K: usize, const S: usize>(
-    sizes: &PoolSizes,
-    x: &[T],
-    y: &mut [T],
-    winners: &mut [u8],
-) {
-    let rows = y.chunks_exact_mut(sizes.ow).zip(winners.chunks_exact_mut(sizes.ow));
-    for (i, (y, winners)) in rows.enumerate() {
-        for u in 0..K {
-            let row = &x[(i * S + u) * sizes.w..][..sizes.w];
-            for v in 0..K {
-                let code = (u * K + v) as u8;
-                let values = row[v..].iter().step_by(S);
-                if code == 0 {
-                    for ((y, winner), &value) in y.iter_mut().zip(winners.iter_mut()).zip(values) {
-                        *y = value;
-                        *winner = 0;
-                    }
-                    continue;
-                }
-                for ((y, winner), &value) in y.iter_mut().zip(winners.iter_mut()).zip(values) {
-                    // A NaN that is there stays, one that comes wins.
-                    let wins = (value > *y) | (is_nan(value) & !is_nan(*y));
-                    *y = if wins { value } else { *y };
-                    *winner = if wins { code } else { *winner };
-                }
-            }
-        }
-    }
+/// What the backward pass of max pooling needs.
+#[derive(Debug)]
+pub struct Saved {
+    geometry: PoolGeometry,
+    /// For each output, the maximum's row-major index in its window. Empty if nothing is recorded.
+    argmax: Buffer<u8>,
 }
 
 impl<T: Element> Op<T> for MaxPool2d {
-    type Saved = Option<Saved>;
+    type Saved = Saved;
 
     fn name(&self) -> &'static str {
         "max_pool2d"
@@ -134,122 +65,321 @@ impl<T: Element> Op<T> for MaxPool2d {
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
         expect_inputs("max_pool2d", inputs, 1)?;
-        let sizes = self.sizes(inputs[0])?;
-        Ok(Shape::from([sizes.n, sizes.c, sizes.oh, sizes.ow]))
+        Ok(self.geometry(inputs[0])?.output_shape())
     }
 
-    fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Option<Saved>) {
+    fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Saved) {
         let x = only(inputs);
-        let sizes = self.sizes(x.shape()).expect("the shapes were checked");
-        let (plane, out) = (sizes.h * sizes.w, sizes.oh * sizes.ow);
-        let mut y = Tensor::uninit_in(context.pool(), [sizes.n, sizes.c, sizes.oh, sizes.ow]);
-        let mut winners = context.pool().take::<u8>(sizes.n * sizes.c * out);
-        let planes = x.data().chunks_exact(plane).zip(y.data_mut().chunks_exact_mut(out));
-        let whole = self.all_windows_whole(&sizes);
-        for ((x, y), winners) in planes.zip(winners.chunks_exact_mut(out)) {
-            match (self.kernel, self.stride) {
-                ([3, 3], [2, 2]) if whole => pool_plane_whole::<T, 3, 2>(&sizes, x, y, winners),
-                ([2, 2], [2, 2]) if whole => pool_plane_whole::<T, 2, 2>(&sizes, x, y, winners),
-                _ => pool_plane(self.windows(), &sizes, x, y, winners),
-            }
+        let geometry = self.geometry(x.shape()).expect("the shapes were checked");
+        let mut y = Tensor::uninit_in(context.pool(), geometry.output_shape());
+        let mut argmax = context.pool().take::<u8>(if context.recording { y.len() } else { 0 });
+        let (in_pixels, out_pixels) = (geometry.in_pixels(), geometry.out_pixels());
+        let g = &geometry;
+        if !context.parallel {
+            dispatch::run(Planes { g, x: x.data(), y: y.data_mut(), argmax: &mut argmax });
+        } else if context.recording {
+            let planes = x.data().par_chunks(in_pixels).zip(y.data_mut().par_chunks_mut(out_pixels));
+            planes
+                .zip(argmax.par_chunks_mut(out_pixels))
+                .for_each(|((x, y), argmax)| dispatch::run(Planes { g, x, y, argmax }));
+        } else {
+            let planes = x.data().par_chunks(in_pixels).zip(y.data_mut().par_chunks_mut(out_pixels));
+            planes.for_each(|(x, y)| dispatch::run(Planes { g, x, y, argmax: &mut [] }));
         }
-        (y, context.recording.then_some(Saved { sizes, winners }))
+        (y, Saved { geometry, argmax })
     }
 
     fn backward(
         &self,
         context: &Context,
-        saved: Option<Saved>,
+        saved: Saved,
         grad_output: Tensor<T>,
         wanted: &[bool],
     ) -> Vec<Option<Tensor<T>>> {
-        let (Some(Saved { sizes, winners }), true) = (saved, wanted[0]) else { return vec![None] };
-        let mut grad_input = Tensor::zeros_in(context.pool(), [sizes.n, sizes.c, sizes.h, sizes.w]);
-        let (plane, out) = (sizes.h * sizes.w, sizes.oh * sizes.ow);
-        // Where the winner lies from the window's first element, by its number.
-        let mut offsets = [0; 256];
-        for (code, offset) in offsets.iter_mut().enumerate().take(self.kernel[0] * self.kernel[1]) {
-            *offset = code / self.kernel[1] * sizes.w + code % self.kernel[1];
+        if !wanted[0] {
+            return vec![None];
         }
-        let padding = self.padding[0] * sizes.w + self.padding[1];
-        let planes = grad_input.data_mut().chunks_exact_mut(plane).zip(grad_output.data().chunks_exact(out));
-        for ((dx, dy), winners) in planes.zip(winners.chunks_exact(out)) {
-            let rows = dy.chunks_exact(sizes.ow).zip(winners.chunks_exact(sizes.ow));
-            for (i, (dy, winners)) in rows.enumerate() {
-                let mut window = i * self.stride[0] * sizes.w;
-                for (&gradient, &winner) in dy.iter().zip(winners) {
-                    dx[window + offsets[usize::from(winner)] - padding] += gradient;
-                    window += self.stride[1];
-                }
-            }
+        let Saved { geometry: g, argmax } = saved;
+        let mut grad_input = Tensor::uninit_in(context.pool(), g.input_shape());
+        let (in_pixels, out_pixels) = (g.in_pixels(), g.out_pixels());
+        let planes = grad_output.data().chunks_exact(out_pixels).zip(argmax.chunks_exact(out_pixels));
+        for (dx, (dy, argmax)) in grad_input.data_mut().chunks_exact_mut(in_pixels).zip(planes) {
+            scatter(&g, dy, argmax, dx);
         }
         vec![Some(grad_input)]
     }
 }
 
+/// The forward pass over whole planes. `argmax` is as long as `y`, or empty if it is not wanted.
+struct Planes<'a, T> {
+    g: &'a PoolGeometry,
+    x: &'a [T],
+    y: &'a mut [T],
+    argmax: &'a mut [u8],
+}
+
+impl<T: Element> Kernel for Planes<'_, T> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { g, x, y, argmax } = self;
+        let planes = x.chunks_exact(g.in_pixels()).zip(y.chunks_exact_mut(g.out_pixels()));
+        if argmax.is_empty() {
+            planes.for_each(|(x, y)| pool_plane::<T, false>(g, x, y, &mut []));
+        } else {
+            let argmax = argmax.chunks_exact_mut(g.out_pixels());
+            planes.zip(argmax).for_each(|((x, y), argmax)| pool_plane::<T, true>(g, x, y, argmax));
+        }
+    }
+}
+
+#[inline(always)]
+fn pool_plane<T: Element, const ARGMAX: bool>(g: &PoolGeometry, x: &[T], y: &mut [T], argmax: &mut [u8]) {
+    let [ow, w] = [g.output[1], g.input[1]];
+    let full_columns = g.interior(1);
+    for (i, y) in y.chunks_exact_mut(ow).enumerate() {
+        let argmax = if ARGMAX { &mut argmax[i * ow..][..ow] } else { &mut [] };
+        let rows = g.span(0, i);
+        // The columns whose windows are whole, which the specialised loops take; the general loop has the others.
+        let mut whole = if rows.inside.len() == g.kernel[0] { full_columns.clone() } else { 0..0 };
+        if !whole.is_empty() {
+            let first = rows.inside.start * w + whole.start * g.stride[1] - g.padding[1];
+            let y = &mut y[whole.clone()];
+            let argmax = if ARGMAX { &mut argmax[whole.clone()] } else { &mut [] };
+            match (g.kernel, g.stride[1]) {
+                ([3, 3], 2) => whole_windows::<T, 3, 2, ARGMAX>(&x[first..], w, y, argmax),
+                ([2, 2], 2) => whole_windows::<T, 2, 2, ARGMAX>(&x[first..], w, y, argmax),
+                _ => whole = 0..0,
+            }
+        }
+        for j in (0..whole.start).chain(whole.end..ow) {
+            let columns = g.span(1, j);
+            let mut best = x[rows.inside.start * w + columns.inside.start];
+            let mut index = rows.before * g.kernel[1] + columns.before;
+            for (u, row) in rows.inside.clone().enumerate() {
+                let line = (rows.before + u) * g.kernel[1] + columns.before;
+                for (v, &value) in x[row * w..][columns.inside.clone()].iter().enumerate() {
+                    if exceeds(value, best) {
+                        (best, index) = (value, line + v);
+                    }
+                }
+            }
+            y[j] = best;
+            if ARGMAX {
+                argmax[j] = index as u8;
+            }
+        }
+    }
+}
+
+/// Consecutive windows that lie wholly inside the input, without a branch in the loop.
+#[inline(always)]
+fn whole_windows<T: Element, const K: usize, const S: usize, const ARGMAX: bool>(
+    rows: &[T],
+    width: usize,
+    y: &mut [T],
+    argmax: &mut [u8],
+) {
+    let outputs = y.len();
+    let x = windows::<T, K, S>(rows, width, outputs);
+    let argmax = if ARGMAX { &mut argmax[..outputs] } else { argmax };
+    for j in 0..outputs {
+        let mut best = x[0][0][j][0];
+        let mut index = 0u32; // as wide as an f32, so that both are chosen by the same mask
+        for u in 0..K {
+            for v in 0..K {
+                let value = x[u][v][j][phase::<K, S>(v)];
+                let larger = exceeds(value, best);
+                best = if larger { value } else { best };
+                index = if larger { (u * K + v) as u32 } else { index };
+            }
+        }
+        y[j] = best;
+        if ARGMAX {
+            argmax[j] = index as u8;
+        }
+    }
+}
+
+/// Whether `value` replaces `best`: larger, or NaN. Nothing replaces a NaN but another.
+#[inline(always)]
+fn exceeds<T: Element>(value: T, best: T) -> bool {
+    #[allow(clippy::eq_op, reason = "only NaN differs from itself")]
+    let nan = value != value;
+    (value > best) | nan
+}
+
+/// Adds each output's gradient to the input element that was its maximum. `dx` is overwritten.
+fn scatter<T: Element>(g: &PoolGeometry, dy: &[T], argmax: &[u8], dx: &mut [T]) {
+    let ([oh, ow], w) = (g.output, g.input[1]);
+    // From a window's first element, padding included, to each of its elements.
+    let mut offsets = [0usize; 256];
+    for (k, offset) in offsets.iter_mut().enumerate().take(g.kernel[0] * g.kernel[1]) {
+        *offset = k / g.kernel[1] * w + k % g.kernel[1];
+    }
+    let padding = g.padding[0] * w + g.padding[1];
+    dx.fill(T::ZERO);
+    for i in 0..oh {
+        let mut start = i * g.stride[0] * w;
+        for (&dy, &k) in dy[i * ow..][..ow].iter().zip(&argmax[i * ow..][..ow]) {
+            dx[start + offsets[usize::from(k)] - padding] += dy;
+            start += g.stride[1];
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
-    use crate::rng::{Purpose, RandomStream};
+    use crate::buffer_pool::BufferPool;
+    use crate::testing::{check_gradients, distinct, poisoned, random};
 
-    fn run(op: MaxPool2d, x: &Tensor<f32>) -> (Tensor<f32>, Tensor<f32>) {
-        let context = Context::training(crate::BufferPool::poisoning());
-        let (y, saved) = op.forward(&context, vec![x.clone()]);
-        let ones = Tensor::full(y.shape(), 1.0);
-        let dx = op.backward(&context, saved, ones, &[true]).remove(0).unwrap();
-        (y, dx)
+    fn pool(op: MaxPool2d, x: &Tensor<f32>) -> (Tensor<f32>, Vec<u8>) {
+        let (y, saved) = op.forward(&poisoned(), vec![x.clone()]);
+        (y, saved.argmax.to_vec())
     }
 
     #[test]
-    fn overlapping_windows_and_ties() {
-        let x = Tensor::from_slice(
-            [1, 1, 3, 5],
-            &[1.0, 5.0, 2.0, 5.0, 0.0, 1.0, 1.0, 5.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 7.0],
-        )
-        .unwrap();
-        let (y, dx) = run(MaxPool2d::square(3, 2), &x);
-        assert_eq!(y.data(), [5.0, 7.0]);
-        assert_eq!(dx.data().iter().position(|&g| g == 1.0), Some(1), "the first of equals wins");
-        assert_eq!(dx.data().iter().sum::<f32>(), 2.0);
+    fn overlapping_windows_add_their_gradients() {
+        // 5 x 5, the largest at (2, 2): all four 3 x 3 windows at stride 2 hold it.
+        let mut x = Tensor::from_fn([1, 1, 5, 5], |i| i as f32 / 100.0);
+        x.data_mut()[12] = 9.0;
+        let context = poisoned();
+        let op = MaxPool2d::square(3, 2);
+        let (y, saved) = op.forward(&context, vec![x]);
+        assert_eq!(y.data(), [9.0; 4]);
+        assert_eq!(saved.argmax[..], [8, 6, 2, 0]);
+        let dy = Tensor::from_slice([1, 1, 2, 2], &[1.0, 2.0, 3.0, 4.0]).unwrap();
+        let dx = op.backward(&context, saved, dy, &[true]).remove(0).unwrap();
+        let mut expected = [0.0; 25];
+        expected[12] = 10.0;
+        assert_eq!(dx.data(), expected);
     }
 
     #[test]
-    fn ceil_mode_and_padding_follow_pytorch() {
-        let shape =
-            |op: MaxPool2d, h: usize| Op::<f32>::output_shape(&op, &[[1, 1, h, h].into()]).unwrap()[2];
-        let ceil = MaxPool2d { ceil_mode: true, ..MaxPool2d::square(3, 2) };
-        assert_eq!((shape(ceil, 32), shape(MaxPool2d::square(3, 2), 32)), (16, 15));
-        // The last window would begin in the right padding.
-        let padded = MaxPool2d { kernel: [2; 2], stride: [2; 2], padding: [1; 2], ceil_mode: true };
-        assert_eq!(shape(padded, 3), 2);
-        let error = Op::<f32>::output_shape(&MaxPool2d::square(3, 2), &[[1, 1, 2, 9].into()]).unwrap_err();
-        assert_eq!(error.to_string(), "max_pool2d: a window of 3 does not fit H = 2 with padding 0");
+    fn the_first_of_equals_wins_and_nan_spreads() {
+        let ties = Tensor::full([1, 1, 3, 9], 1.0f32);
+        assert_eq!(pool(MaxPool2d::square(3, 2), &ties).1, [0; 4]);
+        let below = Tensor::full([1, 1, 3, 3], f32::NEG_INFINITY);
+        assert_eq!(
+            pool(MaxPool2d::square(3, 2), &below),
+            (Tensor::full([1, 1, 1, 1], f32::NEG_INFINITY), vec![0])
+        );
+        let mut x = Tensor::full([1, 1, 3, 5], 1.0f32);
+        x.data_mut()[6] = f32::NAN; // row 1, column 1: in the first window only
+        for (kernel, stride) in [(3, 2), (3, 1)] {
+            let op =
+                MaxPool2d { kernel: [3, kernel], stride: [2, stride], padding: [0, 0], ceil_mode: false };
+            let (y, argmax) = pool(op, &x);
+            assert!(y.data()[0].is_nan(), "{op:?}");
+            assert_eq!(*y.data().last().unwrap(), 1.0);
+            assert_eq!(argmax[0], 4);
+        }
     }
 
     #[test]
-    fn the_fast_path_agrees_with_the_reference_bit_for_bit() {
-        let mut stream = RandomStream::new(1, 0, Purpose::Other(0), 0);
-        for (h, w, kernel) in [(7, 9, 3), (8, 8, 2), (35, 35, 3), (3, 3, 3)] {
-            let mut x = Tensor::<f32>::from_fn([2, 3, h, w], |_| stream.below(5) as f32);
-            x.data_mut()[4] = f32::NAN;
-            let op = MaxPool2d::square(kernel, 2);
-            let sizes = op.sizes(x.shape()).unwrap();
-            let (plane, out) = (h * w, sizes.oh * sizes.ow);
-            let (y, saved) = op.forward(&Context::default(), vec![x.clone()]);
-            let saved = saved.unwrap();
-            for index in 0..6 {
-                let (mut expected, mut winners) = (vec![0.0; out], vec![0; out]);
-                pool_plane(
-                    op.windows(),
-                    &sizes,
-                    &x.data()[index * plane..][..plane],
-                    &mut expected,
-                    &mut winners,
-                );
-                let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
-                assert_eq!(bits(&y.data()[index * out..][..out]), bits(&expected));
-                assert_eq!(saved.winners[index * out..][..out], winners[..]);
+    fn argmax_is_computed_only_for_a_recorded_pass() {
+        let x = random([1, 2, 9, 9], 1).cast::<f32>();
+        let (recorded, _) = pool(MaxPool2d::square(3, 2), &x);
+        for parallel in [false, true] {
+            let context = Context { parallel, ..Context::evaluation(BufferPool::poisoning()) };
+            let (y, saved) = MaxPool2d::square(3, 2).forward(&context, vec![x.clone()]);
+            assert!(saved.argmax.is_empty());
+            assert_eq!(y, recorded);
+            let context = Context { parallel, ..poisoned() };
+            let (y, saved) = MaxPool2d::square(3, 2).forward(&context, vec![x.clone()]);
+            assert_eq!(saved.argmax.len(), y.len());
+            assert_eq!(y, recorded);
+        }
+    }
+
+    #[test]
+    fn errors_name_sizes() {
+        let shape = |op: MaxPool2d, input: &[usize]| Op::<f32>::output_shape(&op, &[Shape::new(input)]);
+        assert_eq!(shape(MaxPool2d::square(3, 2), &[8, 96, 72, 72]), Ok(Shape::from([8, 96, 35, 35])));
+        assert_eq!(
+            shape(MaxPool2d::square(16, 2), &[1, 1, 32, 32]).unwrap_err().to_string(),
+            "max_pool2d: the window must have at most 255 elements, found 16 x 16"
+        );
+        assert_eq!(
+            shape(MaxPool2d::square(3, 2), &[4, 4]).unwrap_err().to_string(),
+            "max_pool2d: expects an N x C x H x W tensor, input is 4 x 4"
+        );
+    }
+
+    #[test]
+    fn gradients() {
+        for (kernel, stride, padding, ceil_mode, input) in [
+            ([3, 3], [2, 2], [0, 0], false, [2, 2, 7, 9]),
+            ([3, 3], [2, 2], [1, 1], true, [1, 2, 6, 8]),
+            ([2, 2], [2, 2], [0, 0], false, [1, 3, 6, 4]),
+            ([2, 3], [1, 2], [1, 0], true, [1, 1, 5, 6]),
+            ([1, 1], [1, 1], [0, 0], false, [1, 1, 2, 2]),
+            ([2, 2], [3, 3], [0, 0], false, [1, 1, 7, 7]),
+        ] {
+            check_gradients(&MaxPool2d { kernel, stride, padding, ceil_mode }, &[distinct(input, 3)]);
+        }
+    }
+
+    /// The definition: over all elements of the window, outside ones skipped.
+    fn naive(g: &PoolGeometry, x: &[f64]) -> (Vec<f64>, Vec<u8>) {
+        let mut result = (Vec::new(), Vec::new());
+        for plane in x.chunks_exact(g.in_pixels()) {
+            for i in 0..g.output[0] {
+                for j in 0..g.output[1] {
+                    let mut best: Option<(f64, usize)> = None;
+                    for k in 0..g.kernel[0] * g.kernel[1] {
+                        let row = (i * g.stride[0] + k / g.kernel[1]).wrapping_sub(g.padding[0]);
+                        let column = (j * g.stride[1] + k % g.kernel[1]).wrapping_sub(g.padding[1]);
+                        if row < g.input[0] && column < g.input[1] {
+                            let value = plane[row * g.input[1] + column];
+                            if best.is_none_or(|(best, _)| value > best) {
+                                best = Some((value, k));
+                            }
+                        }
+                    }
+                    let (value, k) = best.expect("no window lies wholly in the padding");
+                    result.0.push(value);
+                    result.1.push(k as u8);
+                }
             }
+        }
+        result
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_the_definition(
+            input in (1usize..3, 1usize..3, 1usize..24, 1usize..40),
+            square in 0usize..3,
+            kernel in (1usize..5, 1usize..5),
+            stride in (1usize..4, 1usize..4),
+            pad in (0usize..3, 0usize..3),
+            ceil_mode: bool,
+            values in 2u64..50,
+            seed: u64,
+        ) {
+            let (kernel, stride) = match square {
+                0 => ([3, 3], [2, 2]),
+                1 => ([2, 2], [2, 2]),
+                _ => ([kernel.0, kernel.1], [stride.0, stride.1]),
+            };
+            let padding = [pad.0.min(kernel[0] / 2), pad.1.min(kernel[1] / 2)];
+            let op = MaxPool2d { kernel, stride, padding, ceil_mode };
+            // Few distinct values, so that there are many ties.
+            let mut x = random([input.0, input.1, input.2, input.3], seed);
+            for value in x.data_mut() {
+                *value = (*value * values as f64).floor();
+            }
+            let Ok(g) = op.geometry(x.shape()) else { return Ok(()) };
+            let (y, argmax) = naive(&g, x.data());
+            let (found, saved) = op.forward(&poisoned(), vec![x.clone()]);
+            prop_assert_eq!(found.data(), &y[..]);
+            prop_assert_eq!(&saved.argmax[..], &argmax[..]);
+            let (single, saved) = op.forward(&poisoned(), vec![x.cast::<f32>()]);
+            prop_assert_eq!(single, found.cast::<f32>());
+            prop_assert_eq!(&saved.argmax[..], &argmax[..]);
         }
     }
 }

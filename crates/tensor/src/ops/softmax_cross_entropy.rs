@@ -1,4 +1,4 @@
-//! The loss of classification: cross-entropy of a softmax (d2l book, section 4.1).
+//! The loss of classification: softmax, logarithm and the label's entry in one op.
 
 use crate::context::Context;
 use crate::element::Element;
@@ -6,41 +6,38 @@ use crate::op::{Op, expect_inputs, only};
 use crate::shape::{Shape, ShapeError};
 use crate::tensor::Tensor;
 
-/// Logits N x K to a scalar: the sum over the samples of `-sum_k t_k ln softmax(z)_k`, over `divisor`.
+/// The cross-entropy of softmax(logits) against labels; logits are N x K, the output is a scalar.
 ///
-/// The target t is 1 at the label and 0 elsewhere; with label smoothing e it is `(1 - e)` of that plus e / K everywhere, as
-/// PyTorch's `cross_entropy` has it. The largest logit is subtracted first, so that no exponential overflows.
+/// Of each sample, with p = softmax of its row: (1 - eps) (-log p of its label) + eps / K times the sum over all classes of
+/// -log p, where eps is the label smoothing, as in PyTorch. The output is their sum over the divisor: the mean, by default.
+///
+/// Computed from logits less their maximum, so that no exponential overflows (d2l book, section 4.5). The gradient is
+/// (p - target) / divisor.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SoftmaxCrossEntropy {
     /// The class of each sample, below K.
     pub labels: Vec<usize>,
-    /// e, at least 0 and at most 1.
+    /// The share of the target spread evenly over all classes, from 0 to 1.
     pub label_smoothing: f64,
-    /// What the sum is divided by: N if `None`. A shard of a batch gives the batch's N, so that shards' losses add up to the
-    /// batch's mean.
+    /// What the sum of the samples' losses is divided by; N if not given. A shard gives the whole batch's N, so that
+    /// shards' losses and gradients add up to the batch's.
     pub divisor: Option<usize>,
 }
 
 impl SoftmaxCrossEntropy {
-    /// The mean loss over these labels, without smoothing.
+    /// The mean over the samples, without label smoothing.
     #[must_use]
     pub fn mean(labels: Vec<usize>) -> Self {
         Self { labels, label_smoothing: 0.0, divisor: None }
     }
 
-    fn share<T: Element>(&self) -> T {
-        T::ONE / T::from_usize(self.divisor.unwrap_or(self.labels.len()).max(1))
-    }
-
-    /// The target of class `k` for a sample with this label.
-    fn target<T: Element>(&self, k: usize, label: usize, classes: usize) -> T {
-        let spread = self.label_smoothing / classes as f64;
-        T::from_f64(if k == label { 1.0 - self.label_smoothing + spread } else { spread })
+    fn divisor<T: Element>(&self) -> T {
+        T::from_usize(self.divisor.unwrap_or(self.labels.len()))
     }
 }
 
 impl<T: Element> Op<T> for SoftmaxCrossEntropy {
-    /// softmax(z), N x K.
+    /// The probabilities, N x K.
     type Saved = Tensor<T>;
 
     fn name(&self) -> &'static str {
@@ -51,108 +48,168 @@ impl<T: Element> Op<T> for SoftmaxCrossEntropy {
         const OP: &str = "softmax_cross_entropy";
         expect_inputs(OP, inputs, 1)?;
         let [n, classes] = inputs[0].matrix(OP)?;
-        if self.labels.len() != n {
-            return Err(ShapeError::new(
-                OP,
-                format!("logits have N = {n}, found {} labels", self.labels.len()),
-            ));
+        if n == 0 || self.labels.len() != n {
+            let message = format!(
+                "expects a label for each of at least one sample, found N = {n} and {} labels",
+                self.labels.len()
+            );
+            return Err(ShapeError::new(OP, message));
         }
-        if let Some(row) = self.labels.iter().position(|&label| label >= classes) {
-            let message = format!("label {} of sample {row} is not below K = {classes}", self.labels[row]);
+        if let Some((sample, label)) = self.labels.iter().enumerate().find(|&(_, &label)| label >= classes) {
+            let message = format!("label {label} of sample {sample} is not below K = {classes} classes");
             return Err(ShapeError::new(OP, message));
         }
         if !(0.0..=1.0).contains(&self.label_smoothing) {
-            let message = format!("label smoothing must be 0 to 1, found {}", self.label_smoothing);
+            let message = format!("label smoothing must be from 0 to 1, found {}", self.label_smoothing);
             return Err(ShapeError::new(OP, message));
+        }
+        if self.divisor == Some(0) {
+            return Err(ShapeError::new(OP, "the divisor must be at least 1, found 0"));
         }
         Ok(Shape::scalar())
     }
 
     fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Tensor<T>) {
-        let z = only(inputs);
-        let classes = z.shape()[1];
-        let mut softmax = Tensor::uninit_in(context.pool(), z.shape());
-        let mut total = T::ZERO;
-        let rows = z.data().chunks_exact(classes).zip(softmax.data_mut().chunks_exact_mut(classes));
-        for ((z, p), &label) in rows.zip(&self.labels) {
-            let largest = z.iter().copied().fold(T::NEG_INFINITY, |most, z| if z > most { z } else { most });
+        let logits = only(inputs);
+        let classes = logits.shape()[1];
+        let smoothing = T::from_f64(self.label_smoothing);
+        let mut probabilities = Tensor::uninit_in(context.pool(), logits.shape());
+        let mut loss = T::ZERO;
+        let rows =
+            logits.data().chunks_exact(classes).zip(probabilities.data_mut().chunks_exact_mut(classes));
+        for ((x, p), &label) in rows.zip(&self.labels) {
+            let largest = x.iter().fold(T::NEG_INFINITY, |largest, &x| if x > largest { x } else { largest });
             let mut sum = T::ZERO;
-            for (p, &z) in p.iter_mut().zip(z) {
-                *p = (z - largest).exp();
+            for (p, &x) in p.iter_mut().zip(x) {
+                *p = (x - largest).exp();
                 sum += *p;
             }
+            p.iter_mut().for_each(|p| *p = *p / sum);
             let log_sum = sum.ln();
-            for (k, (p, &z)) in p.iter_mut().zip(z).enumerate() {
-                *p = *p / sum;
-                let target: T = self.target(k, label, classes);
-                if target != T::ZERO {
-                    total += target * (log_sum - (z - largest));
-                }
+            let mut sample = (T::ONE - smoothing) * (log_sum - (x[label] - largest));
+            if smoothing > T::ZERO {
+                let all: T = x.iter().map(|&x| log_sum - (x - largest)).sum();
+                sample += smoothing / T::from_usize(classes) * all;
             }
+            loss += sample;
         }
-        let mut loss = Tensor::uninit_in(context.pool(), Shape::scalar());
-        loss.data_mut()[0] = total * self.share();
-        (loss, softmax)
+        let mut output = Tensor::uninit_in(context.pool(), Shape::scalar());
+        output.data_mut()[0] = loss / self.divisor();
+        (output, probabilities)
     }
 
     fn backward(
         &self,
         _: &Context,
-        mut softmax: Tensor<T>,
+        mut probabilities: Tensor<T>,
         grad_output: Tensor<T>,
         wanted: &[bool],
     ) -> Vec<Option<Tensor<T>>> {
         if !wanted[0] {
             return vec![None];
         }
-        let classes = softmax.shape()[1];
-        let scale = grad_output.item() * self.share();
-        for (p, &label) in softmax.data_mut().chunks_exact_mut(classes).zip(&self.labels) {
-            for (k, p) in p.iter_mut().enumerate() {
-                *p = (*p - self.target(k, label, classes)) * scale;
-            }
+        let classes = probabilities.shape()[1];
+        let scale = grad_output.item() / self.divisor();
+        let on_label = T::from_f64(1.0 - self.label_smoothing);
+        let everywhere = T::from_f64(self.label_smoothing / classes as f64);
+        for (p, &label) in probabilities.data_mut().chunks_exact_mut(classes).zip(&self.labels) {
+            p[label] -= on_label;
+            p.iter_mut().for_each(|p| *p = (*p - everywhere) * scale);
         }
-        vec![Some(softmax)]
+        vec![Some(probabilities)]
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{check_gradients, poisoned, random};
+
+    fn loss(op: &SoftmaxCrossEntropy, logits: &Tensor<f64>) -> f64 {
+        op.forward(&poisoned(), vec![logits.clone()]).0.item()
+    }
 
     #[test]
-    fn equal_logits_cost_the_logarithm_of_their_number() {
-        let loss = SoftmaxCrossEntropy::mean(vec![3, 0]);
-        let context = Context::default();
-        let (value, saved) = loss.forward(&context, vec![Tensor::<f64>::full([2, 10], 1000.0)]);
-        assert!((value.item() - 10f64.ln()).abs() < 1e-12);
-        let dz = loss.backward(&context, saved, Tensor::scalar(1.0), &[true]).remove(0).unwrap();
-        assert!((dz.data()[3] + 0.45).abs() < 1e-12 && (dz.data()[0] - 0.05).abs() < 1e-12);
+    fn by_hand() {
+        // Row 0: p = (1/4, 3/4). Row 1: p = (1/2, 1/2).
+        let logits = Tensor::from_slice([2, 2], &[0.0, 3f64.ln(), 7.0, 7.0]).unwrap();
+        let op = SoftmaxCrossEntropy::mean(vec![0, 1]);
+        let (loss, saved) = op.forward(&poisoned(), vec![logits.clone()]);
+        assert!((loss.item() - (4f64.ln() + 2f64.ln()) / 2.0).abs() < 1e-12);
+        let gradient = op.backward(&poisoned(), saved, Tensor::scalar(1.0), &[true]).remove(0).unwrap();
+        for (found, expected) in gradient.data().iter().zip([-0.375, 0.375, 0.25, -0.25]) {
+            assert!((found - expected).abs() < 1e-12);
+        }
+        let smooth = SoftmaxCrossEntropy { label_smoothing: 0.2, ..SoftmaxCrossEntropy::mean(vec![0]) };
+        let row = Tensor::from_slice([1, 2], &[0.0, 3f64.ln()]).unwrap();
+        let expected = 0.8 * 4f64.ln() + 0.1 * (4f64.ln() + (4.0f64 / 3.0).ln());
+        assert!((self::loss(&smooth, &row) - expected).abs() < 1e-12);
+    }
+
+    #[test]
+    fn large_logits_do_not_overflow() {
+        let logits = Tensor::from_slice([1, 3], &[1000.0f32, 0.0, -1000.0]).unwrap();
+        let (loss, _) = SoftmaxCrossEntropy::mean(vec![2]).forward(&poisoned(), vec![logits]);
+        assert_eq!(loss.item(), 2000.0);
+    }
+
+    #[test]
+    fn nan_shows_in_the_loss() {
+        let logits = Tensor::from_slice([1, 2], &[0.0, f64::NAN]).unwrap();
+        assert!(loss(&SoftmaxCrossEntropy::mean(vec![0]), &logits).is_nan());
     }
 
     #[test]
     fn shards_add_up_to_the_batch() {
-        let z = Tensor::<f64>::from_fn([4, 3], |i| (i * i % 7) as f64);
-        let context = Context::default();
-        let op = |labels: &[usize]| SoftmaxCrossEntropy {
-            labels: labels.to_vec(),
-            label_smoothing: 0.1,
-            divisor: Some(4),
-        };
-        let whole = op(&[0, 1, 2, 0]).forward(&context, vec![z.clone()]).0.item();
-        let first = op(&[0, 1]).forward(&context, vec![z.entries_in(context.pool(), 0, 2)]).0.item();
-        let second = op(&[2, 0]).forward(&context, vec![z.entries_in(context.pool(), 2, 4)]).0.item();
-        assert!((whole - first - second).abs() < 1e-12);
+        let logits = random([5, 4], 1);
+        let labels = vec![0, 3, 1, 2, 3];
+        let whole = loss(&SoftmaxCrossEntropy::mean(labels.clone()), &logits);
+        let shards: f64 = [(0, 2), (2, 5)]
+            .map(|(from, to)| {
+                let op = SoftmaxCrossEntropy {
+                    divisor: Some(5),
+                    ..SoftmaxCrossEntropy::mean(labels[from..to].to_vec())
+                };
+                loss(&op, &logits.entries_in(poisoned().pool(), from, to))
+            })
+            .iter()
+            .sum();
+        assert!((whole - shards).abs() < 1e-12);
     }
 
     #[test]
-    fn labels_are_checked() {
-        let shape = |labels: Vec<usize>| {
-            Op::<f32>::output_shape(&SoftmaxCrossEntropy::mean(labels), &[[2, 10].into()])
-                .unwrap_err()
-                .to_string()
+    fn errors_name_sizes() {
+        let error = |op: SoftmaxCrossEntropy, input: &[usize]| {
+            Op::<f32>::output_shape(&op, &[Shape::new(input)]).unwrap_err().to_string()
         };
-        assert_eq!(shape(vec![1]), "softmax_cross_entropy: logits have N = 2, found 1 labels");
-        assert_eq!(shape(vec![1, 10]), "softmax_cross_entropy: label 10 of sample 1 is not below K = 10");
+        let op = SoftmaxCrossEntropy::mean;
+        assert_eq!(
+            error(op(vec![0, 1]), &[3, 10]),
+            "softmax_cross_entropy: expects a label for each of at least one sample, found N = 3 and 2 labels"
+        );
+        assert_eq!(
+            error(op(vec![0, 10]), &[2, 10]),
+            "softmax_cross_entropy: label 10 of sample 1 is not below K = 10 classes"
+        );
+        assert_eq!(
+            error(op(vec![0]), &[1, 10, 1, 1]),
+            "softmax_cross_entropy: expects a matrix of two axes, input is 1 x 10 x 1 x 1"
+        );
+        assert_eq!(
+            error(SoftmaxCrossEntropy { label_smoothing: 1.5, ..op(vec![0]) }, &[1, 10]),
+            "softmax_cross_entropy: label smoothing must be from 0 to 1, found 1.5"
+        );
+        assert_eq!(
+            error(SoftmaxCrossEntropy { divisor: Some(0), ..op(vec![0]) }, &[1, 10]),
+            "softmax_cross_entropy: the divisor must be at least 1, found 0"
+        );
+    }
+
+    #[test]
+    fn gradients() {
+        for (label_smoothing, divisor) in [(0.0, None), (0.1, None), (0.3, Some(32)), (1.0, Some(1))] {
+            let op = SoftmaxCrossEntropy { labels: vec![2, 0, 4], label_smoothing, divisor };
+            check_gradients(&op, &[random([3, 5], 1)]);
+        }
     }
 }

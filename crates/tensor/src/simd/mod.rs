@@ -7,6 +7,8 @@
 //! [`Isa`] is the choice as a plain value: what a kernel is selected by, and what a test iterates over
 //! ([`Isa::available`]).
 
+pub(crate) mod dispatch;
+
 use std::fmt;
 use std::str::FromStr;
 use std::sync::OnceLock;

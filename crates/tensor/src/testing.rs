@@ -1,0 +1,74 @@
+//! What the ops' tests share: inputs, and a central-difference check of a backward pass.
+
+use crate::buffer_pool::BufferPool;
+use crate::context::Context;
+use crate::op::Op;
+use crate::rng::{Purpose, RandomStream};
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// A training context whose pool hands out NaN, so that an element an op forgot to write is seen.
+pub(crate) fn poisoned() -> Context {
+    Context::training(BufferPool::poisoning())
+}
+
+/// Uniform numbers in [-1, 1).
+pub(crate) fn random(shape: impl Into<Shape>, seed: u64) -> Tensor<f64> {
+    let mut stream = RandomStream::new(seed, 0, Purpose::Other(7), 0);
+    Tensor::from_fn(shape, |_| 2.0 * stream.uniform() - 1.0)
+}
+
+/// Distinct numbers at least 0.01 apart and at least 0.005 from 0, in random order: no step of the check crosses a kink.
+pub(crate) fn distinct(shape: impl Into<Shape>, seed: u64) -> Tensor<f64> {
+    let shape = shape.into();
+    let order = RandomStream::new(seed, 0, Purpose::Other(8), 0).permutation(shape.elements());
+    let middle = shape.elements() as f64 / 2.0;
+    Tensor::from_fn(shape, |i| 0.01 * (order[i] as f64 - middle.floor() + 0.5))
+}
+
+/// Compares every gradient of `op` with central differences of `sum of c y`, c random, for the `checked` inputs.
+pub(crate) fn check_some_gradients<O: Op<f64>>(op: &O, inputs: &[Tensor<f64>], checked: &[bool]) {
+    const STEP: f64 = 1e-5;
+    let context = poisoned();
+    let shapes: Vec<Shape> = inputs.iter().map(Tensor::shape).collect();
+    let output_shape = op.output_shape(&shapes).unwrap();
+    let (output, saved) = op.forward(&context, inputs.to_vec());
+    assert_eq!(output.shape(), output_shape, "{op:?}: the shape rule and the output differ");
+    assert!(output.data().iter().all(|y| y.is_finite()), "{op:?}: an output element was not written");
+    let weights = random(output_shape, 99);
+    let gradients = op.backward(&context, saved, weights.clone(), checked);
+    let objective = |inputs: Vec<Tensor<f64>>| -> f64 {
+        let (output, _) = op.forward(&context, inputs);
+        output.data().iter().zip(weights.data()).map(|(y, c)| y * c).sum()
+    };
+    for (number, input) in inputs.iter().enumerate() {
+        if !checked[number] {
+            assert!(
+                gradients.get(number).is_none_or(Option::is_none),
+                "{op:?}: gradient {number} was not asked for"
+            );
+            continue;
+        }
+        let gradient = gradients[number].as_ref().unwrap_or_else(|| panic!("{op:?}: no gradient {number}"));
+        assert_eq!(gradient.shape(), input.shape(), "{op:?}: shape of gradient {number}");
+        for index in 0..input.len() {
+            let at = |step: f64| {
+                let mut moved = inputs.to_vec();
+                moved[number].data_mut()[index] += step;
+                objective(moved)
+            };
+            let expected = (at(STEP) - at(-STEP)) / (2.0 * STEP);
+            let found = gradient.data()[index];
+            assert!(
+                (found - expected).abs() <= 1e-7 * (1.0 + expected.abs()),
+                "{op:?}: gradient {number} at {index} is {found}, central differences say {expected}"
+            );
+        }
+    }
+}
+
+/// [`check_some_gradients`] for all inputs; and none of them is computed when none is asked for.
+pub(crate) fn check_gradients<O: Op<f64>>(op: &O, inputs: &[Tensor<f64>]) {
+    check_some_gradients(op, inputs, &vec![true; inputs.len()]);
+    check_some_gradients(op, inputs, &vec![false; inputs.len()]);
+}
