@@ -55,7 +55,9 @@ fn passes(c: &mut Criterion) {
         for tile in Tile::ALL.into_iter().filter(|tile| tile.supports(&g)) {
             let weights = PreparedWeights::new(tile, Direction::Forward, &g, &w, isa);
             group.bench_function(BenchmarkId::new(format!("{tile:?}"), &layer), |b| {
-                b.iter(|| winograd::forward(&pool, &weights, &g, &x, Some(&bias), true, black_box(&mut y)));
+                b.iter(|| {
+                    winograd::forward(&pool, &weights, &g, &x, Some(&bias), true, false, black_box(&mut y));
+                });
             });
         }
         let weights = PackedWeights::new(&pool, isa, &g, Pass::Forward, &w);
@@ -72,7 +74,15 @@ fn passes(c: &mut Criterion) {
             let weights = PreparedWeights::new(tile, Direction::InputGradient, &g, &w, isa);
             group.bench_function(BenchmarkId::new(format!("{tile:?}"), &layer), |b| {
                 b.iter(|| {
-                    winograd::input_gradient(&pool, &weights, &g, &dy, Some(&mask), black_box(&mut dx));
+                    winograd::input_gradient(
+                        &pool,
+                        &weights,
+                        &g,
+                        &dy,
+                        Some(&mask),
+                        false,
+                        black_box(&mut dx),
+                    );
                 });
             });
         }

@@ -22,7 +22,14 @@ pub(super) struct Images<'a> {
     pub(super) width: usize,
 }
 
-impl Images<'_> {
+impl<'a> Images<'a> {
+    /// The images `range` alone.
+    pub(super) fn range(&self, range: &Range<usize>) -> Images<'a> {
+        let volume = self.channels * self.height * self.width;
+        let elements = range.start * volume..range.end * volume;
+        Images { data: &self.data[elements.clone()], mask: self.mask.map(|mask| &mask[elements]), ..*self }
+    }
+
     /// Copies the pixels `rows` x `columns` of the channels from `first` on to `into`, as `[row][column][LANES]`.
     /// Pixels outside the image, and channels past the last, are zero.
     #[inline(always)]
@@ -85,15 +92,23 @@ pub(super) fn transpose_rows<S: Lanes, const MASKED: bool>(
                 vector.store(into);
             }
         } else {
-            for i in 0..rows {
-                let at = start + i * stride;
-                let row = lanes.load_partial(&from[at..at + count]);
-                square.as_mut()[i] =
-                    if MASKED { row.where_positive(lanes.load_partial(&mask[at..at + count])) } else { row };
+            // Loops over all lanes with a condition inside keep the square in registers.
+            for i in 0..S::LANES {
+                if i < rows {
+                    let at = start + i * stride;
+                    let row = lanes.load_partial(&from[at..at + count]);
+                    square.as_mut()[i] = if MASKED {
+                        row.where_positive(lanes.load_partial(&mask[at..at + count]))
+                    } else {
+                        row
+                    };
+                }
             }
             let square = lanes.transpose(square);
-            for (vector, into) in square.as_ref().iter().zip(into.chunks_exact_mut(S::LANES)) {
-                vector.store(into);
+            for i in 0..S::LANES {
+                if i < count {
+                    square.as_ref()[i].store(&mut into[i * S::LANES..]);
+                }
             }
         }
     }
@@ -114,8 +129,11 @@ pub(super) fn transpose_to_rows<S: Lanes, const ADD: bool>(
         let count = from.len() / S::LANES;
         let start = start + block * S::LANES;
         let mut square = lanes.zeros();
-        for (vector, from) in square.as_mut().iter_mut().zip(from.chunks_exact(S::LANES)) {
-            *vector = lanes.load(from);
+        // Loops over all lanes with a condition inside keep the square in registers.
+        for i in 0..S::LANES {
+            if i < count {
+                square.as_mut()[i] = lanes.load(&from[i * S::LANES..]);
+            }
         }
         let square = lanes.transpose(square);
         if rows == S::LANES && count == S::LANES {
@@ -125,10 +143,12 @@ pub(super) fn transpose_to_rows<S: Lanes, const ADD: bool>(
                 (if ADD { value + lanes.load(row) } else { value }).store(row);
             }
         } else {
-            for i in 0..rows {
-                let row = &mut to[start + i * stride..][..count];
-                let value = square.as_ref()[i];
-                (if ADD { value + lanes.load_partial(row) } else { value }).store_partial(row);
+            for i in 0..S::LANES {
+                if i < rows {
+                    let row = &mut to[start + i * stride..][..count];
+                    let value = square.as_ref()[i];
+                    (if ADD { value + lanes.load_partial(row) } else { value }).store_partial(row);
+                }
             }
         }
     }

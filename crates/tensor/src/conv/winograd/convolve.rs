@@ -1,6 +1,9 @@
 //! The forward pass and the input gradient: the same walk over blocks of tiles.
 
+use std::ops::Range;
 use std::sync::Arc;
+
+use rayon::prelude::*;
 
 use super::channel_lanes::Images;
 use super::from_domain::FromDomain;
@@ -17,15 +20,8 @@ use crate::buffer_pool::BufferPool;
 /// plane of which is then used while it is there.
 const BLOCK_BYTES: usize = 4 << 20;
 
-/// What is added to the products and done to the sum.
-#[derive(Clone, Copy)]
-struct Epilogue<'a> {
-    bias: Option<&'a [f32]>,
-    relu: bool,
-}
-
 /// The output of a convolution, overwritten: `y` (N x O x OH x OW) from `x` (N x C x H x W), transformed weights and a bias of O
-/// elements; with ReLU if `relu`. Serial. Scratch comes from `pool`.
+/// elements; with ReLU if `relu`. With `parallel` on rayon's threads, with the same bits. Scratch comes from `pool`.
 ///
 /// # Panics
 /// If the weights were prepared for another direction or other channels, or a slice does not have the geometry's length.
@@ -36,26 +32,28 @@ pub fn forward(
     x: &[f32],
     bias: Option<&[f32]>,
     relu: bool,
+    parallel: bool,
     y: &mut [f32],
 ) {
     check(weights, Direction::Forward, g);
     assert_eq!([x.len(), y.len()], [g.input_len(), g.output_len()]);
     assert!(bias.is_none_or(|bias| bias.len() == g.c_out));
     let images = Images { data: x, mask: None, channels: g.c_in, height: g.h, width: g.w };
-    convolve(
-        pool,
+    let walk = Walk {
         weights,
         images,
-        g.padding,
-        Epilogue { bias, relu },
-        g.n,
-        [g.c_out, g.out_h(), g.out_w()],
-        y,
-    );
+        padding: g.padding,
+        bias,
+        relu,
+        shape: [g.c_out, g.out_h(), g.out_w()],
+        first: 0,
+    };
+    walk.run(pool, g.n, parallel, y);
 }
 
 /// The gradient with respect to the input, overwritten: `dx` (N x C x H x W) from `dy` (N x O x OH x OW) and transformed weights.
-/// With `mask`, the saved output of ReLU, `dy` counts only where the output is positive. Serial. Scratch comes from `pool`.
+/// With `mask`, the saved output of ReLU, `dy` counts only where the output is positive. With `parallel` on rayon's
+/// threads, with the same bits. Scratch comes from `pool`.
 ///
 /// # Panics
 /// If the weights were prepared for another direction or other channels, or a slice does not have the geometry's length.
@@ -65,6 +63,7 @@ pub fn input_gradient(
     g: &ConvGeometry,
     dy: &[f32],
     mask: Option<&[f32]>,
+    parallel: bool,
     dx: &mut [f32],
 ) {
     check(weights, Direction::InputGradient, g);
@@ -73,16 +72,9 @@ pub fn input_gradient(
     let images = Images { data: dy, mask, channels: g.c_out, height: g.out_h(), width: g.out_w() };
     // Each input pixel lies under r x r outputs: the correlation of the output gradient with the turned kernel.
     let padding = g.padding.map(|p| weights.tile.kernel() - 1 - p);
-    convolve(
-        pool,
-        weights,
-        images,
-        padding,
-        Epilogue { bias: None, relu: false },
-        g.n,
-        [g.c_in, g.h, g.w],
-        dx,
-    );
+    let walk =
+        Walk { weights, images, padding, bias: None, relu: false, shape: [g.c_in, g.h, g.w], first: 0 };
+    walk.run(pool, g.n, parallel, dx);
 }
 
 fn check(weights: &PreparedWeights, direction: Direction, g: &ConvGeometry) {
@@ -100,71 +92,112 @@ pub(super) fn block_tiles(total: usize, bytes_per_tile: usize, weight_bytes: usi
     total.div_ceil(blocks.max(1)).next_multiple_of(24).min(total.max(1))
 }
 
-fn convolve(
-    pool: &Arc<BufferPool>,
-    weights: &PreparedWeights,
-    images: Images<'_>,
+/// A correlation, of the channels from `first` on.
+#[derive(Clone, Copy)]
+struct Walk<'a> {
+    weights: &'a PreparedWeights,
+    images: Images<'a>,
     padding: [usize; 2],
-    epilogue: Epilogue<'_>,
-    count: usize,
+    /// One per channel from `first` on.
+    bias: Option<&'a [f32]>,
+    relu: bool,
+    /// `[C, H, W]` of the output; only the channels from `first` on.
     shape: [usize; 3],
-    out: &mut [f32],
-) {
-    let (tile, isa, panels) = (weights.tile, weights.isa, weights.layout);
-    let [channels, height, width] = shape;
-    let grid = Grid::new(count, height, width, tile.outputs());
-    let planes = tile.inputs() * tile.inputs();
-    let per_tile = planes * size_of::<f32>() * (images.channels + panels.width);
-    let size = block_tiles(grid.total(), per_tile, weights.bytes());
-    let inputs = Planes::single(size, images.channels);
-    let products = Planes::new(size, panels.width, 1);
-    let mut transformed = pool.take::<f32>(inputs.len(tile));
-    let mut product = pool.take::<f32>(products.len(tile));
-    let mut scratch = pool.take::<f32>(scratch_len(tile, &grid, size));
-    for start in (0..grid.total()).step_by(size) {
-        let block = start..(start + size).min(grid.total());
-        let job = IntoDomain {
-            tile,
-            side: Side::Input { padding },
-            images,
-            grid,
-            block: block.clone(),
-            layout: inputs,
-            out: &mut transformed,
-            scratch: &mut scratch,
-            sums: None,
-        };
-        dispatch(isa, job);
-        for first in (0..channels).step_by(panels.width) {
-            let job = MultiplyPlanes {
-                planes,
-                rows: block.len(),
-                depth: images.channels,
-                width: panels.width,
-                left: &transformed,
-                left_layout: Left::Rows { stride: inputs.width },
-                left_stride: inputs.stride,
-                right: &weights.planes[panels.column(first)..],
-                right_stride: panels.stride,
-                product: &mut product,
-                product_stride: products.stride,
-                add: false,
-            };
-            dispatch(isa, job);
-            let job = FromDomain {
+    first: usize,
+}
+
+impl Walk<'_> {
+    /// Convolves `count` images, on several threads if `parallel` and there are several.
+    ///
+    /// Each output value is the same sum whichever thread makes it, so that the cut decides nothing but the time.
+    fn run(self, pool: &Arc<BufferPool>, count: usize, parallel: bool, out: &mut [f32]) {
+        let threads = if parallel { rayon::current_num_threads() } else { 1 };
+        let [channels, height, width] = self.shape;
+        let volume = channels * height * width;
+        if threads == 1 {
+            self.serial(pool, 0..count, out);
+        } else if count >= threads {
+            let share = count.div_ceil(threads);
+            out.par_chunks_mut(share * volume).enumerate().for_each(|(chunk, out)| {
+                let start = chunk * share;
+                self.serial(pool, start..count.min(start + share), out);
+            });
+        } else {
+            // Few images: each thread takes some panels of channels, and with them its part of the weights, which are more to
+            // read than the inputs that every thread transforms for itself.
+            let panels = channels.div_ceil(self.weights.layout.width);
+            let share = panels.div_ceil(threads) * self.weights.layout.width;
+            for (image, out) in out.chunks_exact_mut(volume).enumerate() {
+                out.par_chunks_mut(share * height * width).enumerate().for_each(|(chunk, out)| {
+                    let first = chunk * share;
+                    let channels = (channels - first).min(share);
+                    let bias = self.bias.map(|bias| &bias[first..first + channels]);
+                    let part = Walk { bias, shape: [channels, height, width], first, ..self };
+                    part.serial(pool, image..image + 1, out);
+                });
+            }
+        }
+    }
+
+    /// Convolves the images `range` into `out`.
+    fn serial(self, pool: &Arc<BufferPool>, range: Range<usize>, out: &mut [f32]) {
+        let (tile, isa, panels) = (self.weights.tile, self.weights.isa, self.weights.layout);
+        let [channels, height, width] = self.shape;
+        let images = self.images.range(&range);
+        let grid = Grid::new(range.len(), height, width, tile.outputs());
+        let planes = tile.inputs() * tile.inputs();
+        let per_tile = planes * size_of::<f32>() * (images.channels + panels.width);
+        let size = block_tiles(grid.total(), per_tile, self.weights.bytes());
+        let inputs = Planes::single(size, images.channels);
+        let products = Planes::new(size, panels.width, 1);
+        let mut transformed = pool.take::<f32>(inputs.len(tile));
+        let mut product = pool.take::<f32>(products.len(tile));
+        let mut scratch = pool.take::<f32>(scratch_len(tile, &grid, size));
+        for start in (0..grid.total()).step_by(size.max(1)) {
+            let block = start..(start + size).min(grid.total());
+            let job = IntoDomain {
                 tile,
-                products: &product,
-                layout: products,
+                side: Side::Input { padding: self.padding },
+                images,
                 grid,
                 block: block.clone(),
-                channels: first..channels.min(first + panels.width),
-                bias: epilogue.bias,
-                relu: epilogue.relu,
-                out,
-                shape,
+                layout: inputs,
+                out: &mut transformed,
                 scratch: &mut scratch,
+                sums: None,
             };
             dispatch(isa, job);
+            for first in (0..channels).step_by(panels.width) {
+                let job = MultiplyPlanes {
+                    planes,
+                    rows: block.len(),
+                    depth: images.channels,
+                    width: panels.width,
+                    left: &transformed,
+                    left_layout: Left::Rows { stride: inputs.width },
+                    left_stride: inputs.stride,
+                    right: &self.weights.planes[panels.column(self.first + first)..],
+                    right_stride: panels.stride,
+                    product: &mut product,
+                    product_stride: products.stride,
+                    add: false,
+                };
+                dispatch(isa, job);
+                let job = FromDomain {
+                    tile,
+                    products: &product,
+                    layout: products,
+                    grid,
+                    block: block.clone(),
+                    channels: first..channels.min(first + panels.width),
+                    bias: self.bias,
+                    relu: self.relu,
+                    out,
+                    shape: self.shape,
+                    scratch: &mut scratch,
+                };
+                dispatch(isa, job);
+            }
         }
     }
 }

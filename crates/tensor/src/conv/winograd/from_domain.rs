@@ -5,6 +5,7 @@ use super::channel_lanes::transpose_to_rows;
 use super::factored::{OutputSide, Transform};
 use super::lanes::{Job, Lanes, Vector};
 use super::layout::Planes;
+use super::strided::{load_strided, store_strided};
 use super::tiling::{Grid, Run};
 use std::ops::Range;
 
@@ -83,14 +84,9 @@ fn horizontal<S: Lanes, const N: usize, const M: usize>(
         let planes = &products[i * N * layout.stride..];
         for (t, band) in band.chunks_exact_mut(M * S::LANES).enumerate() {
             let row = (run.offset + t) * layout.width;
-            let mut values = [lanes.splat(0.0); N];
-            for (j, value) in values.iter_mut().enumerate() {
-                *value = lanes.load(&planes[j * layout.stride + row..]);
-            }
+            let values: [S::Vector; N] = load_strided(lanes, &planes[row..], layout.stride);
             let outputs: [S::Vector; M] = OutputSide::apply(lanes, values);
-            for (output, band) in outputs.iter().zip(band.chunks_exact_mut(S::LANES)) {
-                output.store(band);
-            }
+            store_strided(lanes, outputs, band, S::LANES);
         }
     }
 }
@@ -107,18 +103,15 @@ fn vertical<S: Lanes, const N: usize, const M: usize>(
     lines: &mut [f32],
 ) {
     for x in 0..columns {
-        let mut values = [lanes.splat(0.0); N];
-        for (i, value) in values.iter_mut().enumerate() {
-            *value = lanes.load(&band[(i * width + x) * S::LANES..]);
-        }
-        let outputs: [S::Vector; M] = OutputSide::apply(lanes, values);
-        for (i, output) in outputs.iter().enumerate() {
-            let mut output = *output + bias;
+        let values: [S::Vector; N] = load_strided(lanes, &band[x * S::LANES..], width * S::LANES);
+        let mut outputs: [S::Vector; M] = OutputSide::apply(lanes, values);
+        for output in &mut outputs {
+            *output = *output + bias;
             if relu {
                 // The larger of the two, so that a NaN stays one and shows.
-                output = lanes.splat(0.0).max(output);
+                *output = lanes.splat(0.0).max(*output);
             }
-            output.store(&mut lines[(i * columns + x) * S::LANES..]);
         }
+        store_strided(lanes, outputs, &mut lines[x * S::LANES..], columns * S::LANES);
     }
 }

@@ -5,6 +5,7 @@ use super::channel_lanes::Images;
 use super::factored::{GradientSide, InputSide, Transform};
 use super::lanes::{Job, Lanes, Vector};
 use super::layout::Planes;
+use super::strided::{load_strided, store_strided};
 use super::tiling::{Grid, Run};
 use std::ops::Range;
 
@@ -126,14 +127,8 @@ fn vertical<S: Lanes, T: Transform<TAPS, N>, const TAPS: usize, const N: usize>(
     band: &mut [f32],
 ) {
     for x in 0..columns {
-        let mut pixels = [lanes.splat(0.0); TAPS];
-        for (i, pixel) in pixels.iter_mut().enumerate() {
-            *pixel = lanes.load(&lines[(i * width + x) * S::LANES..]);
-        }
-        let values = T::apply(lanes, pixels);
-        for (i, value) in values.iter().enumerate() {
-            value.store(&mut band[(i * columns + x) * S::LANES..]);
-        }
+        let pixels = load_strided(lanes, &lines[x * S::LANES..], width * S::LANES);
+        store_strided(lanes, T::apply(lanes, pixels), &mut band[x * S::LANES..], columns * S::LANES);
     }
 }
 
@@ -153,15 +148,9 @@ fn horizontal<S: Lanes, T: Transform<TAPS, N>, const TAPS: usize, const N: usize
         let line = &band[i * columns * S::LANES..][..columns * S::LANES];
         let planes = &mut out[i * N * layout.stride..];
         for t in 0..run.columns.len() {
-            let mut pixels = [lanes.splat(0.0); TAPS];
-            for (j, pixel) in pixels.iter_mut().enumerate() {
-                *pixel = lanes.load(&line[(t * STEP + j) * S::LANES..]);
-            }
-            let values = T::apply(lanes, pixels);
+            let pixels = load_strided(lanes, &line[t * STEP * S::LANES..], S::LANES);
             let row = (run.offset + t) * layout.width;
-            for (j, value) in values.iter().enumerate() {
-                value.store(&mut planes[j * layout.stride + row..]);
-            }
+            store_strided(lanes, T::apply(lanes, pixels), &mut planes[row..], layout.stride);
         }
     }
 }

@@ -28,6 +28,7 @@ mod layout;
 mod matrices;
 mod multiply;
 mod prepared;
+mod strided;
 mod tiling;
 mod weight_gradient;
 mod weight_transform;

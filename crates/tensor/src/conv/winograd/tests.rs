@@ -70,14 +70,14 @@ impl Case {
 
         let prepared = PreparedWeights::new(tile, Direction::Forward, g, &self.w, isa);
         let mut y = vec![f32::NAN; g.output_len()];
-        forward(&pool, &prepared, g, &self.x, Some(&self.bias), false, &mut y);
+        forward(&pool, &prepared, g, &self.x, Some(&self.bias), false, false, &mut y);
         let mut expected = vec![f64::NAN; y.len()];
         naive::forward(g, &x, &w, Some(&bias), &mut expected);
         let of_output = relative_error(&y, &expected);
 
         let prepared = PreparedWeights::new(tile, Direction::InputGradient, g, &self.w, isa);
         let mut dx = vec![f32::NAN; g.input_len()];
-        input_gradient(&pool, &prepared, g, &self.dy, mask, &mut dx);
+        input_gradient(&pool, &prepared, g, &self.dy, mask, false, &mut dx);
         let mut expected = vec![f64::NAN; dx.len()];
         naive::input_gradient(g, &dy, &w, &mut expected);
         let of_input = relative_error(&dx, &expected);
@@ -156,10 +156,10 @@ proptest! {
         let norm = |a: &[f32]| dot(a, a).sqrt();
         let mut y = vec![f32::NAN; g.output_len()];
         let prepared = PreparedWeights::new(tile, Direction::Forward, &g, &case.w, isa);
-        forward(&pool, &prepared, &g, &case.x, None, false, &mut y);
+        forward(&pool, &prepared, &g, &case.x, None, false, false, &mut y);
         let mut dx = vec![f32::NAN; g.input_len()];
         let prepared = PreparedWeights::new(tile, Direction::InputGradient, &g, &case.w, isa);
-        input_gradient(&pool, &prepared, &g, &case.dy, None, &mut dx);
+        input_gradient(&pool, &prepared, &g, &case.dy, None, false, &mut dx);
         let mut dw = vec![f32::NAN; g.weight_len()];
         let mut sum = WeightGradientAccumulator::new(tile, &g, isa);
         sum.accumulate(&pool, &g, &case.x, &case.dy, None);
@@ -207,9 +207,9 @@ fn bias_and_relu_are_fused() {
         let pool = BufferPool::poisoning();
         let prepared = PreparedWeights::new(Tile::F6x6K3x3, Direction::Forward, &g, &case.w, isa);
         let mut plain = vec![f32::NAN; g.output_len()];
-        forward(&pool, &prepared, &g, &case.x, Some(&case.bias), false, &mut plain);
+        forward(&pool, &prepared, &g, &case.x, Some(&case.bias), false, false, &mut plain);
         let mut rectified = vec![f32::NAN; g.output_len()];
-        forward(&pool, &prepared, &g, &case.x, Some(&case.bias), true, &mut rectified);
+        forward(&pool, &prepared, &g, &case.x, Some(&case.bias), true, false, &mut rectified);
         let expected: Vec<f32> = plain.iter().map(|v| v.max(0.0)).collect();
         assert_eq!(rectified, expected);
         assert!(plain.iter().any(|&v| v < 0.0) && plain.iter().any(|&v| v > 0.0));
@@ -225,7 +225,7 @@ fn relu_lets_nan_through() {
     for isa in Isa::available() {
         let prepared = PreparedWeights::new(Tile::F4x4K3x3, Direction::Forward, &g, &case.w, isa);
         let mut y = vec![0.0; g.output_len()];
-        forward(&BufferPool::new(), &prepared, &g, &case.x, None, true, &mut y);
+        forward(&BufferPool::new(), &prepared, &g, &case.x, None, true, false, &mut y);
         assert!(y[0].is_nan());
     }
 }
@@ -278,7 +278,7 @@ fn weights_are_refilled_in_place() {
         let pool = BufferPool::new();
         let output = |prepared: &PreparedWeights| {
             let mut y = vec![f32::NAN; g.output_len()];
-            forward(&pool, prepared, &g, &new.x, None, false, &mut y);
+            forward(&pool, prepared, &g, &new.x, None, false, false, &mut y);
             (y, pool.free_bytes())
         };
         let mut prepared = PreparedWeights::new(Tile::F6x6K3x3, Direction::Forward, &g, &old.w, isa);
@@ -286,4 +286,46 @@ fn weights_are_refilled_in_place() {
         let anew = PreparedWeights::new(Tile::F6x6K3x3, Direction::Forward, &g, &new.w, isa);
         assert_eq!(output(&prepared), output(&anew));
     }
+}
+
+/// One, two and five threads, more and fewer images than threads: the same bits as serial.
+#[test]
+fn threads_do_not_change_a_bit() {
+    let tile = Tile::F4x4K5x5;
+    for (n, c_out) in [(1, 200), (1, 7), (2, 40), (7, 33)] {
+        let g = same(tile, n, 20, c_out, 14);
+        let case = Case::new(g, true, 9);
+        let (mask, isa, pool) = (case.mask.as_deref(), Isa::best(), BufferPool::poisoning());
+        let weights = PreparedWeights::new(tile, Direction::Forward, &g, &case.w, isa);
+        let turned = PreparedWeights::new(tile, Direction::InputGradient, &g, &case.w, isa);
+        let run = |parallel: bool| {
+            let (mut y, mut dx) = (vec![f32::NAN; g.output_len()], vec![f32::NAN; g.input_len()]);
+            forward(&pool, &weights, &g, &case.x, Some(&case.bias), true, parallel, &mut y);
+            input_gradient(&pool, &turned, &g, &case.dy, mask, parallel, &mut dx);
+            (y, dx)
+        };
+        let serial = run(false);
+        assert!(serial.0.iter().chain(&serial.1).all(|v| v.is_finite()));
+        for threads in [1, 2, 5] {
+            let workers = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            assert!(
+                workers.install(|| run(true)) == serial,
+                "{threads} threads, {n} images, {c_out} channels"
+            );
+        }
+    }
+}
+
+/// No images, no work, no panic: the gradient of nothing is zero.
+#[test]
+fn an_empty_batch_is_nothing() {
+    let g = same(Tile::F4x4K3x3, 0, 3, 4, 6);
+    let (pool, isa, w) = (BufferPool::new(), Isa::best(), vec![1.0; g.weight_len()]);
+    let weights = PreparedWeights::new(Tile::F4x4K3x3, Direction::Forward, &g, &w, isa);
+    forward(&pool, &weights, &g, &[], None, false, true, &mut []);
+    let mut sum = WeightGradientAccumulator::new(Tile::F4x4K3x3, &g, isa);
+    sum.accumulate(&pool, &g, &[], &[], None);
+    let mut dw = vec![f32::NAN; w.len()];
+    sum.finish(&mut dw, None, false);
+    assert!(dw.iter().all(|&v| v == 0.0));
 }

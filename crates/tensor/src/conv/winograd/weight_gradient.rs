@@ -77,7 +77,7 @@ impl WeightGradientAccumulator {
         let mut transformed = pool.take::<f32>(inputs.len(tile));
         let mut transformed_gradient = pool.take::<f32>(gradients.len(tile));
         let mut scratch = pool.take::<f32>(scratch_len(tile, &grid, size));
-        for start in (0..grid.total()).step_by(size) {
+        for start in (0..grid.total()).step_by(size.max(1)) {
             let block = start..(start + size).min(grid.total());
             let job = IntoDomain {
                 tile,

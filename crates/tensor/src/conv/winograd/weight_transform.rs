@@ -5,6 +5,7 @@ use super::channel_lanes::{transpose_rows, transpose_to_rows};
 use super::factored::{KernelGradientSide, KernelSide, Transform};
 use super::lanes::{Job, Lanes, Vector};
 use super::layout::Planes;
+use super::strided::{load_strided, store_strided};
 
 /// Which convolution the weights are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -87,9 +88,12 @@ impl WeightsIntoDomain<'_> {
                     let out = &mut self.out[self.layout.column(first) + row * self.layout.width..];
                     for i in 0..N {
                         let values: [S::Vector; N] = KernelSide::apply(lanes, half[i]);
-                        for j in 0..N {
-                            values[j].store(&mut out[(i * N + j) * self.layout.stride..]);
-                        }
+                        store_strided(
+                            lanes,
+                            values,
+                            &mut out[i * N * self.layout.stride..],
+                            self.layout.stride,
+                        );
                     }
                 }
             }
@@ -133,10 +137,8 @@ impl WeightGradientFromDomain<'_> {
                     let sums = &self.sums[self.layout.column(first) + row * self.layout.width..];
                     let mut half = [[lanes.splat(0.0); N]; R];
                     for j in 0..N {
-                        let mut values = [lanes.splat(0.0); N];
-                        for i in 0..N {
-                            values[i] = lanes.load(&sums[(i * N + j) * self.layout.stride..]);
-                        }
+                        let stride = self.layout.stride;
+                        let values: [S::Vector; N] = load_strided(lanes, &sums[j * stride..], N * stride);
                         let taps: [S::Vector; R] = KernelGradientSide::apply(lanes, values);
                         for i in 0..R {
                             half[i][j] = taps[i];
