@@ -7,8 +7,8 @@ use tensor::{Purpose, RandomStream};
 /// Which variations are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Augmentation {
-    /// The image is padded by this many pixels of 0 on each side, then cut to its size at a random place: a shift by up
-    /// to this many pixels along each axis (`RandomCrop(size, padding)` in torchvision).
+    /// The image is padded by this many pixels of 0 on each side, then cut to its size at a random place: a
+    /// shift by up to this many pixels along each axis (`RandomCrop(size, padding)` in torchvision).
     pub padding: usize,
     /// Whether half of the images are mirrored left to right.
     pub flip: bool,
@@ -62,7 +62,8 @@ impl Variation {
     fn apply_row(&self, source: &[u8], target: &mut [u8]) {
         let width = source.len();
         let reach = self.right.unsigned_abs().min(width);
-        // The columns of the target that receive a pixel, and the first column (of the mirrored image) they receive.
+        // The columns of the target that receive a pixel, and the first column (of the mirrored image) they
+        // receive.
         let (to, from) = if self.right >= 0 { (reach..width, 0) } else { (0..width - reach, reach) };
         target[..to.start].fill(0);
         target[to.end..].fill(0);

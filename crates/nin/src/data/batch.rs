@@ -15,7 +15,8 @@ pub(super) struct Ids {
 }
 
 impl Ids {
-    /// Replaces the contents; `room` is the most samples that a batch has, so that no later batch needs new memory.
+    /// Replaces the contents; `room` is the most samples that a batch has, so that no later batch needs new
+    /// memory.
     pub(super) fn fill(&mut self, samples: &[usize], dataset: &Dataset, room: usize) {
         let room = room.min(dataset.len());
         self.labels.clear();

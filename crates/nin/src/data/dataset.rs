@@ -8,8 +8,8 @@ use super::kind::DatasetKind;
 
 /// N labelled images of C x H x W 8-bit pixels.
 ///
-/// A value of this type is sound: as many labels as images, every label below `classes`, nothing empty. The fields can
-/// be read by anyone and changed by no one, through the accessors.
+/// A value of this type is sound: as many labels as images, every label below `classes`, nothing empty. The
+/// fields can be read by anyone and changed by no one, through the accessors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dataset {
     images: Vec<u8>,
@@ -45,9 +45,9 @@ impl Dataset {
     /// Puts a set together from pixels (N x C x H x W, row-major, 8 bits each) and labels (N).
     ///
     /// # Errors
-    /// [`DataError::Empty`] if N, C, H, W or the number of classes is 0, [`DataError::PartialImage`] if the pixels are
-    /// not a whole number of images, [`DataError::CountMismatch`] if images and labels differ in number,
-    /// [`DataError::LabelOutOfRange`] with the first label that names no class.
+    /// [`DataError::Empty`] if N, C, H, W or the number of classes is 0, [`DataError::PartialImage`] if the
+    /// pixels are not a whole number of images, [`DataError::CountMismatch`] if images and labels differ in
+    /// number, [`DataError::LabelOutOfRange`] with the first label that names no class.
     pub fn new(images: Vec<u8>, labels: Vec<u8>, info: DatasetInfo) -> Result<Dataset, DataError> {
         let DatasetInfo { channels: c, height: h, width: w, .. } = info;
         let classes = info.class_names.len();
@@ -69,8 +69,8 @@ impl Dataset {
         Ok(Dataset { images, labels, info })
     }
 
-    /// Reads one split of a published data set from its image and its label file (IDX, plain or gzip-compressed).
-    /// `split` ("train", "test") goes into the set's name.
+    /// Reads one split of a published data set from its image and its label file (IDX, plain or
+    /// gzip-compressed). `split` ("train", "test") goes into the set's name.
     ///
     /// # Errors
     /// Every error of [`Idx::read`], and those of [`Dataset::new`] with the file names in them;

@@ -1,12 +1,13 @@
-//! What can be wrong with data: one typed error, each message a single line saying what, where, expected and found.
+//! What can be wrong with data: one typed error, each message a single line saying what, where, expected and
+//! found.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 /// Anything that can go wrong between a file on disk (or a server) and a batch.
 ///
-/// Offsets count bytes of the IDX stream, after decompression where the file is compressed. No message holds a line
-/// break, so that a command line can print it as it is.
+/// Offsets count bytes of the IDX stream, after decompression where the file is compressed. No message holds
+/// a line break, so that a command line can print it as it is.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
@@ -41,7 +42,8 @@ pub enum DataError {
         reason: String,
     },
 
-    /// The first four bytes are not those of an IDX file of unsigned bytes with the expected number of dimensions.
+    /// The first four bytes are not those of an IDX file of unsigned bytes with the expected number of
+    /// dimensions.
     #[error(
         "{}: wrong IDX magic at byte 0: expected 0x{expected:08x} (unsigned bytes, {rank} dimension(s)), \
          found 0x{found:08x}",
@@ -248,7 +250,7 @@ pub enum DataError {
 
     /// No connection, or one that broke off or went silent. What has arrived is kept.
     #[error(
-        "{url}: download stopped at byte {received} of {expected}: {reason}; running it again goes on from there"
+        "{url}: download stopped at byte {received} of {expected}: {reason}; run it again to go on, or give the files with --data-dir"
     )]
     Network {
         /// What was asked for.

@@ -17,14 +17,14 @@ pub const FILE_NAMES: [&str; 4] = [
 /// The bundled set's folder, relative to the root of the workspace.
 const BUNDLED: &str = "datasets/fashion-mnist-mini";
 
-/// The spellings under which `name` (one of [`FILE_NAMES`]) is found in the wild: as published, and with a dot before
-/// `idx`, as some archives unpack it.
+/// The spellings under which `name` (one of [`FILE_NAMES`]) is found in the wild: as published, and with a
+/// dot before `idx`, as some archives unpack it.
 fn spellings(name: &str) -> [String; 2] {
     [name.to_owned(), name.replace("-idx", ".idx")]
 }
 
-/// Finds the file `name` (one of [`FILE_NAMES`]) in `dir`: `train-images-idx3-ubyte` or `train-images.idx3-ubyte`,
-/// plain or with `.gz`, in this order.
+/// Finds the file `name` (one of [`FILE_NAMES`]) in `dir`: `train-images-idx3-ubyte` or
+/// `train-images.idx3-ubyte`, plain or with `.gz`, in this order.
 ///
 /// # Errors
 /// [`DataError::FileNotFound`] with the spellings that were tried.
@@ -41,8 +41,9 @@ pub fn find_file(dir: &Path, name: &'static str) -> Result<PathBuf, DataError> {
     Err(DataError::FileNotFound { dir: dir.to_path_buf(), name, tried: spellings.into() })
 }
 
-/// The folder within `dir` that holds the files of `kind`: `dir` itself, or the place where torchvision keeps them
-/// below its `root` (`FashionMNIST/raw`, `MNIST/raw`). `dir` if none does, so that an error names what the user named.
+/// The folder within `dir` that holds the files of `kind`: `dir` itself, or the place where torchvision keeps
+/// them below its `root` (`FashionMNIST/raw`, `MNIST/raw`). `dir` if none does, so that an error names what
+/// the user named.
 pub fn resolve_dir(kind: DatasetKind, dir: &Path) -> PathBuf {
     let below = match kind {
         DatasetKind::FashionMnist | DatasetKind::FashionMnistMini => "FashionMNIST/raw",
@@ -77,8 +78,8 @@ pub fn load_dir(kind: DatasetKind, dir: &Path) -> Result<Splits, DataError> {
 
 /// The folder of the bundled Fashion-MNIST mini set.
 ///
-/// Looked for as `datasets/fashion-mnist-mini` in the working directory, then in each folder above it, then in the
-/// workspace that the program was compiled in.
+/// Looked for as `datasets/fashion-mnist-mini` in the working directory, then in each folder above it, then
+/// in the workspace that the program was compiled in.
 ///
 /// # Errors
 /// [`DataError::NotFound`] if it is in none of these: the program was moved away from its workspace.

@@ -1,12 +1,14 @@
 //! The IDX format of the MNIST family: a magic number, the dimensions, then the bytes.
 //!
-//! Layout (all integers 32-bit big-endian): bytes 0 and 1 are zero, byte 2 is the element type (`0x08`, unsigned
-//! byte, is the only one these sets use), byte 3 the number of dimensions; then one integer for each dimension; then
-//! the elements in row-major order. The format is described on the MNIST page, <http://yann.lecun.com/exdb/mnist/>.
+//! Layout (all integers 32-bit big-endian): bytes 0 and 1 are zero, byte 2 is the element type (`0x08`,
+//! unsigned byte, is the only one these sets use), byte 3 the number of dimensions; then one integer for each
+//! dimension; then the elements in row-major order. The format is described on the MNIST page,
+//! <http://yann.lecun.com/exdb/mnist/>.
 //!
-//! The reader is strict, since a data set that is silently cut or shifted trains to a silently wrong network: the
-//! stream must hold what its header promises, no less and no more. It never trusts the header with memory: storage
-//! grows as data arrive, and a compressed file is inflated no further than one byte past the promise.
+//! The reader is strict, since a data set that is silently cut or shifted trains to a silently wrong network:
+//! the stream must hold what its header promises, no less and no more. It never trusts the header with
+//! memory: storage grows as data arrive, and a compressed file is inflated no further than one byte past the
+//! promise.
 
 use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read};
@@ -17,7 +19,8 @@ use flate2::bufread::MultiGzDecoder;
 
 use super::error::DataError;
 
-/// The most elements (bytes) that one IDX file may promise: 2 GiB. The full Fashion-MNIST training set has 47 MB.
+/// The most elements (bytes) that one IDX file may promise: 2 GiB. The full Fashion-MNIST training set has 47
+/// MB.
 pub const MAX_ELEMENTS: u64 = 1 << 31;
 
 /// The first two bytes of every gzip file (RFC 1952, section 2.3.1).
@@ -36,8 +39,8 @@ pub struct Idx {
 }
 
 impl Idx {
-    /// Reads the file at `path`, plain or gzip-compressed (told apart by the first two bytes, whatever the name),
-    /// expecting `rank` dimensions: 3 for images (N x H x W), 1 for labels (N).
+    /// Reads the file at `path`, plain or gzip-compressed (told apart by the first two bytes, whatever the
+    /// name), expecting `rank` dimensions: 3 for images (N x H x W), 1 for labels (N).
     ///
     /// # Errors
     /// [`DataError::Io`] if the file cannot be opened or read, and every error of [`Idx::from_reader`].
@@ -46,19 +49,20 @@ impl Idx {
         Idx::from_reader(file, path, rank)
     }
 
-    /// Reads an IDX array of `rank` dimensions from `reader`, which may be gzip-compressed. `source` is the name that
-    /// errors carry.
+    /// Reads an IDX array of `rank` dimensions from `reader`, which may be gzip-compressed. `source` is the
+    /// name that errors carry.
     ///
     /// # Errors
-    /// [`DataError::WrongMagic`], [`DataError::Truncated`], [`DataError::Oversized`], [`DataError::TooLarge`],
-    /// [`DataError::Gzip`] or [`DataError::Io`], each with `source` and the offset.
+    /// [`DataError::WrongMagic`], [`DataError::Truncated`], [`DataError::Oversized`],
+    /// [`DataError::TooLarge`], [`DataError::Gzip`] or [`DataError::Io`], each with `source` and the offset.
     ///
     /// # Panics
     /// If `rank` is not 1 to 4: the caller knows what it reads.
     pub fn from_reader(reader: impl Read, source: &Path, rank: usize) -> Result<Idx, DataError> {
         assert!((1..=4).contains(&rank), "IDX rank must be 1 to 4, not {rank}");
         let mut reader = BufReader::with_capacity(1 << 16, reader);
-        // A first read may return a single byte, so the magic is read rather than peeked at, and put back in front.
+        // A first read may return a single byte, so the magic is read rather than peeked at, and put back in
+        // front.
         let mut start = [0u8; 2];
         let got = read_full(&mut reader, &mut start).map_err(DataError::io(source, "read"))?;
         let reader = start[..got].chain(reader);
@@ -78,7 +82,8 @@ fn magic(rank: usize) -> u32 {
 /// Reads the header and the data of the (already inflated) stream.
 fn parse(mut reader: impl Read, source: &Path, rank: usize, gzip: bool) -> Result<Idx, DataError> {
     let failed = |offset: u64, error: io::Error| {
-        // A compressed file that is cut short ends in `UnexpectedEof`; that is a fault of the file, not of the disk.
+        // A compressed file that is cut short ends in `UnexpectedEof`; that is a fault of the file, not of
+        // the disk.
         let broken = matches!(
             error.kind(),
             ErrorKind::InvalidInput | ErrorKind::InvalidData | ErrorKind::UnexpectedEof
@@ -130,8 +135,9 @@ fn parse(mut reader: impl Read, source: &Path, rank: usize, gzip: bool) -> Resul
         return Err(DataError::TooLarge { path: source.to_path_buf(), dims, limit: MAX_ELEMENTS });
     };
 
-    // The file may lie about how much it holds: take memory a chunk at a time, never the whole promise at once, and
-    // ask for one byte past the promise, which also makes the decoder check the checksum at its end.
+    // The file may lie about how much it holds: take memory a chunk at a time, never the whole promise at
+    // once, and ask for one byte past the promise, which also makes the decoder check the checksum at its
+    // end.
     let end = header_len as u64 + promised;
     let mut data = Vec::new();
     let mut limited = reader.take(promised + 1);
@@ -161,7 +167,8 @@ fn parse(mut reader: impl Read, source: &Path, rank: usize, gzip: bool) -> Resul
     Ok(Idx { dims, data })
 }
 
-/// Fills `buffer` as far as the stream goes and returns how many bytes that was; only a real error is an error.
+/// Fills `buffer` as far as the stream goes and returns how many bytes that was; only a real error is an
+/// error.
 fn read_full(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {

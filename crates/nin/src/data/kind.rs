@@ -13,12 +13,15 @@ use super::error::DataError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DatasetKind {
-    /// `fashion-mnist-mini`: 10,000 training and 2,000 test images of Fashion-MNIST, bundled with the project.
+    /// `fashion-mnist-mini`: 10,000 training and 2,000 test images of Fashion-MNIST, bundled with the
+    /// project.
     #[default]
     FashionMnistMini,
-    /// `fashion-mnist`: the official 60,000 + 10,000 images (Xiao, Rasul, Vollgraf 2017), fetched when first used.
+    /// `fashion-mnist`: the official 60,000 + 10,000 images (Xiao, Rasul, Vollgraf 2017), fetched when first
+    /// used.
     FashionMnist,
-    /// `mnist`: handwritten digits (LeCun, Cortes, Burges), 60,000 + 10,000 images; read from a folder of the user's.
+    /// `mnist`: handwritten digits (LeCun, Cortes, Burges), 60,000 + 10,000 images; read from a folder of the
+    /// user's.
     Mnist,
 }
 

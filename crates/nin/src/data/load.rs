@@ -21,8 +21,8 @@ pub struct DataSources {
 }
 
 impl DataSources {
-    /// The user's folder, the cache folder of [`cache_dir`], and the authors' server (or its replacement in the
-    /// environment) with progress on standard error.
+    /// The user's folder, the cache folder of [`cache_dir`], and the authors' server (or its replacement in
+    /// the environment) with progress on standard error.
     pub fn new(data_dir: Option<PathBuf>) -> DataSources {
         DataSources { data_dir, cache_dir: cache_dir(), downloader: Downloader::fashion_mnist() }
     }
@@ -31,7 +31,8 @@ impl DataSources {
 /// Loads both splits of `kind`.
 ///
 /// * `fashion-mnist-mini`: from `data_dir` if that is given, else from the bundled folder ([`bundled_dir`]).
-/// * `fashion-mnist`: from `data_dir` if all four files are there, else from `CACHE/fashion-mnist`, else downloaded to it.
+/// * `fashion-mnist`: from `data_dir` if all four files are there, else from `CACHE/fashion-mnist`, else
+///   downloaded to it.
 /// * `mnist`: from `data_dir`, which must be given.
 ///
 /// # Errors
@@ -87,8 +88,9 @@ fn cached(sources: &DataSources) -> Result<PathBuf, DataError> {
     Ok(dir)
 }
 
-/// The folder below which downloads are kept: `$NIN_CACHE_DIR`, else `$XDG_CACHE_HOME/nin`, else the platform's:
-/// `%LOCALAPPDATA%\nin` on Windows, `~/Library/Caches/nin` on macOS, `~/.cache/nin` elsewhere. `None` if no variable says.
+/// The folder below which downloads are kept: `$NIN_CACHE_DIR`, else `$XDG_CACHE_HOME/nin`, else the
+/// platform's: `%LOCALAPPDATA%\nin` on Windows, `~/Library/Caches/nin` on macOS, `~/.cache/nin` elsewhere.
+/// `None` if no variable says.
 pub fn cache_dir() -> Option<PathBuf> {
     cache_dir_from(|name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from))
 }
@@ -201,7 +203,8 @@ mod tests {
         assert_eq!(with(&[]), None);
     }
 
-    /// The official files are not part of the project: read where `NIN_TEST_FASHION_MNIST` names their folder.
+    /// The official files are not part of the project: read where `NIN_TEST_FASHION_MNIST` names their
+    /// folder.
     #[test]
     fn the_official_set_is_whole_where_it_is_at_hand() {
         let Some(dir) = env::var_os("NIN_TEST_FASHION_MNIST").map(PathBuf::from) else { return };

@@ -1,9 +1,10 @@
 //! Data: from files on disk to batches of N x C x H x W tensors.
 //!
-//! The way of an image: [`idx`] reads the files, [`dataset`] holds the 8-bit images and their labels, [`files`] knows
-//! their names, [`load`](mod@load) where each data set lies, and [`download`] how to fetch one.
-//! [`augment`] varies an image, [`resize`] brings it to the network's size, [`normalize`] makes numbers of its pixels.
-//! [`loader`] does all this for one [`batch`] after another, ahead of the training, on threads of its own.
+//! The way of an image: [`idx`] reads the files, [`dataset`] holds the 8-bit images and their labels,
+//! [`files`] knows their names, [`load`](mod@load) where each data set lies, and [`download`] how to fetch
+//! one. [`augment`] varies an image, [`resize`] brings it to the network's size, [`normalize`] makes numbers
+//! of its pixels. [`loader`] does all this for one [`batch`] after another, ahead of the training, on threads
+//! of its own.
 
 pub mod augment;
 pub mod batch;

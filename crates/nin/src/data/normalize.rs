@@ -1,7 +1,8 @@
 //! From 8-bit pixels to the numbers that a network sees.
 //!
-//! As `torchvision.transforms`: a pixel p becomes p / 255 (`ToTensor`), then, if asked for, (p / 255 - mean) / std of its
-//! channel (`Normalize`), each step rounded to f32. There are only 256 pixels, so the result is looked up in a table.
+//! As `torchvision.transforms`: a pixel p becomes p / 255 (`ToTensor`), then, if asked for, (p / 255 - mean)
+//! / std of its channel (`Normalize`), each step rounded to f32. There are only 256 pixels, so the result is
+//! looked up in a table.
 
 use super::dataset::Dataset;
 use super::error::DataError;
@@ -16,11 +17,11 @@ pub struct Normalization {
 }
 
 impl Normalization {
-    /// Mean and standard deviation (of the population) of each channel of `dataset`, over all its pixels as published,
-    /// before any resizing.
+    /// Mean and standard deviation (of the population) of each channel of `dataset`, over all its pixels as
+    /// published, before any resizing.
     ///
-    /// Sums of 8-bit pixels and of their squares are exact integers, so the order of adding cannot matter. A channel
-    /// whose pixels are all the same would have deviation 0; it gets 1, and becomes 0 everywhere.
+    /// Sums of 8-bit pixels and of their squares are exact integers, so the order of adding cannot matter. A
+    /// channel whose pixels are all the same would have deviation 0; it gets 1, and becomes 0 everywhere.
     pub fn of(dataset: &Dataset) -> Normalization {
         let (channels, plane) = (dataset.channels(), dataset.height() * dataset.width());
         let mut sums = vec![(0u64, 0u64); channels];
@@ -52,8 +53,8 @@ impl PixelTable {
     /// The table for `channels` channels; `None` only divides by 255.
     ///
     /// # Errors
-    /// [`DataError::Normalization`] if a normalisation is not for that many channels, a mean is not finite or a deviation
-    /// is not positive and finite.
+    /// [`DataError::Normalization`] if a normalisation is not for that many channels, a mean is not finite or
+    /// a deviation is not positive and finite.
     pub fn new(channels: usize, normalization: Option<&Normalization>) -> Result<PixelTable, DataError> {
         if let Some(Normalization { mean, std }) = normalization {
             let sound = mean.len() == channels

@@ -1,8 +1,8 @@
 //! Items made ahead of time on threads of their own, handed out in order.
 //!
-//! Thread t of T makes items t, t + T, t + 2T, ... into a channel of its own, and the consumer takes from the channels in
-//! turn: the order needs no sorting and cannot depend on which thread is faster. A bounded channel holds a thread that
-//! is ahead; closing it ends the thread.
+//! Thread t of T makes items t, t + T, t + 2T, ... into a channel of its own, and the consumer takes from the
+//! channels in turn: the order needs no sorting and cannot depend on which thread is faster. A bounded
+//! channel holds a thread that is ahead; closing it ends the thread.
 
 use std::any::Any;
 use std::ops::Range;
@@ -26,8 +26,8 @@ struct Lane<T> {
 }
 
 impl<T: Send + 'static> Prefetch<T> {
-    /// Starts `threads` threads, each with a maker of its own (`maker(t)`), that make the items of `range` in order, each
-    /// keeping up to `depth` items ready (at least one).
+    /// Starts `threads` threads, each with a maker of its own (`maker(t)`), that make the items of `range` in
+    /// order, each keeping up to `depth` items ready (at least one).
     pub(super) fn start<F>(
         threads: usize,
         depth: usize,
@@ -38,7 +38,8 @@ impl<T: Send + 'static> Prefetch<T> {
         F: FnMut(usize) -> T + Send + 'static,
     {
         let lanes = (0..threads).map(|t| {
-            // A finished item that waits for room is held by the thread, so the channel has room for one less.
+            // A finished item that waits for room is held by the thread, so the channel has room for one
+            // less.
             let (sender, receiver) = sync_channel(depth.saturating_sub(1));
             let mut make = maker(t);
             let mut items = range.clone().skip(t).step_by(threads);

@@ -1,24 +1,28 @@
 //! Resizing of 8-bit images, bit for bit as the book's `transforms.Resize` does it.
 //!
-//! `torchvision.transforms.Resize` on an 8-bit image is Pillow's bilinear resampling: each output pixel is a weighted mean
-//! of the input pixels under a triangle. When the image shrinks, the triangle widens with it (its half-width is the scale),
-//! so that no input pixel is skipped. The image is resampled along the rows, rounded to 8 bits, then along the columns.
-//! The weights are integers with 22 fractional bits, as in Pillow, so that the result does not depend on how a machine adds.
+//! `torchvision.transforms.Resize` on an 8-bit image is Pillow's bilinear resampling: each output pixel is a
+//! weighted mean of the input pixels under a triangle. When the image shrinks, the triangle widens with it
+//! (its half-width is the scale), so that no input pixel is skipped. The image is resampled along the rows,
+//! rounded to 8 bits, then along the columns. The weights are integers with 22 fractional bits, as in Pillow,
+//! so that the result does not depend on how a machine adds.
 //!
-//! Rows always come first here. Recent versions of Pillow take the columns first for an image whose height shrinks much more
-//! than its width; square images that stay square, as all data sets here are, give the same bits in both.
+//! Rows always come first here. Recent versions of Pillow take the columns first for an image whose height
+//! shrinks much more than its width; square images that stay square, as all data sets here are, give the same
+//! bits in both.
 //!
 //! A [`Resizer`] holds the weights of one pair of sizes; they are computed once, not for each image.
 
 use super::error::DataError;
 
-/// Fractional bits of the weights. 8 bits of pixel, 22 of fraction and 2 spare make up 32: sums never overflow.
+/// Fractional bits of the weights. 8 bits of pixel, 22 of fraction and 2 spare make up 32: sums never
+/// overflow.
 const FRACTION_BITS: u32 = 32 - 8 - 2;
 
 /// One half in the weights' fixed point: added to each sum, so that dropping the fraction rounds to nearest.
 const HALF: i32 = 1 << (FRACTION_BITS - 1);
 
-/// The largest image side that a resizer makes. Larger ones are typing errors and would ask for absurd memory.
+/// The largest image side that a resizer makes. Larger ones are typing errors and would ask for absurd
+/// memory.
 pub const MAX_SIDE: usize = 1 << 14;
 
 /// For each output position along one axis: which input positions it reads, and how much each weighs.
@@ -42,8 +46,8 @@ impl Taps {
         let mut real = Vec::new();
         for position in 0..output {
             let centre = (position as f64 + 0.5) * scale;
-            // Truncation toward zero after adding a half, then clamping to the image, is what fixes which pixels take
-            // part; weights of pixels beyond the edge go to those within, by the division below.
+            // Truncation toward zero after adding a half, then clamping to the image, is what fixes which
+            // pixels take part; weights of pixels beyond the edge go to those within, by the division below.
             let from = ((centre - radius + 0.5) as i64).max(0) as usize;
             let to = ((centre + radius + 0.5) as i64).clamp(0, input as i64) as usize;
             real.clear();
@@ -51,7 +55,8 @@ impl Taps {
                 let distance = (pixel as f64 - centre + 0.5) * (1.0 / radius);
                 (1.0 - distance.abs()).max(0.0)
             }));
-            // The sum runs in pixel order, as the result is rounded: another order could round to another integer.
+            // The sum runs in pixel order, as the result is rounded: another order could round to another
+            // integer.
             let total: f64 = real.iter().fold(0.0, |sum, weight| sum + weight);
             taps.first.push(from);
             taps.weights.extend(real.iter().map(|weight| {
@@ -134,7 +139,8 @@ impl Resizer {
         self.to
     }
 
-    /// Resizes one plane: `source` holds height x width pixels of the input size, `target` of the output size.
+    /// Resizes one plane: `source` holds height x width pixels of the input size, `target` of the output
+    /// size.
     ///
     /// # Panics
     /// If a slice is not of its size.
@@ -172,8 +178,9 @@ fn resample_rows(taps: &Taps, width: usize, source: &[u8], target: &mut [u8]) {
     }
 }
 
-/// Resamples the rows of `source` (of `width` pixels) to as many rows of `target` as there are output positions: each
-/// output row is a weighted sum of input rows, so that the inner loops run over neighbouring pixels.
+/// Resamples the rows of `source` (of `width` pixels) to as many rows of `target` as there are output
+/// positions: each output row is a weighted sum of input rows, so that the inner loops run over neighbouring
+/// pixels.
 fn resample_columns(taps: &Taps, width: usize, source: &[u8], target: &mut [u8], sums: &mut Vec<i32>) {
     sums.resize(width, 0);
     for (y, output) in target.chunks_exact_mut(width).enumerate() {
@@ -238,7 +245,8 @@ mod tests {
         assert_eq!(resize((5, 6), (2, 3), &plane(5, 6)), [106, 144, 124, 113, 135, 144]);
     }
 
-    /// The first 16 bytes of the SHA-256 of Pillow 13.0.0's result, for enlarging, shrinking and both at once.
+    /// The first 16 bytes of the SHA-256 of Pillow 13.0.0's result, for enlarging, shrinking and both at
+    /// once.
     #[test]
     fn large_planes_equal_pillows_bit_for_bit() {
         let expected = [

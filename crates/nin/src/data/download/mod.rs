@@ -1,9 +1,11 @@
-//! Fetching published files over plain HTTP: resumable, bounded, and trusted only after their SHA-256 is right.
+//! Fetching published files over plain HTTP: resumable, bounded, and trusted only after their SHA-256 is
+//! right.
 //!
-//! A file arrives as `NAME.part` beside its place. If the connection breaks, the part stays, and the next attempt asks for
-//! the rest (`Range`); a server that sends the whole file instead is taken at its word and the part begun anew. Only when all
-//! bytes are there, hashed as expected and written through to the disk, is the part renamed: a file under its final
-//! name is always whole. Since the hash is fixed here, nothing is lost by not using TLS.
+//! A file arrives as `NAME.part` beside its place. If the connection breaks, the part stays, and the next
+//! attempt asks for the rest (`Range`); a server that sends the whole file instead is taken at its word and
+//! the part begun anew. Only when all bytes are there, hashed as expected and written through to the disk, is
+//! the part renamed: a file under its final name is always whole. Since the hash is fixed here, nothing is
+//! lost by not using TLS.
 
 mod progress;
 #[cfg(test)]
@@ -81,19 +83,21 @@ impl Downloader {
         }
     }
 
-    /// A downloader of Fashion-MNIST: from `NIN_FASHION_MNIST_URL` if that is set, else from [`FASHION_MNIST_URL`], with
-    /// a display on standard error.
+    /// A downloader of Fashion-MNIST: from `NIN_FASHION_MNIST_URL` if that is set, else from
+    /// [`FASHION_MNIST_URL`], with a display on standard error.
     pub fn fashion_mnist() -> Downloader {
         let url = std::env::var(FASHION_MNIST_URL_VARIABLE).ok().filter(|url| !url.is_empty());
         let url = url.unwrap_or_else(|| FASHION_MNIST_URL.to_owned());
         Downloader { progress: Progress::for_stderr(), ..Downloader::new(url.trim_end_matches('/')) }
     }
 
-    /// Fetches `file` into the folder `dir` (made if absent) and returns its path. Nothing is done if it is there already.
+    /// Fetches `file` into the folder `dir` (made if absent) and returns its path. Nothing is done if it is
+    /// there already.
     ///
     /// # Errors
     /// [`DataError::Network`] (the part is kept), [`DataError::HttpStatus`], [`DataError::WrongSize`],
-    /// [`DataError::WrongHash`] (the part is removed), [`DataError::Busy`], or [`DataError::Io`] if the disk refuses.
+    /// [`DataError::WrongHash`] (the part is removed), [`DataError::Busy`], or [`DataError::Io`] if the disk
+    /// refuses.
     pub fn fetch(&self, file: &RemoteFile, dir: &Path) -> Result<PathBuf, DataError> {
         let target = dir.join(&file.name);
         if target.is_file() {
@@ -104,7 +108,8 @@ impl Downloader {
         let transfer = Transfer { downloader: self, file, url: format!("{}/{}", self.base_url, file.name) };
         if let Err(error) = transfer.complete(&mut part) {
             if part.len == 0 {
-                // Nothing to go on from: leave nothing behind. The error at hand matters more than one of the clean-up.
+                // Nothing to go on from: leave nothing behind. The error at hand matters more than one of the
+                // clean-up.
                 let _ = part.remove();
             }
             return Err(error);
@@ -183,11 +188,13 @@ impl Part {
         fs::remove_file(&self.path).map_err(DataError::io(&self.path, "remove"))
     }
 
-    /// Writes through to the disk, then moves to the final place, in this order: a crash leaves a part or a whole file.
+    /// Writes through to the disk, then moves to the final place, in this order: a crash leaves a part or a
+    /// whole file.
     fn finish(self, target: &Path) -> Result<(), DataError> {
         self.file.sync_all().map_err(DataError::io(&self.path, "sync"))?;
         fs::rename(&self.path, target).map_err(DataError::io(target, "move the download to"))?;
-        // Where folders can be synced (not on Windows), the new name is made to last too; the data are safe without.
+        // Where folders can be synced (not on Windows), the new name is made to last too; the data are safe
+        // without.
         if let Some(dir) = target.parent().and_then(|dir| File::open(dir).ok()) {
             let _ = dir.sync_all();
         }
@@ -217,7 +224,8 @@ impl From<DataError> for Stop {
 }
 
 impl Transfer<'_> {
-    /// Brings `part` to the file's full length, asking again as long as each attempt gets further than all before it.
+    /// Brings `part` to the file's full length, asking again as long as each attempt gets further than all
+    /// before it.
     fn complete(&self, part: &mut Part) -> Result<(), DataError> {
         let size = self.file.size;
         if part.len > size {
@@ -249,7 +257,8 @@ impl Transfer<'_> {
                 part.restart()?;
                 self.check_length(&response, self.file.size)?;
             }
-            // The part is of another file than the server has: begin anew, at most once, since `part` is then empty.
+            // The part is of another file than the server has: begin anew, at most once, since `part` is then
+            // empty.
             416 if part.len > 0 => {
                 part.restart()?;
                 return self.attempt(part, meter);

@@ -44,7 +44,8 @@ impl Server {
                 let (stream, _) = listener.accept().unwrap();
                 let request = read_request(&stream);
                 log.lock().unwrap().push(request.clone());
-                // A client that hangs up in the middle, as it should on too long a file, is no fault of the server.
+                // A client that hangs up in the middle, as it should on too long a file, is no fault of the
+                // server.
                 let _ = respond(stream, &contents, request.1, answer);
             }
         });
@@ -127,7 +128,8 @@ fn file() -> RemoteFile {
     RemoteFile { name: "thing.gz".into(), size: 200_000, sha256: hex(&contents()) }
 }
 
-/// What a download came to: the file's contents or the error, the first byte of each request, the part that is left.
+/// What a download came to: the file's contents or the error, the first byte of each request, the part that
+/// is left.
 type Outcome = (Result<Vec<u8>, String>, Vec<u64>, Option<Vec<u8>>);
 
 /// Runs one download against a server with these answers, over a part with these contents.
@@ -196,7 +198,7 @@ fn a_connection_that_gets_no_further_is_an_error_and_the_part_is_kept() {
     let (result, asked, part) = run(&[Answer::Cut(70_000), Answer::Cut(0)], None);
     let message = result.unwrap_err();
     assert!(message.starts_with("URL/thing.gz: download stopped at byte 70000 of 200000: "), "{message}");
-    assert!(message.ends_with("running it again goes on from there"), "{message}");
+    assert!(message.ends_with("run it again to go on, or give the files with --data-dir"), "{message}");
     assert_eq!((asked, part.as_deref()), (vec![0, 70_000], Some(&contents()[..70_000])));
 }
 

@@ -1,0 +1,218 @@
+//! Order, resumption, threads, memory and faults of the loader, on toy images.
+
+use super::*;
+use crate::data::DatasetInfo;
+use std::collections::HashSet;
+
+/// `n` images of 2 channels of 4 x 5 pixels; sample i is full of i, but for a corner that shows a shift.
+fn toy(n: usize) -> Arc<Dataset> {
+    let info = DatasetInfo {
+        name: "toy".into(),
+        channels: 2,
+        height: 4,
+        width: 5,
+        class_names: (0..3).map(|i| i.to_string()).collect(),
+    };
+    let mut images = Vec::new();
+    for i in 0..n {
+        let mut image = [i as u8 + 1; 40];
+        image[0] = 255;
+        images.extend_from_slice(&image);
+    }
+    let labels = (0..n).map(|i| (i % 3) as u8).collect();
+    Arc::new(Dataset::new(images, labels, info).unwrap())
+}
+
+fn options() -> LoaderOptions {
+    LoaderOptions { batch_size: 4, shuffle: true, seed: 7, ..LoaderOptions::default() }
+}
+
+fn loader(n: usize, options: LoaderOptions) -> DataLoader {
+    DataLoader::new(toy(n), options).unwrap()
+}
+
+type Contents = (usize, Vec<u64>, Vec<usize>, Vec<u8>);
+
+fn contents(epoch: Epoch) -> Vec<Contents> {
+    epoch
+        .map(|batch| {
+            let batch = batch.unwrap();
+            (batch.index(), batch.samples().to_vec(), batch.labels().to_vec(), batch.pixels().to_vec())
+        })
+        .collect()
+}
+
+fn order(loader: &DataLoader, epoch: u64) -> Vec<u64> {
+    contents(loader.epoch(epoch)).into_iter().flat_map(|(_, samples, ..)| samples).collect()
+}
+
+#[test]
+fn an_epoch_has_every_sample_once_in_an_order_of_its_own() {
+    let shuffled = loader(23, options());
+    let first = order(&shuffled, 0);
+    let mut sorted = first.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, (0..23).collect::<Vec<_>>());
+    assert_ne!(first, sorted);
+    assert_ne!(first, order(&shuffled, 1));
+    assert_eq!(first, order(&shuffled, 0), "a function of seed and epoch, not of what came before");
+    assert_ne!(first, order(&loader(23, LoaderOptions { seed: 8, ..options() }), 0));
+    let plain = loader(23, LoaderOptions { shuffle: false, ..options() });
+    assert_eq!(order(&plain, 5), sorted);
+    // The order of the shared random stream, so that the two never part.
+    let expected = RandomStream::new(7, 3, Purpose::Shuffle, 0).permutation(23);
+    assert_eq!(order(&shuffled, 3), expected.iter().map(|&i| i as u64).collect::<Vec<_>>());
+}
+
+#[test]
+fn batches_are_the_same_for_any_number_of_threads() {
+    let make = |workers, prefetch| {
+        let augmentation = Augmentation { padding: 2, flip: true };
+        let image_size = Some((9, 6));
+        let all = LoaderOptions { workers, prefetch, augmentation, image_size, ..options() };
+        contents(loader(23, all).epoch(2))
+    };
+    let expected = make(0, 0);
+    assert_eq!(expected.len(), 6);
+    for (workers, prefetch) in [(1, 0), (1, 1), (1, 2), (2, 2), (3, 1), (9, 2)] {
+        assert_eq!(make(workers, prefetch), expected, "{workers} threads, {prefetch} ahead");
+    }
+}
+
+#[test]
+fn an_epoch_begun_in_the_middle_goes_on_as_the_whole_one() {
+    for workers in [0, 1, 2] {
+        let loader = loader(
+            23,
+            LoaderOptions { workers, augmentation: Augmentation { padding: 1, flip: true }, ..options() },
+        );
+        let whole = contents(loader.epoch(1));
+        for first in 0..=7 {
+            let rest = loader.epoch_from(1, first);
+            assert_eq!(rest.len(), 6usize.saturating_sub(first));
+            assert_eq!(contents(rest), whole[first.min(6)..], "from batch {first}");
+        }
+    }
+}
+
+#[test]
+fn the_last_batch_is_kept_or_dropped() {
+    let sizes = |n, batch_size, drop_last| {
+        let loader = loader(n, LoaderOptions { batch_size, drop_last, ..options() });
+        let sizes: Vec<usize> = loader.epoch(0).map(|batch| batch.unwrap().len()).collect();
+        assert_eq!(sizes.len(), loader.batches_per_epoch());
+        sizes
+    };
+    assert_eq!(sizes(10, 4, false), [4, 4, 2]);
+    assert_eq!(sizes(10, 4, true), [4, 4]);
+    assert_eq!(sizes(8, 4, true), [4, 4]);
+    assert_eq!(sizes(3, 4, false), [3]);
+    assert!(sizes(3, 4, true).is_empty());
+}
+
+#[test]
+fn numbers_are_those_of_the_samples() {
+    let normalization = Normalization { mean: vec![0.5, 0.25], std: vec![0.5, 2.0] };
+    let loader = loader(10, LoaderOptions { normalization: Some(normalization), ..options() });
+    let pool = BufferPool::poisoning();
+    for batch in loader.epoch(0) {
+        let batch = batch.unwrap();
+        let images = batch.images_in(&pool);
+        assert_eq!(images.shape(), batch.shape());
+        for (row, (&sample, &label)) in batch.samples().iter().zip(batch.labels()).enumerate() {
+            assert_eq!(label as u64, sample % 3);
+            let image = &images.data()[row * 40..][..40];
+            let scaled = (sample + 1) as f32 / 255.0;
+            assert_eq!(image[1], (scaled - 0.5) / 0.5);
+            assert_eq!(image[39], (scaled - 0.25) / 2.0);
+        }
+        let part = batch.entries_in(&pool, 1, batch.len());
+        assert_eq!(part.data(), &images.data()[40..]);
+        assert_eq!(*part.shape(), [batch.len() - 1, 2, 4, 5]);
+    }
+}
+
+#[test]
+fn memory_is_used_again() {
+    let loader = loader(64, LoaderOptions { batch_size: 8, workers: 1, ..options() });
+    let mut addresses = HashSet::new();
+    for epoch in 0..5 {
+        for batch in loader.epoch(epoch) {
+            let batch = batch.unwrap();
+            addresses.insert((batch.pixels().as_ptr(), batch.labels().as_ptr()));
+        }
+    }
+    // One in use, two ready, one in the making: 4 of each kind at most, in any pairing, not 40.
+    let pixels: HashSet<_> = addresses.iter().map(|a| a.0).collect();
+    let labels: HashSet<_> = addresses.iter().map(|a| a.1).collect();
+    assert!(pixels.len() <= 4 && labels.len() <= 4, "{} and {}", pixels.len(), labels.len());
+}
+
+#[test]
+fn dropping_an_epoch_early_stops_its_threads() {
+    for workers in [0, 1, 3] {
+        let loader = loader(200, LoaderOptions { workers, ..options() });
+        let mut epoch = loader.epoch(0);
+        let kept = epoch.next().unwrap().unwrap();
+        drop(epoch);
+        assert_eq!(Arc::strong_count(&loader.maker), 1, "{workers} threads");
+        drop(loader.epoch(1));
+        assert_eq!(Arc::strong_count(&loader.maker), 1);
+        drop(loader);
+        assert_eq!(kept.len(), 4, "a batch outlives its loader");
+    }
+}
+
+#[test]
+fn a_failing_thread_is_an_error_and_the_end() {
+    let loader = loader(8, options());
+    let order = Arc::new(vec![0, 1, 2, 3, 4, 99, 6, 7]);
+    let maker = Arc::clone(&loader.maker);
+    let prefetch = Prefetch::start(1, 2, 0..2, |_| {
+        let (maker, order) = (Arc::clone(&maker), Arc::clone(&order));
+        let mut work = Work { maker, order, epoch: 0, scratch: Scratch::default() };
+        move |index| work.make(index)
+    });
+    let waited = Arc::default();
+    let source = Source::Ahead(prefetch);
+    let mut epoch = Epoch { source, next: 0, last: 2, waited: Duration::ZERO, total_waited: waited };
+    assert_eq!(epoch.next().unwrap().unwrap().samples(), [0, 1, 2, 3]);
+    let error = epoch.next().unwrap().unwrap_err().to_string();
+    assert!(error.starts_with("loader: batch 1 could not be prepared: panicked: "), "{error}");
+    assert!(!error.contains('\n'));
+    assert!(epoch.next().is_none());
+}
+
+#[test]
+fn waiting_is_counted() {
+    let loader = loader(8, LoaderOptions { workers: 0, ..options() });
+    let mut epoch = loader.epoch(0);
+    assert_eq!((epoch.wait_time(), loader.wait_time()), (Duration::ZERO, Duration::ZERO));
+    let _ = epoch.by_ref().count();
+    assert!(epoch.wait_time() > Duration::ZERO);
+    assert_eq!(epoch.wait_time(), loader.wait_time());
+}
+
+#[test]
+fn impossible_options_are_refused() {
+    let fault = |options| DataLoader::new(toy(3), options).unwrap_err().to_string();
+    assert_eq!(
+        fault(LoaderOptions { batch_size: 0, ..options() }),
+        "toy: batch size 0 is impossible: expected at least 1"
+    );
+    assert_eq!(
+        fault(LoaderOptions { image_size: Some((0, 9)), ..options() }),
+        "image size 0 x 9 is impossible: expected 1 to 16384 pixels a side"
+    );
+    let augmentation = Augmentation { padding: 5, flip: false };
+    assert_eq!(
+        fault(LoaderOptions { augmentation, ..options() }),
+        "augmentation pads by 5 pixels: expected at most the shorter side of 4 x 5"
+    );
+    for (mean, std) in
+        [(vec![0.5], vec![0.5]), (vec![0.5; 2], vec![0.5, 0.0]), (vec![0.5, f32::NAN], vec![0.5; 2])]
+    {
+        let found = fault(LoaderOptions { normalization: Some(Normalization { mean, std }), ..options() });
+        assert!(found.ends_with("expected 2 finite means and as many positive deviations"), "{found}");
+    }
+}
