@@ -273,7 +273,7 @@ mod tests {
 
     use super::*;
     use crate::conv::naive;
-    use crate::gemm::reference::random;
+    use crate::gemm::reference::{random, rectified};
 
     /// Any small convolution: strides, padding, dilation and groups included, and now and then one that is pointwise.
     fn geometries() -> impl Strategy<Value = ConvGeometry> {
@@ -337,8 +337,8 @@ mod tests {
             }
             let dy = random(g.output_len(), seed ^ 3);
             // The mask is drawn, not computed: a computed one could differ where an output is almost zero.
-            let mask = random(g.output_len(), seed ^ 4);
-            let rectified = relu.then_some(&*mask);
+            let mask = rectified(g.output_len(), seed ^ 4);
+            let output = relu.then_some(&*mask);
             let masked: Vec<f32> =
                 dy.iter().zip(&mask).map(|(&dy, &y)| if relu && y <= 0.0 { 0.0 } else { dy }).collect();
             let (mut dx, mut dw) = (vec![f32::NAN; x.len()], vec![f32::NAN; w.len()]);
@@ -361,11 +361,11 @@ mod tests {
 
                 let mut found = vec![f32::NAN; x.len()];
                 let packed = PackedWeights::new(&pool, isa, &g, Pass::InputGradient, &w);
-                input_gradient(&pool, &g, &dy, rectified, &packed, parallel, &mut found);
+                input_gradient(&pool, &g, &dy, output, &packed, parallel, &mut found);
                 assert_near(&found, &dx, g.weight_len(), &format!("{isa}: dx"));
 
                 let (mut found, mut sums) = (vec![start; w.len()], vec![start; g.c_out]);
-                weight_gradient(&pool, isa, &g, &x, &dy, rectified, accumulate, &mut found, Some(&mut sums));
+                weight_gradient(&pool, isa, &g, &x, &dy, output, accumulate, &mut found, Some(&mut sums));
                 assert_near(&found, &dw, g.n * g.out_pixels(), &format!("{isa}: dw"));
                 assert_near(&sums, &db, g.n * g.out_pixels(), &format!("{isa}: db"));
             }

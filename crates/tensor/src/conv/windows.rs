@@ -329,7 +329,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::gemm::reference::random;
+    use crate::gemm::reference::{random, rectified};
 
     proptest! {
         #[test]
@@ -341,7 +341,7 @@ mod tests {
             let g = ConvGeometry { n: images, c_in: channels, h, w, c_out: 1, kernel, stride, padding, dilation, groups: 1 };
             prop_assume!(g.window(0) <= h + 2 * padding[0] && g.window(1) <= w + 2 * padding[1]);
             let pool = BufferPool::poisoning();
-            let (data, mask) = (random(g.input_len(), seed), random(g.input_len(), seed ^ 1));
+            let (data, mask) = (random(g.input_len(), seed), rectified(g.input_len(), seed ^ 1));
             let part = Part { data: &data, mask: masked.then_some(&mask), images, channels, image_stride: channels * h * w };
             let element = |element: usize, position: usize| {
                 let (c, u, v) = (element / (kernel[0] * kernel[1]), element / kernel[1] % kernel[0], element % kernel[1]);

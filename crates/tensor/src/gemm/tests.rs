@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::reference::{assert_close, naive_gemm, random};
+use super::reference::{assert_close, naive_gemm, random, rectified};
 use super::*;
 use crate::buffer_pool::BufferPool;
 use crate::simd::Isa;
@@ -21,7 +21,7 @@ impl Batch {
     fn new(images: usize, channels: usize, pixels: usize, seed: u64) -> Self {
         let stride = (channels + 1) * pixels;
         let data = random(images * stride, seed);
-        let mask = random(images * stride, seed + 1);
+        let mask = rectified(images * stride, seed + 1);
         Self { data, mask, images, channels, pixels, stride }
     }
 
