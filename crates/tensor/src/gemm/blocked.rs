@@ -37,13 +37,19 @@ pub fn gemm<B: Operand>(
     }
     with_kernel!(a.isa(), kernel => {
         let columns = columns_of(kernel, b.lanes());
-        let tasks = if parallel { rayon::current_num_threads().min(columns.count) } else { 1 };
+        let threads = if parallel { rayon::current_num_threads() } else { 1 };
+        // A few wide panels do not divide evenly among threads, so their rows are cut too, at the price of packing a panel
+        // more than once.
+        let cuts = if threads > 1 && columns.count < 8 * threads { threads.min(a.split().count) } else { 1 };
+        let work = Work { columns, cuts };
+        let units = columns.count * cuts;
+        let tasks = threads.min(units);
         if tasks <= 1 {
-            multiply_columns(kernel, pool, a, b, epilogue, c, columns, 0..columns.count);
+            multiply_units(kernel, pool, a, b, epilogue, c, work, 0..units);
         } else {
             (0..tasks).into_par_iter().for_each(|task| {
-                let tiles = task * columns.count / tasks..(task + 1) * columns.count / tasks;
-                multiply_columns(kernel, pool, a, b, epilogue, c, columns, tiles);
+                let units = task * units / tasks..(task + 1) * units / tasks;
+                multiply_units(kernel, pool, a, b, epilogue, c, work, units);
             });
         }
     });
@@ -53,23 +59,32 @@ fn columns_of<K: MicroKernel>(_: K, columns: usize) -> Split {
     Split::new(columns, K::LANES, K::NR)
 }
 
-fn multiply_columns<K: MicroKernel, B: Operand>(
+/// A product in units that threads may do in any order: a panel of columns with one of `cuts` shares of the row tiles.
+#[derive(Clone, Copy)]
+struct Work {
+    columns: Split,
+    cuts: usize,
+}
+
+fn multiply_units<K: MicroKernel, B: Operand>(
     kernel: K,
     pool: &Arc<BufferPool>,
     a: &PackedA,
     b: &B,
     epilogue: Epilogue<'_>,
     c: &Output<'_>,
-    columns: Split,
-    tiles: Range<usize>,
+    work: Work,
+    units: Range<usize>,
 ) {
     let mut scratch = pool.take::<f32>(MAX_DEPTH * K::NR);
-    let row_tiles = a.split();
+    let rows = a.split();
     let blocks = depth_blocks(a.depth());
     let last = blocks.len() - 1;
-    for tile_index in tiles.clone() {
-        let next = (tile_index + 1 < tiles.end).then(|| columns.range(tile_index + 1));
-        let columns = columns.range(tile_index);
+    for unit in units.clone() {
+        let next = (unit + 1 < units.end).then(|| work.columns.range((unit + 1) / work.cuts));
+        let columns = work.columns.range(unit / work.cuts);
+        let cut = unit % work.cuts;
+        let row_tiles = cut * rows.count / work.cuts..(cut + 1) * rows.count / work.cuts;
         let output = c.columns_at(columns.clone());
         let width = columns.len().next_multiple_of(K::LANES);
         for (index, depths) in blocks.clone().enumerate() {
@@ -80,18 +95,19 @@ fn multiply_columns<K: MicroKernel, B: Operand>(
                 bias: if index == last { epilogue.bias } else { None },
                 relu: epilogue.relu && index == last,
             };
-            let share = depths.len().div_ceil(row_tiles.count);
-            for (row_tile, rows) in row_tiles.ranges().enumerate() {
+            let share = depths.len().div_ceil(row_tiles.len());
+            for row_tile in row_tiles.clone() {
+                let rows = rows.range(row_tile);
                 // The next panel is fetched a little with every tile: all at once would be more than the processor can
                 // keep in flight.
                 if let Some(next) = &next {
-                    let start = (depths.start + row_tile * share).min(depths.end);
+                    let start = (depths.start + (row_tile - row_tiles.start) * share).min(depths.end);
                     b.prefetch(next.clone(), start..(start + share).min(depths.end));
                 }
                 let a = a.panel(&depths, &rows);
                 let tile = tile(a.as_ptr(), 1, rows.len(), panel.as_ptr(), width, (&rows, &columns, &depths));
                 // SAFETY: both panels were just sliced to the tile's sizes; rows and columns lie inside C, as the sizes
-                // were compared; each column belongs to one task.
+                // were compared; each unit, and so each element, belongs to one task.
                 unsafe { output.run(kernel, tile, rows, epilogue) };
             }
         }

@@ -34,7 +34,7 @@ pub struct Output<'a> {
     borrow: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: an `Output` is an exclusive borrow of its elements; its only users write to disjoint columns.
+// SAFETY: an `Output` is an exclusive borrow of its elements; its only users write to disjoint tiles.
 unsafe impl Send for Output<'_> {}
 // SAFETY: as above; writing through a shared reference is an unsafe function whose caller promises disjointness.
 unsafe impl Sync for Output<'_> {}
@@ -116,7 +116,7 @@ impl OutputColumns<'_> {
     ///
     /// # Safety
     /// As [`MicroKernel::run`] for A and B; `rows` lie inside the output, rows and columns are those of the tile; no other
-    /// thread accesses these columns meanwhile.
+    /// thread accesses this tile meanwhile.
     #[inline]
     pub(crate) unsafe fn run<K: MicroKernel>(
         &self,

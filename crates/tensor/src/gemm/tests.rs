@@ -52,7 +52,7 @@ proptest! {
     #[test]
     fn packed_product_over_images(
         m in 1usize..30, images in 1usize..4, pixels in 1usize..90, k in prop_oneof![0usize..40, 250usize..600],
-        masked: bool, accumulate: bool, biased: bool, relu: bool,
+        masked: bool, accumulate: bool, biased: bool, relu: bool, threads in 1usize..6,
     ) {
         let pool = BufferPool::poisoning();
         let weights = random(m * k, 1);
@@ -67,13 +67,15 @@ proptest! {
                 (if accumulate { old } else { 0.0 }) + if biased { bias[i] } else { 0.0 }
             }).into_iter().map(|value| if relu { value.max(0.0) } else { value }).collect();
         let mut fused = Vec::new();
+        let threads = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         for isa in Isa::available() {
             let a = PackedA::new(&pool, isa, &Elements { lanes: m, depth: k, at: |i, p| weights[i * k + p] });
             let epilogue = Epilogue { accumulate, bias: biased.then_some(&bias), relu };
             let product = |parallel| {
                 let mut c = before.clone();
                 let output = Output::planes(&mut c, m, pixels, images, pixels, stride);
-                gemm(&pool, &a, &b.planes(masked).pixel_lanes(), epilogue, &output, parallel);
+                let product = || gemm(&pool, &a, &b.planes(masked).pixel_lanes(), epilogue, &output, parallel);
+                threads.install(product);
                 c
             };
             let c = product(false);
