@@ -1,0 +1,168 @@
+//! Broadcasting by NumPy's rules: shapes are aligned at their last axes, and an extent of 1 is repeated.
+
+use std::sync::Arc;
+
+use super::sum_slice::sum_slice;
+use crate::buffer_pool::BufferPool;
+use crate::element::Element;
+use crate::shape::{MAX_AXES, Shape, ShapeError};
+use crate::tensor::Tensor;
+
+/// The extents with ones put before them up to four axes.
+fn aligned(shape: Shape) -> [usize; MAX_AXES] {
+    let mut extents = [1; MAX_AXES];
+    extents[MAX_AXES - shape.len()..].copy_from_slice(&shape);
+    extents
+}
+
+/// The shape that both inputs broadcast to.
+pub(super) fn broadcast_shape(op: &'static str, a: Shape, b: Shape) -> Result<Shape, ShapeError> {
+    let (long, short) = (aligned(a), aligned(b));
+    let mut extents = [1; MAX_AXES];
+    for (extent, (&a_extent, &b_extent)) in extents.iter_mut().zip(long.iter().zip(&short)) {
+        if a_extent != b_extent && a_extent != 1 && b_extent != 1 {
+            let message =
+                format!("{a} and {b} do not broadcast: {a_extent} and {b_extent} differ and neither is 1");
+            return Err(ShapeError::new(op, message));
+        }
+        *extent = if a_extent == 1 { b_extent } else { a_extent };
+    }
+    Ok(Shape::new(&extents[MAX_AXES - a.len().max(b.len())..]))
+}
+
+/// Calls `visit(row, start)` for each row (last axis) of a tensor of shape `whole`, with the place in a tensor of shape
+/// `part`, which broadcasts to it, where the row's part begins.
+fn for_each_row(whole: Shape, part: Shape, mut visit: impl FnMut(usize, usize)) {
+    let (whole, part) = (aligned(whole), aligned(part));
+    let mut strides = [0; MAX_AXES];
+    let mut stride = 1;
+    for axis in (0..MAX_AXES).rev() {
+        strides[axis] = if part[axis] == 1 { 0 } else { stride };
+        stride *= part[axis];
+    }
+    let mut row = 0;
+    for i in 0..whole[0] {
+        for j in 0..whole[1] {
+            for k in 0..whole[2] {
+                visit(row, i * strides[0] + j * strides[1] + k * strides[2]);
+                row += 1;
+            }
+        }
+    }
+}
+
+/// The extent of the last axis, 1 for a scalar.
+fn row_len(shape: Shape) -> usize {
+    shape.last().copied().unwrap_or(1)
+}
+
+/// `f(a, b)` element by element, both broadcast to the output's shape. Works in place in an input that has that shape and no
+/// other owner.
+pub(super) fn combine<T: Element>(
+    pool: &Arc<BufferPool>,
+    mut a: Tensor<T>,
+    mut b: Tensor<T>,
+    f: impl Fn(T, T) -> T,
+) -> Tensor<T> {
+    if b.shape().len() >= a.shape().len() && a.shape() != b.shape() && a.len() < b.len() && b.is_unique() {
+        let shape = b.shape();
+        if broadcast_shape("broadcast", a.shape(), shape) == Ok(shape) {
+            update(&mut b, &a, |b, a| f(a, b));
+            return b;
+        }
+    }
+    let shape = broadcast_shape("broadcast", a.shape(), b.shape()).expect("the shapes were checked");
+    if !a.is_unique() || a.shape() != shape {
+        a = expand(pool, &a, shape);
+    }
+    update(&mut a, &b, f);
+    a
+}
+
+/// `a = f(a, b)` with b broadcast to a's shape.
+fn update<T: Element>(a: &mut Tensor<T>, b: &Tensor<T>, f: impl Fn(T, T) -> T) {
+    let (shape, width) = (a.shape(), row_len(a.shape()));
+    let (a, b_data) = (a.data_mut(), b.data());
+    let repeated = row_len(b.shape()) == 1;
+    for_each_row(shape, b.shape(), |row, start| {
+        let a = &mut a[row * width..][..width];
+        if repeated && width > 0 {
+            let b = b_data[start];
+            a.iter_mut().for_each(|a| *a = f(*a, b));
+        } else {
+            a.iter_mut().zip(&b_data[start..][..width]).for_each(|(a, &b)| *a = f(*a, b));
+        }
+    });
+}
+
+/// A copy of `part`, repeated to `shape`.
+pub(super) fn expand<T: Element>(pool: &Arc<BufferPool>, part: &Tensor<T>, shape: Shape) -> Tensor<T> {
+    let mut whole = Tensor::uninit_in(pool, shape);
+    let width = row_len(shape);
+    let (data, source) = (whole.data_mut(), part.data());
+    let repeated = row_len(part.shape()) == 1;
+    for_each_row(shape, part.shape(), |row, start| {
+        let row = &mut data[row * width..][..width];
+        if repeated && width > 0 {
+            row.fill(source[start]);
+        } else {
+            row.copy_from_slice(&source[start..][..width]);
+        }
+    });
+    whole
+}
+
+/// Sums a tensor over the axes along which `shape` was broadcast to it: the adjoint of [`expand`].
+pub(super) fn reduce<T: Element>(pool: &Arc<BufferPool>, whole: Tensor<T>, shape: Shape) -> Tensor<T> {
+    if whole.shape() == shape {
+        return whole;
+    }
+    let mut part = Tensor::zeros_in(pool, shape);
+    let width = row_len(whole.shape());
+    let (sums, data) = (part.data_mut(), whole.data());
+    let repeated = row_len(shape) == 1;
+    for_each_row(whole.shape(), shape, |row, start| {
+        let row = &data[row * width..][..width];
+        if repeated && width > 0 {
+            sums[start] += sum_slice(row);
+        } else {
+            sums[start..][..width].iter_mut().zip(row).for_each(|(sum, &value)| *sum += value);
+        }
+    });
+    part
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{poisoned, random};
+
+    #[test]
+    fn shapes_align_at_their_last_axes() {
+        let shape = |a: &[usize], b: &[usize]| broadcast_shape("add", Shape::new(a), Shape::new(b));
+        assert_eq!(shape(&[2, 3, 4, 5], &[3, 1, 1]), Ok(Shape::from([2, 3, 4, 5])));
+        assert_eq!(shape(&[4, 1], &[3]), Ok(Shape::from([4, 3])));
+        assert_eq!(shape(&[], &[2, 2]), Ok(Shape::from([2, 2])));
+        assert_eq!(shape(&[1], &[]), Ok(Shape::from([1])));
+        assert_eq!(
+            shape(&[2, 3], &[2, 4]).unwrap_err().to_string(),
+            "add: 2 x 3 and 2 x 4 do not broadcast: 3 and 4 differ and neither is 1"
+        );
+    }
+
+    #[test]
+    fn expand_and_reduce_are_adjoint() {
+        let context = poisoned();
+        let whole = Shape::from([2, 3, 4, 5]);
+        for part in [&[][..], &[5], &[1], &[4, 1], &[3, 1, 5], &[2, 1, 1, 1], &[1, 3, 4, 1], &[2, 3, 4, 5]] {
+            let (x, y) = (random(part, 1), random(whole, 2));
+            let dot = |a: &Tensor<f64>, b: &Tensor<f64>| -> f64 {
+                assert_eq!(a.shape(), b.shape());
+                a.data().iter().zip(b.data()).map(|(a, b)| a * b).sum()
+            };
+            let left = dot(&expand(context.pool(), &x, whole), &y);
+            let right = dot(&x, &reduce(context.pool(), y.clone(), Shape::new(part)));
+            assert!((left - right).abs() < 1e-12, "{part:?}: {left} and {right}");
+        }
+    }
+}
