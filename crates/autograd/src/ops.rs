@@ -57,4 +57,51 @@ impl<'t, T: Element> Var<'t, T> {
     pub fn softmax_cross_entropy(self, op: ops::SoftmaxCrossEntropy) -> Result<Self> {
         self.tape().apply(op, [self])
     }
+
+    /// x w^T + b of an N x IN input, an OUT x IN weight and, if given, a bias of OUT: [`ops::Linear`].
+    pub fn linear(self, weight: Self, bias: Option<Self>) -> Result<Self> {
+        self.tape().apply(ops::Linear, [self, weight].into_iter().chain(bias))
+    }
+
+    /// 1 / (1 + e^-x): [`ops::Sigmoid`].
+    pub fn sigmoid(self) -> Result<Self> {
+        self.tape().apply(ops::Sigmoid, [self])
+    }
+
+    /// The hyperbolic tangent: [`ops::Tanh`].
+    pub fn tanh(self) -> Result<Self> {
+        self.tape().apply(ops::Tanh, [self])
+    }
+
+    /// The sum with another tensor, both broadcast: [`ops::Add`].
+    #[allow(clippy::should_implement_trait, reason = "the operator cannot return an error")]
+    pub fn add(self, other: Self) -> Result<Self> {
+        self.tape().apply(ops::Add, [self, other])
+    }
+
+    /// The product with another tensor element by element, both broadcast: [`ops::Mul`].
+    #[allow(clippy::should_implement_trait, reason = "the operator cannot return an error")]
+    pub fn mul(self, other: Self) -> Result<Self> {
+        self.tape().apply(ops::Mul, [self, other])
+    }
+
+    /// Times a constant: [`ops::Scale`].
+    pub fn scale(self, factor: f64) -> Result<Self> {
+        self.tape().apply(ops::Scale { factor }, [self])
+    }
+
+    /// The sum over all axes or some: [`ops::Sum`].
+    pub fn sum(self, op: ops::Sum) -> Result<Self> {
+        self.tape().apply(op, [self])
+    }
+
+    /// The mean over all axes or some: [`ops::Mean`].
+    pub fn mean(self, op: ops::Mean) -> Result<Self> {
+        self.tape().apply(op, [self])
+    }
+
+    /// Probabilities along an axis: [`ops::Softmax`].
+    pub fn softmax(self, op: ops::Softmax) -> Result<Self> {
+        self.tape().apply(op, [self])
+    }
 }
