@@ -4,13 +4,19 @@ use super::{ConvGeometry, Tile};
 
 /// Transforming one value of a tile costs as much as this many multiply-adds in the multiplication.
 const TRANSFORM: usize = 14;
+/// Reading one weight from memory costs as much as this many multiply-adds. It decides where images are few and small: the
+/// transformed weights are up to seven times as many as the weights.
+const WEIGHT: usize = 18;
 /// A direct multiply-add, with the copying around it, costs this many hundredths of one in the planes' small products.
 const DIRECT_PERCENT: usize = 105;
 
 /// The tile that computes this convolution with least work, or `None` where direct summation is cheaper or no tile fits.
 ///
 /// Counts multiply-adds over whole tiles, those that hang over the edge included, with channels padded to 16,
-/// and the transforms of inputs and outputs.
+/// the transforms of inputs and outputs, and one pass over the weights.
+///
+/// The number of images counts: decide once for a step, from its full shards, and keep to it in a smaller last one, whose
+/// weights are the same.
 #[must_use]
 pub fn tile_for(g: &ConvGeometry) -> Option<Tile> {
     if g.n == 0 || g.output_len() == 0 {
@@ -20,9 +26,10 @@ pub fn tile_for(g: &ConvGeometry) -> Option<Tile> {
     let work = |tile: Tile| {
         let m = tile.outputs();
         let values = g.n * g.out_h().div_ceil(m) * g.out_w().div_ceil(m) * tile.inputs() * tile.inputs();
-        values * (inputs * outputs + TRANSFORM * (inputs + outputs))
+        let weights = tile.inputs() * tile.inputs() * inputs * outputs;
+        values * (inputs * outputs + TRANSFORM * (inputs + outputs)) + WEIGHT * weights
     };
-    let direct = g.output_len() * g.patch() * DIRECT_PERCENT / 100;
+    let direct = g.output_len() * g.patch() * DIRECT_PERCENT / 100 + WEIGHT * g.weight_len();
     let fitting = Tile::ALL.into_iter().filter(|tile| tile.supports(g));
     fitting
         .map(|tile| (work(tile), tile))
@@ -57,6 +64,16 @@ mod tests {
         assert_eq!(tile_for(&square(256, 12, 384, 3, 1)), Some(Tile::F6x6K3x3));
         // 8 x 8 outputs are four tiles of either size, and the smaller tiles waste less.
         assert_eq!(tile_for(&square(192, 8, 192, 3, 1)), Some(Tile::F4x4K3x3));
+    }
+
+    /// With one small image most of the time goes into reading weights.
+    #[test]
+    fn one_small_image_does_not_pay() {
+        let one = |g| ConvGeometry { n: 1, ..g };
+        assert_eq!(tile_for(&one(square(256, 6, 384, 3, 1))), None);
+        assert_eq!(tile_for(&one(square(192, 8, 192, 3, 1))), None);
+        assert_eq!(tile_for(&one(square(96, 35, 256, 5, 2))), Some(Tile::F4x4K5x5));
+        assert_eq!(tile_for(&square(256, 6, 384, 3, 1)), Some(Tile::F6x6K3x3));
     }
 
     #[test]
