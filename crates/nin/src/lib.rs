@@ -1,3 +1,15 @@
-//! stub
+//! Network in Network on the CPU: models, data, optimiser, training loop and command line.
+//!
+//! The way of a batch: [`data`] reads the images and hands out batches, [`train::Lanes`] cuts each into shards, a shard's
+//! tape runs the [`models`]' layers ([`nn`]) forward and backward, the gradients are summed and [`optim::Sgd`] moves the
+//! parameters, [`train::RunDir`] writes down the figures and [`checkpoint`] the weights.
+#![forbid(unsafe_code)]
 
+pub mod checkpoint;
+pub mod cli;
 pub mod data;
+pub mod models;
+pub mod nn;
+pub mod optim;
+pub mod summary;
+pub mod train;

@@ -1,0 +1,28 @@
+//! `nin`: what there is to do with networks beside training them. See `nin --help`.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use nin::cli::{EvalArgs, SummaryArgs, evaluate, fail, summarise};
+
+/// Evaluate and inspect Network in Network models.
+#[derive(Debug, Parser)]
+#[command(name = "nin", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Eval(EvalArgs),
+    Summary(SummaryArgs),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Eval(args) => evaluate(&args),
+        Command::Summary(args) => summarise(&args),
+    };
+    result.unwrap_or_else(|error| fail(&error))
+}

@@ -1,0 +1,242 @@
+//! Weights on disk: safetensors files with the names of PyTorch's `state_dict`, written so that a crash or a full disk never
+//! costs what was saved before.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+use tensor::{Shape, Tensor};
+
+use crate::nn::{Module, parameters, parameters_mut};
+
+/// What can go wrong with a file of weights.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// The file could not be read or written.
+    #[error("{path}: {action}: {source}", path = path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was being done.
+        action: &'static str,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// The file is not safetensors, or is broken.
+    #[error("{path}: not a whole safetensors file: {reason}", path = path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What the reader stumbled over.
+        reason: String,
+    },
+    /// The file does not hold the network's parameters.
+    #[error("{path}: weights of another network: {difference}", path = path.display())]
+    Mismatch {
+        /// The file.
+        path: PathBuf,
+        /// The first difference, with names and shapes.
+        difference: String,
+    },
+}
+
+fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> CheckpointError {
+    let path = path.to_path_buf();
+    move |source| CheckpointError::Io { path, action, source }
+}
+
+/// Replaces a file by `bytes` or leaves it as it was: writes beside it, flushes to the disk, renames.
+///
+/// # Errors
+/// [`CheckpointError::Io`]; the old file is whole then and nothing is left beside it.
+pub fn atomic_write(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut beside =
+        tempfile::Builder::new().prefix(".writing-").tempfile_in(folder).map_err(io(path, "writing"))?;
+    beside.write_all(bytes).map_err(io(path, "writing"))?;
+    beside.as_file().sync_all().map_err(io(path, "writing to the disk"))?;
+    set_usual_permissions(beside.as_file()).map_err(io(path, "setting permissions"))?;
+    beside.persist(path).map_err(|error| io(path, "putting in place")(error.error))?;
+    // The rename itself is on the disk once the folder is.
+    if let Ok(folder) = File::open(folder) {
+        let _ = folder.sync_all();
+    }
+    Ok(())
+}
+
+/// Temporary files are for their owner alone; what is kept should be readable as any file is.
+#[cfg(unix)]
+fn set_usual_permissions(file: &File) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    file.set_permissions(std::fs::Permissions::from_mode(0o644))
+}
+
+#[cfg(not(unix))]
+fn set_usual_permissions(_: &File) -> std::io::Result<()> {
+    Ok(())
+}
+
+/// Saves named tensors and text.
+///
+/// # Errors
+/// [`CheckpointError::Io`]; an old file of that name is whole then.
+pub fn save_tensors(
+    path: &Path,
+    tensors: &[(String, &Tensor<f32>)],
+    metadata: HashMap<String, String>,
+) -> Result<(), CheckpointError> {
+    let bytes: Vec<Vec<u8>> = tensors
+        .iter()
+        .map(|(_, tensor)| tensor.data().iter().flat_map(|x| x.to_le_bytes()).collect())
+        .collect();
+    let views = tensors.iter().zip(&bytes).map(|((name, tensor), bytes)| {
+        let view =
+            TensorView::new(Dtype::F32, tensor.shape().to_vec(), bytes).expect("four bytes for each element");
+        (name.as_str(), view)
+    });
+    let file = safetensors::serialize(views, Some(metadata))
+        .map_err(|error| CheckpointError::Format { path: path.to_path_buf(), reason: error.to_string() })?;
+    atomic_write(path, &file)
+}
+
+/// Loads every tensor of a file by its name, and the text beside them.
+///
+/// # Errors
+/// [`CheckpointError::Io`] if it cannot be read, [`CheckpointError::Format`] if it is no safetensors file or holds anything but
+/// `f32` tensors of at most four axes.
+#[allow(clippy::type_complexity, reason = "two maps side by side")]
+pub fn load_tensors(
+    path: &Path,
+) -> Result<(BTreeMap<String, Tensor<f32>>, HashMap<String, String>), CheckpointError> {
+    let bytes = std::fs::read(path).map_err(io(path, "reading"))?;
+    let broken = |reason: String| CheckpointError::Format { path: path.to_path_buf(), reason };
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| broken(error.to_string()))?;
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| broken(error.to_string()))?;
+    let mut tensors = BTreeMap::new();
+    for (name, view) in file.tensors() {
+        if view.dtype() != Dtype::F32 {
+            return Err(broken(format!("tensor {name} is {:?}, expected F32", view.dtype())));
+        }
+        if view.shape().len() > tensor::MAX_AXES {
+            return Err(broken(format!(
+                "tensor {name} has {} axes, at most 4 are expected",
+                view.shape().len()
+            )));
+        }
+        let data: Vec<f32> =
+            view.data().as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
+        let tensor = Tensor::from_slice(view.shape(), &data).map_err(|error| broken(error.to_string()))?;
+        tensors.insert(name, tensor);
+    }
+    Ok((tensors, header.metadata().clone().unwrap_or_default()))
+}
+
+/// Saves a network's parameters under the names of PyTorch's `state_dict`.
+///
+/// # Errors
+/// [`CheckpointError::Io`]; an old file of that name is whole then.
+pub fn save_parameters(path: &Path, module: &dyn Module<f32>) -> Result<(), CheckpointError> {
+    let all: Vec<(String, &Tensor<f32>)> =
+        parameters(module).into_iter().map(|(name, parameter)| (name, &parameter.value)).collect();
+    save_tensors(path, &all, HashMap::new())
+}
+
+/// Loads a network's parameters. Nothing is changed unless the file holds exactly them.
+///
+/// # Errors
+/// [`CheckpointError::Mismatch`] with the first name that is missing, too many, or of another shape; otherwise as
+/// [`load_tensors`].
+pub fn load_parameters(path: &Path, module: &mut dyn Module<f32>) -> Result<(), CheckpointError> {
+    let (mut tensors, _) = load_tensors(path)?;
+    let mismatch =
+        |difference: String| Err(CheckpointError::Mismatch { path: path.to_path_buf(), difference });
+    let all = parameters_mut(module);
+    for (name, parameter) in &all {
+        let expected: Shape = parameter.value.shape();
+        match tensors.get(name) {
+            None => return mismatch(format!("no tensor {name}, expected {expected}")),
+            Some(found) if found.shape() != expected => {
+                return mismatch(format!("tensor {name} is {}, expected {expected}", found.shape()));
+            }
+            Some(_) => {}
+        }
+    }
+    if let Some(extra) = tensors.keys().find(|name| all.iter().all(|(own, _)| own != *name)) {
+        return mismatch(format!("tensor {extra} is not one of the network's {}", all.len()));
+    }
+    for (name, parameter) in all {
+        if let Some(tensor) = tensors.remove(&name) {
+            parameter.value = tensor;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tensor::init::Init;
+
+    use super::*;
+    use crate::models::nin_block;
+    use crate::nn::{Sequential, initialise};
+
+    fn block(width: usize, seed: u64) -> Sequential<f32> {
+        let mut block = nin_block(1, width, 3, 1, 1);
+        initialise(&mut block, Init::HeNormal, Init::Constant(0.5), seed);
+        block
+    }
+
+    fn values(module: &dyn Module<f32>) -> Vec<Tensor<f32>> {
+        parameters(module).into_iter().map(|(_, parameter)| parameter.value.clone()).collect()
+    }
+
+    #[test]
+    fn what_is_saved_loads_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        save_parameters(&path, &block(4, 1)).unwrap();
+        let mut other = block(4, 2);
+        load_parameters(&path, &mut other).unwrap();
+        assert_eq!(values(&other), values(&block(4, 1)));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside the file");
+    }
+
+    #[test]
+    fn other_networks_and_broken_files_are_refused_and_change_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let mut own = block(4, 2);
+        let mut refused = |bytes: Option<&[u8]>| {
+            if let Some(bytes) = bytes {
+                std::fs::write(&path, bytes).unwrap();
+            }
+            let error = load_parameters(&path, &mut own).unwrap_err().to_string();
+            assert_eq!(values(&own), values(&block(4, 2)));
+            error
+        };
+        assert!(refused(None).contains("model.safetensors: reading: "));
+        assert!(refused(Some(b"not a safetensors file")).contains("not a whole safetensors file"));
+        save_parameters(&path, &block(5, 1)).unwrap();
+        let error = refused(None);
+        assert!(
+            error.ends_with(
+                "weights of another network: tensor 0.weight is 5 x 1 x 3 x 3, expected 4 x 1 x 3 x 3"
+            ),
+            "{error}"
+        );
+        save_parameters(&path, &block(4, 1)).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        assert!(refused(Some(&whole[..whole.len() - 9])).contains("not a whole safetensors file"));
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = atomic_write(&folder.path().join("missing/file"), b"x").unwrap_err().to_string();
+        assert!(error.contains("missing/file: writing: "), "{error}");
+    }
+}

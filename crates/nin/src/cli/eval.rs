@@ -1,0 +1,135 @@
+//! `nin eval` and `nin summary`: what a set of weights is worth, and what a network is made of.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+use tensor::Shape;
+
+use super::default_threads;
+use crate::checkpoint::load_parameters;
+use crate::data::{DataLoader, DataSources, LoaderOptions, Normalization, load};
+use crate::summary::table;
+use crate::train::{Config, Lanes, Overrides, TrainError, lanes::argmax};
+
+/// Accuracy and confusion matrix of a run's weights on the test images of its data set.
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// Run folder: its settings and its weights
+    pub run: PathBuf,
+    /// Weights to use instead of the run's model.safetensors
+    #[arg(long, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
+    /// Folder of the data set's IDX files
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Threads [default: one for each core]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+}
+
+/// Layers, output shapes, parameters and work of a network.
+#[derive(Debug, Args)]
+pub struct SummaryArgs {
+    /// Network: nin, nin-d2l or nin-cifar
+    #[arg(long, value_name = "NAME", default_value = "nin")]
+    pub model: String,
+    /// Rows and columns of the images [default: what the network was made for]
+    #[arg(long, value_name = "PIXELS")]
+    pub image_size: Option<usize>,
+    /// Channels of the images
+    #[arg(long, value_name = "C", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub channels: u16,
+    /// Classes
+    #[arg(long, value_name = "K", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub classes: u16,
+}
+
+/// Runs `nin summary`.
+///
+/// # Errors
+/// [`TrainError`] for the binary to print.
+pub fn summarise(args: &SummaryArgs) -> Result<ExitCode, TrainError> {
+    let model: crate::models::Model =
+        args.model.parse().map_err(|error| TrainError::Config(format!("model: {error}")))?;
+    let side = args.image_size.unwrap_or_else(|| model.default_image_size());
+    if side == 0 || side > 4096 {
+        return Err(TrainError::Config(format!("image_size: expected 1 to 4096, found {side}")));
+    }
+    let (channels, classes) = (usize::from(args.channels), usize::from(args.classes));
+    let network = model.build::<f32>(channels, classes, 0.5);
+    print!("{}", table(&network, Shape::from([1, channels, side, side]))?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs `nin eval`.
+///
+/// # Errors
+/// [`TrainError`] for the binary to print.
+pub fn evaluate(args: &EvalArgs) -> Result<ExitCode, TrainError> {
+    let config = Overrides::from_toml(&args.run.join("config.toml"))?;
+    let config = Config::resolve(&config, &Overrides::default())?;
+    let splits = load(config.dataset()?, &DataSources::new(args.data_dir.clone()))?;
+    let (channels, classes) = (splits.test.channels(), splits.test.classes());
+    let mut model = config.model()?.build::<f32>(channels, classes, config.dropout);
+    let weights = args.weights.clone().unwrap_or_else(|| args.run.join("model.safetensors"));
+    load_parameters(&weights, &mut model)?;
+    let names = splits.test.class_names().to_vec();
+    let options = LoaderOptions {
+        batch_size: 256,
+        image_size: Some((config.image_size, config.image_size)),
+        normalization: config.normalize.then(|| Normalization::of(&splits.train)),
+        ..LoaderOptions::default()
+    };
+    let loader = DataLoader::new(Arc::new(splits.test), options)?;
+    let lanes = Lanes::new(args.threads.unwrap_or_else(default_threads))?;
+    let mut confusion = vec![vec![0usize; classes]; classes];
+    for batch in loader.epoch(0) {
+        let batch = batch?;
+        let logits = lanes.predict_batch(&model, &batch)?;
+        for (row, &label) in logits.data().chunks_exact(classes).zip(batch.labels()) {
+            confusion[label][argmax(row)] += 1;
+        }
+    }
+    print!("{}", report(&names, &confusion));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The confusion matrix as text, rows the labels and columns the predictions, with each class's share of correct images.
+fn report(names: &[String], confusion: &[Vec<usize>]) -> String {
+    let write = "a string takes any text";
+    let mut text = String::new();
+    let images: usize = confusion.iter().flatten().sum();
+    let correct: usize = confusion.iter().enumerate().map(|(class, row)| row[class]).sum();
+    write!(text, "{:<14}", "label \\ said").expect(write);
+    for class in 0..names.len() {
+        write!(text, "{class:>6}").expect(write);
+    }
+    writeln!(text, "{:>8}", "acc").expect(write);
+    for (class, (name, row)) in names.iter().zip(confusion).enumerate() {
+        write!(text, "{class} {name:<12}").expect(write);
+        for count in row {
+            write!(text, "{count:>6}").expect(write);
+        }
+        let share = row[class] as f64 / row.iter().sum::<usize>().max(1) as f64;
+        writeln!(text, "{share:>8.3}").expect(write);
+    }
+    let accuracy = correct as f64 / images.max(1) as f64;
+    writeln!(text, "test acc {accuracy:.4} ({correct} of {images} images)").expect(write);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_counts_the_diagonal() {
+        let names = ["shirt".to_owned(), "bag".to_owned()];
+        let text = report(&names, &[vec![3, 1], vec![0, 4]]);
+        assert!(text.contains("test acc 0.8750 (7 of 8 images)"), "{text}");
+        assert!(text.contains("0 shirt            3     1   0.750"), "{text}");
+    }
+}

@@ -1,0 +1,273 @@
+//! `train`: one run from settings to a run folder.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Instant, SystemTime};
+
+use clap::Parser;
+use tensor::Shape;
+
+use super::default_threads;
+use crate::data::{DataSources, load};
+use crate::nn::{Module, parameter_count};
+use crate::train::{Config, EpochMetrics, Outcome, Overrides, RunDir, TrainError, Trainer};
+
+/// Train Network in Network on the CPU.
+///
+/// Without arguments it trains the article's network on the bundled Fashion-MNIST images and leaves a run folder with the
+/// settings, the metrics, the weights and a picture of the curves. Settings come from a recipe, then from a TOML file, then
+/// from flags; the later wins.
+#[derive(Debug, Parser)]
+#[command(name = "train", version, after_help = EXAMPLES)]
+pub struct TrainArgs {
+    /// Network: nin (the article's, stem stride 3), nin-d2l (the book's, stride 4) or nin-cifar (the paper's CIFAR-10
+    /// network, for 28 or 32 pixels)
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// Settings to begin with: default (small images, learns in minutes) or chapter (the d2l chapter exactly)
+    #[arg(long, value_name = "NAME")]
+    pub recipe: Option<String>,
+    /// TOML file of settings, as a run folder's config.toml; flags win over it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Data set: fashion-mnist-mini (bundled), fashion-mnist (downloaded if it is nowhere) or mnist (from --data-dir)
+    #[arg(long, value_name = "NAME")]
+    pub dataset: Option<String>,
+    /// Folder of the data set's IDX files
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Rows and columns that images are resized to
+    #[arg(long, value_name = "PIXELS")]
+    pub image_size: Option<usize>,
+    /// Images of a step
+    #[arg(long, value_name = "N")]
+    pub batch_size: Option<usize>,
+    /// Passes over the training images
+    #[arg(long, value_name = "N")]
+    pub epochs: Option<u64>,
+    /// Stop after this many steps
+    #[arg(long, value_name = "N")]
+    pub max_steps: Option<u64>,
+    /// Base learning rate
+    #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
+    pub lr: Option<f64>,
+    /// Momentum of SGD
+    #[arg(long, value_name = "FACTOR", allow_negative_numbers = true)]
+    pub momentum: Option<f64>,
+    /// L2 penalty on weights, not on biases
+    #[arg(long, value_name = "FACTOR", allow_negative_numbers = true)]
+    pub weight_decay: Option<f64>,
+    /// Learning-rate schedule: constant, cosine or step:EPOCHS:FACTOR
+    #[arg(long, value_name = "NAME")]
+    pub schedule: Option<String>,
+    /// Probability with which dropout layers drop
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    pub dropout: Option<f64>,
+    /// Initial weights: xavier, he, he-uniform or pytorch
+    #[arg(long, value_name = "NAME")]
+    pub init: Option<String>,
+    /// Take the training images in the order of the data set
+    #[arg(long)]
+    pub no_shuffle: bool,
+    /// Seed of every random number; the same seed gives the same bits on any number of threads
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Threads [default: one for each core]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Begin with the weights of this safetensors file
+    #[arg(long, value_name = "FILE")]
+    pub init_from: Option<PathBuf>,
+    /// Folder of the run [default: runs/MODEL-TIME]
+    #[arg(long, value_name = "DIR")]
+    pub run_dir: Option<PathBuf>,
+    /// Go on with the run in this folder; it ends in the weights of an uninterrupted run
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["run_dir", "init_from", "config", "recipe", "model", "dataset",
+        "image_size", "batch_size", "epochs", "lr", "momentum", "weight_decay", "schedule", "dropout", "init", "no_shuffle",
+        "seed"])]
+    pub resume: Option<PathBuf>,
+}
+
+const EXAMPLES: &str = "Examples:
+  train                                           the default run on the bundled images
+  train --recipe chapter --dataset fashion-mnist  the chapter, on the full data set
+  train --model nin-cifar --epochs 3 --lr 0.01    another network and other settings
+  train --resume runs/nin-20260101-120000         go on with a run that was stopped
+Exit codes: 0 done, 1 failed on the way, 2 the request cannot work, 130 interrupted (everything is saved).";
+
+impl TrainArgs {
+    fn overrides(&self) -> Overrides {
+        Overrides {
+            recipe: self.recipe.clone(),
+            model: self.model.clone(),
+            dataset: self.dataset.clone(),
+            image_size: self.image_size,
+            batch_size: self.batch_size,
+            epochs: self.epochs,
+            max_steps: self.max_steps,
+            lr: self.lr,
+            momentum: self.momentum,
+            weight_decay: self.weight_decay,
+            schedule: self.schedule.clone(),
+            dropout: self.dropout,
+            init: self.init.clone(),
+            shuffle: self.no_shuffle.then_some(false),
+            seed: self.seed,
+            ..Overrides::default()
+        }
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`TrainError`] for the binary to print.
+pub fn train(args: &TrainArgs) -> Result<ExitCode, TrainError> {
+    let interrupt = Arc::new(AtomicBool::new(false));
+    watch_interrupt(&interrupt)?;
+    let threads = args.threads.unwrap_or_else(default_threads);
+    let (mut run, mut trainer) = match &args.resume {
+        Some(path) => resume(path, args, threads)?,
+        None => start(args, threads)?,
+    };
+    announce(&trainer, run.path(), threads)?;
+    let started = Instant::now();
+    let outcome = trainer.run(&mut run, &interrupt, print_epoch)?;
+    let minutes = started.elapsed().as_secs_f64() / 60.0;
+    let (folder, step) = (run.path().display(), trainer.position().step);
+    Ok(match outcome {
+        Outcome::Finished(metrics) => {
+            println!("done in {minutes:.1} min: test acc {:.4}; the run is in {folder}", metrics.test_acc);
+            ExitCode::SUCCESS
+        }
+        Outcome::StepsDone => {
+            println!("stopped after step {step} as asked; the run is in {folder}");
+            ExitCode::SUCCESS
+        }
+        Outcome::Interrupted => {
+            println!("interrupted after step {step}, saved; go on with: train --resume {folder}");
+            ExitCode::from(130)
+        }
+    })
+}
+
+fn start(args: &TrainArgs, threads: usize) -> Result<(RunDir, Trainer), TrainError> {
+    let file = args.config.as_deref().map_or(Ok(Overrides::default()), Overrides::from_toml)?;
+    let config = Config::resolve(&file, &args.overrides())?;
+    let mut trainer = build(config, args, threads)?;
+    if let Some(weights) = &args.init_from {
+        trainer.init_from(weights)?;
+    }
+    let path = args.run_dir.clone().unwrap_or_else(|| default_run_dir(&trainer.config().model));
+    let run = RunDir::create(&path, &trainer.config().to_toml())?;
+    Ok((run, trainer))
+}
+
+fn resume(path: &Path, args: &TrainArgs, threads: usize) -> Result<(RunDir, Trainer), TrainError> {
+    let (run, overrides, checkpoint) = RunDir::open(path)?;
+    // A limit on steps belongs to the command, not to the run: the run that stopped at one is to go on.
+    let overrides = Overrides { max_steps: None, ..overrides };
+    let flags = Overrides { max_steps: args.max_steps, ..Overrides::default() };
+    let mut trainer = build(Config::resolve(&overrides, &flags)?, args, threads)?;
+    if let Some(checkpoint) = checkpoint {
+        trainer.restore(checkpoint, path)?;
+    }
+    Ok((run, trainer))
+}
+
+fn build(config: Config, args: &TrainArgs, threads: usize) -> Result<Trainer, TrainError> {
+    // What needs no data is refused before any is fetched.
+    let (model, side) = (config.model()?.build::<f32>(1, 10, config.dropout), config.image_size);
+    model.output_shape(Shape::from([1, 1, side, side]))?;
+    let splits = load(config.dataset()?, &DataSources::new(args.data_dir.clone()))?;
+    Trainer::new(config, splits, threads)
+}
+
+/// Raises the flag at Ctrl-C; a second one ends the process at once.
+fn watch_interrupt(interrupt: &Arc<AtomicBool>) -> Result<(), TrainError> {
+    let flag = Arc::clone(interrupt);
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("interrupted: finishing the step and saving (again to stop at once)");
+    })
+    .map_err(|error| TrainError::Config(format!("cannot watch for Ctrl-C: {error}")))
+}
+
+fn announce(trainer: &Trainer, folder: &Path, threads: usize) -> Result<(), TrainError> {
+    let (config, model) = (trainer.config(), trainer.model());
+    let flops: u64 =
+        crate::summary::layers(model, trainer.input_shape())?.iter().map(|layer| layer.flops).sum();
+    println!(
+        "{}: {} parameters, {:.2} GFLOP an image; {} at {side} x {side}, batch {}, {} epochs, {threads} threads; run folder {}",
+        config.model,
+        parameter_count(model),
+        flops as f64 / 1e9,
+        config.dataset,
+        config.batch_size,
+        config.epochs,
+        folder.display(),
+        side = config.image_size,
+    );
+    if trainer.position().step > 0 {
+        println!("going on after step {}", trainer.position().step);
+    }
+    Ok(())
+}
+
+fn print_epoch(metrics: &EpochMetrics) {
+    println!(
+        "epoch {:>3}: train loss {:.4}, train acc {:.4}, test acc {:.4}, {:.1} images/s, waited for data {:.1} %",
+        metrics.epoch,
+        metrics.train_loss,
+        metrics.train_acc,
+        metrics.test_acc,
+        metrics.images_per_s,
+        100.0 * metrics.data_wait,
+    );
+}
+
+/// `runs/MODEL-YYYYMMDD-HHMMSS` in UTC, with a number behind it if two runs begin in one second.
+fn default_run_dir(model: &str) -> PathBuf {
+    let seconds =
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
+    let base = format!("{model}-{}", timestamp(seconds));
+    let plain = Path::new("runs").join(&base);
+    let mut numbered = (2..).map(|number| Path::new("runs").join(format!("{base}-{number}")));
+    if plain.exists() { numbered.find(|path| !path.exists()).unwrap_or(plain) } else { plain }
+}
+
+/// Seconds since 1970 as `YYYYMMDD-HHMMSS`, by the civil calendar (400-year cycles of 146,097 days, years from March).
+fn timestamp(seconds: u64) -> String {
+    let days = seconds / 86_400 + 719_468;
+    let (cycle, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let date = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = cycle * 400 + year + u64::from(month <= 2);
+    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}{month:02}{date:02}-{hour:02}{minute:02}{second:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_follow_the_calendar() {
+        assert_eq!(timestamp(0), "19700101-000000");
+        assert_eq!(timestamp(951_782_400), "20000229-000000");
+        assert_eq!(timestamp(1_767_225_599), "20251231-235959");
+    }
+
+    #[test]
+    fn the_flags_are_a_consistent_set() {
+        use clap::CommandFactory;
+        TrainArgs::command().debug_assert();
+    }
+}

@@ -1,0 +1,124 @@
+//! Network in Network (Lin, Chen and Yan 2014, arXiv 1312.4400), as the d2l book's section 8.3 builds it after AlexNet.
+
+use tensor::Element;
+
+use crate::nn::{Conv2d, Dropout, Flatten, GlobalAvgPool2d, MaxPool2d, Relu, Sequential};
+
+/// A k x k convolution and two 1 x 1 convolutions, ReLU after each: the 1 x 1 convolutions are a small fully connected network
+/// that slides over the pixels (paper, section 3.1).
+///
+/// N x `c_in` x H x W to N x `c_out` x OH x OW.
+#[must_use]
+pub fn nin_block<T: Element>(
+    c_in: usize,
+    c_out: usize,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+) -> Sequential<T> {
+    Sequential::new()
+        .with(Conv2d::new(c_in, c_out, kernel, stride, padding))
+        .with(Relu)
+        .with(Conv2d::new(c_out, c_out, 1, 1, 0))
+        .with(Relu)
+        .with(Conv2d::new(c_out, c_out, 1, 1, 0))
+        .with(Relu)
+}
+
+/// The whole network: N x C x H x W to N x `classes` logits. The book's stem stride is 4, the article's 3.
+#[must_use]
+pub fn nin<T: Element>(channels: usize, classes: usize, stem_stride: usize, dropout: f64) -> Sequential<T> {
+    Sequential::new()
+        .with(nin_block(channels, 96, 11, stem_stride, 0))
+        .with(MaxPool2d::new(3, 2))
+        .with(nin_block(96, 256, 5, 1, 2))
+        .with(MaxPool2d::new(3, 2))
+        .with(nin_block(256, 384, 3, 1, 1))
+        .with(MaxPool2d::new(3, 2))
+        .with(Dropout { p: dropout })
+        .with(nin_block(384, classes, 3, 1, 1))
+        .with(GlobalAvgPool2d)
+        .with(Flatten)
+}
+
+#[cfg(test)]
+mod tests {
+    use autograd::Gradcheck;
+    use tensor::Tensor;
+    use tensor::init::Init;
+
+    use super::*;
+    use crate::nn::{Module, initialise, parameter_count};
+
+    #[test]
+    fn shapes_and_parameters_are_the_articles() {
+        let network = nin::<f32>(1, 10, 3, 0.5);
+        assert_eq!(parameter_count(&network), 1_992_166);
+        let mut shape = tensor::Shape::from([1, 1, 224, 224]);
+        let mut sides = Vec::new();
+        for layer in network.children() {
+            shape = layer.output_shape(shape).unwrap();
+            sides.push(shape.get(2).copied().unwrap_or(0));
+        }
+        assert_eq!(sides, [72, 35, 35, 17, 17, 8, 8, 8, 1, 0]);
+        assert_eq!(*shape, [1, 10]);
+    }
+
+    #[test]
+    fn a_size_too_small_is_refused_by_layer() {
+        let error = nin::<f32>(1, 10, 3, 0.5).output_shape([1, 1, 28, 28].into()).unwrap_err().to_string();
+        assert!(error.starts_with("max_pool2d: layer 3, MaxPool2d(3/2)"), "{error}");
+        let error = nin::<f32>(1, 10, 3, 0.5).output_shape([1, 1, 8, 8].into()).unwrap_err().to_string();
+        assert!(
+            error.starts_with("conv2d: layer 0.0, Conv2d(1, 96, 11x11, stride 3): a window of 11"),
+            "{error}"
+        );
+    }
+
+    /// The whole path of the network in f64: blocks, pooling, dropout, global average.
+    #[test]
+    fn gradients_of_a_small_network() {
+        let mut network = Sequential::<f64>::new()
+            .with(nin_block(1, 3, 3, 2, 0))
+            .with(MaxPool2d::new(3, 2))
+            .with(Dropout { p: 0.3 })
+            .with(nin_block(3, 4, 3, 1, 1))
+            .with(GlobalAvgPool2d)
+            .with(Flatten);
+        initialise(&mut network, Init::HeNormal, Init::Constant(0.1), 3);
+        let x = Tensor::from_fn([2, 1, 13, 13], |i| ((i * 7919 % 1000) as f64) / 1000.0);
+        let check = Gradcheck { tolerance: 1e-5, elements: 80, ..Gradcheck::default() };
+        check.run("nin", &[x], |_, inputs| network.forward(inputs[0].clone())).unwrap();
+
+        // With respect to each parameter: put it in the place of an input.
+        let x = Tensor::from_fn([2, 1, 13, 13], |i| ((i * 7919 % 1000) as f64) / 1000.0);
+        let values: Vec<Tensor<f64>> =
+            crate::nn::parameters(&network).iter().map(|(_, parameter)| parameter.value.clone()).collect();
+        let tape = autograd::Tape::new(check.context.clone());
+        let output = network.forward(tape.constant(x.clone())).unwrap();
+        let ones = Tensor::full(output.shape(), 1.0);
+        let gradients = tape.backward_with(output, ones).unwrap();
+        let identities: Vec<u64> =
+            crate::nn::parameters(&network).iter().map(|(_, parameter)| parameter.identity).collect();
+        let total = |network: &Sequential<f64>| -> f64 {
+            let tape = autograd::Tape::new(check.context.clone());
+            network.forward(tape.constant(x.clone())).unwrap().value().data().iter().sum()
+        };
+        for (index, &identity) in identities.iter().enumerate() {
+            let gradient = gradients.parameter(identity).unwrap().data().to_vec();
+            let scale = gradient.iter().fold(1e-6, |most: f64, g| most.max(g.abs()));
+            for element in (0..gradient.len()).step_by(gradient.len().div_ceil(7)) {
+                let mut moved = |step: f64| {
+                    let mut all = crate::nn::parameters_mut(&mut network);
+                    all[index].1.value.data_mut()[element] = values[index].data()[element] + step;
+                    drop(all);
+                    total(&network)
+                };
+                let numeric = (moved(1e-5) - moved(-1e-5)) / 2e-5;
+                moved(0.0);
+                let error = (numeric - gradient[element]).abs() / scale;
+                assert!(error < 1e-5, "parameter {index} at {element}: {numeric} and {}", gradient[element]);
+            }
+        }
+    }
+}

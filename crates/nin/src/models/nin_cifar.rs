@@ -1,0 +1,51 @@
+//! The network of the paper's CIFAR-10 runs (Lin, Chen and Yan 2014, section 4.2; layer sizes of the authors' definition).
+
+use tensor::Element;
+
+use crate::nn::{AvgPool2d, Conv2d, Dropout, Flatten, GlobalAvgPool2d, MaxPool2d, Relu, Sequential};
+
+/// A k x k convolution with padding that keeps the size and two 1 x 1 convolutions of given widths, ReLU after each.
+fn block<T: Element>(c_in: usize, [first, second, third]: [usize; 3], kernel: usize) -> Sequential<T> {
+    Sequential::new()
+        .with(Conv2d::new(c_in, first, kernel, 1, kernel / 2))
+        .with(Relu)
+        .with(Conv2d::new(first, second, 1, 1, 0))
+        .with(Relu)
+        .with(Conv2d::new(second, third, 1, 1, 0))
+        .with(Relu)
+}
+
+/// N x C x H x W, 28 or 32 pixels a side, to N x `classes` logits. Pooling is in ceil mode, so that 32 -> 16 -> 8.
+#[must_use]
+pub fn nin_cifar<T: Element>(channels: usize, classes: usize, dropout: f64) -> Sequential<T> {
+    Sequential::new()
+        .with(block(channels, [192, 160, 96], 5))
+        .with(MaxPool2d::ceil(3, 2))
+        .with(Dropout { p: dropout })
+        .with(block(96, [192, 192, 192], 5))
+        .with(AvgPool2d::ceil(3, 2))
+        .with(Dropout { p: dropout })
+        .with(block(192, [192, 192, classes], 3))
+        .with(GlobalAvgPool2d)
+        .with(Flatten)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::{Module, parameter_count};
+
+    #[test]
+    fn shapes_and_parameters_are_the_papers() {
+        let network = nin_cifar::<f32>(3, 10, 0.5);
+        assert_eq!(parameter_count(&network), 966_986);
+        let mut shape = tensor::Shape::from([2, 3, 32, 32]);
+        let mut sides = Vec::new();
+        for layer in &network.children()[..7] {
+            shape = layer.output_shape(shape).unwrap();
+            sides.push(shape[2]);
+        }
+        assert_eq!(sides, [32, 16, 16, 16, 8, 8, 8]);
+        assert_eq!(*network.output_shape([2, 3, 28, 28].into()).unwrap(), [2, 10]);
+    }
+}

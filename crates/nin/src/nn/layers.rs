@@ -1,0 +1,245 @@
+//! The layers: an op of the `tensor` crate each, with its parameters if it has any.
+
+use autograd::{AutogradError, Var};
+use tensor::{Element, Op, Shape, ShapeError, ops};
+
+use super::module::Module;
+use super::parameter::Parameter;
+
+type Output<'t, T> = Result<Var<'t, T>, AutogradError>;
+
+/// Convolution with a bias: weight O x C/groups x K x K, bias O. See [`ops::Conv2d`].
+#[derive(Debug)]
+pub struct Conv2d<T: Element> {
+    weight: Parameter<T>,
+    bias: Parameter<T>,
+    op: ops::Conv2d,
+}
+
+impl<T: Element> Conv2d<T> {
+    /// A square window of `kernel`, with zeros as weights until [`initialise`](super::initialise) fills them.
+    #[must_use]
+    pub fn new(c_in: usize, c_out: usize, kernel: usize, stride: usize, padding: usize) -> Self {
+        let op = ops::Conv2d { stride: [stride; 2], padding: [padding; 2], ..ops::Conv2d::default() };
+        Self::with_op(c_in, c_out, [kernel; 2], op)
+    }
+
+    /// Any window, stride, padding, dilation and groups. The op's `relu` is left to [`Sequential`](super::Sequential).
+    ///
+    /// # Panics
+    /// If `c_in` does not divide into the groups.
+    #[must_use]
+    pub fn with_op(c_in: usize, c_out: usize, kernel: [usize; 2], op: ops::Conv2d) -> Self {
+        assert!(
+            op.groups > 0 && c_in.is_multiple_of(op.groups),
+            "C = {c_in} must divide into {} groups",
+            op.groups
+        );
+        let shape = Shape::from([c_out, c_in / op.groups, kernel[0], kernel[1]]);
+        let fans = tensor::init::fans(shape);
+        Self {
+            weight: Parameter::new(shape, true, fans),
+            bias: Parameter::new([c_out], false, fans),
+            op: ops::Conv2d { relu: false, ..op },
+        }
+    }
+
+    fn apply<'t>(&self, x: Var<'t, T>, op: ops::Conv2d) -> Output<'t, T> {
+        let (weight, bias) = (self.weight.on(&x), self.bias.on(&x));
+        x.conv2d(weight, Some(bias), op)
+    }
+}
+
+impl<T: Element> Module<T> for Conv2d<T> {
+    fn kind(&self) -> String {
+        let shape = self.weight.value.shape();
+        let mut text =
+            format!("Conv2d({}, {}, {}x{}", shape[1] * self.op.groups, shape[0], shape[2], shape[3]);
+        for (name, value, usual) in [
+            ("stride", self.op.stride, 1),
+            ("padding", self.op.padding, 0),
+            ("dilation", self.op.dilation, 1),
+        ] {
+            if value != [usual; 2] {
+                text += &match value {
+                    [a, b] if a == b => format!(", {name} {a}"),
+                    [a, b] => format!(", {name} {a}x{b}"),
+                };
+            }
+        }
+        if self.op.groups > 1 {
+            text += &format!(", groups {}", self.op.groups);
+        }
+        text + ")"
+    }
+
+    fn forward<'t>(&self, x: Var<'t, T>) -> Output<'t, T> {
+        self.apply(x, self.op)
+    }
+
+    fn forward_with_relu<'t>(&self, x: &Var<'t, T>) -> Option<Output<'t, T>> {
+        Some(self.apply(x.clone(), ops::Conv2d { relu: true, ..self.op }))
+    }
+
+    fn output_shape(&self, input: Shape) -> Result<Shape, ShapeError> {
+        Op::<T>::output_shape(&self.op, &[input, self.weight.value.shape(), self.bias.value.shape()])
+    }
+
+    fn visit<'a>(&'a self, prefix: &str, visit: &mut dyn FnMut(String, &'a Parameter<T>)) {
+        visit(format!("{prefix}weight"), &self.weight);
+        visit(format!("{prefix}bias"), &self.bias);
+    }
+
+    fn visit_mut<'a>(&'a mut self, prefix: &str, visit: &mut dyn FnMut(String, &'a mut Parameter<T>)) {
+        visit(format!("{prefix}weight"), &mut self.weight);
+        visit(format!("{prefix}bias"), &mut self.bias);
+    }
+}
+
+/// max(x, 0). See [`ops::Relu`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Relu;
+
+impl<T: Element> Module<T> for Relu {
+    fn kind(&self) -> String {
+        "ReLU".to_owned()
+    }
+
+    fn forward<'t>(&self, x: Var<'t, T>) -> Output<'t, T> {
+        x.relu()
+    }
+
+    fn output_shape(&self, input: Shape) -> Result<Shape, ShapeError> {
+        Ok(input)
+    }
+
+    fn is_relu(&self) -> bool {
+        true
+    }
+}
+
+/// The size part of a pooling layer's kind.
+fn window(kernel: [usize; 2], stride: [usize; 2], ceil_mode: bool) -> String {
+    format!("{}/{}{}", kernel[0], stride[0], if ceil_mode { ", ceil" } else { "" })
+}
+
+/// The largest value under each window. See [`ops::MaxPool2d`].
+#[derive(Debug, Clone, Copy)]
+pub struct MaxPool2d(pub ops::MaxPool2d);
+
+impl MaxPool2d {
+    /// A square window and stride without padding.
+    #[must_use]
+    pub fn new(kernel: usize, stride: usize) -> Self {
+        Self(ops::MaxPool2d { kernel: [kernel; 2], stride: [stride; 2], padding: [0; 2], ceil_mode: false })
+    }
+
+    /// The same, counting windows that reach over the edge.
+    #[must_use]
+    pub fn ceil(kernel: usize, stride: usize) -> Self {
+        Self(ops::MaxPool2d { ceil_mode: true, ..Self::new(kernel, stride).0 })
+    }
+}
+
+impl<T: Element> Module<T> for MaxPool2d {
+    fn kind(&self) -> String {
+        format!("MaxPool2d({})", window(self.0.kernel, self.0.stride, self.0.ceil_mode))
+    }
+
+    fn forward<'t>(&self, x: Var<'t, T>) -> Output<'t, T> {
+        x.max_pool2d(self.0)
+    }
+
+    fn output_shape(&self, input: Shape) -> Result<Shape, ShapeError> {
+        Op::<T>::output_shape(&self.0, &[input])
+    }
+}
+
+/// The mean under each window. See [`ops::AvgPool2d`].
+#[derive(Debug, Clone, Copy)]
+pub struct AvgPool2d(pub ops::AvgPool2d);
+
+impl AvgPool2d {
+    /// A square window and stride without padding, counting windows that reach over the edge.
+    #[must_use]
+    pub fn ceil(kernel: usize, stride: usize) -> Self {
+        Self(ops::AvgPool2d {
+            kernel: [kernel; 2],
+            stride: [stride; 2],
+            padding: [0; 2],
+            ceil_mode: true,
+            count_include_pad: true,
+        })
+    }
+}
+
+impl<T: Element> Module<T> for AvgPool2d {
+    fn kind(&self) -> String {
+        format!("AvgPool2d({})", window(self.0.kernel, self.0.stride, self.0.ceil_mode))
+    }
+
+    fn forward<'t>(&self, x: Var<'t, T>) -> Output<'t, T> {
+        x.avg_pool2d(self.0)
+    }
+
+    fn output_shape(&self, input: Shape) -> Result<Shape, ShapeError> {
+        Op::<T>::output_shape(&self.0, &[input])
+    }
+}
+
+/// The mean of each plane, N x C x 1 x 1. See [`ops::AdaptiveAvgPool2d`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct GlobalAvgPool2d;
+
+impl<T: Element> Module<T> for GlobalAvgPool2d {
+    fn kind(&self) -> String {
+        "GlobalAvgPool2d".to_owned()
+    }
+
+    fn forward<'t>(&self, x: Var<'t, T>) -> Output<'t, T> {
+        x.adaptive_avg_pool2d([1, 1])
+    }
+
+    fn output_shape(&self, input: Shape) -> Result<Shape, ShapeError> {
+        Op::<T>::output_shape(&ops::AdaptiveAvgPool2d { output: [1, 1] }, &[input])
+    }
+}
+
+/// Sets elements to 0 with probability `p` while training. See [`ops::Dropout`].
+#[derive(Debug, Clone, Copy)]
+pub struct Dropout {
+    /// The probability, at least 0 and below 1.
+    pub p: f64,
+}
+
+impl<T: Element> Module<T> for Dropout {
+    fn kind(&self) -> String {
+        format!("Dropout({})", self.p)
+    }
+
+    fn forward<'t>(&self, x: Var<'t, T>) -> Output<'t, T> {
+        x.dropout(self.p)
+    }
+
+    fn output_shape(&self, input: Shape) -> Result<Shape, ShapeError> {
+        Op::<T>::output_shape(&ops::Dropout { p: self.p, layer: 0 }, &[input])
+    }
+}
+
+/// All axes but the first as one. See [`ops::Flatten`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Flatten;
+
+impl<T: Element> Module<T> for Flatten {
+    fn kind(&self) -> String {
+        "Flatten".to_owned()
+    }
+
+    fn forward<'t>(&self, x: Var<'t, T>) -> Output<'t, T> {
+        x.flatten()
+    }
+
+    fn output_shape(&self, input: Shape) -> Result<Shape, ShapeError> {
+        Op::<T>::output_shape(&ops::Flatten, &[input])
+    }
+}

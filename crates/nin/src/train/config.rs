@@ -1,0 +1,381 @@
+//! The settings of a run: a recipe, changed by a TOML file, changed by flags.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use tensor::init::Init;
+
+use super::error::TrainError;
+use crate::data::DatasetKind;
+use crate::models::Model;
+use crate::optim::Schedule;
+
+/// A named set of settings to begin with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Recipe {
+    /// The article's network on small images, with settings that learn reliably in minutes.
+    #[default]
+    Default,
+    /// The d2l book's chapter: 224 pixels, batch 128, learning rate 0.1, Xavier weights, 10 epochs, plain SGD, no
+    /// normalisation.
+    Chapter,
+}
+
+impl fmt::Display for Recipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Default => "default",
+            Self::Chapter => "chapter",
+        })
+    }
+}
+
+impl FromStr for Recipe {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "default" => Ok(Self::Default),
+            "chapter" => Ok(Self::Chapter),
+            _ => Err(format!("no recipe {name:?}; there are: default, chapter")),
+        }
+    }
+}
+
+/// Everything that the bits of a run depend on. The number of threads is not among it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Config {
+    /// The recipe that the settings began with.
+    pub recipe: String,
+    /// The network: `nin`, `nin-d2l` or `nin-cifar`.
+    pub model: String,
+    /// The data set: `fashion-mnist-mini`, `fashion-mnist` or `mnist`.
+    pub dataset: String,
+    /// Rows and columns of the images that the network sees.
+    pub image_size: usize,
+    /// Images of a step.
+    pub batch_size: usize,
+    /// Passes over the training images.
+    pub epochs: u64,
+    /// Steps after which the run ends early.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_steps: Option<u64>,
+    /// The base learning rate.
+    pub lr: f64,
+    /// SGD's momentum.
+    pub momentum: f64,
+    /// Whether the momentum is Nesterov's.
+    pub nesterov: bool,
+    /// L2 penalty on weights (not biases).
+    pub weight_decay: f64,
+    /// `constant`, `cosine` or `step:EPOCHS:FACTOR`.
+    pub schedule: String,
+    /// Epochs, or a part of one, in which the learning rate rises linearly.
+    pub warmup_epochs: f64,
+    /// The Euclidean norm that gradients are brought down to; 0 for no limit.
+    pub clip_norm: f64,
+    /// Label smoothing of the training loss.
+    pub label_smoothing: f64,
+    /// The probability with which dropout layers drop.
+    pub dropout: f64,
+    /// Whether every epoch has an order of its own.
+    pub shuffle: bool,
+    /// Whether pixels are brought to mean 0 and standard deviation 1.
+    pub normalize: bool,
+    /// Initial weights: `xavier`, `he`, `he-uniform` or `pytorch`.
+    pub init: String,
+    /// What the last convolution's initial weights are multiplied by.
+    pub head_scale: f64,
+    /// The last convolution's initial bias: above 0, its ReLU begins open for every class.
+    pub head_bias: f64,
+    /// The seed of every random number.
+    pub seed: u64,
+}
+
+/// Settings that replace a recipe's: from a TOML file, or from flags. Unknown keys are refused.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "each is the field of Config of the same name")]
+pub struct Overrides {
+    pub recipe: Option<String>,
+    pub model: Option<String>,
+    pub dataset: Option<String>,
+    pub image_size: Option<usize>,
+    pub batch_size: Option<usize>,
+    pub epochs: Option<u64>,
+    pub max_steps: Option<u64>,
+    pub lr: Option<f64>,
+    pub momentum: Option<f64>,
+    pub nesterov: Option<bool>,
+    pub weight_decay: Option<f64>,
+    pub schedule: Option<String>,
+    pub warmup_epochs: Option<f64>,
+    pub clip_norm: Option<f64>,
+    pub label_smoothing: Option<f64>,
+    pub dropout: Option<f64>,
+    pub shuffle: Option<bool>,
+    pub normalize: Option<bool>,
+    pub init: Option<String>,
+    pub head_scale: Option<f64>,
+    pub head_bias: Option<f64>,
+    pub seed: Option<u64>,
+}
+
+impl Overrides {
+    /// Reads a TOML file.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`] if it cannot be read, [`TrainError::Config`] with path, line and key if it is not TOML, has a key that
+    /// is none of these, or a value of the wrong type.
+    pub fn from_toml(path: &Path) -> Result<Self, TrainError> {
+        let text =
+            std::fs::read_to_string(path).map_err(TrainError::io(path, "reading the configuration"))?;
+        toml::from_str(&text).map_err(|error| {
+            TrainError::Config(format!("{}: {}", path.display(), one_line(&error.to_string())))
+        })
+    }
+}
+
+/// TOML's errors are a small picture over several lines; a command's error is one line.
+fn one_line(text: &str) -> String {
+    let lines: Vec<&str> =
+        text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('|')).collect();
+    lines.join(": ")
+}
+
+macro_rules! apply {
+    ($config:ident, $overrides:ident: $($field:ident),+) => {
+        $(if let Some(value) = &$overrides.$field { $config.$field = value.clone(); })+
+    };
+}
+
+impl Config {
+    /// The settings of a recipe.
+    #[must_use]
+    pub fn of(recipe: Recipe) -> Self {
+        let chapter = Self {
+            recipe: recipe.to_string(),
+            model: Model::Nin.to_string(),
+            dataset: DatasetKind::FashionMnistMini.name().to_owned(),
+            image_size: 224,
+            batch_size: 128,
+            epochs: 10,
+            max_steps: None,
+            lr: 0.1,
+            momentum: 0.0,
+            nesterov: false,
+            weight_decay: 0.0,
+            schedule: "constant".to_owned(),
+            warmup_epochs: 0.0,
+            clip_norm: 0.0,
+            label_smoothing: 0.0,
+            dropout: 0.5,
+            shuffle: true,
+            normalize: false,
+            init: "xavier".to_owned(),
+            head_scale: 1.0,
+            head_bias: 0.0,
+            seed: 0,
+        };
+        match recipe {
+            Recipe::Chapter => chapter,
+            Recipe::Default => Self {
+                image_size: 96,
+                batch_size: 32,
+                epochs: 5,
+                lr: 0.02,
+                momentum: 0.9,
+                weight_decay: 5e-4,
+                schedule: "cosine".to_owned(),
+                warmup_epochs: 0.3,
+                clip_norm: 1.0,
+                normalize: true,
+                init: "he".to_owned(),
+                head_scale: 0.3,
+                head_bias: 1.0,
+                ..chapter
+            },
+        }
+    }
+
+    /// The recipe's settings, replaced by the file's, replaced by the flags'. A model without its own image size in any of
+    /// them keeps the recipe's, except that `nin-cifar` begins at the size it was made for.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] for an unknown recipe or a value that cannot work ([`Config::validate`]).
+    pub fn resolve(file: &Overrides, flags: &Overrides) -> Result<Self, TrainError> {
+        let name = flags.recipe.as_ref().or(file.recipe.as_ref());
+        let recipe = name.map_or(Ok(Recipe::Default), |name| name.parse()).map_err(TrainError::Config)?;
+        let mut config = Self::of(recipe);
+        for overrides in [file, flags] {
+            apply!(config, overrides: model, dataset, image_size, batch_size, epochs, lr, momentum, nesterov,
+                weight_decay, schedule, warmup_epochs, clip_norm, label_smoothing, dropout, shuffle, normalize, init,
+                head_scale, head_bias, seed);
+            config.max_steps = overrides.max_steps.or(config.max_steps);
+        }
+        if file.image_size.is_none()
+            && flags.image_size.is_none()
+            && config.model == Model::NinCifar.to_string()
+        {
+            config.image_size = Model::NinCifar.default_image_size();
+        }
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// The network.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`], with the names that exist.
+    pub fn model(&self) -> Result<Model, TrainError> {
+        self.model.parse().map_err(|error| TrainError::Config(format!("model: {error}")))
+    }
+
+    /// The data set.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`], with the names that exist.
+    pub fn dataset(&self) -> Result<DatasetKind, TrainError> {
+        self.dataset.parse().map_err(|error| TrainError::Config(format!("dataset: {error}")))
+    }
+
+    /// The schedule.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`], with the names that exist.
+    pub fn schedule(&self) -> Result<Schedule, TrainError> {
+        self.schedule.parse().map_err(|error| TrainError::Config(format!("schedule: {error}")))
+    }
+
+    /// How weights and biases are first filled.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`], with the names that exist.
+    pub fn init(&self) -> Result<(Init, Init), TrainError> {
+        let zero = Init::Constant(0.0);
+        match self.init.as_str() {
+            "xavier" => Ok((Init::XavierUniform, zero)),
+            "he" => Ok((Init::HeNormal, zero)),
+            "he-uniform" => Ok((Init::HeUniform, zero)),
+            "pytorch" => Ok((Init::PyTorch, Init::PyTorch)),
+            name => {
+                let message = format!("init: expected xavier, he, he-uniform or pytorch, found {name:?}");
+                Err(TrainError::Config(message))
+            }
+        }
+    }
+
+    /// Refuses values that cannot work.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`], naming the setting, what was expected and what was found.
+    pub fn validate(&self) -> Result<(), TrainError> {
+        let refuse = |name: &str, expected: &str, found: &dyn fmt::Display| {
+            Err(TrainError::Config(format!("{name}: expected {expected}, found {found}")))
+        };
+        self.model()?;
+        self.dataset()?;
+        self.schedule()?;
+        self.init()?;
+        for (name, value, largest) in [
+            ("image_size", self.image_size, 4096),
+            ("batch_size", self.batch_size, 1 << 20),
+            ("epochs", usize::try_from(self.epochs).unwrap_or(usize::MAX), 1 << 20),
+        ] {
+            if value == 0 || value > largest {
+                return refuse(name, &format!("1 to {largest}"), &value);
+            }
+        }
+        if self.max_steps == Some(0) {
+            return refuse("max_steps", "at least 1", &0);
+        }
+        for (name, value) in [
+            ("lr", self.lr),
+            ("weight_decay", self.weight_decay),
+            ("warmup_epochs", self.warmup_epochs),
+            ("clip_norm", self.clip_norm),
+            ("head_scale", self.head_scale),
+        ] {
+            if !value.is_finite() || value < 0.0 {
+                return refuse(name, "a finite number of at least 0", &value);
+            }
+        }
+        if !self.head_bias.is_finite() {
+            return refuse("head_bias", "a finite number", &self.head_bias);
+        }
+        for (name, value) in [
+            ("momentum", self.momentum),
+            ("dropout", self.dropout),
+            ("label_smoothing", self.label_smoothing),
+        ] {
+            if !(0.0..1.0).contains(&value) {
+                return refuse(name, "at least 0 and below 1", &value);
+            }
+        }
+        if self.nesterov && self.momentum == 0.0 {
+            return refuse("nesterov", "a momentum above 0", &"momentum 0");
+        }
+        Ok(())
+    }
+
+    /// The settings as TOML, as [`Overrides::from_toml`] reads them.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("numbers, strings and booleans are TOML")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_the_recipe() {
+        let file = Overrides {
+            recipe: Some("chapter".into()),
+            lr: Some(0.5),
+            epochs: Some(3),
+            ..Overrides::default()
+        };
+        let flags = Overrides { lr: Some(0.25), ..Overrides::default() };
+        let config = Config::resolve(&file, &flags).unwrap();
+        assert_eq!((config.lr, config.epochs, config.image_size, config.batch_size), (0.25, 3, 224, 128));
+        assert_eq!(config.recipe, "chapter");
+    }
+
+    #[test]
+    fn a_written_configuration_reads_back() {
+        let config = Config::of(Recipe::Default);
+        let overrides: Overrides = toml::from_str(&config.to_toml()).unwrap();
+        assert_eq!(Config::resolve(&overrides, &Overrides::default()).unwrap(), config);
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_by_name() {
+        let refused = |change: fn(&mut Config)| {
+            let mut config = Config::of(Recipe::Default);
+            change(&mut config);
+            config.validate().unwrap_err().to_string()
+        };
+        assert_eq!(refused(|c| c.batch_size = 0), "batch_size: expected 1 to 1048576, found 0");
+        assert_eq!(refused(|c| c.lr = f64::NAN), "lr: expected a finite number of at least 0, found NaN");
+        assert_eq!(refused(|c| c.dropout = 1.0), "dropout: expected at least 0 and below 1, found 1");
+        assert!(refused(|c| c.model = "resnet".into()).contains("nin-cifar"));
+        assert!(refused(|c| c.schedule = "linear".into()).starts_with("schedule: expected constant"));
+        assert!(refused(|c| c.init = "zeros".into()).starts_with("init: expected xavier"));
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.toml");
+        std::fs::write(&path, "lr = 0.1\nlearning_rate = 3\n").unwrap();
+        let error = Overrides::from_toml(&path).unwrap_err().to_string();
+        assert!(
+            error.contains("run.toml") && error.contains("learning_rate") && !error.contains('\n'),
+            "{error}"
+        );
+    }
+}

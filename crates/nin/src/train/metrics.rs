@@ -1,0 +1,30 @@
+//! What is measured of an epoch, and how it is written down.
+
+use serde::{Deserialize, Serialize};
+
+/// The figures of one epoch: a line of `metrics.jsonl`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct EpochMetrics {
+    /// The epoch, counted from 1.
+    pub epoch: u64,
+    /// The mean loss of the training images, each measured in training mode when its batch came.
+    pub train_loss: f64,
+    /// The share of training images classified correctly, 0 to 1, measured likewise.
+    pub train_acc: f64,
+    /// The share of test images classified correctly after the epoch, 0 to 1.
+    pub test_acc: f64,
+    /// Training images per second, without the evaluation.
+    pub images_per_s: f64,
+    /// The share of the epoch's training time that the workers waited for data, 0 to 1.
+    #[serde(default)]
+    pub data_wait: f64,
+}
+
+/// A line of `metrics.jsonl` for one step.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) struct StepMetrics {
+    /// The step of the run, counted from 1.
+    pub step: u64,
+    /// The mean loss of the step's batch.
+    pub loss: f64,
+}

@@ -1,0 +1,19 @@
+//! Training: a batch is cut into lanes and shards ([`lanes`]), the loop walks the epochs ([`Trainer`]), and the run folder
+//! ([`RunDir`]) keeps what came of it.
+
+mod config;
+mod error;
+pub mod lanes;
+mod metrics;
+mod plot;
+mod progress;
+mod run_dir;
+mod trainer;
+
+pub use config::{Config, Overrides, Recipe};
+pub use error::TrainError;
+pub use lanes::{Evaluation, Lanes};
+pub use metrics::EpochMetrics;
+pub use plot::write_curves;
+pub use run_dir::{Checkpoint, Position, RunDir};
+pub use trainer::{Outcome, Trainer};

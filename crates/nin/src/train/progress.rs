@@ -1,0 +1,83 @@
+//! What is shown while a run goes on: a bar on a terminal, plain lines elsewhere.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Seconds between two plain lines.
+const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The progress of one epoch, written to standard error.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    bar: Option<ProgressBar>,
+    started: Instant,
+    last_line: Instant,
+    epoch: u64,
+    epochs: u64,
+    done: u64,
+    images: u64,
+}
+
+impl Progress {
+    /// Shows `epoch` (from 1) of `epochs`, with this many images left to go in it.
+    pub(crate) fn new(epoch: u64, epochs: u64, images: u64) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::with_draw_target(Some(images), ProgressDrawTarget::stderr_with_hz(8));
+            let template = "epoch {prefix} {bar:30} {pos}/{len} images, {msg}, {eta} left in the epoch";
+            bar.set_style(ProgressStyle::with_template(template).expect("the template is a constant"));
+            bar.set_prefix(format!("{epoch}/{epochs}"));
+            bar
+        });
+        let now = Instant::now();
+        Self { bar, started: now, last_line: now, epoch, epochs, done: 0, images }
+    }
+
+    /// Counts a step of `images` with this loss. `rest` is how many images the whole run still has after this epoch.
+    pub(crate) fn step(&mut self, images: u64, loss: f64, rest: u64) {
+        self.done += images;
+        let rate = self.done as f64 / self.started.elapsed().as_secs_f64();
+        let left = Duration::from_secs_f64((rest + self.images - self.done.min(self.images)) as f64 / rate);
+        let message = format!("{rate:.1} images/s, loss {loss:.4}, {} left in all", clock(left));
+        match &self.bar {
+            Some(bar) => {
+                bar.set_message(message);
+                bar.inc(images);
+            }
+            None if self.last_line.elapsed() >= PLAIN_INTERVAL => {
+                self.last_line = Instant::now();
+                eprintln!(
+                    "epoch {}/{}: {}/{} images, {message}",
+                    self.epoch, self.epochs, self.done, self.images
+                );
+            }
+            None => {}
+        }
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn finish(self) {
+        if let Some(bar) = self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// A duration as `1:02:03` or `2:03`.
+pub(crate) fn clock(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks() {
+        assert_eq!(clock(Duration::from_secs(65)), "1:05");
+        assert_eq!(clock(Duration::from_secs(3725)), "1:02:05");
+    }
+}

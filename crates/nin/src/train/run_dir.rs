@@ -1,0 +1,228 @@
+//! The run folder: what a run leaves behind, so that nothing finished is lost whenever it stops.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `config.toml` | every setting; `--config` reads it |
+//! | `metrics.jsonl` | a line for each step and each epoch |
+//! | `model.safetensors` | the weights, named as PyTorch's `state_dict` |
+//! | `checkpoint.safetensors` | weights, velocities and position: what `--resume` goes on from |
+//! | `curves.svg` | the curves |
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::Value;
+use tensor::Tensor;
+
+use super::config::Overrides;
+use super::error::TrainError;
+use super::lanes::Evaluation;
+use super::metrics::EpochMetrics;
+use crate::checkpoint::{CheckpointError, atomic_write, load_tensors, save_parameters, save_tensors};
+use crate::nn::{Module, parameters};
+
+/// Where a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Position {
+    /// Steps that are done, of the whole run.
+    pub step: u64,
+    /// The epoch that goes on, counted from 0.
+    pub epoch: u64,
+    /// Batches of that epoch that are done.
+    pub batch: u64,
+    /// The sums over those batches.
+    pub sums: Evaluation,
+    /// Seconds of training in that epoch so far.
+    pub seconds: f64,
+    /// Of these, seconds that the workers waited for data.
+    pub waited: f64,
+}
+
+/// What a run goes on from.
+#[derive(Debug)]
+pub struct Checkpoint {
+    /// Weights by their name in the network.
+    pub weights: Vec<(String, Tensor<f32>)>,
+    /// Velocities in the order of the weights; empty if there was no momentum.
+    pub velocities: Vec<Tensor<f32>>,
+    /// Where the run stood.
+    pub position: Position,
+}
+
+/// A run folder. See the module's documentation.
+#[derive(Debug)]
+pub struct RunDir {
+    path: PathBuf,
+    metrics: File,
+}
+
+impl RunDir {
+    /// Makes a new folder for a run, with its parents.
+    ///
+    /// # Errors
+    /// [`TrainError`] if the folder has a run in it already or cannot be written.
+    pub fn create(path: &Path, config: &str) -> Result<Self, TrainError> {
+        std::fs::create_dir_all(path).map_err(TrainError::io(path, "making the run folder"))?;
+        if path.join("config.toml").exists() {
+            let message = format!(
+                "{0}: there is a run in this folder; go on with it (--resume {0}) or name another (--run-dir)",
+                path.display()
+            );
+            return Err(TrainError::Config(message));
+        }
+        let metrics_path = path.join("metrics.jsonl");
+        let metrics =
+            File::create(&metrics_path).map_err(TrainError::io(&metrics_path, "making the metrics file"))?;
+        atomic_write(&path.join("config.toml"), config.as_bytes())?;
+        Ok(Self { path: path.to_path_buf(), metrics })
+    }
+
+    /// Opens the folder of a run that is to go on: its settings, and its checkpoint (`None` if it stopped before the first).
+    /// Metrics of steps after the checkpoint are taken away; they will be made again.
+    ///
+    /// # Errors
+    /// [`TrainError`] if there is no run in the folder or a file of it is broken.
+    pub fn open(path: &Path) -> Result<(Self, Overrides, Option<Checkpoint>), TrainError> {
+        let config = path.join("config.toml");
+        if !config.exists() {
+            let message = format!("{}: no run in this folder (it has no config.toml)", path.display());
+            return Err(TrainError::Config(message));
+        }
+        let overrides = Overrides::from_toml(&config)?;
+        let checkpoint_path = path.join("checkpoint.safetensors");
+        let checkpoint =
+            if checkpoint_path.exists() { Some(load_checkpoint(&checkpoint_path)?) } else { None };
+        let position = checkpoint.as_ref().map_or(Position::default(), |checkpoint| checkpoint.position);
+        let metrics_path = path.join("metrics.jsonl");
+        trim_metrics(&metrics_path, &position)?;
+        let metrics = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(&metrics_path)
+            .map_err(TrainError::io(&metrics_path, "opening the metrics file"))?;
+        Ok((Self { path: path.to_path_buf(), metrics }, overrides, checkpoint))
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Adds a line to `metrics.jsonl`.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`] if it cannot be written.
+    pub fn log(&mut self, line: &impl Serialize) -> Result<(), TrainError> {
+        let mut text = serde_json::to_string(line).expect("figures are JSON");
+        text.push('\n');
+        let path = self.path.join("metrics.jsonl");
+        self.metrics.write_all(text.as_bytes()).map_err(TrainError::io(&path, "writing metrics"))
+    }
+
+    /// The epochs in `metrics.jsonl`.
+    ///
+    /// # Errors
+    /// [`TrainError`] if it cannot be read.
+    pub fn epochs(&self) -> Result<Vec<EpochMetrics>, TrainError> {
+        let path = self.path.join("metrics.jsonl");
+        let text = std::fs::read_to_string(&path).map_err(TrainError::io(&path, "reading metrics"))?;
+        Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+    }
+
+    /// Saves weights, velocities and position, each file beside the old one and then in its place.
+    ///
+    /// # Errors
+    /// [`TrainError`] if a file cannot be written; the old ones are whole then.
+    pub fn save(
+        &self,
+        model: &dyn Module<f32>,
+        velocities: &[Tensor<f32>],
+        position: &Position,
+    ) -> Result<(), TrainError> {
+        let parameters = parameters(model);
+        let names: Vec<String> = parameters.iter().map(|(name, _)| format!("momentum.{name}")).collect();
+        let mut tensors: Vec<(String, &Tensor<f32>)> =
+            parameters.iter().map(|(name, parameter)| (format!("model.{name}"), &parameter.value)).collect();
+        tensors.extend(names.into_iter().zip(velocities));
+        let metadata = HashMap::from([
+            ("step".to_owned(), position.step.to_string()),
+            ("epoch".to_owned(), position.epoch.to_string()),
+            ("batch".to_owned(), position.batch.to_string()),
+            ("loss".to_owned(), position.sums.loss.to_bits().to_string()),
+            ("correct".to_owned(), position.sums.correct.to_string()),
+            ("images".to_owned(), position.sums.images.to_string()),
+            ("milliseconds".to_owned(), ((position.seconds * 1e3) as u64).to_string()),
+            ("waited_milliseconds".to_owned(), ((position.waited * 1e3) as u64).to_string()),
+            (
+                "parameters".to_owned(),
+                parameters.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(","),
+            ),
+        ]);
+        self.metrics
+            .sync_data()
+            .map_err(TrainError::io(&self.path.join("metrics.jsonl"), "writing metrics"))?;
+        save_tensors(&self.path.join("checkpoint.safetensors"), &tensors, metadata)?;
+        save_parameters(&self.path.join("model.safetensors"), model)?;
+        Ok(())
+    }
+}
+
+fn load_checkpoint(path: &Path) -> Result<Checkpoint, TrainError> {
+    let (mut tensors, metadata) = load_tensors(path)?;
+    let broken =
+        |what: &str| TrainError::Config(format!("{}: not a checkpoint of a run: {what}", path.display()));
+    let number = |key: &str| -> Result<u64, TrainError> {
+        metadata
+            .get(key)
+            .and_then(|value| value.parse().ok())
+            .ok_or_else(|| broken(&format!("no whole number {key:?} in its header")))
+    };
+    let position = Position {
+        step: number("step")?,
+        epoch: number("epoch")?,
+        batch: number("batch")?,
+        sums: Evaluation {
+            loss: f64::from_bits(number("loss")?),
+            correct: number("correct")? as usize,
+            images: number("images")? as usize,
+        },
+        seconds: number("milliseconds")? as f64 / 1e3,
+        waited: number("waited_milliseconds")? as f64 / 1e3,
+    };
+    let names = metadata.get("parameters").ok_or_else(|| broken("no list of parameters in its header"))?;
+    let names: Vec<&str> = names.split(',').collect();
+    let mut weights = Vec::new();
+    let mut velocities = Vec::new();
+    for name in &names {
+        let weight = tensors
+            .remove(&format!("model.{name}"))
+            .ok_or_else(|| broken(&format!("no tensor model.{name}")))?;
+        weights.push(((*name).to_owned(), weight));
+        velocities.extend(tensors.remove(&format!("momentum.{name}")));
+    }
+    if !velocities.is_empty() && velocities.len() != weights.len() {
+        return Err(broken(&format!("{} velocities for {} weights", velocities.len(), weights.len())));
+    }
+    Ok(Checkpoint { weights, velocities, position })
+}
+
+/// Keeps the lines up to a position: steps that are done, epochs that are over. A last line that was cut off goes, too.
+fn trim_metrics(path: &Path, position: &Position) -> Result<(), TrainError> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(TrainError::io(path, "reading metrics")(error)),
+    };
+    let kept = text.lines().filter(|line| {
+        let Ok(value) = serde_json::from_str::<Value>(line) else { return false };
+        let below =
+            |key: &str, limit: u64| value.get(key).and_then(Value::as_u64).is_some_and(|at| at <= limit);
+        below("step", position.step) || below("epoch", position.epoch)
+    });
+    let kept: String = kept.flat_map(|line| [line, "\n"]).collect();
+    atomic_write(path, kept.as_bytes()).map_err(|error: CheckpointError| error.into())
+}

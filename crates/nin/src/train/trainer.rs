@@ -1,0 +1,307 @@
+//! The training loop: epochs of steps, an evaluation after each, a checkpoint after each and when interrupted.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use tensor::{Shape, Tensor};
+
+use super::config::Config;
+use super::error::TrainError;
+use super::lanes::{Evaluation, Lanes, StepSettings};
+use super::metrics::{EpochMetrics, StepMetrics};
+use super::plot::write_curves;
+use super::progress::Progress;
+use super::run_dir::{Checkpoint, Position, RunDir};
+use crate::checkpoint::load_parameters;
+use crate::data::{DataLoader, LoaderOptions, Normalization, Splits};
+use crate::nn::{Module, Sequential, initialise, parameters, parameters_mut};
+use crate::optim::{Schedule, Sgd, clip_scale};
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Outcome {
+    /// All epochs were trained; the figures of the last.
+    Finished(EpochMetrics),
+    /// `max_steps` were made.
+    StepsDone,
+    /// The interrupt flag was raised; everything is saved.
+    Interrupted,
+}
+
+/// A run: the network, the data, the optimiser and where they stand.
+#[derive(Debug)]
+pub struct Trainer {
+    config: Config,
+    schedule: Schedule,
+    model: Sequential<f32>,
+    train: DataLoader,
+    test: DataLoader,
+    lanes: Lanes,
+    optimiser: Sgd,
+    position: Position,
+}
+
+impl Trainer {
+    /// A run from the beginning, with freshly initialised weights.
+    ///
+    /// # Errors
+    /// [`TrainError`] if a setting cannot work or the network does not fit the data set's images.
+    pub fn new(config: Config, splits: Splits, threads: usize) -> Result<Self, TrainError> {
+        config.validate()?;
+        let (channels, classes) = (splits.train.channels(), splits.train.classes());
+        let mut model = config.model()?.build::<f32>(channels, classes, config.dropout);
+        let side = config.image_size;
+        model.output_shape(Shape::from([1, channels, side, side]))?;
+        let (weights, biases) = config.init()?;
+        initialise(&mut model, weights, biases, config.seed);
+        scale_head(&mut model, &config);
+        let normalization = config.normalize.then(|| Normalization::of(&splits.train));
+        let options = LoaderOptions {
+            batch_size: config.batch_size,
+            image_size: Some((side, side)),
+            shuffle: config.shuffle,
+            seed: config.seed,
+            normalization,
+            ..LoaderOptions::default()
+        };
+        let test_options = LoaderOptions { shuffle: false, batch_size: 256, ..options.clone() };
+        Ok(Self {
+            schedule: config.schedule()?,
+            model,
+            train: DataLoader::new(Arc::new(splits.train), options)?,
+            test: DataLoader::new(Arc::new(splits.test), test_options)?,
+            lanes: Lanes::new(threads)?,
+            optimiser: Sgd::new(config.momentum, config.nesterov, config.weight_decay),
+            position: Position::default(),
+            config,
+        })
+    }
+
+    /// The network.
+    #[must_use]
+    pub fn model(&self) -> &Sequential<f32> {
+        &self.model
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The shape of one image as the network sees it, 1 x C x H x W.
+    #[must_use]
+    pub fn input_shape(&self) -> Shape {
+        let [c, h, w] = self.train.image_shape();
+        Shape::from([1, c, h, w])
+    }
+
+    /// Where the run stands.
+    #[must_use]
+    pub fn position(&self) -> &Position {
+        &self.position
+    }
+
+    /// Begins with the weights of a safetensors file instead of random ones.
+    ///
+    /// # Errors
+    /// [`TrainError::Checkpoint`] if the file is not one of this network's.
+    pub fn init_from(&mut self, path: &Path) -> Result<(), TrainError> {
+        Ok(load_parameters(path, &mut self.model)?)
+    }
+
+    /// Goes on from a checkpoint.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] if its weights are not those of this network.
+    pub fn restore(&mut self, checkpoint: Checkpoint, path: &Path) -> Result<(), TrainError> {
+        let mut own = parameters_mut(&mut self.model);
+        let found = checkpoint.weights.len();
+        let fits = own.len() == found
+            && own.iter().zip(&checkpoint.weights).all(|((name, parameter), (other, tensor))| {
+                name == other && parameter.value.shape() == tensor.shape()
+            });
+        if !fits {
+            let message = format!("{}: a checkpoint of another network ({found} parameters)", path.display());
+            return Err(TrainError::Config(message));
+        }
+        let shapes = own.iter().zip(&checkpoint.velocities).all(|((_, p), v)| p.value.shape() == v.shape());
+        if !shapes {
+            return Err(TrainError::Config(format!("{}: velocities of another network", path.display())));
+        }
+        for ((_, parameter), (_, tensor)) in own.iter_mut().zip(checkpoint.weights) {
+            parameter.value = tensor;
+        }
+        self.optimiser.set_velocities(checkpoint.velocities);
+        self.position = checkpoint.position;
+        Ok(())
+    }
+
+    /// Steps of the whole run, if it is not cut short.
+    #[must_use]
+    pub fn total_steps(&self) -> u64 {
+        self.config.epochs * self.train.batches_per_epoch() as u64
+    }
+
+    /// Trains until the epochs are over, `max_steps` are made or `interrupt` is raised, writing to the run folder as it goes.
+    /// A line for each epoch goes to `report`.
+    ///
+    /// # Errors
+    /// [`TrainError`]; the last checkpoint stays as it was.
+    pub fn run(
+        &mut self,
+        run: &mut RunDir,
+        interrupt: &AtomicBool,
+        mut report: impl FnMut(&EpochMetrics),
+    ) -> Result<Outcome, TrainError> {
+        let mut last = run.epochs()?.last().copied();
+        if self.position.step == 0 {
+            run.save(&self.model, self.optimiser.velocities(), &self.position)?;
+        }
+        while self.position.epoch < self.config.epochs {
+            if let Some(outcome) = self.train_epoch(run, interrupt)? {
+                run.save(&self.model, self.optimiser.velocities(), &self.position)?;
+                return Ok(outcome);
+            }
+            let tested = self.test()?;
+            let sums = self.position.sums;
+            let metrics = EpochMetrics {
+                epoch: self.position.epoch + 1,
+                train_loss: sums.mean_loss(),
+                train_acc: sums.accuracy(),
+                test_acc: tested.accuracy(),
+                images_per_s: sums.images as f64 / self.position.seconds.max(1e-9),
+                data_wait: self.position.waited / self.position.seconds.max(1e-9),
+            };
+            run.log(&metrics)?;
+            self.position =
+                Position { step: self.position.step, epoch: metrics.epoch, ..Position::default() };
+            run.save(&self.model, self.optimiser.velocities(), &self.position)?;
+            let title = format!("{}, {}", self.config.model, self.config.dataset);
+            write_curves(&run.path().join("curves.svg"), &title, &run.epochs()?)?;
+            report(&metrics);
+            last = Some(metrics);
+            if self.config.max_steps.is_some_and(|most| self.position.step >= most) {
+                return Ok(Outcome::StepsDone);
+            }
+        }
+        last.map(Outcome::Finished).ok_or_else(|| {
+            TrainError::Config(format!("{}: its metrics.jsonl has no epoch", run.path().display()))
+        })
+    }
+
+    /// Trains the rest of the epoch that goes on. `Some` if the run ends inside of it.
+    fn train_epoch(
+        &mut self,
+        run: &mut RunDir,
+        interrupt: &AtomicBool,
+    ) -> Result<Option<Outcome>, TrainError> {
+        let epoch = self.position.epoch;
+        let images = self.train.dataset().len() as u64;
+        let rest = (self.config.epochs - epoch - 1) * images;
+        let mut batches = self.train.epoch_from(epoch, self.position.batch as usize);
+        let mut progress =
+            Progress::new(epoch + 1, self.config.epochs, images - self.position.sums.images as u64);
+        let (seconds, waited) = (self.position.seconds, self.position.waited);
+        let started = Instant::now();
+        while let Some(batch) = batches.next() {
+            let batch = batch?;
+            let n = batch.len();
+            let sums = self.step(&batch)?;
+            drop(batch);
+            let loss = sums.mean_loss();
+            if !loss.is_finite() {
+                progress.finish();
+                return Err(TrainError::Diverged { epoch: epoch + 1, step: self.position.step + 1, loss });
+            }
+            self.position.step += 1;
+            self.position.batch += 1;
+            self.position.sums.add(sums);
+            self.position.seconds = seconds + started.elapsed().as_secs_f64();
+            self.position.waited = waited + batches.wait_time().as_secs_f64();
+            run.log(&StepMetrics { step: self.position.step, loss })?;
+            progress.step(n as u64, loss, rest);
+            let over = batches.len() == 0;
+            if interrupt.load(Ordering::Relaxed) && !over {
+                progress.finish();
+                return Ok(Some(Outcome::Interrupted));
+            }
+            if self.config.max_steps.is_some_and(|most| self.position.step >= most) && !over {
+                progress.finish();
+                return Ok(Some(Outcome::StepsDone));
+            }
+        }
+        progress.finish();
+        Ok(None)
+    }
+
+    /// One step: gradients of the batch, clipped, and the optimiser's update. The weights stay as they are if the loss is not a
+    /// number.
+    fn step(&mut self, batch: &crate::data::Batch) -> Result<Evaluation, TrainError> {
+        let settings = StepSettings {
+            seed: self.config.seed,
+            epoch: self.position.epoch,
+            label_smoothing: self.config.label_smoothing,
+        };
+        let sums = self.lanes.step(&self.model, batch, settings)?;
+        if !sums.loss.is_finite() {
+            return Ok(sums);
+        }
+        let per_epoch = self.train.batches_per_epoch() as u64;
+        let warmup = (self.config.warmup_epochs * per_epoch as f64).round() as u64;
+        let rate =
+            self.config.lr * self.schedule.factor(self.position.step, self.total_steps(), warmup, per_epoch);
+        let limit = (self.config.clip_norm > 0.0).then_some(self.config.clip_norm);
+        let (model, optimiser) = (&mut self.model, &mut self.optimiser);
+        self.lanes.gradients(|gradients| {
+            let scale = limit.map_or(1.0, |limit| clip_scale(norm(gradients), Some(limit)));
+            let mut named = parameters_mut(model);
+            let mut all: Vec<_> = named.iter_mut().map(|(_, parameter)| &mut **parameter).collect();
+            optimiser.step(rate, scale, &mut all, gradients);
+        });
+        Ok(sums)
+    }
+
+    /// Loss and accuracy over the test images.
+    ///
+    /// # Errors
+    /// [`TrainError`] if a batch cannot be made.
+    pub fn test(&self) -> Result<Evaluation, TrainError> {
+        let mut sums = Evaluation::default();
+        for batch in self.test.epoch(0) {
+            sums.add(self.lanes.evaluate(&self.model, &batch?)?);
+        }
+        Ok(sums)
+    }
+}
+
+/// The Euclidean norm of all gradients together, summed in f64 in the parameters' order.
+fn norm(gradients: &[Tensor<f32>]) -> f64 {
+    use rayon::prelude::*;
+    const BLOCK: usize = 1 << 14;
+    let sums: Vec<f64> = gradients
+        .iter()
+        .flat_map(|gradient| gradient.data().chunks(BLOCK))
+        .collect::<Vec<_>>()
+        .into_par_iter()
+        .map(|block| block.iter().map(|&g| f64::from(g) * f64::from(g)).sum())
+        .collect();
+    sums.iter().sum::<f64>().sqrt()
+}
+
+/// Gives the last convolution the configured start: smaller weights, and a bias that opens its ReLU for every class.
+fn scale_head(model: &mut Sequential<f32>, config: &Config) {
+    let count = parameters(model).len();
+    let mut all = parameters_mut(model);
+    if count < 2 {
+        return;
+    }
+    for value in all[count - 2].1.value.data_mut() {
+        *value *= config.head_scale as f32;
+    }
+    if config.head_bias != 0.0 {
+        all[count - 1].1.value.data_mut().fill(config.head_bias as f32);
+    }
+}
