@@ -108,3 +108,58 @@ impl<T: Element> Op<T> for Conv2d {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conv::ConvPath;
+    use crate::testing::{check_gradients, check_some_gradients, poisoned, random};
+
+    #[test]
+    fn gradients() {
+        let base = Conv2d::default();
+        for (op, x, w) in [
+            (base, [2, 3, 4, 5], [4, 3, 1, 1]),
+            (base, [1, 2, 5, 4], [3, 2, 3, 2]),
+            (Conv2d { stride: [3, 3], ..base }, [2, 1, 11, 8], [2, 1, 5, 5]),
+            (Conv2d { padding: [2, 1], stride: [1, 2], ..base }, [1, 2, 5, 6], [2, 2, 5, 3]),
+            (Conv2d { dilation: [2, 3], padding: [1, 3], ..base }, [1, 1, 6, 7], [2, 1, 3, 3]),
+            (Conv2d { groups: 2, padding: [1, 1], ..base }, [2, 4, 4, 4], [6, 2, 3, 3]),
+        ] {
+            let (x, w, b) = (random(x, 1), random(w, 2), random([w[0]], 3));
+            check_gradients(&op, &[x.clone(), w.clone()]);
+            check_gradients(&op, &[x.clone(), w.clone(), b.clone()]);
+            // The first layer's: the input's gradient is never computed.
+            check_some_gradients(&op, &[x, w, b], &[false, true, true]);
+        }
+    }
+
+    #[test]
+    fn relu_in_the_convolution_is_relu_after_it() {
+        let inputs = vec![random([2, 2, 6, 6], 1), random([3, 2, 3, 3], 2), random([3], 3)];
+        let (plain, fused) = (Conv2d::default(), Conv2d { relu: true, ..Conv2d::default() });
+        for conv in [ConvPath::Naive, ConvPath::Im2col, ConvPath::Auto] {
+            let context = Context { conv, ..poisoned() };
+            let (y, saved) = plain.forward(&context, inputs.clone());
+            let (rectified, saved_rectified) = super::super::Relu.forward(&context, vec![y]);
+            let (z, saved_fused) = fused.forward(&context, inputs.clone());
+            assert_eq!(z, rectified);
+            assert!(z.data().contains(&0.0) && z.data().iter().any(|&z| z > 0.0));
+            let dy = random(z.shape(), 4);
+            let masked =
+                super::super::Relu.backward(&context, saved_rectified, dy.clone(), &[true]).remove(0);
+            let expected = plain.backward(&context, saved, masked.unwrap(), &[true; 3]);
+            assert_eq!(fused.backward(&context, saved_fused, dy, &[true; 3]), expected);
+        }
+    }
+
+    #[test]
+    fn errors_name_sizes() {
+        let shape =
+            |inputs: &[Shape]| Op::<f32>::output_shape(&Conv2d::default(), inputs).unwrap_err().to_string();
+        let (x, w) = (Shape::from([1, 2, 5, 5]), Shape::from([3, 2, 3, 3]));
+        assert_eq!(shape(&[x, w, [4].into()]), "conv2d: bias expects O = 3, found 4");
+        assert_eq!(shape(&[x]), "conv2d: expects x, w and maybe b, found 1 inputs");
+        assert_eq!(shape(&[x, [3, 2].into()]), "conv2d: weight expects O x C x KH x KW, found 3 x 2");
+    }
+}

@@ -69,6 +69,7 @@ fn rectified<T: Element>(x: T) -> T {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{check_gradients, distinct};
 
     #[test]
     fn forward_and_backward() {
@@ -88,5 +89,11 @@ mod tests {
         let (y, _) = Relu.forward(&Context::default(), vec![x]);
         assert_eq!(y.data().as_ptr(), address);
         assert!(y.data()[0].is_nan());
+    }
+
+    #[test]
+    fn gradients() {
+        check_gradients(&Relu, &[distinct([2, 3, 4, 5], 1)]);
+        check_gradients(&Relu, &[distinct([7], 2)]);
     }
 }

@@ -1,0 +1,236 @@
+//! Every op against what PyTorch answers: outputs and all gradients of the cases in `tests/golden/cases.json`.
+//!
+//! The expected numbers were computed in f64 from f32 inputs and rounded once (`tests/golden/README.md`), so all the
+//! error is ours. An element may be off by [`TOLERANCE`] times the largest of its tensor: an f32 sum of n products is off by up to
+//! some sqrt(n) x 6e-8 of it, 7e-7 at these sizes; 1e-5 leaves room for another order of summation and is a hundred
+//! times below what a wrong divisor, tie or border would make. In f64 the same code must agree to [`TOLERANCE_F64`], the
+//! rounding of the expected numbers themselves.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use safetensors::{Dtype, SafeTensors};
+use serde_json::Value;
+use tensor::conv::ConvPath;
+use tensor::{BufferPool, Context, Element, Op, Shape, Tensor, ops};
+
+const TOLERANCE: f64 = 1e-5;
+/// Convolution's fastest path may use Winograd's algorithm, whose sums pass through larger intermediate numbers.
+const TOLERANCE_WINOGRAD: f64 = 5e-5;
+const TOLERANCE_F64: f64 = 2e-7;
+
+/// The largest error seen, as a share of the tolerance, with its place.
+type Worst = BTreeMap<String, f64>;
+
+struct Case<'a> {
+    name: &'a str,
+    params: &'a Value,
+    forward_only: bool,
+    tensors: &'a SafeTensors<'a>,
+}
+
+impl Case<'_> {
+    fn has(&self, tensor: &str) -> bool {
+        self.tensors.tensor(&format!("{}.{tensor}", self.name)).is_ok()
+    }
+
+    fn tensor<T: Element>(&self, tensor: &str) -> Tensor<T> {
+        let name = format!("{}.{tensor}", self.name);
+        let view = self.tensors.tensor(&name).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(view.dtype(), Dtype::F32, "{name}");
+        let numbers = view.data().as_chunks::<4>().0;
+        Tensor::from_fn(Shape::new(view.shape()), |i| T::from_f64(f64::from(f32::from_le_bytes(numbers[i]))))
+    }
+
+    fn labels(&self) -> Vec<usize> {
+        let name = format!("{}.labels", self.name);
+        let view = self.tensors.tensor(&name).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(view.dtype(), Dtype::I64, "{name}");
+        let label =
+            |bytes: &[u8; 8]| usize::try_from(i64::from_le_bytes(*bytes)).expect("labels are not negative");
+        view.data().as_chunks::<8>().0.iter().map(label).collect()
+    }
+
+    fn param(&self, name: &str) -> &Value {
+        let value = &self.params[name];
+        assert!(!value.is_null(), "{}: no parameter {name}", self.name);
+        value
+    }
+
+    fn number(&self, name: &str) -> f64 {
+        self.param(name).as_f64().expect("a number")
+    }
+
+    fn count(&self, name: &str) -> usize {
+        usize::try_from(self.param(name).as_u64().expect("a count")).expect("a small count")
+    }
+
+    fn flag(&self, name: &str) -> bool {
+        self.param(name).as_bool().expect("a flag")
+    }
+
+    fn list(&self, name: &str) -> Vec<usize> {
+        let list = self.param(name).as_array().expect("a list");
+        list.iter().map(|value| usize::try_from(value.as_u64().expect("a count")).expect("small")).collect()
+    }
+
+    fn pair(&self, name: &str) -> [usize; 2] {
+        self.list(name).try_into().expect("a pair")
+    }
+
+    /// Runs the op forward and backward on the tensors named `inputs` and compares.
+    fn check<T: Element>(
+        &self,
+        op: &impl Op<T>,
+        inputs: &[&str],
+        conv: ConvPath,
+        tolerance: f64,
+        worst: &mut Worst,
+    ) {
+        // NaN in every fresh buffer: a forgotten element is an error.
+        let context = Context { conv, ..Context::training(BufferPool::poisoning()) };
+        let tensors: Vec<Tensor<T>> = inputs.iter().map(|input| self.tensor(input)).collect();
+        let shapes: Vec<Shape> = tensors.iter().map(Tensor::shape).collect();
+        let shape = op.output_shape(&shapes).unwrap_or_else(|error| panic!("{}: {error}", self.name));
+        let (output, saved) = op.forward(&context, tensors);
+        assert_eq!(output.shape(), shape, "{}: the shape rule and the output differ", self.name);
+        self.compare("output", &output, tolerance, worst);
+        if self.forward_only {
+            return;
+        }
+        let gradients = op.backward(&context, saved, self.tensor("grad_output"), &vec![true; inputs.len()]);
+        assert_eq!(gradients.len(), inputs.len(), "{}", self.name);
+        for (input, gradient) in inputs.iter().zip(&gradients) {
+            let gradient =
+                gradient.as_ref().unwrap_or_else(|| panic!("{}: no gradient of {input}", self.name));
+            self.compare(&format!("grad_{input}"), gradient, tolerance, worst);
+        }
+    }
+
+    fn compare<T: Element>(&self, tensor: &str, found: &Tensor<T>, tolerance: f64, worst: &mut Worst) {
+        let expected: Tensor<f64> = self.tensor(tensor);
+        let place = format!("{}.{tensor} in {}", self.name, T::NAME);
+        assert_eq!(found.shape(), expected.shape(), "{place}");
+        let largest = expected.data().iter().filter(|e| e.is_finite()).fold(0.0, |m: f64, e| m.max(e.abs()));
+        for (index, (found, &expected)) in found.data().iter().zip(expected.data()).enumerate() {
+            let found = found.to_f64();
+            if expected.is_finite() {
+                let share = (found - expected).abs() / (tolerance * largest).max(f64::MIN_POSITIVE);
+                assert!(
+                    share <= 1.0,
+                    "{place}[{index}] is {found}, PyTorch says {expected} (largest {largest})"
+                );
+                let entry = worst.entry(T::NAME.into()).or_default();
+                *entry = entry.max(share);
+            } else {
+                let same = found == expected || (found.is_nan() && expected.is_nan());
+                assert!(same, "{place}[{index}] is {found}, PyTorch says {expected}");
+            }
+        }
+    }
+
+    fn run<T: Element>(&self, op: &str, tolerance: f64, worst: &mut Worst) {
+        const ONE: &[&str] = &["input"];
+        const TWO: &[&str] = &["input", "input2"];
+        let weighted: &[&str] =
+            if self.has("bias") { &["input", "weight", "bias"] } else { &["input", "weight"] };
+        let auto = ConvPath::Auto;
+        match op {
+            "conv2d" => {
+                let op = ops::Conv2d {
+                    stride: self.pair("stride"),
+                    padding: self.pair("padding"),
+                    dilation: self.pair("dilation"),
+                    groups: self.count("groups"),
+                    relu: false,
+                };
+                assert_eq!(self.flag("bias"), self.has("bias"), "{}", self.name);
+                self.check::<T>(&op, weighted, ConvPath::Naive, tolerance, worst);
+                self.check::<T>(&op, weighted, ConvPath::Im2col, tolerance, worst);
+                self.check::<T>(&op, weighted, auto, tolerance.max(TOLERANCE_WINOGRAD), worst);
+            }
+            "max_pool2d" => {
+                let op = ops::MaxPool2d {
+                    kernel: self.pair("kernel"),
+                    stride: self.pair("stride"),
+                    padding: self.pair("padding"),
+                    ceil_mode: self.flag("ceil_mode"),
+                };
+                self.check::<T>(&op, ONE, auto, tolerance, worst);
+            }
+            "avg_pool2d" => {
+                let op = ops::AvgPool2d {
+                    kernel: self.pair("kernel"),
+                    stride: self.pair("stride"),
+                    padding: self.pair("padding"),
+                    ceil_mode: self.flag("ceil_mode"),
+                    count_include_pad: self.flag("count_include_pad"),
+                };
+                self.check::<T>(&op, ONE, auto, tolerance, worst);
+            }
+            "adaptive_avg_pool2d" => {
+                let op = ops::AdaptiveAvgPool2d { output: self.pair("output_size") };
+                self.check::<T>(&op, ONE, auto, tolerance, worst);
+            }
+            "linear" => self.check::<T>(&ops::Linear, weighted, auto, tolerance, worst),
+            "relu" => self.check::<T>(&ops::Relu, ONE, auto, tolerance, worst),
+            "sigmoid" => self.check::<T>(&ops::Sigmoid, ONE, auto, tolerance, worst),
+            "tanh" => self.check::<T>(&ops::Tanh, ONE, auto, tolerance, worst),
+            "scale" => {
+                let op = ops::Scale { factor: self.number("factor") };
+                self.check::<T>(&op, ONE, auto, tolerance, worst);
+            }
+            "add" => self.check::<T>(&ops::Add, TWO, auto, tolerance, worst),
+            "mul" => self.check::<T>(&ops::Mul, TWO, auto, tolerance, worst),
+            "sum" => {
+                let op = ops::Sum { axes: Some(self.list("axes")), keepdim: self.flag("keepdim") };
+                self.check::<T>(&op, ONE, auto, tolerance, worst);
+            }
+            "mean" => {
+                let op = ops::Mean { axes: Some(self.list("axes")), keepdim: self.flag("keepdim") };
+                self.check::<T>(&op, ONE, auto, tolerance, worst);
+            }
+            "softmax" => {
+                let op = ops::Softmax { axis: Some(self.count("axis")) };
+                self.check::<T>(&op, ONE, auto, tolerance, worst);
+            }
+            "cross_entropy" => {
+                assert_eq!(self.param("reduction"), "mean", "{}", self.name);
+                let op = ops::SoftmaxCrossEntropy {
+                    labels: self.labels(),
+                    label_smoothing: self.number("label_smoothing"),
+                    divisor: None,
+                };
+                self.check::<T>(&op, ONE, auto, tolerance, worst);
+            }
+            unknown => panic!("{}: no test knows the op {unknown}", self.name),
+        }
+    }
+}
+
+#[test]
+fn every_op_agrees_with_pytorch() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden");
+    let read = |file: &str| {
+        let path = folder.join(file);
+        std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    };
+    let (cases, bytes) = (read("cases.json"), read("ops.safetensors"));
+    let cases: Value = serde_json::from_slice(&cases).expect("cases.json is JSON");
+    let tensors = SafeTensors::deserialize(&bytes).expect("ops.safetensors is whole");
+    let mut worst = Worst::new();
+    let cases = cases.as_array().expect("a list of cases");
+    for entry in cases {
+        let case = Case {
+            name: entry["name"].as_str().expect("a case has a name"),
+            params: &entry["params"],
+            forward_only: entry["forward_only"].as_bool().unwrap_or(false),
+            tensors: &tensors,
+        };
+        let op = entry["op"].as_str().expect("a case has an op");
+        case.run::<f32>(op, TOLERANCE, &mut worst);
+        case.run::<f64>(op, TOLERANCE_F64, &mut worst);
+    }
+    assert!(cases.len() >= 130, "only {} cases", cases.len());
+    println!("{} cases; largest error as a share of what is allowed: {worst:?}", cases.len());
+}
