@@ -3,6 +3,7 @@
 //! Each algorithm has the same three passes: the output, the gradient with respect to the input, and the gradient with
 //! respect to the weight. [`ConvPath`] says which may be used and [`choose`] picks one for a geometry.
 
+mod fast;
 mod geometry;
 pub mod im2col;
 pub mod implicit_gemm;
@@ -29,10 +30,14 @@ pub enum ConvPath {
     Naive,
     /// im2col and a matrix product by the `matrixmultiply` crate: the portable reference.
     Im2col,
+    /// Our own matrix product, never Winograd's.
+    Direct,
+    /// Winograd's wherever the geometry allows it, even where it does not pay.
+    Winograd,
 }
 
 impl ConvPath {
-    /// What the environment variable `NIN_CONV` asks for (`auto`, `naive`, `im2col`), otherwise [`ConvPath::Auto`].
+    /// What the environment variable `NIN_CONV` asks for (`auto`, `naive`, `im2col`, `direct`, `winograd`), otherwise [`ConvPath::Auto`].
     #[must_use]
     pub fn from_environment() -> Self {
         std::env::var("NIN_CONV").ok().and_then(|name| name.parse().ok()).unwrap_or_default()
@@ -45,6 +50,8 @@ impl fmt::Display for ConvPath {
             Self::Auto => "auto",
             Self::Naive => "naive",
             Self::Im2col => "im2col",
+            Self::Direct => "direct",
+            Self::Winograd => "winograd",
         })
     }
 }
@@ -53,10 +60,10 @@ impl FromStr for ConvPath {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        [Self::Auto, Self::Naive, Self::Im2col]
+        [Self::Auto, Self::Naive, Self::Im2col, Self::Direct, Self::Winograd]
             .into_iter()
             .find(|path| path.to_string() == name)
-            .ok_or_else(|| format!("expected auto, naive or im2col, found {name:?}"))
+            .ok_or_else(|| format!("expected auto, naive, im2col, direct or winograd, found {name:?}"))
     }
 }
 
@@ -67,16 +74,48 @@ pub enum Algorithm {
     Naive,
     /// [`im2col`]; a 1x1 convolution of stride 1 is multiplied in place, without copying the image.
     Im2col,
+    /// [`implicit_gemm`]: our own matrix product, whose packing reads the windows off the image. `f32` only.
+    Direct,
+    /// [`mod@winograd`] with this tile. `f32` only.
+    Winograd(winograd::Tile),
 }
 
-/// Picks the algorithm: a pure function of the geometry and of what was asked for, so that it is the same for any number
-/// of threads.
+/// Images that the choice counts with, whatever a shard holds, so that a short last shard is computed as the others are.
+const NOMINAL_IMAGES: usize = 8;
+
+/// Picks the algorithm for elements of `T`: a pure function of the geometry (but for N) and of what was asked for, so that it
+/// is the same for any number of threads and any shard. `f64` has the reference algorithms only.
 #[must_use]
-pub fn choose(_geometry: &ConvGeometry, path: ConvPath) -> Algorithm {
+pub fn choose<T: Element>(geometry: &ConvGeometry, path: ConvPath) -> Algorithm {
+    let single = T::as_f32(&[]).is_some();
+    let nominal = ConvGeometry { n: NOMINAL_IMAGES, ..*geometry };
     match path {
         ConvPath::Naive => Algorithm::Naive,
-        ConvPath::Auto | ConvPath::Im2col => Algorithm::Im2col,
+        ConvPath::Auto if single => {
+            winograd::tile_for(&nominal).map_or(Algorithm::Direct, Algorithm::Winograd)
+        }
+        ConvPath::Winograd if single => {
+            let tile = winograd::Tile::ALL.into_iter().find(|tile| tile.supports(geometry));
+            tile.map_or(Algorithm::Direct, Algorithm::Winograd)
+        }
+        ConvPath::Direct if single => Algorithm::Direct,
+        _ => Algorithm::Im2col,
     }
+}
+
+impl Algorithm {
+    fn fast(self) -> Option<fast::Fast> {
+        match self {
+            Self::Direct => Some(fast::Fast::Direct),
+            Self::Winograd(tile) => Some(fast::Fast::Winograd(tile)),
+            Self::Naive | Self::Im2col => None,
+        }
+    }
+}
+
+/// Whether the input gradient can be computed as a convolution with the turned window.
+fn turns(g: &ConvGeometry) -> bool {
+    !g.is_pointwise() && g.stride == [1, 1] && (0..2).all(|axis| g.padding[axis] < g.window(axis))
 }
 
 /// The output of a convolution, overwritten: y (N x O x OH x OW) from x, w and a bias of O elements, with ReLU if `relu`.
@@ -92,10 +131,16 @@ pub fn forward<T: Element>(
     relu: bool,
     y: &mut Tensor<T>,
 ) {
-    let (x, w, bias, y) = (x.data(), w.data(), bias.map(Tensor::data), y.data_mut());
-    match choose(geometry, context.conv) {
-        Algorithm::Naive => naive::forward(geometry, x, w, bias, y),
-        Algorithm::Im2col => im2col::forward(context.pool(), geometry, x, w, bias, y),
+    let algorithm = choose::<T>(geometry, context.conv);
+    let (x, bias, y) = (x.data(), bias.map(Tensor::data), y.data_mut());
+    if let (Some(fast), Some(x)) = (algorithm.fast(), T::as_f32(x)) {
+        let y = T::as_f32_mut(y).expect("y has x's type");
+        fast::forward(context, geometry, fast, x, w, bias.and_then(T::as_f32), relu, y);
+        return;
+    }
+    match algorithm {
+        Algorithm::Naive => naive::forward(geometry, x, w.data(), bias, y),
+        _ => im2col::forward(context.pool(), geometry, x, w.data(), bias, y),
     }
     if relu {
         for y in y {
@@ -140,6 +185,10 @@ pub fn backward<T: Element>(
     rectified: Option<&Tensor<T>>,
     wanted: Wanted,
 ) -> ConvGradients<T> {
+    let algorithm = choose::<T>(geometry, context.conv);
+    if let Some(fast) = algorithm.fast() {
+        return fast_backward(context, geometry, fast, x, w, &grad_output, rectified, wanted);
+    }
     let pool = context.pool();
     if let Some(output) = rectified {
         for (gradient, &y) in grad_output.data_mut().iter_mut().zip(output.data()) {
@@ -147,12 +196,11 @@ pub fn backward<T: Element>(
         }
     }
     let dy = grad_output.data();
-    let algorithm = choose(geometry, context.conv);
     let weight = wanted.weight.then(|| {
         let mut gradient = Tensor::uninit_in(pool, geometry.weight_shape());
         match algorithm {
             Algorithm::Naive => naive::weight_gradient(geometry, x.data(), dy, gradient.data_mut()),
-            Algorithm::Im2col => im2col::weight_gradient(pool, geometry, x.data(), dy, gradient.data_mut()),
+            _ => im2col::weight_gradient(pool, geometry, x.data(), dy, gradient.data_mut()),
         }
         gradient
     });
@@ -160,17 +208,67 @@ pub fn backward<T: Element>(
         let mut gradient = Tensor::uninit_in(pool, geometry.input_shape());
         match algorithm {
             Algorithm::Naive => naive::input_gradient(geometry, dy, w.data(), gradient.data_mut()),
-            Algorithm::Im2col => im2col::input_gradient(pool, geometry, dy, w.data(), gradient.data_mut()),
+            _ => im2col::input_gradient(pool, geometry, dy, w.data(), gradient.data_mut()),
         }
         gradient
     });
-    let bias = wanted.bias.then(|| {
-        let mut gradient = Tensor::zeros_in(pool, [geometry.c_out]);
-        let sums = gradient.data_mut();
-        for (plane, dy) in dy.chunks_exact(geometry.out_pixels()).enumerate() {
-            sums[plane % geometry.c_out] += dy.iter().copied().sum();
-        }
-        gradient
-    });
+    let bias = wanted.bias.then(|| bias_gradient(context, geometry, dy, None));
     ConvGradients { input, weight, bias }
+}
+
+/// The gradient with respect to the bias: the sum of each channel's output gradient, where `mask` is above 0 if it is given.
+fn bias_gradient<T: Element>(
+    context: &Context,
+    geometry: &ConvGeometry,
+    dy: &[T],
+    mask: Option<&[T]>,
+) -> Tensor<T> {
+    let mut gradient = Tensor::zeros_in(context.pool(), [geometry.c_out]);
+    let (sums, pixels) = (gradient.data_mut(), geometry.out_pixels());
+    for (plane, dy) in dy.chunks_exact(pixels).enumerate() {
+        sums[plane % geometry.c_out] += match mask {
+            None => dy.iter().copied().sum(),
+            Some(mask) => {
+                let passes = dy.iter().zip(&mask[plane * pixels..]).filter(|&(_, &y)| y > T::ZERO);
+                passes.map(|(&gradient, _)| gradient).sum::<T>()
+            }
+        };
+    }
+    gradient
+}
+
+/// [`backward`] on the SIMD kernels, which apply the mask of ReLU while they read the gradient.
+fn fast_backward<T: Element>(
+    context: &Context,
+    geometry: &ConvGeometry,
+    fast: fast::Fast,
+    x: &Tensor<T>,
+    w: &Tensor<T>,
+    grad_output: &Tensor<T>,
+    rectified: Option<&Tensor<T>>,
+    wanted: Wanted,
+) -> ConvGradients<T> {
+    const F32: &str = "the fast passes are chosen for f32 only";
+    let pool = context.pool();
+    let single = |tensor| T::as_f32(Tensor::data(tensor)).expect(F32);
+    let (dy, mask) = (single(grad_output), rectified.map(single));
+    let mut gradients = ConvGradients { input: None, weight: None, bias: None };
+    if wanted.weight {
+        let mut dw = Tensor::<T>::uninit_in(pool, geometry.weight_shape());
+        let mut db = wanted.bias.then(|| Tensor::<T>::uninit_in(pool, [geometry.c_out]));
+        let bias = db.as_mut().map(|db| T::as_f32_mut(db.data_mut()).expect(F32));
+        let weight = T::as_f32_mut(dw.data_mut()).expect(F32);
+        fast::weight_gradient(context, geometry, fast, single(x), dy, mask, weight, bias);
+        (gradients.weight, gradients.bias) = (Some(dw), db);
+    } else if wanted.bias {
+        let mask = rectified.map(Tensor::data);
+        gradients.bias = Some(bias_gradient(context, geometry, grad_output.data(), mask));
+    }
+    if wanted.input {
+        let mut dx = Tensor::<T>::uninit_in(pool, geometry.input_shape());
+        let input = T::as_f32_mut(dx.data_mut()).expect(F32);
+        fast::input_gradient(context, geometry, fast, dy, mask, w, input);
+        gradients.input = Some(dx);
+    }
+    gradients
 }

@@ -1,0 +1,145 @@
+//! The `f32` passes on the SIMD kernels: weights packed or transformed once and kept with them, scratch from the pool.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::implicit_gemm::{self, PackedWeights, Pass};
+use super::winograd::{self, Direction, PreparedWeights, Tile, WeightGradientAccumulator};
+use super::{ConvGeometry, turns};
+use crate::buffer_pool::BufferPool;
+use crate::context::Context;
+use crate::element::Element;
+use crate::simd::Isa;
+use crate::tensor::Tensor;
+
+/// A fast algorithm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fast {
+    /// A blocked matrix product whose packing reads the windows off the image.
+    Direct,
+    /// Winograd's with this tile.
+    Winograd(Tile),
+}
+
+/// Weights packed for the matrix product, once they are.
+#[derive(Debug, Default)]
+struct Packed(Option<PackedWeights>);
+
+/// Weights in the Winograd domain, once they are.
+#[derive(Debug, Default)]
+struct Transformed(Option<PreparedWeights>);
+
+/// Tells apart the forms of one weight: its pass, how its gradient is computed, its groups.
+fn key(g: &ConvGeometry, pass: u64, tile: Option<Tile>) -> u64 {
+    let tile =
+        tile.map_or(0, |tile| 1 + Tile::ALL.iter().position(|&other| other == tile).unwrap_or(0) as u64);
+    pass | u64::from(turns(g)) << 1 | tile << 2 | (g.groups as u64) << 8
+}
+
+fn packed<T: Element>(g: &ConvGeometry, pass: Pass, w: &Tensor<T>) -> Arc<Packed> {
+    let number = u64::from(pass == Pass::InputGradient);
+    w.derived(key(g, number, None), |slot: &mut Packed, w: &[T]| {
+        let w = T::as_f32(w).expect("the fast passes are for f32");
+        match &mut slot.0 {
+            Some(packed) => packed.refill(g, pass, w),
+            empty => *empty = Some(PackedWeights::new(BufferPool::global(), Isa::current(), g, pass, w)),
+        }
+    })
+}
+
+fn transformed<T: Element>(
+    g: &ConvGeometry,
+    tile: Tile,
+    direction: Direction,
+    w: &Tensor<T>,
+) -> Arc<Transformed> {
+    let number = u64::from(direction == Direction::InputGradient);
+    w.derived(key(g, number, Some(tile)), |slot: &mut Transformed, w: &[T]| {
+        let w = T::as_f32(w).expect("the fast passes are for f32");
+        match &mut slot.0 {
+            Some(prepared) => prepared.refill(w),
+            empty => *empty = Some(PreparedWeights::new(tile, direction, g, w, Isa::current())),
+        }
+    })
+}
+
+/// The output, overwritten.
+pub(super) fn forward<T: Element>(
+    context: &Context,
+    g: &ConvGeometry,
+    fast: Fast,
+    x: &[f32],
+    w: &Tensor<T>,
+    bias: Option<&[f32]>,
+    relu: bool,
+    y: &mut [f32],
+) {
+    let (pool, parallel) = (context.pool(), context.parallel);
+    match fast {
+        Fast::Direct => {
+            let weights = packed(g, Pass::Forward, w);
+            let weights = weights.0.as_ref().expect("they were just packed");
+            implicit_gemm::forward(pool, g, x, weights, bias, relu, parallel, y);
+        }
+        Fast::Winograd(tile) => {
+            let weights = transformed(g, tile, Direction::Forward, w);
+            let weights = weights.0.as_ref().expect("they were just transformed");
+            winograd::forward(pool, weights, g, x, bias, relu, parallel, y);
+        }
+    }
+}
+
+/// The gradient with respect to the input, overwritten. `mask` is the output if ReLU was applied to it.
+pub(super) fn input_gradient<T: Element>(
+    context: &Context,
+    g: &ConvGeometry,
+    fast: Fast,
+    dy: &[f32],
+    mask: Option<&[f32]>,
+    w: &Tensor<T>,
+    dx: &mut [f32],
+) {
+    let (pool, parallel) = (context.pool(), context.parallel);
+    match fast {
+        Fast::Direct => {
+            let weights = packed(g, Pass::InputGradient, w);
+            let weights = weights.0.as_ref().expect("they were just packed");
+            implicit_gemm::input_gradient(pool, g, dy, mask, weights, parallel, dx);
+        }
+        Fast::Winograd(tile) => {
+            let weights = transformed(g, tile, Direction::InputGradient, w);
+            let weights = weights.0.as_ref().expect("they were just transformed");
+            winograd::input_gradient(pool, weights, g, dy, mask, parallel, dx);
+        }
+    }
+}
+
+thread_local! {
+    /// A worker's sums in the Winograd domain: megabytes, so they are kept from shard to shard.
+    static SUMS: RefCell<HashMap<(Tile, usize, usize), WeightGradientAccumulator>> = RefCell::default();
+}
+
+/// The gradients with respect to the weight and the bias, overwritten. `mask` is the output if ReLU was applied to it.
+pub(super) fn weight_gradient(
+    context: &Context,
+    g: &ConvGeometry,
+    fast: Fast,
+    x: &[f32],
+    dy: &[f32],
+    mask: Option<&[f32]>,
+    dw: &mut [f32],
+    db: Option<&mut [f32]>,
+) {
+    let pool = context.pool();
+    match fast {
+        Fast::Direct => implicit_gemm::weight_gradient(pool, Isa::current(), g, x, dy, mask, false, dw, db),
+        Fast::Winograd(tile) => SUMS.with_borrow_mut(|all| {
+            let sums = all
+                .entry((tile, g.c_in, g.c_out))
+                .or_insert_with(|| WeightGradientAccumulator::new(tile, g, Isa::current()));
+            sums.accumulate(pool, g, x, dy, mask);
+            sums.finish(dw, db, false);
+        }),
+    }
+}
