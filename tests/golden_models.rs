@@ -1,0 +1,220 @@
+//! The three networks against PyTorch: logits, all gradients, and the losses of ten SGD steps from the same weights.
+//!
+//! Weights and images are made by the integer recurrence of `tests/golden/generate.py`, bit for bit, which fingerprints confirm.
+//! Tolerances: losses 1e-4 relative, on every path. Gradients: without Winograd each sampled element to 2e-4 of its tensor's
+//! largest, some hundred times PyTorch's own f32 noise; with it, where a rounding of 5e-6 may turn a ReLU or a maximum over and move
+//! single elements by percents, the norm of each tensor to 2e-2.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use autograd::{Context, Tape};
+use nin::models::Model;
+use nin::nn::{Module, Sequential, parameters, parameters_mut};
+use nin::optim::Sgd;
+use safetensors::SafeTensors;
+use serde_json::Value;
+use tensor::conv::ConvPath;
+use tensor::ops::SoftmaxCrossEntropy;
+use tensor::{BufferPool, Element, Shape, Tensor};
+
+fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+fn draw(stream: u64, index: u64) -> u64 {
+    const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
+    mix(mix((stream + 1).wrapping_mul(GOLDEN)).wrapping_add((index + 1).wrapping_mul(GOLDEN)))
+}
+
+fn fingerprint(values: &[f32]) -> String {
+    let sum = values.iter().enumerate().fold(0u64, |sum, (index, value)| {
+        sum.wrapping_add(u64::from(value.to_bits()).wrapping_mul(2 * index as u64 + 1))
+    });
+    format!("{sum:016x}")
+}
+
+fn parameter(number: u64, shape: Shape) -> Tensor<f32> {
+    let fan_in: usize = shape.iter().skip(1).product();
+    let bound = (3.0 / fan_in as f64).sqrt() as f32;
+    Tensor::from_fn(shape, |index| {
+        let bits = (draw(number, index as u64) >> 40) as i64;
+        if shape.len() > 1 {
+            bound * ((bits - (1 << 23)) as f32 * (-23f32).exp2())
+        } else {
+            0.1f32 * (bits as f32 * (-24f32).exp2())
+        }
+    })
+}
+
+fn images(seed: u64, shape: Shape) -> Tensor<f32> {
+    let [_, _, h, w] = shape.nchw("images").unwrap();
+    Tensor::from_fn(shape, |index| {
+        let (plane, y, x) = (index / (h * w), index / w % h, index % w);
+        let coarse = (plane * h.div_ceil(8) + y / 8) * w.div_ceil(8) + x / 8;
+        let pixel =
+            3 * (draw(1000 + 2 * seed, coarse as u64) >> 42) + (draw(1001 + 2 * seed, index as u64) >> 42);
+        (pixel as i64 - (1 << 23)) as f32 * (-23f32).exp2()
+    })
+}
+
+/// One network with what PyTorch answered.
+struct Golden {
+    about: Value,
+    tensors: BTreeMap<String, Vec<f64>>,
+    images: Tensor<f32>,
+    labels: Vec<usize>,
+}
+
+fn goldens() -> Vec<Golden> {
+    let folder: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden");
+    let about = std::fs::read_to_string(folder.join("models.json")).unwrap();
+    let file = std::fs::read(folder.join("models.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&file).unwrap();
+    let about: Vec<Value> = serde_json::from_str(&about).unwrap();
+    about.into_iter().map(|about| golden(about, &file)).collect()
+}
+
+fn golden(about: Value, file: &SafeTensors<'_>) -> Golden {
+    let name = about["name"].as_str().unwrap();
+    let prefix = format!("{name}.");
+    let mut tensors = BTreeMap::new();
+    for (full, view) in file.tensors() {
+        if let (Some(short), safetensors::Dtype::F32) = (full.strip_prefix(&prefix), view.dtype()) {
+            let numbers = view.data().as_chunks::<4>().0;
+            let values = numbers.iter().map(|&bytes| f64::from(f32::from_le_bytes(bytes))).collect();
+            tensors.insert(short.to_owned(), values);
+        }
+    }
+    let extents: Vec<usize> = serde_json::from_value(about["input_shape"].clone()).unwrap();
+    let images = images(about["image_seed"].as_u64().unwrap(), Shape::new(&extents));
+    assert_eq!(fingerprint(images.data()), about["input_fingerprint"], "{name}: images");
+    let labels = serde_json::from_value(about["labels"].clone()).unwrap();
+    Golden { about, tensors, images, labels }
+}
+
+impl Golden {
+    fn number(&self, key: &str) -> usize {
+        self.about[key].as_u64().unwrap() as usize
+    }
+
+    fn name(&self) -> &str {
+        self.about["name"].as_str().unwrap()
+    }
+
+    /// The network with the recurrence's weights.
+    fn network(&self) -> Sequential<f32> {
+        let model: Model = self.about["model"].as_str().unwrap().parse().unwrap();
+        let mut network = model.build::<f32>(self.number("channels"), self.number("classes"), 0.0);
+        let about = self.about["parameters"].as_array().unwrap();
+        let mut all = parameters_mut(&mut network);
+        assert_eq!(all.len(), about.len(), "{}: parameters", self.name());
+        for (index, ((name, own), about)) in all.iter_mut().zip(about).enumerate() {
+            assert_eq!(about["name"], *name, "{}: names are PyTorch's", self.name());
+            own.value = parameter(index as u64, own.value.shape());
+            assert_eq!(fingerprint(own.value.data()), about["fingerprint"], "{}: {name}", self.name());
+        }
+        drop(all);
+        network
+    }
+
+    /// Logits, loss and gradients of the network as it stands.
+    fn pass(&self, network: &Sequential<f32>, conv: ConvPath) -> (Tensor<f32>, f64, Vec<Tensor<f32>>) {
+        let context = Context { conv, ..Context::training(BufferPool::poisoning()) };
+        let tape = Tape::new(context);
+        let logits = network.forward(tape.constant(self.images.clone())).unwrap();
+        let values = logits.value().clone();
+        let loss = logits.softmax_cross_entropy(SoftmaxCrossEntropy::mean(self.labels.clone())).unwrap();
+        let number = loss.value().item().to_f64();
+        let gradients = tape.backward(loss).unwrap();
+        let gradients = parameters(network)
+            .iter()
+            .map(|(name, own)| {
+                gradients.parameter(own.identity).unwrap_or_else(|| panic!("{name}: no gradient")).clone()
+            })
+            .collect();
+        (values, number, gradients)
+    }
+}
+
+/// The largest difference over the largest expected value.
+fn difference(found: impl Iterator<Item = f64>, expected: &[f64]) -> f64 {
+    let largest = expected.iter().fold(0.0, |most: f64, value| most.max(value.abs()));
+    let mut count = 0;
+    let worst = found.zip(expected).fold(0.0, |worst: f64, (found, expected)| {
+        count += 1;
+        assert!(found.is_finite(), "found {found}");
+        worst.max((found - expected).abs())
+    });
+    assert_eq!(count, expected.len(), "as many values as expected");
+    worst / largest
+}
+
+#[test]
+fn logits_and_gradients() {
+    for golden in goldens() {
+        let network = golden.network();
+        for conv in [ConvPath::Auto, ConvPath::Direct] {
+            let (logits, _, gradients) = golden.pass(&network, conv);
+            let error = difference(logits.data().iter().map(|&z| z.to_f64()), &golden.tensors["logits"]);
+            assert!(error < 1e-4, "{} by {conv}: logits are off by {error:.1e}", golden.name());
+            for (about, gradient) in golden.about["parameters"].as_array().unwrap().iter().zip(&gradients) {
+                let name = about["name"].as_str().unwrap();
+                let expected = &golden.tensors[&format!("grad.{name}")];
+                let stride = about["sample_stride"].as_u64().unwrap() as usize;
+                let sampled = gradient.data().iter().step_by(stride).map(|&g| g.to_f64());
+                let error = difference(sampled, expected);
+                let norm = gradient.data().iter().map(|&g| g.to_f64().powi(2)).sum::<f64>().sqrt();
+                let expected_norm = about["grad_l2"].as_f64().unwrap();
+                let norm_error = (norm / expected_norm - 1.0).abs();
+                assert!(
+                    norm_error < 2e-2,
+                    "{} by {conv}: norm of {name} is off by {norm_error:.1e}",
+                    golden.name()
+                );
+                if conv == ConvPath::Direct {
+                    assert!(
+                        error < 2e-4,
+                        "{} by {conv}: gradient of {name} is off by {error:.1e}",
+                        golden.name()
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn ten_steps_of_sgd() {
+    for golden in goldens() {
+        let recipe = &golden.about["recipe"];
+        let number = |key: &str| recipe[key].as_f64().unwrap();
+        let expected: Vec<f64> = serde_json::from_value(golden.about["losses"].clone()).unwrap();
+        assert_eq!(expected.len(), 10);
+        for conv in [ConvPath::Auto, ConvPath::Direct] {
+            let mut network = golden.network();
+            let mut sgd = Sgd::new(number("momentum"), false, number("weight_decay"));
+            for (step, &expected) in expected.iter().enumerate() {
+                let (_, loss, gradients) = golden.pass(&network, conv);
+                let error = (loss / expected - 1.0).abs();
+                assert!(
+                    error < 1e-4,
+                    "{} by {conv}, step {step}: loss {loss}, PyTorch {expected}",
+                    golden.name()
+                );
+                let mut named = parameters_mut(&mut network);
+                let mut all: Vec<_> = named.iter_mut().map(|(_, own)| &mut **own).collect();
+                sgd.step(number("lr"), 1.0, &mut all, &gradients);
+            }
+            let (_, loss, _) = golden.pass(&network, conv);
+            let expected = golden.about["final_loss"].as_f64().unwrap();
+            assert!(
+                (loss / expected - 1.0).abs() < 1e-4,
+                "{} by {conv}: final loss {loss}, PyTorch {expected}",
+                golden.name()
+            );
+        }
+    }
+}
