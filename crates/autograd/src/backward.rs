@@ -71,3 +71,62 @@ impl<T: Element> Tape<T> {
         Ok(gradients)
     }
 }
+#[cfg(test)]
+mod tests {
+    use tensor::{BufferPool, Context};
+
+    use super::*;
+
+    fn vector(values: &[f64]) -> Tensor<f64> {
+        Tensor::from_slice([values.len()], values).unwrap()
+    }
+
+    #[test]
+    fn gradients_move_first_and_then_add() {
+        let tape = Tape::new(Context::default());
+        let x = tape.leaf(vector(&[1.0, -1.0]));
+        let y = tape.parameter(7, vector(&[2.0, 3.0]));
+        let again = tape.parameter(7, vector(&[2.0, 3.0]));
+        let sum = x.clone().add(y).unwrap().add(again).unwrap().add(x.clone()).unwrap();
+        let gradients = tape.backward_with(sum, vector(&[1.0, 10.0])).unwrap();
+        assert_eq!(gradients.get(&x).unwrap().data(), [2.0, 20.0]);
+        assert_eq!(gradients.parameter(7).unwrap().data(), [2.0, 20.0]);
+        assert_eq!(gradients.parameters().count(), 1);
+    }
+
+    #[test]
+    fn what_needs_no_gradient_gets_none() {
+        let tape = Tape::new(Context::default());
+        let x = tape.constant(vector(&[1.0]));
+        let y = tape.leaf(vector(&[2.0]));
+        let gradients = tape.backward(x.clone().mul(y.clone()).unwrap()).unwrap();
+        assert!(gradients.get(&x).is_none());
+        assert_eq!(gradients.get(&y).unwrap().data(), [1.0]);
+    }
+
+    #[test]
+    fn evaluation_records_nothing() {
+        let tape = Tape::new(Context::evaluation(BufferPool::new()));
+        let x = tape.leaf(vector(&[1.0]));
+        let y = x.relu().unwrap();
+        assert!(tape.is_empty() && !y.needs_gradient());
+        assert_eq!(tape.backward(y).unwrap_err(), AutogradError::NotRecorded);
+    }
+
+    #[test]
+    fn misuse_is_an_error() {
+        let tape = Tape::new(Context::default());
+        let x = tape.leaf(vector(&[1.0, 2.0]));
+        let error = tape.backward(x.clone().relu().unwrap()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "backward starts from a scalar loss, found 2; use backward_with to give its gradient"
+        );
+        let other = Tape::new(Context::default());
+        let stranger = other.leaf(vector(&[1.0, 2.0]));
+        assert_eq!(x.clone().add(stranger).unwrap_err(), AutogradError::OtherTape { op: "add" });
+        let y = x.relu().unwrap();
+        tape.backward_with(y.clone(), vector(&[1.0, 1.0])).unwrap();
+        assert_eq!(tape.backward_with(y, vector(&[1.0, 1.0])).unwrap_err(), AutogradError::Spent);
+    }
+}

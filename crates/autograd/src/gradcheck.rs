@@ -230,5 +230,9 @@ mod tests {
             gradcheck("relu", std::slice::from_ref(&x), |_, inputs| inputs[0].clone().relu()).unwrap();
         assert_eq!(report.compared, 6);
         assert!(report.largest_error < 1e-8);
+        let y = Tensor::from_fn([4], |i| i as f64);
+        let error =
+            gradcheck("add", &[x, y], |_, inputs| inputs[0].clone().add(inputs[1].clone())).unwrap_err();
+        assert!(matches!(error, GradcheckError::Function { source: AutogradError::Shape(_), .. }), "{error}");
     }
 }

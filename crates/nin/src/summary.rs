@@ -114,7 +114,7 @@ mod tests {
             "1 x 96 x 72 x 72",
             "MaxPool2d(3/2)",
             "1 x 384 x 17 x 17",
-            "1,992,166    2823.9",
+            "1,992,166    2824.2",
         ] {
             assert!(text.contains(part), "no {part:?} in\n{text}");
         }

@@ -76,6 +76,9 @@ pub struct StepSettings {
     pub label_smoothing: f64,
 }
 
+/// A shard's logits, once they are computed.
+type ShardLogits = Option<Result<Tensor<f32>, TrainError>>;
+
 /// The workers and the memory that steps and evaluations run in. See the module's documentation.
 #[derive(Debug)]
 pub struct Lanes {
@@ -225,8 +228,7 @@ impl Lanes {
         let n = shape[0];
         let classes = model.output_shape(shape)?.iter().skip(1).product::<usize>();
         let mut logits = Tensor::zeros([n, classes]);
-        let results: Vec<Mutex<Option<Result<Tensor<f32>, TrainError>>>> =
-            (0..n.div_ceil(SHARD)).map(|_| Mutex::default()).collect();
+        let results: Vec<Mutex<ShardLogits>> = (0..n.div_ceil(SHARD)).map(|_| Mutex::default()).collect();
         self.for_each_task(results.len(), |shard, pool| {
             let (from, to) = (shard * SHARD, ((shard + 1) * SHARD).min(n));
             let tape = Tape::new(Context::evaluation(Arc::clone(pool)));
