@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::pool_window::{PoolGeometry, phase, windows};
+use super::pool_window::{PoolGeometry, phase, runs, windows};
 use crate::buffer_pool::Buffer;
 use crate::context::Context;
 use crate::element::Element;
@@ -123,11 +123,15 @@ impl<T: Element> Kernel for Planes<'_, T> {
     fn run(self) {
         let Self { g, x, y, argmax } = self;
         let planes = x.chunks_exact(g.in_pixels()).zip(y.chunks_exact_mut(g.out_pixels()));
+        // Loops, not `for_each`: a closure might be compiled on its own, without the instruction set.
         if argmax.is_empty() {
-            planes.for_each(|(x, y)| pool_plane::<T, false>(g, x, y, &mut []));
+            for (x, y) in planes {
+                pool_plane::<T, false>(g, x, y, &mut []);
+            }
         } else {
-            let argmax = argmax.chunks_exact_mut(g.out_pixels());
-            planes.zip(argmax).for_each(|((x, y), argmax)| pool_plane::<T, true>(g, x, y, argmax));
+            for ((x, y), argmax) in planes.zip(argmax.chunks_exact_mut(g.out_pixels())) {
+                pool_plane::<T, true>(g, x, y, argmax);
+            }
         }
     }
 }
@@ -179,23 +183,28 @@ fn whole_windows<T: Element, const K: usize, const S: usize, const ARGMAX: bool>
     y: &mut [T],
     argmax: &mut [u8],
 ) {
-    let outputs = y.len();
-    let x = windows::<T, K, S>(rows, width, outputs);
-    let argmax = if ARGMAX { &mut argmax[..outputs] } else { argmax };
-    for j in 0..outputs {
-        let mut best = x[0][0][j][0];
-        let mut index = 0u32; // as wide as an f32, so that both are chosen by the same mask
-        for u in 0..K {
-            for v in 0..K {
-                let value = x[u][v][j][phase::<K, S>(v)];
-                let larger = exceeds(value, best);
-                best = if larger { value } else { best };
-                index = if larger { (u * K + v) as u32 } else { index };
-            }
+    for run in runs(y.len()) {
+        if run.is_empty() {
+            continue;
         }
-        y[j] = best;
-        if ARGMAX {
-            argmax[j] = index as u8;
+        let x = windows::<T, K, S>(&rows[run.start * S..], width, run.len());
+        let y = &mut y[run.clone()];
+        let argmax = if ARGMAX { &mut argmax[run] } else { &mut [] };
+        for j in 0..y.len() {
+            let mut best = x[0][0][j][0];
+            let mut index = 0u32; // as wide as an f32, so that both are chosen by the same mask
+            for u in 0..K {
+                for v in 0..K {
+                    let value = x[u][v][j][phase::<K, S>(v)];
+                    let larger = exceeds(value, best);
+                    best = if larger { value } else { best };
+                    index = if larger { (u * K + v) as u32 } else { index };
+                }
+            }
+            y[j] = best;
+            if ARGMAX {
+                argmax[j] = index as u8;
+            }
         }
     }
 }

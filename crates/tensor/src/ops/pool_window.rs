@@ -118,6 +118,22 @@ pub(super) fn windows<T, const K: usize, const S: usize>(
     })
 }
 
+/// Splits `outputs` columns into two runs for the vector loops. What the runs share is computed twice, which is cheaper than
+/// a remainder taken one by one.
+///
+/// A vector of elements two apart reads one more than it needs, so the compiler always leaves at least one column to be
+/// taken alone: the runs are one longer than whole vectors, of 16 lanes or, in narrow planes, of 4.
+#[inline(always)]
+pub(super) fn runs(outputs: usize) -> [Range<usize>; 2] {
+    let lanes = match outputs {
+        17.. => 16,
+        5.. => 4,
+        _ => return [0..outputs, 0..0],
+    };
+    let first = (outputs - 1) / lanes * lanes + 1;
+    [0..first, if first == outputs { 0..0 } else { outputs - lanes - 1..outputs }]
+}
+
 /// Which of the S elements of a stride in [`windows`] is column `v` of the window.
 #[inline(always)]
 pub(super) const fn phase<const K: usize, const S: usize>(v: usize) -> usize {
@@ -152,6 +168,16 @@ mod tests {
         // Ceil mode would give 4, but the fourth window starts in the padding behind the input.
         assert_eq!(output(5, 2, 2, 1, true), Ok(3));
         assert_eq!(output(6, 1, 4, 0, true), Ok(2));
+    }
+
+    #[test]
+    fn runs_cover_all_columns() {
+        for outputs in 0..100 {
+            let [first, second] = runs(outputs);
+            let covered = if second.is_empty() { first.end } else { second.end };
+            assert_eq!((first.start, covered), (0, outputs));
+            assert!(second.start <= first.end);
+        }
     }
 
     #[test]
