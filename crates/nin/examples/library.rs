@@ -1,0 +1,52 @@
+//! The crates as a library: build a network, train it on the bundled images, save it, load it, use it.
+
+use std::sync::Arc;
+
+use nin::checkpoint::{load_parameters, save_parameters};
+use nin::data::{DataLoader, DataSources, DatasetKind, LoaderOptions, Normalization, load};
+use nin::models::nin_block;
+use nin::nn::{Dropout, Flatten, GlobalAvgPool2d, MaxPool2d, Module, Sequential, initialise, parameters_mut};
+use nin::optim::Sgd;
+use nin::train::{Lanes, lanes::StepSettings};
+use tensor::init::Init;
+
+fn network() -> Sequential<f32> {
+    Sequential::new()
+        .with(nin_block(1, 32, 5, 1, 2))
+        .with(MaxPool2d::new(3, 2))
+        .with(Dropout { p: 0.1 })
+        .with(nin_block(32, 10, 3, 1, 1))
+        .with(GlobalAvgPool2d)
+        .with(Flatten)
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let data = load(DatasetKind::FashionMnistMini, &DataSources::new(None))?;
+    let normalization = Some(Normalization::of(&data.train));
+    let options =
+        LoaderOptions { batch_size: 32, shuffle: true, seed: 7, normalization, ..LoaderOptions::default() };
+    let batches = DataLoader::new(Arc::new(data.train.head(4000)), options)?;
+
+    let mut net = network();
+    initialise(&mut net, Init::HeNormal, Init::Constant(0.5), 7);
+    let (lanes, mut sgd) = (Lanes::new(2)?, Sgd::new(0.9, false, 5e-4));
+    for (step, batch) in batches.epoch(0).enumerate() {
+        let sums = lanes.step(&net, &batch?, StepSettings { seed: 7, ..StepSettings::default() })?;
+        let mut named = parameters_mut(&mut net);
+        let mut all: Vec<_> = named.iter_mut().map(|(_, parameter)| &mut **parameter).collect();
+        lanes.gradients(|gradients| sgd.step(0.01, 1.0, &mut all, gradients));
+        if step % 20 == 0 {
+            println!("step {step}: loss {:.4}", sums.mean_loss());
+        }
+    }
+
+    let path = std::env::temp_dir().join("small-nin.safetensors");
+    save_parameters(&path, &net)?;
+    let mut loaded = network();
+    load_parameters(&path, &mut loaded)?;
+    let images = DataLoader::new(Arc::new(data.test.head(8)), LoaderOptions::default())?;
+    for batch in images.epoch(0) {
+        println!("{} logits from {}", lanes.predict_batch(&loaded, &batch?)?.shape(), loaded.kind());
+    }
+    Ok(())
+}
