@@ -330,6 +330,25 @@ fn a_run_that_diverges_stops_and_keeps_the_last_good_checkpoint() {
     assert_refused_nothing(&output);
 }
 
+#[test]
+fn weights_that_broke_in_the_last_step_do_not_replace_good_ones() {
+    let (folder, data) = folder_with_data();
+    // Stopped in the middle of the epoch, and at its end.
+    for (name, steps, batch) in [("inside", "1", "8"), ("end", "1", "40")] {
+        let run = folder.path().join(name);
+        let more = ["--recipe", "chapter", "--lr", "1e300", "--batch-size", batch, "--max-steps", steps];
+        let output = small_train(&data, &more).arg("--run-dir").arg(&run).output().unwrap();
+        assert_refused(&output, 1, &["epoch 1, step 1", "loss", "no longer finite"]);
+        for file in ["checkpoint.safetensors", "model.safetensors"] {
+            let (tensors, _) = nin::checkpoint::load_tensors(&run.join(file)).unwrap();
+            assert!(
+                tensors.values().all(|tensor| tensor.data().iter().all(|x| x.is_finite())),
+                "{name}/{file}"
+            );
+        }
+    }
+}
+
 /// A limit on the size of files stands in for a full disk: writes fail in the middle of a checkpoint, as they do there.
 #[cfg(unix)]
 #[test]

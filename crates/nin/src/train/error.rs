@@ -49,6 +49,19 @@ pub enum TrainError {
         /// The loss.
         loss: f64,
     },
+    /// The weights are no longer numbers, though the loss still was.
+    #[error(
+        "diverged in epoch {epoch}, step {step}: weights are no longer finite (the mean loss of the epoch was {loss}); the last \
+         checkpoint is kept (a smaller --lr may help)"
+    )]
+    BrokenWeights {
+        /// The epoch, counted from 1.
+        epoch: u64,
+        /// The last step that was made, counted from 1.
+        step: u64,
+        /// The mean loss of the epoch so far.
+        loss: f64,
+    },
 }
 
 impl TrainError {

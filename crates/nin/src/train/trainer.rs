@@ -162,9 +162,11 @@ impl Trainer {
         }
         while self.position.epoch < self.config.epochs {
             if let Some(outcome) = self.train_epoch(run, interrupt)? {
+                self.refuse_broken_weights()?;
                 run.save(&self.model, self.optimiser.velocities(), &self.position)?;
                 return Ok(outcome);
             }
+            self.refuse_broken_weights()?;
             let tested = self.test()?;
             let sums = self.position.sums;
             let metrics = EpochMetrics {
@@ -235,6 +237,19 @@ impl Trainer {
         }
         progress.finish();
         Ok(None)
+    }
+
+    /// A step whose loss was still finite can leave weights that are not: those are not to replace a good checkpoint.
+    fn refuse_broken_weights(&self) -> Result<(), TrainError> {
+        let finite = |tensor: &Tensor<f32>| tensor.data().iter().all(|x| x.is_finite());
+        let weights = parameters(&self.model);
+        if weights.iter().all(|(_, parameter)| finite(&parameter.value))
+            && self.optimiser.velocities().iter().all(finite)
+        {
+            return Ok(());
+        }
+        let (epoch, step) = (self.position.epoch + 1, self.position.step);
+        Err(TrainError::BrokenWeights { epoch, step, loss: self.position.sums.mean_loss() })
     }
 
     /// One step: gradients of the batch, clipped, and the optimiser's update. The weights stay as they are if the loss is not a
