@@ -22,6 +22,8 @@ use crate::nn::{Module, parameters};
 
 /// The most lanes of a batch: the most threads that one step can use.
 pub const LANES: usize = 8;
+/// The most threads that may be asked for; more than any machine has cores.
+pub const MAX_THREADS: usize = 1024;
 /// The most images of a shard: few enough for its activations to stay near the core.
 pub const SHARD: usize = 4;
 
@@ -91,10 +93,10 @@ impl Lanes {
     /// Workers on this many threads.
     ///
     /// # Errors
-    /// [`TrainError::Config`] for 0 threads, or if the operating system grants none.
+    /// [`TrainError::Config`] for 0 threads or more than [`MAX_THREADS`], or if the operating system grants none.
     pub fn new(threads: usize) -> Result<Self, TrainError> {
-        if threads == 0 {
-            return Err(TrainError::Config("threads: expected at least 1, found 0".to_owned()));
+        if threads == 0 || threads > MAX_THREADS {
+            return Err(TrainError::Config(format!("threads: expected 1 to {MAX_THREADS}, found {threads}")));
         }
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
