@@ -245,15 +245,39 @@ fn unknown_names_and_impossible_sizes_are_refused_before_data_are_read() {
 }
 
 #[test]
-fn no_threads_is_refused() {
+fn impossible_numbers_of_threads_are_refused() {
     let (folder, data) = folder_with_data();
     let run = folder.path().join("run");
-    let output =
-        small_train(&data, &[]).args(["--run-dir"]).arg(&run).args(["--max-steps", "1"]).output().unwrap();
-    assert_refused_nothing(&output);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_train"));
-    let output = command.args(["--threads", "0", "--data-dir"]).arg(&data).output().unwrap();
-    assert_refused(&output, 2, &["threads", "found 0"]);
+    for threads in ["0", "1025", "18446744073709551615"] {
+        let mut command = small_train(&data, &["--threads", threads]);
+        let output = command.arg("--run-dir").arg(&run).output().unwrap();
+        assert_refused(&output, 2, &["threads: expected 1 to 1024", threads]);
+        assert!(!run.exists(), "a run that cannot begin leaves no folder");
+    }
+}
+
+/// `/dev/full` refuses every byte, as a file on a full disk does.
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_nobody_can_take_does_not_stop_a_run() {
+    let full = |program: &str| {
+        let mut command = Command::new("sh");
+        command.args(["-c", "exec \"$@\" >/dev/full", "sh", program]);
+        command
+    };
+    let (folder, data) = folder_with_data();
+    let run = folder.path().join("run");
+    let mut command = full(env!("CARGO_BIN_EXE_train"));
+    command
+        .args(common::small(&["--max-steps", "2"]))
+        .arg("--data-dir")
+        .arg(&data)
+        .arg("--run-dir")
+        .arg(&run);
+    assert_refused_nothing(&command.output().unwrap());
+    assert!(run.join("model.safetensors").exists());
+    let output = full(env!("CARGO_BIN_EXE_nin")).arg("summary").output().unwrap();
+    assert_refused(&output, 1, &["standard output", "writing"]);
 }
 
 #[test]

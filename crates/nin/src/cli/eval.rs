@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clap::Args;
 use tensor::Shape;
 
-use super::default_threads;
+use super::{default_threads, print};
 use crate::checkpoint::load_parameters;
 use crate::data::{DataLoader, DataSources, LoaderOptions, Normalization, load};
 use crate::summary::table;
@@ -60,7 +60,7 @@ pub fn summarise(args: &SummaryArgs) -> Result<ExitCode, TrainError> {
     }
     let (channels, classes) = (usize::from(args.channels), usize::from(args.classes));
     let network = model.build::<f32>(channels, classes, 0.5);
-    print!("{}", table(&network, Shape::from([1, channels, side, side]))?);
+    print(&table(&network, Shape::from([1, channels, side, side]))?)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -93,7 +93,7 @@ pub fn evaluate(args: &EvalArgs) -> Result<ExitCode, TrainError> {
             confusion[label][argmax(row)] += 1;
         }
     }
-    print!("{}", report(&names, &confusion));
+    print(&report(&names, &confusion))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,8 +1,18 @@
 //! The command line: `train`, and `nin` with its subcommands.
 
+/// Prints a line of news. A run goes on if nobody reads it: standard output may be a closed pipe or a file on a full disk.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
 mod eval;
 mod train;
 
+use std::io::{ErrorKind, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 pub use eval::{EvalArgs, SummaryArgs, evaluate, summarise};
@@ -15,7 +25,8 @@ use crate::train::TrainError;
 pub fn fail(error: &TrainError) -> ExitCode {
     let text = error.to_string();
     let line: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    eprintln!("error: {}", line.join(": "));
+    // Nothing is left to tell of a standard error that cannot be written; the exit code still does.
+    let _ = writeln!(std::io::stderr(), "error: {}", line.join(": "));
     ExitCode::from(match error {
         TrainError::Config(_) | TrainError::Shape(_) => 2,
         _ => 1,
@@ -25,4 +36,13 @@ pub fn fail(error: &TrainError) -> ExitCode {
 /// The threads to use when none are asked for: as many as the machine has cores.
 fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Prints what a command was asked for. A reader that has seen enough (a closed pipe) is no error.
+fn print(text: &str) -> Result<(), TrainError> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        result => result.map_err(TrainError::io(Path::new("standard output"), "writing")),
+    }
 }

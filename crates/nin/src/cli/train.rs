@@ -1,5 +1,6 @@
 //! `train`: one run from settings to a run folder.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -139,15 +140,15 @@ pub fn train(args: &TrainArgs) -> Result<ExitCode, TrainError> {
     let (folder, step) = (run.path().display(), trainer.position().step);
     Ok(match outcome {
         Outcome::Finished(metrics) => {
-            println!("done in {minutes:.1} min: test acc {:.4}; the run is in {folder}", metrics.test_acc);
+            say!("done in {minutes:.1} min: test acc {:.4}; the run is in {folder}", metrics.test_acc);
             ExitCode::SUCCESS
         }
         Outcome::StepsDone => {
-            println!("stopped after step {step} as asked; the run is in {folder}");
+            say!("stopped after step {step} as asked; the run is in {folder}");
             ExitCode::SUCCESS
         }
         Outcome::Interrupted => {
-            println!("interrupted after step {step}, saved; go on with: train --resume {folder}");
+            say!("interrupted after step {step}, saved; go on with: train --resume {folder}");
             ExitCode::from(130)
         }
     })
@@ -192,7 +193,8 @@ fn watch_interrupt(interrupt: &Arc<AtomicBool>) -> Result<(), TrainError> {
         if flag.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        eprintln!("interrupted: finishing the step and saving (again to stop at once)");
+        let news = "interrupted: finishing the step and saving (again to stop at once)";
+        let _ = writeln!(std::io::stderr(), "{news}");
     })
     .map_err(|error| TrainError::Config(format!("cannot watch for Ctrl-C: {error}")))
 }
@@ -201,7 +203,7 @@ fn announce(trainer: &Trainer, folder: &Path, threads: usize) -> Result<(), Trai
     let (config, model) = (trainer.config(), trainer.model());
     let flops: u64 =
         crate::summary::layers(model, trainer.input_shape())?.iter().map(|layer| layer.flops).sum();
-    println!(
+    say!(
         "{}: {} parameters, {:.2} GFLOP an image; {} at {side} x {side}, batch {}, {} epochs, {threads} threads; run folder {}",
         config.model,
         parameter_count(model),
@@ -213,13 +215,13 @@ fn announce(trainer: &Trainer, folder: &Path, threads: usize) -> Result<(), Trai
         side = config.image_size,
     );
     if trainer.position().step > 0 {
-        println!("going on after step {}", trainer.position().step);
+        say!("going on after step {}", trainer.position().step);
     }
     Ok(())
 }
 
 fn print_epoch(metrics: &EpochMetrics) {
-    println!(
+    say!(
         "epoch {:>3}: train loss {:.4}, train acc {:.4}, test acc {:.4}, {:.1} images/s, waited for data {:.1} %",
         metrics.epoch,
         metrics.train_loss,

@@ -1,6 +1,6 @@
 //! What is shown while a run goes on: a bar on a terminal, plain lines elsewhere.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -47,9 +47,13 @@ impl Progress {
             }
             None if self.last_line.elapsed() >= PLAIN_INTERVAL => {
                 self.last_line = Instant::now();
-                eprintln!(
+                let _ = writeln!(
+                    std::io::stderr(),
                     "epoch {}/{}: {}/{} images, {message}",
-                    self.epoch, self.epochs, self.done, self.images
+                    self.epoch,
+                    self.epochs,
+                    self.done,
+                    self.images
                 );
             }
             None => {}
