@@ -233,10 +233,60 @@ mod tests {
         assert!(refused(Some(&whole[..whole.len() - 9])).contains("not a whole safetensors file"));
     }
 
+    /// A file whose tensors have the wrong names or element type is another network's, however whole it is.
     #[test]
-    fn a_failed_write_leaves_the_old_file() {
+    fn names_and_element_types_must_be_the_networks() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let source = block(4, 1);
+        let mut all: Vec<(String, &Tensor<f32>)> =
+            parameters(&source).into_iter().map(|(name, parameter)| (name, &parameter.value)).collect();
+        let extra = Tensor::full([2], 1.0);
+        all.push(("9.weight".to_owned(), &extra));
+        let mut own = block(4, 2);
+        let mut refused = || {
+            let error = load_parameters(&path, &mut own).unwrap_err().to_string();
+            assert_eq!(values(&own), values(&block(4, 2)), "nothing is changed");
+            error
+        };
+        save_tensors(&path, &all, HashMap::new()).unwrap();
+        assert!(refused().ends_with("tensor 9.weight is not one of the network's 6"), "too many");
+        all.truncate(5);
+        save_tensors(&path, &all, HashMap::new()).unwrap();
+        assert!(refused().ends_with("no tensor 4.bias, expected 4"), "one is missing");
+
+        let halves = [0u8; 8];
+        let view = TensorView::new(Dtype::F16, vec![4], &halves).unwrap();
+        std::fs::write(&path, safetensors::serialize([("0.bias", view)], None).unwrap()).unwrap();
+        assert!(refused().ends_with("tensor 0.bias is F16, expected F32"), "another element type");
+    }
+
+    #[test]
+    fn numbers_that_are_not_finite_and_text_come_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.safetensors");
+        let odd = Tensor::from_slice([3], &[f32::NAN, f32::NEG_INFINITY, -0.0]).unwrap();
+        let text = HashMap::from([("epoch".to_owned(), "3".to_owned())]);
+        save_tensors(&path, &[("velocity".to_owned(), &odd)], text.clone()).unwrap();
+        let (tensors, metadata) = load_tensors(&path).unwrap();
+        assert_eq!(metadata, text);
+        let bits = |tensor: &Tensor<f32>| tensor.data().iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&tensors["velocity"]), bits(&odd));
+    }
+
+    /// A folder cannot be replaced by a file, so the write fails at its last step, the renaming.
+    #[test]
+    fn a_failed_write_leaves_what_was_there() {
         let folder = tempfile::tempdir().unwrap();
         let error = atomic_write(&folder.path().join("missing/file"), b"x").unwrap_err().to_string();
         assert!(error.contains("missing/file: writing: "), "{error}");
+
+        let taken = folder.path().join("taken");
+        std::fs::create_dir(&taken).unwrap();
+        std::fs::write(taken.join("old"), b"old").unwrap();
+        let error = atomic_write(&taken, b"x").unwrap_err().to_string();
+        assert!(error.contains("taken: putting in place: "), "{error}");
+        assert_eq!(std::fs::read(taken.join("old")).unwrap(), b"old");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
     }
 }

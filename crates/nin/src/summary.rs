@@ -17,7 +17,7 @@ pub struct LayerSummary {
     pub output: Shape,
     /// How many numbers training changes in it.
     pub parameters: usize,
-    /// Floating-point operations of its forward pass for the whole input; convolutions only, the rest is negligible.
+    /// Floating-point operations of its forward pass for the whole input; convolutions and fully connected layers only, the rest is negligible.
     pub flops: u64,
 }
 

@@ -243,3 +243,144 @@ impl<T: Element> Module<T> for Flatten {
         Op::<T>::output_shape(&ops::Flatten, &[input])
     }
 }
+
+/// The mean of the windows that make OH x OW of each plane. See [`ops::AdaptiveAvgPool2d`].
+#[derive(Debug, Clone, Copy)]
+pub struct AdaptiveAvgPool2d(pub ops::AdaptiveAvgPool2d);
+
+impl<T: Element> Module<T> for AdaptiveAvgPool2d {
+    fn kind(&self) -> String {
+        let [height, width] = self.0.output;
+        format!("AdaptiveAvgPool2d({height}x{width})")
+    }
+
+    fn forward<'t>(&self, x: Var<'t, T>) -> Output<'t, T> {
+        x.adaptive_avg_pool2d(self.0.output)
+    }
+
+    fn output_shape(&self, input: Shape) -> Result<Shape, ShapeError> {
+        Op::<T>::output_shape(&self.0, &[input])
+    }
+}
+
+/// 1 / (1 + e^-x). See [`ops::Sigmoid`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sigmoid;
+
+impl<T: Element> Module<T> for Sigmoid {
+    fn kind(&self) -> String {
+        "Sigmoid".to_owned()
+    }
+
+    fn forward<'t>(&self, x: Var<'t, T>) -> Output<'t, T> {
+        x.sigmoid()
+    }
+
+    fn output_shape(&self, input: Shape) -> Result<Shape, ShapeError> {
+        Ok(input)
+    }
+}
+
+/// The hyperbolic tangent. See [`ops::Tanh`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Tanh;
+
+impl<T: Element> Module<T> for Tanh {
+    fn kind(&self) -> String {
+        "Tanh".to_owned()
+    }
+
+    fn forward<'t>(&self, x: Var<'t, T>) -> Output<'t, T> {
+        x.tanh()
+    }
+
+    fn output_shape(&self, input: Shape) -> Result<Shape, ShapeError> {
+        Ok(input)
+    }
+}
+
+/// The fully connected layer with a bias: weight OUT x IN, bias OUT, N x IN to N x OUT. See [`ops::Linear`].
+#[derive(Debug)]
+pub struct Linear<T: Element> {
+    weight: Parameter<T>,
+    bias: Parameter<T>,
+}
+
+impl<T: Element> Linear<T> {
+    /// IN to OUT features, with zeros as weights until [`initialise`](super::initialise) fills them.
+    #[must_use]
+    pub fn new(features_in: usize, features_out: usize) -> Self {
+        let shape = Shape::from([features_out, features_in]);
+        let fans = tensor::init::fans(shape);
+        Self { weight: Parameter::new(shape, true, fans), bias: Parameter::new([features_out], false, fans) }
+    }
+}
+
+impl<T: Element> Module<T> for Linear<T> {
+    fn kind(&self) -> String {
+        let shape = self.weight.value.shape();
+        format!("Linear({}, {})", shape[1], shape[0])
+    }
+
+    fn forward<'t>(&self, x: Var<'t, T>) -> Output<'t, T> {
+        let (weight, bias) = (self.weight.on(&x), self.bias.on(&x));
+        x.linear(weight, Some(bias))
+    }
+
+    fn output_shape(&self, input: Shape) -> Result<Shape, ShapeError> {
+        Op::<T>::output_shape(&ops::Linear, &[input, self.weight.value.shape(), self.bias.value.shape()])
+    }
+
+    fn visit<'a>(&'a self, prefix: &str, visit: &mut dyn FnMut(String, &'a Parameter<T>)) {
+        visit(format!("{prefix}weight"), &self.weight);
+        visit(format!("{prefix}bias"), &self.bias);
+    }
+
+    fn visit_mut<'a>(&'a mut self, prefix: &str, visit: &mut dyn FnMut(String, &'a mut Parameter<T>)) {
+        visit(format!("{prefix}weight"), &mut self.weight);
+        visit(format!("{prefix}bias"), &mut self.bias);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use autograd::{Context, Tape};
+    use tensor::Tensor;
+
+    use super::*;
+    use crate::nn::{Sequential, parameters, parameters_mut};
+
+    /// Two features of 2 x 2 windows through every layer that the three networks do without.
+    #[test]
+    fn a_fully_connected_network_by_hand() {
+        let mut network = Sequential::<f64>::new()
+            .with(AdaptiveAvgPool2d(ops::AdaptiveAvgPool2d { output: [1, 2] }))
+            .with(Flatten)
+            .with(Linear::new(2, 3))
+            .with(Tanh)
+            .with(Sigmoid);
+        let names: Vec<_> = parameters(&network).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["2.weight", "2.bias"]);
+        for (_, parameter) in parameters_mut(&mut network) {
+            parameter.value = Tensor::from_fn(parameter.value.shape(), |i| 0.1 * (i as f64 + 1.0));
+        }
+        let x = Tensor::from_slice([1, 1, 2, 4], &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]).unwrap();
+        let tape = Tape::new(Context::default());
+        let output = network.forward(tape.constant(x.clone())).unwrap();
+        assert_eq!(network.output_shape(x.shape()).unwrap(), output.shape());
+        // The means of columns 0 and 1 and of columns 2 and 3 are 2.5 and 4.5.
+        for (row, &found) in output.value().data().iter().enumerate() {
+            let r = row as f64;
+            let linear = 2.5 * 0.1 * (2.0 * r + 1.0) + 4.5 * 0.1 * (2.0 * r + 2.0) + 0.1 * (r + 1.0);
+            let expected = 1.0 / (1.0 + (-linear.tanh()).exp());
+            assert!((found - expected).abs() < 1e-12, "output {row}: {found}, expected {expected}");
+        }
+        let kinds: Vec<_> = network.children().iter().map(|layer| layer.kind()).collect();
+        assert_eq!(kinds, ["AdaptiveAvgPool2d(1x2)", "Flatten", "Linear(2, 3)", "Tanh", "Sigmoid"]);
+        let error = network.output_shape([1, 2, 4, 4].into()).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "linear: layer 2, Linear(2, 3): weight expects 2 input features, input has 4 (its input is 1 x 4)"
+        );
+    }
+}

@@ -6,7 +6,10 @@ mod module;
 mod parameter;
 mod sequential;
 
-pub use layers::{AvgPool2d, Conv2d, Dropout, Flatten, GlobalAvgPool2d, MaxPool2d, Relu};
+pub use layers::{
+    AdaptiveAvgPool2d, AvgPool2d, Conv2d, Dropout, Flatten, GlobalAvgPool2d, Linear, MaxPool2d, Relu,
+    Sigmoid, Tanh,
+};
 pub use module::{Module, initialise, parameter_count, parameters, parameters_mut};
 pub use parameter::Parameter;
 pub use sequential::Sequential;
