@@ -182,9 +182,9 @@ impl Config {
         match recipe {
             Recipe::Chapter => chapter,
             Recipe::Default => Self {
-                image_size: 96,
+                image_size: 64,
                 batch_size: 32,
-                epochs: 5,
+                epochs: 8,
                 lr: 0.02,
                 momentum: 0.9,
                 weight_decay: 5e-4,
