@@ -13,9 +13,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::ConvGeometry;
 use super::im2col::col2im;
 use super::windows::{ElementLanes, Part, PositionLanes, Windows};
+use super::{ConvGeometry, turns};
 use crate::buffer_pool::BufferPool;
 use crate::gemm::{Elements, Epilogue, Operand, Output, PackedA, Planes, gemm, gemm_deep};
 use crate::simd::Isa;
@@ -73,11 +73,6 @@ fn each_group(g: &ConvGeometry, pass: Pass, w: &[f32], mut each: impl FnMut(&dyn
             Pass::InputGradient => each(&Planes::matrix(w, outputs, patch).pixel_lanes()),
         }
     }
-}
-
-/// Whether the input gradient is computed as a convolution with the turned window.
-fn turns(g: &ConvGeometry) -> bool {
-    !g.is_pointwise() && g.stride == [1, 1] && (0..2).all(|axis| g.padding[axis] < g.window(axis))
 }
 
 /// The convolution that computes the input gradient of `g`.
