@@ -3,6 +3,7 @@
 //! Throughput is in floating-point operations: criterion's "Gelem/s" are GFLOP/s. `in_cache` is the kernel
 //! alone, on operands that stay in the first-level cache: read the others as shares of it. Each product includes the packing of its right
 //! operand; weights are packed beforehand, as a training step does once for all its shards.
+#![allow(missing_docs, reason = "criterion's macro makes a public function without any")]
 
 use std::hint::black_box;
 

@@ -1,5 +1,6 @@
 //! What lies between the convolutions: pooling, ReLU and dropout, forward and backward, on the network's shapes, shards of 8
 //! images. Throughput is in bytes of the input: what a pass over it cannot avoid reading.
+#![allow(missing_docs, reason = "criterion's macro makes a public function without any")]
 
 use std::hint::black_box;
 

@@ -3,6 +3,7 @@
 //! Throughput is in floating-point operations of the direct convolution: criterion's "Gelem/s" are effective GFLOP/s, which
 //! Winograd can raise above what the processor's multiply-add units can do. Weights are prepared beforehand, as a training
 //! step does once for all its shards; `prepare` is that preparation, and `finish` the way back of the weight gradient.
+#![allow(missing_docs, reason = "criterion's macro makes a public function without any")]
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
