@@ -52,7 +52,8 @@ fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> Check
 /// Replaces a file by `bytes` or leaves it as it was: writes beside it, flushes to the disk, renames.
 ///
 /// # Errors
-/// [`CheckpointError::Io`]; the old file is whole then and nothing is left beside it.
+/// [`CheckpointError::Io`]; the old file is whole then, or the new one if only its folder could not be flushed, and nothing is
+/// left beside it.
 pub fn atomic_write(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut beside =
@@ -61,11 +62,29 @@ pub fn atomic_write(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
     beside.as_file().sync_all().map_err(io(path, "writing to the disk"))?;
     set_usual_permissions(beside.as_file()).map_err(io(path, "setting permissions"))?;
     beside.persist(path).map_err(|error| io(path, "putting in place")(error.error))?;
-    // The rename itself is on the disk once the folder is.
-    if let Ok(folder) = File::open(folder) {
-        let _ = folder.sync_all();
+    sync_folder(folder).map_err(io(path, "writing its folder to the disk"))
+}
+
+/// The renaming of a file is on the disk once its folder is. File systems that cannot flush a folder do so in their own time.
+#[cfg(unix)]
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    match File::open(folder)?.sync_all() {
+        Err(error) if cannot_flush_folders(&error) => Ok(()),
+        result => result,
     }
+}
+
+/// Elsewhere, a folder cannot be opened as a file.
+#[cfg(not(unix))]
+fn sync_folder(_: &Path) -> std::io::Result<()> {
     Ok(())
+}
+
+/// What a file system says that has no such thing: `EINVAL`, `ENOTSUP`, `ENOSYS`.
+#[cfg(unix)]
+fn cannot_flush_folders(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{InvalidInput, Unsupported};
+    matches!(error.kind(), InvalidInput | Unsupported)
 }
 
 /// Temporary files are for their owner alone; what is kept should be readable as any file is.
@@ -272,6 +291,21 @@ mod tests {
         assert_eq!(metadata, text);
         let bits = |tensor: &Tensor<f32>| tensor.data().iter().map(|x| x.to_bits()).collect::<Vec<_>>();
         assert_eq!(bits(&tensors["velocity"]), bits(&odd));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_that_cannot_be_flushed_is_an_error_unless_none_can() {
+        let folder = tempfile::tempdir().unwrap();
+        sync_folder(folder.path()).unwrap();
+        assert_eq!(
+            sync_folder(&folder.path().join("missing")).unwrap_err().kind(),
+            std::io::ErrorKind::NotFound
+        );
+        for (number, expected) in [(22, true), (5, false), (28, false)] {
+            let error = std::io::Error::from_raw_os_error(number);
+            assert_eq!(cannot_flush_folders(&error), expected, "{error}");
+        }
     }
 
     /// A folder cannot be replaced by a file, so the write fails at its last step, the renaming.
