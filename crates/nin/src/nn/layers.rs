@@ -61,10 +61,7 @@ impl<T: Element> Module<T> for Conv2d<T> {
             ("dilation", self.op.dilation, 1),
         ] {
             if value != [usual; 2] {
-                text += &match value {
-                    [a, b] if a == b => format!(", {name} {a}"),
-                    [a, b] => format!(", {name} {a}x{b}"),
-                };
+                text += &format!(", {name} {}", pair(value));
             }
         }
         if self.op.groups > 1 {
@@ -118,9 +115,15 @@ impl<T: Element> Module<T> for Relu {
     }
 }
 
-/// The size part of a pooling layer's kind.
-fn window(kernel: [usize; 2], stride: [usize; 2], ceil_mode: bool) -> String {
-    format!("{}/{}{}", kernel[0], stride[0], if ceil_mode { ", ceil" } else { "" })
+/// `3`, or `3x2` where the extents differ.
+fn pair([vertical, horizontal]: [usize; 2]) -> String {
+    if vertical == horizontal { vertical.to_string() } else { format!("{vertical}x{horizontal}") }
+}
+
+/// What a pooling layer's kind says of its windows: window/stride, and what is unusual.
+fn window(kernel: [usize; 2], stride: [usize; 2], padding: [usize; 2], ceil_mode: bool) -> String {
+    let padding = if padding == [0; 2] { String::new() } else { format!(", padding {}", pair(padding)) };
+    format!("{}/{}{padding}{}", pair(kernel), pair(stride), if ceil_mode { ", ceil" } else { "" })
 }
 
 /// The largest value under each window. See [`ops::MaxPool2d`].
@@ -143,7 +146,8 @@ impl MaxPool2d {
 
 impl<T: Element> Module<T> for MaxPool2d {
     fn kind(&self) -> String {
-        format!("MaxPool2d({})", window(self.0.kernel, self.0.stride, self.0.ceil_mode))
+        let ops::MaxPool2d { kernel, stride, padding, ceil_mode } = self.0;
+        format!("MaxPool2d({})", window(kernel, stride, padding, ceil_mode))
     }
 
     fn forward<'t>(&self, x: Var<'t, T>) -> Output<'t, T> {
@@ -175,7 +179,8 @@ impl AvgPool2d {
 
 impl<T: Element> Module<T> for AvgPool2d {
     fn kind(&self) -> String {
-        format!("AvgPool2d({})", window(self.0.kernel, self.0.stride, self.0.ceil_mode))
+        let ops::AvgPool2d { kernel, stride, padding, ceil_mode, .. } = self.0;
+        format!("AvgPool2d({})", window(kernel, stride, padding, ceil_mode))
     }
 
     fn forward<'t>(&self, x: Var<'t, T>) -> Output<'t, T> {
@@ -349,6 +354,18 @@ mod tests {
 
     use super::*;
     use crate::nn::{Sequential, parameters, parameters_mut};
+
+    #[test]
+    fn pooling_kinds_say_both_extents_where_they_differ() {
+        let kind = |pool: ops::MaxPool2d| Module::<f32>::kind(&MaxPool2d(pool));
+        let square = ops::MaxPool2d::square(3, 2);
+        assert_eq!(kind(square), "MaxPool2d(3/2)");
+        assert_eq!(kind(ops::MaxPool2d { kernel: [3, 2], ..square }), "MaxPool2d(3x2/2)");
+        let odd = ops::MaxPool2d { stride: [1, 2], padding: [0, 1], ceil_mode: true, ..square };
+        assert_eq!(kind(odd), "MaxPool2d(3/1x2, padding 0x1, ceil)");
+        let average = ops::AvgPool2d { kernel: [2, 4], padding: [1, 1], ..AvgPool2d::ceil(3, 2).0 };
+        assert_eq!(Module::<f32>::kind(&AvgPool2d(average)), "AvgPool2d(2x4/2, padding 1, ceil)");
+    }
 
     /// Two features of 2 x 2 windows through every layer that the three networks do without.
     #[test]
