@@ -135,6 +135,7 @@ fn help_names_every_flag() {
         "no-shuffle",
         "seed",
         "threads",
+        "conv",
         "init-from",
         "run-dir",
         "resume",
@@ -244,15 +245,41 @@ fn unknown_names_and_impossible_sizes_are_refused_before_data_are_read() {
     refused_arguments(&["--resume", "nowhere"], &["nowhere", "no run in this folder"]);
 }
 
+/// Before data are looked for: there are none here.
 #[test]
 fn impossible_numbers_of_threads_are_refused() {
-    let (folder, data) = folder_with_data();
-    let run = folder.path().join("run");
     for threads in ["0", "1025", "18446744073709551615"] {
-        let mut command = small_train(&data, &["--threads", threads]);
-        let output = command.arg("--run-dir").arg(&run).output().unwrap();
-        assert_refused(&output, 2, &["threads: expected 1 to 1024", threads]);
-        assert!(!run.exists(), "a run that cannot begin leaves no folder");
+        let what = ["threads: expected 1 to 1024", threads];
+        refused_arguments(&["--threads", threads, "--data-dir", "nowhere"], &what);
+    }
+    let (folder, data) = folder_with_data();
+    let run = two_steps(folder.path(), &data);
+    let before = fs::read(run.join("metrics.jsonl")).unwrap();
+    for (mut command, flag) in [(nin(), "eval"), (Command::new(env!("CARGO_BIN_EXE_train")), "--resume")] {
+        let output = command.arg(flag).arg(&run).args(["--threads", "0", "--data-dir", "nowhere"]).output();
+        assert_refused(&output.unwrap(), 2, &["threads: expected 1 to 1024, found 0"]);
+    }
+    assert_eq!(fs::read(run.join("metrics.jsonl")).unwrap(), before);
+}
+
+#[test]
+fn arguments_that_make_no_sense_are_refused_in_one_line() {
+    refused_arguments(&["--epochs", "many"], &["--epochs", "whole number", "\"many\"", "train --help"]);
+    refused_arguments(&["--lr", "fast"], &["--lr", "expected a number", "\"fast\""]);
+    refused_arguments(&["--learning-rate", "1"], &["--learning-rate", "'--lr'"]);
+    refused_arguments(&["--resume", "run", "--lr", "1"], &["--resume", "--lr"]);
+    for (args, parts) in [
+        (&[] as &[&str], &["eval", "summary", "nin --help"] as &[&str]),
+        (&["evl"], &["evl", "'eval'"]),
+        (&["eval"], &["<RUN>"]),
+        (&["summary", "--channels", "0"], &["--channels", "1..=1024", "\"0\""]),
+    ] {
+        assert_refused(&nin().args(args).output().unwrap(), 2, parts);
+    }
+    for mut command in [nin(), Command::new(env!("CARGO_BIN_EXE_train"))] {
+        let output = command.arg("--version").output().unwrap();
+        assert_refused_nothing(&output);
+        assert!(text(&output.stdout).contains(env!("CARGO_PKG_VERSION")));
     }
 }
 
@@ -403,4 +430,57 @@ fn a_disk_that_fills_up_costs_nothing_that_was_saved() {
     command.arg("--resume").arg(&run).args(["--max-steps", "4", "--threads", "2", "--data-dir"]).arg(&data);
     command.assert().success();
     assert_ne!(saved()[0], before[0]);
+}
+
+/// What a block of `ulimit -f` is: 512 bytes in some shells, 1024 in others.
+#[cfg(unix)]
+fn block_of_a_limit(folder: &Path) -> usize {
+    let file = folder.join("block");
+    let script = "trap '' XFSZ; ulimit -f 1; head -c 4096 /dev/zero >\"$1\" 2>/dev/null";
+    let _ = Command::new("sh").args(["-c", script, "sh"]).arg(&file).output().unwrap();
+    fs::metadata(&file).unwrap().len() as usize
+}
+
+/// The same while a line of metrics is added: the file is almost as large as it may become.
+#[cfg(unix)]
+#[test]
+fn a_disk_that_fills_up_with_metrics_costs_nothing_that_was_saved() {
+    const BLOCKS: usize = 16;
+    let (folder, data) = folder_with_data();
+    let run = two_steps(folder.path(), &data);
+    let limit = BLOCKS * block_of_a_limit(folder.path());
+    let metrics = run.join("metrics.jsonl");
+    let kept = fs::read_to_string(&metrics).unwrap();
+    // Blanks before a line are as good as none, and take the room.
+    let padded = " ".repeat(limit - kept.len() - 10) + &kept;
+    fs::write(&metrics, &padded).unwrap();
+    let files = ["checkpoint.safetensors", "model.safetensors", "config.toml"];
+    let saved = || files.map(|file| fs::read(run.join(file)).unwrap());
+    let before = saved();
+    let mut full = Command::new("sh");
+    let script = format!("trap '' XFSZ; ulimit -f {BLOCKS}; exec \"$@\"");
+    full.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_train"), "--resume"]).arg(&run);
+    let output = full.args(["--max-steps", "4", "--threads", "2", "--data-dir"]).arg(&data).output().unwrap();
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    let errors: Vec<&str> = stderr.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(errors.len(), 1, "{stderr}");
+    let path = metrics.to_str().unwrap();
+    assert!(errors[0].contains(path) && errors[0].contains("writing metrics: "), "{stderr}");
+    assert_eq!(saved(), before);
+    let cut = fs::read_to_string(&metrics).unwrap();
+    assert!(cut.starts_with(&padded) && cut.len() == limit && !cut.ends_with('\n'), "a line was cut off");
+
+    // With room again, the run goes on from what was saved and ends where one ends that was never stopped.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_train"));
+    command.arg("--resume").arg(&run).args(["--max-steps", "4", "--threads", "2", "--data-dir"]).arg(&data);
+    command.assert().success();
+    let whole = folder.path().join("whole");
+    small_train(&data, &[]).args(["--max-steps", "4", "--run-dir"]).arg(&whole).assert().success();
+    assert_eq!(saved()[1], fs::read(whole.join("model.safetensors")).unwrap());
+    let lines = |run: &Path| {
+        let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+        text.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(lines(&run), lines(&whole));
 }

@@ -38,7 +38,7 @@ impl Context {
             recording: true,
             training: true,
             parallel: false,
-            conv: ConvPath::from_environment(),
+            conv: ConvPath::current(),
             seed: 0,
             epoch: 0,
             samples: Vec::new(),

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use nin::cli::{EvalArgs, SummaryArgs, evaluate, fail, summarise};
+use nin::cli::{EvalArgs, SummaryArgs, evaluate, fail, parse, summarise};
 
 /// Evaluate and inspect Network in Network models.
 #[derive(Debug, Parser)]
@@ -20,9 +20,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let result = match Arguments::parse().command {
-        Command::Eval(args) => evaluate(&args),
-        Command::Summary(args) => summarise(&args),
+    let result = match parse::<Arguments>() {
+        Ok(Arguments { command: Command::Eval(args) }) => evaluate(&args),
+        Ok(Arguments { command: Command::Summary(args) }) => summarise(&args),
+        Err(code) => return code,
     };
     result.unwrap_or_else(|error| fail(&error))
 }

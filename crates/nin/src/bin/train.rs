@@ -2,9 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use nin::cli::{TrainArgs, fail, train};
+use nin::cli::{TrainArgs, fail, parse, train};
 
 fn main() -> ExitCode {
-    train(&TrainArgs::parse()).unwrap_or_else(|error| fail(&error))
+    match parse::<TrainArgs>() {
+        Ok(args) => train(&args).unwrap_or_else(|error| fail(&error)),
+        Err(code) => code,
+    }
 }

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use clap::Args;
 use tensor::Shape;
 
+use super::settings::{check_environment, convolution, resolve};
 use super::{default_threads, print};
 use crate::checkpoint::load_parameters;
 use crate::data::{DataLoader, DataSources, LoaderOptions, Normalization, load};
 use crate::summary::table;
-use crate::train::{Config, Lanes, Overrides, TrainError, lanes::argmax};
+use crate::train::{Lanes, Overrides, TrainError, lanes::argmax};
 
 /// Accuracy and confusion matrix of a run's weights on the test images of its data set.
 #[derive(Debug, Args)]
@@ -26,8 +27,12 @@ pub struct EvalArgs {
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// Threads [default: one for each core]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub threads: Option<usize>,
+    /// Convolution algorithm: auto (the fastest for each layer), direct, winograd, im2col or naive; wins over the
+    /// environment variable NIN_CONV, and that over the run's own
+    #[arg(long, value_name = "NAME")]
+    pub conv: Option<String>,
 }
 
 /// Layers, output shapes, parameters and work of a network.
@@ -37,13 +42,13 @@ pub struct SummaryArgs {
     #[arg(long, value_name = "NAME", default_value = "nin")]
     pub model: String,
     /// Rows and columns of the images [default: what the network was made for]
-    #[arg(long, value_name = "PIXELS")]
+    #[arg(long, value_name = "PIXELS", allow_negative_numbers = true)]
     pub image_size: Option<usize>,
     /// Channels of the images
-    #[arg(long, value_name = "C", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "C", allow_negative_numbers = true, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub channels: u16,
     /// Classes
-    #[arg(long, value_name = "K", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    #[arg(long, value_name = "K", allow_negative_numbers = true, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     pub classes: u16,
 }
 
@@ -52,6 +57,7 @@ pub struct SummaryArgs {
 /// # Errors
 /// [`TrainError`] for the binary to print.
 pub fn summarise(args: &SummaryArgs) -> Result<ExitCode, TrainError> {
+    check_environment()?;
     let model: crate::models::Model =
         args.model.parse().map_err(|error| TrainError::Config(format!("model: {error}")))?;
     let side = args.image_size.unwrap_or_else(|| model.default_image_size());
@@ -69,8 +75,11 @@ pub fn summarise(args: &SummaryArgs) -> Result<ExitCode, TrainError> {
 /// # Errors
 /// [`TrainError`] for the binary to print.
 pub fn evaluate(args: &EvalArgs) -> Result<ExitCode, TrainError> {
-    let config = Overrides::from_toml(&args.run.join("config.toml"))?;
-    let config = Config::resolve(&config, &Overrides::default())?;
+    check_environment()?;
+    let file = args.run.join("config.toml");
+    let flags = Overrides { conv: convolution(args.conv.as_deref())?, ..Overrides::default() };
+    let config = resolve(Some(&file), &Overrides::from_toml(&file)?, &flags)?;
+    let lanes = Lanes::new(args.threads.unwrap_or_else(default_threads))?.with_conv(config.conv()?);
     let splits = load(config.dataset()?, &DataSources::new(args.data_dir.clone()))?;
     let (channels, classes) = (splits.test.channels(), splits.test.classes());
     let mut model = config.model()?.build::<f32>(channels, classes, config.dropout);
@@ -84,7 +93,6 @@ pub fn evaluate(args: &EvalArgs) -> Result<ExitCode, TrainError> {
         ..LoaderOptions::default()
     };
     let loader = DataLoader::new(Arc::new(splits.test), options)?;
-    let lanes = Lanes::new(args.threads.unwrap_or_else(default_threads))?;
     let mut confusion = vec![vec![0usize; classes]; classes];
     for batch in loader.epoch(0) {
         let batch = batch?;

@@ -9,7 +9,9 @@ macro_rules! say {
 }
 
 mod eval;
+mod settings;
 mod train;
+mod usage;
 
 use std::io::{ErrorKind, Write};
 use std::path::Path;
@@ -17,6 +19,7 @@ use std::process::ExitCode;
 
 pub use eval::{EvalArgs, SummaryArgs, evaluate, summarise};
 pub use train::{TrainArgs, train};
+pub use usage::parse;
 
 use crate::train::TrainError;
 

@@ -11,8 +11,10 @@ use clap::Parser;
 use tensor::Shape;
 
 use super::default_threads;
+use super::settings::{check_environment, convolution, resolve};
 use crate::data::{DataSources, load};
 use crate::nn::{Module, parameter_count};
+use crate::train::lanes::check_threads;
 use crate::train::{Config, EpochMetrics, Outcome, Overrides, RunDir, TrainError, Trainer};
 
 /// Train Network in Network on the CPU.
@@ -40,16 +42,16 @@ pub struct TrainArgs {
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// Rows and columns that images are resized to
-    #[arg(long, value_name = "PIXELS")]
+    #[arg(long, value_name = "PIXELS", allow_negative_numbers = true)]
     pub image_size: Option<usize>,
     /// Images of a step
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub batch_size: Option<usize>,
     /// Passes over the training images
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub epochs: Option<u64>,
     /// Stop after this many steps
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub max_steps: Option<u64>,
     /// Base learning rate
     #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
@@ -73,11 +75,15 @@ pub struct TrainArgs {
     #[arg(long)]
     pub no_shuffle: bool,
     /// Seed of every random number; the same seed gives the same bits on any number of threads
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub seed: Option<u64>,
     /// Threads [default: one for each core]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub threads: Option<usize>,
+    /// Convolution algorithm: auto (the fastest for each layer), direct, winograd, im2col or naive; wins over the
+    /// environment variable NIN_CONV
+    #[arg(long, value_name = "NAME")]
+    pub conv: Option<String>,
     /// Begin with the weights of this safetensors file
     #[arg(long, value_name = "FILE")]
     pub init_from: Option<PathBuf>,
@@ -87,7 +93,7 @@ pub struct TrainArgs {
     /// Go on with the run in this folder; it ends in the weights of an uninterrupted run
     #[arg(long, value_name = "DIR", conflicts_with_all = ["run_dir", "init_from", "config", "recipe", "model", "dataset",
         "image_size", "batch_size", "epochs", "lr", "momentum", "weight_decay", "schedule", "dropout", "init", "no_shuffle",
-        "seed"])]
+        "seed", "conv"])]
     pub resume: Option<PathBuf>,
 }
 
@@ -126,9 +132,11 @@ impl TrainArgs {
 /// # Errors
 /// [`TrainError`] for the binary to print.
 pub fn train(args: &TrainArgs) -> Result<ExitCode, TrainError> {
+    check_environment()?;
+    let threads = args.threads.unwrap_or_else(default_threads);
+    check_threads(threads)?;
     let interrupt = Arc::new(AtomicBool::new(false));
     watch_interrupt(&interrupt)?;
-    let threads = args.threads.unwrap_or_else(default_threads);
     let (mut run, mut trainer) = match &args.resume {
         Some(path) => resume(path, args, threads)?,
         None => start(args, threads)?,
@@ -156,7 +164,8 @@ pub fn train(args: &TrainArgs) -> Result<ExitCode, TrainError> {
 
 fn start(args: &TrainArgs, threads: usize) -> Result<(RunDir, Trainer), TrainError> {
     let file = args.config.as_deref().map_or(Ok(Overrides::default()), Overrides::from_toml)?;
-    let config = Config::resolve(&file, &args.overrides())?;
+    let flags = Overrides { conv: convolution(args.conv.as_deref())?, ..args.overrides() };
+    let config = resolve(args.config.as_deref(), &file, &flags)?;
     let mut trainer = build(config, args, threads)?;
     if let Some(weights) = &args.init_from {
         trainer.init_from(weights)?;
@@ -171,7 +180,8 @@ fn resume(path: &Path, args: &TrainArgs, threads: usize) -> Result<(RunDir, Trai
     // A limit on steps belongs to the command, not to the run: the run that stopped at one is to go on.
     let overrides = Overrides { max_steps: None, ..overrides };
     let flags = Overrides { max_steps: args.max_steps, ..Overrides::default() };
-    let mut trainer = build(Config::resolve(&overrides, &flags)?, args, threads)?;
+    let config = resolve(Some(&path.join("config.toml")), &overrides, &flags)?;
+    let mut trainer = build(config, args, threads)?;
     if let Some(checkpoint) = checkpoint {
         trainer.restore(checkpoint, path)?;
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use tensor::conv::ConvPath;
 use tensor::init::Init;
 
 use super::error::TrainError;
@@ -90,6 +91,8 @@ pub struct Config {
     pub head_scale: f64,
     /// The last convolution's initial bias: above 0, its ReLU begins open for every class.
     pub head_bias: f64,
+    /// The convolution algorithm: `auto`, `naive`, `im2col`, `direct` or `winograd`.
+    pub conv: String,
     /// The seed of every random number.
     pub seed: u64,
 }
@@ -120,6 +123,7 @@ pub struct Overrides {
     pub init: Option<String>,
     pub head_scale: Option<f64>,
     pub head_bias: Option<f64>,
+    pub conv: Option<String>,
     pub seed: Option<u64>,
 }
 
@@ -177,6 +181,7 @@ impl Config {
             init: "xavier".to_owned(),
             head_scale: 1.0,
             head_bias: 0.0,
+            conv: ConvPath::Auto.to_string(),
             seed: 0,
         };
         match recipe {
@@ -212,7 +217,7 @@ impl Config {
         for overrides in [file, flags] {
             apply!(config, overrides: model, dataset, image_size, batch_size, epochs, lr, momentum, nesterov,
                 weight_decay, schedule, warmup_epochs, clip_norm, label_smoothing, dropout, shuffle, normalize, init,
-                head_scale, head_bias, seed);
+                head_scale, head_bias, conv, seed);
             config.max_steps = overrides.max_steps.or(config.max_steps);
         }
         if file.image_size.is_none()
@@ -249,6 +254,14 @@ impl Config {
         self.schedule.parse().map_err(|error| TrainError::Config(format!("schedule: {error}")))
     }
 
+    /// The convolution algorithm.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`], with the names that exist.
+    pub fn conv(&self) -> Result<ConvPath, TrainError> {
+        self.conv.parse().map_err(|error| TrainError::Config(format!("conv: {error}")))
+    }
+
     /// How weights and biases are first filled.
     ///
     /// # Errors
@@ -279,6 +292,7 @@ impl Config {
         self.dataset()?;
         self.schedule()?;
         self.init()?;
+        self.conv()?;
         for (name, value, largest) in [
             ("image_size", self.image_size, 4096),
             ("batch_size", self.batch_size, 1 << 20),
@@ -365,6 +379,10 @@ mod tests {
         assert!(refused(|c| c.model = "resnet".into()).contains("nin-cifar"));
         assert!(refused(|c| c.schedule = "linear".into()).starts_with("schedule: expected constant"));
         assert!(refused(|c| c.init = "zeros".into()).starts_with("init: expected xavier"));
+        assert_eq!(
+            refused(|c| c.conv = "fft".into()),
+            "conv: expected auto, naive, im2col, direct or winograd, found \"fft\""
+        );
     }
 
     #[test]

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use autograd::{Context, Tape, Var};
 use rayon::prelude::*;
+use tensor::conv::ConvPath;
 use tensor::ops::SoftmaxCrossEntropy;
 use tensor::{BufferPool, Shape, Tensor};
 
@@ -87,17 +88,27 @@ pub struct Lanes {
     threads: rayon::ThreadPool,
     pools: Vec<Arc<BufferPool>>,
     lanes: Vec<Mutex<Lane>>,
+    conv: ConvPath,
+}
+
+/// Refuses numbers of threads that cannot be.
+///
+/// # Errors
+/// [`TrainError::Config`] for 0 threads or more than [`MAX_THREADS`].
+pub fn check_threads(threads: usize) -> Result<(), TrainError> {
+    if threads == 0 || threads > MAX_THREADS {
+        return Err(TrainError::Config(format!("threads: expected 1 to {MAX_THREADS}, found {threads}")));
+    }
+    Ok(())
 }
 
 impl Lanes {
-    /// Workers on this many threads.
+    /// Workers on this many threads, with the convolutions of [`ConvPath::current`].
     ///
     /// # Errors
-    /// [`TrainError::Config`] for 0 threads or more than [`MAX_THREADS`], or if the operating system grants none.
+    /// As [`check_threads`]; also [`TrainError::Config`] if the operating system grants none.
     pub fn new(threads: usize) -> Result<Self, TrainError> {
-        if threads == 0 || threads > MAX_THREADS {
-            return Err(TrainError::Config(format!("threads: expected 1 to {MAX_THREADS}, found {threads}")));
-        }
+        check_threads(threads)?;
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|index| format!("worker-{index}"))
@@ -105,7 +116,13 @@ impl Lanes {
             .map_err(|error| TrainError::Config(format!("threads: cannot start {threads}: {error}")))?;
         let pools = (0..threads).map(|_| BufferPool::new()).collect();
         let lanes = (0..LANES).map(|_| Mutex::default()).collect();
-        Ok(Self { threads: pool, pools, lanes })
+        Ok(Self { threads: pool, pools, lanes, conv: ConvPath::current() })
+    }
+
+    /// The same workers with this convolution algorithm, in steps and in evaluations.
+    #[must_use]
+    pub fn with_conv(self, conv: ConvPath) -> Self {
+        Self { conv, ..self }
     }
 
     /// The number of threads.
@@ -154,7 +171,7 @@ impl Lanes {
             let mut start = from;
             while start < to {
                 let end = (start + SHARD).min(to);
-                let shard = Shard { model, batch, start, end, settings };
+                let shard = Shard { model, batch, start, end, settings, conv: self.conv };
                 if let Err(error) = shard.run(pool, &identities, start == from, &mut state) {
                     state.result = Some(error);
                     return;
@@ -233,7 +250,7 @@ impl Lanes {
         let results: Vec<Mutex<ShardLogits>> = (0..n.div_ceil(SHARD)).map(|_| Mutex::default()).collect();
         self.for_each_task(results.len(), |shard, pool| {
             let (from, to) = (shard * SHARD, ((shard + 1) * SHARD).min(n));
-            let tape = Tape::new(Context::evaluation(Arc::clone(pool)));
+            let tape = Tape::new(Context { conv: self.conv, ..Context::evaluation(Arc::clone(pool)) });
             let images = tape.constant(entries(pool, from, to));
             let output = model.forward(images).map(Var::into_value).map_err(TrainError::from);
             *results[shard].lock().unwrap_or_else(PoisonError::into_inner) = Some(output);
@@ -283,6 +300,7 @@ struct Shard<'a> {
     start: usize,
     end: usize,
     settings: StepSettings,
+    conv: ConvPath,
 }
 
 impl Shard<'_> {
@@ -300,6 +318,7 @@ impl Shard<'_> {
             seed: self.settings.seed,
             epoch: self.settings.epoch,
             samples: self.batch.samples()[rows].to_vec(),
+            conv: self.conv,
             ..Context::training(Arc::clone(pool))
         };
         let tape = Tape::new(context);

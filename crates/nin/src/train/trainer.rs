@@ -72,7 +72,7 @@ impl Trainer {
             model,
             train: DataLoader::new(Arc::new(splits.train), options)?,
             test: DataLoader::new(Arc::new(splits.test), test_options)?,
-            lanes: Lanes::new(threads)?,
+            lanes: Lanes::new(threads)?.with_conv(config.conv()?),
             optimiser: Sgd::new(config.momentum, config.nesterov, config.weight_decay),
             position: Position::default(),
             config,

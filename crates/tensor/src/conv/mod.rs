@@ -13,12 +13,16 @@ pub mod winograd;
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::OnceLock;
 
 pub use geometry::ConvGeometry;
 
 use crate::context::Context;
 use crate::element::Element;
 use crate::tensor::Tensor;
+
+/// Name of the environment variable that asks for a convolution algorithm: `auto`, `naive`, `im2col`, `direct` or `winograd`.
+pub const CONV_VARIABLE: &str = "NIN_CONV";
 
 /// Which convolution algorithm a user asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -37,11 +41,39 @@ pub enum ConvPath {
 }
 
 impl ConvPath {
-    /// What the environment variable `NIN_CONV` asks for (`auto`, `naive`, `im2col`, `direct`, `winograd`), otherwise [`ConvPath::Auto`].
-    #[must_use]
-    pub fn from_environment() -> Self {
-        std::env::var("NIN_CONV").ok().and_then(|name| name.parse().ok()).unwrap_or_default()
+    /// What the environment variable [`CONV_VARIABLE`] asks for; `None` where it is unset or empty.
+    ///
+    /// # Errors
+    /// [`UnknownConvPath`] if it has another value. A command-line program should call this first and report the error;
+    /// [`ConvPath::current`] falls back instead.
+    pub fn from_environment() -> Result<Option<Self>, UnknownConvPath> {
+        match std::env::var_os(CONV_VARIABLE) {
+            Some(name) if !name.is_empty() => name.to_string_lossy().parse().map(Some),
+            _ => Ok(None),
+        }
     }
+
+    /// The algorithm of this process: [`ConvPath::from_environment`], asked once, otherwise [`ConvPath::Auto`]. If the variable
+    /// has a value that is none, a line on standard error says so, once.
+    #[must_use]
+    pub fn current() -> Self {
+        static CURRENT: OnceLock<ConvPath> = OnceLock::new();
+        *CURRENT.get_or_init(|| {
+            let asked = Self::from_environment().unwrap_or_else(|error| {
+                eprintln!("{CONV_VARIABLE}: {error}; using {}", Self::Auto);
+                None
+            });
+            asked.unwrap_or_default()
+        })
+    }
+}
+
+/// A name that is no [`ConvPath`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected auto, naive, im2col, direct or winograd, found {name:?}")]
+pub struct UnknownConvPath {
+    /// What was asked for.
+    pub name: String,
 }
 
 impl fmt::Display for ConvPath {
@@ -57,13 +89,13 @@ impl fmt::Display for ConvPath {
 }
 
 impl FromStr for ConvPath {
-    type Err = String;
+    type Err = UnknownConvPath;
 
-    fn from_str(name: &str) -> Result<Self, String> {
+    fn from_str(name: &str) -> Result<Self, UnknownConvPath> {
         [Self::Auto, Self::Naive, Self::Im2col, Self::Direct, Self::Winograd]
             .into_iter()
             .find(|path| path.to_string() == name)
-            .ok_or_else(|| format!("expected auto, naive, im2col, direct or winograd, found {name:?}"))
+            .ok_or_else(|| UnknownConvPath { name: name.to_owned() })
     }
 }
 

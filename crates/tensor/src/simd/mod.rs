@@ -110,8 +110,8 @@ impl Isa {
     /// [`IsaError`] if the name is unknown or the processor lacks it. A command-line program should call this first and
     /// report the error; [`Isa::current`] falls back instead.
     pub fn from_environment() -> Result<Self, IsaError> {
-        match std::env::var(ISA_VARIABLE) {
-            Ok(name) if !name.is_empty() => name.parse(),
+        match std::env::var_os(ISA_VARIABLE) {
+            Some(name) if !name.is_empty() => name.to_string_lossy().parse(),
             _ => Ok(Self::best()),
         }
     }

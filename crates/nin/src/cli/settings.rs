@@ -1,0 +1,74 @@
+//! Where a command's settings come from: flags, environment variables, a file. Each is refused by its own name.
+
+use std::path::Path;
+
+use tensor::conv::{CONV_VARIABLE, ConvPath};
+use tensor::simd::{ISA_VARIABLE, Isa};
+
+use crate::train::{Config, Overrides, TrainError};
+
+/// Refuses environment variables that ask for what there is not: in the library they would only make it fall back.
+///
+/// # Errors
+/// [`TrainError::Config`], naming the variable, what was expected and what was found.
+pub(super) fn check_environment() -> Result<(), TrainError> {
+    Isa::from_environment().map_err(|error| TrainError::Config(format!("{ISA_VARIABLE}: {error}")))?;
+    asked_by_environment().map(|_| ())
+}
+
+fn asked_by_environment() -> Result<Option<ConvPath>, TrainError> {
+    ConvPath::from_environment().map_err(|error| TrainError::Config(format!("{CONV_VARIABLE}: {error}")))
+}
+
+/// The convolution algorithm that was asked for: by the flag, otherwise by the environment variable.
+///
+/// # Errors
+/// [`TrainError::Config`], naming the flag or the variable.
+pub(super) fn convolution(flag: Option<&str>) -> Result<Option<String>, TrainError> {
+    let from_flag = flag
+        .map(|name| name.parse::<ConvPath>().map_err(|error| TrainError::Config(format!("--conv: {error}"))));
+    let path = from_flag.map_or_else(asked_by_environment, |path| path.map(Some))?;
+    Ok(path.map(|path| path.to_string()))
+}
+
+/// [`Config::resolve`], with the path of the file before what the file alone is to blame for.
+///
+/// # Errors
+/// [`TrainError::Config`].
+pub(super) fn resolve(
+    path: Option<&Path>,
+    file: &Overrides,
+    flags: &Overrides,
+) -> Result<Config, TrainError> {
+    Config::resolve(file, flags).map_err(|error| match path {
+        Some(path) if Config::resolve(&Overrides::default(), flags).is_ok() => {
+            TrainError::Config(format!("{}: {error}", path.display()))
+        }
+        _ => error,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_named_for_its_own_settings_only() {
+        let path = Path::new("run.toml");
+        let (file, flags) = (
+            Overrides { lr: Some(-1.0), ..Overrides::default() },
+            Overrides { momentum: Some(2.0), ..Overrides::default() },
+        );
+        let error = resolve(Some(path), &file, &Overrides::default()).unwrap_err().to_string();
+        assert_eq!(error, "run.toml: lr: expected a finite number of at least 0, found -1");
+        let error = resolve(Some(path), &Overrides::default(), &flags).unwrap_err().to_string();
+        assert_eq!(error, "momentum: expected at least 0 and below 1, found 2");
+    }
+
+    #[test]
+    fn the_flag_is_refused_by_its_name() {
+        let error = convolution(Some("fft")).unwrap_err().to_string();
+        assert_eq!(error, "--conv: expected auto, naive, im2col, direct or winograd, found \"fft\"");
+        assert_eq!(convolution(Some("direct")).unwrap(), Some("direct".to_owned()));
+    }
+}

@@ -1,0 +1,117 @@
+//! Arguments that make no sense, told in one line as every other error is.
+
+use std::io::Write;
+use std::num::{IntErrorKind, ParseFloatError, ParseIntError};
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
+
+/// The arguments of this process; or the exit code to end with, after the help, the version or what is wrong was printed.
+///
+/// # Errors
+/// 0 after `--help` and `--version`, 2 after one line on standard error that says what is wrong and where to read on.
+pub fn parse<A: Parser>() -> Result<A, ExitCode> {
+    A::try_parse().map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // Nobody reads a closed standard output, and help is no work that could be lost.
+            let _ = error.print();
+            ExitCode::SUCCESS
+        }
+        _ => {
+            let _ = writeln!(std::io::stderr(), "error: {}", one_line(&A::command(), &error));
+            ExitCode::from(2)
+        }
+    })
+}
+
+/// What is wrong and where help is, without line breaks.
+fn one_line(command: &clap::Command, error: &Error) -> String {
+    let what = match error.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
+            let all: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+            format!("expected a command ({}), found none", all.join(", "))
+        }
+        ErrorKind::ValueValidation => bad_value(error).unwrap_or_else(|| unwrapped(error)),
+        _ => unwrapped(error),
+    };
+    format!("{what} (try {} --help)", command.get_name())
+}
+
+/// `--lr <RATE>: expected a number, found "fast"`.
+fn bad_value(error: &Error) -> Option<String> {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text),
+        _ => None,
+    };
+    let (flag, found) = (text(ContextKind::InvalidArg)?, text(ContextKind::InvalidValue)?);
+    let source = std::error::Error::source(error)?;
+    let text = source.to_string();
+    let expected = match source.downcast_ref::<ParseIntError>().map(ParseIntError::kind) {
+        Some(IntErrorKind::PosOverflow) => "a smaller whole number",
+        Some(_) => "a whole number of at least 0",
+        None if source.is::<ParseFloatError>() => "a number",
+        None => text.split_once(" is not in ")?.1,
+    };
+    Some(format!("{flag}: expected {expected}, found {found:?}"))
+}
+
+/// The parser's own words up to its usage, its lines joined.
+fn unwrapped(error: &Error) -> String {
+    let text = error.render().to_string();
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut joined = String::new();
+    for line in
+        lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
+    {
+        let line = line.strip_prefix("error: ").unwrap_or(line);
+        if !joined.is_empty() {
+            joined += match line {
+                _ if joined.ends_with(':') => " ",
+                tip if tip.starts_with("tip: ") => "; ",
+                _ => ", ",
+            };
+        }
+        joined += line;
+    }
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::cli::TrainArgs;
+
+    fn refused(arguments: &[&str]) -> String {
+        let arguments = std::iter::once("train").chain(arguments.iter().copied());
+        let error = TrainArgs::try_parse_from(arguments).unwrap_err();
+        one_line(&TrainArgs::command(), &error)
+    }
+
+    #[test]
+    fn every_kind_is_one_line() {
+        for (arguments, expected) in [
+            (
+                &["--learning-rate", "1"] as &[&str],
+                "unexpected argument '--learning-rate' found; tip: a similar argument exists: '--lr'",
+            ),
+            (&["--epochs", "many"], "--epochs <N>: expected a whole number of at least 0, found \"many\""),
+            (&["--epochs", "-1"], "--epochs <N>: expected a whole number of at least 0, found \"-1\""),
+            (
+                &["--seed", "18446744073709551616"],
+                "--seed <N>: expected a smaller whole number, found \"18446744073709551616\"",
+            ),
+            (&["--lr", "fast"], "--lr <RATE>: expected a number, found \"fast\""),
+            (&["--lr"], "a value is required for '--lr <RATE>' but none was supplied"),
+            (&["runs/nin"], "unexpected argument 'runs/nin' found"),
+            (
+                &["--resume", "a", "--model", "nin", "--lr", "1"],
+                "the argument '--resume <DIR>' cannot be used with: --model <NAME>, --lr <RATE>",
+            ),
+        ] {
+            assert_eq!(refused(arguments), format!("{expected} (try train --help)"));
+        }
+    }
+}
