@@ -1,4 +1,4 @@
-//! The three networks against PyTorch: logits, all gradients, and the losses of ten SGD steps from the same weights.
+//! The three networks against PyTorch: layer shapes, logits, all gradients, and the losses of ten SGD steps from the same weights.
 //!
 //! Weights and images are made by the integer recurrence of `tests/golden/generate.py`, bit for bit, which fingerprints confirm.
 //! Tolerances: losses 1e-4 relative, on every path. Gradients: without Winograd each sampled element to 2e-4 of its tensor's
@@ -12,6 +12,7 @@ use autograd::{Context, Tape};
 use nin::models::Model;
 use nin::nn::{Module, Sequential, parameters, parameters_mut};
 use nin::optim::Sgd;
+use nin::summary::layers;
 use safetensors::SafeTensors;
 use serde_json::Value;
 use tensor::conv::ConvPath;
@@ -216,5 +217,42 @@ fn ten_steps_of_sgd() {
                 golden.name()
             );
         }
+    }
+}
+
+/// The shapes and parameters that the article prints, layer by layer, as PyTorch's modules have them: `shapes.json`.
+#[test]
+fn printed_layer_shapes() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/shapes.json");
+    let networks: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let names: Vec<&str> = networks.iter().map(|network| network["model"].as_str().unwrap()).collect();
+    assert_eq!(names, ["nin", "nin-d2l", "nin-cifar"]);
+    let extents = |value: &Value| serde_json::from_value::<Vec<usize>>(value.clone()).unwrap();
+    for (name, golden) in names.into_iter().zip(&networks) {
+        let input = extents(&golden["input"]);
+        let network = name.parse::<Model>().unwrap().build::<f32>(input[0], 10, 0.5);
+        let own = layers(&network, Shape::new(&[&[1], &input[..]].concat())).unwrap();
+        let mut leaves = own.iter();
+        for expected in golden["layers"].as_array().unwrap() {
+            let (path, kind) = (expected["path"].as_str().unwrap(), expected["kind"].as_str().unwrap());
+            let (output, parameters) = (extents(&expected["output"]), expected["parameters"].as_u64());
+            let found = if kind == "Sequential" {
+                // A block's shape is its last layer's; its layers are compared one by one after it.
+                let below = format!("{path}.");
+                let inside: Vec<_> = own.iter().filter(|layer| layer.path.starts_with(&below)).collect();
+                assert!(!inside.is_empty(), "{name}: no layers in block {path}");
+                (&inside[inside.len() - 1].output[1..], inside.iter().map(|layer| layer.parameters).sum())
+            } else {
+                let layer = leaves.next().unwrap_or_else(|| panic!("{name}: no layer {path}"));
+                assert_eq!(layer.path, path, "{name}");
+                let own =
+                    layer.kind.split('(').next().unwrap().replace("GlobalAvgPool2d", "AdaptiveAvgPool2d");
+                assert_eq!(own, kind, "{name}: layer {path}");
+                (&layer.output[1..], layer.parameters)
+            };
+            assert_eq!(found.0, output, "{name}: layer {path}, {kind}");
+            assert_eq!(Some(found.1 as u64), parameters, "{name}: layer {path}, {kind}");
+        }
+        assert!(leaves.next().is_none(), "{name}: more layers than the article's");
     }
 }
