@@ -8,6 +8,8 @@ mod geometry;
 pub mod im2col;
 pub mod implicit_gemm;
 pub mod naive;
+#[cfg(test)]
+mod tests;
 mod windows;
 pub mod winograd;
 

@@ -1,0 +1,128 @@
+//! Every algorithm that can be asked for, through the op as the networks use it, against the naive loop in f64: random
+//! geometries, all passes, storage that begins as NaN. The algorithms' own tests go further into each: instruction sets,
+//! threads, accumulation.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::op::Op;
+use crate::ops::Conv2d;
+use crate::testing::{poisoned, random};
+
+const PATHS: [ConvPath; 5] =
+    [ConvPath::Auto, ConvPath::Naive, ConvPath::Im2col, ConvPath::Direct, ConvPath::Winograd];
+
+/// A third of each: 3x3 and 5x5 windows of stride 1, which Winograd's algorithm takes; 1x1 windows; anything that fits.
+fn geometries() -> impl Strategy<Value = ConvGeometry> {
+    let sizes = (1usize..3, [1usize..18, 1usize..18], 1usize..3, [1usize..13, 1usize..13]);
+    let window =
+        ([1usize..6, 1usize..6], [1usize..4, 1usize..4], [0usize..5, 0usize..5], [1usize..3, 1usize..3]);
+    (0u8..3, sizes, window).prop_filter_map("the window fits", |(kind, sizes, window)| {
+        let (n, [c_in, c_out], groups, [h, w]) = sizes;
+        let (kernel, stride, padding, dilation) = window;
+        let any = ConvGeometry { n, c_in, h, w, c_out, kernel, stride, padding, dilation, groups };
+        let plain = ConvGeometry { stride: [1; 2], dilation: [1; 2], groups: 1, ..any };
+        let g = match kind {
+            0 => {
+                let side = if kernel[0] < 3 { 3 } else { 5 };
+                ConvGeometry { kernel: [side; 2], padding: padding.map(|zeros| zeros % side), ..plain }
+            }
+            1 => ConvGeometry { kernel: [1; 2], padding: [0; 2], ..plain },
+            _ => ConvGeometry { c_in: c_in * groups, c_out: c_out * groups, ..any },
+        };
+        ConvGeometry::new(g.input_shape(), g.weight_shape(), g.stride, g.padding, g.dilation, g.groups).ok()
+    })
+}
+
+fn narrowed(tensor: &Tensor<f64>) -> Tensor<f32> {
+    Tensor::from_fn(tensor.shape(), |i| tensor.data()[i] as f32)
+}
+
+fn widened(tensor: &Tensor<f32>) -> Vec<f64> {
+    tensor.data().iter().map(|&x| f64::from(x)).collect()
+}
+
+/// The root of the mean square of the differences, as a share of what sums of this many products of numbers in [-1, 1) come to.
+/// NaN if anything is.
+fn error(found: &Tensor<f32>, expected: &[f64], terms: usize) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    let squares: f64 = found.data().iter().zip(expected).map(|(&f, e)| (f64::from(f) - e).powi(2)).sum();
+    (squares / expected.len() as f64).sqrt() / ((terms as f64).sqrt() / 3.0)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn every_algorithm_agrees_with_the_naive_loop(
+        g in geometries(), seed in 0u64..1000, biased: bool, relu: bool, parallel: bool,
+    ) {
+        let [x, dy] = [(g.input_shape(), 1), (g.output_shape(), 2)]
+            .map(|(shape, stream)| narrowed(&random(shape, 10 * seed + stream)));
+        let bias = narrowed(&random([g.c_out], 10 * seed + 3));
+        let op = Conv2d { stride: g.stride, padding: g.padding, dilation: g.dilation, groups: g.groups, relu };
+        for conv in PATHS {
+            let context = Context { conv, parallel, ..poisoned() };
+            let bound = match choose::<f32>(&g, conv) {
+                Algorithm::Winograd(tile) => 20.0 * tile.error_bound(),
+                _ => 2e-6,
+            };
+            // Other weights first: what is packed or transformed of them must not outlive them.
+            let mut w = narrowed(&random(g.weight_shape(), 10 * seed + 4));
+            let inputs = |w: &Tensor<f32>| [x.clone(), w.clone()].into_iter().chain(biased.then(|| bias.clone()));
+            let (old, saved) = op.forward(&context, inputs(&w).collect());
+            op.backward(&context, saved, old, &[true; 3]);
+            w.data_mut().iter_mut().for_each(|w| *w = 0.25 - *w);
+
+            let (y, saved) = op.forward(&context, inputs(&w).collect());
+            let mut expected = vec![f64::NAN; y.len()];
+            let wide_bias = widened(&bias);
+            let [wide_x, wide_w] = [&x, &w].map(widened);
+            naive::forward(&g, &wide_x, &wide_w, biased.then_some(&wide_bias), &mut expected);
+            if relu {
+                expected.iter_mut().for_each(|y| *y = y.max(0.0));
+            }
+            let of_output = error(&y, &expected, g.patch() + 1);
+
+            // The gradient passes where the output found is above 0: rounding may decide it differently next to 0.
+            let mut wide_dy = widened(&dy);
+            if relu {
+                wide_dy.iter_mut().zip(y.data()).filter(|&(_, &y)| y <= 0.0).for_each(|(dy, _)| *dy = 0.0);
+            }
+            let gradients = op.backward(&context, saved, dy.clone(), &[true; 3]);
+            prop_assert_eq!(gradients.len(), if biased { 3 } else { 2 });
+            let mut expected = vec![f64::NAN; x.len()];
+            naive::input_gradient(&g, &wide_dy, &wide_w, &mut expected);
+            let of_input = error(gradients[0].as_ref().unwrap(), &expected, g.weight_len() / g.c_in);
+            let mut expected = vec![f64::NAN; w.len()];
+            naive::weight_gradient(&g, &wide_x, &wide_dy, &mut expected);
+            let of_weight = error(gradients[1].as_ref().unwrap(), &expected, g.n * g.out_pixels());
+            let of_bias = gradients.get(2).map_or(0.0, |found| {
+                let mut expected = vec![0.0; g.c_out];
+                for (plane, dy) in wide_dy.chunks_exact(g.out_pixels()).enumerate() {
+                    expected[plane % g.c_out] += dy.iter().sum::<f64>();
+                }
+                error(found.as_ref().unwrap(), &expected, g.n * g.out_pixels())
+            });
+            let errors = [of_output, of_input, of_weight, of_bias];
+            prop_assert!(errors.iter().all(|&e| e < bound), "{conv}: {errors:?}, bound {bound:.1e}, for {g:?}");
+        }
+    }
+}
+
+/// The random geometries above would prove little if they never came to an algorithm.
+#[test]
+fn every_algorithm_is_chosen_when_asked_for() {
+    let g =
+        ConvGeometry::new([2, 16, 12, 12].into(), [16, 16, 3, 3].into(), [1; 2], [1; 2], [1; 2], 1).unwrap();
+    assert_eq!(choose::<f32>(&g, ConvPath::Naive), Algorithm::Naive);
+    assert_eq!(choose::<f32>(&g, ConvPath::Im2col), Algorithm::Im2col);
+    assert_eq!(choose::<f32>(&g, ConvPath::Direct), Algorithm::Direct);
+    assert!(matches!(choose::<f32>(&g, ConvPath::Winograd), Algorithm::Winograd(_)));
+    for path in PATHS {
+        assert!(matches!(choose::<f64>(&g, path), Algorithm::Naive | Algorithm::Im2col), "{path}");
+        assert_eq!(path.to_string().parse(), Ok(path));
+    }
+    let error = "fft".parse::<ConvPath>().unwrap_err().to_string();
+    assert_eq!(error, "expected auto, naive, im2col, direct or winograd, found \"fft\"");
+}
