@@ -5,6 +5,7 @@
 //! parameters, [`train::RunDir`] writes down the figures and [`checkpoint`] the weights.
 #![forbid(unsafe_code)]
 
+pub mod bench;
 pub mod checkpoint;
 pub mod cli;
 pub mod data;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use tensor::conv::ConvGeometry;
 use tensor::{Element, Shape, ShapeError};
 
 use crate::nn::{Module, parameter_count, parameters};
@@ -13,12 +14,37 @@ pub struct LayerSummary {
     pub path: String,
     /// Its kind and settings.
     pub kind: String,
+    /// The shape of its input.
+    pub input: Shape,
     /// The shape of its output.
     pub output: Shape,
+    /// Its sizes, if it is a convolution.
+    pub convolution: Option<ConvGeometry>,
     /// How many numbers training changes in it.
     pub parameters: usize,
     /// Floating-point operations of its forward pass for the whole input; convolutions and fully connected layers only, the rest is negligible.
     pub flops: u64,
+}
+
+/// Floating-point operations of a network's passes, counted as if every convolution were computed directly: an algorithm that
+/// saves multiplications does the same work in less time. A multiplication and an addition count one each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Work {
+    /// The forward pass.
+    pub forward: u64,
+    /// A training step: forward, weight gradients and input gradients. Nobody asks for the gradient of the images, so the first
+    /// layer that has weights needs no input gradient.
+    pub training: u64,
+}
+
+impl Work {
+    /// The work of these layers, for the input that they were counted for.
+    #[must_use]
+    pub fn of(layers: &[LayerSummary]) -> Self {
+        let forward: u64 = layers.iter().map(|layer| layer.flops).sum();
+        let first = layers.iter().find(|layer| layer.flops > 0).map_or(0, |layer| layer.flops);
+        Self { forward, training: 3 * forward - first }
+    }
 }
 
 /// The layers of a network for an input of this shape, nested ones in their order.
@@ -26,42 +52,51 @@ pub struct LayerSummary {
 /// # Errors
 /// [`ShapeError`], naming the layer, if the input does not fit.
 pub fn layers<T: Element>(module: &dyn Module<T>, input: Shape) -> Result<Vec<LayerSummary>, ShapeError> {
+    let summary = |(path, layer): (String, &dyn Module<T>), input| {
+        let output = layer.output_shape(input)?;
+        // Each element of a convolution's output takes a multiplication and an addition per weight of its channel.
+        let flops = parameters(layer)
+            .iter()
+            .filter(|(name, _)| name == "weight")
+            .map(|(_, weight)| {
+                let per_output = weight.value.len() / weight.value.shape()[0];
+                2 * (output.elements() * per_output) as u64
+            })
+            .sum();
+        let (kind, parameters) = (layer.kind(), parameter_count(layer));
+        let convolution = layer.convolution(input);
+        Ok(LayerSummary { path, kind, input, output, convolution, parameters, flops })
+    };
     module.output_shape(input)?;
+    let mut shape = input;
     let mut all = Vec::new();
-    collect(module, "", input, &mut all)?;
+    for leaf in leaves(module) {
+        let layer = summary(leaf, shape)?;
+        shape = layer.output;
+        all.push(layer);
+    }
     Ok(all)
 }
 
-fn collect<T: Element>(
-    module: &dyn Module<T>,
-    path: &str,
-    input: Shape,
-    all: &mut Vec<LayerSummary>,
-) -> Result<Shape, ShapeError> {
-    if !module.children().is_empty() {
-        return module.children().iter().enumerate().try_fold(input, |shape, (index, child)| {
+/// The layers that are not made of others, with their paths, in their order.
+pub fn leaves<T: Element>(module: &dyn Module<T>) -> Vec<(String, &dyn Module<T>)> {
+    fn collect<'a, T: Element>(
+        module: &'a dyn Module<T>,
+        path: String,
+        all: &mut Vec<(String, &'a dyn Module<T>)>,
+    ) {
+        if module.children().is_empty() {
+            all.push((path, module));
+            return;
+        }
+        for (index, child) in module.children().iter().enumerate() {
             let path = if path.is_empty() { index.to_string() } else { format!("{path}.{index}") };
-            collect(child.as_ref(), &path, shape, all)
-        });
+            collect(child.as_ref(), path, all);
+        }
     }
-    let output = module.output_shape(input)?;
-    // Each element of a convolution's output takes a multiplication and an addition per weight of its channel.
-    let flops = parameters(module)
-        .iter()
-        .filter(|(name, _)| name == "weight")
-        .map(|(_, weight)| {
-            let per_output = weight.value.len() / weight.value.shape()[0];
-            2 * (output.elements() * per_output) as u64
-        })
-        .sum();
-    all.push(LayerSummary {
-        path: path.to_owned(),
-        kind: module.kind(),
-        output,
-        parameters: parameter_count(module),
-        flops,
-    });
-    Ok(output)
+    let mut all = Vec::new();
+    collect(module, String::new(), &mut all);
+    all
 }
 
 /// The table as text, with totals.
@@ -82,7 +117,7 @@ pub fn table<T: Element>(module: &dyn Module<T>, input: Shape) -> Result<String,
         let parameters = if layer.parameters > 0 { grouped(layer.parameters) } else { String::new() };
         line(&layer.path, &layer.kind, &layer.output.to_string(), &parameters, &work);
     }
-    let flops: u64 = all.iter().map(|layer| layer.flops).sum();
+    let flops = Work::of(&all).forward;
     line("total", "", "", &grouped(parameter_count(module)), &format!("{:.1}", flops as f64 / 1e6));
     Ok(text)
 }
@@ -118,5 +153,20 @@ mod tests {
         ] {
             assert!(text.contains(part), "no {part:?} in\n{text}");
         }
+    }
+
+    /// Three passes of each convolution but the first, which has two.
+    #[test]
+    fn work_of_a_training_step() {
+        let network = Model::Nin.build::<f32>(1, 10, 0.5);
+        let all = layers(&network, [2, 1, 224, 224].into()).unwrap();
+        let work = Work::of(&all);
+        let convolutions: Vec<u64> =
+            all.iter().filter_map(|layer| Some(layer.convolution.as_ref()?.flops())).collect();
+        assert_eq!(convolutions.len(), 12);
+        assert_eq!(convolutions.iter().sum::<u64>(), work.forward);
+        assert_eq!(convolutions[0], 2 * 2 * 96 * 121 * 72 * 72);
+        assert_eq!(work.training, 3 * work.forward - convolutions[0]);
+        assert_eq!((work.training as f64 / 2e7).round() as u64, 835);
     }
 }

@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use nin::cli::{EvalArgs, SummaryArgs, evaluate, fail, parse, summarise};
+use nin::cli::{BenchArgs, EvalArgs, SummaryArgs, bench, evaluate, fail, parse, summarise};
 
-/// Evaluate and inspect Network in Network models.
+/// Evaluate, inspect and measure Network in Network models.
 #[derive(Debug, Parser)]
 #[command(name = "nin", version)]
 struct Arguments {
@@ -17,12 +17,14 @@ struct Arguments {
 enum Command {
     Eval(EvalArgs),
     Summary(SummaryArgs),
+    Bench(BenchArgs),
 }
 
 fn main() -> ExitCode {
     let result = match parse::<Arguments>() {
         Ok(Arguments { command: Command::Eval(args) }) => evaluate(&args),
         Ok(Arguments { command: Command::Summary(args) }) => summarise(&args),
+        Ok(Arguments { command: Command::Bench(args) }) => bench(&args),
         Err(code) => return code,
     };
     result.unwrap_or_else(|error| fail(&error))

@@ -8,6 +8,7 @@ macro_rules! say {
     }};
 }
 
+mod bench;
 mod eval;
 mod settings;
 mod train;
@@ -17,6 +18,7 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+pub use bench::{BenchArgs, bench};
 pub use eval::{EvalArgs, SummaryArgs, evaluate, summarise};
 pub use train::{TrainArgs, train};
 pub use usage::parse;

@@ -14,6 +14,7 @@ use super::default_threads;
 use super::settings::{check_environment, convolution, resolve};
 use crate::data::{DataSources, load};
 use crate::nn::{Module, parameter_count};
+use crate::summary::{Work, layers};
 use crate::train::lanes::check_threads;
 use crate::train::{Config, EpochMetrics, Outcome, Overrides, RunDir, TrainError, Trainer};
 
@@ -211,8 +212,7 @@ fn watch_interrupt(interrupt: &Arc<AtomicBool>) -> Result<(), TrainError> {
 
 fn announce(trainer: &Trainer, folder: &Path, threads: usize) -> Result<(), TrainError> {
     let (config, model) = (trainer.config(), trainer.model());
-    let flops: u64 =
-        crate::summary::layers(model, trainer.input_shape())?.iter().map(|layer| layer.flops).sum();
+    let flops = Work::of(&layers(model, trainer.input_shape())?).forward;
     say!(
         "{}: {} parameters, {:.2} GFLOP an image; {} at {side} x {side}, batch {}, {} epochs, {threads} threads; run folder {}",
         config.model,

@@ -1,6 +1,7 @@
 //! The layers: an op of the `tensor` crate each, with its parameters if it has any.
 
 use autograd::{AutogradError, Var};
+use tensor::conv::ConvGeometry;
 use tensor::{Element, Op, Shape, ShapeError, ops};
 
 use super::module::Module;
@@ -80,6 +81,10 @@ impl<T: Element> Module<T> for Conv2d<T> {
 
     fn output_shape(&self, input: Shape) -> Result<Shape, ShapeError> {
         Op::<T>::output_shape(&self.op, &[input, self.weight.value.shape(), self.bias.value.shape()])
+    }
+
+    fn convolution(&self, input: Shape) -> Option<ConvGeometry> {
+        self.op.geometry(input, self.weight.value.shape()).ok()
     }
 
     fn visit<'a>(&'a self, prefix: &str, visit: &mut dyn FnMut(String, &'a Parameter<T>)) {

@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 
 use autograd::{AutogradError, Var};
+use tensor::conv::ConvGeometry;
 use tensor::init::Init;
 use tensor::{Element, Shape, ShapeError};
 
@@ -47,6 +48,13 @@ pub trait Module<T: Element>: Debug + Send + Sync {
     /// As [`Module::forward`].
     fn forward_with_relu<'t>(&self, x: &Var<'t, T>) -> Option<Result<Var<'t, T>, AutogradError>> {
         let _ = x;
+        None
+    }
+
+    /// The sizes of the convolution that this layer is for an input of this shape: `None` if it is another kind of layer or the
+    /// input does not fit.
+    fn convolution(&self, input: Shape) -> Option<ConvGeometry> {
+        let _ = input;
         None
     }
 

@@ -114,6 +114,20 @@ pub enum Algorithm {
     Winograd(winograd::Tile),
 }
 
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Naive => f.write_str("naive"),
+            Self::Im2col => f.write_str("im2col"),
+            Self::Direct => f.write_str("direct"),
+            Self::Winograd(tile) => {
+                let (m, r) = (tile.outputs(), tile.kernel());
+                write!(f, "F({m}x{m}, {r}x{r})")
+            }
+        }
+    }
+}
+
 /// Images that the choice counts with, whatever a shard holds, so that a short last shard is computed as the others are.
 const NOMINAL_IMAGES: usize = 8;
 

@@ -1,0 +1,234 @@
+//! Images per second of training steps and of inference.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use tensor::conv::ConvPath;
+use tensor::init::Init;
+use tensor::simd::Isa;
+use tensor::{BufferPool, Purpose, RandomStream, Shape};
+
+use super::{Until, median_seconds, peak_memory_mib};
+use crate::data::{Batch, DataLoader, Dataset, DatasetInfo, LoaderOptions};
+use crate::models::Model;
+use crate::nn::{Module, Sequential, initialise, parameters_mut};
+use crate::optim::Sgd;
+use crate::summary::{Work, layers};
+use crate::train::lanes::StepSettings;
+use crate::train::{Lanes, TrainError};
+
+/// The most pixels of a batch: 1 GiB of them.
+const MAX_PIXELS: usize = 1 << 30;
+/// Classes of the networks that are measured.
+pub const CLASSES: usize = 10;
+
+/// What a step is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    /// Forward with dropout, softmax cross-entropy, backward, and SGD with momentum 0.9 and weight decay 5e-4.
+    Train,
+    /// The logits.
+    Infer,
+}
+
+/// What is measured. Images have one channel.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Settings {
+    /// The network.
+    pub model: Model,
+    /// Rows and columns of the images.
+    pub image_size: usize,
+    /// N: images of a step.
+    pub batch: usize,
+    /// Threads.
+    pub threads: usize,
+    /// What a step is.
+    pub task: Task,
+    /// How long.
+    pub until: Until,
+    /// Which convolution algorithms.
+    pub conv: ConvPath,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// `nin`, or `nin-direct` and the like if an algorithm was forced.
+    pub variant: String,
+    /// What a step was.
+    pub task: Task,
+    /// The network.
+    pub model: String,
+    /// Rows and columns of the images.
+    pub image_size: usize,
+    /// N: images of a step.
+    pub batch: usize,
+    /// Threads.
+    pub threads: usize,
+    /// Steps that were timed.
+    pub steps: usize,
+    /// Images a second of the median step.
+    pub images_per_s: f64,
+    /// Of the slowest step.
+    pub images_per_s_min: f64,
+    /// Of the fastest.
+    pub images_per_s_max: f64,
+    /// 10^9 floating-point operations of the direct convolution a second, of the median step.
+    pub gflop_per_s: f64,
+    /// The largest resident set of the process, MiB; `None` where the system does not say.
+    pub peak_rss_mib: Option<f64>,
+    /// The instruction set of the kernels.
+    pub isa: &'static str,
+    /// What was measured, and its version.
+    pub versions: BTreeMap<&'static str, &'static str>,
+}
+
+impl Settings {
+    /// Refuses what cannot be measured.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] or [`TrainError::Shape`], with what was expected and found.
+    pub fn validate(&self) -> Result<(), TrainError> {
+        let error = |message: String| Err(TrainError::Config(message));
+        if self.batch == 0 || self.image_size == 0 {
+            let name = if self.batch == 0 { "batch_size" } else { "image_size" };
+            return error(format!("{name}: expected at least 1, found 0"));
+        }
+        let pixels = self.image_size.checked_pow(2).and_then(|image| image.checked_mul(self.batch));
+        if pixels.is_none_or(|pixels| pixels > MAX_PIXELS) {
+            return error(format!(
+                "batch_size: expected at most {MAX_PIXELS} pixels in all, found {} images of {side} x {side}",
+                self.batch,
+                side = self.image_size
+            ));
+        }
+        match self.until {
+            Until::Seconds(seconds) if !(seconds > 0.0 && seconds <= 86_400.0) => {
+                error(format!("seconds: expected more than 0 and at most 86400, found {seconds}"))
+            }
+            Until::Steps(0) => error("steps: expected at least 1, found 0".to_owned()),
+            _ => Ok(()),
+        }
+    }
+
+    /// 1 x C x H x W.
+    #[must_use]
+    pub fn image_shape(&self) -> Shape {
+        Shape::from([1, 1, self.image_size, self.image_size])
+    }
+
+    /// The network with the weights that PyTorch begins with: their size keeps the loss of random images finite.
+    #[must_use]
+    pub fn network(&self) -> Sequential<f32> {
+        let mut network = self.model.build::<f32>(1, CLASSES, 0.5);
+        initialise(&mut network, Init::PyTorch, Init::PyTorch, 0);
+        network
+    }
+
+    /// A batch of random 8-bit images with random labels, always the same.
+    fn images(&self) -> Result<Batch, TrainError> {
+        let mut random = RandomStream::new(0, 0, Purpose::Other(0), 0);
+        let mut pixels = vec![0; self.batch * self.image_size * self.image_size];
+        random.fill_bytes(&mut pixels);
+        let labels = (0..self.batch).map(|_| random.below(CLASSES as u64) as u8).collect();
+        let info = DatasetInfo {
+            name: "random images".to_owned(),
+            channels: 1,
+            height: self.image_size,
+            width: self.image_size,
+            class_names: (0..CLASSES).map(|class| class.to_string()).collect(),
+        };
+        let dataset = Arc::new(Dataset::new(pixels, labels, info)?);
+        // No thread of its own: it would take time from the steps.
+        let options = LoaderOptions { batch_size: self.batch, workers: 0, ..LoaderOptions::default() };
+        let loader = DataLoader::new(dataset, options)?;
+        Ok(loader.epoch(0).next().expect("a data set is not empty")?)
+    }
+
+    /// Measures.
+    ///
+    /// # Errors
+    /// [`TrainError`] if the settings cannot work or the loss does not stay finite.
+    pub fn run(&self) -> Result<Report, TrainError> {
+        self.validate()?;
+        let mut network = self.network();
+        network.output_shape(self.image_shape())?;
+        let lanes = Lanes::new(self.threads)?.with_conv(self.conv);
+        let images = self.images()?;
+        let times = match self.task {
+            Task::Train => {
+                let mut optimiser = Sgd::new(0.9, false, 5e-4);
+                let mut step = 0;
+                self.until.measure(|| {
+                    step += 1;
+                    train_step(&lanes, &mut network, &mut optimiser, &images, step)
+                })?
+            }
+            Task::Infer => {
+                let images = images.images_in(BufferPool::global());
+                self.until.measure(|| {
+                    let begin = Instant::now();
+                    lanes.predict(&network, &images)?;
+                    Ok::<_, TrainError>(begin.elapsed())
+                })?
+            }
+        };
+        self.report(&network, &times)
+    }
+
+    fn report(&self, network: &Sequential<f32>, times: &[Duration]) -> Result<Report, TrainError> {
+        let work = Work::of(&layers(network, self.image_shape())?);
+        let flops = match self.task {
+            Task::Train => work.training,
+            Task::Infer => work.forward,
+        };
+        let rate = |seconds: f64| self.batch as f64 / seconds.max(1e-9);
+        let extreme = |pick: fn(f64, f64) -> f64| {
+            times.iter().map(Duration::as_secs_f64).reduce(pick).unwrap_or_default()
+        };
+        let images_per_s = rate(median_seconds(times));
+        Ok(Report {
+            variant: match self.conv {
+                ConvPath::Auto => "nin".to_owned(),
+                forced => format!("nin-{forced}"),
+            },
+            task: self.task,
+            model: self.model.to_string(),
+            image_size: self.image_size,
+            batch: self.batch,
+            threads: self.threads,
+            steps: times.len(),
+            images_per_s,
+            images_per_s_min: rate(extreme(f64::max)),
+            images_per_s_max: rate(extreme(f64::min)),
+            gflop_per_s: flops as f64 * images_per_s / 1e9,
+            peak_rss_mib: peak_memory_mib(),
+            isa: Isa::current().name(),
+            versions: BTreeMap::from([("nin", env!("CARGO_PKG_VERSION"))]),
+        })
+    }
+}
+
+/// One step of training, as the trainer makes it.
+fn train_step(
+    lanes: &Lanes,
+    network: &mut Sequential<f32>,
+    optimiser: &mut Sgd,
+    images: &Batch,
+    step: u64,
+) -> Result<Duration, TrainError> {
+    let begin = Instant::now();
+    let sums = lanes.step(network, images, StepSettings { epoch: step, ..StepSettings::default() })?;
+    if !sums.loss.is_finite() {
+        return Err(TrainError::Diverged { epoch: 1, step, loss: sums.mean_loss() });
+    }
+    lanes.gradients(|gradients| {
+        let mut named = parameters_mut(network);
+        let mut all: Vec<_> = named.iter_mut().map(|(_, parameter)| &mut **parameter).collect();
+        optimiser.step(0.01, 1.0, &mut all, gradients);
+    });
+    Ok(begin.elapsed())
+}

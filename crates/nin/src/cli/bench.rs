@@ -1,0 +1,189 @@
+//! `nin bench`: what this machine does with a network.
+
+use std::fmt::Write;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+use tensor::conv::ConvPath;
+use tensor::simd::Isa;
+
+use super::settings::{check_environment, convolution};
+use super::{default_threads, print};
+use crate::bench::Until;
+use crate::bench::layers::{LayerTimes, Pass, measure};
+use crate::bench::steps::{Report, Settings, Task};
+use crate::models::Model;
+use crate::nn::Module;
+use crate::summary::{Work, layers};
+use crate::train::TrainError;
+use crate::train::lanes::SHARD;
+
+/// Images per second of training or inference on this machine, or the time of every layer.
+///
+/// The images are random and in memory. Rates in GFLOP/s count the operations of the direct convolution, whatever the algorithm.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// Network: nin, nin-d2l or nin-cifar
+    #[arg(long, value_name = "NAME", default_value = "nin")]
+    pub model: String,
+    /// Rows and columns of the images [default: what the network was made for]
+    #[arg(long, value_name = "PIXELS", allow_negative_numbers = true)]
+    pub image_size: Option<usize>,
+    /// Images of a step; with --layers, images of a shard [default: 32; with --layers, what training cuts a batch into]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub batch_size: Option<usize>,
+    /// Threads [default: one for each core]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub threads: Option<usize>,
+    /// What a step is: forward, backward and SGD, or the logits
+    #[arg(long, value_name = "NAME", default_value = "train")]
+    pub task: TaskName,
+    /// How long to measure after the warm-up
+    #[arg(long, value_name = "S", default_value_t = 10.0, allow_negative_numbers = true)]
+    pub seconds: f64,
+    /// Measure so many steps instead
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub steps: Option<usize>,
+    /// Convolution algorithm: auto (the fastest for each layer), direct, winograd, im2col or naive; wins over the
+    /// environment variable NIN_CONV
+    #[arg(long, value_name = "NAME")]
+    pub conv: Option<String>,
+    /// One line of JSON instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// The time of every layer instead, on one thread
+    #[arg(long, conflicts_with_all = ["task", "threads", "steps"])]
+    pub layers: bool,
+}
+
+/// The task by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TaskName {
+    /// Forward with dropout, cross-entropy, backward, SGD with momentum and weight decay
+    Train,
+    /// The logits
+    Infer,
+}
+
+/// Runs `nin bench`.
+///
+/// # Errors
+/// [`TrainError`] for the binary to print.
+pub fn bench(args: &BenchArgs) -> Result<ExitCode, TrainError> {
+    check_environment()?;
+    let model: Model = args.model.parse().map_err(|error| TrainError::Config(format!("model: {error}")))?;
+    let conv = convolution(args.conv.as_deref())?;
+    let conv = conv.and_then(|name| name.parse().ok()).unwrap_or(ConvPath::Auto);
+    let settings = Settings {
+        model,
+        image_size: args.image_size.unwrap_or_else(|| model.default_image_size()),
+        batch: args.batch_size.unwrap_or(if args.layers { SHARD } else { 32 }),
+        threads: args.threads.unwrap_or_else(default_threads),
+        task: match args.task {
+            TaskName::Train => Task::Train,
+            TaskName::Infer => Task::Infer,
+        },
+        until: args.steps.map_or(Until::Seconds(args.seconds), Until::Steps),
+        conv,
+    };
+    let text = if args.layers { layer_report(&settings, args)? } else { step_report(&settings, args.json)? };
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn step_report(settings: &Settings, as_json: bool) -> Result<String, TrainError> {
+    let report = settings.run()?;
+    if as_json {
+        return Ok(format!("{}\n", json!(report)));
+    }
+    let Report { images_per_s: median, images_per_s_min: min, images_per_s_max: max, .. } = report;
+    let task = if settings.task == Task::Train { "training" } else { "inference" };
+    let memory = report.peak_rss_mib.map_or("unknown".to_owned(), |mib| format!("{mib:.0} MiB"));
+    Ok(format!(
+        "{} at {side} x {side}, {task}, batch {}, threads {}, conv {}, {}\n\
+         {median:.1} images/s, the median of {} steps (slowest {min:.1}, fastest {max:.1})\n\
+         {:.1} GFLOP/s, counting the operations of the direct convolution\n\
+         peak memory {memory}\n",
+        report.model,
+        report.batch,
+        report.threads,
+        settings.conv,
+        report.isa,
+        report.steps,
+        report.gflop_per_s,
+        side = report.image_size,
+    ))
+}
+
+fn layer_report(settings: &Settings, args: &BenchArgs) -> Result<String, TrainError> {
+    settings.validate()?;
+    let network = settings.network();
+    let images = [settings.batch, 1, settings.image_size, settings.image_size].into();
+    network.output_shape(images)?;
+    let work = Work::of(&layers(&network, images)?);
+    let passes = 3 * network.children().len();
+    let times = measure(&network, images, settings.conv, args.seconds / passes as f64)?;
+    let isa = Isa::current().name();
+    if args.json {
+        let (model, image_size, images) = (settings.model.to_string(), settings.image_size, settings.batch);
+        let line = json!({ "model": model, "image_size": image_size, "images": images, "threads": 1,
+            "conv": settings.conv.to_string(), "isa": isa, "layers": times });
+        return Ok(format!("{line}\n"));
+    }
+    let mut text = format!(
+        "{} at {side} x {side}, {} images on one thread, conv {}, {isa}\n",
+        settings.model,
+        settings.batch,
+        settings.conv,
+        side = settings.image_size,
+    );
+    text += &layer_table(&times);
+    let write = "a string takes any text";
+    let of = |pass: fn(&LayerTimes) -> Option<&Pass>| -> f64 {
+        times.iter().filter_map(pass).map(|pass| pass.ms).sum()
+    };
+    let forward = of(|layer| Some(&layer.forward));
+    let all =
+        forward + of(|layer| layer.input_gradient.as_ref()) + of(|layer| layer.weight_gradient.as_ref());
+    for (name, ms, flops) in [("forward", forward, work.forward), ("training", all, work.training)] {
+        let (rate, gflops) = (1e3 * settings.batch as f64 / ms, flops as f64 / ms / 1e6);
+        writeln!(text, "{name}: {ms:.2} ms, {rate:.1} images/s a thread, {gflops:.1} GFLOP/s").expect(write);
+    }
+    Ok(text)
+}
+
+/// A line for each layer: milliseconds and GFLOP/s of the three passes.
+fn layer_table(times: &[LayerTimes]) -> String {
+    let write = "a string takes any text";
+    let mut text = String::new();
+    writeln!(
+        text,
+        "{:<5} {:<40} {:<12} {:<12} {:<11} {:>16} {:>16} {:>16}",
+        "layer", "kind", "input", "output", "algorithm", "forward", "input gradient", "weight gradient"
+    )
+    .expect(write);
+    let units = "ms  GFLOP/s";
+    writeln!(text, "{:<84} {units:>16} {units:>16} {units:>16}", "").expect(write);
+    for layer in times {
+        let shape = |[c, h, w]: [usize; 3]| format!("{c}x{h}x{w}");
+        let cell = |pass: Option<&Pass>| match pass {
+            None => String::new(),
+            Some(Pass { ms, gflop_per_s: Some(rate), .. }) => format!("{ms:.2} {rate:>8.1}"),
+            Some(Pass { ms, .. }) => format!("{ms:.2} {:>8}", ""),
+        };
+        let line = format!(
+            "{:<5} {:<40} {:<12} {:<12} {:<11} {:>16} {:>16} {:>16}",
+            layer.path,
+            layer.kind,
+            shape(layer.input),
+            shape(layer.output),
+            layer.forward.algorithm.as_deref().unwrap_or_default(),
+            cell(Some(&layer.forward)),
+            cell(layer.input_gradient.as_ref()),
+            cell(layer.weight_gradient.as_ref()),
+        );
+        writeln!(text, "{}", line.trim_end()).expect(write);
+    }
+    text
+}
