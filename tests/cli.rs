@@ -108,8 +108,13 @@ fn a_summary_counts_the_parameters_of_the_article() {
     assert_refused_nothing(&output);
     let digits: String = text(&output.stdout).chars().filter(|c| !matches!(c, ',' | '_')).collect();
     assert!(digits.contains("1992166"), "{digits}");
-    let output = nin().args(["summary", "--model", "lenet"]).output().unwrap();
-    assert_refused(&output, 2, &["lenet", "nin-d2l", "nin-cifar"]);
+    let output = nin().args(["summary", "--model", "alexnet"]).output().unwrap();
+    assert_refused_nothing(&output);
+    assert!(text(&output.stdout).contains("46,764,746"));
+    let output = nin().args(["summary", "--model", "resnet"]).output().unwrap();
+    assert_refused(&output, 2, &["resnet", "nin-d2l", "nin-cifar, lenet, alexnet, vgg11"]);
+    let output = nin().args(["summary", "--model", "vgg11", "--head", "fc"]).output().unwrap();
+    assert_refused(&output, 2, &["vgg11", "head fc", "class maps"]);
 }
 
 #[test]
@@ -119,6 +124,7 @@ fn help_names_every_flag() {
     let help = text(&output.stdout);
     for flag in [
         "model",
+        "head",
         "recipe",
         "config",
         "dataset",
@@ -242,6 +248,10 @@ fn unknown_names_and_impossible_sizes_are_refused_before_data_are_read() {
     refused_arguments(&["--max-steps", "0"], &["max_steps", "found 0"]);
     refused_arguments(&["--image-size", "8"], &["layer 0.0", "8"]);
     refused_arguments(&["--image-size", "20"], &["layer", "MaxPool2d"]);
+    refused_arguments(&["--model", "alexnet", "--image-size", "60"], &["layer 12, MaxPool2d(3/2)"]);
+    refused_arguments(&["--model", "vgg11", "--image-size", "28"], &["layer 4.4, MaxPool2d(2/2)"]);
+    refused_arguments(&["--model", "lenet", "--head", "gap"], &["lenet", "class maps"]);
+    refused_arguments(&["--head", "mlp"], &["head", "mlp", "gap, fc, fc-dropout"]);
     refused_arguments(&["--resume", "nowhere"], &["nowhere", "no run in this folder"]);
 }
 
@@ -320,6 +330,7 @@ fn weights_that_do_not_fit_or_are_broken_are_refused() {
         assert!(output.status.success() || !other.exists(), "a refused run leaves no folder");
         output
     };
+    assert_refused(&init("lenet", "14", &weights), 1, &["model.safetensors", "weights of another network"]);
     assert_refused(&init("nin", "64", &weights), 1, &["model.safetensors", "0.0.weight", "192", "96"]);
 
     let bytes = fs::read(&weights).unwrap();

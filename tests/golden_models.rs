@@ -1,4 +1,5 @@
-//! The three networks against PyTorch: layer shapes, logits, all gradients, and the losses of ten SGD steps from the same weights.
+//! The networks against PyTorch: layer shapes, logits, all gradients, and the losses of ten SGD steps from the same weights. Network in Network
+//! and LeNet as they are, with each kind of head; AlexNet and VGG-11 as narrow copies of the same layers.
 //!
 //! Weights and images are made by the integer recurrence of `tests/golden/generate.py`, bit for bit, which fingerprints confirm.
 //! Tolerances: losses 1e-4 relative, on every path. Gradients: without Winograd each sampled element to 2e-4 of its tensor's
@@ -9,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use autograd::{Context, Tape};
-use nin::models::Model;
+use nin::models::{Model, Network};
 use nin::nn::{Module, Sequential, parameters, parameters_mut};
 use nin::optim::Sgd;
 use nin::summary::layers;
@@ -70,9 +71,13 @@ struct Golden {
 }
 
 fn goldens() -> Vec<Golden> {
+    ["models", "compared"].into_iter().flat_map(goldens_of).collect()
+}
+
+fn goldens_of(name: &str) -> Vec<Golden> {
     let folder: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden");
-    let about = std::fs::read_to_string(folder.join("models.json")).unwrap();
-    let file = std::fs::read(folder.join("models.safetensors")).unwrap();
+    let about = std::fs::read_to_string(folder.join(format!("{name}.json"))).unwrap();
+    let file = std::fs::read(folder.join(format!("{name}.safetensors"))).unwrap();
     let file = SafeTensors::deserialize(&file).unwrap();
     let about: Vec<Value> = serde_json::from_str(&about).unwrap();
     about.into_iter().map(|about| golden(about, &file)).collect()
@@ -108,7 +113,15 @@ impl Golden {
     /// The network with the recurrence's weights.
     fn network(&self) -> Sequential<f32> {
         let model: Model = self.about["model"].as_str().unwrap().parse().unwrap();
-        let mut network = model.build::<f32>(self.number("channels"), self.number("classes"), 0.0);
+        let shape = self.images.shape();
+        let mut network = Network {
+            dropout: 0.0,
+            head: self.about["head"].as_str().map(|name| name.parse().unwrap()),
+            narrow: self.about["narrow"].as_u64().map_or(1, |narrow| narrow as usize),
+            ..Network::new(model, [shape[1], shape[2], shape[3]], self.number("classes"))
+        }
+        .build()
+        .unwrap();
         let about = self.about["parameters"].as_array().unwrap();
         let mut all = parameters_mut(&mut network);
         assert_eq!(all.len(), about.len(), "{}: parameters", self.name());
@@ -226,7 +239,7 @@ fn printed_layer_shapes() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/shapes.json");
     let networks: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     let names: Vec<&str> = networks.iter().map(|network| network["model"].as_str().unwrap()).collect();
-    assert_eq!(names, ["nin", "nin-d2l", "nin-cifar"]);
+    assert_eq!(names, Model::ALL.map(|model| model.to_string()));
     let extents = |value: &Value| serde_json::from_value::<Vec<usize>>(value.clone()).unwrap();
     for (name, golden) in names.into_iter().zip(&networks) {
         let input = extents(&golden["input"]);

@@ -374,26 +374,73 @@ def nin_block(inputs, outputs, kernel, stride, padding):
                  (outputs, outputs, 1, 1, 0), (outputs, outputs, 1, 1, 0))
 
 
-def nin(channels=1, classes=10, stride=3):
-    return nn.Sequential(
+def end(blocks, maps, head, classes=10):
+    """What the class maps go through; `maps` pixels each, for a fully connected head."""
+    layers = {
+        "gap": lambda: [nn.AdaptiveAvgPool2d(1), nn.Flatten()],
+        "fc": lambda: [nn.Flatten(), nn.Linear(classes * maps, classes)],
+        "fc-dropout": lambda: [nn.Flatten(), nn.Dropout(0.0), nn.Linear(classes * maps, classes)],
+    }
+    return nn.Sequential(*blocks, *layers[head]())
+
+
+def nin(channels=1, classes=10, stride=3, head="gap", maps=None):
+    blocks = (
         nin_block(channels, 96, 11, stride, 0), nn.MaxPool2d(3, 2),
         nin_block(96, 256, 5, 1, 2), nn.MaxPool2d(3, 2),
         nin_block(256, 384, 3, 1, 1), nn.MaxPool2d(3, 2),
         nn.Dropout(0.0),
         nin_block(384, classes, 3, 1, 1),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(),
     )
+    return end(blocks, maps, head, classes)
 
 
-def nin_cifar(channels=3, classes=10):
-    return nn.Sequential(
+def nin_cifar(channels=3, classes=10, head="gap", maps=None):
+    blocks = (
         block((channels, 192, 5, 1, 2), (192, 160, 1, 1, 0), (160, 96, 1, 1, 0)),
         nn.MaxPool2d(3, 2, ceil_mode=True), nn.Dropout(0.0),
         block((96, 192, 5, 1, 2), (192, 192, 1, 1, 0), (192, 192, 1, 1, 0)),
         nn.AvgPool2d(3, 2, ceil_mode=True), nn.Dropout(0.0),
         block((192, 192, 3, 1, 1), (192, 192, 1, 1, 0), (192, classes, 1, 1, 0)),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(),
     )
+    return end(blocks, maps, head, classes)
+
+
+def lenet(pixels=5 * 5, narrow=1):
+    a, b, c, d = (max(1, width // narrow) for width in (6, 16, 120, 84))
+    return nn.Sequential(
+        nn.Conv2d(1, a, 5, padding=2), nn.Sigmoid(), nn.AvgPool2d(2, 2),
+        nn.Conv2d(a, b, 5), nn.Sigmoid(), nn.AvgPool2d(2, 2),
+        nn.Flatten(), nn.Linear(b * pixels, c), nn.Sigmoid(),
+        nn.Linear(c, d), nn.Sigmoid(), nn.Linear(d, 10),
+    )
+
+
+def classifier(features, hidden):
+    return (nn.Flatten(), nn.Linear(features, hidden), nn.ReLU(), nn.Dropout(0.0),
+            nn.Linear(hidden, hidden), nn.ReLU(), nn.Dropout(0.0), nn.Linear(hidden, 10))
+
+
+def alexnet(pixels=5 * 5, narrow=1):
+    a, b, c = (max(1, width // narrow) for width in (96, 256, 384))
+    return nn.Sequential(
+        nn.Conv2d(1, a, 11, stride=4, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2),
+        nn.Conv2d(a, b, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2),
+        nn.Conv2d(b, c, 3, padding=1), nn.ReLU(), nn.Conv2d(c, c, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(c, b, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2),
+        *classifier(b * pixels, max(1, 4096 // narrow)),
+    )
+
+
+def vgg11(pixels=7 * 7, narrow=1):
+    blocks, inputs = [], 1
+    for convolutions, width in ((1, 16), (1, 32), (2, 64), (2, 128), (2, 128)):
+        layers = []
+        for _ in range(convolutions):
+            layers += [nn.Conv2d(inputs, max(1, width // narrow), 3, padding=1), nn.ReLU()]
+            inputs = max(1, width // narrow)
+        blocks.append(nn.Sequential(*layers, nn.MaxPool2d(2, 2)))
+    return nn.Sequential(*blocks, *classifier(inputs * pixels, max(1, 4096 // narrow)))
 
 
 BIAS_RANGE = np.float32(0.1)
@@ -474,7 +521,9 @@ def train(make, initial, batch, labels, dtype, recipe):
     with torch.no_grad():
         logits = model(x)
         result["final_loss"] = F.cross_entropy(logits, y).item()
-        last_map = model[:-2](x)
+        flatten = next(i for i, layer in enumerate(model) if isinstance(layer, nn.Flatten))
+        is_average = isinstance(model[flatten - 1], nn.AdaptiveAvgPool2d)
+        last_map = model[: flatten - 1 if is_average else flatten](x)
     result["final"] = {name: p.detach().numpy().copy() for name, p in named.items()}
     result["last_map"] = list(last_map.shape[2:])
     return result
@@ -504,10 +553,22 @@ MODELS = [
     ("nin-cifar-28", "nin-cifar", lambda: nin_cifar(channels=1), (2, 1, 28, 28), [6, 0], 5),
 ]
 
+# The networks that NiN is compared with, and NiN with a fully connected head. AlexNet and VGG-11 have forty
+# million parameters, so they are copies with every width but the input divided by `narrow`.
+COMPARED = [
+    # name, model of the library, constructor, input shape, labels, seed of the images, head, narrow
+    ("lenet", "lenet", lenet, (4, 1, 28, 28), [3, 7, 0, 9], 7, None, 1),
+    ("alexnet-narrow", "alexnet", lambda: alexnet(pixels=2, narrow=8), (4, 1, 71, 103), [1, 8, 4, 6], 4, None, 8),
+    ("vgg11-narrow", "vgg11", lambda: vgg11(pixels=2, narrow=4), (4, 1, 32, 67), [5, 2, 9, 4], 6, None, 4),
+    ("nin-fc", "nin", lambda: nin(head="fc", maps=6), (4, 1, 82, 118), [6, 0, 2, 5], 4, "fc", 1),
+    ("nin-cifar-fc", "nin-cifar", lambda: nin_cifar(channels=1, head="fc-dropout", maps=49), (2, 1, 28, 28), [6, 0],
+     1, "fc-dropout", 1),
+]
 
-def models():
+
+def models(table, file):
     tensors, index = {}, []
-    for name, architecture, make, shape, labels, seed in MODELS:
+    for name, architecture, make, shape, labels, seed, *variant in table:
         model = make()
         initial, batch = weights(model), images(seed, *shape)
         labels = np.array(labels, dtype=np.int64)
@@ -542,11 +603,13 @@ def models():
                 tensors[f"{prefix}.grad.{key}"] = sample(run["grads"][key])
                 tensors[f"{prefix}.final.{key}"] = sample(run["final"][key])
         tensors[f"{name}.labels"] = labels
+        extra = dict(zip(("head", "narrow"), variant))
         noise = max(abs(a - b) / abs(b) for a, b in zip(single["losses"], double["losses"]))
         final_noise = abs(single["final_loss"] - double["final_loss"]) / double["final_loss"]
         index.append({
             "name": name,
             "model": architecture,
+            **extra,
             "channels": shape[1],
             "classes": 10,
             "input_shape": list(shape),
@@ -577,11 +640,11 @@ def models():
         print(f"  weights off by {PERTURBATION:.0e}: losses {shaken['losses']:.2e}, "
               f"gradients up to {shaken['grads']:.2e}")
         assert zeros < 0.25 and noise < 2e-5
-    expected = {"nin": 1_992_166, "nin-d2l": 1_992_166, "nin-cifar": 966_986}
+    expected = {"nin": 1_992_166, "nin-d2l": 1_992_166, "nin-cifar": 966_986, "lenet": 61_706}
     for entry in index:
         assert entry["parameter_count"] == expected.get(entry["name"], entry["parameter_count"])
-    save_file(tensors, HERE / "models.safetensors")
-    write_json("models.json", index)
+    save_file(tensors, HERE / f"{file}.safetensors")
+    write_json(f"{file}.json", index)
 
 
 def layer_shapes():
@@ -591,6 +654,9 @@ def layer_shapes():
         ("nin", nin, 1, 224),
         ("nin-d2l", lambda: nin(stride=4), 1, 224),
         ("nin-cifar", nin_cifar, 3, 32),
+        ("lenet", lenet, 1, 28),
+        ("alexnet", alexnet, 1, 224),
+        ("vgg11", vgg11, 1, 224),
     ):
         model, layers = make().eval(), []
 
@@ -687,7 +753,8 @@ def main():
     layer_shapes()
     optimiser()
     resizing(options.dataset)
-    models()
+    models(MODELS, "models")
+    models(COMPARED, "compared")
 
 
 if __name__ == "__main__":

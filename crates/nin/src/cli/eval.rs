@@ -12,6 +12,7 @@ use super::settings::{check_environment, convolution, resolve};
 use super::{default_threads, print};
 use crate::checkpoint::load_parameters;
 use crate::data::{DataLoader, DataSources, LoaderOptions, Normalization, load};
+use crate::models::{Model, Network};
 use crate::summary::table;
 use crate::train::{Lanes, Overrides, TrainError, lanes::argmax};
 
@@ -38,9 +39,12 @@ pub struct EvalArgs {
 /// Layers, output shapes, parameters and work of a network.
 #[derive(Debug, Args)]
 pub struct SummaryArgs {
-    /// Network: nin, nin-d2l or nin-cifar
+    /// Network: nin, nin-d2l, nin-cifar, lenet, alexnet or vgg11
     #[arg(long, value_name = "NAME", default_value = "nin")]
     pub model: String,
+    /// What the class maps of a nin network go through: gap, fc or fc-dropout [default: its own end]
+    #[arg(long, value_name = "NAME")]
+    pub head: Option<String>,
     /// Rows and columns of the images [default: what the network was made for]
     #[arg(long, value_name = "PIXELS", allow_negative_numbers = true)]
     pub image_size: Option<usize>,
@@ -58,14 +62,15 @@ pub struct SummaryArgs {
 /// [`TrainError`] for the binary to print.
 pub fn summarise(args: &SummaryArgs) -> Result<ExitCode, TrainError> {
     check_environment()?;
-    let model: crate::models::Model =
-        args.model.parse().map_err(|error| TrainError::Config(format!("model: {error}")))?;
+    let model: Model = args.model.parse().map_err(|error| TrainError::Config(format!("model: {error}")))?;
     let side = args.image_size.unwrap_or_else(|| model.default_image_size());
     if side == 0 || side > 4096 {
         return Err(TrainError::Config(format!("image_size: expected 1 to 4096, found {side}")));
     }
     let (channels, classes) = (usize::from(args.channels), usize::from(args.classes));
-    let network = model.build::<f32>(channels, classes, 0.5);
+    let head = args.head.as_ref().map(|name| name.parse()).transpose();
+    let head = head.map_err(|error: String| TrainError::Config(format!("head: {error}")))?;
+    let network = Network { head, ..Network::new(model, [channels, side, side], classes) }.build::<f32>()?;
     print(&table(&network, Shape::from([1, channels, side, side]))?)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -82,7 +87,7 @@ pub fn evaluate(args: &EvalArgs) -> Result<ExitCode, TrainError> {
     let lanes = Lanes::new(args.threads.unwrap_or_else(default_threads))?.with_conv(config.conv()?);
     let splits = load(config.dataset()?, &DataSources::new(args.data_dir.clone()))?;
     let (channels, classes) = (splits.test.channels(), splits.test.classes());
-    let mut model = config.model()?.build::<f32>(channels, classes, config.dropout);
+    let mut model = config.network(channels, classes)?;
     let weights = args.weights.clone().unwrap_or_else(|| args.run.join("model.safetensors"));
     load_parameters(&weights, &mut model)?;
     let names = splits.test.class_names().to_vec();

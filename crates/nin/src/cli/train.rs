@@ -8,12 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime};
 
 use clap::Parser;
-use tensor::Shape;
 
 use super::default_threads;
 use super::settings::{check_environment, convolution, resolve};
 use crate::data::{DataSources, load};
-use crate::nn::{Module, parameter_count};
+use crate::nn::parameter_count;
 use crate::summary::{Work, layers};
 use crate::train::lanes::check_threads;
 use crate::train::{Config, EpochMetrics, Outcome, Overrides, RunDir, TrainError, Trainer};
@@ -26,10 +25,14 @@ use crate::train::{Config, EpochMetrics, Outcome, Overrides, RunDir, TrainError,
 #[derive(Debug, Parser)]
 #[command(name = "train", version, after_help = EXAMPLES)]
 pub struct TrainArgs {
-    /// Network: nin (the article's, stem stride 3), nin-d2l (the book's, stride 4) or nin-cifar (the paper's CIFAR-10
-    /// network, for 28 or 32 pixels)
+    /// Network: nin (the article's, stem stride 3), nin-d2l (the book's, stride 4), nin-cifar (the paper's CIFAR-10
+    /// network, for 28 or 32 pixels), or one to compare them with: lenet, alexnet, vgg11 (quarter width)
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
+    /// What the class maps of a nin network go through: gap (global average pooling, its own end), fc (a fully connected
+    /// layer in its place) or fc-dropout (with dropout before it), as in section 4.6 of the paper
+    #[arg(long, value_name = "NAME")]
+    pub head: Option<String>,
     /// Settings to begin with: default (small images, learns in minutes) or chapter (the d2l chapter exactly)
     #[arg(long, value_name = "NAME")]
     pub recipe: Option<String>,
@@ -92,8 +95,8 @@ pub struct TrainArgs {
     #[arg(long, value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
     /// Go on with the run in this folder; it ends in the weights of an uninterrupted run
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["run_dir", "init_from", "config", "recipe", "model", "dataset",
-        "image_size", "batch_size", "epochs", "lr", "momentum", "weight_decay", "schedule", "dropout", "init", "no_shuffle",
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["run_dir", "init_from", "config", "recipe", "model", "head",
+        "dataset", "image_size", "batch_size", "epochs", "lr", "momentum", "weight_decay", "schedule", "dropout", "init", "no_shuffle",
         "seed", "conv"])]
     pub resume: Option<PathBuf>,
 }
@@ -110,6 +113,7 @@ impl TrainArgs {
         Overrides {
             recipe: self.recipe.clone(),
             model: self.model.clone(),
+            head: self.head.clone(),
             dataset: self.dataset.clone(),
             image_size: self.image_size,
             batch_size: self.batch_size,
@@ -191,8 +195,7 @@ fn resume(path: &Path, args: &TrainArgs, threads: usize) -> Result<(RunDir, Trai
 
 fn build(config: Config, args: &TrainArgs, threads: usize) -> Result<Trainer, TrainError> {
     // What needs no data is refused before any is fetched.
-    let (model, side) = (config.model()?.build::<f32>(1, 10, config.dropout), config.image_size);
-    model.output_shape(Shape::from([1, 1, side, side]))?;
+    drop(config.network(1, 10)?);
     let splits = load(config.dataset()?, &DataSources::new(args.data_dir.clone()))?;
     Trainer::new(config, splits, threads)
 }

@@ -1,17 +1,27 @@
-//! The networks that a name builds.
+//! The networks that a name builds: Network in Network in its three sizes, and the networks that it is compared with.
 
+mod alexnet;
+mod head;
+mod lenet;
 mod nin;
 mod nin_cifar;
+#[cfg(test)]
+mod testing;
+mod vgg11;
 
 use std::fmt;
 use std::str::FromStr;
 
-use tensor::Element;
+use tensor::{Element, Shape, ShapeError};
 
+pub use alexnet::alexnet;
+pub use head::Head;
+pub use lenet::lenet;
 pub use nin::{nin, nin_block};
 pub use nin_cifar::nin_cifar;
+pub use vgg11::vgg11;
 
-use crate::nn::Sequential;
+use crate::nn::{Dropout, Flatten, Linear, Relu, Sequential};
 
 /// A network by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,30 +32,120 @@ pub enum Model {
     NinD2l,
     /// The network of the paper's CIFAR-10 runs, for 28 or 32 pixels.
     NinCifar,
+    /// LeNet-5 with sigmoids, for 28 pixels.
+    LeNet,
+    /// AlexNet, for 224 pixels.
+    AlexNet,
+    /// VGG-11 with a quarter of the channels, for 224 pixels.
+    Vgg11,
 }
 
 impl Model {
     /// Every network.
-    pub const ALL: [Self; 3] = [Self::Nin, Self::NinD2l, Self::NinCifar];
+    pub const ALL: [Self; 6] =
+        [Self::Nin, Self::NinD2l, Self::NinCifar, Self::LeNet, Self::AlexNet, Self::Vgg11];
 
-    /// The network for images of C `channels`, with zeros as weights.
+    /// The network for images of C `channels` and the size that it was made for, with zeros as weights.
+    ///
+    /// # Panics
+    /// If `channels` or `classes` is 0.
     #[must_use]
     pub fn build<T: Element>(self, channels: usize, classes: usize, dropout: f64) -> Sequential<T> {
-        match self {
-            Self::Nin => nin(channels, classes, 3, dropout),
-            Self::NinD2l => nin(channels, classes, 4, dropout),
-            Self::NinCifar => nin_cifar(channels, classes, dropout),
-        }
+        let side = self.default_image_size();
+        let network = Network { dropout, ..Network::new(self, [channels, side, side], classes) };
+        network.build().expect("a network fits the images that it was made for")
     }
 
     /// Rows and columns of the images that the network was made for.
     #[must_use]
     pub fn default_image_size(self) -> usize {
         match self {
-            Self::Nin | Self::NinD2l => 224,
-            Self::NinCifar => 28,
+            Self::Nin | Self::NinD2l | Self::AlexNet | Self::Vgg11 => 224,
+            Self::NinCifar | Self::LeNet => 28,
         }
     }
+
+    /// Whether the last convolution makes a map for each class, which a [`Head`] turns into logits.
+    #[must_use]
+    pub fn has_class_maps(self) -> bool {
+        matches!(self, Self::Nin | Self::NinD2l | Self::NinCifar)
+    }
+}
+
+/// All that a network's layers depend on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Network {
+    /// Which network.
+    pub model: Model,
+    /// C, H and W of its images. Fully connected layers belong to one size; without any, every size from this one's on works.
+    pub image: [usize; 3],
+    /// The number of classes.
+    pub classes: usize,
+    /// The probability with which dropout layers drop.
+    pub dropout: f64,
+    /// What the class maps go through; `None` for the network's own end. Only for networks with class maps.
+    pub head: Option<Head>,
+    /// What the widths of `lenet`, `alexnet` and `vgg11` are divided by: 1 for the networks themselves, more for small copies
+    /// of the same layers.
+    pub narrow: usize,
+}
+
+impl Network {
+    /// The network for images of C x H x W, with dropout of one half, its own head and its own widths.
+    #[must_use]
+    pub fn new(model: Model, image: [usize; 3], classes: usize) -> Self {
+        Self { model, image, classes, dropout: 0.5, head: None, narrow: 1 }
+    }
+
+    /// The layers, with zeros as weights.
+    ///
+    /// # Errors
+    /// [`ShapeError`] if the network cannot work on these images (the layer and the size are named), if the channels or classes
+    /// are too few for any network, or if a head is asked for and there are no class maps for it.
+    pub fn build<T: Element>(self) -> Result<Sequential<T>, ShapeError> {
+        let Self { model, image: [c, h, w], classes, dropout, head, narrow } = self;
+        let refuse = |message: String| Err(ShapeError::new("network", message));
+        if c == 0 {
+            return refuse(format!("{model} needs images of at least 1 channel, found {c}"));
+        }
+        if classes == 0 {
+            return refuse(format!("{model} needs at least 1 class, found {classes}"));
+        }
+        if let (Some(head), false) = (head, model.has_class_maps()) {
+            return refuse(format!(
+                "{model} ends in fully connected layers of its own and has no class maps for the head {head}"
+            ));
+        }
+        let image = Shape::from([1, c, h, w]);
+        let (head, narrow) = (head.unwrap_or_default(), narrow.max(1));
+        match model {
+            Model::Nin => head.behind(nin::blocks(c, classes, 3, dropout), image, classes, dropout),
+            Model::NinD2l => head.behind(nin::blocks(c, classes, 4, dropout), image, classes, dropout),
+            Model::NinCifar => head.behind(nin_cifar::blocks(c, classes, dropout), image, classes, dropout),
+            Model::LeNet => lenet(image, classes, narrow),
+            Model::AlexNet => alexnet(image, classes, dropout, narrow),
+            Model::Vgg11 => vgg11(image, classes, dropout, narrow),
+        }
+    }
+}
+
+/// The fully connected part that AlexNet and VGG share: two hidden layers with ReLU and dropout, then the classes.
+fn classifier<T: Element>(
+    features: Sequential<T>,
+    length: usize,
+    hidden: usize,
+    classes: usize,
+    dropout: f64,
+) -> Sequential<T> {
+    features
+        .with(Flatten)
+        .with(Linear::new(length, hidden))
+        .with(Relu)
+        .with(Dropout { p: dropout })
+        .with(Linear::new(hidden, hidden))
+        .with(Relu)
+        .with(Dropout { p: dropout })
+        .with(Linear::new(hidden, classes))
 }
 
 impl fmt::Display for Model {
@@ -54,6 +154,9 @@ impl fmt::Display for Model {
             Self::Nin => "nin",
             Self::NinD2l => "nin-d2l",
             Self::NinCifar => "nin-cifar",
+            Self::LeNet => "lenet",
+            Self::AlexNet => "alexnet",
+            Self::Vgg11 => "vgg11",
         })
     }
 }
@@ -66,5 +169,39 @@ impl FromStr for Model {
             let all = Self::ALL.map(|model| model.to_string());
             format!("no network {name:?}; there are: {}", all.join(", "))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip_and_others_list_those_that_exist() {
+        for model in Model::ALL {
+            assert_eq!(model.to_string().parse::<Model>().unwrap(), model);
+        }
+        assert_eq!(
+            "resnet".parse::<Model>().unwrap_err(),
+            "no network \"resnet\"; there are: nin, nin-d2l, nin-cifar, lenet, alexnet, vgg11"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_built_is_refused() {
+        let refused = |network: Network| network.build::<f32>().unwrap_err().to_string();
+        let lenet = Network::new(Model::LeNet, [1, 28, 28], 10);
+        assert_eq!(
+            refused(Network { head: Some(Head::Fc), ..lenet }),
+            "network: lenet ends in fully connected layers of its own and has no class maps for the head fc"
+        );
+        assert_eq!(
+            refused(Network::new(Model::LeNet, [0, 28, 28], 10)),
+            "network: lenet needs images of at least 1 channel, found 0"
+        );
+        assert_eq!(
+            refused(Network { classes: 0, ..lenet }),
+            "network: lenet needs at least 1 class, found 0"
+        );
     }
 }

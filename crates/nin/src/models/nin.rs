@@ -28,6 +28,16 @@ pub fn nin_block<T: Element>(
 /// The whole network: N x C x H x W to N x `classes` logits. The book's stem stride is 4, the article's 3.
 #[must_use]
 pub fn nin<T: Element>(channels: usize, classes: usize, stem_stride: usize, dropout: f64) -> Sequential<T> {
+    blocks(channels, classes, stem_stride, dropout).with(GlobalAvgPool2d).with(Flatten)
+}
+
+/// The network up to its class maps.
+pub(super) fn blocks<T: Element>(
+    channels: usize,
+    classes: usize,
+    stem_stride: usize,
+    dropout: f64,
+) -> Sequential<T> {
     Sequential::new()
         .with(nin_block(channels, 96, 11, stem_stride, 0))
         .with(MaxPool2d::new(3, 2))
@@ -37,8 +47,6 @@ pub fn nin<T: Element>(channels: usize, classes: usize, stem_stride: usize, drop
         .with(MaxPool2d::new(3, 2))
         .with(Dropout { p: dropout })
         .with(nin_block(384, classes, 3, 1, 1))
-        .with(GlobalAvgPool2d)
-        .with(Flatten)
 }
 
 #[cfg(test)]

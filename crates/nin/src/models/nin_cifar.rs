@@ -18,6 +18,11 @@ fn block<T: Element>(c_in: usize, [first, second, third]: [usize; 3], kernel: us
 /// N x C x H x W, 28 or 32 pixels a side, to N x `classes` logits. Pooling is in ceil mode, so that 32 -> 16 -> 8.
 #[must_use]
 pub fn nin_cifar<T: Element>(channels: usize, classes: usize, dropout: f64) -> Sequential<T> {
+    blocks(channels, classes, dropout).with(GlobalAvgPool2d).with(Flatten)
+}
+
+/// The network up to its class maps.
+pub(super) fn blocks<T: Element>(channels: usize, classes: usize, dropout: f64) -> Sequential<T> {
     Sequential::new()
         .with(block(channels, [192, 160, 96], 5))
         .with(MaxPool2d::ceil(3, 2))
@@ -26,8 +31,6 @@ pub fn nin_cifar<T: Element>(channels: usize, classes: usize, dropout: f64) -> S
         .with(AvgPool2d::ceil(3, 2))
         .with(Dropout { p: dropout })
         .with(block(192, [192, 192, classes], 3))
-        .with(GlobalAvgPool2d)
-        .with(Flatten)
 }
 
 #[cfg(test)]

@@ -169,7 +169,13 @@ impl<T: Element> Module<T> for MaxPool2d {
 pub struct AvgPool2d(pub ops::AvgPool2d);
 
 impl AvgPool2d {
-    /// A square window and stride without padding, counting windows that reach over the edge.
+    /// A square window and stride without padding.
+    #[must_use]
+    pub fn new(kernel: usize, stride: usize) -> Self {
+        Self(ops::AvgPool2d { ceil_mode: false, ..Self::ceil(kernel, stride).0 })
+    }
+
+    /// The same, counting windows that reach over the edge.
     #[must_use]
     pub fn ceil(kernel: usize, stride: usize) -> Self {
         Self(ops::AvgPool2d {

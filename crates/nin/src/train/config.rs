@@ -10,7 +10,8 @@ use tensor::init::Init;
 
 use super::error::TrainError;
 use crate::data::DatasetKind;
-use crate::models::Model;
+use crate::models::{Head, Model, Network};
+use crate::nn::Sequential;
 use crate::optim::Schedule;
 
 /// A named set of settings to begin with.
@@ -50,8 +51,11 @@ impl FromStr for Recipe {
 pub struct Config {
     /// The recipe that the settings began with.
     pub recipe: String,
-    /// The network: `nin`, `nin-d2l` or `nin-cifar`.
+    /// The network: `nin`, `nin-d2l`, `nin-cifar`, `lenet`, `alexnet` or `vgg11`.
     pub model: String,
+    /// What a Network in Network's class maps go through: `gap`, `fc` or `fc-dropout`. The network's own end if it is absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head: Option<String>,
     /// The data set: `fashion-mnist-mini`, `fashion-mnist` or `mnist`.
     pub dataset: String,
     /// Rows and columns of the images that the network sees.
@@ -87,9 +91,10 @@ pub struct Config {
     pub normalize: bool,
     /// Initial weights: `xavier`, `he`, `he-uniform` or `pytorch`.
     pub init: String,
-    /// What the last convolution's initial weights are multiplied by.
+    /// What the initial weights of the convolution that makes the class maps are multiplied by. Networks without class maps
+    /// are left alone.
     pub head_scale: f64,
-    /// The last convolution's initial bias: above 0, its ReLU begins open for every class.
+    /// That convolution's initial bias: above 0, its ReLU begins open for every class.
     pub head_bias: f64,
     /// The convolution algorithm: `auto`, `naive`, `im2col`, `direct` or `winograd`.
     pub conv: String,
@@ -104,6 +109,7 @@ pub struct Config {
 pub struct Overrides {
     pub recipe: Option<String>,
     pub model: Option<String>,
+    pub head: Option<String>,
     pub dataset: Option<String>,
     pub image_size: Option<usize>,
     pub batch_size: Option<usize>,
@@ -162,6 +168,7 @@ impl Config {
         let chapter = Self {
             recipe: recipe.to_string(),
             model: Model::Nin.to_string(),
+            head: None,
             dataset: DatasetKind::FashionMnistMini.name().to_owned(),
             image_size: 224,
             batch_size: 128,
@@ -205,26 +212,48 @@ impl Config {
         }
     }
 
-    /// The recipe's settings, replaced by the file's, replaced by the flags'. A model without its own image size in any of
-    /// them keeps the recipe's, except that `nin-cifar` begins at the size it was made for.
+    /// The settings of a recipe for a network. The recipes are written for `nin` and `nin-d2l`; the other networks begin at
+    /// the image size that they were made for, and
+    ///
+    /// * in the chapter's recipe with the learning rate and the batch size of their own chapters in the d2l book (7.6, 8.1
+    ///   and 8.2 of its first edition): LeNet 0.9 and 256, AlexNet 0.01 and 128, VGG-11 0.05 and 128;
+    /// * otherwise with Xavier weights, since He's make the first logits of networks with wide fully connected layers large,
+    ///   and LeNet with a larger learning rate, since its sigmoids pass on a quarter of a gradient at most, and the other two
+    ///   with a smaller one.
+    #[must_use]
+    pub fn for_model(recipe: Recipe, model: Model) -> Self {
+        let mut config = Self { model: model.to_string(), ..Self::of(recipe) };
+        if !matches!(model, Model::Nin | Model::NinD2l) {
+            config.image_size = model.default_image_size();
+        }
+        match (recipe, model) {
+            (Recipe::Chapter, Model::LeNet) => (config.lr, config.batch_size) = (0.9, 256),
+            (Recipe::Chapter, Model::AlexNet) => config.lr = 0.01,
+            (Recipe::Chapter, Model::Vgg11) => config.lr = 0.05,
+            (_, Model::LeNet) => (config.lr, config.init) = (0.1, "xavier".to_owned()),
+            (_, Model::AlexNet | Model::Vgg11) => (config.lr, config.init) = (0.005, "xavier".to_owned()),
+            _ => {}
+        }
+        config
+    }
+
+    /// The recipe's settings for the network ([`Config::for_model`]), replaced by the file's, replaced by the flags'.
     ///
     /// # Errors
     /// [`TrainError::Config`] for an unknown recipe or a value that cannot work ([`Config::validate`]).
     pub fn resolve(file: &Overrides, flags: &Overrides) -> Result<Self, TrainError> {
         let name = flags.recipe.as_ref().or(file.recipe.as_ref());
         let recipe = name.map_or(Ok(Recipe::Default), |name| name.parse()).map_err(TrainError::Config)?;
-        let mut config = Self::of(recipe);
+        let name = flags.model.as_ref().or(file.model.as_ref());
+        let model = name.map_or(Ok(Model::Nin), |name| name.parse());
+        let model = model.map_err(|error| TrainError::Config(format!("model: {error}")))?;
+        let mut config = Self::for_model(recipe, model);
         for overrides in [file, flags] {
-            apply!(config, overrides: model, dataset, image_size, batch_size, epochs, lr, momentum, nesterov,
+            apply!(config, overrides: dataset, image_size, batch_size, epochs, lr, momentum, nesterov,
                 weight_decay, schedule, warmup_epochs, clip_norm, label_smoothing, dropout, shuffle, normalize, init,
                 head_scale, head_bias, conv, seed);
             config.max_steps = overrides.max_steps.or(config.max_steps);
-        }
-        if file.image_size.is_none()
-            && flags.image_size.is_none()
-            && config.model == Model::NinCifar.to_string()
-        {
-            config.image_size = Model::NinCifar.default_image_size();
+            config.head = overrides.head.clone().or(config.head);
         }
         config.validate()?;
         Ok(config)
@@ -236,6 +265,29 @@ impl Config {
     /// [`TrainError::Config`], with the names that exist.
     pub fn model(&self) -> Result<Model, TrainError> {
         self.model.parse().map_err(|error| TrainError::Config(format!("model: {error}")))
+    }
+
+    /// What the class maps go through, if the settings say.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`], with the names that exist.
+    pub fn head(&self) -> Result<Option<Head>, TrainError> {
+        let head = self.head.as_ref().map(|name| name.parse()).transpose();
+        head.map_err(|error: String| TrainError::Config(format!("head: {error}")))
+    }
+
+    /// The network for images of this many channels, with zeros as weights.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] for a name that does not exist, [`TrainError::Shape`] if the network cannot work on images of
+    /// `image_size` or has no place for the head.
+    pub fn network(&self, channels: usize, classes: usize) -> Result<Sequential<f32>, TrainError> {
+        let network = Network {
+            head: self.head()?,
+            dropout: self.dropout,
+            ..Network::new(self.model()?, [channels, self.image_size, self.image_size], classes)
+        };
+        Ok(network.build()?)
     }
 
     /// The data set.
@@ -289,6 +341,7 @@ impl Config {
             Err(TrainError::Config(format!("{name}: expected {expected}, found {found}")))
         };
         self.model()?;
+        self.head()?;
         self.dataset()?;
         self.schedule()?;
         self.init()?;
@@ -360,8 +413,27 @@ mod tests {
     }
 
     #[test]
+    fn each_network_begins_at_its_size_and_its_chapter() {
+        let of = |recipe: &str, model: &str| {
+            let flags =
+                Overrides { recipe: Some(recipe.into()), model: Some(model.into()), ..Overrides::default() };
+            let config = Config::resolve(&Overrides::default(), &flags).unwrap();
+            assert_eq!((config.recipe.as_str(), config.model.as_str()), (recipe, model));
+            (config.image_size, config.batch_size, config.lr)
+        };
+        assert_eq!(of("default", "nin"), (64, 32, 0.02));
+        assert_eq!(of("default", "nin-cifar"), (28, 32, 0.02));
+        assert_eq!(of("default", "lenet"), (28, 32, 0.1));
+        assert_eq!(of("default", "alexnet"), (224, 32, 0.005));
+        assert_eq!(of("chapter", "nin-d2l"), (224, 128, 0.1));
+        assert_eq!(of("chapter", "lenet"), (28, 256, 0.9));
+        assert_eq!(of("chapter", "alexnet"), (224, 128, 0.01));
+        assert_eq!(of("chapter", "vgg11"), (224, 128, 0.05));
+    }
+
+    #[test]
     fn a_written_configuration_reads_back() {
-        let config = Config::of(Recipe::Default);
+        let config = Config { head: Some("fc".into()), ..Config::of(Recipe::Default) };
         let overrides: Overrides = toml::from_str(&config.to_toml()).unwrap();
         assert_eq!(Config::resolve(&overrides, &Overrides::default()).unwrap(), config);
     }
@@ -377,6 +449,7 @@ mod tests {
         assert_eq!(refused(|c| c.lr = f64::NAN), "lr: expected a finite number of at least 0, found NaN");
         assert_eq!(refused(|c| c.dropout = 1.0), "dropout: expected at least 0 and below 1, found 1");
         assert!(refused(|c| c.model = "resnet".into()).contains("nin-cifar"));
+        assert!(refused(|c| c.head = Some("mlp".into())).ends_with("there are: gap, fc, fc-dropout"));
         assert!(refused(|c| c.schedule = "linear".into()).starts_with("schedule: expected constant"));
         assert!(refused(|c| c.init = "zeros".into()).starts_with("init: expected xavier"));
         assert_eq!(

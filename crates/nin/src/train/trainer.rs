@@ -15,8 +15,8 @@ use super::plot::write_curves;
 use super::progress::Progress;
 use super::run_dir::{Checkpoint, Position, RunDir};
 use crate::checkpoint::load_parameters;
-use crate::data::{DataLoader, LoaderOptions, Normalization, Splits};
-use crate::nn::{Module, Sequential, initialise, parameters, parameters_mut};
+use crate::data::{DataLoader, Dataset, LoaderOptions, Normalization, Splits};
+use crate::nn::{Sequential, initialise, parameters, parameters_mut};
 use crate::optim::{Schedule, Sgd, clip_scale};
 
 /// How a run ended.
@@ -50,13 +50,11 @@ impl Trainer {
     /// [`TrainError`] if a setting cannot work or the network does not fit the data set's images.
     pub fn new(config: Config, splits: Splits, threads: usize) -> Result<Self, TrainError> {
         config.validate()?;
-        let (channels, classes) = (splits.train.channels(), splits.train.classes());
-        let mut model = config.model()?.build::<f32>(channels, classes, config.dropout);
+        let mut model = network(&config, &splits)?;
         let side = config.image_size;
-        model.output_shape(Shape::from([1, channels, side, side]))?;
         let (weights, biases) = config.init()?;
         initialise(&mut model, weights, biases, config.seed);
-        scale_head(&mut model, &config);
+        scale_head(&mut model, &config)?;
         let normalization = config.normalize.then(|| Normalization::of(&splits.train));
         let options = LoaderOptions {
             batch_size: config.batch_size,
@@ -107,7 +105,7 @@ impl Trainer {
     /// Begins with the weights of a safetensors file instead of random ones.
     ///
     /// # Errors
-    /// [`TrainError::Checkpoint`] if the file is not one of this network's.
+    /// [`TrainError::Checkpoint`] if the file is not one of this network's for the data set's channels and classes.
     pub fn init_from(&mut self, path: &Path) -> Result<(), TrainError> {
         Ok(load_parameters(path, &mut self.model)?)
     }
@@ -306,17 +304,100 @@ fn norm(gradients: &[Tensor<f32>]) -> f64 {
     sums.iter().sum::<f64>().sqrt()
 }
 
-/// Gives the last convolution the configured start: smaller weights, and a bias that opens its ReLU for every class.
-fn scale_head(model: &mut Sequential<f32>, config: &Config) {
-    let count = parameters(model).len();
-    let mut all = parameters_mut(model);
-    if count < 2 {
-        return;
+/// The network for a data set.
+fn network(config: &Config, splits: &Splits) -> Result<Sequential<f32>, TrainError> {
+    let (train, test) = (&splits.train, &splits.test);
+    let of = |set: &Dataset| (set.channels(), set.classes());
+    if of(train) != of(test) {
+        return Err(TrainError::Config(format!(
+            "{} does not fit the data: the {} images have {} channels and {} classes, the {} images {} and {}",
+            config.model,
+            train.name(),
+            train.channels(),
+            train.classes(),
+            test.name(),
+            test.channels(),
+            test.classes()
+        )));
     }
-    for value in all[count - 2].1.value.data_mut() {
+    if train.classes() < 2 {
+        let message = format!("{} has 1 class, a network needs at least 2 to tell apart", train.name());
+        return Err(TrainError::Config(message));
+    }
+    config.network(train.channels(), train.classes())
+}
+
+/// Gives the convolution that makes the class maps the configured start: smaller weights, and a bias that opens its ReLU for
+/// every class. A fully connected layer behind it keeps its own start.
+fn scale_head(model: &mut Sequential<f32>, config: &Config) -> Result<(), TrainError> {
+    if !config.model()?.has_class_maps() {
+        return Ok(());
+    }
+    let mut all = parameters_mut(model);
+    let Some(last) = all.iter().rposition(|(_, parameter)| parameter.value.shape().len() == 4) else {
+        return Ok(());
+    };
+    for value in all[last].1.value.data_mut() {
         *value *= config.head_scale as f32;
     }
     if config.head_bias != 0.0 {
-        all[count - 1].1.value.data_mut().fill(config.head_bias as f32);
+        all[last + 1].1.value.data_mut().fill(config.head_bias as f32);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::DatasetInfo;
+    use crate::models::Model;
+    use crate::train::Recipe;
+
+    fn set(channels: usize, classes: usize) -> Dataset {
+        let info = DatasetInfo {
+            name: format!("toy of {channels} channels"),
+            channels,
+            height: 28,
+            width: 28,
+            class_names: (0..classes).map(|class| class.to_string()).collect(),
+        };
+        Dataset::new(vec![7; 4 * channels * 28 * 28], vec![0; 4], info).unwrap()
+    }
+
+    fn trainer(
+        model: Model,
+        head: Option<&str>,
+        train: Dataset,
+        test: Dataset,
+    ) -> Result<Trainer, TrainError> {
+        let head = head.map(str::to_owned);
+        let config = Config { head, image_size: 28, ..Config::for_model(Recipe::Default, model) };
+        Trainer::new(config, Splits { train, test }, 1)
+    }
+
+    #[test]
+    fn data_that_do_not_fit_are_refused() {
+        let refused = |train, test| trainer(Model::LeNet, None, train, test).unwrap_err().to_string();
+        assert_eq!(
+            refused(set(1, 10), set(3, 10)),
+            "lenet does not fit the data: the toy of 1 channels images have 1 channels and 10 classes, \
+             the toy of 3 channels images 3 and 10"
+        );
+        assert!(refused(set(1, 10), set(1, 7)).ends_with("the toy of 1 channels images 1 and 7"));
+        assert!(refused(set(1, 1), set(1, 1)).contains("has 1 class"));
+        trainer(Model::LeNet, None, set(3, 7), set(3, 7)).unwrap();
+    }
+
+    #[test]
+    fn only_the_convolution_of_the_class_maps_begins_open() {
+        let biases = |model, head| {
+            let trainer = trainer(model, head, set(1, 10), set(1, 10)).unwrap();
+            let ones = parameters(trainer.model()).into_iter();
+            let ones = ones.filter(|(_, own)| own.value.data().iter().all(|&value| value == 1.0));
+            ones.map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        assert_eq!(biases(Model::NinCifar, None), ["6.4.bias"]);
+        assert_eq!(biases(Model::NinCifar, Some("fc")), ["6.4.bias"]);
+        assert!(biases(Model::LeNet, None).is_empty());
     }
 }

@@ -1,0 +1,138 @@
+//! What a Network in Network ends in: the global average of the class maps, or a fully connected layer in its place.
+
+use std::fmt;
+use std::str::FromStr;
+
+use tensor::{Element, Shape, ShapeError};
+
+use crate::nn::{Dropout, Flatten, GlobalAvgPool2d, Linear, Module, Sequential};
+
+/// The part behind the last block, which turns its N x `classes` x H x W class maps into N x `classes` logits.
+///
+/// Section 4.6 of Lin, Chen and Yan (2014) asks what global average pooling is worth by putting a fully connected layer in
+/// its place "while the other parts of the model remain the same", once with dropout before it and once without. Both are
+/// linear in the class maps: the average has a fixed matrix, `1 / (H W)` from a class's own map and 0 elsewhere, and the fully
+/// connected layer learns all of `classes * (classes * H * W)` weights. So the blocks before are the same, ReLU on the class
+/// maps included, and a difference in the result is the head's.
+///
+/// The price of the fully connected head: its weights belong to one image size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Head {
+    /// `gap`: the mean of each class map.
+    #[default]
+    Gap,
+    /// `fc`: all class maps as one vector, then a fully connected layer.
+    Fc,
+    /// `fc-dropout`: the same with dropout before the fully connected layer.
+    FcDropout,
+}
+
+impl Head {
+    /// Every head.
+    pub const ALL: [Self; 3] = [Self::Gap, Self::Fc, Self::FcDropout];
+
+    /// Puts the head behind blocks that end in class maps. `image` is one image, 1 x C x H x W.
+    ///
+    /// # Errors
+    /// [`ShapeError`], naming the layer, if the image is too small for the blocks.
+    pub(super) fn behind<T: Element>(
+        self,
+        blocks: Sequential<T>,
+        image: Shape,
+        classes: usize,
+        dropout: f64,
+    ) -> Result<Sequential<T>, ShapeError> {
+        let features: usize = blocks.output_shape(image)?.iter().product();
+        Ok(match self {
+            Self::Gap => blocks.with(GlobalAvgPool2d).with(Flatten),
+            Self::Fc => blocks.with(Flatten).with(Linear::new(features, classes)),
+            Self::FcDropout => {
+                blocks.with(Flatten).with(Dropout { p: dropout }).with(Linear::new(features, classes))
+            }
+        })
+    }
+}
+
+impl fmt::Display for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Gap => "gap",
+            Self::Fc => "fc",
+            Self::FcDropout => "fc-dropout",
+        })
+    }
+}
+
+impl FromStr for Head {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|head| head.to_string() == name).ok_or_else(|| {
+            let all = Self::ALL.map(|head| head.to_string());
+            format!("no head {name:?}; there are: {}", all.join(", "))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::testing::check_gradients;
+    use crate::models::{Model, Network, nin_block};
+    use crate::nn::{MaxPool2d, parameter_count, parameters};
+
+    fn built(model: Model, side: usize, head: Head) -> Sequential<f32> {
+        Network { head: Some(head), ..Network::new(model, [1, side, side], 10) }.build().unwrap()
+    }
+
+    #[test]
+    fn only_what_is_behind_the_blocks_differs() {
+        for (model, side, maps) in [(Model::Nin, 224, 8), (Model::NinD2l, 224, 5), (Model::NinCifar, 28, 7)] {
+            let average = built(model, side, Head::Gap);
+            let own = parameters(&average);
+            for head in [Head::Fc, Head::FcDropout] {
+                let network = built(model, side, head);
+                assert_eq!(*network.output_shape([2, 1, side, side].into()).unwrap(), [2, 10]);
+                let all = parameters(&network);
+                let behind = 10 * 10 * maps * maps + 10;
+                assert_eq!(parameter_count(&network), parameter_count(&average) + behind, "{model}, {head}");
+                for ((name, left), (other, right)) in own.iter().zip(&all) {
+                    assert_eq!((name, left.value.shape()), (other, right.value.shape()), "{model}, {head}");
+                }
+                let layers = network.children().iter().map(|layer| layer.kind());
+                let dropouts = |layers: &[String]| layers.iter().filter(|k| k.starts_with("Dropout")).count();
+                let layers: Vec<String> = layers.collect();
+                let before: Vec<String> = average.children().iter().map(|layer| layer.kind()).collect();
+                let more = usize::from(head == Head::FcDropout);
+                assert_eq!(dropouts(&layers), dropouts(&before) + more, "{model}, {head}");
+            }
+        }
+    }
+
+    #[test]
+    fn gradients_of_a_small_network() {
+        for head in Head::ALL {
+            let blocks = Sequential::<f64>::new()
+                .with(nin_block(1, 3, 3, 2, 0))
+                .with(MaxPool2d::new(3, 2))
+                .with(nin_block(3, 4, 3, 1, 1));
+            let mut network = head.behind(blocks, [1, 1, 13, 15].into(), 4, 0.3).unwrap();
+            check_gradients(&mut network, [2, 1, 13, 15]);
+        }
+    }
+
+    #[test]
+    fn names_round_trip_and_others_are_refused() {
+        for head in Head::ALL {
+            assert_eq!(head.to_string().parse::<Head>().unwrap(), head);
+        }
+        assert_eq!("mlp".parse::<Head>().unwrap_err(), "no head \"mlp\"; there are: gap, fc, fc-dropout");
+    }
+
+    #[test]
+    fn a_fully_connected_head_belongs_to_one_size() {
+        let network = built(Model::NinCifar, 28, Head::Fc);
+        let error = network.output_shape([1, 1, 32, 32].into()).unwrap_err().to_string();
+        assert!(error.contains("Linear(490, 10)") && error.contains("640"), "{error}");
+    }
+}
