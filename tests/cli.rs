@@ -97,6 +97,25 @@ fn a_run_leaves_settings_metrics_weights_and_curves_and_can_be_evaluated() {
     assert_eq!(fs::read(run.join("model.safetensors")).unwrap(), before);
 }
 
+/// What is held out is what the run and the command that evaluates it test on, unvaried.
+#[test]
+fn a_run_can_hold_out_training_images() {
+    let (folder, data) = folder_with_data();
+    let run = folder.path().join("run");
+    let more = ["--hold-out", "15", "--augment", "shift:3,flip", "--epochs", "2"];
+    let output = small_train(&data, &more).arg("--run-dir").arg(&run).output().unwrap();
+    assert_refused_nothing(&output);
+    assert!(text(&output.stdout).contains("the last 15 training images are held out"));
+    let config = fs::read_to_string(run.join("config.toml")).unwrap();
+    assert!(config.contains("hold_out = 15") && config.contains("augment = \"shift:3,flip\""), "{config}");
+    let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let last: Value = serde_json::from_str(metrics.lines().last().unwrap()).unwrap();
+    let output = nin().arg("eval").arg(&run).arg("--data-dir").arg(&data).output().unwrap();
+    let expected = format!("test acc {:.4} (", last["test_acc"].as_f64().unwrap());
+    let stdout = text(&output.stdout);
+    assert!(stdout.contains(&expected) && stdout.contains("of 15 images"), "{expected} in {stdout}");
+}
+
 fn assert_refused_nothing(output: &Output) {
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(!text(&output.stderr).contains("error"), "{}", text(&output.stderr));
@@ -138,6 +157,9 @@ fn help_names_every_flag() {
         "weight-decay",
         "schedule",
         "dropout",
+        "augment",
+        "label-smoothing",
+        "hold-out",
         "no-shuffle",
         "seed",
         "threads",
@@ -220,6 +242,10 @@ fn settings_that_cannot_work_are_refused_by_name() {
         ("--momentum", "1", &["momentum", "below 1"]),
         ("--dropout", "1.5", &["dropout", "1.5"]),
         ("--weight-decay", "inf", &["weight_decay", "inf"]),
+        ("--label-smoothing", "1", &["label_smoothing", "below 1"]),
+        ("--augment", "crop", &["augment", "shift:PIXELS", "crop"]),
+        ("--hold-out", "40", &["hold_out", "fewer than the 40 training images", "found 40"]),
+        ("--head-bias", "NaN", &["head_bias", "NaN"]),
         ("--schedule", "linear", &["schedule", "linear", "cosine"]),
         ("--recipe", "book", &["book", "chapter"]),
         ("--init-from", "nowhere.safetensors", &["nowhere.safetensors"]),

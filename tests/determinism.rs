@@ -79,6 +79,30 @@ fn a_run_that_stops_inside_an_epoch_and_goes_on_ends_in_the_same_weights() {
     assert_eq!(steps(&bench.path("parts")), steps(&bench.path("whole")));
 }
 
+#[test]
+fn variations_smoothing_and_held_out_images_are_the_same_after_a_stop() {
+    let bench = Bench::new();
+    let more = ["--augment", "shift:2,flip", "--label-smoothing", "0.1", "--hold-out", "10"];
+    // 30 of the 40 training images are left: epochs have 4 steps.
+    let whole = bench.run("whole", 7, &more);
+    bench.run("parts", 3, &more);
+    let parts = bench.resume("parts", 6, "1");
+    assert!(parts != whole);
+    assert!(bench.resume("parts", 7, "2") == whole);
+    assert_eq!(steps(&bench.path("parts")), steps(&bench.path("whole")));
+    for leave_out in 0..3 {
+        let fewer: Vec<&str> = more
+            .chunks(2)
+            .enumerate()
+            .filter(|(i, _)| *i != leave_out)
+            .flat_map(|(_, flag)| flag)
+            .copied()
+            .collect();
+        let name = format!("without-{leave_out}");
+        assert!(bench.run(&name, 7, &fewer) != whole, "{} changes the weights", more[2 * leave_out]);
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupted_run_saves_says_how_to_go_on_and_ends_in_the_same_weights() {

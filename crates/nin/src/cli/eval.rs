@@ -16,7 +16,7 @@ use crate::models::{Model, Network};
 use crate::summary::table;
 use crate::train::{Lanes, Overrides, TrainError, lanes::argmax};
 
-/// Accuracy and confusion matrix of a run's weights on the test images of its data set.
+/// Accuracy and confusion matrix of a run's weights on the test images of its data set, or on those that the run held out.
 #[derive(Debug, Args)]
 pub struct EvalArgs {
     /// Run folder: its settings and its weights
@@ -85,7 +85,7 @@ pub fn evaluate(args: &EvalArgs) -> Result<ExitCode, TrainError> {
     let flags = Overrides { conv: convolution(args.conv.as_deref())?, ..Overrides::default() };
     let config = resolve(Some(&file), &Overrides::from_toml(&file)?, &flags)?;
     let lanes = Lanes::new(args.threads.unwrap_or_else(default_threads))?.with_conv(config.conv()?);
-    let splits = load(config.dataset()?, &DataSources::new(args.data_dir.clone()))?;
+    let splits = config.split(load(config.dataset()?, &DataSources::new(args.data_dir.clone()))?)?;
     let (channels, classes) = (splits.test.channels(), splits.test.classes());
     let mut model = config.network(channels, classes)?;
     let weights = args.weights.clone().unwrap_or_else(|| args.run.join("model.safetensors"));

@@ -72,6 +72,28 @@ pub struct TrainArgs {
     /// Probability with which dropout layers drop
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub dropout: Option<f64>,
+    /// Share of a label that the loss spreads over all classes
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
+    pub label_smoothing: Option<f64>,
+    /// Random variations of the training images, drawn anew each epoch: none, flip (left to right), shift:PIXELS (up to so
+    /// many of the published image's pixels along each axis) or shift:PIXELS,flip
+    #[arg(long, value_name = "LIST")]
+    pub augment: Option<String>,
+    /// Do not train on the last N training images, and test on them instead of the test images: for choosing settings
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub hold_out: Option<usize>,
+    /// Epochs, or a part of one, in which the learning rate rises linearly
+    #[arg(long, value_name = "EPOCHS", allow_negative_numbers = true)]
+    pub warmup_epochs: Option<f64>,
+    /// Bring gradients down to this Euclidean norm; 0 for no limit
+    #[arg(long, value_name = "NORM", allow_negative_numbers = true)]
+    pub clip_norm: Option<f64>,
+    /// What the initial weights of the convolution that makes the class maps are multiplied by
+    #[arg(long, value_name = "FACTOR", allow_negative_numbers = true)]
+    pub head_scale: Option<f64>,
+    /// Initial bias of that convolution: above 0, its ReLU begins open for every class
+    #[arg(long, value_name = "BIAS", allow_negative_numbers = true)]
+    pub head_bias: Option<f64>,
     /// Initial weights: xavier, he, he-uniform or pytorch
     #[arg(long, value_name = "NAME")]
     pub init: Option<String>,
@@ -96,7 +118,8 @@ pub struct TrainArgs {
     pub run_dir: Option<PathBuf>,
     /// Go on with the run in this folder; it ends in the weights of an uninterrupted run
     #[arg(long, value_name = "DIR", conflicts_with_all = ["run_dir", "init_from", "config", "recipe", "model", "head",
-        "dataset", "image_size", "batch_size", "epochs", "lr", "momentum", "weight_decay", "schedule", "dropout", "init", "no_shuffle",
+        "dataset", "image_size", "batch_size", "epochs", "lr", "momentum", "weight_decay", "schedule", "dropout", "init", "label_smoothing",
+ "augment", "hold_out", "warmup_epochs", "clip_norm", "head_scale", "head_bias", "no_shuffle",
         "seed", "conv"])]
     pub resume: Option<PathBuf>,
 }
@@ -125,6 +148,13 @@ impl TrainArgs {
             schedule: self.schedule.clone(),
             dropout: self.dropout,
             init: self.init.clone(),
+            label_smoothing: self.label_smoothing,
+            augment: self.augment.clone(),
+            hold_out: self.hold_out,
+            warmup_epochs: self.warmup_epochs,
+            clip_norm: self.clip_norm,
+            head_scale: self.head_scale,
+            head_bias: self.head_bias,
             shuffle: self.no_shuffle.then_some(false),
             seed: self.seed,
             ..Overrides::default()
@@ -227,6 +257,9 @@ fn announce(trainer: &Trainer, folder: &Path, threads: usize) -> Result<(), Trai
         folder.display(),
         side = config.image_size,
     );
+    if config.hold_out > 0 {
+        say!("the last {} training images are held out: \"test acc\" is measured on them", config.hold_out);
+    }
     if trainer.position().step > 0 {
         say!("going on after step {}", trainer.position().step);
     }

@@ -2,6 +2,9 @@
 //!
 //! They act on the 8-bit image at its published size, before any resizing, where an image has few pixels.
 
+use std::fmt;
+use std::str::FromStr;
+
 use tensor::{Purpose, RandomStream};
 
 /// Which variations are drawn.
@@ -13,6 +16,57 @@ pub struct Augmentation {
     /// Whether half of the images are mirrored left to right.
     pub flip: bool,
 }
+
+impl fmt::Display for Augmentation {
+    /// As [`Augmentation::from_str`] reads it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.padding, self.flip) {
+            (0, false) => f.write_str("none"),
+            (0, true) => f.write_str("flip"),
+            (padding, false) => write!(f, "shift:{padding}"),
+            (padding, true) => write!(f, "shift:{padding},flip"),
+        }
+    }
+}
+
+impl FromStr for Augmentation {
+    type Err = String;
+
+    /// Reads `none`, `flip`, `shift:PIXELS` or both with a comma between them.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refuse = |why: &str| {
+            format!("expected none, flip, shift:PIXELS or shift:PIXELS,flip, found {text:?}{why}")
+        };
+        let mut augmentation = Self::default();
+        if text == "none" {
+            return Ok(augmentation);
+        }
+        for part in text.split(',') {
+            let twice = || refuse(&format!(" ({part} is there twice)"));
+            match part.split_once(':') {
+                None if part == "flip" => {
+                    if std::mem::replace(&mut augmentation.flip, true) {
+                        return Err(twice());
+                    }
+                }
+                Some(("shift", pixels)) => {
+                    let pixels: usize = pixels.parse().map_err(|_| refuse(""))?;
+                    if pixels == 0 || pixels > LARGEST_SHIFT {
+                        return Err(refuse(&format!(" (a shift is of 1 to {LARGEST_SHIFT} pixels)")));
+                    }
+                    if std::mem::replace(&mut augmentation.padding, pixels) > 0 {
+                        return Err(twice());
+                    }
+                }
+                _ => return Err(refuse("")),
+            }
+        }
+        Ok(augmentation)
+    }
+}
+
+/// The largest shift that can be asked for by name; the images themselves may allow less.
+const LARGEST_SHIFT: usize = 1024;
 
 /// One drawn variation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -137,6 +191,32 @@ mod tests {
             assert_eq!(Augmentation::default().draw(9, 4, sample), Variation::default());
         }
         assert!(Augmentation::default().is_none() && !both.is_none());
+    }
+
+    #[test]
+    fn names_round_trip_and_others_are_refused() {
+        for name in ["none", "flip", "shift:2", "shift:4,flip"] {
+            assert_eq!(name.parse::<Augmentation>().unwrap().to_string(), name);
+        }
+        assert_eq!("flip,shift:4".parse::<Augmentation>().unwrap(), Augmentation { padding: 4, flip: true });
+        for name in [
+            "",
+            "crop",
+            "shift",
+            "shift:",
+            "shift:-1",
+            "shift:0",
+            "shift:9999",
+            "flip,flip",
+            "flip,none",
+            "flip:2",
+        ] {
+            let error = name.parse::<Augmentation>().unwrap_err();
+            assert!(
+                error.starts_with("expected none, flip, shift:PIXELS") && error.contains(name),
+                "{error}"
+            );
+        }
     }
 
     proptest! {

@@ -194,6 +194,19 @@ impl Dataset {
             info: self.info.clone(),
         }
     }
+
+    /// The last `n` samples as a set of their own (all of them if there are no more; at least one), named after that.
+    pub fn tail(&self, n: usize) -> Dataset {
+        let n = n.clamp(1, self.len());
+        let from = self.len() - n;
+        let image_len = self.images.len() / self.len();
+        let name = format!("{}, last {n}", self.info.name);
+        Dataset {
+            images: self.images[from * image_len..].to_vec(),
+            labels: self.labels[from..].to_vec(),
+            info: DatasetInfo { name, ..self.info.clone() },
+        }
+    }
 }
 
 #[cfg(test)]
@@ -220,6 +233,9 @@ mod tests {
         let head = set.head(2);
         assert_eq!((head.images(), head.labels()), (&set.images()[..12], &set.labels()[..2]));
         assert_eq!(set.head(99), set);
+        let tail = set.tail(3);
+        assert_eq!((tail.images(), tail.labels()), (&set.images()[6..], &set.labels()[1..]));
+        assert_eq!((tail.name(), set.tail(99).len()), ("toy train, last 3", 4));
     }
 
     #[test]

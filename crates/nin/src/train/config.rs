@@ -9,7 +9,7 @@ use tensor::conv::ConvPath;
 use tensor::init::Init;
 
 use super::error::TrainError;
-use crate::data::DatasetKind;
+use crate::data::{Augmentation, DatasetKind, Splits};
 use crate::models::{Head, Model, Network};
 use crate::nn::Sequential;
 use crate::optim::Schedule;
@@ -85,6 +85,11 @@ pub struct Config {
     pub label_smoothing: f64,
     /// The probability with which dropout layers drop.
     pub dropout: f64,
+    /// Random variations of the training images: `none`, `flip`, `shift:PIXELS` or `shift:PIXELS,flip`.
+    pub augment: String,
+    /// The last training images that are kept out of training and tested on instead of the test images; 0 for none. For
+    /// choosing settings without looking at the test images.
+    pub hold_out: usize,
     /// Whether every epoch has an order of its own.
     pub shuffle: bool,
     /// Whether pixels are brought to mean 0 and standard deviation 1.
@@ -124,6 +129,8 @@ pub struct Overrides {
     pub clip_norm: Option<f64>,
     pub label_smoothing: Option<f64>,
     pub dropout: Option<f64>,
+    pub augment: Option<String>,
+    pub hold_out: Option<usize>,
     pub shuffle: Option<bool>,
     pub normalize: Option<bool>,
     pub init: Option<String>,
@@ -183,6 +190,8 @@ impl Config {
             clip_norm: 0.0,
             label_smoothing: 0.0,
             dropout: 0.5,
+            augment: Augmentation::default().to_string(),
+            hold_out: 0,
             shuffle: true,
             normalize: false,
             init: "xavier".to_owned(),
@@ -250,7 +259,7 @@ impl Config {
         let mut config = Self::for_model(recipe, model);
         for overrides in [file, flags] {
             apply!(config, overrides: dataset, image_size, batch_size, epochs, lr, momentum, nesterov,
-                weight_decay, schedule, warmup_epochs, clip_norm, label_smoothing, dropout, shuffle, normalize, init,
+                weight_decay, schedule, warmup_epochs, clip_norm, label_smoothing, dropout, augment, hold_out, shuffle, normalize, init,
                 head_scale, head_bias, conv, seed);
             config.max_steps = overrides.max_steps.or(config.max_steps);
             config.head = overrides.head.clone().or(config.head);
@@ -314,6 +323,31 @@ impl Config {
         self.conv.parse().map_err(|error| TrainError::Config(format!("conv: {error}")))
     }
 
+    /// The variations of the training images.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`], with the names that exist.
+    pub fn augmentation(&self) -> Result<Augmentation, TrainError> {
+        self.augment.parse().map_err(|error| TrainError::Config(format!("augment: {error}")))
+    }
+
+    /// The images to learn from and the images to be judged by: those of the data set, or, with `hold_out`, the first and
+    /// the last of its training images.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] if `hold_out` leaves nothing to learn from.
+    pub fn split(&self, splits: Splits) -> Result<Splits, TrainError> {
+        let (train, held) = (splits.train.len(), self.hold_out);
+        if held == 0 {
+            return Ok(splits);
+        }
+        if held >= train {
+            let expected = format!("fewer than the {train} training images");
+            return Err(TrainError::Config(format!("hold_out: expected {expected}, found {held}")));
+        }
+        Ok(Splits { train: splits.train.head(train - held), test: splits.train.tail(held) })
+    }
+
     /// How weights and biases are first filled.
     ///
     /// # Errors
@@ -345,6 +379,7 @@ impl Config {
         self.dataset()?;
         self.schedule()?;
         self.init()?;
+        self.augmentation()?;
         self.conv()?;
         for (name, value, largest) in [
             ("image_size", self.image_size, 4096),
@@ -397,6 +432,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::{Dataset, DatasetInfo};
 
     #[test]
     fn flags_win_over_the_file_and_the_file_over_the_recipe() {
@@ -449,6 +485,9 @@ mod tests {
         assert_eq!(refused(|c| c.lr = f64::NAN), "lr: expected a finite number of at least 0, found NaN");
         assert_eq!(refused(|c| c.dropout = 1.0), "dropout: expected at least 0 and below 1, found 1");
         assert!(refused(|c| c.model = "resnet".into()).contains("nin-cifar"));
+        assert!(
+            refused(|c| c.augment = "crop".into()).starts_with("augment: expected none, flip, shift:PIXELS")
+        );
         assert!(refused(|c| c.head = Some("mlp".into())).ends_with("there are: gap, fc, fc-dropout"));
         assert!(refused(|c| c.schedule = "linear".into()).starts_with("schedule: expected constant"));
         assert!(refused(|c| c.init = "zeros".into()).starts_with("init: expected xavier"));
@@ -456,6 +495,29 @@ mod tests {
             refused(|c| c.conv = "fft".into()),
             "conv: expected auto, naive, im2col, direct or winograd, found \"fft\""
         );
+    }
+
+    #[test]
+    fn what_is_held_out_is_the_end_of_the_training_images() {
+        let info = DatasetInfo {
+            name: "toy train".into(),
+            channels: 1,
+            height: 1,
+            width: 1,
+            class_names: vec!["a".into(), "b".into()],
+        };
+        let train =
+            Dataset::new((0..10).collect(), vec![0, 0, 0, 0, 0, 0, 0, 1, 1, 1], info.clone()).unwrap();
+        let test = Dataset::new(vec![99], vec![1], info).unwrap();
+        let splits = || Splits { train: train.clone(), test: test.clone() };
+        let held = |hold_out| Config { hold_out, ..Config::of(Recipe::Default) };
+        let all = held(0).split(splits()).unwrap();
+        assert_eq!((all.train.len(), all.test.images()), (10, &[99][..]));
+        let part = held(3).split(splits()).unwrap();
+        assert_eq!((part.train.images(), part.test.images()), (&[0, 1, 2, 3, 4, 5, 6][..], &[7, 8, 9][..]));
+        assert_eq!(part.test.labels(), [1, 1, 1]);
+        let error = held(10).split(splits()).unwrap_err().to_string();
+        assert_eq!(error, "hold_out: expected fewer than the 10 training images, found 10");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::plot::write_curves;
 use super::progress::Progress;
 use super::run_dir::{Checkpoint, Position, RunDir};
 use crate::checkpoint::load_parameters;
-use crate::data::{DataLoader, Dataset, LoaderOptions, Normalization, Splits};
+use crate::data::{Augmentation, DataLoader, Dataset, LoaderOptions, Normalization, Splits};
 use crate::nn::{Sequential, initialise, parameters, parameters_mut};
 use crate::optim::{Schedule, Sgd, clip_scale};
 
@@ -50,6 +50,7 @@ impl Trainer {
     /// [`TrainError`] if a setting cannot work or the network does not fit the data set's images.
     pub fn new(config: Config, splits: Splits, threads: usize) -> Result<Self, TrainError> {
         config.validate()?;
+        let splits = config.split(splits)?;
         let mut model = network(&config, &splits)?;
         let side = config.image_size;
         let (weights, biases) = config.init()?;
@@ -62,9 +63,15 @@ impl Trainer {
             shuffle: config.shuffle,
             seed: config.seed,
             normalization,
+            augmentation: config.augmentation()?,
             ..LoaderOptions::default()
         };
-        let test_options = LoaderOptions { shuffle: false, batch_size: 256, ..options.clone() };
+        let test_options = LoaderOptions {
+            shuffle: false,
+            batch_size: 256,
+            augmentation: Augmentation::default(),
+            ..options.clone()
+        };
         Ok(Self {
             schedule: config.schedule()?,
             model,
