@@ -258,8 +258,11 @@ impl Trainer {
     }
 
     /// One step: gradients of the batch, clipped, and the optimiser's update. The weights stay as they are if the loss is not a
-    /// number.
-    fn step(&mut self, batch: &crate::data::Batch) -> Result<Evaluation, TrainError> {
+    /// number. [`Trainer::run`] also moves the position on and writes down what came of it.
+    ///
+    /// # Errors
+    /// [`TrainError`] if the network does not fit the images or the labels.
+    pub fn step(&mut self, batch: &crate::data::Batch) -> Result<Evaluation, TrainError> {
         let settings = StepSettings {
             seed: self.config.seed,
             epoch: self.position.epoch,

@@ -1,0 +1,171 @@
+//! Every convolution of `nin` at 224 pixels, pass by pass, by each algorithm that can compute it: shards of 8 images, one core.
+//! After these, the 3x3 and 5x5 ones of the other networks and image sizes.
+//!
+//! Throughput is in floating-point operations of the *direct* convolution, two for each multiply-add: criterion's "Gelem/s" are
+//! GFLOP/s of the work that the layer's definition asks for, whichever way it is done. Winograd's algorithm does fewer, so that
+//! its figure can be above what the processor's multiply-add units can do.
+//!
+//! Bias and ReLU are part of the forward pass, ReLU's mask part of the gradients, as in the network. Weights are packed or
+//! transformed once and kept, as a training step does for all its shards: what that costs is in `once_per_step`. `tiles` has
+//! Winograd's two tiles for 3x3 windows side by side. The first layer's input gradient is never needed in training.
+#![allow(missing_docs, reason = "criterion's macro makes a public function without any")]
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use tensor::conv::winograd::{self, Direction, PreparedWeights, Tile, WeightGradientAccumulator};
+use tensor::conv::{self, Algorithm, ConvGeometry, ConvPath, Wanted};
+use tensor::simd::Isa;
+use tensor::{BufferPool, Context, Shape, Tensor};
+
+const IMAGES: usize = 8;
+
+/// Kernel, stride, input channels, output channels, size of the square input. Padding keeps the size, but for the stem's.
+const LAYERS: [(usize, usize, usize, usize, usize); 13] = [
+    (11, 3, 1, 96, 224),
+    (1, 1, 96, 96, 72),
+    (5, 1, 96, 256, 35),
+    (1, 1, 256, 256, 35),
+    (3, 1, 256, 384, 17),
+    (1, 1, 384, 384, 17),
+    (3, 1, 384, 10, 8),
+    (1, 1, 10, 10, 8),
+    // `nin-d2l` at 224 pixels, `nin` at 96, `nin-cifar` at 32.
+    (5, 1, 96, 256, 26),
+    (3, 1, 256, 384, 12),
+    (5, 1, 96, 256, 14),
+    (3, 1, 256, 384, 6),
+    (5, 1, 192, 192, 16),
+];
+
+fn geometry(kernel: usize, stride: usize, c_in: usize, c_out: usize, size: usize) -> ConvGeometry {
+    let (input, weight) = ([IMAGES, c_in, size, size], [c_out, c_in, kernel, kernel]);
+    let padding = if stride == 1 { kernel / 2 } else { 0 };
+    ConvGeometry::new(input.into(), weight.into(), [stride; 2], [padding; 2], [1; 2], 1)
+        .expect("the network's sizes fit")
+}
+
+fn number(index: usize) -> f32 {
+    (index * 37 % 101) as f32 / 101.0 - 0.5
+}
+
+/// Storage from the context's pool that nothing else shares, as a gradient on the tape.
+fn fresh(context: &Context, shape: Shape) -> Tensor<f32> {
+    let mut tensor = Tensor::uninit_in(context.pool(), shape);
+    tensor.data_mut().iter_mut().enumerate().for_each(|(index, value)| *value = number(index));
+    tensor
+}
+
+/// Which algorithms there are for a geometry, by name.
+fn paths(g: &ConvGeometry) -> impl Iterator<Item = ConvPath> {
+    let winograd = matches!(conv::choose::<f32>(g, ConvPath::Winograd), Algorithm::Winograd(_));
+    let all = [(ConvPath::Direct, true), (ConvPath::Winograd, winograd), (ConvPath::Im2col, true)];
+    all.into_iter().filter_map(|(path, applies)| applies.then_some(path))
+}
+
+fn layers(c: &mut Criterion) {
+    for (kernel, stride, c_in, c_out, size) in LAYERS {
+        let g = geometry(kernel, stride, c_in, c_out, size);
+        let layer = format!("{kernel}x{kernel}_{c_in}_{c_out}_at_{}", g.out_h());
+        let context = Context::training(BufferPool::new());
+        let [x, w, bias] =
+            [g.input_shape(), g.weight_shape(), [c_out].into()].map(|shape| fresh(&context, shape));
+        let output = fresh(&context, g.output_shape());
+
+        let mut group = c.benchmark_group("forward");
+        group.throughput(Throughput::Elements(g.flops()));
+        for path in paths(&g) {
+            let context = Context { conv: path, ..context.clone() };
+            let mut y = fresh(&context, g.output_shape());
+            group.bench_function(BenchmarkId::new(path.to_string(), &layer), |b| {
+                b.iter(|| conv::forward(&context, &g, &x, &w, Some(&bias), true, black_box(&mut y)));
+            });
+        }
+        group.finish();
+
+        let passes = [
+            ("input_gradient", Wanted { input: true, weight: false, bias: false }),
+            ("weight_gradient", Wanted { input: false, weight: true, bias: true }),
+        ];
+        for (pass, wanted) in passes {
+            let mut group = c.benchmark_group(pass);
+            group.throughput(Throughput::Elements(g.flops()));
+            for path in paths(&g) {
+                let context = Context { conv: path, ..context.clone() };
+                group.bench_function(BenchmarkId::new(path.to_string(), &layer), |b| {
+                    b.iter_batched(
+                        || fresh(&context, g.output_shape()),
+                        |dy| conv::backward(&context, &g, &x, &w, dy, Some(&output), wanted),
+                        BatchSize::PerIteration,
+                    );
+                });
+            }
+            group.finish();
+        }
+    }
+}
+
+/// The forward pass by each of Winograd's tiles.
+fn tiles(c: &mut Criterion) {
+    let (pool, isa) = (BufferPool::new(), Isa::current());
+    for size in [17, 12, 6] {
+        let g = geometry(3, 1, 256, 384, size);
+        let [x, w] = [g.input_len(), g.weight_len()].map(|len| (0..len).map(number).collect::<Vec<_>>());
+        let mut y = vec![0.0; g.output_len()];
+        let mut group = c.benchmark_group("tiles");
+        group.throughput(Throughput::Elements(g.flops()));
+        for tile in Tile::ALL.into_iter().filter(|tile| tile.supports(&g)) {
+            let weights = PreparedWeights::new(tile, Direction::Forward, &g, &w, isa);
+            group.bench_function(BenchmarkId::new(format!("{tile:?}"), format!("256_384_at_{size}")), |b| {
+                b.iter(|| winograd::forward(&pool, &weights, &g, &x, None, true, false, black_box(&mut y)));
+            });
+        }
+        group.finish();
+    }
+}
+
+/// What a step pays for Winograd's algorithm once per layer, whatever the batch: the weights' way into its domain, and the way of
+/// their gradient out of it. Throughput is in weights.
+fn once_per_step(c: &mut Criterion) {
+    let (pool, isa) = (BufferPool::new(), Isa::current());
+    for (kernel, c_in, c_out, size) in [(5, 96, 256, 35), (3, 256, 384, 17)] {
+        let g = ConvGeometry { n: 1, ..geometry(kernel, 1, c_in, c_out, size) };
+        let layer = format!("{kernel}x{kernel}_{c_in}_{c_out}");
+        let [x, w, dy] = [g.input_len(), g.weight_len(), g.output_len()]
+            .map(|len| (0..len).map(number).collect::<Vec<_>>());
+        let mut dw = w.clone();
+        let mut group = c.benchmark_group("once_per_step");
+        group.throughput(Throughput::Elements(g.weight_len() as u64));
+        for tile in Tile::ALL.into_iter().filter(|tile| tile.supports(&g)) {
+            for direction in [Direction::Forward, Direction::InputGradient] {
+                let mut weights = PreparedWeights::new(tile, direction, &g, &w, isa);
+                group.bench_function(
+                    BenchmarkId::new(format!("prepare_{direction:?}_{tile:?}"), &layer),
+                    |b| b.iter(|| black_box(&mut weights).refill(&w)),
+                );
+            }
+            let mut sum = WeightGradientAccumulator::new(tile, &g, isa);
+            group.bench_function(BenchmarkId::new(format!("finish_{tile:?}"), &layer), |b| {
+                b.iter_custom(|times| {
+                    let mut total = Duration::ZERO;
+                    for _ in 0..times {
+                        sum.accumulate(&pool, &g, &x, &dy, None);
+                        let start = Instant::now();
+                        sum.finish(black_box(&mut dw), None, false);
+                        total += start.elapsed();
+                    }
+                    total
+                });
+            });
+        }
+        group.finish();
+    }
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default().warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_secs(1)).sample_size(10);
+    targets = layers, tiles, once_per_step
+}
+criterion_main!(benches);
