@@ -12,8 +12,8 @@ use tensor::{BufferPool, Purpose, RandomStream, Shape};
 
 use super::{Until, median_seconds, peak_memory_mib};
 use crate::data::{Batch, DataLoader, Dataset, DatasetInfo, LoaderOptions};
-use crate::models::Model;
-use crate::nn::{Module, Sequential, initialise, parameters_mut};
+use crate::models::{Model, Network};
+use crate::nn::{Sequential, initialise, parameters_mut};
 use crate::optim::Sgd;
 use crate::summary::{Work, layers};
 use crate::train::lanes::StepSettings;
@@ -121,11 +121,14 @@ impl Settings {
     }
 
     /// The network with the weights that PyTorch begins with: their size keeps the loss of random images finite.
-    #[must_use]
-    pub fn network(&self) -> Sequential<f32> {
-        let mut network = self.model.build::<f32>(1, CLASSES, 0.5);
+    ///
+    /// # Errors
+    /// [`TrainError::Shape`] if the network cannot work on images of this size.
+    pub fn network(&self) -> Result<Sequential<f32>, TrainError> {
+        let side = self.image_size;
+        let mut network = Network::new(self.model, [1, side, side], CLASSES).build()?;
         initialise(&mut network, Init::PyTorch, Init::PyTorch, 0);
-        network
+        Ok(network)
     }
 
     /// A batch of random 8-bit images with random labels, always the same.
@@ -154,8 +157,7 @@ impl Settings {
     /// [`TrainError`] if the settings cannot work or the loss does not stay finite.
     pub fn run(&self) -> Result<Report, TrainError> {
         self.validate()?;
-        let mut network = self.network();
-        network.output_shape(self.image_shape())?;
+        let mut network = self.network()?;
         let lanes = Lanes::new(self.threads)?.with_conv(self.conv);
         let images = self.images()?;
         let times = match self.task {

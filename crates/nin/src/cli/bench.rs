@@ -24,7 +24,7 @@ use crate::train::lanes::SHARD;
 /// The images are random and in memory. Rates in GFLOP/s count the operations of the direct convolution, whatever the algorithm.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// Network: nin, nin-d2l or nin-cifar
+    /// Network: nin, nin-d2l, nin-cifar, lenet, alexnet or vgg11
     #[arg(long, value_name = "NAME", default_value = "nin")]
     pub model: String,
     /// Rows and columns of the images [default: what the network was made for]
@@ -118,7 +118,7 @@ fn step_report(settings: &Settings, as_json: bool) -> Result<String, TrainError>
 
 fn layer_report(settings: &Settings, args: &BenchArgs) -> Result<String, TrainError> {
     settings.validate()?;
-    let network = settings.network();
+    let network = settings.network()?;
     let images = [settings.batch, 1, settings.image_size, settings.image_size].into();
     network.output_shape(images)?;
     let work = Work::of(&layers(&network, images)?);

@@ -10,6 +10,8 @@ macro_rules! say {
 
 mod bench;
 mod eval;
+mod run_name;
+mod seeds;
 mod settings;
 mod train;
 mod usage;

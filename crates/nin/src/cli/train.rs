@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use clap::Parser;
 
 use super::default_threads;
+use super::run_name::default_run_dir;
+use super::seeds;
 use super::settings::{check_environment, convolution, resolve};
-use crate::data::{DataSources, load};
+use crate::data::{DataSources, Splits, load};
 use crate::nn::parameter_count;
 use crate::summary::{Work, layers};
 use crate::train::lanes::check_threads;
@@ -33,7 +35,8 @@ pub struct TrainArgs {
     /// layer in its place) or fc-dropout (with dropout before it), as in section 4.6 of the paper
     #[arg(long, value_name = "NAME")]
     pub head: Option<String>,
-    /// Settings to begin with: default (small images, learns in minutes) or chapter (the d2l chapter exactly)
+    /// Settings to begin with: default (small images, learns in minutes), chapter (the d2l chapter exactly) or robust (the
+    /// chapter's network, images, batch and epochs with a start and a schedule that learn)
     #[arg(long, value_name = "NAME")]
     pub recipe: Option<String>,
     /// TOML file of settings, as a run folder's config.toml; flags win over it
@@ -103,6 +106,10 @@ pub struct TrainArgs {
     /// Seed of every random number; the same seed gives the same bits on any number of threads
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub seed: Option<u64>,
+    /// Train once with each of these seeds, such as 0..20 (0 to 19), in folders seed-N below the run folder; asked again
+    /// with the same --run-dir, goes on where it stopped
+    #[arg(long, value_name = "FROM..TO", conflicts_with_all = ["seed", "resume"])]
+    pub seeds: Option<String>,
     /// Threads [default: one for each core]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub threads: Option<usize>,
@@ -118,8 +125,8 @@ pub struct TrainArgs {
     pub run_dir: Option<PathBuf>,
     /// Go on with the run in this folder; it ends in the weights of an uninterrupted run
     #[arg(long, value_name = "DIR", conflicts_with_all = ["run_dir", "init_from", "config", "recipe", "model", "head",
-        "dataset", "image_size", "batch_size", "epochs", "lr", "momentum", "weight_decay", "schedule", "dropout", "init", "label_smoothing",
- "augment", "hold_out", "warmup_epochs", "clip_norm", "head_scale", "head_bias", "no_shuffle",
+        "dataset", "image_size", "batch_size", "epochs", "lr", "momentum", "weight_decay", "schedule", "dropout", "init",
+        "label_smoothing", "augment", "hold_out", "warmup_epochs", "clip_norm", "head_scale", "head_bias", "no_shuffle",
         "seed", "conv"])]
     pub resume: Option<PathBuf>,
 }
@@ -128,6 +135,7 @@ const EXAMPLES: &str = "Examples:
   train                                           the default run on the bundled images
   train --recipe chapter --dataset fashion-mnist  the chapter, on the full data set
   train --model nin-cifar --epochs 3 --lr 0.01    another network and other settings
+  train --seeds 0..20 --run-dir runs/lottery      twenty runs, and the spread of their accuracies
   train --resume runs/nin-20260101-120000         go on with a run that was stopped
 Exit codes: 0 done, 1 failed on the way, 2 the request cannot work, 130 interrupted (everything is saved).";
 
@@ -162,6 +170,15 @@ impl TrainArgs {
     }
 }
 
+impl TrainArgs {
+    /// The settings that the arguments and the file come to.
+    pub(super) fn settings(&self) -> Result<Config, TrainError> {
+        let file = self.config.as_deref().map_or(Ok(Overrides::default()), Overrides::from_toml)?;
+        let flags = Overrides { conv: convolution(self.conv.as_deref())?, ..self.overrides() };
+        resolve(self.config.as_deref(), &file, &flags)
+    }
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -172,6 +189,9 @@ pub fn train(args: &TrainArgs) -> Result<ExitCode, TrainError> {
     check_threads(threads)?;
     let interrupt = Arc::new(AtomicBool::new(false));
     watch_interrupt(&interrupt)?;
+    if let Some(range) = &args.seeds {
+        return seeds::train_each(range, args, threads, &interrupt);
+    }
     let (mut run, mut trainer) = match &args.resume {
         Some(path) => resume(path, args, threads)?,
         None => start(args, threads)?,
@@ -198,10 +218,9 @@ pub fn train(args: &TrainArgs) -> Result<ExitCode, TrainError> {
 }
 
 fn start(args: &TrainArgs, threads: usize) -> Result<(RunDir, Trainer), TrainError> {
-    let file = args.config.as_deref().map_or(Ok(Overrides::default()), Overrides::from_toml)?;
-    let flags = Overrides { conv: convolution(args.conv.as_deref())?, ..args.overrides() };
-    let config = resolve(args.config.as_deref(), &file, &flags)?;
-    let mut trainer = build(config, args, threads)?;
+    let config = args.settings()?;
+    let splits = data(&config, args)?;
+    let mut trainer = Trainer::new(config, splits, threads)?;
     if let Some(weights) = &args.init_from {
         trainer.init_from(weights)?;
     }
@@ -216,18 +235,19 @@ fn resume(path: &Path, args: &TrainArgs, threads: usize) -> Result<(RunDir, Trai
     let overrides = Overrides { max_steps: None, ..overrides };
     let flags = Overrides { max_steps: args.max_steps, ..Overrides::default() };
     let config = resolve(Some(&path.join("config.toml")), &overrides, &flags)?;
-    let mut trainer = build(config, args, threads)?;
+    let splits = data(&config, args)?;
+    let mut trainer = Trainer::new(config, splits, threads)?;
     if let Some(checkpoint) = checkpoint {
         trainer.restore(checkpoint, path)?;
     }
     Ok((run, trainer))
 }
 
-fn build(config: Config, args: &TrainArgs, threads: usize) -> Result<Trainer, TrainError> {
+/// The data set.
+pub(super) fn data(config: &Config, args: &TrainArgs) -> Result<Splits, TrainError> {
     // What needs no data is refused before any is fetched.
     drop(config.network(1, 10)?);
-    let splits = load(config.dataset()?, &DataSources::new(args.data_dir.clone()))?;
-    Trainer::new(config, splits, threads)
+    Ok(load(config.dataset()?, &DataSources::new(args.data_dir.clone()))?)
 }
 
 /// Raises the flag at Ctrl-C; a second one ends the process at once.
@@ -243,7 +263,7 @@ fn watch_interrupt(interrupt: &Arc<AtomicBool>) -> Result<(), TrainError> {
     .map_err(|error| TrainError::Config(format!("cannot watch for Ctrl-C: {error}")))
 }
 
-fn announce(trainer: &Trainer, folder: &Path, threads: usize) -> Result<(), TrainError> {
+pub(super) fn announce(trainer: &Trainer, folder: &Path, threads: usize) -> Result<(), TrainError> {
     let (config, model) = (trainer.config(), trainer.model());
     let flops = Work::of(&layers(model, trainer.input_shape())?).forward;
     say!(
@@ -278,40 +298,9 @@ fn print_epoch(metrics: &EpochMetrics) {
     );
 }
 
-/// `runs/MODEL-YYYYMMDD-HHMMSS` in UTC, with a number behind it if two runs begin in one second.
-fn default_run_dir(model: &str) -> PathBuf {
-    let seconds =
-        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
-    let base = format!("{model}-{}", timestamp(seconds));
-    let plain = Path::new("runs").join(&base);
-    let mut numbered = (2..).map(|number| Path::new("runs").join(format!("{base}-{number}")));
-    if plain.exists() { numbered.find(|path| !path.exists()).unwrap_or(plain) } else { plain }
-}
-
-/// Seconds since 1970 as `YYYYMMDD-HHMMSS`, by the civil calendar (400-year cycles of 146,097 days, years from March).
-fn timestamp(seconds: u64) -> String {
-    let days = seconds / 86_400 + 719_468;
-    let (cycle, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let date = day - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = cycle * 400 + year + u64::from(month <= 2);
-    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}{month:02}{date:02}-{hour:02}{minute:02}{second:02}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn timestamps_follow_the_calendar() {
-        assert_eq!(timestamp(0), "19700101-000000");
-        assert_eq!(timestamp(951_782_400), "20000229-000000");
-        assert_eq!(timestamp(1_767_225_599), "20251231-235959");
-    }
 
     #[test]
     fn the_flags_are_a_consistent_set() {

@@ -1,0 +1,261 @@
+//! `train --seeds`: the same run with one seed after the other, and how far its accuracies lie apart.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use super::run_name::default_run_dir;
+use super::train::{TrainArgs, announce, data};
+use crate::checkpoint::atomic_write;
+use crate::data::Splits;
+use crate::train::{Config, EpochMetrics, Outcome, Overrides, RunDir, TrainError, Trainer};
+
+/// The most seeds of one command.
+const MOST: u64 = 10_000;
+
+/// What became of one seed.
+#[derive(Debug, Clone)]
+enum Ending {
+    /// All epochs were trained; the figures of the last, and whether an earlier command trained them.
+    Finished(EpochMetrics, bool),
+    /// The loss or the weights were no longer numbers.
+    Diverged(String),
+    /// `--max-steps` were made.
+    Stopped(u64),
+    /// Ctrl-C, at this step.
+    Interrupted(u64),
+}
+
+/// Trains with each seed of `range`, in a folder of its own below the run folder. A seed that is finished is not trained
+/// again, one that was stopped goes on.
+///
+/// # Errors
+/// [`TrainError`] if the range or a setting cannot work, or a run fails otherwise than by diverging.
+pub(super) fn train_each(
+    range: &str,
+    args: &TrainArgs,
+    threads: usize,
+    interrupt: &AtomicBool,
+) -> Result<ExitCode, TrainError> {
+    let seeds = parse(range)?;
+    let config = args.settings()?;
+    let splits = data(&config, args)?;
+    let folder = args.run_dir.clone().unwrap_or_else(|| default_run_dir(&format!("{}-seeds", config.model)));
+    let mut endings: Vec<(u64, Ending)> = Vec::new();
+    for (index, &seed) in seeds.iter().enumerate() {
+        let config = Config { seed, ..config.clone() };
+        let started = Instant::now();
+        let run = SeedRun { args, threads, folder: folder.join(format!("seed-{seed}")) };
+        let ending = run.train(config, splits.clone(), index == 0, interrupt)?;
+        say!("seed {seed}: {}", describe(&ending, started.elapsed().as_secs_f64()));
+        let interrupted = matches!(ending, Ending::Interrupted(_));
+        endings.push((seed, ending));
+        write_table(&folder, &endings)?;
+        if interrupted {
+            say!(
+                "go on with the same command and --run-dir {}; {} of {} seeds are left",
+                folder.display(),
+                seeds.len() - index,
+                seeds.len()
+            );
+            return Ok(ExitCode::from(130));
+        }
+    }
+    say!("{}; the runs are in {}", spread(&endings), folder.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads `FROM..TO`, without TO.
+fn parse(range: &str) -> Result<Vec<u64>, TrainError> {
+    let ends = range.split_once("..").and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
+    match ends {
+        Some((from, to)) if from < to && to - from <= MOST => Ok((from..to).collect()),
+        _ => Err(TrainError::Config(format!(
+            "seeds: expected FROM..TO with FROM below TO and at most {MOST} seeds, such as 0..20, found {range:?}"
+        ))),
+    }
+}
+
+/// One seed's run.
+struct SeedRun<'a> {
+    args: &'a TrainArgs,
+    threads: usize,
+    folder: PathBuf,
+}
+
+impl SeedRun<'_> {
+    fn train(
+        &self,
+        config: Config,
+        splits: Splits,
+        first: bool,
+        interrupt: &AtomicBool,
+    ) -> Result<Ending, TrainError> {
+        let epochs = config.epochs;
+        let (mut run, mut trainer) = if self.folder.join("config.toml").exists() {
+            let (run, overrides, checkpoint) = RunDir::open(&self.folder)?;
+            refuse_other_settings(&self.folder, &overrides, &config)?;
+            let done = checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.position.epoch == epochs);
+            if let (true, Some(metrics)) = (done, run.epochs()?.last()) {
+                return Ok(Ending::Finished(*metrics, true));
+            }
+            let mut trainer = Trainer::new(config, splits, self.threads)?;
+            match checkpoint {
+                Some(checkpoint) => trainer.restore(checkpoint, &self.folder)?,
+                None => self.init_from(&mut trainer)?,
+            }
+            (run, trainer)
+        } else {
+            let mut trainer = Trainer::new(config, splits, self.threads)?;
+            self.init_from(&mut trainer)?;
+            (RunDir::create(&self.folder, &trainer.config().to_toml())?, trainer)
+        };
+        if first {
+            announce(&trainer, run.path(), self.threads)?;
+        }
+        match trainer.run(&mut run, interrupt, |_| ()) {
+            Ok(Outcome::Finished(metrics)) => Ok(Ending::Finished(metrics, false)),
+            Ok(Outcome::StepsDone) => Ok(Ending::Stopped(trainer.position().step)),
+            Ok(Outcome::Interrupted) => Ok(Ending::Interrupted(trainer.position().step)),
+            Err(error @ (TrainError::Diverged { .. } | TrainError::BrokenWeights { .. })) => {
+                Ok(Ending::Diverged(error.to_string()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn init_from(&self, trainer: &mut Trainer) -> Result<(), TrainError> {
+        self.args.init_from.as_deref().map_or(Ok(()), |weights| trainer.init_from(weights))
+    }
+}
+
+/// A folder of another experiment must not be mixed into this one. A limit on steps is the command's, not the run's.
+fn refuse_other_settings(folder: &Path, found: &Overrides, asked: &Config) -> Result<(), TrainError> {
+    let found = Config { max_steps: None, ..Config::resolve(found, &Overrides::default())? };
+    let asked = Config { max_steps: None, ..asked.clone() };
+    if found == asked {
+        return Ok(());
+    }
+    let (found, asked) = (found.to_toml(), asked.to_toml());
+    let other = found.lines().find(|line| !asked.lines().any(|own| own == *line)).unwrap_or("more of them");
+    let message =
+        format!("{}: a run with other settings ({other}); name another --run-dir", folder.display());
+    Err(TrainError::Config(message))
+}
+
+fn describe(ending: &Ending, seconds: f64) -> String {
+    match ending {
+        Ending::Finished(last, before) => {
+            let when =
+                if *before { "finished before".to_owned() } else { format!("{:.1} min", seconds / 60.0) };
+            format!(
+                "test acc {:.4}, train acc {:.4}, train loss {:.4}, {when}",
+                last.test_acc, last.train_acc, last.train_loss
+            )
+        }
+        Ending::Diverged(error) => error.clone(),
+        Ending::Stopped(step) => format!("stopped after step {step} as asked"),
+        Ending::Interrupted(step) => format!("interrupted after step {step}, saved"),
+    }
+}
+
+/// `seeds.csv`: a line for each seed.
+fn write_table(folder: &Path, endings: &[(u64, Ending)]) -> Result<(), TrainError> {
+    let mut text = "seed,ending,train_loss,train_acc,test_acc\n".to_owned();
+    for (seed, ending) in endings {
+        let write = "a string takes any text";
+        match ending {
+            Ending::Finished(last, _) => {
+                let EpochMetrics { train_loss, train_acc, test_acc, .. } = last;
+                writeln!(text, "{seed},finished,{train_loss},{train_acc},{test_acc}").expect(write);
+            }
+            Ending::Diverged(_) => writeln!(text, "{seed},diverged,,,").expect(write),
+            Ending::Stopped(_) | Ending::Interrupted(_) => writeln!(text, "{seed},stopped,,,").expect(write),
+        }
+    }
+    Ok(atomic_write(&folder.join("seeds.csv"), text.as_bytes())?)
+}
+
+/// The smallest, the middle and the largest test accuracy of the finished seeds, and which seeds diverged.
+fn spread(endings: &[(u64, Ending)]) -> String {
+    let mut accuracies: Vec<f64> = endings
+        .iter()
+        .filter_map(|(_, ending)| match ending {
+            Ending::Finished(last, _) => Some(last.test_acc),
+            _ => None,
+        })
+        .collect();
+    accuracies.sort_by(f64::total_cmp);
+    let mut text = format!("{} of {} seeds finished", accuracies.len(), endings.len());
+    if let (Some(min), Some(max)) = (accuracies.first(), accuracies.last()) {
+        write!(text, ": test acc min {min:.4}, median {:.4}, max {max:.4}", median(&accuracies))
+            .expect("a string takes any text");
+    }
+    let diverged: Vec<String> = endings
+        .iter()
+        .filter(|(_, ending)| matches!(ending, Ending::Diverged(_)))
+        .map(|(seed, _)| seed.to_string())
+        .collect();
+    if !diverged.is_empty() {
+        write!(text, "; diverged: {}", diverged.join(", ")).expect("a string takes any text");
+    }
+    text
+}
+
+/// The middle of sorted numbers, of which there is at least one; the mean of the two middle ones of an even number.
+fn median(sorted: &[f64]) -> f64 {
+    let half = sorted.len() / 2;
+    if sorted.len() % 2 == 1 { sorted[half] } else { (sorted[half - 1] + sorted[half]) / 2.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finished(test_acc: f64) -> Ending {
+        let last = EpochMetrics {
+            epoch: 2,
+            train_loss: 0.5,
+            train_acc: 0.75,
+            test_acc,
+            images_per_s: 9.0,
+            data_wait: 0.0,
+        };
+        Ending::Finished(last, false)
+    }
+
+    #[test]
+    fn ranges() {
+        assert_eq!(parse("3..6").unwrap(), [3, 4, 5]);
+        for range in ["3", "..", "3..", "..3", "3..3", "5..3", "0..10001", "-1..2", "0..=2"] {
+            let error = parse(range).unwrap_err().to_string();
+            assert!(error.starts_with("seeds: expected FROM..TO") && error.contains(range), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_spread_is_of_the_finished_seeds() {
+        let mut endings = vec![(0, finished(0.5)), (1, finished(0.1)), (2, finished(0.875))];
+        assert_eq!(spread(&endings), "3 of 3 seeds finished: test acc min 0.1000, median 0.5000, max 0.8750");
+        endings.push((3, finished(0.6)));
+        endings.push((4, Ending::Diverged("diverged".to_owned())));
+        assert_eq!(
+            spread(&endings),
+            "4 of 5 seeds finished: test acc min 0.1000, median 0.5500, max 0.8750; diverged: 4"
+        );
+        assert_eq!(spread(&[(7, Ending::Stopped(3))]), "0 of 1 seeds finished");
+    }
+
+    #[test]
+    fn the_table_has_a_line_for_each_seed() {
+        let folder = tempfile::tempdir().unwrap();
+        let endings = [(4, finished(0.5)), (5, Ending::Diverged(String::new())), (6, Ending::Stopped(3))];
+        write_table(folder.path(), &endings).unwrap();
+        assert_eq!(
+            std::fs::read_to_string(folder.path().join("seeds.csv")).unwrap(),
+            "seed,ending,train_loss,train_acc,test_acc\n4,finished,0.5,0.75,0.5\n5,diverged,,,\n6,stopped,,,\n"
+        );
+    }
+}
