@@ -119,7 +119,7 @@ fn what_cannot_be_measured_is_refused() {
         (&["--steps", "0"], "steps: expected at least 1"),
         (&["--threads", "0"], "threads: expected 1 to"),
         (&["--conv", "fft"], "--conv: expected auto, naive, im2col, direct or winograd, found \"fft\""),
-        (&["--model", "lenet"], "model: no network \"lenet\""),
+        (&["--model", "resnet"], "model: no network \"resnet\""),
         (&["--layers", "--seconds", "0"], "seconds: expected more than 0"),
         (&["--layers", "--image-size", "20"], "layer 3, MaxPool2d(3/2)"),
     ] {
