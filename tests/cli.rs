@@ -385,6 +385,38 @@ fn weights_that_do_not_fit_or_are_broken_are_refused() {
 }
 
 #[test]
+fn a_run_whose_settings_were_changed_does_not_go_on() {
+    let (folder, data) = folder_with_data();
+    let run = two_steps(folder.path(), &data);
+    let config = fs::read_to_string(run.join("config.toml")).unwrap();
+    type Changes<'a> = &'a [(&'a str, &'a str)];
+    for (changes, parts) in [
+        (
+            &[("batch_size = 8", "batch_size = 4")] as Changes<'_>,
+            &["16 images in 2 batches", "of 4"] as &[&str],
+        ),
+        (
+            &[("\"nin-cifar\"", "\"nin\""), ("_size = 14", "_size = 64")],
+            &["another network", "18 tensors, expected 24"],
+        ),
+        (&[("lr = ", "lr = -")], &["config.toml: lr: expected"]),
+        (&[("seed = ", "seeds = ")], &["config.toml", "`seeds`"]),
+    ] {
+        let mut changed = config.clone();
+        for (from, to) in changes {
+            assert!(changed.contains(from), "{from} is a setting");
+            changed = changed.replace(from, to);
+        }
+        fs::write(run.join("config.toml"), changed).unwrap();
+        let before = fs::read(run.join("checkpoint.safetensors")).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_train"));
+        let output = command.arg("--resume").arg(&run).arg("--data-dir").arg(&data).output().unwrap();
+        assert_refused(&output, 2, parts);
+        assert_eq!(fs::read(run.join("checkpoint.safetensors")).unwrap(), before);
+    }
+}
+
+#[test]
 fn a_run_folder_that_cannot_be_made_is_named() {
     let (folder, data) = folder_with_data();
     let file = folder.path().join("file");

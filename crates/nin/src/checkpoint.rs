@@ -42,6 +42,18 @@ pub enum CheckpointError {
         /// The first difference, with names and shapes.
         difference: String,
     },
+    /// Some weights are no numbers: nothing could be learned from them or said with them.
+    #[error("{path}: tensor {name} has a weight of {value} at element {index}, expected finite numbers", path = path.display())]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The parameter.
+        name: String,
+        /// Where in it the first one is.
+        index: usize,
+        /// What it is: NaN or an infinity.
+        value: f32,
+    },
 }
 
 fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> CheckpointError {
@@ -58,7 +70,7 @@ pub fn atomic_write(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut beside =
         tempfile::Builder::new().prefix(".writing-").tempfile_in(folder).map_err(io(path, "writing"))?;
-    beside.write_all(bytes).map_err(io(path, "writing"))?;
+    beside.as_file_mut().write_all(bytes).map_err(io(path, "writing"))?;
     beside.as_file().sync_all().map_err(io(path, "writing to the disk"))?;
     set_usual_permissions(beside.as_file()).map_err(io(path, "setting permissions"))?;
     beside.persist(path).map_err(|error| io(path, "putting in place")(error.error))?;
@@ -167,8 +179,8 @@ pub fn save_parameters(path: &Path, module: &dyn Module<f32>) -> Result<(), Chec
 /// Loads a network's parameters. Nothing is changed unless the file holds exactly them.
 ///
 /// # Errors
-/// [`CheckpointError::Mismatch`] with the first name that is missing, too many, or of another shape; otherwise as
-/// [`load_tensors`].
+/// [`CheckpointError::Mismatch`] with the first name that is missing, too many, or of another shape;
+/// [`CheckpointError::NotFinite`] for NaN and infinities; otherwise as [`load_tensors`].
 pub fn load_parameters(path: &Path, module: &mut dyn Module<f32>) -> Result<(), CheckpointError> {
     let (mut tensors, _) = load_tensors(path)?;
     let mismatch =
@@ -186,6 +198,13 @@ pub fn load_parameters(path: &Path, module: &mut dyn Module<f32>) -> Result<(), 
     }
     if let Some(extra) = tensors.keys().find(|name| all.iter().all(|(own, _)| own != *name)) {
         return mismatch(format!("tensor {extra} is not one of the network's {}", all.len()));
+    }
+    for (name, _) in &all {
+        let values = tensors[name].data();
+        if let Some(index) = values.iter().position(|x| !x.is_finite()) {
+            let (path, name) = (path.to_path_buf(), name.clone());
+            return Err(CheckpointError::NotFinite { path, name, index, value: values[index] });
+        }
     }
     for (name, parameter) in all {
         if let Some(tensor) = tensors.remove(&name) {
@@ -250,6 +269,24 @@ mod tests {
         save_parameters(&path, &block(4, 1)).unwrap();
         let whole = std::fs::read(&path).unwrap();
         assert!(refused(Some(&whole[..whole.len() - 9])).contains("not a whole safetensors file"));
+    }
+
+    #[test]
+    fn weights_that_are_no_numbers_are_refused_and_change_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        for value in [f32::NAN, f32::NEG_INFINITY] {
+            let mut broken = block(4, 1);
+            parameters_mut(&mut broken)[2].1.value.data_mut()[5] = value;
+            save_parameters(&path, &broken).unwrap();
+            let mut own = block(4, 2);
+            let error = load_parameters(&path, &mut own).unwrap_err().to_string();
+            assert!(
+                error.contains(&format!("tensor 2.weight has a weight of {value} at element 5")),
+                "{error}"
+            );
+            assert_eq!(values(&own), values(&block(4, 2)));
+        }
     }
 
     /// A file whose tensors have the wrong names or element type is another network's, however whole it is.

@@ -168,8 +168,18 @@ impl Overrides {
 fn one_line(text: &str) -> String {
     let lines: Vec<&str> =
         text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('|')).collect();
-    lines.join(": ")
+    let mut line = lines.join(": ");
+    for (rust, plain) in
+        [("f64", "a number"), ("usize", WHOLE), ("u64", WHOLE), ("a boolean", "true or false")]
+    {
+        if let Some(start) = line.strip_suffix(&format!("expected {rust}")) {
+            line = format!("{start}expected {plain}");
+        }
+    }
+    line
 }
+
+const WHOLE: &str = "a whole number of at least 0";
 
 macro_rules! apply {
     ($config:ident, $overrides:ident: $($field:ident),+) => {
@@ -262,7 +272,9 @@ impl Config {
     /// [`TrainError::Config`] for an unknown recipe or a value that cannot work ([`Config::validate`]).
     pub fn resolve(file: &Overrides, flags: &Overrides) -> Result<Self, TrainError> {
         let name = flags.recipe.as_ref().or(file.recipe.as_ref());
-        let recipe = name.map_or(Ok(Recipe::Default), |name| name.parse()).map_err(TrainError::Config)?;
+        let recipe = name
+            .map_or(Ok(Recipe::Default), |name| name.parse())
+            .map_err(|error| TrainError::Config(format!("recipe: {error}")))?;
         let name = flags.model.as_ref().or(file.model.as_ref());
         let model = name.map_or(Ok(Model::Nin), |name| name.parse());
         let model = model.map_err(|error| TrainError::Config(format!("model: {error}")))?;
@@ -544,6 +556,22 @@ mod tests {
         assert_eq!(part.test.labels(), [1, 1, 1]);
         let error = held(10).split(splits()).unwrap_err().to_string();
         assert_eq!(error, "hold_out: expected fewer than the 10 training images, found 10");
+    }
+
+    #[test]
+    fn types_of_values_are_said_in_plain_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.toml");
+        for (line, expected) in [
+            ("lr = \"fast\"", "expected a number"),
+            ("batch_size = -1", "expected a whole number of at least 0"),
+            ("epochs = 1.5", "expected a whole number of at least 0"),
+            ("shuffle = 1", "expected true or false"),
+        ] {
+            std::fs::write(&path, line).unwrap();
+            let error = Overrides::from_toml(&path).unwrap_err().to_string();
+            assert!(error.contains(line) && error.ends_with(expected), "{error}");
+        }
     }
 
     #[test]

@@ -120,21 +120,36 @@ impl Trainer {
     /// Goes on from a checkpoint.
     ///
     /// # Errors
-    /// [`TrainError::Config`] if its weights are not those of this network.
+    /// [`TrainError::Config`] if its weights are not those of this network, or its place in the epoch cannot be with batches of
+    /// this size.
     pub fn restore(&mut self, checkpoint: Checkpoint, path: &Path) -> Result<(), TrainError> {
+        let refuse = |message: String| {
+            let file = path.join("checkpoint.safetensors");
+            Err(TrainError::Config(format!("{}: {message}", file.display())))
+        };
         let mut own = parameters_mut(&mut self.model);
-        let found = checkpoint.weights.len();
-        let fits = own.len() == found
-            && own.iter().zip(&checkpoint.weights).all(|((name, parameter), (other, tensor))| {
-                name == other && parameter.value.shape() == tensor.shape()
-            });
-        if !fits {
-            let message = format!("{}: a checkpoint of another network ({found} parameters)", path.display());
-            return Err(TrainError::Config(message));
+        let (found, expected) = (checkpoint.weights.len(), own.len());
+        if found != expected {
+            return refuse(format!("a checkpoint of another network: {found} tensors, expected {expected}"));
+        }
+        for ((name, parameter), (other, tensor)) in own.iter().zip(&checkpoint.weights) {
+            let (shape, expected) = (tensor.shape(), parameter.value.shape());
+            if name != other || shape != expected {
+                return refuse(format!(
+                    "a checkpoint of another network: tensor {other} is {shape}, expected {name} of {expected}"
+                ));
+            }
         }
         let shapes = own.iter().zip(&checkpoint.velocities).all(|((_, p), v)| p.value.shape() == v.shape());
         if !shapes {
-            return Err(TrainError::Config(format!("{}: velocities of another network", path.display())));
+            return refuse("velocities of another network".to_owned());
+        }
+        let Position { batch, sums, .. } = checkpoint.position;
+        if (batch * self.config.batch_size as u64) != sums.images as u64 {
+            return refuse(format!(
+                "made with another batch size: {} images in {batch} batches, expected batches of {}",
+                sums.images, self.config.batch_size
+            ));
         }
         for ((_, parameter), (_, tensor)) in own.iter_mut().zip(checkpoint.weights) {
             parameter.value = tensor;
