@@ -123,7 +123,7 @@ pub fn table<T: Element>(module: &dyn Module<T>, input: Shape) -> Result<String,
 }
 
 /// A number with a comma between thousands.
-fn grouped(number: usize) -> String {
+pub(crate) fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {

@@ -12,7 +12,7 @@ use tensor::{BufferPool, Purpose, RandomStream, Shape};
 
 use super::{Until, median_seconds, peak_memory_mib};
 use crate::data::{Batch, DataLoader, Dataset, DatasetInfo, LoaderOptions};
-use crate::models::{Model, Network};
+use crate::models::{Head, Model, Network};
 use crate::nn::{Sequential, initialise, parameters_mut};
 use crate::optim::Sgd;
 use crate::summary::{Work, layers};
@@ -39,6 +39,8 @@ pub enum Task {
 pub struct Settings {
     /// The network.
     pub model: Model,
+    /// What its class maps go through; `None` for its own end.
+    pub head: Option<Head>,
     /// Rows and columns of the images.
     pub image_size: usize,
     /// N: images of a step.
@@ -126,7 +128,8 @@ impl Settings {
     /// [`TrainError::Shape`] if the network cannot work on images of this size.
     pub fn network(&self) -> Result<Sequential<f32>, TrainError> {
         let side = self.image_size;
-        let mut network = Network::new(self.model, [1, side, side], CLASSES).build()?;
+        let network = Network { head: self.head, ..Network::new(self.model, [1, side, side], CLASSES) };
+        let mut network = network.build()?;
         initialise(&mut network, Init::PyTorch, Init::PyTorch, 0);
         Ok(network)
     }

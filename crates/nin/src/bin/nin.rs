@@ -3,9 +3,11 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use nin::cli::{BenchArgs, EvalArgs, SummaryArgs, bench, evaluate, fail, parse, summarise};
+use nin::cli::{
+    BenchArgs, CompareArgs, EvalArgs, SummaryArgs, bench, compare, evaluate, fail, parse, summarise,
+};
 
-/// Evaluate, inspect and measure Network in Network models.
+/// Evaluate, inspect, measure and compare Network in Network models.
 #[derive(Debug, Parser)]
 #[command(name = "nin", version)]
 struct Arguments {
@@ -18,6 +20,7 @@ enum Command {
     Eval(EvalArgs),
     Summary(SummaryArgs),
     Bench(BenchArgs),
+    Compare(CompareArgs),
 }
 
 fn main() -> ExitCode {
@@ -25,6 +28,7 @@ fn main() -> ExitCode {
         Ok(Arguments { command: Command::Eval(args) }) => evaluate(&args),
         Ok(Arguments { command: Command::Summary(args) }) => summarise(&args),
         Ok(Arguments { command: Command::Bench(args) }) => bench(&args),
+        Ok(Arguments { command: Command::Compare(args) }) => compare(&args),
         Err(code) => return code,
     };
     result.unwrap_or_else(|error| fail(&error))

@@ -27,6 +27,9 @@ pub struct BenchArgs {
     /// Network: nin, nin-d2l, nin-cifar, lenet, alexnet or vgg11
     #[arg(long, value_name = "NAME", default_value = "nin")]
     pub model: String,
+    /// What the class maps of a nin network go through: gap, fc or fc-dropout [default: its own end]
+    #[arg(long, value_name = "NAME")]
+    pub head: Option<String>,
     /// Rows and columns of the images [default: what the network was made for]
     #[arg(long, value_name = "PIXELS", allow_negative_numbers = true)]
     pub image_size: Option<usize>,
@@ -73,10 +76,13 @@ pub enum TaskName {
 pub fn bench(args: &BenchArgs) -> Result<ExitCode, TrainError> {
     check_environment()?;
     let model: Model = args.model.parse().map_err(|error| TrainError::Config(format!("model: {error}")))?;
+    let head = args.head.as_ref().map(|name| name.parse()).transpose();
+    let head = head.map_err(|error: String| TrainError::Config(format!("head: {error}")))?;
     let conv = convolution(args.conv.as_deref())?;
     let conv = conv.and_then(|name| name.parse().ok()).unwrap_or(ConvPath::Auto);
     let settings = Settings {
         model,
+        head,
         image_size: args.image_size.unwrap_or_else(|| model.default_image_size()),
         batch: args.batch_size.unwrap_or(if args.layers { SHARD } else { 32 }),
         threads: args.threads.unwrap_or_else(default_threads),

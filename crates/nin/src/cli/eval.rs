@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use tensor::Shape;
 
 use super::settings::{check_environment, convolution, resolve};
@@ -24,6 +24,9 @@ pub struct EvalArgs {
     /// Weights to use instead of the run's model.safetensors
     #[arg(long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
+    /// The images to evaluate on: the training images show, beside the test images, how far the network over-fits
+    #[arg(long, value_name = "SET", default_value = "test")]
+    pub on: SplitName,
     /// Folder of the data set's IDX files
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -34,6 +37,24 @@ pub struct EvalArgs {
     /// environment variable NIN_CONV, and that over the run's own
     #[arg(long, value_name = "NAME")]
     pub conv: Option<String>,
+}
+
+/// A half of the data set by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SplitName {
+    /// The test images, or those that the run held out
+    Test,
+    /// The images that the run was trained on, without variations and without dropout
+    Train,
+}
+
+impl SplitName {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Test => "test",
+            Self::Train => "train",
+        }
+    }
 }
 
 /// Layers, output shapes, parameters and work of a network.
@@ -97,7 +118,11 @@ pub fn evaluate(args: &EvalArgs) -> Result<ExitCode, TrainError> {
         normalization: config.normalize.then(|| Normalization::of(&splits.train)),
         ..LoaderOptions::default()
     };
-    let loader = DataLoader::new(Arc::new(splits.test), options)?;
+    let images = match args.on {
+        SplitName::Test => splits.test,
+        SplitName::Train => splits.train,
+    };
+    let loader = DataLoader::new(Arc::new(images), options)?;
     let mut confusion = vec![vec![0usize; classes]; classes];
     for batch in loader.epoch(0) {
         let batch = batch?;
@@ -106,12 +131,12 @@ pub fn evaluate(args: &EvalArgs) -> Result<ExitCode, TrainError> {
             confusion[label][argmax(row)] += 1;
         }
     }
-    print(&report(&names, &confusion))?;
+    print(&report(args.on.name(), &names, &confusion))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// The confusion matrix as text, rows the labels and columns the predictions, with each class's share of correct images.
-fn report(names: &[String], confusion: &[Vec<usize>]) -> String {
+fn report(split: &str, names: &[String], confusion: &[Vec<usize>]) -> String {
     let write = "a string takes any text";
     let mut text = String::new();
     let images: usize = confusion.iter().flatten().sum();
@@ -130,7 +155,7 @@ fn report(names: &[String], confusion: &[Vec<usize>]) -> String {
         writeln!(text, "{share:>8.3}").expect(write);
     }
     let accuracy = correct as f64 / images.max(1) as f64;
-    writeln!(text, "test acc {accuracy:.4} ({correct} of {images} images)").expect(write);
+    writeln!(text, "{split} acc {accuracy:.4} ({correct} of {images} images)").expect(write);
     text
 }
 
@@ -141,7 +166,7 @@ mod tests {
     #[test]
     fn a_report_counts_the_diagonal() {
         let names = ["shirt".to_owned(), "bag".to_owned()];
-        let text = report(&names, &[vec![3, 1], vec![0, 4]]);
+        let text = report("test", &names, &[vec![3, 1], vec![0, 4]]);
         assert!(text.contains("test acc 0.8750 (7 of 8 images)"), "{text}");
         assert!(text.contains("0 shirt            3     1   0.750"), "{text}");
     }

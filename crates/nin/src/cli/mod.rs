@@ -9,10 +9,12 @@ macro_rules! say {
 }
 
 mod bench;
+mod compare;
 mod eval;
 mod run_name;
 mod seeds;
 mod settings;
+mod table;
 mod train;
 mod usage;
 
@@ -21,6 +23,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 pub use bench::{BenchArgs, bench};
+pub use compare::{CompareArgs, compare};
 pub use eval::{EvalArgs, SummaryArgs, evaluate, summarise};
 pub use train::{TrainArgs, train};
 pub use usage::parse;

@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tensor::Tensor;
 
-use super::config::Overrides;
+use super::config::{Config, Overrides};
 use super::error::TrainError;
 use super::lanes::Evaluation;
 use super::metrics::EpochMetrics;
@@ -86,12 +86,8 @@ impl RunDir {
     /// # Errors
     /// [`TrainError`] if there is no run in the folder or a file of it is broken.
     pub fn open(path: &Path) -> Result<(Self, Overrides, Option<Checkpoint>), TrainError> {
-        let config = path.join("config.toml");
-        if !config.exists() {
-            let message = format!("{}: no run in this folder (it has no config.toml)", path.display());
-            return Err(TrainError::Config(message));
-        }
-        let overrides = Overrides::from_toml(&config)?;
+        refuse_no_run(path)?;
+        let overrides = Overrides::from_toml(&path.join("config.toml"))?;
         let checkpoint_path = path.join("checkpoint.safetensors");
         let checkpoint =
             if checkpoint_path.exists() { Some(load_checkpoint(&checkpoint_path)?) } else { None };
@@ -128,9 +124,27 @@ impl RunDir {
     /// # Errors
     /// [`TrainError`] if it cannot be read.
     pub fn epochs(&self) -> Result<Vec<EpochMetrics>, TrainError> {
-        let path = self.path.join("metrics.jsonl");
-        let text = std::fs::read_to_string(&path).map_err(TrainError::io(&path, "reading metrics"))?;
-        Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+        read_epochs(&self.path)
+    }
+
+    /// The settings of a finished run and the figures of its last epoch. Nothing in the folder is changed.
+    ///
+    /// # Errors
+    /// [`TrainError`] if there is no run in the folder, a file of it is broken, or its epochs are not over.
+    pub fn finished(path: &Path) -> Result<(Config, EpochMetrics), TrainError> {
+        refuse_no_run(path)?;
+        let file = Overrides::from_toml(&path.join("config.toml"))?;
+        let config = Config::resolve(&file, &Overrides::default())?;
+        let last = read_epochs(path)?.pop();
+        match last {
+            Some(last) if last.epoch >= config.epochs => Ok((config, last)),
+            _ => Err(TrainError::Config(format!(
+                "{0}: the run is not finished, {1} of {2} epochs are trained (go on with it: train --resume {0})",
+                path.display(),
+                last.map_or(0, |last| last.epoch),
+                config.epochs
+            ))),
+        }
     }
 
     /// Saves weights, velocities and position, each file beside the old one and then in its place.
@@ -169,6 +183,20 @@ impl RunDir {
         save_parameters(&self.path.join("model.safetensors"), model)?;
         Ok(())
     }
+}
+
+fn refuse_no_run(path: &Path) -> Result<(), TrainError> {
+    if path.join("config.toml").exists() {
+        return Ok(());
+    }
+    Err(TrainError::Config(format!("{}: no run in this folder (it has no config.toml)", path.display())))
+}
+
+/// The epochs in a folder's `metrics.jsonl`.
+fn read_epochs(folder: &Path) -> Result<Vec<EpochMetrics>, TrainError> {
+    let path = folder.join("metrics.jsonl");
+    let text = std::fs::read_to_string(&path).map_err(TrainError::io(&path, "reading metrics"))?;
+    Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
 }
 
 fn load_checkpoint(path: &Path) -> Result<Checkpoint, TrainError> {

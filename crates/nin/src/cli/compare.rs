@@ -1,0 +1,277 @@
+//! `nin compare`: networks side by side, by their size, their speed on this machine and what their runs came to.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use clap::Args;
+use serde::Deserialize;
+
+use super::table::Table;
+use super::{default_threads, print};
+use crate::checkpoint::atomic_write;
+use crate::models::{Head, Model, Network};
+use crate::nn::parameter_count;
+use crate::summary::{Work, grouped, layers};
+use crate::train::lanes::check_threads;
+use crate::train::{EpochMetrics, RunDir, TrainError};
+
+/// Networks side by side: parameters, work, speed and memory on this machine, and the accuracies of finished runs.
+///
+/// Each network trains and infers on random images in a process of its own, so that its peak memory is its own. The training
+/// accuracy of a run is the one its last epoch wrote down: measured while training, with dropout on. Networks are for one
+/// channel and ten classes.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  nin compare                                               every network, as it was made
+  nin compare nin-d2l alexnet vgg11 --batch-size 64
+  nin compare --run runs/gap --run runs/fc --no-speed       what two runs came to
+  nin compare nin-cifar nin-cifar:fc --output docs/results/heads")]
+pub struct CompareArgs {
+    /// Networks, NAME or NAME:HEAD such as nin-cifar:fc [default: those of the runs, or all]
+    #[arg(value_name = "NETWORK")]
+    pub networks: Vec<String>,
+    /// Folder of a finished run, as often as there are runs
+    #[arg(long = "run", value_name = "DIR")]
+    pub runs: Vec<PathBuf>,
+    /// Rows and columns of the images [default: those of the run, or what the network was made for]
+    #[arg(long, value_name = "PIXELS", allow_negative_numbers = true)]
+    pub image_size: Option<usize>,
+    /// Images of a step
+    #[arg(long, value_name = "N", default_value_t = 32, allow_negative_numbers = true)]
+    pub batch_size: usize,
+    /// Threads [default: one for each core]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub threads: Option<usize>,
+    /// How long to measure each network's training, and as long its inference
+    #[arg(long, value_name = "S", default_value_t = 10.0, allow_negative_numbers = true)]
+    pub seconds: f64,
+    /// Do not measure speed and memory
+    #[arg(long)]
+    pub no_speed: bool,
+    /// Where the table goes: PATH.md and PATH.csv
+    #[arg(long, value_name = "PATH", default_value = "runs/compare")]
+    pub output: PathBuf,
+}
+
+/// A network at a size: what a row is about.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Subject {
+    model: Model,
+    head: Option<Head>,
+    side: usize,
+}
+
+/// A row: a network, and a run of it if there is one.
+#[derive(Debug)]
+struct Row {
+    subject: Subject,
+    run: Option<(PathBuf, String, EpochMetrics)>,
+}
+
+/// What was measured of a subject.
+#[derive(Debug, Clone)]
+struct Speed {
+    train: BenchReport,
+    infer: BenchReport,
+}
+
+/// What is read of `nin bench --json`.
+#[derive(Debug, Clone, Deserialize)]
+struct BenchReport {
+    images_per_s: f64,
+    peak_rss_mib: Option<f64>,
+}
+
+const HEADINGS: [&str; 14] = [
+    "network",
+    "pixels",
+    "parameters",
+    "GFLOP",
+    "train images/s",
+    "infer images/s",
+    "train MiB",
+    "infer MiB",
+    "recipe",
+    "epochs",
+    "train acc",
+    "test acc",
+    "gap",
+    "run",
+];
+
+/// Runs `nin compare`.
+///
+/// # Errors
+/// [`TrainError`] for the binary to print.
+pub fn compare(args: &CompareArgs) -> Result<ExitCode, TrainError> {
+    let threads = args.threads.unwrap_or_else(default_threads);
+    check_threads(threads)?;
+    if !(args.seconds > 0.0 && args.seconds <= 3600.0) {
+        let message = format!("seconds: expected more than 0 and at most 3600, found {}", args.seconds);
+        return Err(TrainError::Config(message));
+    }
+    let rows = rows(args)?;
+    // All networks are built before the first is measured, so that a mistake is told at once.
+    let sizes: Vec<(usize, f64)> = rows.iter().map(|row| size(row.subject)).collect::<Result<_, _>>()?;
+    let mut table = Table::new(&HEADINGS);
+    let mut known: Vec<(Subject, Speed)> = Vec::new();
+    for (row, (parameters, gflop)) in rows.iter().zip(sizes) {
+        let speed = match known.iter().find(|(subject, _)| *subject == row.subject) {
+            _ if args.no_speed => None,
+            Some((_, speed)) => Some(speed.clone()),
+            None => {
+                let speed = measure(row.subject, args, threads)?;
+                known.push((row.subject, speed.clone()));
+                Some(speed)
+            }
+        };
+        table.push(cells(row, parameters, gflop, speed.as_ref()));
+    }
+    let note = format!(
+        "GFLOP of one image's forward pass. Images per second and peak memory: batch {}, {threads} threads, {} a network and \
+         task, each in a process of its own. Train acc was measured while training, dropout on; gap is train acc less test acc.",
+        args.batch_size,
+        if args.seconds == 1.0 { "1 second".to_owned() } else { format!("{} seconds", args.seconds) },
+    );
+    let markdown = args.output.with_added_extension("md");
+    let csv = args.output.with_added_extension("csv");
+    if let Some(folder) = args.output.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(TrainError::io(folder, "making the folder"))?;
+    }
+    atomic_write(&markdown, format!("{}\n{note}\n", table.markdown()).as_bytes())?;
+    atomic_write(&csv, table.csv().as_bytes())?;
+    print(&format!("{}{note}\nwritten to {} and {}\n", table.text(), markdown.display(), csv.display()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The networks asked for, each with its runs; then the runs of others.
+fn rows(args: &CompareArgs) -> Result<Vec<Row>, TrainError> {
+    let mut runs = Vec::new();
+    for path in &args.runs {
+        let (config, last) = RunDir::finished(path)?;
+        let side = args.image_size.unwrap_or(config.image_size);
+        let subject = Subject { model: config.model()?, head: config.head()?, side };
+        runs.push(Row { subject, run: Some((path.clone(), config.recipe, last)) });
+    }
+    let mut names = args.networks.clone();
+    if names.is_empty() && runs.is_empty() {
+        names = Model::ALL.map(|model| model.to_string()).to_vec();
+    }
+    let mut rows = Vec::new();
+    for name in &names {
+        let (model, head) = parse(name)?;
+        let of = |row: &Row| row.subject.model == model && row.subject.head == head;
+        let own: Vec<Row> = runs.extract_if(.., |row| of(row)).collect();
+        if own.is_empty() {
+            let side = args.image_size.unwrap_or_else(|| model.default_image_size());
+            rows.push(Row { subject: Subject { model, head, side }, run: None });
+        }
+        rows.extend(own);
+    }
+    rows.extend(runs);
+    Ok(rows)
+}
+
+/// Reads `NAME` or `NAME:HEAD`.
+fn parse(text: &str) -> Result<(Model, Option<Head>), TrainError> {
+    let (name, head) = text.split_once(':').map_or((text, None), |(name, head)| (name, Some(head)));
+    let refuse = |error| TrainError::Config(format!("network {text:?}: {error}"));
+    Ok((name.parse().map_err(refuse)?, head.map(str::parse).transpose().map_err(refuse)?))
+}
+
+/// Parameters, and GFLOP of one image's forward pass.
+fn size(subject: Subject) -> Result<(usize, f64), TrainError> {
+    let Subject { model, head, side } = subject;
+    if side == 0 || side > 4096 {
+        return Err(TrainError::Config(format!("image_size: expected 1 to 4096, found {side}")));
+    }
+    let network = Network { head, ..Network::new(model, [1, side, side], 10) }.build::<f32>()?;
+    let work = Work::of(&layers(&network, [1, 1, side, side].into())?);
+    Ok((parameter_count(&network), work.forward as f64 / 1e9))
+}
+
+fn measure(subject: Subject, args: &CompareArgs, threads: usize) -> Result<Speed, TrainError> {
+    let task = |task| bench(subject, task, args, threads);
+    Ok(Speed { train: task("train")?, infer: task("infer")? })
+}
+
+/// Runs `nin bench` in a process of its own.
+fn bench(
+    subject: Subject,
+    task: &str,
+    args: &CompareArgs,
+    threads: usize,
+) -> Result<BenchReport, TrainError> {
+    let binary = Path::new("nin");
+    let own = std::env::current_exe().map_err(TrainError::io(binary, "finding this program"))?;
+    let mut command = Command::new(&own);
+    command.args(["bench", "--json", "--task", task, "--model", &subject.model.to_string()]);
+    command.args(["--image-size", &subject.side.to_string(), "--batch-size", &args.batch_size.to_string()]);
+    command.args(["--threads", &threads.to_string(), "--seconds", &args.seconds.to_string()]);
+    if let Some(head) = subject.head {
+        command.args(["--head", &head.to_string()]);
+    }
+    let name = name(subject);
+    tell(&format!("measuring {name} at {side} x {side}, {task}", side = subject.side));
+    let output = command.stderr(Stdio::piped()).output().map_err(TrainError::io(&own, "starting"))?;
+    let failed = |why: &str| TrainError::Config(format!("{name}, {task}: {why}"));
+    if !output.status.success() {
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let why = stderr.trim().strip_prefix("error: ").unwrap_or(stderr.trim());
+        return Err(failed(if why.is_empty() { "the measuring process died" } else { why }));
+    }
+    serde_json::from_slice(&output.stdout)
+        .map_err(|error| failed(&format!("nin bench printed no report: {error}")))
+}
+
+/// News for the one who waits; nothing is lost if nobody reads it.
+fn tell(text: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+fn name(subject: Subject) -> String {
+    let head = subject.head.map_or(String::new(), |head| format!(":{head}"));
+    format!("{}{head}", subject.model)
+}
+
+fn cells(row: &Row, parameters: usize, gflop: f64, speed: Option<&Speed>) -> Vec<String> {
+    let mut cells =
+        vec![name(row.subject), row.subject.side.to_string(), grouped(parameters), format!("{gflop:.3}")];
+    let mib = |report: &BenchReport| report.peak_rss_mib.map_or(String::new(), |mib| format!("{mib:.0}"));
+    cells.extend(match speed {
+        None => [const { String::new() }; 4],
+        Some(Speed { train, infer }) => [
+            format!("{:.1}", train.images_per_s),
+            format!("{:.1}", infer.images_per_s),
+            mib(train),
+            mib(infer),
+        ],
+    });
+    cells.extend(match &row.run {
+        None => [const { String::new() }; 6],
+        Some((path, recipe, last)) => [
+            recipe.clone(),
+            last.epoch.to_string(),
+            format!("{:.4}", last.train_acc),
+            format!("{:.4}", last.test_acc),
+            format!("{:.4}", last.train_acc - last.test_acc),
+            path.display().to_string(),
+        ],
+    });
+    cells
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_are_read_with_their_heads() {
+        assert_eq!(parse("vgg11").unwrap(), (Model::Vgg11, None));
+        assert_eq!(parse("nin-cifar:fc-dropout").unwrap(), (Model::NinCifar, Some(Head::FcDropout)));
+        let refused = |text| parse(text).unwrap_err().to_string();
+        assert!(refused("resnet").contains("there are: nin, nin-d2l"));
+        assert!(refused("nin:mlp").starts_with("network \"nin:mlp\": no head \"mlp\""));
+    }
+}

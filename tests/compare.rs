@@ -1,0 +1,134 @@
+//! `nin compare` as a user runs it.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+
+use assert_cmd::Command;
+use common::{small_train, write_dataset};
+
+fn compare(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nin"));
+    command.current_dir(folder).arg("compare").args(arguments).output().unwrap()
+}
+
+fn succeeded(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// The lines of a CSV file without quotes as cells.
+fn csv(path: &Path) -> Vec<Vec<String>> {
+    let text = fs::read_to_string(path).unwrap();
+    text.lines().map(|line| line.split(',').map(str::to_owned).collect()).collect()
+}
+
+#[test]
+fn speed_and_memory_are_measured_for_each_network() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["lenet", "alexnet", "--image-size", "67", "--batch-size", "2", "--threads", "1"];
+    let stdout = succeeded(&compare(folder.path(), &[&arguments[..], &["--seconds", "0.2"]].concat()));
+    let table = csv(&folder.path().join("runs/compare.csv"));
+    assert_eq!(table.len(), 3, "{stdout}");
+    assert_eq!(table[0][..4], ["network", "pixels", "parameters", "GFLOP"]);
+    let number = |row: usize, column: &str| -> f64 {
+        let column = table[0].iter().position(|heading| heading == column).unwrap();
+        table[row][column].parse().unwrap()
+    };
+    for row in 1..3 {
+        assert!(number(row, "train_images/s") > 0.0 && number(row, "infer_images/s") > 0.0, "{stdout}");
+    }
+    assert_eq!(table[2][..3], ["alexnet", "67", "21598922"]);
+    if cfg!(target_os = "linux") {
+        // AlexNet's weights alone take 82 MiB, and LeNet, measured first, must not be charged with them.
+        let (lenet, alexnet) = (number(1, "train_MiB"), number(2, "train_MiB"));
+        assert!(lenet < 82.0 && alexnet > 82.0, "lenet {lenet} MiB, alexnet {alexnet} MiB");
+    }
+    let markdown = fs::read_to_string(folder.path().join("runs/compare.md")).unwrap();
+    assert!(
+        markdown.starts_with("| network | pixels |") && markdown.contains("| 21,598,922 |"),
+        "{markdown}"
+    );
+    assert!(stdout.contains("21,598,922") && stdout.contains("compare.csv"), "{stdout}");
+}
+
+#[test]
+fn accuracies_are_those_of_the_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    write_dataset(&data);
+    for (run, model, more) in [
+        ("gap", "nin-cifar", &["--epochs", "1"] as &[&str]),
+        ("fc", "nin-cifar", &["--epochs", "1", "--head", "fc"]),
+        ("short", "nin-cifar", &["--epochs", "2", "--max-steps", "5"]),
+        ("lenet", "lenet", &["--epochs", "1", "--image-size", "16"]),
+    ] {
+        let mut command = small_train(&data, &[&["--model", model], more].concat());
+        command.arg("--run-dir").arg(folder.path().join(run)).assert().success();
+    }
+    let all = [
+        "nin-cifar:fc",
+        "vgg11",
+        "--run",
+        "gap",
+        "--run",
+        "fc",
+        "--run",
+        "lenet",
+        "--no-speed",
+        "--output",
+        "out",
+    ];
+    let stdout = succeeded(&compare(folder.path(), &all));
+    let table = csv(&folder.path().join("out.csv"));
+    // The networks asked for come first, each with its run, then the runs of others.
+    let first: Vec<[&str; 3]> = table[1..].iter().map(|row| [&*row[0], &*row[1], &*row[13]]).collect();
+    assert_eq!(
+        first,
+        [
+            ["nin-cifar:fc", "14", "fc"],
+            ["vgg11", "224", ""],
+            ["nin-cifar", "14", "gap"],
+            ["lenet", "16", "lenet"]
+        ],
+        "{stdout}"
+    );
+    for row in &table[1..] {
+        assert_eq!(row[4..8], ["", "", "", ""], "nothing was measured");
+        if row[13].is_empty() {
+            continue;
+        }
+        let metrics = fs::read_to_string(folder.path().join(&row[13]).join("metrics.jsonl")).unwrap();
+        let last: serde_json::Value = serde_json::from_str(metrics.lines().last().unwrap()).unwrap();
+        let [train, test] = ["train_acc", "test_acc"].map(|key| last[key].as_f64().unwrap());
+        let expected = [train, test, train - test].map(|value| format!("{value:.4}"));
+        assert_eq!((&row[8][..], &row[9][..], &row[10..13]), ("default", "1", &expected[..]));
+    }
+
+    // The same weights on the training images, and in evaluation mode.
+    let mut eval = Command::new(env!("CARGO_BIN_EXE_nin"));
+    eval.current_dir(folder.path()).args(["eval", "gap", "--on", "train", "--data-dir", "data"]);
+    let stdout = succeeded(&eval.output().unwrap());
+    assert!(stdout.contains("train acc 0.") && stdout.contains("of 40 images"), "{stdout}");
+
+    for (arguments, parts) in [
+        (&["--run", "short"] as &[&str], &["short: the run is not finished, 1 of 2 epochs"] as &[&str]),
+        (&["--run", "nowhere"], &["nowhere: no run in this folder"]),
+        (&["resnet"], &["network \"resnet\"", "vgg11"]),
+        (&["vgg11:fc"], &["vgg11", "class maps"]),
+        (&["vgg11", "--image-size", "20"], &["layer 4.4, MaxPool2d(2/2)"]),
+        (&["lenet", "--seconds", "nan"], &["seconds: expected more than 0"]),
+        (&["lenet", "--threads", "0"], &["threads: expected 1 to"]),
+        (&["lenet", "--batch-size", "0"], &["lenet, train: batch_size: expected at least 1"]),
+    ] {
+        let output = compare(folder.path(), arguments);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
+        assert!(stderr.lines().last().unwrap().starts_with("error: "), "{stderr}");
+        for part in parts {
+            assert!(stderr.contains(part), "no {part:?} in {stderr}");
+        }
+    }
+}
