@@ -18,7 +18,7 @@ VARIANTS = {
     "onnxruntime": "ONNX Runtime",
     "pytorch-bf16": "PyTorch, tuned, bfloat16",
 }
-# XLA and torch.compile take long and were slower: measured on request.
+# XLA and torch.compile compile for a minute in every process: measured on request.
 DEFAULT = ["nin", "nin-direct", "pytorch", "pytorch-tuned", "tensorflow", "onnxruntime", "pytorch-bf16"]
 # Whose arithmetic is less exact: shown, but nobody is said to be faster or slower than they.
 INEXACT = {"pytorch-bf16"}

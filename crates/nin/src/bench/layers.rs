@@ -148,7 +148,7 @@ fn other(
     let pass =
         |times: &[Duration]| Pass { algorithm: None, ms: 1e3 * median_seconds(times), gflop_per_s: None };
     let mut forward = Vec::new();
-    let mut backward = until.measure(|| {
+    let backward = until.measure(|| {
         let tape = Tape::new(context.clone());
         let input = tape.leaf(x.entries_in(context.pool(), 0, n));
         let gradient = dy.entries_in(context.pool(), 0, n);
@@ -161,7 +161,6 @@ fn other(
     })?;
     // As many as were timed backward: what came before was warming up.
     let forward = forward.split_off(forward.len() - backward.len());
-    backward.truncate(forward.len());
     Ok(LayerTimes {
         path: summary.path.clone(),
         kind: summary.kind.clone(),
