@@ -307,8 +307,9 @@ fn arguments_that_make_no_sense_are_refused_in_one_line() {
     for (args, parts) in [
         (&[] as &[&str], &["eval", "summary", "nin --help"] as &[&str]),
         (&["evl"], &["evl", "'eval'"]),
-        (&["eval"], &["<RUN>"]),
-        (&["summary", "--channels", "0"], &["--channels", "1..=1024", "\"0\""]),
+        (&["eval"], &["<RUN>", "nin eval --help"]),
+        (&["summary", "--channels", "0"], &["--channels", "1..=1024", "\"0\"", "--help"]),
+        (&["summary", "--chanels", "3"], &["'--channels'", "nin summary --help"]),
     ] {
         assert_refused(&nin().args(args).output().unwrap(), 2, parts);
     }

@@ -35,7 +35,16 @@ fn one_line(command: &clap::Command, error: &Error) -> String {
         ErrorKind::ValueValidation => bad_value(error).unwrap_or_else(|| unwrapped(error)),
         _ => unwrapped(error),
     };
-    format!("{what} (try {} --help)", command.get_name())
+    format!("{what} (try {} --help)", asked_command(error).unwrap_or_else(|| command.get_name().to_owned()))
+}
+
+/// The command, or the command below it, that the arguments were given to: the beginning of the usage that goes with the error.
+fn asked_command(error: &Error) -> Option<String> {
+    let text = error.render().to_string();
+    let usage = text.lines().find_map(|line| line.trim().strip_prefix("Usage: "))?;
+    let names: Vec<&str> =
+        usage.split_whitespace().take_while(|word| !word.starts_with(['[', '<', '-'])).collect();
+    (!names.is_empty()).then(|| names.join(" "))
 }
 
 /// `--lr <RATE>: expected a number, found "fast"`.
