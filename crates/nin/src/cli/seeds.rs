@@ -150,8 +150,12 @@ fn describe(ending: &Ending, seconds: f64) -> String {
         Ending::Finished(last, before) => {
             let when =
                 if *before { "finished before".to_owned() } else { format!("{:.1} min", seconds / 60.0) };
+            let dead = match last.dead_maps {
+                0 => String::new(),
+                dead => format!("{dead} class maps dead, "),
+            };
             format!(
-                "test acc {:.4}, train acc {:.4}, train loss {:.4}, {when}",
+                "test acc {:.4}, train acc {:.4}, train loss {:.4}, {dead}{when}",
                 last.test_acc, last.train_acc, last.train_loss
             )
         }
@@ -163,16 +167,17 @@ fn describe(ending: &Ending, seconds: f64) -> String {
 
 /// `seeds.csv`: a line for each seed.
 fn write_table(folder: &Path, endings: &[(u64, Ending)]) -> Result<(), TrainError> {
-    let mut text = "seed,ending,train_loss,train_acc,test_acc\n".to_owned();
+    let mut text = "seed,ending,train_loss,train_acc,test_acc,dead_maps\n".to_owned();
     for (seed, ending) in endings {
         let write = "a string takes any text";
         match ending {
             Ending::Finished(last, _) => {
-                let EpochMetrics { train_loss, train_acc, test_acc, .. } = last;
-                writeln!(text, "{seed},finished,{train_loss},{train_acc},{test_acc}").expect(write);
+                let EpochMetrics { train_loss, train_acc, test_acc, dead_maps, .. } = last;
+                writeln!(text, "{seed},finished,{train_loss},{train_acc},{test_acc},{dead_maps}")
+                    .expect(write);
             }
-            Ending::Diverged(_) => writeln!(text, "{seed},diverged,,,").expect(write),
-            Ending::Stopped(_) | Ending::Interrupted(_) => writeln!(text, "{seed},stopped,,,").expect(write),
+            Ending::Diverged(_) => writeln!(text, "{seed},diverged,,,,").expect(write),
+            Ending::Stopped(_) | Ending::Interrupted(_) => writeln!(text, "{seed},stopped,,,,").expect(write),
         }
     }
     Ok(atomic_write(&folder.join("seeds.csv"), text.as_bytes())?)
@@ -222,6 +227,7 @@ mod tests {
             test_acc,
             images_per_s: 9.0,
             data_wait: 0.0,
+            dead_maps: 2,
         };
         Ending::Finished(last, false)
     }
@@ -255,7 +261,7 @@ mod tests {
         write_table(folder.path(), &endings).unwrap();
         assert_eq!(
             std::fs::read_to_string(folder.path().join("seeds.csv")).unwrap(),
-            "seed,ending,train_loss,train_acc,test_acc\n4,finished,0.5,0.75,0.5\n5,diverged,,,\n6,stopped,,,\n"
+            "seed,ending,train_loss,train_acc,test_acc,dead_maps\n4,finished,0.5,0.75,0.5,2\n5,diverged,,,,\n6,stopped,,,,\n"
         );
     }
 }

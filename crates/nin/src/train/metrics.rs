@@ -18,6 +18,14 @@ pub struct EpochMetrics {
     /// The share of the epoch's training time that the workers waited for data, 0 to 1.
     #[serde(default)]
     pub data_wait: f64,
+    /// Class maps that were dead when the epoch ended: see [`Watch`](super::Watch).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dead_maps: usize,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// A line of `metrics.jsonl` for one step.

@@ -9,6 +9,7 @@ mod plot;
 mod progress;
 mod run_dir;
 mod trainer;
+mod watch;
 
 pub use config::{Config, Overrides, Recipe};
 pub use error::TrainError;
@@ -17,3 +18,4 @@ pub use metrics::EpochMetrics;
 pub use plot::write_curves;
 pub use run_dir::{Checkpoint, Position, RunDir};
 pub use trainer::{Outcome, Trainer};
+pub use watch::{Warning, Watch};

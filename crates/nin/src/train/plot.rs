@@ -84,6 +84,7 @@ mod tests {
             test_acc,
             images_per_s: 100.0,
             data_wait: 0.0,
+            dead_maps: 0,
         };
         write_curves(&path, "nin", &[epoch(1, 0.7), epoch(2, 0.875)]).unwrap();
         let svg = std::fs::read_to_string(&path).unwrap();

@@ -60,6 +60,17 @@ impl Progress {
         }
     }
 
+    /// Writes a line of warning that stays.
+    pub(crate) fn warn(&self, text: &str) {
+        let write = || {
+            let _ = writeln!(std::io::stderr(), "warning: {text}");
+        };
+        match &self.bar {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
+    }
+
     /// Takes the bar away.
     pub(crate) fn finish(self) {
         if let Some(bar) = self.bar {

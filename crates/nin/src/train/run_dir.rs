@@ -249,7 +249,7 @@ fn trim_metrics(path: &Path, position: &Position) -> Result<(), TrainError> {
         let Ok(value) = serde_json::from_str::<Value>(line) else { return false };
         let below =
             |key: &str, limit: u64| value.get(key).and_then(Value::as_u64).is_some_and(|at| at <= limit);
-        below("step", position.step) || below("epoch", position.epoch)
+        below("step", position.step) || below("epoch", position.epoch) || below("at_step", position.step)
     });
     let kept: String = kept.flat_map(|line| [line, "\n"]).collect();
     atomic_write(path, kept.as_bytes()).map_err(|error: CheckpointError| error.into())

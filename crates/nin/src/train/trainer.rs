@@ -14,8 +14,10 @@ use super::metrics::{EpochMetrics, StepMetrics};
 use super::plot::write_curves;
 use super::progress::Progress;
 use super::run_dir::{Checkpoint, Position, RunDir};
+use super::watch::{Warning, Watch};
 use crate::checkpoint::load_parameters;
 use crate::data::{Augmentation, DataLoader, Dataset, LoaderOptions, Normalization, Splits};
+use crate::models::Model;
 use crate::nn::{Sequential, initialise, parameters, parameters_mut};
 use crate::optim::{Schedule, Sgd, clip_scale};
 
@@ -41,6 +43,11 @@ pub struct Trainer {
     lanes: Lanes,
     optimiser: Sgd,
     position: Position,
+    watch: Watch,
+    /// The number of the class maps' bias among the parameters.
+    class_map_bias: Option<usize>,
+    /// What a step found that was not told yet.
+    warnings: Vec<Warning>,
 }
 
 impl Trainer {
@@ -55,7 +62,7 @@ impl Trainer {
         let side = config.image_size;
         let (weights, biases) = config.init()?;
         initialise(&mut model, weights, biases, config.seed);
-        scale_head(&mut model, &config)?;
+        scale_head(&mut model, &config);
         let normalization = config.normalize.then(|| Normalization::of(&splits.train));
         let options = LoaderOptions {
             batch_size: config.batch_size,
@@ -72,14 +79,20 @@ impl Trainer {
             augmentation: Augmentation::default(),
             ..options.clone()
         };
+        let (counts, class_map_bias) = (splits.train.class_counts(), class_map_bias(&model, &config));
+        let train = DataLoader::new(Arc::new(splits.train), options)?;
+        let watch = Watch::new(&counts, train.batches_per_epoch() as u64);
         Ok(Self {
             schedule: config.schedule()?,
             model,
-            train: DataLoader::new(Arc::new(splits.train), options)?,
+            train,
             test: DataLoader::new(Arc::new(splits.test), test_options)?,
             lanes: Lanes::new(threads)?.with_conv(config.conv()?),
             optimiser: Sgd::new(config.momentum, config.nesterov, config.weight_decay),
             position: Position::default(),
+            watch,
+            class_map_bias,
+            warnings: Vec::new(),
             config,
         })
     }
@@ -196,6 +209,7 @@ impl Trainer {
                 test_acc: tested.accuracy(),
                 images_per_s: sums.images as f64 / self.position.seconds.max(1e-9),
                 data_wait: self.position.waited / self.position.seconds.max(1e-9),
+                dead_maps: self.watch.dead(),
             };
             run.log(&metrics)?;
             self.position =
@@ -245,6 +259,11 @@ impl Trainer {
             self.position.waited = waited + batches.wait_time().as_secs_f64();
             run.log(&StepMetrics { step: self.position.step, loss })?;
             progress.step(n as u64, loss, rest);
+            self.warnings.extend(self.watch.loss(epoch, self.position.step, loss));
+            for warning in self.warnings.drain(..) {
+                progress.warn(&format!("epoch {}, {warning}", epoch + 1));
+                run.log(&warning)?;
+            }
             let over = batches.len() == 0;
             if interrupt.load(Ordering::Relaxed) && !over {
                 progress.finish();
@@ -292,13 +311,16 @@ impl Trainer {
         let rate =
             self.config.lr * self.schedule.factor(self.position.step, self.total_steps(), warmup, per_epoch);
         let limit = (self.config.clip_norm > 0.0).then_some(self.config.clip_norm);
-        let (model, optimiser) = (&mut self.model, &mut self.optimiser);
-        self.lanes.gradients(|gradients| {
+        let (model, optimiser, watch) = (&mut self.model, &mut self.optimiser, &mut self.watch);
+        let (epoch, step, bias) = (self.position.epoch, self.position.step + 1, self.class_map_bias);
+        let warning = self.lanes.gradients(|gradients| {
             let scale = limit.map_or(1.0, |limit| clip_scale(norm(gradients), Some(limit)));
             let mut named = parameters_mut(model);
             let mut all: Vec<_> = named.iter_mut().map(|(_, parameter)| &mut **parameter).collect();
             optimiser.step(rate, scale, &mut all, gradients);
+            bias.and_then(|bias| watch.class_maps(epoch, step, batch.labels(), &gradients[bias]))
         });
+        self.warnings.extend(warning);
         Ok(sums)
     }
 
@@ -352,30 +374,29 @@ fn network(config: &Config, splits: &Splits) -> Result<Sequential<f32>, TrainErr
     config.network(train.channels(), train.classes())
 }
 
+/// The number, among the parameters, of the bias of the convolution that makes the class maps: the last one's.
+fn class_map_bias(model: &Sequential<f32>, config: &Config) -> Option<usize> {
+    let last = parameters(model).iter().rposition(|(_, parameter)| parameter.value.shape().len() == 4);
+    last.filter(|_| config.model().is_ok_and(Model::has_class_maps)).map(|weight| weight + 1)
+}
+
 /// Gives the convolution that makes the class maps the configured start: smaller weights, and a bias that opens its ReLU for
 /// every class. A fully connected layer behind it keeps its own start.
-fn scale_head(model: &mut Sequential<f32>, config: &Config) -> Result<(), TrainError> {
-    if !config.model()?.has_class_maps() {
-        return Ok(());
-    }
+fn scale_head(model: &mut Sequential<f32>, config: &Config) {
+    let Some(bias) = class_map_bias(model, config) else { return };
     let mut all = parameters_mut(model);
-    let Some(last) = all.iter().rposition(|(_, parameter)| parameter.value.shape().len() == 4) else {
-        return Ok(());
-    };
-    for value in all[last].1.value.data_mut() {
+    for value in all[bias - 1].1.value.data_mut() {
         *value *= config.head_scale as f32;
     }
     if config.head_bias != 0.0 {
-        all[last + 1].1.value.data_mut().fill(config.head_bias as f32);
+        all[bias].1.value.data_mut().fill(config.head_bias as f32);
     }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::data::DatasetInfo;
-    use crate::models::Model;
     use crate::train::Recipe;
 
     fn set(channels: usize, classes: usize) -> Dataset {

@@ -1,0 +1,236 @@
+//! Notices, while a run goes on, what it is unlikely to recover from: class maps that are dead, and a loss that does not move.
+//!
+//! The last convolution of a Network in Network makes a map for each class, and a ReLU ends it. Where every pixel of a map is at
+//! or below 0 for every image, the class's logit is exactly 0 whatever the image, and no gradient passes the ReLU to the weights
+//! that could open it again. The sign of that is free of charge: the gradient of the map's bias, a sum over all pixels and
+//! images, is exactly 0. A good map may be 0 as well on a batch without its class, so only images of the class are counted.
+
+use serde::Serialize;
+use tensor::Tensor;
+
+/// Images of a class, one after the other, on all of which its map is 0 before it is called dead.
+const PATIENCE: usize = 64;
+/// Steps in a row at ln(classes) before the loss is called stuck: an epoch, but no fewer and no more than these.
+const STUCK_STEPS: [u64; 2] = [20, 200];
+/// How near to ln(classes) the loss must be, relative.
+const STUCK_WITHIN: f64 = 0.01;
+
+/// What a run should be told. A line of `metrics.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "warning", rename_all = "snake_case")]
+pub enum Warning {
+    /// The maps of these classes are 0 for every image.
+    DeadClassMaps {
+        /// The step of the run, counted from 1.
+        at_step: u64,
+        /// The classes that are dead since the last warning.
+        classes: Vec<usize>,
+        /// How many class maps are dead now, of how many.
+        dead: [usize; 2],
+    },
+    /// The loss stays where a network is that says the same of every image.
+    StuckLoss {
+        /// The step of the run, counted from 1.
+        at_step: u64,
+        /// Steps in a row so far.
+        steps: u64,
+        /// The natural logarithm of the number of classes.
+        ln_classes: f64,
+    },
+}
+
+impl std::fmt::Display for Warning {
+    /// One line, with what to change.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::DeadClassMaps { at_step, classes, dead: [dead, all] } => {
+                let names: Vec<String> = classes.iter().map(usize::to_string).collect();
+                let (maps, are) = if classes.len() == 1 { ("map", "is") } else { ("maps", "are") };
+                write!(
+                    f,
+                    "step {at_step}: the class {maps} of {} {are} 0 for every image and cannot learn any more ({dead} of {all} dead); \
+                     try --recipe robust, --head-bias 1 --head-scale 0.3, --clip-norm 1 or a smaller --lr",
+                    names.join(", ")
+                )
+            }
+            Self::StuckLoss { at_step, steps, ln_classes } => write!(
+                f,
+                "step {at_step}: the loss has stayed at {ln_classes:.3}, a guess's, for {steps} steps; try --recipe robust, \
+                 --init he, another --lr or another --seed"
+            ),
+        }
+    }
+}
+
+/// What is known of the steps so far. It is no part of a checkpoint: a run that goes on counts anew.
+#[derive(Debug)]
+pub struct Watch {
+    /// Images of each class that a map must be 0 on.
+    patience: Vec<usize>,
+    /// Images of each class on which its map was 0, since it last was not.
+    silent: Vec<usize>,
+    /// Whether that is enough to call it dead.
+    dead: Vec<bool>,
+    /// The epoch in which a class was last reported.
+    reported: Vec<Option<u64>>,
+    ln_classes: f64,
+    stuck_steps: u64,
+    stuck: u64,
+    stuck_reported: Option<u64>,
+}
+
+impl Watch {
+    /// For a training set with this many images of each class, and epochs of this many steps.
+    #[must_use]
+    pub fn new(class_counts: &[usize], steps_per_epoch: u64) -> Self {
+        let classes = class_counts.len();
+        Self {
+            patience: class_counts.iter().map(|&count| count.clamp(1, PATIENCE)).collect(),
+            silent: vec![0; classes],
+            dead: vec![false; classes],
+            reported: vec![None; classes],
+            ln_classes: (classes as f64).ln(),
+            stuck_steps: steps_per_epoch.clamp(STUCK_STEPS[0], STUCK_STEPS[1]),
+            stuck: 0,
+            stuck_reported: None,
+        }
+    }
+
+    /// The class maps that are dead.
+    #[must_use]
+    pub fn dead(&self) -> usize {
+        self.dead.iter().filter(|&&dead| dead).count()
+    }
+
+    /// Looks at the gradient of the class maps' biases after a step on images with these labels. Each class is reported when it
+    /// dies, at most once in an epoch.
+    pub fn class_maps(
+        &mut self,
+        epoch: u64,
+        at_step: u64,
+        labels: &[usize],
+        bias_gradient: &Tensor<f32>,
+    ) -> Option<Warning> {
+        let gradient = bias_gradient.data();
+        for &label in labels {
+            self.silent[label] += 1;
+        }
+        let mut news = Vec::new();
+        for (class, &gradient) in gradient.iter().enumerate() {
+            if gradient != 0.0 {
+                self.silent[class] = 0;
+                self.dead[class] = false;
+            } else if self.silent[class] >= self.patience[class] && !self.dead[class] {
+                self.dead[class] = true;
+                if self.reported[class].replace(epoch) != Some(epoch) {
+                    news.push(class);
+                }
+            }
+        }
+        let dead = [self.dead(), self.silent.len()];
+        (!news.is_empty()).then_some(Warning::DeadClassMaps { at_step, classes: news, dead })
+    }
+
+    /// Looks at a step's mean loss. Reported when it has been at ln(classes) for long, then once in each epoch in which it still
+    /// is.
+    pub fn loss(&mut self, epoch: u64, at_step: u64, loss: f64) -> Option<Warning> {
+        let near = (loss / self.ln_classes - 1.0).abs() <= STUCK_WITHIN;
+        if !near {
+            self.stuck = 0;
+            return None;
+        }
+        self.stuck += 1;
+        if self.stuck < self.stuck_steps || self.stuck_reported == Some(epoch) {
+            return None;
+        }
+        self.stuck_reported = Some(epoch);
+        Some(Warning::StuckLoss { at_step, steps: self.stuck, ln_classes: self.ln_classes })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gradient(values: [f32; 3]) -> Tensor<f32> {
+        Tensor::from_slice([3], &values).unwrap()
+    }
+
+    #[test]
+    fn a_map_is_dead_after_enough_images_of_its_class() {
+        let mut watch = Watch::new(&[1000, 1000, 5], 100);
+        let live = gradient([0.1, -0.2, 1e-30]);
+        let silent = gradient([0.1, 0.0, 0.0]);
+        // Without images of its class a silent map means nothing.
+        for step in 0..50 {
+            assert_eq!(watch.class_maps(0, step, &[0; 8], &silent), None);
+        }
+        assert_eq!(watch.dead(), 0);
+        // 60 images of class 1, then life, then 64 of them: only the last ones count.
+        assert_eq!(watch.class_maps(0, 51, &[1; 60], &silent), None);
+        assert_eq!(watch.class_maps(0, 52, &[1; 60], &live), None);
+        assert_eq!(watch.class_maps(0, 53, &[1; 60], &silent), None);
+        let warning = watch.class_maps(0, 54, &[1; 4], &silent);
+        assert_eq!(warning, Some(Warning::DeadClassMaps { at_step: 54, classes: vec![1], dead: [1, 3] }));
+        // Said once, while it stays dead; class 2, of which there are only five images, dies later.
+        assert_eq!(watch.class_maps(0, 55, &[1, 2], &silent), None);
+        let warning = watch.class_maps(1, 56, &[1, 2, 2, 2, 2], &silent);
+        assert_eq!(warning, Some(Warning::DeadClassMaps { at_step: 56, classes: vec![2], dead: [2, 3] }));
+        assert_eq!(watch.dead(), 2);
+        assert_eq!(watch.class_maps(1, 57, &[1, 2, 0, 0], &live), None);
+        assert_eq!(watch.dead(), 0);
+    }
+
+    #[test]
+    fn a_map_that_dies_again_is_reported_once_in_an_epoch() {
+        let mut watch = Watch::new(&[4, 4, 4], 100);
+        let silent = gradient([0.0, 1.0, 1.0]);
+        let mut reports = |epoch| {
+            (0..5)
+                .filter(|&step| {
+                    watch.class_maps(epoch, step, &[0; 4], &gradient([1.0; 3]));
+                    watch.class_maps(epoch, step, &[0; 4], &silent).is_some()
+                })
+                .count()
+        };
+        assert_eq!([reports(0), reports(1)], [1, 1]);
+    }
+
+    #[test]
+    fn a_loss_that_stays_is_reported_once_in_an_epoch() {
+        let mut watch = Watch::new(&[9; 10], 30);
+        let near = 10f64.ln() * 1.009;
+        for step in 1..30 {
+            assert_eq!(watch.loss(0, step, near), None);
+        }
+        assert_eq!(watch.loss(0, 30, 2.0), None);
+        let mut reported = Vec::new();
+        for step in 31..=120 {
+            if let Some(warning) = watch.loss(step / 61, step, near) {
+                reported.push(warning);
+            }
+        }
+        let stuck = |at_step, steps| Warning::StuckLoss { at_step, steps, ln_classes: 10f64.ln() };
+        assert_eq!(reported, [stuck(60, 30), stuck(61, 31)]);
+        assert_eq!(watch.loss(2, 121, f64::NAN), None);
+    }
+
+    #[test]
+    fn warnings_are_one_line_and_say_what_to_change() {
+        let dead = Warning::DeadClassMaps { at_step: 7, classes: vec![2, 5], dead: [3, 10] };
+        assert!(dead.to_string().starts_with(
+            "step 7: the class maps of 2, 5 are 0 for every image and cannot learn any more (3 of 10 dead); try --recipe robust"
+        ));
+        let stuck = Warning::StuckLoss { at_step: 200, steps: 200, ln_classes: 10f64.ln() };
+        assert!(
+            stuck
+                .to_string()
+                .starts_with("step 200: the loss has stayed at 2.303, a guess's, for 200 steps; try ")
+        );
+        assert!(!dead.to_string().contains('\n') && !stuck.to_string().contains('\n'));
+        assert_eq!(
+            serde_json::to_string(&dead).unwrap(),
+            "{\"warning\":\"dead_class_maps\",\"at_step\":7,\"classes\":[2,5],\"dead\":[3,10]}"
+        );
+    }
+}
