@@ -259,7 +259,7 @@ impl Trainer {
             self.position.waited = waited + batches.wait_time().as_secs_f64();
             run.log(&StepMetrics { step: self.position.step, loss })?;
             progress.step(n as u64, loss, rest);
-            self.warnings.extend(self.watch.loss(epoch, self.position.step, loss));
+            self.warnings.extend(self.watch.loss(self.position.step, loss));
             for warning in self.warnings.drain(..) {
                 progress.warn(&format!("epoch {}, {warning}", epoch + 1));
                 run.log(&warning)?;

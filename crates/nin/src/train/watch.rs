@@ -12,6 +12,8 @@ use tensor::Tensor;
 const PATIENCE: usize = 64;
 /// Steps in a row at ln(classes) before the loss is called stuck: an epoch, but no fewer and no more than these.
 const STUCK_STEPS: [u64; 2] = [20, 200];
+/// Steps without a further line about dead maps after one: an epoch, but no more than these. Maps that die meanwhile wait.
+const QUIET_STEPS: u64 = 50;
 /// How near to ln(classes) the loss must be, relative.
 const STUCK_WITHIN: f64 = 0.01;
 
@@ -73,10 +75,15 @@ pub struct Watch {
     dead: Vec<bool>,
     /// The epoch in which a class was last reported.
     reported: Vec<Option<u64>>,
+    /// Classes that are to be reported.
+    waiting: Vec<usize>,
+    /// The step before which there is no further line about dead maps.
+    quiet_until: u64,
+    quiet_steps: u64,
     ln_classes: f64,
-    stuck_steps: u64,
     stuck: u64,
-    stuck_reported: Option<u64>,
+    /// Steps in a row before the first line about the loss, and between two.
+    stuck_steps: [u64; 2],
 }
 
 impl Watch {
@@ -89,10 +96,15 @@ impl Watch {
             silent: vec![0; classes],
             dead: vec![false; classes],
             reported: vec![None; classes],
+            waiting: Vec::new(),
+            quiet_until: 0,
+            quiet_steps: steps_per_epoch.min(QUIET_STEPS),
             ln_classes: (classes as f64).ln(),
-            stuck_steps: steps_per_epoch.clamp(STUCK_STEPS[0], STUCK_STEPS[1]),
             stuck: 0,
-            stuck_reported: None,
+            stuck_steps: [
+                steps_per_epoch.clamp(STUCK_STEPS[0], STUCK_STEPS[1]),
+                steps_per_epoch.max(STUCK_STEPS[0]),
+            ],
         }
     }
 
@@ -103,7 +115,7 @@ impl Watch {
     }
 
     /// Looks at the gradient of the class maps' biases after a step on images with these labels. Each class is reported when it
-    /// dies, at most once in an epoch.
+    /// dies, at most once in an epoch, and several together where they die within a few steps.
     pub fn class_maps(
         &mut self,
         epoch: u64,
@@ -115,35 +127,40 @@ impl Watch {
         for &label in labels {
             self.silent[label] += 1;
         }
-        let mut news = Vec::new();
         for (class, &gradient) in gradient.iter().enumerate() {
             if gradient != 0.0 {
                 self.silent[class] = 0;
-                self.dead[class] = false;
+                if std::mem::take(&mut self.dead[class]) {
+                    self.waiting.retain(|&waiting| waiting != class);
+                }
             } else if self.silent[class] >= self.patience[class] && !self.dead[class] {
                 self.dead[class] = true;
                 if self.reported[class].replace(epoch) != Some(epoch) {
-                    news.push(class);
+                    self.waiting.push(class);
                 }
             }
         }
-        let dead = [self.dead(), self.silent.len()];
-        (!news.is_empty()).then_some(Warning::DeadClassMaps { at_step, classes: news, dead })
+        if self.waiting.is_empty() || at_step < self.quiet_until {
+            return None;
+        }
+        self.quiet_until = at_step + self.quiet_steps;
+        let mut classes = std::mem::take(&mut self.waiting);
+        classes.sort_unstable();
+        Some(Warning::DeadClassMaps { at_step, classes, dead: [self.dead(), self.silent.len()] })
     }
 
-    /// Looks at a step's mean loss. Reported when it has been at ln(classes) for long, then once in each epoch in which it still
-    /// is.
-    pub fn loss(&mut self, epoch: u64, at_step: u64, loss: f64) -> Option<Warning> {
+    /// Looks at a step's mean loss. Reported when it has been at ln(classes) for long, then every epoch that it stays.
+    pub fn loss(&mut self, at_step: u64, loss: f64) -> Option<Warning> {
         let near = (loss / self.ln_classes - 1.0).abs() <= STUCK_WITHIN;
         if !near {
             self.stuck = 0;
             return None;
         }
         self.stuck += 1;
-        if self.stuck < self.stuck_steps || self.stuck_reported == Some(epoch) {
+        let [first, every] = self.stuck_steps;
+        if self.stuck < first || !(self.stuck - first).is_multiple_of(every) {
             return None;
         }
-        self.stuck_reported = Some(epoch);
         Some(Warning::StuckLoss { at_step, steps: self.stuck, ln_classes: self.ln_classes })
     }
 }
@@ -174,10 +191,13 @@ mod tests {
         assert_eq!(warning, Some(Warning::DeadClassMaps { at_step: 54, classes: vec![1], dead: [1, 3] }));
         // Said once, while it stays dead; class 2, of which there are only five images, dies later.
         assert_eq!(watch.class_maps(0, 55, &[1, 2], &silent), None);
-        let warning = watch.class_maps(1, 56, &[1, 2, 2, 2, 2], &silent);
-        assert_eq!(warning, Some(Warning::DeadClassMaps { at_step: 56, classes: vec![2], dead: [2, 3] }));
+        assert_eq!(watch.class_maps(1, 56, &[1, 2, 2, 2, 2], &silent), None);
         assert_eq!(watch.dead(), 2);
-        assert_eq!(watch.class_maps(1, 57, &[1, 2, 0, 0], &live), None);
+        // It is reported after a while, so that maps that die together make one line.
+        assert_eq!(watch.class_maps(1, 103, &[1], &silent), None);
+        let warning = watch.class_maps(1, 104, &[1], &silent);
+        assert_eq!(warning, Some(Warning::DeadClassMaps { at_step: 104, classes: vec![2], dead: [2, 3] }));
+        assert_eq!(watch.class_maps(1, 105, &[1, 2, 0, 0], &live), None);
         assert_eq!(watch.dead(), 0);
     }
 
@@ -186,10 +206,10 @@ mod tests {
         let mut watch = Watch::new(&[4, 4, 4], 100);
         let silent = gradient([0.0, 1.0, 1.0]);
         let mut reports = |epoch| {
-            (0..5)
-                .filter(|&step| {
-                    watch.class_maps(epoch, step, &[0; 4], &gradient([1.0; 3]));
-                    watch.class_maps(epoch, step, &[0; 4], &silent).is_some()
+            (0..300)
+                .filter(|step| {
+                    watch.class_maps(epoch, 300 * epoch + step, &[0; 4], &gradient([1.0; 3]));
+                    watch.class_maps(epoch, 300 * epoch + step, &[0; 4], &silent).is_some()
                 })
                 .count()
         };
@@ -198,21 +218,26 @@ mod tests {
 
     #[test]
     fn a_loss_that_stays_is_reported_once_in_an_epoch() {
-        let mut watch = Watch::new(&[9; 10], 30);
         let near = 10f64.ln() * 1.009;
-        for step in 1..30 {
-            assert_eq!(watch.loss(0, step, near), None);
+        let reports = |steps_per_epoch, losses: &[f64]| {
+            let mut watch = Watch::new(&[9; 10], steps_per_epoch);
+            let told = losses.iter().zip(1..).filter_map(|(&loss, step)| watch.loss(step, loss));
+            told.map(|warning| match warning {
+                Warning::StuckLoss { at_step, steps, ln_classes } => {
+                    assert_eq!(ln_classes, 10f64.ln());
+                    (at_step, steps)
+                }
+                other => panic!("{other}"),
+            })
+            .collect::<Vec<_>>()
+        };
+        assert_eq!(reports(30, &[near; 100]), [(30, 30), (60, 60), (90, 90)]);
+        assert_eq!(reports(469, &[near; 1000]), [(200, 200), (669, 669)]);
+        assert_eq!(reports(5, &[near; 45]), [(20, 20), (40, 40)]);
+        for other in [2.0, 2.4, f64::NAN] {
+            let losses = [&[near; 29][..], &[other], &[near; 30]].concat();
+            assert_eq!(reports(30, &losses), [(60, 30)], "{other}");
         }
-        assert_eq!(watch.loss(0, 30, 2.0), None);
-        let mut reported = Vec::new();
-        for step in 31..=120 {
-            if let Some(warning) = watch.loss(step / 61, step, near) {
-                reported.push(warning);
-            }
-        }
-        let stuck = |at_step, steps| Warning::StuckLoss { at_step, steps, ln_classes: 10f64.ln() };
-        assert_eq!(reported, [stuck(60, 30), stuck(61, 31)]);
-        assert_eq!(watch.loss(2, 121, f64::NAN), None);
     }
 
     #[test]
