@@ -113,6 +113,19 @@ fn accuracies_are_those_of_the_runs() {
     let stdout = succeeded(&eval.output().unwrap());
     assert!(stdout.contains("train acc 0.") && stdout.contains("of 40 images"), "{stdout}");
 
+    // And so the gap of --evaluate is of two accuracies of the same weights.
+    let json = |split| {
+        let mut eval = Command::new(env!("CARGO_BIN_EXE_nin"));
+        eval.current_dir(folder.path()).args(["eval", "fc", "--json", "--on", split, "--data-dir", "data"]);
+        let line: serde_json::Value = serde_json::from_str(&succeeded(&eval.output().unwrap())).unwrap();
+        assert_eq!(line["correct"].as_f64().unwrap() / line["images"].as_f64().unwrap(), line["accuracy"]);
+        line["accuracy"].as_f64().unwrap()
+    };
+    let all = ["--run", "fc", "--no-speed", "--evaluate", "--data-dir", "data", "--output", "out"];
+    let stdout = succeeded(&compare(folder.path(), &all));
+    let expected = [json("train"), json("test"), json("train") - json("test")].map(|acc| format!("{acc:.4}"));
+    assert_eq!(csv(&folder.path().join("out.csv"))[1][10..13], expected, "{stdout}");
+
     for (arguments, parts) in [
         (&["--run", "short"] as &[&str], &["short: the run is not finished, 1 of 2 epochs"] as &[&str]),
         (&["--run", "nowhere"], &["nowhere: no run in this folder"]),

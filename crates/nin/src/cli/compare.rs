@@ -5,6 +5,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use clap::Args;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::table::Table;
 use super::{default_threads, print};
@@ -18,8 +19,8 @@ use crate::train::{EpochMetrics, RunDir, TrainError};
 /// Networks side by side: parameters, work, speed and memory on this machine, and the accuracies of finished runs.
 ///
 /// Each network trains and infers on random images in a process of its own, so that its peak memory is its own. The training
-/// accuracy of a run is the one its last epoch wrote down: measured while training, with dropout on. Networks are for one
-/// channel and ten classes.
+/// accuracy of a run is the one its last epoch wrote down, measured while training, with dropout on; --evaluate measures it
+/// anew with the final weights, as the test accuracy is measured. Networks are for one channel and ten classes.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   nin compare                                               every network, as it was made
@@ -33,6 +34,12 @@ pub struct CompareArgs {
     /// Folder of a finished run, as often as there are runs
     #[arg(long = "run", value_name = "DIR")]
     pub runs: Vec<PathBuf>,
+    /// Evaluate each run's weights on its training and test images instead of reading the accuracies that it wrote down
+    #[arg(long)]
+    pub evaluate: bool,
+    /// Folder of the data set's IDX files, for --evaluate
+    #[arg(long, value_name = "DIR", requires = "evaluate")]
+    pub data_dir: Option<PathBuf>,
     /// Rows and columns of the images [default: those of the run, or what the network was made for]
     #[arg(long, value_name = "PIXELS", allow_negative_numbers = true)]
     pub image_size: Option<usize>,
@@ -82,6 +89,12 @@ struct BenchReport {
     peak_rss_mib: Option<f64>,
 }
 
+/// What is read of `nin eval --json`.
+#[derive(Debug, Clone, Deserialize)]
+struct EvalReport {
+    accuracy: f64,
+}
+
 const HEADINGS: [&str; 14] = [
     "network",
     "pixels",
@@ -110,9 +123,17 @@ pub fn compare(args: &CompareArgs) -> Result<ExitCode, TrainError> {
         let message = format!("seconds: expected more than 0 and at most 3600, found {}", args.seconds);
         return Err(TrainError::Config(message));
     }
-    let rows = rows(args)?;
+    let mut rows = rows(args)?;
     // All networks are built before the first is measured, so that a mistake is told at once.
     let sizes: Vec<(usize, f64)> = rows.iter().map(|row| size(row.subject)).collect::<Result<_, _>>()?;
+    if args.evaluate {
+        for row in &mut rows {
+            if let Some((path, _, last)) = &mut row.run {
+                last.train_acc = evaluate(path, "train", args, threads)?;
+                last.test_acc = evaluate(path, "test", args, threads)?;
+            }
+        }
+    }
     let mut table = Table::new(&HEADINGS);
     let mut known: Vec<(Subject, Speed)> = Vec::new();
     for (row, (parameters, gflop)) in rows.iter().zip(sizes) {
@@ -127,12 +148,7 @@ pub fn compare(args: &CompareArgs) -> Result<ExitCode, TrainError> {
         };
         table.push(cells(row, parameters, gflop, speed.as_ref()));
     }
-    let note = format!(
-        "GFLOP of one image's forward pass. Images per second and peak memory: batch {}, {threads} threads, {} a network and \
-         task, each in a process of its own. Train acc was measured while training, dropout on; gap is train acc less test acc.",
-        args.batch_size,
-        if args.seconds == 1.0 { "1 second".to_owned() } else { format!("{} seconds", args.seconds) },
-    );
+    let note = note(args, threads);
     let markdown = args.output.with_added_extension("md");
     let csv = args.output.with_added_extension("csv");
     if let Some(folder) = args.output.parent().filter(|folder| !folder.as_os_str().is_empty()) {
@@ -142,6 +158,27 @@ pub fn compare(args: &CompareArgs) -> Result<ExitCode, TrainError> {
     atomic_write(&csv, table.csv().as_bytes())?;
     print(&format!("{}{note}\nwritten to {} and {}\n", table.text(), markdown.display(), csv.display()))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the columns are, in a sentence each.
+fn note(args: &CompareArgs, threads: usize) -> String {
+    let mut note = "GFLOP: one image's forward pass.".to_owned();
+    if !args.no_speed {
+        note += &format!(
+            " Images per second and peak memory: batch {}, {threads} threads, {} s for each network and task, each in a process \
+             of its own.",
+            args.batch_size, args.seconds
+        );
+    }
+    if !args.runs.is_empty() {
+        note += if args.evaluate {
+            " Accuracies: the final weights, without dropout and variations."
+        } else {
+            " Train acc: of the last epoch, measured while training, with dropout."
+        };
+        note += " Gap: train acc less test acc.";
+    }
+    note
 }
 
 /// The networks asked for, each with its runs; then the runs of others.
@@ -202,26 +239,47 @@ fn bench(
     args: &CompareArgs,
     threads: usize,
 ) -> Result<BenchReport, TrainError> {
-    let binary = Path::new("nin");
-    let own = std::env::current_exe().map_err(TrainError::io(binary, "finding this program"))?;
-    let mut command = Command::new(&own);
+    let name = name(subject);
+    let mut command = own_program()?;
     command.args(["bench", "--json", "--task", task, "--model", &subject.model.to_string()]);
     command.args(["--image-size", &subject.side.to_string(), "--batch-size", &args.batch_size.to_string()]);
     command.args(["--threads", &threads.to_string(), "--seconds", &args.seconds.to_string()]);
     if let Some(head) = subject.head {
         command.args(["--head", &head.to_string()]);
     }
-    let name = name(subject);
     tell(&format!("measuring {name} at {side} x {side}, {task}", side = subject.side));
-    let output = command.stderr(Stdio::piped()).output().map_err(TrainError::io(&own, "starting"))?;
-    let failed = |why: &str| TrainError::Config(format!("{name}, {task}: {why}"));
+    report(command, &format!("{name}, {task}"))
+}
+
+/// The accuracy of a run's final weights, by `nin eval`.
+fn evaluate(run: &Path, split: &str, args: &CompareArgs, threads: usize) -> Result<f64, TrainError> {
+    let mut command = own_program()?;
+    command.args(["eval", "--json", "--on", split, "--threads", &threads.to_string()]).arg(run);
+    if let Some(folder) = &args.data_dir {
+        command.arg("--data-dir").arg(folder);
+    }
+    let what = format!("{}, {split} images", run.display());
+    tell(&format!("evaluating {what}"));
+    report(command, &what).map(|report: EvalReport| report.accuracy)
+}
+
+fn own_program() -> Result<Command, TrainError> {
+    std::env::current_exe()
+        .map(Command::new)
+        .map_err(TrainError::io(Path::new("nin"), "finding this program"))
+}
+
+/// Runs this program with other arguments and reads what it prints.
+fn report<T: DeserializeOwned>(mut command: Command, what: &str) -> Result<T, TrainError> {
+    let program = PathBuf::from(command.get_program());
+    let output = command.stderr(Stdio::piped()).output().map_err(TrainError::io(&program, "starting"))?;
+    let failed = |why: &str| TrainError::Config(format!("{what}: {why}"));
     if !output.status.success() {
         let stderr = String::from_utf8_lossy(&output.stderr);
         let why = stderr.trim().strip_prefix("error: ").unwrap_or(stderr.trim());
         return Err(failed(if why.is_empty() { "the measuring process died" } else { why }));
     }
-    serde_json::from_slice(&output.stdout)
-        .map_err(|error| failed(&format!("nin bench printed no report: {error}")))
+    serde_json::from_slice(&output.stdout).map_err(|error| failed(&format!("no report: {error}")))
 }
 
 /// News for the one who waits; nothing is lost if nobody reads it.

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
+use serde_json::json;
 use tensor::Shape;
 
 use super::settings::{check_environment, convolution, resolve};
@@ -27,6 +28,9 @@ pub struct EvalArgs {
     /// The images to evaluate on: the training images show, beside the test images, how far the network over-fits
     #[arg(long, value_name = "SET", default_value = "test")]
     pub on: SplitName,
+    /// One line of JSON instead of text
+    #[arg(long)]
+    pub json: bool,
     /// Folder of the data set's IDX files
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -131,16 +135,30 @@ pub fn evaluate(args: &EvalArgs) -> Result<ExitCode, TrainError> {
             confusion[label][argmax(row)] += 1;
         }
     }
-    print(&report(args.on.name(), &names, &confusion))?;
+    let text = if args.json {
+        let (correct, images) = counts(&confusion);
+        let accuracy = correct as f64 / images.max(1) as f64;
+        let line = json!({ "on": args.on.name(), "accuracy": accuracy, "correct": correct, "images": images,
+            "classes": names, "confusion": confusion });
+        format!("{line}\n")
+    } else {
+        report(args.on.name(), &names, &confusion)
+    };
+    print(&text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Images on the diagonal of a confusion matrix, and images in all.
+fn counts(confusion: &[Vec<usize>]) -> (usize, usize) {
+    let correct = confusion.iter().enumerate().map(|(class, row)| row[class]).sum();
+    (correct, confusion.iter().flatten().sum())
 }
 
 /// The confusion matrix as text, rows the labels and columns the predictions, with each class's share of correct images.
 fn report(split: &str, names: &[String], confusion: &[Vec<usize>]) -> String {
     let write = "a string takes any text";
     let mut text = String::new();
-    let images: usize = confusion.iter().flatten().sum();
-    let correct: usize = confusion.iter().enumerate().map(|(class, row)| row[class]).sum();
+    let (correct, images) = counts(confusion);
     write!(text, "{:<14}", "label \\ said").expect(write);
     for class in 0..names.len() {
         write!(text, "{class:>6}").expect(write);
