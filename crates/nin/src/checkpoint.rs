@@ -1,13 +1,14 @@
 //! Weights on disk: safetensors files with the names of PyTorch's `state_dict`, written so that a crash or a full disk never
 //! costs what was saved before.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::tensor::{Dtype, View};
 use tensor::{Shape, Tensor};
 
 use crate::nn::{Module, parameters, parameters_mut};
@@ -111,6 +112,34 @@ fn set_usual_permissions(_: &File) -> std::io::Result<()> {
     Ok(())
 }
 
+/// A tensor as the file has it. Bytes are made when they are written, so that there is never a second copy of all weights.
+struct Bytes<'a> {
+    tensor: &'a Tensor<f32>,
+    shape: Shape,
+}
+
+impl View for Bytes<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        let mut bytes = Vec::with_capacity(self.data_len());
+        for value in self.tensor.data() {
+            bytes.extend_from_slice(&value.to_le_bytes());
+        }
+        bytes.into()
+    }
+
+    fn data_len(&self) -> usize {
+        4 * self.tensor.len()
+    }
+}
+
 /// Saves named tensors and text.
 ///
 /// # Errors
@@ -120,15 +149,7 @@ pub fn save_tensors(
     tensors: &[(String, &Tensor<f32>)],
     metadata: HashMap<String, String>,
 ) -> Result<(), CheckpointError> {
-    let bytes: Vec<Vec<u8>> = tensors
-        .iter()
-        .map(|(_, tensor)| tensor.data().iter().flat_map(|x| x.to_le_bytes()).collect())
-        .collect();
-    let views = tensors.iter().zip(&bytes).map(|((name, tensor), bytes)| {
-        let view =
-            TensorView::new(Dtype::F32, tensor.shape().to_vec(), bytes).expect("four bytes for each element");
-        (name.as_str(), view)
-    });
+    let views = tensors.iter().map(|(name, tensor)| (name.as_str(), Bytes { tensor, shape: tensor.shape() }));
     let file = safetensors::serialize(views, Some(metadata))
         .map_err(|error| CheckpointError::Format { path: path.to_path_buf(), reason: error.to_string() })?;
     atomic_write(path, &file)
@@ -216,6 +237,7 @@ pub fn load_parameters(path: &Path, module: &mut dyn Module<f32>) -> Result<(), 
 
 #[cfg(test)]
 mod tests {
+    use safetensors::tensor::TensorView;
     use tensor::init::Init;
 
     use super::*;
