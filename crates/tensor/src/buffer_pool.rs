@@ -2,7 +2,7 @@
 //!
 //! A fresh large allocation is paid for twice: by the system call, and by a page fault for every 4 KiB touched. A
 //! training step uses the same sizes over and over, so after the first step nothing large is ever asked of the
-//! operating system again.
+//! operating system again. Large buffers are mapped on huge pages where the system has them (`storage`).
 //!
 //! A buffer remembers its *home pool* and returns there whichever thread drops it. Each worker has a pool of its own, so
 //! what a worker needs at its peak does not depend on what others do at the time.
@@ -12,36 +12,44 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use bytemuck::Pod;
+
+use storage::Storage;
+
+mod storage;
+
 /// Buffers begin at a multiple of this many bytes: a cache line, and one 512-bit register.
 pub const ALIGNMENT: usize = 64;
 
 /// Free buffers of one element type, by capacity in elements.
 #[derive(Default)]
 pub struct FreeList<T> {
-    by_capacity: BTreeMap<usize, Vec<Vec<T>>>,
+    by_capacity: BTreeMap<usize, Vec<Storage<T>>>,
 }
 
-impl<T> FreeList<T> {
+impl<T: Pod> FreeList<T> {
     /// The smallest free buffer that holds `capacity` elements without wasting more than three quarters of itself.
-    fn take(&mut self, capacity: usize) -> Option<Vec<T>> {
-        let (&found, vectors) =
-            self.by_capacity.range_mut(capacity..=capacity.saturating_mul(4)).find(|(_, v)| !v.is_empty())?;
+    fn take(&mut self, capacity: usize) -> Option<Storage<T>> {
+        let (&found, free) = self
+            .by_capacity
+            .range_mut(capacity..=capacity.saturating_mul(4))
+            .find(|(_, free)| !free.is_empty())?;
         debug_assert!(found >= capacity);
-        vectors.pop()
+        free.pop()
     }
 
-    fn give(&mut self, vector: Vec<T>) {
+    fn give(&mut self, storage: Storage<T>) {
         // The list of a capacity stays when it empties, so that giving back allocates nothing either.
-        self.by_capacity.entry(vector.len()).or_default().push(vector);
+        self.by_capacity.entry(storage.capacity()).or_default().push(storage);
     }
 
     fn elements(&self) -> usize {
-        self.by_capacity.iter().map(|(capacity, vectors)| capacity * vectors.len()).sum()
+        self.by_capacity.iter().map(|(capacity, free)| capacity * free.len()).sum()
     }
 }
 
 /// An element type that a [`BufferPool`] keeps buffers of: `f32`, `f64` and `u8`.
-pub trait Pooled: Copy + Default + Send + Sync + 'static {
+pub trait Pooled: Pod + Default + Send + Sync {
     /// What fresh and recycled buffers are filled with in a poisoning pool.
     const POISON: Self;
     /// This type's free buffers in a pool.
@@ -103,8 +111,8 @@ impl BufferPool {
     pub fn take<T: Pooled>(self: &Arc<Self>, len: usize) -> Buffer<T> {
         let padding = ALIGNMENT / size_of::<T>();
         let recycled = lock(T::free_list(self)).take(len + padding);
-        let storage = recycled.unwrap_or_else(|| vec![T::default(); len + padding]);
-        let start = storage.as_ptr().align_offset(ALIGNMENT);
+        let storage = recycled.unwrap_or_else(|| Storage::zeroed(len + padding));
+        let start = storage.as_slice().as_ptr().align_offset(ALIGNMENT);
         // `align_offset` may decline to answer; an unaligned buffer is slower, not wrong.
         let start = if start <= padding { start } else { 0 };
         let mut buffer = Buffer { storage, start, len, home: Arc::clone(self) };
@@ -144,7 +152,7 @@ impl fmt::Debug for BufferPool {
 
 /// A slice of elements that begins on a cache line and goes back to its [`BufferPool`] when dropped.
 pub struct Buffer<T: Pooled> {
-    storage: Vec<T>,
+    storage: Storage<T>,
     start: usize,
     len: usize,
     home: Arc<BufferPool>,
@@ -154,13 +162,13 @@ impl<T: Pooled> Deref for Buffer<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        &self.storage[self.start..self.start + self.len]
+        &self.storage.as_slice()[self.start..self.start + self.len]
     }
 }
 
 impl<T: Pooled> DerefMut for Buffer<T> {
     fn deref_mut(&mut self) -> &mut [T] {
-        &mut self.storage[self.start..self.start + self.len]
+        &mut self.storage.as_mut_slice()[self.start..self.start + self.len]
     }
 }
 
