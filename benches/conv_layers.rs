@@ -116,7 +116,7 @@ fn tiles(c: &mut Criterion) {
         let mut group = c.benchmark_group("tiles");
         group.throughput(Throughput::Elements(g.flops()));
         for tile in Tile::ALL.into_iter().filter(|tile| tile.supports(&g)) {
-            let weights = PreparedWeights::new(tile, Direction::Forward, &g, &w, isa);
+            let weights = PreparedWeights::new(&pool, tile, Direction::Forward, &g, &w, isa);
             group.bench_function(BenchmarkId::new(format!("{tile:?}"), format!("256_384_at_{size}")), |b| {
                 b.iter(|| winograd::forward(&pool, &weights, &g, &x, None, true, false, black_box(&mut y)));
             });
@@ -139,13 +139,13 @@ fn once_per_step(c: &mut Criterion) {
         group.throughput(Throughput::Elements(g.weight_len() as u64));
         for tile in Tile::ALL.into_iter().filter(|tile| tile.supports(&g)) {
             for direction in [Direction::Forward, Direction::InputGradient] {
-                let mut weights = PreparedWeights::new(tile, direction, &g, &w, isa);
+                let mut weights = PreparedWeights::new(&pool, tile, direction, &g, &w, isa);
                 group.bench_function(
                     BenchmarkId::new(format!("prepare_{direction:?}_{tile:?}"), &layer),
                     |b| b.iter(|| black_box(&mut weights).refill(&w)),
                 );
             }
-            let mut sum = WeightGradientAccumulator::new(tile, &g, isa);
+            let mut sum = WeightGradientAccumulator::new(&pool, tile, &g, isa);
             group.bench_function(BenchmarkId::new(format!("finish_{tile:?}"), &layer), |b| {
                 b.iter_custom(|times| {
                     let mut total = Duration::ZERO;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::buffer_pool::BufferPool;
-use crate::conv::ConvPath;
+use crate::conv::{ConvPath, WeightSums};
 use crate::rng::{Purpose, RandomStream};
 
 /// The surroundings of a forward or backward pass.
@@ -21,6 +21,9 @@ pub struct Context {
     pub parallel: bool,
     /// Which convolution algorithm is used.
     pub conv: ConvPath,
+    /// Where convolutions leave weight gradients that are cheapest to add up before they are complete; the backward pass
+    /// then does not answer them. `None` where every gradient is wanted from the backward pass itself.
+    pub weight_sums: Option<Arc<WeightSums>>,
     /// The seed of the run.
     pub seed: u64,
     /// The epoch, counted from 0.
@@ -39,6 +42,7 @@ impl Context {
             training: true,
             parallel: false,
             conv: ConvPath::current(),
+            weight_sums: None,
             seed: 0,
             epoch: 0,
             samples: Vec::new(),

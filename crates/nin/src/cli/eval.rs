@@ -15,7 +15,7 @@ use crate::checkpoint::load_parameters;
 use crate::data::{DataLoader, DataSources, LoaderOptions, Normalization, load};
 use crate::models::{Model, Network};
 use crate::summary::table;
-use crate::train::{Lanes, Overrides, TrainError, lanes::argmax};
+use crate::train::{Lanes, Overrides, TrainError, argmax};
 
 /// Accuracy and confusion matrix of a run's weights on the test images of its data set, or on those that the run held out.
 #[derive(Debug, Args)]

@@ -3,17 +3,20 @@
 
 mod config;
 mod error;
+mod evaluation;
 pub mod lanes;
 mod metrics;
 mod plot;
 mod progress;
 mod run_dir;
+mod shard;
 mod trainer;
 mod watch;
 
 pub use config::{Config, Overrides, Recipe};
 pub use error::TrainError;
-pub use lanes::{Evaluation, Lanes};
+pub use evaluation::{Evaluation, argmax};
+pub use lanes::Lanes;
 pub use metrics::EpochMetrics;
 pub use plot::write_curves;
 pub use run_dir::{Checkpoint, Position, RunDir};

@@ -19,7 +19,7 @@ use tensor::Tensor;
 
 use super::config::{Config, Overrides};
 use super::error::TrainError;
-use super::lanes::Evaluation;
+use super::evaluation::Evaluation;
 use super::metrics::EpochMetrics;
 use crate::checkpoint::{CheckpointError, atomic_write, load_tensors, save_parameters, save_tensors};
 use crate::nn::{Module, parameters};

@@ -9,7 +9,8 @@ use tensor::{Shape, Tensor};
 
 use super::config::Config;
 use super::error::TrainError;
-use super::lanes::{Evaluation, Lanes, StepSettings};
+use super::evaluation::Evaluation;
+use super::lanes::{Lanes, StepSettings};
 use super::metrics::{EpochMetrics, StepMetrics};
 use super::plot::write_curves;
 use super::progress::Progress;

@@ -1,7 +1,5 @@
 //! The `f32` passes on the SIMD kernels: weights packed or transformed once and kept with them, scratch from the pool.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::implicit_gemm::{self, PackedWeights, Pass};
@@ -59,7 +57,10 @@ fn transformed<T: Element>(
         let w = T::as_f32(w).expect("the fast passes are for f32");
         match &mut slot.0 {
             Some(prepared) => prepared.refill(w),
-            empty => *empty = Some(PreparedWeights::new(tile, direction, g, w, Isa::current())),
+            empty => {
+                *empty =
+                    Some(PreparedWeights::new(BufferPool::global(), tile, direction, g, w, Isa::current()));
+            }
         }
     })
 }
@@ -115,31 +116,38 @@ pub(super) fn input_gradient<T: Element>(
     }
 }
 
-thread_local! {
-    /// A worker's sums in the Winograd domain: megabytes, so they are kept from shard to shard.
-    static SUMS: RefCell<HashMap<(Tile, usize, usize), WeightGradientAccumulator>> = RefCell::default();
-}
-
-/// The gradients with respect to the weight and the bias, overwritten. `mask` is the output if ReLU was applied to it.
-pub(super) fn weight_gradient(
+/// The gradients with respect to the weight and the bias, overwritten; that of the weight `w` is added to the context's
+/// [`WeightSums`](super::WeightSums) instead, where `dw` is `None`: see [`summed`]. `mask` is the output if ReLU was applied
+/// to it.
+pub(super) fn weight_gradient<T: Element>(
     context: &Context,
     g: &ConvGeometry,
     fast: Fast,
     x: &[f32],
+    w: &Tensor<T>,
     dy: &[f32],
     mask: Option<&[f32]>,
-    dw: &mut [f32],
+    dw: Option<&mut [f32]>,
     db: Option<&mut [f32]>,
 ) {
-    let pool = context.pool();
-    match fast {
-        Fast::Direct => implicit_gemm::weight_gradient(pool, Isa::current(), g, x, dy, mask, false, dw, db),
-        Fast::Winograd(tile) => SUMS.with_borrow_mut(|all| {
-            let sums = all
-                .entry((tile, g.c_in, g.c_out))
-                .or_insert_with(|| WeightGradientAccumulator::new(tile, g, Isa::current()));
-            sums.accumulate(pool, g, x, dy, mask);
-            sums.finish(dw, db, false);
-        }),
+    let (pool, isa) = (context.pool(), Isa::current());
+    match (fast, &context.weight_sums, dw) {
+        (Fast::Winograd(tile), Some(sums), None) => {
+            sums.add(context, g, (w.address(), tile), x, dy, mask, db);
+        }
+        (Fast::Winograd(tile), _, Some(dw)) => {
+            let mut sum = WeightGradientAccumulator::new(pool, tile, g, isa);
+            sum.accumulate(pool, g, x, dy, mask);
+            sum.finish(dw, db, false);
+        }
+        (Fast::Direct, _, Some(dw)) => {
+            implicit_gemm::weight_gradient(pool, isa, g, x, dy, mask, false, dw, db)
+        }
+        (_, _, None) => unreachable!("only sums in the Winograd domain need no gradient to write to"),
     }
+}
+
+/// Whether the weight's gradient goes to the context's [`WeightSums`](super::WeightSums).
+pub(super) fn summed(context: &Context, fast: Fast) -> bool {
+    context.weight_sums.is_some() && matches!(fast, Fast::Winograd(_))
 }

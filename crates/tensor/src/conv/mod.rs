@@ -10,6 +10,7 @@ pub mod implicit_gemm;
 pub mod naive;
 #[cfg(test)]
 mod tests;
+mod weight_sums;
 mod windows;
 pub mod winograd;
 
@@ -18,6 +19,7 @@ use std::str::FromStr;
 use std::sync::OnceLock;
 
 pub use geometry::ConvGeometry;
+pub use weight_sums::WeightSums;
 
 use crate::context::Context;
 use crate::element::Element;
@@ -302,12 +304,13 @@ fn fast_backward<T: Element>(
     let (dy, mask) = (single(grad_output), rectified.map(single));
     let mut gradients = ConvGradients { input: None, weight: None, bias: None };
     if wanted.weight {
-        let mut dw = Tensor::<T>::uninit_in(pool, geometry.weight_shape());
+        let mut dw =
+            (!fast::summed(context, fast)).then(|| Tensor::<T>::uninit_in(pool, geometry.weight_shape()));
         let mut db = wanted.bias.then(|| Tensor::<T>::uninit_in(pool, [geometry.c_out]));
         let bias = db.as_mut().map(|db| T::as_f32_mut(db.data_mut()).expect(F32));
-        let weight = T::as_f32_mut(dw.data_mut()).expect(F32);
-        fast::weight_gradient(context, geometry, fast, single(x), dy, mask, weight, bias);
-        (gradients.weight, gradients.bias) = (Some(dw), db);
+        let weight = dw.as_mut().map(|dw| T::as_f32_mut(dw.data_mut()).expect(F32));
+        fast::weight_gradient(context, geometry, fast, single(x), w, dy, mask, weight, bias);
+        (gradients.weight, gradients.bias) = (dw, db);
     } else if wanted.bias {
         let mask = rectified.map(Tensor::data);
         gradients.bias = Some(bias_gradient(context, geometry, grad_output.data(), mask));

@@ -4,7 +4,9 @@ use super::lanes::dispatch;
 use super::layout::Planes;
 use super::weight_transform::{Direction, WeightsIntoDomain};
 use super::{ConvGeometry, Tile};
+use crate::buffer_pool::{Buffer, BufferPool};
 use crate::simd::Isa;
+use std::sync::Arc;
 
 /// Weights in the Winograd domain, `G g G^T`, laid out for the multiplication of one instruction set.
 #[derive(Debug, Clone)]
@@ -15,23 +17,31 @@ pub struct PreparedWeights {
     /// `[O, C]` of the weights.
     pub(super) channels: [usize; 2],
     pub(super) layout: Planes,
-    pub(super) planes: Vec<f32>,
+    pub(super) planes: Buffer<f32>,
 }
 
 impl PreparedWeights {
-    /// Transforms `weights` (O x C x r x r) for the convolution's `direction`. Sizes of images do not matter.
+    /// Transforms `weights` (O x C x r x r) for the convolution's `direction`, into memory of `pool`. Sizes of images do not
+    /// matter.
     ///
     /// # Panics
     /// If `tile` does not support the geometry or `weights` does not have its length.
     #[must_use]
-    pub fn new(tile: Tile, direction: Direction, g: &ConvGeometry, weights: &[f32], isa: Isa) -> Self {
+    pub fn new(
+        pool: &Arc<BufferPool>,
+        tile: Tile,
+        direction: Direction,
+        g: &ConvGeometry,
+        weights: &[f32],
+        isa: Isa,
+    ) -> Self {
         assert!(tile.supports(g), "{tile:?} does not support {g:?}");
         let (rows, columns) = match direction {
             Direction::Forward => (g.c_in, g.c_out),
             Direction::InputGradient => (g.c_out, g.c_in),
         };
         let layout = Planes::panelled(rows, columns, isa);
-        let planes = vec![0.0; layout.len(tile)];
+        let planes = pool.zeros(layout.len(tile));
         let mut prepared = Self { tile, direction, isa, channels: [g.c_out, g.c_in], layout, planes };
         prepared.refill(weights);
         prepared

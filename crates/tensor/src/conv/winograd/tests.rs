@@ -68,21 +68,22 @@ impl Case {
         let (x, w, bias, dy) = (widened(&self.x), widened(&self.w), widened(&self.bias), self.masked_dy());
         let mask = self.mask.as_deref();
 
-        let prepared = PreparedWeights::new(tile, Direction::Forward, g, &self.w, isa);
+        let prepared = PreparedWeights::new(BufferPool::global(), tile, Direction::Forward, g, &self.w, isa);
         let mut y = vec![f32::NAN; g.output_len()];
         forward(&pool, &prepared, g, &self.x, Some(&self.bias), false, false, &mut y);
         let mut expected = vec![f64::NAN; y.len()];
         naive::forward(g, &x, &w, Some(&bias), &mut expected);
         let of_output = relative_error(&y, &expected);
 
-        let prepared = PreparedWeights::new(tile, Direction::InputGradient, g, &self.w, isa);
+        let prepared =
+            PreparedWeights::new(BufferPool::global(), tile, Direction::InputGradient, g, &self.w, isa);
         let mut dx = vec![f32::NAN; g.input_len()];
         input_gradient(&pool, &prepared, g, &self.dy, mask, false, &mut dx);
         let mut expected = vec![f64::NAN; dx.len()];
         naive::input_gradient(g, &dy, &w, &mut expected);
         let of_input = relative_error(&dx, &expected);
 
-        let mut sum = WeightGradientAccumulator::new(tile, g, isa);
+        let mut sum = WeightGradientAccumulator::new(BufferPool::global(), tile, g, isa);
         sum.accumulate(&pool, g, &self.x, &self.dy, mask);
         let (mut dw, mut db) = (vec![f32::NAN; g.weight_len()], vec![f32::NAN; g.c_out]);
         sum.finish(&mut dw, Some(&mut db), false);
@@ -155,13 +156,13 @@ proptest! {
         let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
         let norm = |a: &[f32]| dot(a, a).sqrt();
         let mut y = vec![f32::NAN; g.output_len()];
-        let prepared = PreparedWeights::new(tile, Direction::Forward, &g, &case.w, isa);
+        let prepared = PreparedWeights::new(BufferPool::global(), tile, Direction::Forward, &g, &case.w, isa);
         forward(&pool, &prepared, &g, &case.x, None, false, false, &mut y);
         let mut dx = vec![f32::NAN; g.input_len()];
-        let prepared = PreparedWeights::new(tile, Direction::InputGradient, &g, &case.w, isa);
+        let prepared = PreparedWeights::new(BufferPool::global(), tile, Direction::InputGradient, &g, &case.w, isa);
         input_gradient(&pool, &prepared, &g, &case.dy, None, false, &mut dx);
         let mut dw = vec![f32::NAN; g.weight_len()];
-        let mut sum = WeightGradientAccumulator::new(tile, &g, isa);
+        let mut sum = WeightGradientAccumulator::new(BufferPool::global(), tile, &g, isa);
         sum.accumulate(&pool, &g, &case.x, &case.dy, None);
         sum.finish(&mut dw, None, false);
         let scale = 1e-4 * (norm(&y) * norm(&case.dy)).max(1e-3);
@@ -205,7 +206,8 @@ fn bias_and_relu_are_fused() {
     let case = Case::new(g, false, 5);
     for isa in Isa::available() {
         let pool = BufferPool::poisoning();
-        let prepared = PreparedWeights::new(Tile::F6x6K3x3, Direction::Forward, &g, &case.w, isa);
+        let prepared =
+            PreparedWeights::new(BufferPool::global(), Tile::F6x6K3x3, Direction::Forward, &g, &case.w, isa);
         let mut plain = vec![f32::NAN; g.output_len()];
         forward(&pool, &prepared, &g, &case.x, Some(&case.bias), false, false, &mut plain);
         let mut rectified = vec![f32::NAN; g.output_len()];
@@ -223,7 +225,8 @@ fn relu_lets_nan_through() {
     let mut case = Case::new(g, false, 5);
     case.x[0] = f32::NAN;
     for isa in Isa::available() {
-        let prepared = PreparedWeights::new(Tile::F4x4K3x3, Direction::Forward, &g, &case.w, isa);
+        let prepared =
+            PreparedWeights::new(BufferPool::global(), Tile::F4x4K3x3, Direction::Forward, &g, &case.w, isa);
         let mut y = vec![0.0; g.output_len()];
         forward(&BufferPool::new(), &prepared, &g, &case.x, None, true, false, &mut y);
         assert!(y[0].is_nan());
@@ -244,7 +247,7 @@ fn sums_over_shards_add_up() {
     naive::weight_gradient(&whole, &widened(&case.x), &case.masked_dy(), &mut expected);
     for isa in Isa::available() {
         let pool = BufferPool::poisoning();
-        let mut sum = WeightGradientAccumulator::new(tile, &whole, isa);
+        let mut sum = WeightGradientAccumulator::new(BufferPool::global(), tile, &whole, isa);
         let mut dw = vec![f32::NAN; whole.weight_len()];
         sum.finish(&mut dw, None, false);
         assert!(dw.iter().all(|&v| v == 0.0), "a sum of nothing is zero");
@@ -253,7 +256,7 @@ fn sums_over_shards_add_up() {
         let (mut dw, mut db) = (vec![f32::NAN; whole.weight_len()], vec![f32::NAN; whole.c_out]);
         sum.finish(&mut dw, Some(&mut db), false);
         assert!(relative_error(&dw, &expected) < tile.error_bound());
-        let mut merged = WeightGradientAccumulator::new(tile, &whole, isa);
+        let mut merged = WeightGradientAccumulator::new(BufferPool::global(), tile, &whole, isa);
         let mut other = merged.clone();
         merged.accumulate(&pool, &first, x.0, dy.0, Some(mask.0));
         other.accumulate(&pool, &rest, x.1, dy.1, Some(mask.1));
@@ -281,9 +284,11 @@ fn weights_are_refilled_in_place() {
             forward(&pool, prepared, &g, &new.x, None, false, false, &mut y);
             (y, pool.free_bytes())
         };
-        let mut prepared = PreparedWeights::new(Tile::F6x6K3x3, Direction::Forward, &g, &old.w, isa);
+        let mut prepared =
+            PreparedWeights::new(BufferPool::global(), Tile::F6x6K3x3, Direction::Forward, &g, &old.w, isa);
         prepared.refill(&new.w);
-        let anew = PreparedWeights::new(Tile::F6x6K3x3, Direction::Forward, &g, &new.w, isa);
+        let anew =
+            PreparedWeights::new(BufferPool::global(), Tile::F6x6K3x3, Direction::Forward, &g, &new.w, isa);
         assert_eq!(output(&prepared), output(&anew));
     }
 }
@@ -296,8 +301,9 @@ fn threads_do_not_change_a_bit() {
         let g = same(tile, n, 20, c_out, 14);
         let case = Case::new(g, true, 9);
         let (mask, isa, pool) = (case.mask.as_deref(), Isa::best(), BufferPool::poisoning());
-        let weights = PreparedWeights::new(tile, Direction::Forward, &g, &case.w, isa);
-        let turned = PreparedWeights::new(tile, Direction::InputGradient, &g, &case.w, isa);
+        let weights = PreparedWeights::new(BufferPool::global(), tile, Direction::Forward, &g, &case.w, isa);
+        let turned =
+            PreparedWeights::new(BufferPool::global(), tile, Direction::InputGradient, &g, &case.w, isa);
         let run = |parallel: bool| {
             let (mut y, mut dx) = (vec![f32::NAN; g.output_len()], vec![f32::NAN; g.input_len()]);
             forward(&pool, &weights, &g, &case.x, Some(&case.bias), true, parallel, &mut y);
@@ -321,9 +327,9 @@ fn threads_do_not_change_a_bit() {
 fn an_empty_batch_is_nothing() {
     let g = same(Tile::F4x4K3x3, 0, 3, 4, 6);
     let (pool, isa, w) = (BufferPool::new(), Isa::best(), vec![1.0; g.weight_len()]);
-    let weights = PreparedWeights::new(Tile::F4x4K3x3, Direction::Forward, &g, &w, isa);
+    let weights = PreparedWeights::new(BufferPool::global(), Tile::F4x4K3x3, Direction::Forward, &g, &w, isa);
     forward(&pool, &weights, &g, &[], None, false, true, &mut []);
-    let mut sum = WeightGradientAccumulator::new(Tile::F4x4K3x3, &g, isa);
+    let mut sum = WeightGradientAccumulator::new(BufferPool::global(), Tile::F4x4K3x3, &g, isa);
     sum.accumulate(&pool, &g, &[], &[], None);
     let mut dw = vec![f32::NAN; w.len()];
     sum.finish(&mut dw, None, false);

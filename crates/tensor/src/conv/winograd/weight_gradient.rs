@@ -11,7 +11,7 @@ use super::multiply::{Left, MultiplyPlanes};
 use super::tiling::Grid;
 use super::weight_transform::WeightGradientFromDomain;
 use super::{ConvGeometry, Tile};
-use crate::buffer_pool::BufferPool;
+use crate::buffer_pool::{Buffer, BufferPool};
 use crate::simd::Isa;
 
 /// The sum of `(B^T d B) . (A dY A^T)` over everything seen since the last [`finish`](Self::finish), and of the output
@@ -26,23 +26,24 @@ pub struct WeightGradientAccumulator {
     /// `[O, C]` of the weights.
     channels: [usize; 2],
     layout: Planes,
-    planes: Vec<f32>,
-    bias: Vec<f32>,
+    planes: Buffer<f32>,
+    bias: Buffer<f32>,
     /// Nothing was added yet: the planes hold old sums, which the first block overwrites.
     empty: bool,
 }
 
 impl WeightGradientAccumulator {
-    /// An empty sum for the geometry's weights. Sizes of images do not matter.
+    /// An empty sum for the geometry's weights, in memory of `pool`. Sizes of images do not matter.
     ///
     /// # Panics
     /// If `tile` does not support the geometry.
     #[must_use]
-    pub fn new(tile: Tile, g: &ConvGeometry, isa: Isa) -> Self {
+    pub fn new(pool: &Arc<BufferPool>, tile: Tile, g: &ConvGeometry, isa: Isa) -> Self {
         assert!(tile.supports(g), "{tile:?} does not support {g:?}");
         let layout = Planes::panelled(g.c_in, g.c_out, isa);
-        let planes = vec![0.0; layout.len(tile)];
-        let bias = vec![0.0; g.c_out];
+        // The first block overwrites the planes.
+        let planes = pool.take(layout.len(tile));
+        let bias = pool.zeros(g.c_out);
         Self { tile, isa, channels: [g.c_out, g.c_in], layout, planes, bias, empty: true }
     }
 
@@ -134,7 +135,7 @@ impl WeightGradientAccumulator {
         assert_eq!(dw.len(), outputs * inputs * self.tile.kernel() * self.tile.kernel());
         if let Some(db) = db {
             assert_eq!(db.len(), outputs);
-            for (db, &sum) in db.iter_mut().zip(&self.bias) {
+            for (db, &sum) in db.iter_mut().zip(&*self.bias) {
                 *db = if add { *db + sum } else { sum };
             }
         }
@@ -152,6 +153,17 @@ impl WeightGradientAccumulator {
         self.empty = true;
     }
 
+    /// Writes the bias gradient alone, if asked for, and starts it again from nothing.
+    ///
+    /// # Panics
+    /// If the slice does not have O elements.
+    pub fn finish_bias(&mut self, db: Option<&mut [f32]>) {
+        if let Some(db) = db {
+            db.copy_from_slice(&self.bias);
+        }
+        self.bias.fill(0.0);
+    }
+
     /// Adds the sums of `other` to these: how the lanes of a step are joined, in a fixed order.
     ///
     /// # Panics
@@ -164,10 +176,10 @@ impl WeightGradientAccumulator {
         if self.empty {
             self.planes.copy_from_slice(&other.planes);
         } else {
-            self.planes.iter_mut().zip(&other.planes).for_each(|(sum, other)| *sum += other);
+            self.planes.iter_mut().zip(&*other.planes).for_each(|(sum, other)| *sum += other);
         }
         self.empty = false;
-        self.bias.iter_mut().zip(&other.bias).for_each(|(sum, other)| *sum += other);
+        self.bias.iter_mut().zip(&*other.bias).for_each(|(sum, other)| *sum += other);
     }
 
     /// The tile size.

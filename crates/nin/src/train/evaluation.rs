@@ -1,0 +1,121 @@
+//! Running a network without training it: logits, loss and accuracy.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use autograd::{Context, Tape, Var};
+use tensor::ops::SoftmaxCrossEntropy;
+use tensor::{BufferPool, Shape, Tensor};
+
+use super::error::TrainError;
+use super::lanes::{Lanes, SHARD};
+use crate::data::Batch;
+use crate::nn::Module;
+
+/// Sums over some images.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Evaluation {
+    /// The sum of the losses.
+    pub loss: f64,
+    /// Images whose largest logit is their label's.
+    pub correct: usize,
+    /// Images.
+    pub images: usize,
+}
+
+impl Evaluation {
+    /// Adds the sums over further images.
+    pub fn add(&mut self, other: Self) {
+        self.loss += other.loss;
+        self.correct += other.correct;
+        self.images += other.images;
+    }
+
+    /// The mean loss of an image.
+    #[must_use]
+    pub fn mean_loss(&self) -> f64 {
+        self.loss / self.images.max(1) as f64
+    }
+
+    /// The share of images classified correctly, 0 to 1.
+    #[must_use]
+    pub fn accuracy(&self) -> f64 {
+        self.correct as f64 / self.images.max(1) as f64
+    }
+}
+
+/// A shard's logits, once they are computed.
+type ShardLogits = Option<Result<Tensor<f32>, TrainError>>;
+
+impl Lanes {
+    /// The logits of N x C x H x W images, N x K, without keeping anything for a backward pass.
+    ///
+    /// # Errors
+    /// [`TrainError`] if the network does not fit the images.
+    pub fn predict(&self, model: &dyn Module<f32>, images: &Tensor<f32>) -> Result<Tensor<f32>, TrainError> {
+        self.predict_from(model, images.shape(), |pool, from, to| images.entries_in(pool, from, to))
+    }
+
+    /// The logits of a batch, N x K.
+    ///
+    /// # Errors
+    /// [`TrainError`] if the network does not fit the images.
+    pub fn predict_batch(&self, model: &dyn Module<f32>, batch: &Batch) -> Result<Tensor<f32>, TrainError> {
+        self.predict_from(model, batch.shape(), |pool, from, to| batch.entries_in(pool, from, to))
+    }
+
+    fn predict_from(
+        &self,
+        model: &dyn Module<f32>,
+        shape: Shape,
+        entries: impl Fn(&Arc<BufferPool>, usize, usize) -> Tensor<f32> + Sync,
+    ) -> Result<Tensor<f32>, TrainError> {
+        let n = shape[0];
+        let classes = model.output_shape(shape)?.iter().skip(1).product::<usize>();
+        let mut logits = Tensor::zeros([n, classes]);
+        let results: Vec<Mutex<ShardLogits>> = (0..n.div_ceil(SHARD)).map(|_| Mutex::default()).collect();
+        self.for_each_task(results.len(), |shard, worker| {
+            let (from, to) = (shard * SHARD, ((shard + 1) * SHARD).min(n));
+            let tape =
+                Tape::new(Context { conv: self.conv, ..Context::evaluation(Arc::clone(&worker.pool)) });
+            let images = tape.constant(entries(&worker.pool, from, to));
+            let output = model.forward(images).map(Var::into_value).map_err(TrainError::from);
+            *results[shard].lock().unwrap_or_else(PoisonError::into_inner) = Some(output);
+        });
+        for (rows, result) in logits.data_mut().chunks_mut((SHARD * classes).max(1)).zip(results) {
+            let result = result.into_inner().unwrap_or_else(PoisonError::into_inner);
+            rows.copy_from_slice(result.expect("every shard was run")?.data());
+        }
+        Ok(logits)
+    }
+
+    /// Loss and accuracy over a batch, in evaluation mode.
+    ///
+    /// # Errors
+    /// [`TrainError`] if the network does not fit the images or the labels.
+    pub fn evaluate(&self, model: &dyn Module<f32>, batch: &Batch) -> Result<Evaluation, TrainError> {
+        let logits = self.predict_batch(model, batch)?;
+        let labels = batch.labels();
+        let correct = correct(logits.data(), labels);
+        let tape = Tape::new(Context::evaluation(Arc::clone(BufferPool::global())));
+        let loss = SoftmaxCrossEntropy { labels: labels.to_vec(), label_smoothing: 0.0, divisor: Some(1) };
+        let loss = tape.apply(loss, [tape.constant(logits)])?;
+        Ok(Evaluation { loss: f64::from(loss.value().item()), correct, images: labels.len() })
+    }
+}
+
+/// The index of the largest logit of each row; the first of equals.
+pub fn argmax(row: &[f32]) -> usize {
+    let mut best = 0;
+    for (index, &logit) in row.iter().enumerate() {
+        if logit > row[best] {
+            best = index;
+        }
+    }
+    best
+}
+
+/// How many rows of `logits` have their largest in the place of the label.
+pub(super) fn correct(logits: &[f32], labels: &[usize]) -> usize {
+    let classes = logits.len() / labels.len().max(1);
+    logits.chunks_exact(classes.max(1)).zip(labels).filter(|(row, label)| argmax(row) == **label).count()
+}

@@ -1,0 +1,74 @@
+//! A few images of a batch, forward and backward on one worker.
+
+use std::sync::Arc;
+
+use autograd::{Context, Tape};
+use tensor::Tensor;
+use tensor::conv::ConvPath;
+use tensor::ops::SoftmaxCrossEntropy;
+
+use super::error::TrainError;
+use super::evaluation::{Evaluation, correct};
+use super::lanes::{LaneSums, StepSettings, Worker};
+use crate::data::Batch;
+use crate::nn::{Module, Parameter};
+
+/// The images `start..end` of a batch.
+pub(super) struct Shard<'a> {
+    pub(super) model: &'a dyn Module<f32>,
+    pub(super) batch: &'a Batch,
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) settings: StepSettings,
+    pub(super) conv: ConvPath,
+}
+
+impl Shard<'_> {
+    /// Forward and backward. Adds the gradients of the batch's mean loss, but for what stays in the worker's weight sums, and
+    /// the sums over the images to `sums`; the first shard of a lane finds it empty.
+    pub(super) fn run(
+        &self,
+        worker: &Worker,
+        parameters: &[&Parameter<f32>],
+        sums: &mut LaneSums,
+    ) -> Result<(), TrainError> {
+        let pool = &worker.pool;
+        let rows = self.start..self.end;
+        let labels = &self.batch.labels()[rows.clone()];
+        let context = Context {
+            seed: self.settings.seed,
+            epoch: self.settings.epoch,
+            samples: self.batch.samples()[rows].to_vec(),
+            conv: self.conv,
+            weight_sums: Some(Arc::clone(&worker.weight_sums)),
+            ..Context::training(Arc::clone(pool))
+        };
+        let tape = Tape::new(context);
+        let images = tape.constant(self.batch.entries_in(pool, self.start, self.end));
+        let logits = self.model.forward(images)?;
+        let correct = correct(logits.value().data(), labels);
+        let n = self.batch.len();
+        let loss = SoftmaxCrossEntropy {
+            labels: labels.to_vec(),
+            label_smoothing: self.settings.label_smoothing,
+            divisor: Some(n),
+        };
+        let loss = tape.apply(loss, [logits])?;
+        let sum = f64::from(loss.value().item()) * n as f64;
+        sums.evaluation.add(Evaluation { loss: sum, correct, images: labels.len() });
+        let mut gradients = tape.backward(loss)?;
+        if sums.gradients.is_empty() {
+            sums.gradients.extend(parameters.iter().map(|parameter| {
+                let gradient = gradients.take_parameter(parameter.identity);
+                gradient.unwrap_or_else(|| Tensor::zeros_in(pool, parameter.value.shape()))
+            }));
+        } else {
+            for (parameter, sum) in parameters.iter().zip(&mut sums.gradients) {
+                if let Some(gradient) = gradients.parameter(parameter.identity) {
+                    sum.add_assign(gradient);
+                }
+            }
+        }
+        Ok(())
+    }
+}
