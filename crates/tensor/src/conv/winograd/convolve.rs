@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use super::ahead::Ahead;
 use super::channel_lanes::Images;
 use super::from_domain::FromDomain;
 use super::into_domain::{IntoDomain, Side, scratch_len};
@@ -167,7 +168,35 @@ impl Walk<'_> {
                 sums: None,
             };
             dispatch(isa, job);
-            for first in (0..channels).step_by(panels.width) {
+            let next = block.end..(block.end + size).min(grid.total());
+            let all_shares = planes * channels.div_ceil(panels.width);
+            for (panel, first) in (0..channels).step_by(panels.width).enumerate() {
+                let input = Ahead {
+                    data: images.data,
+                    mask: images.mask,
+                    shape: [images.channels, images.height, images.width],
+                    channels: 0..images.channels,
+                    grid,
+                    tiles: next.clone(),
+                    step: tile.outputs(),
+                    before: self.padding[0],
+                    extent: tile.inputs(),
+                    first: panel * planes,
+                    shares: all_shares,
+                };
+                let output = Ahead {
+                    data: out,
+                    mask: None,
+                    shape: self.shape,
+                    channels: first..channels.min(first + panels.width),
+                    grid,
+                    tiles: block.clone(),
+                    step: tile.outputs(),
+                    before: 0,
+                    extent: tile.outputs(),
+                    first: 0,
+                    shares: planes,
+                };
                 let job = MultiplyPlanes {
                     planes,
                     rows: block.len(),
@@ -181,6 +210,7 @@ impl Walk<'_> {
                     product: &mut product,
                     product_stride: products.stride,
                     add: false,
+                    ahead: [Some(output), (!next.is_empty()).then_some(input)],
                 };
                 dispatch(isa, job);
                 let job = FromDomain {

@@ -17,6 +17,7 @@
 //! Rounding: the rms error over the rms of the exact result, standard normal data, against f64 sums, stays below
 //! [`Tile::error_bound`]; direct summation in f32 has 3e-7 to 1e-6.
 
+mod ahead;
 mod channel_lanes;
 mod choice;
 mod convolve;

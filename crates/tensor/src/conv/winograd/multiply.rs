@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+use super::ahead::Ahead;
 use super::lanes::{Job, Lanes, Vector};
 use super::layout::panel_vectors;
 
@@ -37,6 +38,8 @@ pub(super) struct MultiplyPlanes<'a> {
     pub(super) product_stride: usize,
     /// Adds to `product` instead of overwriting it.
     pub(super) add: bool,
+    /// What is needed next, fetched meanwhile.
+    pub(super) ahead: [Option<Ahead<'a>>; 2],
 }
 
 impl Job for MultiplyPlanes<'_> {
@@ -78,6 +81,9 @@ impl MultiplyPlanes<'_> {
         assert_eq!(width, VECTORS * S::LANES);
         let (row_step, depth_step) = if TRANSPOSED { (1, stride) } else { (stride, 1) };
         for plane in 0..self.planes {
+            for ahead in self.ahead.iter().flatten() {
+                ahead.fetch(lanes, plane);
+            }
             let left = &self.left[plane * self.left_stride..];
             let right = &self.right[plane * self.right_stride..][..depth * width];
             let product = &mut self.product[plane * self.product_stride..][..rows * width];
@@ -97,27 +103,17 @@ impl MultiplyPlanes<'_> {
                         }
                         // SAFETY: the assertions above keep the last value read of `left` and all rows of `right` and
                         // `product` inside their slices: `row + $count <= rows`.
-                        unsafe {
-                            if self.add {
-                                kernel::<S, $count, VECTORS, TRANSPOSED, true>(
-                                    lanes,
-                                    depth,
-                                    left,
-                                    stride,
-                                    right.as_ptr(),
-                                    product,
-                                );
-                            } else {
-                                kernel::<S, $count, VECTORS, TRANSPOSED, false>(
-                                    lanes,
-                                    depth,
-                                    left,
-                                    stride,
-                                    right.as_ptr(),
-                                    product,
-                                );
-                            }
-                        }
+                        let kernel = unsafe {
+                            Kernel::<$count, VECTORS, TRANSPOSED>::new(
+                                depth,
+                                left,
+                                stride,
+                                right.as_ptr(),
+                                product,
+                                self.add,
+                            )
+                        };
+                        lanes.call(kernel);
                         row += $count;
                     }
                 };
@@ -130,50 +126,68 @@ impl MultiplyPlanes<'_> {
     }
 }
 
-/// `ROWS` rows of the product of one panel, accumulated in registers.
-///
-/// # Safety
-/// `left` is valid for reading `ROWS` rows of `depth` values (`stride` apart, or with `TRANSPOSED` neighbours, the next
-/// value `stride` further), `right` for `depth` rows of `VECTORS` registers, `product` for writing (with `ADD` also
-/// reading) `ROWS` such rows.
-#[inline(always)]
-unsafe fn kernel<
-    S: Lanes,
-    const ROWS: usize,
-    const VECTORS: usize,
-    const TRANSPOSED: bool,
-    const ADD: bool,
->(
-    lanes: S,
+/// `ROWS` rows of the product of one panel of `VECTORS` registers, accumulated in registers.
+struct Kernel<const ROWS: usize, const VECTORS: usize, const TRANSPOSED: bool> {
     depth: usize,
     left: *const f32,
     stride: usize,
     right: *const f32,
     product: *mut f32,
-) {
-    let mut sums = [[lanes.splat(0.0); VECTORS]; ROWS];
-    for k in 0..depth {
-        let mut columns = [lanes.splat(0.0); VECTORS];
-        for (v, column) in columns.iter_mut().enumerate() {
-            // SAFETY: row `k` of the panel, as promised by the caller.
-            *column = unsafe { lanes.load_from(right.add((k * VECTORS + v) * S::LANES)) };
-        }
-        for (i, sums) in sums.iter_mut().enumerate() {
-            let at = if TRANSPOSED { k * stride + i } else { i * stride + k };
-            // SAFETY: value `k` of row `i`, as promised by the caller.
-            let value = lanes.splat(unsafe { *left.add(at) });
-            for (sum, column) in sums.iter_mut().zip(columns) {
-                *sum = value.mul_add(column, *sum);
-            }
-        }
+    add: bool,
+}
+
+impl<const ROWS: usize, const VECTORS: usize, const TRANSPOSED: bool> Kernel<ROWS, VECTORS, TRANSPOSED> {
+    /// # Safety
+    /// For as long as the kernel lives, and for registers of the lanes that it is run with: `left` is valid for reading
+    /// `ROWS` rows of `depth` values (`stride` apart, or with `TRANSPOSED` neighbours, the next value `stride` further),
+    /// `right` for `depth` rows of `VECTORS` registers, `product` for writing (with `add` also reading) `ROWS` such rows.
+    unsafe fn new(
+        depth: usize,
+        left: *const f32,
+        stride: usize,
+        right: *const f32,
+        product: *mut f32,
+        add: bool,
+    ) -> Self {
+        Self { depth, left, stride, right, product, add }
     }
-    for (i, sums) in sums.iter().enumerate() {
-        for (v, sum) in sums.iter().enumerate() {
-            // SAFETY: register `v` of row `i` of the product, as promised by the caller.
-            unsafe {
-                let to = product.add((i * VECTORS + v) * S::LANES);
-                let sum = if ADD { *sum + lanes.load_from(to) } else { *sum };
-                sum.store_to(to);
+}
+
+impl<const ROWS: usize, const VECTORS: usize, const TRANSPOSED: bool> Job
+    for Kernel<ROWS, VECTORS, TRANSPOSED>
+{
+    #[inline(always)]
+    fn run<S: Lanes>(self, lanes: S) {
+        let Self { depth, mut left, stride, mut right, product, add } = self;
+        // The sums take longer than fetching the lines that they will be stored to.
+        for register in 0..ROWS * VECTORS {
+            lanes.prefetch_near(product.wrapping_add(register * S::LANES));
+        }
+        let mut sums = [[lanes.splat(0.0); VECTORS]; ROWS];
+        for _ in 0..depth {
+            let mut columns = [lanes.splat(0.0); VECTORS];
+            for (v, column) in columns.iter_mut().enumerate() {
+                // SAFETY: a row of the panel, as promised to `new`.
+                *column = unsafe { lanes.load_from(right.add(v * S::LANES)) };
+            }
+            for (i, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: a value of row `i`, as promised to `new`.
+                let value = lanes.splat(unsafe { *left.add(if TRANSPOSED { i } else { i * stride }) });
+                for (sum, column) in sums.iter_mut().zip(columns) {
+                    *sum = value.mul_add(column, *sum);
+                }
+            }
+            left = left.wrapping_add(if TRANSPOSED { stride } else { 1 });
+            right = right.wrapping_add(VECTORS * S::LANES);
+        }
+        for (i, sums) in sums.iter().enumerate() {
+            for (v, sum) in sums.iter().enumerate() {
+                // SAFETY: register `v` of row `i` of the product, as promised to `new`.
+                unsafe {
+                    let to = product.add((i * VECTORS + v) * S::LANES);
+                    let sum = if add { *sum + lanes.load_from(to) } else { *sum };
+                    sum.store_to(to);
+                }
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::ahead::Ahead;
 use super::channel_lanes::Images;
 use super::convolve::block_tiles;
 use super::into_domain::{IntoDomain, Side, scratch_len};
@@ -104,7 +105,25 @@ impl WeightGradientAccumulator {
                 sums: Some(&mut self.bias),
             };
             dispatch(isa, job);
-            for first in (0..g.c_out).step_by(panels.width) {
+            let next = block.end..(block.end + size).min(grid.total());
+            let all_shares = planes * panels.panels;
+            for (panel, first) in (0..g.c_out).step_by(panels.width).enumerate() {
+                let ahead = |data, mask, shape, before, extent| Ahead {
+                    data,
+                    mask,
+                    shape,
+                    channels: 0..shape[0],
+                    grid,
+                    tiles: next.clone(),
+                    step: tile.outputs(),
+                    before,
+                    extent,
+                    first: panel * planes,
+                    shares: all_shares,
+                };
+                let input = ahead(x, None, [g.c_in, g.h, g.w], g.padding[0], tile.inputs());
+                let gradient = ahead(dy, mask, [g.c_out, out_h, out_w], 0, tile.outputs());
+                let more = !next.is_empty();
                 let job = MultiplyPlanes {
                     planes,
                     rows: g.c_in,
@@ -118,6 +137,7 @@ impl WeightGradientAccumulator {
                     product: &mut self.planes[panels.column(first)..],
                     product_stride: panels.stride,
                     add: !self.empty,
+                    ahead: [more.then_some(input), more.then_some(gradient)],
                 };
                 dispatch(isa, job);
             }

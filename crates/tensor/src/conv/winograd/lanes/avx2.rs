@@ -1,6 +1,6 @@
 //! Eight lanes: AVX2 with FMA.
 
-use super::{Lanes, Vector};
+use super::{Job, Lanes, Vector};
 use crate::simd::Avx2;
 use std::arch::x86_64::*;
 use std::ops::{Add, Mul, Sub};
@@ -66,6 +66,17 @@ impl Lanes for Avx2Lanes {
     }
 
     #[inline(always)]
+    fn call<J: Job>(self, job: J) {
+        #[inline(never)]
+        #[target_feature(enable = "avx2,fma")]
+        fn run<J: Job>(job: J, lanes: Avx2Lanes) {
+            job.run(lanes);
+        }
+        // SAFETY: see above.
+        unsafe { run(job, self) }
+    }
+
+    #[inline(always)]
     fn zeros(self) -> [F32x8; 8] {
         [self.splat(0.0); 8]
     }
@@ -100,6 +111,12 @@ impl Lanes for Avx2Lanes {
     fn prefetch(self, at: *const f32) {
         // SAFETY: see above; a prefetch of any address is a hint without effect on the program.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
+    }
+
+    #[inline(always)]
+    fn prefetch_near(self, at: *const f32) {
+        // SAFETY: see above; a prefetch of any address is a hint without effect on the program.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
     }
 }
 

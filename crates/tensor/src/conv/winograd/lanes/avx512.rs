@@ -1,6 +1,6 @@
 //! Sixteen lanes: AVX-512F.
 
-use super::{Lanes, Vector};
+use super::{Job, Lanes, Vector};
 use crate::simd::Avx512;
 use std::arch::x86_64::*;
 use std::ops::{Add, Mul, Sub};
@@ -61,6 +61,17 @@ impl Lanes for Avx512Lanes {
     }
 
     #[inline(always)]
+    fn call<J: Job>(self, job: J) {
+        #[inline(never)]
+        #[target_feature(enable = "avx512f")]
+        fn run<J: Job>(job: J, lanes: Avx512Lanes) {
+            job.run(lanes);
+        }
+        // SAFETY: see above.
+        unsafe { run(job, self) }
+    }
+
+    #[inline(always)]
     fn zeros(self) -> [F32x16; 16] {
         [self.splat(0.0); 16]
     }
@@ -101,6 +112,12 @@ impl Lanes for Avx512Lanes {
     fn prefetch(self, at: *const f32) {
         // SAFETY: see above; a prefetch of any address is a hint without effect on the program.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
+    }
+
+    #[inline(always)]
+    fn prefetch_near(self, at: *const f32) {
+        // SAFETY: see above; a prefetch of any address is a hint without effect on the program.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
     }
 }
 

@@ -40,12 +40,16 @@ pub(super) trait Lanes: Copy {
     /// # Safety
     /// `from` is valid for reading `LANES` values.
     unsafe fn load_from(self, from: *const f32) -> Self::Vector;
+    /// Runs `job` in a function of its own, so that its loops have all registers to themselves.
+    fn call<J: Job>(self, job: J);
     /// A square of zeros.
     fn zeros(self) -> Self::Square;
     /// Lane `j` of row `i` becomes lane `i` of row `j`.
     fn transpose(self, square: Self::Square) -> Self::Square;
-    /// Hints that the cache line at `at` will be read soon. Any address is allowed.
+    /// Hints that the cache line at `at` will be needed: fetches it to the second-level cache. Any address is allowed.
     fn prefetch(self, at: *const f32);
+    /// The same, to the first-level cache: for what is needed next.
+    fn prefetch_near(self, at: *const f32);
 }
 
 /// A register of f32 lanes.

@@ -1,6 +1,6 @@
 //! Four lanes in plain Rust, which the compiler turns into whatever vectors the target always has (SSE2, NEON).
 
-use super::{Lanes, Vector};
+use super::{Job, Lanes, Vector};
 use std::ops::{Add, Mul, Sub};
 
 /// The vector unit every target has.
@@ -43,6 +43,11 @@ impl Lanes for PortableLanes {
     }
 
     #[inline(always)]
+    fn call<J: Job>(self, job: J) {
+        job.run(self);
+    }
+
+    #[inline(always)]
     fn zeros(self) -> [F32x4; 4] {
         [F32x4([0.0; 4]); 4]
     }
@@ -60,6 +65,9 @@ impl Lanes for PortableLanes {
 
     #[inline(always)]
     fn prefetch(self, _at: *const f32) {}
+
+    #[inline(always)]
+    fn prefetch_near(self, _at: *const f32) {}
 }
 
 /// Applies `op` to each pair of lanes.
