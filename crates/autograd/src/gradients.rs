@@ -31,12 +31,6 @@ impl<T: Element> Gradients<T> {
         self.leaves.iter().find(|leaf| leaf.parameter == Some(identity)).map(|leaf| &leaf.gradient)
     }
 
-    /// Takes the gradient of a parameter away: `None` if the loss does not depend on it, or if it was taken before.
-    pub fn take_parameter(&mut self, identity: u64) -> Option<Tensor<T>> {
-        let position = self.leaves.iter().position(|leaf| leaf.parameter == Some(identity))?;
-        Some(self.leaves.swap_remove(position).gradient)
-    }
-
     /// The identity and gradient of every parameter that the loss depends on.
     pub fn parameters(&self) -> impl Iterator<Item = (u64, &Tensor<T>)> {
         self.leaves.iter().filter_map(|leaf| Some((leaf.parameter?, &leaf.gradient)))

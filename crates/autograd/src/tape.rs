@@ -24,7 +24,9 @@ pub(crate) struct Node<T: Element> {
 
 #[derive(Default)]
 pub(crate) struct Record<T: Element> {
-    pub nodes: Vec<Node<T>>,
+    /// Boxed, so that the list stays small while it grows: a step allocates nothing large.
+    #[allow(clippy::vec_box, reason = "see above")]
+    pub nodes: Vec<Box<Node<T>>>,
     pub spent: bool,
     random_ops: u32,
 }
@@ -95,7 +97,7 @@ impl<T: Element> Tape<T> {
 
     fn push(&self, node: Node<T>) -> usize {
         let nodes = &mut self.record.borrow_mut().nodes;
-        nodes.push(node);
+        nodes.push(Box::new(node));
         nodes.len() - 1
     }
 

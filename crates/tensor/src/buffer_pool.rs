@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytemuck::Pod;
@@ -128,6 +129,12 @@ impl BufferPool {
         let mut buffer = self.take(len);
         buffer.fill(T::default());
         buffer
+    }
+
+    /// Bytes that the pools of this process have ever asked the system for: what does not grow allocates nothing.
+    #[must_use]
+    pub fn bytes_made() -> u64 {
+        storage::MADE.load(Ordering::Relaxed)
     }
 
     /// Bytes that lie free in the pool.

@@ -101,6 +101,9 @@ impl Total {
 pub struct Lanes {
     threads: rayon::ThreadPool,
     workers: Vec<Worker>,
+    /// Where lanes' gradients are kept: room for all lanes, since any number may wait for the first. Memory that is never
+    /// written costs nothing, and the last buffer given back is the first taken.
+    gradients: Arc<BufferPool>,
     total: Mutex<Total>,
     pub(super) conv: ConvPath,
 }
@@ -129,7 +132,13 @@ impl Lanes {
             .build()
             .map_err(|error| TrainError::Config(format!("threads: cannot start {threads}: {error}")))?;
         let workers = (0..threads).map(|_| Worker::default()).collect();
-        Ok(Self { threads: pool, workers, total: Mutex::default(), conv: ConvPath::current() })
+        Ok(Self {
+            threads: pool,
+            workers,
+            gradients: BufferPool::new(),
+            total: Mutex::default(),
+            conv: ConvPath::current(),
+        })
     }
 
     /// The same workers with this convolution algorithm, in steps and in evaluations.
@@ -162,6 +171,13 @@ impl Lanes {
         });
     }
 
+    /// A tensor for each parameter's gradient, not yet written.
+    fn lane_gradients(&self, parameters: &[&Parameter<f32>]) -> Vec<Tensor<f32>> {
+        let gradient =
+            |parameter: &&Parameter<f32>| Tensor::uninit_in(&self.gradients, parameter.value.shape());
+        parameters.iter().map(gradient).collect()
+    }
+
     fn total(&self) -> MutexGuard<'_, Total> {
         self.total.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -181,13 +197,17 @@ impl Lanes {
         let parameters = parameters(model);
         let parameters: Vec<&Parameter<f32>> = parameters.iter().map(|&(_, parameter)| parameter).collect();
         *self.total() = Total::default();
+        if self.gradients.free_bytes() == 0 {
+            // Made at once, so that no later step needs more.
+            drop((0..LANES).map(|_| self.lane_gradients(&parameters)).collect::<Vec<_>>());
+        }
         self.for_each_task(lanes, |lane, worker| {
             let images = lane * n / lanes..(lane + 1) * n / lanes;
-            let mut sums = LaneSums::default();
+            let mut sums = LaneSums { gradients: self.lane_gradients(&parameters), ..LaneSums::default() };
             for start in images.clone().step_by(SHARD) {
                 let end = images.end.min(start + SHARD);
                 let shard = Shard { model, batch, start, end, settings, conv: self.conv };
-                if let Err(error) = shard.run(worker, &parameters, &mut sums) {
+                if let Err(error) = shard.run(worker, &parameters, start == images.start, &mut sums) {
                     self.total().fail(lane, error);
                     return;
                 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use autograd::{Context, Tape};
-use tensor::Tensor;
 use tensor::conv::ConvPath;
 use tensor::ops::SoftmaxCrossEntropy;
 
@@ -25,11 +24,12 @@ pub(super) struct Shard<'a> {
 
 impl Shard<'_> {
     /// Forward and backward. Adds the gradients of the batch's mean loss, but for what stays in the worker's weight sums, and
-    /// the sums over the images to `sums`; the first shard of a lane finds it empty.
+    /// the sums over the images to `sums`; the `first` shard of a lane writes the gradients.
     pub(super) fn run(
         &self,
         worker: &Worker,
         parameters: &[&Parameter<f32>],
+        first: bool,
         sums: &mut LaneSums,
     ) -> Result<(), TrainError> {
         let pool = &worker.pool;
@@ -56,17 +56,13 @@ impl Shard<'_> {
         let loss = tape.apply(loss, [logits])?;
         let sum = f64::from(loss.value().item()) * n as f64;
         sums.evaluation.add(Evaluation { loss: sum, correct, images: labels.len() });
-        let mut gradients = tape.backward(loss)?;
-        if sums.gradients.is_empty() {
-            sums.gradients.extend(parameters.iter().map(|parameter| {
-                let gradient = gradients.take_parameter(parameter.identity);
-                gradient.unwrap_or_else(|| Tensor::zeros_in(pool, parameter.value.shape()))
-            }));
-        } else {
-            for (parameter, sum) in parameters.iter().zip(&mut sums.gradients) {
-                if let Some(gradient) = gradients.parameter(parameter.identity) {
-                    sum.add_assign(gradient);
-                }
+        let gradients = tape.backward(loss)?;
+        for (parameter, sum) in parameters.iter().zip(&mut sums.gradients) {
+            match gradients.parameter(parameter.identity) {
+                Some(gradient) if first => sum.data_mut().copy_from_slice(gradient.data()),
+                Some(gradient) => sum.add_assign(gradient),
+                None if first => sum.data_mut().fill(0.0),
+                None => {}
             }
         }
         Ok(())

@@ -4,11 +4,16 @@
 //! one layer's feature maps of a shard, and every plane of a tile in the Winograd domain is on a page of its own. With
 //! pages of 2 MiB, which Linux gives to those who ask, the look-ups all hit.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use bytemuck::Pod;
 use memmap2::MmapMut;
 
 /// Buffers of at least this many bytes, a huge page, are mapped.
 const MAPPED_BYTES: usize = 2 << 20;
+
+/// Bytes that were ever asked for.
+pub(super) static MADE: AtomicU64 = AtomicU64::new(0);
 
 /// Zeroed memory for elements of `T`.
 #[derive(Debug)]
@@ -27,6 +32,7 @@ impl<T: Pod> Storage<T> {
     /// `capacity` zeros. Where a mapping is refused, the heap is asked instead.
     pub(super) fn zeroed(capacity: usize) -> Self {
         let bytes = capacity.saturating_mul(size_of::<T>());
+        MADE.fetch_add(bytes as u64, Ordering::Relaxed);
         if bytes >= MAPPED_BYTES
             && let Ok(map) = MmapMut::map_anon(bytes)
         {

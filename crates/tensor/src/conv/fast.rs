@@ -141,7 +141,7 @@ pub(super) fn weight_gradient<T: Element>(
             sum.finish(dw, db, false);
         }
         (Fast::Direct, _, Some(dw)) => {
-            implicit_gemm::weight_gradient(pool, isa, g, x, dy, mask, false, dw, db)
+            implicit_gemm::weight_gradient(pool, isa, g, x, dy, mask, false, dw, db);
         }
         (_, _, None) => unreachable!("only sums in the Winograd domain need no gradient to write to"),
     }

@@ -1,0 +1,84 @@
+//! From the second step on, training allocates nothing large: no page is asked of the system, cleared and faulted in again.
+//!
+//! The allocator of this test counts what is larger than 4 KiB on any thread, and the buffer pools count what they make.
+#![allow(unsafe_code, reason = "an allocator is an unsafe trait; this one only counts")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use nin::data::{DataLoader, DataSources, DatasetKind, LoaderOptions, Normalization, load};
+use nin::train::{Config, Recipe, Trainer};
+use tensor::BufferPool;
+
+const LARGE: usize = 4096;
+
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+static LARGEST: AtomicUsize = AtomicUsize::new(0);
+
+struct Counting;
+
+fn count(size: usize) {
+    if size > LARGE {
+        COUNT.fetch_add(1, Ordering::Relaxed);
+        LARGEST.fetch_max(size, Ordering::Relaxed);
+    }
+}
+
+// SAFETY: every call is passed on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size());
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout.size());
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(size);
+        // SAFETY: the caller's promise.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[test]
+fn the_second_step_allocates_nothing_large() {
+    // The large blocks of the first step must be seen, or the test could not fail.
+    const BATCH: usize = 64;
+    let splits = load(DatasetKind::FashionMnistMini, &DataSources::new(None)).unwrap();
+    let options = LoaderOptions {
+        batch_size: BATCH,
+        image_size: Some((64, 64)),
+        normalization: Some(Normalization::of(&splits.train)),
+        ..LoaderOptions::default()
+    };
+    let loader = DataLoader::new(Arc::new(splits.train.head(5 * BATCH)), options).unwrap();
+    let config = Config { image_size: 64, batch_size: BATCH, ..Config::of(Recipe::Default) };
+    let mut trainer = Trainer::new(config, splits, 2).unwrap();
+    let counts = || (COUNT.load(Ordering::Relaxed), BufferPool::bytes_made());
+    for (step, batch) in loader.epoch(0).enumerate() {
+        let batch = batch.unwrap();
+        LARGEST.store(0, Ordering::Relaxed);
+        let before = counts();
+        trainer.step(&batch).unwrap();
+        let (made, largest) = (counts(), LARGEST.load(Ordering::Relaxed));
+        if step == 0 {
+            assert!(made.0 > before.0 && made.1 > before.1, "the first step makes its buffers");
+        } else {
+            assert_eq!(made, before, "step {step} made a buffer; the largest allocation had {largest} bytes");
+        }
+    }
+}
