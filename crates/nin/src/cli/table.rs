@@ -31,19 +31,26 @@ impl Table {
         })
     }
 
+    /// The columns that hold anything.
+    fn filled(&self) -> Vec<usize> {
+        (0..self.headings.len())
+            .filter(|&column| self.rows.iter().any(|row| !row[column].is_empty()))
+            .collect()
+    }
+
     fn width(&self, column: usize) -> usize {
         let cells = self.rows.iter().map(|row| row[column].chars().count());
         cells.chain([self.headings[column].len()]).max().unwrap_or(0)
     }
 
-    /// Aligned columns.
+    /// Aligned columns, without those that hold nothing.
     pub(super) fn text(&self) -> String {
-        let columns: Vec<(bool, usize)> =
-            (0..self.headings.len()).map(|column| (self.is_number(column), self.width(column))).collect();
-        let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let columns = self.filled();
+        let line = |cell: &dyn Fn(usize) -> String| {
             let mut line = String::new();
-            for (cell, &(number, width)) in cells.zip(&columns) {
-                if number {
+            for &column in &columns {
+                let (cell, width) = (cell(column), self.width(column));
+                if self.is_number(column) {
                     write!(line, "{cell:>width$}  ").expect(WRITE);
                 } else {
                     write!(line, "{cell:<width$}  ").expect(WRITE);
@@ -51,27 +58,29 @@ impl Table {
             }
             line.trim_end().to_owned() + "\n"
         };
-        let mut text = line(&mut self.headings.iter().copied());
+        let mut text = line(&|column| self.headings[column].to_owned());
         for row in &self.rows {
-            text += &line(&mut row.iter().map(String::as_str));
+            text += &line(&|column| row[column].clone());
         }
         text
     }
 
-    /// A Markdown table.
+    /// A Markdown table, without the columns that hold nothing.
     pub(super) fn markdown(&self) -> String {
-        let mut text = format!("| {} |\n|", self.headings.join(" | "));
-        for column in 0..self.headings.len() {
+        let columns = self.filled();
+        let headings: Vec<&str> = columns.iter().map(|&column| self.headings[column]).collect();
+        let mut text = format!("| {} |\n|", headings.join(" | "));
+        for &column in &columns {
             text += if self.is_number(column) { "---:|" } else { "---|" };
         }
         for row in &self.rows {
-            let cells: Vec<String> = row.iter().map(|cell| cell.replace('|', "\\|")).collect();
+            let cells: Vec<String> = columns.iter().map(|&column| row[column].replace('|', "\\|")).collect();
             write!(text, "\n| {} |", cells.join(" | ")).expect(WRITE);
         }
         text + "\n"
     }
 
-    /// Comma-separated values (RFC 4180), numbers without commas between thousands.
+    /// Comma-separated values (RFC 4180), every column, numbers without commas between thousands.
     pub(super) fn csv(&self) -> String {
         let mut text =
             self.headings.iter().map(|heading| heading.replace(' ', "_")).collect::<Vec<_>>().join(",");
@@ -101,9 +110,9 @@ mod tests {
     use super::*;
 
     fn table() -> Table {
-        let mut table = Table::new(&["network", "test acc", "run"]);
-        table.push(vec!["nin".into(), "1,234.5".into(), "a, \"b\"|c".into()]);
-        table.push(vec!["alexnet".into(), String::new(), String::new()]);
+        let mut table = Table::new(&["network", "train acc", "test acc", "run"]);
+        table.push(vec!["nin".into(), String::new(), "1,234.5".into(), "a, \"b\"|c".into()]);
+        table.push(vec!["alexnet".into(), String::new(), String::new(), String::new()]);
         table
     }
 
@@ -122,6 +131,9 @@ mod tests {
 
     #[test]
     fn csv_quotes_what_it_must() {
-        assert_eq!(table().csv(), "network,test_acc,run\nnin,1234.5,\"a, \"\"b\"\"|c\"\nalexnet,,\n");
+        assert_eq!(
+            table().csv(),
+            "network,train_acc,test_acc,run\nnin,,1234.5,\"a, \"\"b\"\"|c\"\nalexnet,,,\n"
+        );
     }
 }
