@@ -4,7 +4,8 @@
 mod common;
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
@@ -160,15 +161,24 @@ fn help_names_every_flag() {
         "augment",
         "label-smoothing",
         "hold-out",
+        "warmup-epochs",
+        "clip-norm",
+        "head-scale",
+        "head-bias",
+        "init",
         "no-shuffle",
         "seed",
+        "seeds",
         "threads",
         "conv",
         "init-from",
         "run-dir",
         "resume",
     ] {
-        assert!(help.contains(&format!("--{flag}")), "--{flag} in {help}");
+        assert!(
+            help.contains(&format!("--{flag} <")) || help.contains(&format!("--{flag}\n")),
+            "--{flag} in {help}"
+        );
     }
     assert!(help.contains("Examples") && help.contains("Exit codes"), "{help}");
 }
@@ -219,6 +229,53 @@ fn a_gz_that_inflates_past_its_header_or_is_cut_off_is_refused() {
     let name = format!("{}.gz", FILES[0]);
     refused_data(|data| compress(data, 1 << 20, 1.0), &[&name, "more data than the IDX header promises"]);
     refused_data(|data| compress(data, 0, 0.5), &[&name]);
+}
+
+/// A server on the loopback interface sends as many bytes as the file has, but others.
+#[test]
+fn a_download_that_is_not_the_published_file_is_refused_and_removed() {
+    const LABELS: usize = 5148;
+    let (folder, data) = folder_with_data();
+    // Three files are in the cache, so that the small one alone is asked for; `data` lacks one, so that the cache is looked in.
+    fs::remove_file(data.join(FILES[3])).unwrap();
+    let cache = folder.path().join("cache").join("fashion-mnist");
+    fs::create_dir_all(&cache).unwrap();
+    for name in &FILES[..3] {
+        fs::write(cache.join(format!("{name}.gz")), "").unwrap();
+    }
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", server.local_addr().unwrap());
+    let answer = std::thread::spawn(move || {
+        let (mut stream, _) = server.accept().unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            request.extend(byte);
+        }
+        write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {LABELS}\r\nConnection: close\r\n\r\n").unwrap();
+        stream.write_all(&[0; LABELS]).unwrap();
+        text(&request)
+    });
+    let run = folder.path().join("run");
+    let mut command = small_train(&data, &["--dataset", "fashion-mnist", "--max-steps", "1"]);
+    for proxy in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
+        command.env_remove(proxy);
+    }
+    command.env("NIN_FASHION_MNIST_URL", url).env("NIN_CACHE_DIR", folder.path().join("cache"));
+    let output = command.arg("--run-dir").arg(&run).output().unwrap();
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(answer.join().unwrap().starts_with(&format!("GET /{}.gz ", FILES[3])));
+    let lines: Vec<&str> = stderr.lines().collect();
+    let warning = format!("warning: {}: not all four files", data.display());
+    assert!(lines[0].starts_with(&warning), "{warning} in {stderr}");
+    let last = lines[lines.len() - 1];
+    for part in ["error: http://127.0.0.1:", FILES[3], "corrupt and was removed", "67da17c7"] {
+        assert!(last.contains(part), "{part} in {stderr}");
+    }
+    assert_eq!(fs::read_dir(&cache).unwrap().count(), 3, "nothing of it stays");
+    assert!(!run.exists(), "a run that cannot begin leaves no folder");
 }
 
 #[test]

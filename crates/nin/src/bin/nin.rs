@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use nin::cli::{
-    BenchArgs, CompareArgs, EvalArgs, SummaryArgs, bench, compare, evaluate, fail, parse, summarise,
+    BenchArgs, CompareArgs, EvalArgs, SummaryArgs, bench, compare, evaluate, fail, parse, show_warnings,
+    summarise,
 };
 
 /// Evaluate, inspect, measure and compare Network in Network models.
@@ -24,6 +25,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    show_warnings();
     let result = match parse::<Arguments>() {
         Ok(Arguments { command: Command::Eval(args) }) => evaluate(&args),
         Ok(Arguments { command: Command::Summary(args) }) => summarise(&args),

@@ -11,6 +11,7 @@ macro_rules! say {
 mod bench;
 mod compare;
 mod eval;
+mod news;
 mod run_name;
 mod seeds;
 mod settings;
@@ -25,6 +26,7 @@ use std::process::ExitCode;
 pub use bench::{BenchArgs, bench};
 pub use compare::{CompareArgs, compare};
 pub use eval::{EvalArgs, SummaryArgs, evaluate, summarise};
+pub use news::show_warnings;
 pub use train::{TrainArgs, train};
 pub use usage::parse;
 
