@@ -147,7 +147,10 @@ impl Case<'_> {
                 assert_eq!(self.flag("bias"), self.has("bias"), "{}", self.name);
                 self.check::<T>(&op, weighted, ConvPath::Naive, tolerance, worst);
                 self.check::<T>(&op, weighted, ConvPath::Im2col, tolerance, worst);
-                self.check::<T>(&op, weighted, auto, tolerance.max(TOLERANCE_WINOGRAD), worst);
+                self.check::<T>(&op, weighted, ConvPath::Direct, tolerance, worst);
+                for fastest in [ConvPath::Winograd, auto] {
+                    self.check::<T>(&op, weighted, fastest, tolerance.max(TOLERANCE_WINOGRAD), worst);
+                }
             }
             "max_pool2d" => {
                 let op = ops::MaxPool2d {
