@@ -14,3 +14,12 @@ pub mod nn;
 pub mod optim;
 pub mod summary;
 pub mod train;
+
+/// The Rust of the documents for readers, so that the tests compile it.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../../docs/adding-an-op.md")]
+    struct AddingAnOp;
+}
