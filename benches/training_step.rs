@@ -19,7 +19,7 @@ fn training_step(c: &mut Criterion) {
     let mut group = c.benchmark_group("training_step");
     group.throughput(Throughput::Elements(BATCH as u64));
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    for image_size in [96, 224] {
+    for image_size in [64, 224] {
         let splits = load(DatasetKind::FashionMnistMini, &DataSources::new(None))
             .expect("the images are part of the repository");
         let options = LoaderOptions {
