@@ -181,6 +181,12 @@ fn help_names_every_flag() {
         );
     }
     assert!(help.contains("Examples") && help.contains("Exit codes"), "{help}");
+    // Line breaks depend on the terminal.
+    let words = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        words.contains("chapter: nin, fashion-mnist-mini, 224 pixels, batch 128, 10 epochs, lr 0.1,"),
+        "{help}"
+    );
 }
 
 /// Puts the small data set in a folder, spoils it and asserts the refusal: which file, what was expected and found.

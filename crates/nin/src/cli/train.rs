@@ -17,7 +17,7 @@ use crate::data::{DataSources, Splits, load};
 use crate::nn::parameter_count;
 use crate::summary::{Work, layers};
 use crate::train::lanes::check_threads;
-use crate::train::{Config, EpochMetrics, Outcome, Overrides, RunDir, TrainError, Trainer};
+use crate::train::{Config, EpochMetrics, Outcome, Overrides, Recipe, RunDir, TrainError, Trainer};
 
 /// Train Network in Network on the CPU.
 ///
@@ -25,7 +25,7 @@ use crate::train::{Config, EpochMetrics, Outcome, Overrides, RunDir, TrainError,
 /// settings, the metrics, the weights and a picture of the curves. Settings come from a recipe, then from a TOML file, then
 /// from flags; the later wins.
 #[derive(Debug, Parser)]
-#[command(name = "train", version, after_help = EXAMPLES)]
+#[command(name = "train", version, after_help = EXAMPLES, after_long_help = more_help())]
 pub struct TrainArgs {
     /// Network: nin (the article's, stem stride 3), nin-d2l (the book's, stride 4), nin-cifar (the paper's CIFAR-10
     /// network, for 28 or 32 pixels), or one to compare them with: lenet, alexnet, vgg11 (quarter width)
@@ -138,6 +138,41 @@ const EXAMPLES: &str = "Examples:
   train --seeds 0..20 --run-dir runs/lottery      twenty runs, and the spread of their accuracies
   train --resume runs/nin-20260101-120000         go on with a run that was stopped
 Exit codes: 0 done, 1 failed on the way, 2 the request cannot work, 130 interrupted (everything is saved).";
+
+/// What `--help` ends with: the settings of each recipe, so that every flag's usual value is told, and the examples.
+fn more_help() -> String {
+    let mut text = "Recipes:\n".to_owned();
+    for recipe in Recipe::ALL {
+        let config = Config::of(recipe);
+        let clip = if config.clip_norm > 0.0 { config.clip_norm.to_string() } else { "none".to_owned() };
+        text += &format!(
+            "  {recipe}: {model}, {dataset}, {size} pixels, batch {batch}, {epochs} epochs, lr {lr}, momentum {momentum}, \
+             weight decay {decay}, schedule {schedule}, warm-up {warmup} epochs, clip norm {clip}, dropout {dropout}, \
+             init {init}, head scale {scale}, head bias {bias}, {normal}\n",
+            model = config.model,
+            dataset = config.dataset,
+            size = config.image_size,
+            batch = config.batch_size,
+            epochs = config.epochs,
+            lr = config.lr,
+            momentum = config.momentum,
+            decay = config.weight_decay,
+            schedule = config.schedule,
+            warmup = config.warmup_epochs,
+            dropout = config.dropout,
+            init = config.init,
+            scale = config.head_scale,
+            bias = config.head_bias,
+            normal = if config.normalize { "normalised images" } else { "pixels from 0 to 1" },
+        );
+    }
+    text + "A file for --config has the same names as a run's config.toml, for example:
+  recipe = \"chapter\"
+  image_size = 96
+  lr = 0.05
+Environment: NIN_CONV and NIN_ISA choose kernels, NIN_CACHE_DIR and NIN_FASHION_MNIST_URL where downloads go and come from.
+" + EXAMPLES
+}
 
 impl TrainArgs {
     fn overrides(&self) -> Overrides {
