@@ -86,7 +86,7 @@ fn weight_gradient(c: &mut Criterion) {
         for isa in Isa::available() {
             group.bench_function(BenchmarkId::new(isa.name(), &shape), |bencher| {
                 let (a, b) = (planes(&dy, Some(&*y)), planes(&x, None).channel_lanes());
-                bencher.iter(|| gemm_deep(&pool, isa, &a, &b, false, &mut dw, Some(&mut db)));
+                bencher.iter(|| gemm_deep(&pool, isa, &a, &b, false, &mut dw, Some(&mut db), None));
             });
         }
         group.bench_function(BenchmarkId::new("matrixmultiply", &shape), |bencher| {

@@ -147,6 +147,29 @@ pub(super) fn weight_gradient<T: Element>(
     }
 }
 
+/// All gradients at once, overwritten, where one walk over the pixels can make them: see [`at_once`].
+pub(super) fn gradients<T: Element>(
+    context: &Context,
+    g: &ConvGeometry,
+    fast: Fast,
+    x: &[f32],
+    w: &Tensor<T>,
+    (dy, mask): (&[f32], Option<&[f32]>),
+    dw: &mut [f32],
+    db: Option<&mut [f32]>,
+    dx: &mut [f32],
+) {
+    debug_assert!(at_once(context, g, fast));
+    let weights = packed(g, Pass::InputGradient, w);
+    let weights = weights.0.as_ref().expect("they were just packed");
+    implicit_gemm::pointwise_gradients(context.pool(), Isa::current(), g, x, dy, mask, weights, dw, db, dx);
+}
+
+/// Whether [`gradients`] can do this convolution.
+pub(super) fn at_once(context: &Context, g: &ConvGeometry, fast: Fast) -> bool {
+    fast == Fast::Direct && g.is_pointwise() && !context.parallel
+}
+
 /// Whether the weight's gradient goes to the context's [`WeightSums`](super::WeightSums).
 pub(super) fn summed(context: &Context, fast: Fast) -> bool {
     context.weight_sums.is_some() && matches!(fast, Fast::Winograd(_))

@@ -17,7 +17,7 @@ use super::im2col::col2im;
 use super::windows::{ElementLanes, Part, PositionLanes, Windows};
 use super::{ConvGeometry, turns};
 use crate::buffer_pool::BufferPool;
-use crate::gemm::{Elements, Epilogue, Operand, Output, PackedA, Planes, gemm, gemm_deep};
+use crate::gemm::{Also, Elements, Epilogue, Operand, Output, PackedA, Planes, gemm, gemm_deep};
 use crate::simd::Isa;
 
 /// Weights in the order in which a pass reads them: packed once, used by all shards and threads.
@@ -231,12 +231,53 @@ pub fn weight_gradient(
     rectified: Option<&[f32]>,
     accumulate: bool,
     dw: &mut [f32],
-    mut db: Option<&mut [f32]>,
+    db: Option<&mut [f32]>,
+) {
+    gradients(pool, isa, g, x, dy, rectified, (accumulate, dw, db), None);
+}
+
+/// All gradients of a pointwise convolution, with the bits of [`weight_gradient`] and [`input_gradient`], overwritten. `dy` and
+/// `rectified` are read once: a block of pixels serves both while it is in the cache.
+///
+/// `weights` are packed for [`Pass::InputGradient`].
+///
+/// # Panics
+/// If the convolution is not pointwise or a slice does not have the geometry's length.
+pub fn pointwise_gradients(
+    pool: &Arc<BufferPool>,
+    isa: Isa,
+    g: &ConvGeometry,
+    x: &[f32],
+    dy: &[f32],
+    rectified: Option<&[f32]>,
+    weights: &PackedWeights,
+    dw: &mut [f32],
+    db: Option<&mut [f32]>,
+    dx: &mut [f32],
+) {
+    gradients(pool, isa, g, x, dy, rectified, (false, dw, db), Some((weights, dx)));
+}
+
+/// The gradients with respect to weight and bias (whether to add to them, and both), and for a pointwise convolution
+/// perhaps the input.
+fn gradients(
+    pool: &Arc<BufferPool>,
+    isa: Isa,
+    g: &ConvGeometry,
+    x: &[f32],
+    dy: &[f32],
+    rectified: Option<&[f32]>,
+    (accumulate, dw, mut db): (bool, &mut [f32], Option<&mut [f32]>),
+    mut dx: Option<(&PackedWeights, &mut [f32])>,
 ) {
     assert_eq!((x.len(), dy.len()), (g.input_len(), g.output_len()), "input and output of {g:?}");
     assert_eq!(dw.len(), g.weight_len(), "weights of {g:?}");
     assert!(rectified.is_none_or(|y| y.len() == dy.len()), "the output's length");
     assert!(db.as_ref().is_none_or(|db| db.len() == g.c_out), "one bias per output channel of {g:?}");
+    if let Some((weights, dx)) = &dx {
+        assert!(g.is_pointwise(), "only a pointwise convolution makes all its gradients at once");
+        assert_eq!((weights.groups.len(), dx.len()), (g.groups, g.input_len()), "weights and input of {g:?}");
+    }
     if g.n == 0 && !accumulate {
         dw.fill(0.0);
         if let Some(db) = &mut db {
@@ -253,10 +294,20 @@ pub fn weight_gradient(
             let dw = &mut dw[group * outputs * patch..][..outputs * patch];
             let db = db.as_deref_mut().map(|db| &mut db[group * outputs..][..outputs]);
             if g.is_pointwise() {
-                gemm_deep(pool, isa, &dy, &planes(x, g.in_pixels()).channel_lanes(), accumulate, dw, db);
+                let x = planes(x, g.in_pixels()).channel_lanes();
+                match &mut dx {
+                    Some((weights, dx)) => {
+                        let (inputs, pixels) = (g.c_in / g.groups, g.in_pixels());
+                        let dx = &mut dx[(images.start * g.c_in + group * inputs) * pixels..];
+                        let out = Output::planes(dx, inputs, pixels, images.len(), pixels, g.c_in * pixels);
+                        let also = Also { weights: &weights.groups[group], out: &out };
+                        gemm_deep(pool, isa, &dy, &x, accumulate, dw, db, Some(also));
+                    }
+                    None => gemm_deep(pool, isa, &dy, &x, accumulate, dw, db, None),
+                }
             } else {
                 let windows = ElementLanes(Windows::for_elements(pool, g, x));
-                gemm_deep(pool, isa, &dy, &windows, accumulate, dw, db);
+                gemm_deep(pool, isa, &dy, &windows, accumulate, dw, db, None);
             }
         }
     }
@@ -358,6 +409,15 @@ mod tests {
                 let packed = PackedWeights::new(&pool, isa, &g, Pass::InputGradient, &w);
                 input_gradient(&pool, &g, &dy, output, &packed, parallel, &mut found);
                 assert_near(&found, &dx, g.weight_len(), &format!("{isa}: dx"));
+                if g.is_pointwise() {
+                    let (mut alone, mut sums) = (vec![f32::NAN; w.len()], vec![f32::NAN; g.c_out]);
+                    weight_gradient(&pool, isa, &g, &x, &dy, output, false, &mut alone, Some(&mut sums));
+                    let (mut all, mut all_sums) = (vec![f32::NAN; w.len()], vec![f32::NAN; g.c_out]);
+                    let mut input = vec![f32::NAN; x.len()];
+                    let bias = Some(&mut *all_sums);
+                    pointwise_gradients(&pool, isa, &g, &x, &dy, output, &packed, &mut all, bias, &mut input);
+                    prop_assert_eq!((all, all_sums, input), (alone, sums, found), "{}: all at once", isa);
+                }
 
                 let (mut found, mut sums) = (vec![start; w.len()], vec![start; g.c_out]);
                 weight_gradient(&pool, isa, &g, &x, &dy, output, accumulate, &mut found, Some(&mut sums));

@@ -303,6 +303,16 @@ fn fast_backward<T: Element>(
     let single = |tensor| T::as_f32(Tensor::data(tensor)).expect(F32);
     let (dy, mask) = (single(grad_output), rectified.map(single));
     let mut gradients = ConvGradients { input: None, weight: None, bias: None };
+    if wanted.weight && wanted.input && fast::at_once(context, geometry, fast) {
+        let mut dw = Tensor::<T>::uninit_in(pool, geometry.weight_shape());
+        let mut dx = Tensor::<T>::uninit_in(pool, geometry.input_shape());
+        let mut db = wanted.bias.then(|| Tensor::<T>::uninit_in(pool, [geometry.c_out]));
+        let bias = db.as_mut().map(|db| T::as_f32_mut(db.data_mut()).expect(F32));
+        let weight = T::as_f32_mut(dw.data_mut()).expect(F32);
+        let input = T::as_f32_mut(dx.data_mut()).expect(F32);
+        fast::gradients(context, geometry, fast, single(x), w, (dy, mask), weight, bias, input);
+        return ConvGradients { input: Some(dx), weight: Some(dw), bias: db };
+    }
     if wanted.weight {
         let mut dw =
             (!fast::summed(context, fast)).then(|| Tensor::<T>::uninit_in(pool, geometry.weight_shape()));

@@ -6,13 +6,11 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::microkernel::{BLOCK_ROW_STRIDE, MicroKernel, Tile, TileEpilogue, with_kernel};
+use super::microkernel::{MicroKernel, Tile, TileEpilogue, with_kernel};
 use super::operand::Operand;
 use super::output::{Epilogue, Output};
 use super::packed::{MAX_DEPTH, PackedA, Split, depth_blocks};
-use super::planes::Planes;
 use crate::buffer_pool::BufferPool;
-use crate::simd::Isa;
 
 /// `C = A B` (or what the epilogue makes of it) with A packed: for weights, reused by many products.
 ///
@@ -55,7 +53,7 @@ pub fn gemm<B: Operand>(
     });
 }
 
-fn columns_of<K: MicroKernel>(_: K, columns: usize) -> Split {
+pub(super) fn columns_of<K: MicroKernel>(_: K, columns: usize) -> Split {
     Split::new(columns, K::LANES, K::NR)
 }
 
@@ -115,7 +113,7 @@ fn multiply_units<K: MicroKernel, B: Operand>(
 }
 
 /// A tile that is complete but for its place in C.
-fn tile(
+pub(super) fn tile(
     a: *const f32,
     a_row_stride: usize,
     a_depth_stride: usize,
@@ -136,88 +134,4 @@ fn tile(
         c_row_stride: 0,
         epilogue: TileEpilogue { accumulate: false, bias: std::ptr::null(), relu: false },
     }
-}
-
-/// `C (+)= A B` for a small C and a long sum, as in a weight gradient: A has a row per channel and a depth per
-/// (image, pixel), perhaps masked; B has the same depth. C is row-major `channels x b.lanes()`. If `row_sums` is given, the
-/// sums of the rows of A are written (or added) there: the bias's gradient.
-///
-/// # Panics
-/// If rows, columns or depths do not fit together.
-pub fn gemm_deep<B: Operand>(
-    pool: &Arc<BufferPool>,
-    isa: Isa,
-    a: &Planes<'_>,
-    b: &B,
-    accumulate: bool,
-    c: &mut [f32],
-    row_sums: Option<&mut [f32]>,
-) {
-    let (m, n, k) = (a.channels, b.lanes(), a.images * a.pixels);
-    assert_eq!(k, b.depth(), "depths of A and B");
-    assert_eq!(c.len(), m * n, "C is {m} x {n}");
-    if m == 0 {
-        return;
-    }
-    let c = Output::matrix(c, m, n, n);
-    with_kernel!(isa, kernel => multiply_blocks(kernel, pool, isa, a, b, accumulate, &c, row_sums));
-}
-
-fn multiply_blocks<K: MicroKernel, B: Operand>(
-    kernel: K,
-    pool: &Arc<BufferPool>,
-    isa: Isa,
-    a: &Planes<'_>,
-    b: &B,
-    accumulate: bool,
-    c: &Output<'_>,
-    mut row_sums: Option<&mut [f32]>,
-) {
-    let m = a.channels;
-    if let Some(sums) = &mut row_sums {
-        assert_eq!(sums.len(), m, "one sum per row");
-        if !accumulate {
-            sums.fill(0.0);
-        }
-    }
-    let row_stride = BLOCK_ROW_STRIDE;
-    let mut a_block = pool.take::<f32>(m * row_stride);
-    let mut scratch = pool.take::<f32>(MAX_DEPTH * K::NR);
-    let columns = columns_of(kernel, b.lanes());
-    let rows = Split::new(m, 1, K::MR);
-    for (index, depths) in depth_blocks(a.images * a.pixels).enumerate() {
-        a.copy_rows(isa, 0..m, depths.clone(), row_stride, &mut a_block);
-        if let Some(sums) = &mut row_sums {
-            for (sum, row) in sums.iter_mut().zip(a_block.chunks_exact(row_stride)) {
-                *sum += sum_of(&row[..depths.len()]);
-            }
-        }
-        let epilogue = Epilogue { accumulate: accumulate || index > 0, ..Epilogue::default() };
-        for columns in columns.ranges() {
-            let output = c.columns_at(columns.clone());
-            let width = columns.len().next_multiple_of(K::LANES);
-            let panel = &mut scratch[..depths.len() * width];
-            b.pack(isa, columns.clone(), depths.clone(), width, panel);
-            for rows in rows.ranges() {
-                let a = &a_block[rows.start * row_stride..rows.end * row_stride];
-                let tile = tile(a.as_ptr(), row_stride, 1, panel.as_ptr(), width, (&rows, &columns, &depths));
-                // SAFETY: A's rows have room for `MAX_DEPTH` elements and the panel for the tile's depth and columns; rows
-                // and columns lie inside C, whose sizes were compared; there is one thread.
-                unsafe { output.run(kernel, tile, rows, epilogue) };
-            }
-        }
-    }
-}
-
-/// The sum of a slice in sixteen interleaved parts, which the compiler turns into vectors.
-fn sum_of(values: &[f32]) -> f32 {
-    let mut parts = [0.0f32; 16];
-    let chunks = values.chunks_exact(16);
-    let rest: f32 = chunks.remainder().iter().sum();
-    for chunk in chunks {
-        for (part, &value) in parts.iter_mut().zip(chunk) {
-            *part += value;
-        }
-    }
-    parts.iter().sum::<f32>() + rest
 }

@@ -7,6 +7,7 @@
 //! * [`Planes`] makes operands of N x C x pixels tensors; the convolution's windows are an operand too.
 
 mod blocked;
+mod deep;
 pub(crate) mod microkernel;
 #[cfg(target_arch = "x86_64")]
 mod microkernel_avx2;
@@ -25,7 +26,8 @@ mod tests;
 mod transpose;
 mod unpacked;
 
-pub use blocked::{gemm, gemm_deep};
+pub use blocked::gemm;
+pub use deep::{Also, gemm_deep};
 pub use operand::{Elements, Operand};
 pub use output::{Epilogue, Output};
 pub use packed::PackedA;

@@ -113,7 +113,7 @@ proptest! {
         for isa in Isa::available() {
             let mut c = before.clone();
             let (product, sums) = c.split_at_mut(m * n);
-            gemm_deep(&pool, isa, &a.planes(masked), &b.planes(false).channel_lanes(), accumulate, product, Some(sums));
+            gemm_deep(&pool, isa, &a.planes(masked), &b.planes(false).channel_lanes(), accumulate, product, Some(sums), None);
             assert_close(product, &expected, k, isa.name());
             assert_close(sums, &expected_sums, k, isa.name());
         }
