@@ -7,7 +7,7 @@ use tensor::ops::SoftmaxCrossEntropy;
 use tensor::{BufferPool, Shape, Tensor};
 
 use super::error::TrainError;
-use super::lanes::{Lanes, SHARD};
+use super::lanes::Lanes;
 use crate::data::Batch;
 use crate::nn::Module;
 
@@ -43,7 +43,11 @@ impl Evaluation {
     }
 }
 
-/// A shard's logits, once they are computed.
+/// The most images that one task takes: enough to read the weights seldom, few enough to keep the maps near the core. No
+/// logit depends on it.
+const SHARE: usize = 4;
+
+/// A share's logits, once they are computed.
 type ShardLogits = Option<Result<Tensor<f32>, TrainError>>;
 
 impl Lanes {
@@ -72,18 +76,30 @@ impl Lanes {
         let n = shape[0];
         let classes = model.output_shape(shape)?.iter().skip(1).product::<usize>();
         let mut logits = Tensor::zeros([n, classes]);
-        let results: Vec<Mutex<ShardLogits>> = (0..n.div_ceil(SHARD)).map(|_| Mutex::default()).collect();
-        self.for_each_task(results.len(), |shard, worker| {
-            let (from, to) = (shard * SHARD, ((shard + 1) * SHARD).min(n));
-            let tape =
-                Tape::new(Context { conv: self.conv, ..Context::evaluation(Arc::clone(&worker.pool)) });
-            let images = tape.constant(entries(&worker.pool, from, to));
-            let output = model.forward(images).map(Var::into_value).map_err(TrainError::from);
-            *results[shard].lock().unwrap_or_else(PoisonError::into_inner) = Some(output);
+        let forward = |pool: &Arc<BufferPool>, parallel, from, to| {
+            let context = Context { conv: self.conv, parallel, ..Context::evaluation(Arc::clone(pool)) };
+            let tape = Tape::new(context);
+            let images = tape.constant(entries(pool, from, to));
+            model.forward(images).map(Var::into_value).map_err(TrainError::from)
+        };
+        if n < self.threads() {
+            // All threads on each image: the time to an answer counts, and there is no other work.
+            let output = self.install(|| forward(self.pool(), true, 0, n))?;
+            logits.data_mut().copy_from_slice(output.data());
+            return Ok(logits);
+        }
+        // Shares of equal size, and as many for each thread.
+        let tasks = n.div_ceil(SHARE).next_multiple_of(self.threads()).min(n);
+        let results: Vec<Mutex<ShardLogits>> = (0..tasks).map(|_| Mutex::default()).collect();
+        let bounds = |task: usize| task * n / tasks;
+        self.for_each_task(tasks, |task, worker| {
+            let output = forward(&worker.pool, false, bounds(task), bounds(task + 1));
+            *results[task].lock().unwrap_or_else(PoisonError::into_inner) = Some(output);
         });
-        for (rows, result) in logits.data_mut().chunks_mut((SHARD * classes).max(1)).zip(results) {
+        for (task, result) in results.into_iter().enumerate() {
+            let rows = &mut logits.data_mut()[bounds(task) * classes..bounds(task + 1) * classes];
             let result = result.into_inner().unwrap_or_else(PoisonError::into_inner);
-            rows.copy_from_slice(result.expect("every shard was run")?.data());
+            rows.copy_from_slice(result.expect("every share was run")?.data());
         }
         Ok(logits)
     }

@@ -158,6 +158,11 @@ impl Lanes {
         self.threads.install(work)
     }
 
+    /// The first worker's memory.
+    pub(super) fn pool(&self) -> &Arc<BufferPool> {
+        &self.workers[0].pool
+    }
+
     /// Calls `work(task, worker)` once for each task below `count`; each worker begins with the task of its own number.
     pub(super) fn for_each_task(&self, count: usize, work: impl Fn(usize, &Worker) + Sync) {
         let next = AtomicUsize::new(self.threads());
