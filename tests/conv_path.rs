@@ -69,6 +69,36 @@ fn steps_and_evaluations_use_the_lanes_algorithm() {
     }
 }
 
+/// What the shards before the one that failed left behind is not part of the next step.
+#[test]
+fn a_step_after_one_that_failed_is_like_any_other() {
+    let folder = tempfile::tempdir().unwrap();
+    write_dataset(folder.path());
+    let sources = DataSources::new(Some(folder.path().to_path_buf()));
+    let data = load(DatasetKind::FashionMnistMini, &sources).unwrap().train;
+    // Nine outputs for ten classes: images of the last class are refused.
+    let mut network = Sequential::<f32>::new()
+        .with(nin::nn::Conv2d::new(1, 9, 3, 1, 1))
+        .with(GlobalAvgPool2d)
+        .with(Flatten);
+    initialise(&mut network, Init::HeNormal, Init::Constant(0.0), 5);
+    let batch = |images: usize| {
+        let options = LoaderOptions { batch_size: images, ..LoaderOptions::default() };
+        DataLoader::new(Arc::new(data.head(images)), options).unwrap().epoch(0).next().unwrap().unwrap()
+    };
+    let (good, bad) = (batch(8), batch(40));
+    for conv in PATHS {
+        let lanes = Lanes::new(1).unwrap().with_conv(conv);
+        let gradients = || {
+            lanes.step(&network, &good, StepSettings::default()).unwrap();
+            lanes.gradients(|all| all.iter().map(|one| one.data().to_vec()).collect::<Vec<_>>())
+        };
+        let before = gradients();
+        lanes.step(&network, &bad, StepSettings::default()).unwrap_err();
+        assert!(gradients() == before, "{conv}");
+    }
+}
+
 /// Two or more steps; what they made.
 fn weights(mut command: Command, run: &Path, steps: &str) -> Vec<u8> {
     command.args(["--max-steps", steps]).assert().success();

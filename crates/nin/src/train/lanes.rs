@@ -209,18 +209,23 @@ impl Lanes {
         self.for_each_task(lanes, |lane, worker| {
             let images = lane * n / lanes..(lane + 1) * n / lanes;
             let mut sums = LaneSums { gradients: self.lane_gradients(&parameters), ..LaneSums::default() };
-            for start in images.clone().step_by(SHARD) {
-                let end = images.end.min(start + SHARD);
-                let shard = Shard { model, batch, start, end, settings, conv: self.conv };
-                if let Err(error) = shard.run(worker, &parameters, start == images.start, &mut sums) {
-                    self.total().fail(lane, error);
-                    return;
+            let mut run = || {
+                for start in images.clone().step_by(SHARD) {
+                    let end = images.end.min(start + SHARD);
+                    let shard = Shard { model, batch, start, end, settings, conv: self.conv };
+                    shard.run(worker, &parameters, start == images.start, &mut sums)?;
                 }
-            }
+                Ok(())
+            };
+            let result = run();
+            // After an error, too: what was begun is not to be added to the next step's.
             for (parameter, gradient) in parameters.iter().zip(&mut sums.gradients) {
                 worker.weight_sums.finish(&parameter.value, gradient);
             }
-            self.total().add(lane, sums);
+            match result {
+                Ok(()) => self.total().add(lane, sums),
+                Err(error) => self.total().fail(lane, error),
+            }
         });
         let mut total = self.total();
         match total.error.take() {

@@ -233,7 +233,7 @@ fn relu_lets_nan_through() {
     }
 }
 
-/// Two shards into one sum, two sums merged, and one call over all images: the same gradient; `finish` can add, and empties.
+/// Two shards into one sum and one call over all images: the same gradient; `finish` can add, and empties.
 #[test]
 fn sums_over_shards_add_up() {
     let tile = Tile::F4x4K5x5;
@@ -256,14 +256,11 @@ fn sums_over_shards_add_up() {
         let (mut dw, mut db) = (vec![f32::NAN; whole.weight_len()], vec![f32::NAN; whole.c_out]);
         sum.finish(&mut dw, Some(&mut db), false);
         assert!(relative_error(&dw, &expected) < tile.error_bound());
-        let mut merged = WeightGradientAccumulator::new(BufferPool::global(), tile, &whole, isa);
-        let mut other = merged.clone();
-        merged.accumulate(&pool, &first, x.0, dy.0, Some(mask.0));
-        other.accumulate(&pool, &rest, x.1, dy.1, Some(mask.1));
-        merged.merge(&other);
+        sum.accumulate(&pool, &first, x.0, dy.0, Some(mask.0));
+        sum.accumulate(&pool, &rest, x.1, dy.1, Some(mask.1));
         // Into the first gradient once more: twice the sum.
         let db_once = db.clone();
-        merged.finish(&mut dw, Some(&mut db), true);
+        sum.finish(&mut dw, Some(&mut db), true);
         let twice: Vec<f64> = expected.iter().map(|v| 2.0 * v).collect();
         assert!(relative_error(&dw, &twice) < tile.error_bound());
         for (twice, once) in db.iter().zip(&db_once) {

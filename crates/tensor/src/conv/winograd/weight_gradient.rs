@@ -184,24 +184,6 @@ impl WeightGradientAccumulator {
         self.bias.fill(0.0);
     }
 
-    /// Adds the sums of `other` to these: how the lanes of a step are joined, in a fixed order.
-    ///
-    /// # Panics
-    /// If the two are not for the same tile, instruction set and channels.
-    pub fn merge(&mut self, other: &Self) {
-        assert_eq!((self.tile, self.channels, self.layout), (other.tile, other.channels, other.layout));
-        if other.empty {
-            return;
-        }
-        if self.empty {
-            self.planes.copy_from_slice(&other.planes);
-        } else {
-            self.planes.iter_mut().zip(&*other.planes).for_each(|(sum, other)| *sum += other);
-        }
-        self.empty = false;
-        self.bias.iter_mut().zip(&*other.bias).for_each(|(sum, other)| *sum += other);
-    }
-
     /// The tile size.
     #[must_use]
     pub fn tile(&self) -> Tile {
