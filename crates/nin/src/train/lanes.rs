@@ -198,7 +198,8 @@ impl Lanes {
         settings: StepSettings,
     ) -> Result<Evaluation, TrainError> {
         let n = batch.len();
-        let lanes = n.div_ceil(SHARD).min(LANES);
+        // Two at least, so that a batch of a few images has work for two threads.
+        let lanes = n.div_ceil(SHARD).max(2).min(n).min(LANES);
         let parameters = parameters(model);
         let parameters: Vec<&Parameter<f32>> = parameters.iter().map(|&(_, parameter)| parameter).collect();
         *self.total() = Total::default();
