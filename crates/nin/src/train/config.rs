@@ -1,59 +1,20 @@
 //! The settings of a run: a recipe, changed by a TOML file, changed by flags.
 
-use std::fmt;
-use std::path::Path;
-use std::str::FromStr;
+mod overrides;
+mod recipe;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tensor::conv::ConvPath;
 use tensor::init::Init;
+
+pub use overrides::Overrides;
+pub use recipe::Recipe;
 
 use super::error::TrainError;
 use crate::data::{Augmentation, DatasetKind, Splits};
 use crate::models::{Head, Model, Network};
 use crate::nn::Sequential;
 use crate::optim::Schedule;
-
-/// A named set of settings to begin with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Recipe {
-    /// The article's network on small images, with settings that learn reliably in minutes.
-    #[default]
-    Default,
-    /// The d2l book's chapter: 224 pixels, batch 128, learning rate 0.1, Xavier weights, 10 epochs, plain SGD, no
-    /// normalisation.
-    Chapter,
-    /// The chapter's network, image size, batch size and number of epochs, with a start and a schedule that learn whatever the
-    /// seed: He weights, the convolution of the class maps smaller and with a bias that opens its ReLU, momentum, warm-up,
-    /// cosine, clipped gradients, weight decay, normalised images.
-    Robust,
-}
-
-impl Recipe {
-    /// Every recipe.
-    pub const ALL: [Self; 3] = [Self::Default, Self::Chapter, Self::Robust];
-}
-
-impl fmt::Display for Recipe {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Default => "default",
-            Self::Chapter => "chapter",
-            Self::Robust => "robust",
-        })
-    }
-}
-
-impl FromStr for Recipe {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|recipe| recipe.to_string() == name).ok_or_else(|| {
-            let all = Self::ALL.map(|recipe| recipe.to_string());
-            format!("no recipe {name:?}; there are: {}", all.join(", "))
-        })
-    }
-}
 
 /// Everything that the bits of a run depend on. The number of threads is not among it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -116,71 +77,6 @@ pub struct Config {
     pub seed: u64,
 }
 
-/// Settings that replace a recipe's: from a TOML file, or from flags. Unknown keys are refused.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "each is the field of Config of the same name")]
-pub struct Overrides {
-    pub recipe: Option<String>,
-    pub model: Option<String>,
-    pub head: Option<String>,
-    pub dataset: Option<String>,
-    pub image_size: Option<usize>,
-    pub batch_size: Option<usize>,
-    pub epochs: Option<u64>,
-    pub max_steps: Option<u64>,
-    pub lr: Option<f64>,
-    pub momentum: Option<f64>,
-    pub nesterov: Option<bool>,
-    pub weight_decay: Option<f64>,
-    pub schedule: Option<String>,
-    pub warmup_epochs: Option<f64>,
-    pub clip_norm: Option<f64>,
-    pub label_smoothing: Option<f64>,
-    pub dropout: Option<f64>,
-    pub augment: Option<String>,
-    pub hold_out: Option<usize>,
-    pub shuffle: Option<bool>,
-    pub normalize: Option<bool>,
-    pub init: Option<String>,
-    pub head_scale: Option<f64>,
-    pub head_bias: Option<f64>,
-    pub conv: Option<String>,
-    pub seed: Option<u64>,
-}
-
-impl Overrides {
-    /// Reads a TOML file.
-    ///
-    /// # Errors
-    /// [`TrainError::Io`] if it cannot be read, [`TrainError::Config`] with path, line and key if it is not TOML, has a key that
-    /// is none of these, or a value of the wrong type.
-    pub fn from_toml(path: &Path) -> Result<Self, TrainError> {
-        let text =
-            std::fs::read_to_string(path).map_err(TrainError::io(path, "reading the configuration"))?;
-        toml::from_str(&text).map_err(|error| {
-            TrainError::Config(format!("{}: {}", path.display(), one_line(&error.to_string())))
-        })
-    }
-}
-
-/// TOML's errors are a small picture over several lines; a command's error is one line.
-fn one_line(text: &str) -> String {
-    let lines: Vec<&str> =
-        text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('|')).collect();
-    let mut line = lines.join(": ");
-    for (rust, plain) in
-        [("f64", "a number"), ("usize", WHOLE), ("u64", WHOLE), ("a boolean", "true or false")]
-    {
-        if let Some(start) = line.strip_suffix(&format!("expected {rust}")) {
-            line = format!("{start}expected {plain}");
-        }
-    }
-    line
-}
-
-const WHOLE: &str = "a whole number of at least 0";
-
 macro_rules! apply {
     ($config:ident, $overrides:ident: $($field:ident),+) => {
         $(if let Some(value) = &$overrides.$field { $config.$field = value.clone(); })+
@@ -188,84 +84,6 @@ macro_rules! apply {
 }
 
 impl Config {
-    /// The settings of a recipe.
-    #[must_use]
-    pub fn of(recipe: Recipe) -> Self {
-        let chapter = Self {
-            recipe: recipe.to_string(),
-            model: Model::Nin.to_string(),
-            head: None,
-            dataset: DatasetKind::FashionMnistMini.name().to_owned(),
-            image_size: 224,
-            batch_size: 128,
-            epochs: 10,
-            max_steps: None,
-            lr: 0.1,
-            momentum: 0.0,
-            nesterov: false,
-            weight_decay: 0.0,
-            schedule: "constant".to_owned(),
-            warmup_epochs: 0.0,
-            clip_norm: 0.0,
-            label_smoothing: 0.0,
-            dropout: 0.5,
-            augment: Augmentation::default().to_string(),
-            hold_out: 0,
-            shuffle: true,
-            normalize: false,
-            init: "xavier".to_owned(),
-            head_scale: 1.0,
-            head_bias: 0.0,
-            conv: ConvPath::Auto.to_string(),
-            seed: 0,
-        };
-        // What ends the lottery: a signal that keeps its size through twelve ReLUs, and class maps that begin open. The batch
-        // of the default recipe is a quarter, and its rate was chosen for that.
-        let steady = Self {
-            momentum: 0.9,
-            weight_decay: 5e-4,
-            schedule: "cosine".to_owned(),
-            clip_norm: 1.0,
-            normalize: true,
-            init: "he".to_owned(),
-            head_scale: 0.3,
-            head_bias: 1.0,
-            ..chapter.clone()
-        };
-        match recipe {
-            Recipe::Chapter => chapter,
-            Recipe::Robust => Self { lr: 0.05, warmup_epochs: 1.0, ..steady },
-            Recipe::Default => {
-                Self { image_size: 64, batch_size: 32, epochs: 8, lr: 0.02, warmup_epochs: 0.3, ..steady }
-            }
-        }
-    }
-
-    /// The settings of a recipe for a network. The recipes are written for `nin` and `nin-d2l`; the other networks begin at
-    /// the image size that they were made for, and
-    ///
-    /// * in the chapter's recipe with the learning rate and the batch size of their own chapters in the d2l book (7.6, 8.1
-    ///   and 8.2 of its first edition): LeNet 0.9 and 256, AlexNet 0.01 and 128, VGG-11 0.05 and 128;
-    /// * otherwise with Xavier weights, since He's make the first logits of networks with wide fully connected layers large,
-    ///   and LeNet with a larger learning rate, since its sigmoids pass on a quarter of a gradient at most, and the other two
-    ///   with a smaller one.
-    #[must_use]
-    pub fn for_model(recipe: Recipe, model: Model) -> Self {
-        let mut config = Self { model: model.to_string(), ..Self::of(recipe) };
-        if !matches!(model, Model::Nin | Model::NinD2l) {
-            config.image_size = model.default_image_size();
-        }
-        match (recipe, model) {
-            (Recipe::Chapter, Model::LeNet) => (config.lr, config.batch_size) = (0.9, 256),
-            (Recipe::Chapter, Model::AlexNet) => config.lr = 0.01,
-            (Recipe::Chapter, Model::Vgg11) => config.lr = 0.05,
-            (_, Model::LeNet) => (config.lr, config.init) = (0.1, "xavier".to_owned()),
-            (_, Model::AlexNet | Model::Vgg11) => (config.lr, config.init) = (0.005, "xavier".to_owned()),
-            _ => {}
-        }
-        config
-    }
-
     /// The recipe's settings for the network ([`Config::for_model`]), replaced by the file's, replaced by the flags'.
     ///
     /// # Errors
@@ -393,7 +211,7 @@ impl Config {
     /// # Errors
     /// [`TrainError::Config`], naming the setting, what was expected and what was found.
     pub fn validate(&self) -> Result<(), TrainError> {
-        let refuse = |name: &str, expected: &str, found: &dyn fmt::Display| {
+        let refuse = |name: &str, expected: &str, found: &dyn std::fmt::Display| {
             Err(TrainError::Config(format!("{name}: expected {expected}, found {found}")))
         };
         self.model()?;

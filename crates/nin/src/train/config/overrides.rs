@@ -1,0 +1,72 @@
+//! Settings that are given, by a TOML file or by flags, in the place of a recipe's.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::super::error::TrainError;
+
+/// Settings that replace a recipe's: from a TOML file, or from flags. Unknown keys are refused.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "each is the field of Config of the same name")]
+pub struct Overrides {
+    pub recipe: Option<String>,
+    pub model: Option<String>,
+    pub head: Option<String>,
+    pub dataset: Option<String>,
+    pub image_size: Option<usize>,
+    pub batch_size: Option<usize>,
+    pub epochs: Option<u64>,
+    pub max_steps: Option<u64>,
+    pub lr: Option<f64>,
+    pub momentum: Option<f64>,
+    pub nesterov: Option<bool>,
+    pub weight_decay: Option<f64>,
+    pub schedule: Option<String>,
+    pub warmup_epochs: Option<f64>,
+    pub clip_norm: Option<f64>,
+    pub label_smoothing: Option<f64>,
+    pub dropout: Option<f64>,
+    pub augment: Option<String>,
+    pub hold_out: Option<usize>,
+    pub shuffle: Option<bool>,
+    pub normalize: Option<bool>,
+    pub init: Option<String>,
+    pub head_scale: Option<f64>,
+    pub head_bias: Option<f64>,
+    pub conv: Option<String>,
+    pub seed: Option<u64>,
+}
+
+impl Overrides {
+    /// Reads a TOML file.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`] if it cannot be read, [`TrainError::Config`] with path, line and key if it is not TOML, has a key that
+    /// is none of these, or a value of the wrong type.
+    pub fn from_toml(path: &Path) -> Result<Self, TrainError> {
+        let text =
+            std::fs::read_to_string(path).map_err(TrainError::io(path, "reading the configuration"))?;
+        toml::from_str(&text).map_err(|error| {
+            TrainError::Config(format!("{}: {}", path.display(), one_line(&error.to_string())))
+        })
+    }
+}
+
+/// TOML's errors are a small picture over several lines; a command's error is one line.
+fn one_line(text: &str) -> String {
+    let lines: Vec<&str> =
+        text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('|')).collect();
+    let mut line = lines.join(": ");
+    for (rust, plain) in
+        [("f64", "a number"), ("usize", WHOLE), ("u64", WHOLE), ("a boolean", "true or false")]
+    {
+        if let Some(start) = line.strip_suffix(&format!("expected {rust}")) {
+            line = format!("{start}expected {plain}");
+        }
+    }
+    line
+}
+
+const WHOLE: &str = "a whole number of at least 0";

@@ -1,0 +1,131 @@
+//! The recipes: named sets of settings to begin with.
+
+use std::fmt;
+use std::str::FromStr;
+
+use tensor::conv::ConvPath;
+
+use super::Config;
+use crate::data::{Augmentation, DatasetKind};
+use crate::models::Model;
+
+/// A named set of settings to begin with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Recipe {
+    /// The article's network on small images, with settings that learn reliably in minutes.
+    #[default]
+    Default,
+    /// The d2l book's chapter: 224 pixels, batch 128, learning rate 0.1, Xavier weights, 10 epochs, plain SGD, no
+    /// normalisation.
+    Chapter,
+    /// The chapter's network, image size, batch size and number of epochs, with a start and a schedule that learn whatever the
+    /// seed: He weights, the convolution of the class maps smaller and with a bias that opens its ReLU, momentum, warm-up,
+    /// cosine, clipped gradients, weight decay, normalised images.
+    Robust,
+}
+
+impl Recipe {
+    /// Every recipe.
+    pub const ALL: [Self; 3] = [Self::Default, Self::Chapter, Self::Robust];
+}
+
+impl fmt::Display for Recipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Default => "default",
+            Self::Chapter => "chapter",
+            Self::Robust => "robust",
+        })
+    }
+}
+
+impl FromStr for Recipe {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|recipe| recipe.to_string() == name).ok_or_else(|| {
+            let all = Self::ALL.map(|recipe| recipe.to_string());
+            format!("no recipe {name:?}; there are: {}", all.join(", "))
+        })
+    }
+}
+
+impl Config {
+    /// The settings of a recipe.
+    #[must_use]
+    pub fn of(recipe: Recipe) -> Self {
+        let chapter = Self {
+            recipe: recipe.to_string(),
+            model: Model::Nin.to_string(),
+            head: None,
+            dataset: DatasetKind::FashionMnistMini.name().to_owned(),
+            image_size: 224,
+            batch_size: 128,
+            epochs: 10,
+            max_steps: None,
+            lr: 0.1,
+            momentum: 0.0,
+            nesterov: false,
+            weight_decay: 0.0,
+            schedule: "constant".to_owned(),
+            warmup_epochs: 0.0,
+            clip_norm: 0.0,
+            label_smoothing: 0.0,
+            dropout: 0.5,
+            augment: Augmentation::default().to_string(),
+            hold_out: 0,
+            shuffle: true,
+            normalize: false,
+            init: "xavier".to_owned(),
+            head_scale: 1.0,
+            head_bias: 0.0,
+            conv: ConvPath::Auto.to_string(),
+            seed: 0,
+        };
+        // What ends the lottery: a signal that keeps its size through twelve ReLUs, and class maps that begin open. The batch
+        // of the default recipe is a quarter, and its rate was chosen for that.
+        let steady = Self {
+            momentum: 0.9,
+            weight_decay: 5e-4,
+            schedule: "cosine".to_owned(),
+            clip_norm: 1.0,
+            normalize: true,
+            init: "he".to_owned(),
+            head_scale: 0.3,
+            head_bias: 1.0,
+            ..chapter.clone()
+        };
+        match recipe {
+            Recipe::Chapter => chapter,
+            Recipe::Robust => Self { lr: 0.05, warmup_epochs: 1.0, ..steady },
+            Recipe::Default => {
+                Self { image_size: 64, batch_size: 32, epochs: 8, lr: 0.02, warmup_epochs: 0.3, ..steady }
+            }
+        }
+    }
+
+    /// The settings of a recipe for a network. The recipes are written for `nin` and `nin-d2l`; the other networks begin at
+    /// the image size that they were made for, and
+    ///
+    /// * in the chapter's recipe with the learning rate and the batch size of their own chapters in the d2l book (7.6, 8.1
+    ///   and 8.2 of its first edition): LeNet 0.9 and 256, AlexNet 0.01 and 128, VGG-11 0.05 and 128;
+    /// * otherwise with Xavier weights, since He's make the first logits of networks with wide fully connected layers large,
+    ///   and LeNet with a larger learning rate, since its sigmoids pass on a quarter of a gradient at most, and the other two
+    ///   with a smaller one.
+    #[must_use]
+    pub fn for_model(recipe: Recipe, model: Model) -> Self {
+        let mut config = Self { model: model.to_string(), ..Self::of(recipe) };
+        if !matches!(model, Model::Nin | Model::NinD2l) {
+            config.image_size = model.default_image_size();
+        }
+        match (recipe, model) {
+            (Recipe::Chapter, Model::LeNet) => (config.lr, config.batch_size) = (0.9, 256),
+            (Recipe::Chapter, Model::AlexNet) => config.lr = 0.01,
+            (Recipe::Chapter, Model::Vgg11) => config.lr = 0.05,
+            (_, Model::LeNet) => (config.lr, config.init) = (0.1, "xavier".to_owned()),
+            (_, Model::AlexNet | Model::Vgg11) => (config.lr, config.init) = (0.005, "xavier".to_owned()),
+            _ => {}
+        }
+        config
+    }
+}
