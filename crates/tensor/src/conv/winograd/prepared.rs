@@ -9,7 +9,7 @@ use crate::simd::Isa;
 use std::sync::Arc;
 
 /// Weights in the Winograd domain, `G g G^T`, laid out for the multiplication of one instruction set.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct PreparedWeights {
     pub(super) tile: Tile,
     pub(super) direction: Direction,

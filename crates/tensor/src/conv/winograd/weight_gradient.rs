@@ -18,9 +18,9 @@ use crate::simd::Isa;
 /// The sum of `(B^T d B) . (A dY A^T)` over everything seen since the last [`finish`](Self::finish), and of the output
 /// gradients for the bias.
 ///
-/// The way back, `G^T S G`, is linear, so that it can wait until a whole step has been added up: one transform for each kernel
+/// The way back, `G^T S G`, is linear, so that it can wait until a whole lane has been added up: one transform for each kernel
 /// instead of one for each shard.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct WeightGradientAccumulator {
     tile: Tile,
     isa: Isa,
