@@ -158,6 +158,7 @@ impl Case<'_> {
                     stride: self.pair("stride"),
                     padding: self.pair("padding"),
                     ceil_mode: self.flag("ceil_mode"),
+                    relu: false,
                 };
                 self.check::<T>(&op, ONE, auto, tolerance, worst);
             }

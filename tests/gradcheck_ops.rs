@@ -43,6 +43,7 @@ fn pooling() {
     let average = ops::AvgPool2d::square(3, 2);
     for shape in [[2, 2, 7, 9], [1, 1, 36, 38], [1, 3, 6, 8]] {
         check("max_pool2d", &[&shape], |_, v| v[0].clone().max_pool2d(max));
+        check("max_pool2d", &[&shape], |_, v| v[0].clone().max_pool2d(ops::MaxPool2d { relu: true, ..max }));
         check("max_pool2d", &[&shape], |_, v| {
             v[0].clone().max_pool2d(ops::MaxPool2d { padding: [1, 1], ceil_mode: true, ..max })
         });

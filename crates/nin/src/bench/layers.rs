@@ -1,7 +1,7 @@
 //! Each layer by itself, on one thread, with a shard of the size that training uses.
 //!
-//! A convolution is measured as it runs in a step: bias and ReLU in the forward pass, ReLU's mask in the gradients, weights
-//! packed or transformed beforehand, as a step does once for all of its shards. Every layer's data is in cache only as far as
+//! A convolution is measured as it runs in a step: bias and ReLU in the forward pass, ReLU's mask in the gradients (but where the
+//! max pooling after it takes both over), weights packed or transformed beforehand, as a step does once for all of its shards. Every layer's data is in cache only as far as
 //! it fits: the sum over the layers leaves out what one layer costs the next.
 
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use tensor::init::Init;
 use tensor::{BufferPool, Context, Shape, Tensor};
 
 use super::{Until, median_seconds};
-use crate::nn::Module;
+use crate::nn::{Module, relu_is_left, relu_is_taken};
 use crate::summary::{LayerSummary, layers, leaves};
 use crate::train::TrainError;
 
@@ -33,7 +33,7 @@ pub struct Pass {
 pub struct LayerTimes {
     /// Where the layer is: `0.2`.
     pub path: String,
-    /// Its kind and settings, and `+ ReLU` if it applies the one after it.
+    /// Its kind and settings, with `+ ReLU` if it applies the one after it, `ReLU +` if the one before it.
     pub kind: String,
     /// C x H x W of its input.
     pub input: [usize; 3],
@@ -57,20 +57,22 @@ pub fn measure(
     path: ConvPath,
     seconds: f64,
 ) -> Result<Vec<LayerTimes>, TrainError> {
-    let (summaries, modules) = (layers(network, images)?, leaves(network));
+    let summaries = layers(network, images)?;
+    let modules: Vec<&dyn Module<f32>> = leaves(network).into_iter().map(|(_, module)| module).collect();
     let context = Context { conv: path, ..Context::training(BufferPool::new()) };
     let mut all = Vec::new();
     let mut applied = false;
-    for (index, (summary, (_, module))) in summaries.iter().zip(&modules).enumerate() {
-        if std::mem::take(&mut applied) {
+    for (index, summary) in summaries.iter().enumerate() {
+        if std::mem::take(&mut applied) || relu_is_taken(&modules[index..]) {
             continue;
         }
         let until = Until::Seconds(seconds);
         all.push(if let Some(geometry) = summary.convolution {
-            applied = modules.get(index + 1).is_some_and(|(_, next)| next.is_relu());
+            applied = relu_is_left(&modules[index + 1..]);
             convolution(&context, summary, &geometry, applied, index == 0, until)?
         } else {
-            other(&context, summary, *module, until)?
+            let after_relu = index > 0 && relu_is_taken(&modules[index - 1..]);
+            other(&context, summary, modules[index], after_relu, until)?
         });
     }
     Ok(all)
@@ -141,6 +143,7 @@ fn other(
     context: &Context,
     summary: &LayerSummary,
     module: &dyn Module<f32>,
+    after_relu: bool,
     until: Until,
 ) -> Result<LayerTimes, TrainError> {
     let n = summary.input[0];
@@ -153,7 +156,7 @@ fn other(
         let input = tape.leaf(x.entries_in(context.pool(), 0, n));
         let gradient = dy.entries_in(context.pool(), 0, n);
         let begin = Instant::now();
-        let output = module.forward(input)?;
+        let output = if after_relu { module.forward_after_relu(input) } else { module.forward(input) }?;
         forward.push(begin.elapsed());
         let begin = Instant::now();
         tape.backward_with(output, gradient)?;
@@ -163,7 +166,7 @@ fn other(
     let forward = forward.split_off(forward.len() - backward.len());
     Ok(LayerTimes {
         path: summary.path.clone(),
-        kind: summary.kind.clone(),
+        kind: format!("{}{}", if after_relu { "ReLU + " } else { "" }, summary.kind),
         input: plane(summary.input),
         output: plane(summary.output),
         forward: pass(&forward),

@@ -139,7 +139,7 @@ impl MaxPool2d {
     /// A square window and stride without padding.
     #[must_use]
     pub fn new(kernel: usize, stride: usize) -> Self {
-        Self(ops::MaxPool2d { kernel: [kernel; 2], stride: [stride; 2], padding: [0; 2], ceil_mode: false })
+        Self(ops::MaxPool2d::square(kernel, stride))
     }
 
     /// The same, counting windows that reach over the edge.
@@ -151,12 +151,20 @@ impl MaxPool2d {
 
 impl<T: Element> Module<T> for MaxPool2d {
     fn kind(&self) -> String {
-        let ops::MaxPool2d { kernel, stride, padding, ceil_mode } = self.0;
+        let ops::MaxPool2d { kernel, stride, padding, ceil_mode, .. } = self.0;
         format!("MaxPool2d({})", window(kernel, stride, padding, ceil_mode))
     }
 
     fn forward<'t>(&self, x: Var<'t, T>) -> Output<'t, T> {
         x.max_pool2d(self.0)
+    }
+
+    fn takes_relu_before(&self) -> bool {
+        true
+    }
+
+    fn forward_after_relu<'t>(&self, x: Var<'t, T>) -> Output<'t, T> {
+        x.max_pool2d(ops::MaxPool2d { relu: true, ..self.0 })
     }
 
     fn output_shape(&self, input: Shape) -> Result<Shape, ShapeError> {

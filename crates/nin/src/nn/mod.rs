@@ -13,3 +13,4 @@ pub use layers::{
 pub use module::{Module, initialise, parameter_count, parameters, parameters_mut};
 pub use parameter::Parameter;
 pub use sequential::Sequential;
+pub(crate) use sequential::{relu_is_left, relu_is_taken};

@@ -37,7 +37,7 @@ pub trait Module<T: Element>: Debug + Send + Sync {
         let _ = (prefix, visit);
     }
 
-    /// The layers that it is made of; empty for a layer.
+    /// The layers that it is made of, applied one after the other; empty for a layer.
     fn children(&self) -> &[Box<dyn Module<T>>] {
         &[]
     }
@@ -49,6 +49,19 @@ pub trait Module<T: Element>: Debug + Send + Sync {
     fn forward_with_relu<'t>(&self, x: &Var<'t, T>) -> Option<Result<Var<'t, T>, AutogradError>> {
         let _ = x;
         None
+    }
+
+    /// Whether [`Module::forward_after_relu`] costs no more than the layer alone, so that the layer is left the ReLU before it.
+    fn takes_relu_before(&self) -> bool {
+        false
+    }
+
+    /// Applies a ReLU and then the layer.
+    ///
+    /// # Errors
+    /// As [`Module::forward`].
+    fn forward_after_relu<'t>(&self, x: Var<'t, T>) -> Result<Var<'t, T>, AutogradError> {
+        self.forward(x.relu()?)
     }
 
     /// The sizes of the convolution that this layer is for an input of this shape: `None` if it is another kind of layer or the

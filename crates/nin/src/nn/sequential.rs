@@ -8,7 +8,9 @@ use super::parameter::Parameter;
 
 /// Layers that are applied one after the other. Names of parameters begin with the layer's number, as in PyTorch: `0.2.weight`.
 ///
-/// A convolution that is followed by a ReLU applies it to its output while that is still in registers.
+/// A ReLU is applied by one of its neighbours, also where a nested `Sequential` ends between them: by the max pooling after it,
+/// so that nothing of the size before the pooling is kept for the backward pass; or else by the convolution before it, to its
+/// output while that is still in registers.
 #[derive(Debug, Default)]
 pub struct Sequential<T: Element> {
     layers: Vec<Box<dyn Module<T>>>,
@@ -29,21 +31,48 @@ impl<T: Element> Sequential<T> {
     }
 }
 
+/// The layers of a module that are not made of others, in their order.
+fn flatten<'a, T: Element>(module: &'a dyn Module<T>, all: &mut Vec<&'a dyn Module<T>>) {
+    for child in module.children() {
+        if child.children().is_empty() {
+            all.push(child.as_ref());
+        } else {
+            flatten(child.as_ref(), all);
+        }
+    }
+}
+
+/// Whether the first of `layers` is a ReLU that the second applies.
+pub(crate) fn relu_is_taken<T: Element>(layers: &[&dyn Module<T>]) -> bool {
+    matches!(layers, [relu, next, ..] if relu.is_relu() && next.takes_relu_before())
+}
+
+/// Whether the first of `layers` is a ReLU that the layer before it may apply.
+pub(crate) fn relu_is_left<T: Element>(layers: &[&dyn Module<T>]) -> bool {
+    layers.first().is_some_and(|layer| layer.is_relu()) && !relu_is_taken(layers)
+}
+
 impl<T: Element> Module<T> for Sequential<T> {
     fn kind(&self) -> String {
         "Sequential".to_owned()
     }
 
     fn forward<'t>(&self, mut x: Var<'t, T>) -> Result<Var<'t, T>, AutogradError> {
-        let mut layers = self.layers.iter().peekable();
-        while let Some(layer) = layers.next() {
-            if layers.peek().is_some_and(|next| next.is_relu())
+        let mut layers = Vec::new();
+        flatten(self, &mut layers);
+        let mut layers = layers.as_slice();
+        while let [layer, rest @ ..] = layers {
+            if relu_is_taken(layers) {
+                x = rest[0].forward_after_relu(x)?;
+                layers = &rest[1..];
+            } else if relu_is_left(rest)
                 && let Some(output) = layer.forward_with_relu(&x)
             {
                 x = output?;
-                layers.next();
+                layers = &rest[1..];
             } else {
                 x = layer.forward(x)?;
+                layers = rest;
             }
         }
         Ok(x)
@@ -117,16 +146,40 @@ mod tests {
     }
 
     #[test]
-    fn a_relu_applied_by_the_convolution_changes_nothing() {
-        let mut fused = Sequential::<f32>::new().with(Conv2d::new(2, 3, 3, 1, 1)).with(Relu);
-        initialise(&mut fused, Init::HeNormal, Init::Constant(0.1), 4);
-        let x = Tensor::from_fn([2, 2, 5, 5], |i| ((i * 37 % 19) as f32 - 9.0) / 5.0);
-        let tape = Tape::new(Context::default());
-        let with = fused.forward(tape.constant(x.clone())).unwrap();
-        let conv = fused.children()[0].forward(tape.constant(x)).unwrap();
-        let without = conv.relu().unwrap();
-        for (a, b) in with.value().data().iter().zip(without.value().data()) {
-            assert!((a - b).abs() <= 1e-5, "{a} {b}");
+    fn a_relu_applied_by_a_neighbour_changes_nothing() {
+        let block = || Sequential::<f64>::new().with(Conv2d::new(2, 3, 3, 1, 1)).with(Relu);
+        for mut fused in [
+            block(),
+            block().with(MaxPool2d::new(3, 2)),
+            Sequential::new().with(block()).with(Sequential::new().with(MaxPool2d::ceil(2, 2))),
+            // A pooling that follows something else, a ReLU that does, and one that nothing follows.
+            Sequential::new().with(Relu).with(MaxPool2d::new(2, 1)).with(MaxPool2d::new(3, 2)),
+            Sequential::new().with(block()).with(Relu).with(MaxPool2d::new(3, 2)).with(Relu),
+        ] {
+            initialise(&mut fused, Init::HeNormal, Init::Constant(0.1), 4);
+            let x = Tensor::from_fn([2, 2, 7, 7], |i| ((i * 37 % 19) as f64 - 9.0) / 5.0);
+            let mut results = Vec::new();
+            for together in [true, false] {
+                let tape = Tape::new(Context::default());
+                let input = tape.leaf(x.clone());
+                let mut layers = Vec::new();
+                flatten(&fused, &mut layers);
+                let output = if together {
+                    fused.forward(input.clone()).unwrap()
+                } else {
+                    layers.iter().fold(input.clone(), |x, layer| layer.forward(x).unwrap())
+                };
+                let recorded = tape.len();
+                let value = output.value().clone();
+                let gradient = Tensor::from_fn(value.shape(), |i| (i as f64).sin());
+                let gradients = tape.backward_with(output, gradient).unwrap();
+                let parameters = gradients.parameters().map(|(_, gradient)| gradient.clone());
+                let gradients = [gradients.get(&input).unwrap().clone()].into_iter().chain(parameters);
+                results.push((recorded, value, gradients.collect::<Vec<_>>()));
+            }
+            let (one, other) = (&results[0], &results[1]);
+            assert!(one.0 < other.0, "{fused:?}: a neighbour applies the ReLU");
+            assert_eq!((&one.1, &one.2), (&other.1, &other.2), "{fused:?}");
         }
     }
 }

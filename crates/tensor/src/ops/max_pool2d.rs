@@ -1,4 +1,4 @@
-//! Max pooling: `y = max` over each window.
+//! Max pooling: `y = max` over each window, of the input or of its ReLU.
 
 use rayon::prelude::*;
 
@@ -18,6 +18,10 @@ use crate::tensor::Tensor;
 /// window that holds a NaN gives NaN.
 ///
 /// The backward pass needs neither input nor output, only one byte per output: where in the window the maximum was.
+///
+/// A ReLU before the pooling can be left to it, since the maximum of max(x, 0) is max(maximum of x, 0). The byte then says,
+/// too, that nothing in the window was above 0, and neither ReLU nor the op before it needs to keep anything for ReLU's
+/// backward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MaxPool2d {
     /// The window, at most 255 elements.
@@ -29,13 +33,19 @@ pub struct MaxPool2d {
     /// Rounds the output's size up, so that the last rows and columns are covered. A window must start inside the input
     /// or the padding before it.
     pub ceil_mode: bool,
+    /// Whether the input goes through ReLU first.
+    pub relu: bool,
 }
+
+/// The byte of a window in which nothing was above 0, where [`MaxPool2d::relu`] is set. A window has at most 255 elements, so
+/// that no element has this index.
+const NOTHING: u8 = 255;
 
 impl MaxPool2d {
     /// Square windows without padding.
     #[must_use]
     pub fn square(kernel: usize, stride: usize) -> Self {
-        Self { kernel: [kernel; 2], stride: [stride; 2], padding: [0; 2], ceil_mode: false }
+        Self { kernel: [kernel; 2], stride: [stride; 2], padding: [0; 2], ceil_mode: false, relu: false }
     }
 
     fn geometry(&self, input: Shape) -> Result<PoolGeometry, ShapeError> {
@@ -52,7 +62,7 @@ impl MaxPool2d {
 #[derive(Debug)]
 pub struct Saved {
     geometry: PoolGeometry,
-    /// For each output, the maximum's row-major index in its window. Empty if nothing is recorded.
+    /// For each output, the maximum's row-major index in its window, or [`NOTHING`]. Empty if nothing is recorded.
     argmax: Buffer<u8>,
 }
 
@@ -74,17 +84,17 @@ impl<T: Element> Op<T> for MaxPool2d {
         let mut y = Tensor::uninit_in(context.pool(), geometry.output_shape());
         let mut argmax = context.pool().take::<u8>(if context.recording { y.len() } else { 0 });
         let (in_pixels, out_pixels) = (geometry.in_pixels(), geometry.out_pixels());
-        let g = &geometry;
+        let (g, relu) = (&geometry, self.relu);
         if !context.parallel {
-            dispatch::run(Planes { g, x: x.data(), y: y.data_mut(), argmax: &mut argmax });
+            dispatch::run(Planes { g, relu, x: x.data(), y: y.data_mut(), argmax: &mut argmax });
         } else if context.recording {
             let planes = x.data().par_chunks(in_pixels).zip(y.data_mut().par_chunks_mut(out_pixels));
             planes
                 .zip(argmax.par_chunks_mut(out_pixels))
-                .for_each(|((x, y), argmax)| dispatch::run(Planes { g, x, y, argmax }));
+                .for_each(|((x, y), argmax)| dispatch::run(Planes { g, relu, x, y, argmax }));
         } else {
             let planes = x.data().par_chunks(in_pixels).zip(y.data_mut().par_chunks_mut(out_pixels));
-            planes.for_each(|(x, y)| dispatch::run(Planes { g, x, y, argmax: &mut [] }));
+            planes.for_each(|(x, y)| dispatch::run(Planes { g, relu, x, y, argmax: &mut [] }));
         }
         (y, Saved { geometry, argmax })
     }
@@ -99,13 +109,10 @@ impl<T: Element> Op<T> for MaxPool2d {
         if !wanted[0] {
             return vec![None];
         }
-        let Saved { geometry: g, argmax } = saved;
-        let mut grad_input = Tensor::uninit_in(context.pool(), g.input_shape());
-        let (in_pixels, out_pixels) = (g.in_pixels(), g.out_pixels());
-        let planes = grad_output.data().chunks_exact(out_pixels).zip(argmax.chunks_exact(out_pixels));
-        for (dx, (dy, argmax)) in grad_input.data_mut().chunks_exact_mut(in_pixels).zip(planes) {
-            scatter(&g, dy, argmax, dx);
-        }
+        let Saved { geometry, argmax } = saved;
+        let mut grad_input = Tensor::uninit_in(context.pool(), geometry.input_shape());
+        let (dy, dx) = (grad_output.data(), grad_input.data_mut());
+        dispatch::run(Gradients { g: &geometry, dy, argmax: &argmax, dx });
         vec![Some(grad_input)]
     }
 }
@@ -113,6 +120,7 @@ impl<T: Element> Op<T> for MaxPool2d {
 /// The forward pass over whole planes. `argmax` is as long as `y`, or empty if it is not wanted.
 struct Planes<'a, T> {
     g: &'a PoolGeometry,
+    relu: bool,
     x: &'a [T],
     y: &'a mut [T],
     argmax: &'a mut [u8],
@@ -121,23 +129,29 @@ struct Planes<'a, T> {
 impl<T: Element> Kernel for Planes<'_, T> {
     #[inline(always)]
     fn run(self) {
-        let Self { g, x, y, argmax } = self;
+        let Self { g, relu, x, y, argmax } = self;
         let planes = x.chunks_exact(g.in_pixels()).zip(y.chunks_exact_mut(g.out_pixels()));
         // Loops, not `for_each`: a closure might be compiled on its own, without the instruction set.
         if argmax.is_empty() {
             for (x, y) in planes {
-                pool_plane::<T, false>(g, x, y, &mut []);
+                pool_plane::<T, false>(g, relu, x, y, &mut []);
             }
         } else {
             for ((x, y), argmax) in planes.zip(argmax.chunks_exact_mut(g.out_pixels())) {
-                pool_plane::<T, true>(g, x, y, argmax);
+                pool_plane::<T, true>(g, relu, x, y, argmax);
             }
         }
     }
 }
 
 #[inline(always)]
-fn pool_plane<T: Element, const ARGMAX: bool>(g: &PoolGeometry, x: &[T], y: &mut [T], argmax: &mut [u8]) {
+fn pool_plane<T: Element, const ARGMAX: bool>(
+    g: &PoolGeometry,
+    relu: bool,
+    x: &[T],
+    y: &mut [T],
+    argmax: &mut [u8],
+) {
     let [ow, w] = [g.output[1], g.input[1]];
     let full_columns = g.interior(1);
     for (i, y) in y.chunks_exact_mut(ow).enumerate() {
@@ -150,8 +164,8 @@ fn pool_plane<T: Element, const ARGMAX: bool>(g: &PoolGeometry, x: &[T], y: &mut
             let y = &mut y[whole.clone()];
             let argmax = if ARGMAX { &mut argmax[whole.clone()] } else { &mut [] };
             match (g.kernel, g.stride[1]) {
-                ([3, 3], 2) => whole_windows::<T, 3, 2, ARGMAX>(&x[first..], w, y, argmax),
-                ([2, 2], 2) => whole_windows::<T, 2, 2, ARGMAX>(&x[first..], w, y, argmax),
+                ([3, 3], 2) => whole_windows::<T, 3, 2, ARGMAX>(&x[first..], w, relu, y, argmax),
+                ([2, 2], 2) => whole_windows::<T, 2, 2, ARGMAX>(&x[first..], w, relu, y, argmax),
                 _ => whole = 0..0,
             }
         }
@@ -167,12 +181,26 @@ fn pool_plane<T: Element, const ARGMAX: bool>(g: &PoolGeometry, x: &[T], y: &mut
                     }
                 }
             }
-            y[j] = best;
+            y[j] = rectified(relu, best);
             if ARGMAX {
-                argmax[j] = index as u8;
+                argmax[j] = place(relu, best, index as u32);
             }
         }
     }
+}
+
+/// The output for a window's maximum.
+#[inline(always)]
+fn rectified<T: Element>(relu: bool, best: T) -> T {
+    // Written so that NaN stays.
+    if relu & (best <= T::ZERO) { T::ZERO } else { best }
+}
+
+/// The byte for a window's maximum and its index.
+#[inline(always)]
+fn place<T: Element>(relu: bool, best: T, index: u32) -> u8 {
+    // Of a NaN, ReLU's gradient is 0.
+    if !relu | (best > T::ZERO) { index as u8 } else { NOTHING }
 }
 
 /// Consecutive windows that lie wholly inside the input, without a branch in the loop.
@@ -180,6 +208,7 @@ fn pool_plane<T: Element, const ARGMAX: bool>(g: &PoolGeometry, x: &[T], y: &mut
 fn whole_windows<T: Element, const K: usize, const S: usize, const ARGMAX: bool>(
     rows: &[T],
     width: usize,
+    relu: bool,
     y: &mut [T],
     argmax: &mut [u8],
 ) {
@@ -201,9 +230,9 @@ fn whole_windows<T: Element, const K: usize, const S: usize, const ARGMAX: bool>
                     index = if larger { (u * K + v) as u32 } else { index };
                 }
             }
-            y[j] = best;
+            y[j] = rectified(relu, best);
             if ARGMAX {
-                argmax[j] = index as u8;
+                argmax[j] = place(relu, best, index);
             }
         }
     }
@@ -217,7 +246,34 @@ fn exceeds<T: Element>(value: T, best: T) -> bool {
     (value > best) | nan
 }
 
-/// Adds each output's gradient to the input element that was its maximum. `dx` is overwritten.
+/// The backward pass over whole planes: the gradient of each output goes to the input that was its maximum. `dx` is
+/// overwritten.
+struct Gradients<'a, T> {
+    g: &'a PoolGeometry,
+    dy: &'a [T],
+    argmax: &'a [u8],
+    dx: &'a mut [T],
+}
+
+impl<T: Element> Kernel for Gradients<'_, T> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { g, dy, argmax, dx } = self;
+        let outputs = dy.chunks_exact(g.out_pixels()).zip(argmax.chunks_exact(g.out_pixels()));
+        // Short rows would be left to the remainders of the vector loop.
+        let gathers = (g.kernel, g.stride, g.padding) == ([3, 3], [2, 2], [0, 0]) && g.output[1] > 16;
+        for (dx, (dy, argmax)) in dx.chunks_exact_mut(g.in_pixels()).zip(outputs) {
+            if gathers {
+                gather(g, dy, argmax, dx);
+            } else {
+                scatter(g, dy, argmax, dx);
+            }
+        }
+    }
+}
+
+/// Adds each output's gradient to the input element that was its maximum.
+#[inline(always)]
 fn scatter<T: Element>(g: &PoolGeometry, dy: &[T], argmax: &[u8], dx: &mut [T]) {
     let ([oh, ow], w) = (g.output, g.input[1]);
     // From a window's first element, padding included, to each of its elements.
@@ -226,13 +282,98 @@ fn scatter<T: Element>(g: &PoolGeometry, dy: &[T], argmax: &[u8], dx: &mut [T]) 
         *offset = k / g.kernel[1] * w + k % g.kernel[1];
     }
     let padding = g.padding[0] * w + g.padding[1];
+    offsets[usize::from(NOTHING)] = padding; // the window's first element, or the plane's last for a window behind it
+    let last = dx.len() - 1;
     dx.fill(T::ZERO);
     for i in 0..oh {
         let mut start = i * g.stride[0] * w;
         for (&dy, &k) in dy[i * ow..][..ow].iter().zip(&argmax[i * ow..][..ow]) {
-            dx[start + offsets[usize::from(k)] - padding] += dy;
+            // No branch: where nothing was above 0 is not to be foreseen.
+            let dy = if k == NOTHING { T::ZERO } else { dy };
+            dx[(start + offsets[usize::from(k)] - padding).min(last)] += dy;
             start += g.stride[1];
         }
+    }
+}
+
+/// One row of outputs: gradients and places.
+type Line<'a, T> = (&'a [T], &'a [u8]);
+
+/// [`scatter`] for 3 x 3 windows at stride 2, with the same bits: each input element asks the windows that hold it, at most
+/// four, so that it is written once and whole vectors are.
+#[inline(always)]
+fn gather<T: Element>(g: &PoolGeometry, dy: &[T], argmax: &[u8], dx: &mut [T]) {
+    let ([oh, ow], w) = (g.output, g.input[1]);
+    let line = |i: usize| (&dy[i * ow..][..ow], &argmax[i * ow..][..ow]);
+    for (row, dx) in dx.chunks_exact_mut(w).enumerate() {
+        let i = row / 2;
+        if row % 2 == 1 && i < oh {
+            gather_row::<T, 1>([line(i)], [3], dx);
+        } else if row % 2 == 0 && 0 < i && i < oh {
+            gather_row::<T, 2>([line(i - 1), line(i)], [6, 0], dx);
+        } else if row == 0 {
+            gather_row::<T, 1>([line(0)], [0], dx);
+        } else if row % 2 == 0 && i == oh {
+            gather_row::<T, 1>([line(i - 1)], [6], dx);
+        } else {
+            dx.fill(T::ZERO); // no window reaches so far
+        }
+    }
+}
+
+/// One row of inputs under one or two rows of windows, in each of which `first` is the index of the row's first element.
+#[inline(always)]
+fn gather_row<T: Element, const N: usize>(lines: [Line<'_, T>; N], first: [u8; N], dx: &mut [T]) {
+    let outputs = lines[0].0.len();
+    // What window j gives to the element with this index.
+    let given = |(dy, places): Line<'_, T>, j: usize, index: u8| {
+        if places[j] == index { dy[j] } else { T::ZERO }
+    };
+    // Inputs 2 j and 2 j + 1. The sums are in the order of the windows.
+    let even = |j: usize, before: bool, here: bool| {
+        let mut sum = T::ZERO;
+        for n in 0..N {
+            if before {
+                sum += given(lines[n], j - 1, first[n] + 2);
+            }
+            if here {
+                sum += given(lines[n], j, first[n]);
+            }
+        }
+        sum
+    };
+    let odd = |j: usize| {
+        let mut sum = T::ZERO;
+        for n in 0..N {
+            sum += given(lines[n], j, first[n] + 1);
+        }
+        sum
+    };
+    dx[0] = even(0, false, true);
+    if let Some(dx) = dx.get_mut(1) {
+        *dx = odd(0);
+    }
+    // Windows that have a neighbour before them and two inputs of their own.
+    let whole = outputs.min(dx.len() / 2).max(1);
+    let before = lines.map(|(dy, places)| (&dy[..whole - 1], &places[..whole - 1]));
+    let here = lines.map(|(dy, places)| (&dy[1..whole], &places[1..whole]));
+    let pairs = &mut dx.as_chunks_mut::<2>().0[1..whole];
+    for j in 0..pairs.len() {
+        let mut sums = [T::ZERO; 2];
+        for n in 0..N {
+            sums[0] += given(before[n], j, first[n] + 2);
+            sums[0] += given(here[n], j, first[n]);
+            sums[1] += given(here[n], j, first[n] + 1);
+        }
+        pairs[j] = sums;
+    }
+    // What is left: the last window's third column, or the first of a window that reaches over the edge.
+    for column in 2 * whole..dx.len() {
+        let j = column / 2;
+        dx[column] = match column % 2 {
+            0 if j <= outputs => even(j, true, j < outputs),
+            _ => T::ZERO,
+        };
     }
 }
 
@@ -242,6 +383,7 @@ mod tests {
 
     use super::*;
     use crate::buffer_pool::BufferPool;
+    use crate::ops::Relu;
     use crate::testing::{check_gradients, distinct, poisoned, random};
 
     fn pool(op: MaxPool2d, x: &Tensor<f32>) -> (Tensor<f32>, Vec<u8>) {
@@ -278,13 +420,26 @@ mod tests {
         let mut x = Tensor::full([1, 1, 3, 5], 1.0f32);
         x.data_mut()[6] = f32::NAN; // row 1, column 1: in the first window only
         for (kernel, stride) in [(3, 2), (3, 1)] {
-            let op =
-                MaxPool2d { kernel: [3, kernel], stride: [2, stride], padding: [0, 0], ceil_mode: false };
+            let op = MaxPool2d { kernel: [3, kernel], stride: [2, stride], ..MaxPool2d::square(3, 2) };
             let (y, argmax) = pool(op, &x);
             assert!(y.data()[0].is_nan(), "{op:?}");
             assert_eq!(*y.data().last().unwrap(), 1.0);
             assert_eq!(argmax[0], 4);
         }
+    }
+
+    #[test]
+    fn a_relu_before_the_pooling_stops_what_is_not_above_zero() {
+        let op = MaxPool2d { relu: true, ..MaxPool2d::square(2, 2) };
+        let x = [-1.0, -2.0, 3.0, -4.0, 0.0, 0.0, -1.0, -0.0, 0.0, 0.5, f32::NAN, 9.0];
+        let context = poisoned();
+        let (y, saved) = op.forward(&context, vec![Tensor::from_slice([1, 1, 2, 6], &x).unwrap()]);
+        assert_eq!(y.data()[..2], [0.0, 3.0]);
+        assert!(y.data()[2].is_nan(), "a diverged network shows it");
+        assert_eq!(saved.argmax[..], [NOTHING, 0, NOTHING]);
+        let dy = Tensor::full([1, 1, 1, 3], 1.0);
+        let dx = op.backward(&context, saved, dy, &[true]).remove(0).unwrap();
+        assert_eq!(dx.data(), [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
     }
 
     #[test]
@@ -327,7 +482,10 @@ mod tests {
             ([1, 1], [1, 1], [0, 0], false, [1, 1, 2, 2]),
             ([2, 2], [3, 3], [0, 0], false, [1, 1, 7, 7]),
         ] {
-            check_gradients(&MaxPool2d { kernel, stride, padding, ceil_mode }, &[distinct(input, 3)]);
+            for relu in [false, true] {
+                let op = MaxPool2d { kernel, stride, padding, ceil_mode, relu };
+                check_gradients(&op, &[distinct(input, 3)]);
+            }
         }
     }
 
@@ -375,7 +533,7 @@ mod tests {
                 _ => ([kernel.0, kernel.1], [stride.0, stride.1]),
             };
             let padding = [pad.0.min(kernel[0] / 2), pad.1.min(kernel[1] / 2)];
-            let op = MaxPool2d { kernel, stride, padding, ceil_mode };
+            let op = MaxPool2d { kernel, stride, padding, ceil_mode, relu: false };
             // Few distinct values, so that there are many ties.
             let mut x = random([input.0, input.1, input.2, input.3], seed);
             for value in x.data_mut() {
@@ -389,6 +547,27 @@ mod tests {
             let (single, saved) = op.forward(&poisoned(), vec![x.cast::<f32>()]);
             prop_assert_eq!(single, found.cast::<f32>());
             prop_assert_eq!(&saved.argmax[..], &argmax[..]);
+
+            // The gradient: each output's, to its maximum.
+            let dy = random(g.output_shape(), seed ^ 1).cast::<f32>();
+            let mut expected = vec![0.0f32; x.len()];
+            for (plane, expected) in expected.chunks_exact_mut(g.in_pixels()).enumerate() {
+                let own = plane * g.out_pixels()..(plane + 1) * g.out_pixels();
+                scatter(&g, &dy.data()[own.clone()], &argmax[own], expected);
+            }
+            let dx = op.backward(&poisoned(), saved, dy.clone(), &[true]).remove(0).unwrap();
+            prop_assert_eq!(dx.data(), &expected[..]);
+
+            // ReLU left to the pooling.
+            let fused = MaxPool2d { relu: true, ..op };
+            let single = x.cast::<f32>();
+            let (rectified, of_relu) = Relu.forward(&poisoned(), vec![single.clone()]);
+            let (expected, of_pooling) = op.forward(&poisoned(), vec![rectified]);
+            let (found, saved) = fused.forward(&poisoned(), vec![single]);
+            prop_assert_eq!(found, expected);
+            let masked = op.backward(&poisoned(), of_pooling, dy.clone(), &[true]).remove(0).unwrap();
+            let expected = Relu.backward(&poisoned(), of_relu, masked, &[true]);
+            prop_assert_eq!(fused.backward(&poisoned(), saved, dy, &[true]), expected);
         }
     }
 }
