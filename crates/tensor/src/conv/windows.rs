@@ -12,12 +12,13 @@ use std::sync::Arc;
 use super::ConvGeometry;
 use crate::buffer_pool::{Buffer, BufferPool};
 use crate::gemm::Operand;
+use crate::gemm::microkernel::BLOCK_ROW_STRIDE;
 use crate::gemm::operand::check_panel;
 use crate::gemm::runs::{Run, copy_runs};
 use crate::simd::Isa;
 
-/// Panels are never wider than this many lanes.
-const MAX_WIDTH: usize = 64;
+/// Panels and blocks are never wider than this many lanes.
+const MAX_WIDTH: usize = BLOCK_ROW_STRIDE;
 
 /// Some channels of some images, ready to be read by windows.
 #[derive(Debug)]

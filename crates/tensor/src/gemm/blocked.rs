@@ -1,4 +1,9 @@
-//! The blocked matrix product: a panel of B at a time, packed into the first-level cache and multiplied by all of A.
+//! The blocked matrix product: some hundred columns of B at a time, packed into the second-level cache and multiplied by all
+//! of A.
+//!
+//! A block is packed row by row, and C is written by rows of tiles: both sides are long runs of memory, which the
+//! processor foresees. A panel at a time, as wide as a tile, takes and leaves a few elements of hundreds of
+//! rows, and then waits for memory longer than it multiplies.
 #![allow(unsafe_code)]
 
 use std::ops::Range;
@@ -6,16 +11,19 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::microkernel::{MicroKernel, Tile, TileEpilogue, with_kernel};
+use super::microkernel::{BLOCK_ROW_STRIDE, MicroKernel, Tile, TileEpilogue, with_kernel};
 use super::operand::Operand;
 use super::output::{Epilogue, Output};
 use super::packed::{MAX_DEPTH, PackedA, Split, depth_blocks};
 use crate::buffer_pool::BufferPool;
 
+/// The most panels of a block: those of the narrowest kernel.
+const MAX_PANELS: usize = MAX_DEPTH / 8;
+
 /// `C = A B` (or what the epilogue makes of it) with A packed: for weights, reused by many products.
 ///
-/// With `parallel`, the columns are spread over rayon's threads. An element's bits depend on its row of A, its column of
-/// B, k, bias and C alone, not on threads or on where in the matrix it lies.
+/// With `parallel`, columns or rows are spread over rayon's threads. An element's bits depend on its row of A, its column
+/// of B, k, bias and C alone, not on threads or on where in the matrix it lies.
 ///
 /// # Panics
 /// If rows, columns, depth or the bias's length do not fit together.
@@ -34,79 +42,108 @@ pub fn gemm<B: Operand>(
         return;
     }
     with_kernel!(a.isa(), kernel => {
-        let columns = columns_of(kernel, b.lanes());
+        let (row_tiles, vectors) = (a.split().count, vectors_of(kernel, b.lanes()));
         let threads = if parallel { rayon::current_num_threads() } else { 1 };
-        // A few wide panels do not divide evenly among threads, so their rows are cut too, at the price of packing a panel
+        // A few columns do not divide evenly among threads, so the rows are divided, at the price of packing the columns
         // more than once.
-        let cuts = if threads > 1 && columns.count < 8 * threads { threads.min(a.split().count) } else { 1 };
-        let work = Work { columns, cuts };
-        let units = columns.count * cuts;
-        let tasks = threads.min(units);
-        if tasks <= 1 {
-            multiply_units(kernel, pool, a, b, epilogue, c, work, 0..units);
-        } else {
-            (0..tasks).into_par_iter().for_each(|task| {
-                let units = task * units / tasks..(task + 1) * units / tasks;
-                multiply_units(kernel, pool, a, b, epilogue, c, work, units);
-            });
-        }
+        let by_columns = vectors >= 8 * threads;
+        let tasks = threads.min(if by_columns { vectors } else { row_tiles });
+        let product = |task: usize| {
+            let share = |len: usize| task * len / tasks..(task + 1) * len / tasks;
+            let (rows, vectors) = if by_columns { (0..row_tiles, share(vectors)) } else { (share(row_tiles), 0..vectors) };
+            let columns = columns_of_vectors(kernel, vectors, b.lanes());
+            multiply(kernel, pool, a, b, epilogue, c, &rows, &columns);
+        };
+        if tasks <= 1 { product(0) } else { (0..tasks).into_par_iter().for_each(product) }
     });
+}
+
+fn vectors_of<K: MicroKernel>(_: K, columns: usize) -> usize {
+    columns.div_ceil(K::LANES)
+}
+
+fn columns_of_vectors<K: MicroKernel>(_: K, vectors: Range<usize>, columns: usize) -> Range<usize> {
+    vectors.start * K::LANES..(vectors.end * K::LANES).min(columns)
 }
 
 pub(super) fn columns_of<K: MicroKernel>(_: K, columns: usize) -> Split {
     Split::new(columns, K::LANES, K::NR)
 }
 
-/// A product in units that threads may do in any order: a panel of columns with one of `cuts` shares of the row tiles.
-#[derive(Clone, Copy)]
-struct Work {
-    columns: Split,
-    cuts: usize,
-}
-
-fn multiply_units<K: MicroKernel, B: Operand>(
+/// Some row tiles of some columns of the product.
+fn multiply<K: MicroKernel, B: Operand>(
     kernel: K,
     pool: &Arc<BufferPool>,
     a: &PackedA,
     b: &B,
     epilogue: Epilogue<'_>,
     c: &Output<'_>,
-    work: Work,
-    units: Range<usize>,
+    row_tiles: &Range<usize>,
+    columns: &Range<usize>,
 ) {
-    let mut scratch = pool.take::<f32>(MAX_DEPTH * K::NR);
-    let rows = a.split();
-    let blocks = depth_blocks(a.depth());
-    let last = blocks.len() - 1;
-    for unit in units.clone() {
-        let next = (unit + 1 < units.end).then(|| work.columns.range((unit + 1) / work.cuts));
-        let columns = work.columns.range(unit / work.cuts);
-        let cut = unit % work.cuts;
-        let row_tiles = cut * rows.count / work.cuts..(cut + 1) * rows.count / work.cuts;
-        let output = c.columns_at(columns.clone());
-        let width = columns.len().next_multiple_of(K::LANES);
-        for (index, depths) in blocks.clone().enumerate() {
-            let panel = &mut scratch[..depths.len() * width];
-            b.pack(a.isa(), columns.clone(), depths.clone(), width, panel);
+    let split = Split::new(columns.len(), K::NR, MAX_DEPTH / K::NR * K::NR);
+    let mut scratch = pool.take::<f32>(a.depth().min(MAX_DEPTH) * block_width(kernel, split.range(0).len()));
+    let depths = depth_blocks(a.depth());
+    let last = depths.len() - 1;
+    for range in split.ranges() {
+        let columns = columns.start + range.start..columns.start + range.end;
+        let width = block_width(kernel, columns.len());
+        for (index, depths) in depths.clone().enumerate() {
+            let data = &mut scratch[..depths.len() * width];
+            b.pack(a.isa(), columns.clone(), depths.clone(), width, data);
             let epilogue = Epilogue {
                 accumulate: epilogue.accumulate || index > 0,
                 bias: if index == last { epilogue.bias } else { None },
                 relu: epilogue.relu && index == last,
             };
-            let share = depths.len().div_ceil(row_tiles.len());
-            for row_tile in row_tiles.clone() {
-                let rows = rows.range(row_tile);
-                // The next panel is fetched a little with every tile: all at once would be more than the processor can
-                // keep in flight.
-                if let Some(next) = &next {
-                    let start = (depths.start + (row_tile - row_tiles.start) * share).min(depths.end);
-                    b.prefetch(next.clone(), start..(start + share).min(depths.end));
-                }
-                let a = a.panel(&depths, &rows);
-                let tile = tile(a.as_ptr(), 1, rows.len(), panel.as_ptr(), width, (&rows, &columns, &depths));
-                // SAFETY: both panels were just sliced to the tile's sizes; rows and columns lie inside C, as the sizes
-                // were compared; each unit, and so each element, belongs to one task.
-                unsafe { output.run(kernel, tile, rows, epilogue) };
+            let block = Block { data, width, columns: columns.clone(), depths };
+            block.multiply(kernel, a, row_tiles.clone(), epilogue, c);
+        }
+    }
+}
+
+/// Elements between the rows of a block of so many columns: those of a panel if there is one, as the kernels know both.
+fn block_width<K: MicroKernel>(_: K, columns: usize) -> usize {
+    if columns <= K::NR { columns.next_multiple_of(K::LANES) } else { BLOCK_ROW_STRIDE }
+}
+
+/// Some columns of B at some depths.
+pub(super) struct Block<'a> {
+    /// A row for each depth.
+    pub(super) data: &'a [f32],
+    /// Elements between rows.
+    pub(super) width: usize,
+    /// Where in B it lies.
+    pub(super) columns: Range<usize>,
+    pub(super) depths: Range<usize>,
+}
+
+impl Block<'_> {
+    /// Multiplies some row tiles of A by the block.
+    pub(super) fn multiply<K: MicroKernel>(
+        &self,
+        kernel: K,
+        a: &PackedA,
+        row_tiles: Range<usize>,
+        epilogue: Epilogue<'_>,
+        c: &Output<'_>,
+    ) {
+        assert!(self.columns.len() <= self.width && self.depths.len() * self.width <= self.data.len());
+        let panels = columns_of(kernel, self.columns.len());
+        let outputs: [_; MAX_PANELS] = std::array::from_fn(|panel| {
+            let columns = panels.range(panel);
+            (panel < panels.count)
+                .then(|| c.columns_at(self.columns.start + columns.start..self.columns.start + columns.end))
+        });
+        for rows in row_tiles.map(|tile| a.split().range(tile)) {
+            let a = a.panel(&self.depths, &rows);
+            for (columns, output) in panels.ranges().zip(outputs.iter().flatten()) {
+                let b = self.data.as_ptr().wrapping_add(columns.start);
+                let tile = tile(a.as_ptr(), 1, rows.len(), b, self.width, (&rows, &columns, &self.depths));
+                // SAFETY: the panel of A was just sliced to the tile's sizes, and the block has a row with the tile's columns
+                // for each depth; rows and columns lie inside C, whose sizes were compared; each element belongs
+                // to one task.
+                unsafe { output.run(kernel, tile, rows.clone(), epilogue) };
             }
         }
     }

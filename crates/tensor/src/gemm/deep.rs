@@ -8,7 +8,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::blocked::{columns_of, tile};
+use super::blocked::{Block, columns_of, tile};
 use super::microkernel::{BLOCK_ROW_STRIDE, MicroKernel, with_kernel};
 use super::operand::Operand;
 use super::output::{Epilogue, Output};
@@ -88,7 +88,7 @@ fn multiply_blocks<K: MicroKernel, B: Operand>(
             }
         }
         if let Some(also) = also {
-            multiply_block(kernel, also, &depths, row_stride, &a_block);
+            multiply_also(kernel, also, &depths, &a_block);
         }
         let epilogue = Epilogue { accumulate: accumulate || index > 0, ..Epilogue::default() };
         for columns in columns.ranges() {
@@ -107,32 +107,18 @@ fn multiply_blocks<K: MicroKernel, B: Operand>(
     }
 }
 
-/// The columns `pixels` of `w A` from a block of A: rows of `row_stride` elements, the first at `pixels.start`.
-fn multiply_block<K: MicroKernel>(
+/// The columns `pixels` of the second product from a block of A, a row for each channel.
+fn multiply_also<K: MicroKernel>(
     kernel: K,
     Also { weights, out }: Also<'_>,
     pixels: &Range<usize>,
-    row_stride: usize,
     block: &[f32],
 ) {
-    let rows = weights.split();
-    let depths = depth_blocks(weights.depth());
-    assert!(pixels.len() <= row_stride && weights.depth() * row_stride <= block.len());
-    for columns in columns_of(kernel, pixels.len()).ranges() {
-        let output = out.columns_at(pixels.start + columns.start..pixels.start + columns.end);
-        for (index, depths) in depths.clone().enumerate() {
-            let b = &block[depths.start * row_stride + columns.start..];
-            let epilogue = Epilogue { accumulate: index > 0, ..Epilogue::default() };
-            for rows in rows.ranges() {
-                let a = weights.panel(&depths, &rows);
-                let tile =
-                    tile(a.as_ptr(), 1, rows.len(), b.as_ptr(), row_stride, (&rows, &columns, &depths));
-                // SAFETY: the panel of w was just sliced to the tile's sizes; the block has a row for each of its depths
-                // and in each the tile's columns; rows and columns lie inside the output, whose sizes were compared;
-                // there is one thread.
-                unsafe { output.run(kernel, tile, rows, epilogue) };
-            }
-        }
+    for (index, depths) in depth_blocks(weights.depth()).enumerate() {
+        let data = &block[depths.start * BLOCK_ROW_STRIDE..];
+        let epilogue = Epilogue { accumulate: index > 0, ..Epilogue::default() };
+        let block = Block { data, width: BLOCK_ROW_STRIDE, columns: pixels.clone(), depths };
+        block.multiply(kernel, weights, 0..weights.split().count, epilogue, out);
     }
 }
 

@@ -13,6 +13,8 @@ use crate::simd::Avx512;
 const LANES: usize = 16;
 const MR: usize = 8;
 const NR: usize = 48;
+/// Depths in one turn of the inner loop.
+const UNROLL: usize = 4;
 
 impl MicroKernel for Avx512 {
     const LANES: usize = LANES;
@@ -55,13 +57,20 @@ unsafe fn multiply<const ROWS: usize, const VECTORS: usize, const MASKED: bool>(
         _mm_prefetch::<_MM_HINT_T0>(row.wrapping_add(tile.cols - 1).cast());
     }
     let mut sums = [[_mm512_setzero_ps(); VECTORS]; ROWS];
-    // SAFETY: the caller's promise is passed on unchanged; the usual strides get copies of the loop in which the row
-    // offsets are constants.
+    // SAFETY: the caller's promise is passed on unchanged; the usual strides get copies of the loop in which all offsets
+    // are constants.
     unsafe {
-        match tile.a_row_stride {
-            1 => sum_depth::<ROWS, VECTORS, MASKED>(tile, 1, tail, &mut sums),
-            BLOCK_ROW_STRIDE => sum_depth::<ROWS, VECTORS, MASKED>(tile, BLOCK_ROW_STRIDE, tail, &mut sums),
-            stride => sum_depth::<ROWS, VECTORS, MASKED>(tile, stride, tail, &mut sums),
+        match (tile.a_row_stride, tile.a_depth_stride, tile.b_depth_stride) {
+            (1, a, b) if a == ROWS && b == VECTORS * LANES => {
+                sum_depth::<ROWS, VECTORS, MASKED, PACKED_BOTH>(tile, tail, &mut sums);
+            }
+            (1, a, BLOCK_ROW_STRIDE) if a == ROWS => {
+                sum_depth::<ROWS, VECTORS, MASKED, PACKED_A>(tile, tail, &mut sums);
+            }
+            (BLOCK_ROW_STRIDE, 1, b) if b == VECTORS * LANES => {
+                sum_depth::<ROWS, VECTORS, MASKED, PACKED_B>(tile, tail, &mut sums);
+            }
+            _ => sum_depth::<ROWS, VECTORS, MASKED, ANY_STRIDES>(tile, tail, &mut sums),
         }
     }
     // Each step is decided once and done for the whole tile, in registers.
@@ -108,32 +117,51 @@ unsafe fn multiply<const ROWS: usize, const VECTORS: usize, const MASKED: bool>(
     }
 }
 
+/// Both operands in panels as wide as the tile.
+const PACKED_BOTH: u8 = 0;
+/// A in a panel as wide as the tile, B in a block of rows.
+const PACKED_A: u8 = 1;
+/// A in a block of rows, B in a panel as wide as the tile.
+const PACKED_B: u8 = 2;
+/// Whatever the tile says.
+const ANY_STRIDES: u8 = 3;
+
 /// # Safety
-/// As [`multiply`]; `row_stride == tile.a_row_stride`.
+/// As [`multiply`]; the tile's strides are those of `STRIDES`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-unsafe fn sum_depth<const ROWS: usize, const VECTORS: usize, const MASKED: bool>(
+unsafe fn sum_depth<const ROWS: usize, const VECTORS: usize, const MASKED: bool, const STRIDES: u8>(
     tile: &Tile,
-    row_stride: usize,
     tail: __mmask16,
     sums: &mut [[__m512; VECTORS]; ROWS],
 ) {
-    let (mut a, mut b) = (tile.a, tile.b);
-    for _ in 0..tile.depth {
-        let mut row = [_mm512_setzero_ps(); VECTORS];
-        for v in 0..VECTORS {
-            // SAFETY: the (unmasked) lanes of vector `v` are columns of the tile.
-            row[v] = unsafe { load(b.add(v * LANES), MASKED && v + 1 == VECTORS, tail) };
-        }
-        for i in 0..ROWS {
-            // SAFETY: `i < rows`, and `a` has advanced by fewer than `depth` depths.
-            let value = _mm512_set1_ps(unsafe { *a.add(i * row_stride) });
+    let [a_row_stride, a_depth_stride, b_depth_stride] = match STRIDES {
+        PACKED_BOTH => [1, ROWS, VECTORS * LANES],
+        PACKED_A => [1, ROWS, BLOCK_ROW_STRIDE],
+        PACKED_B => [BLOCK_ROW_STRIDE, 1, VECTORS * LANES],
+        _ => [tile.a_row_stride, tile.a_depth_stride, tile.b_depth_stride],
+    };
+    let (mut a, mut b, mut left) = (tile.a, tile.b, tile.depth);
+    while left > 0 {
+        // Several depths for each turn of the loop: counting competes with the multiply-adds for the same units.
+        let unroll = if STRIDES == ANY_STRIDES || left < UNROLL { 1 } else { UNROLL };
+        for _ in 0..unroll {
+            let mut row = [_mm512_setzero_ps(); VECTORS];
             for v in 0..VECTORS {
-                sums[i][v] = _mm512_fmadd_ps(value, row[v], sums[i][v]);
+                // SAFETY: the (unmasked) lanes of vector `v` are columns of the tile.
+                row[v] = unsafe { load(b.add(v * LANES), MASKED && v + 1 == VECTORS, tail) };
             }
+            for i in 0..ROWS {
+                // SAFETY: `i < rows`, and `a` has advanced by fewer than `depth` depths.
+                let value = _mm512_set1_ps(unsafe { *a.add(i * a_row_stride) });
+                for v in 0..VECTORS {
+                    sums[i][v] = _mm512_fmadd_ps(value, row[v], sums[i][v]);
+                }
+            }
+            a = a.wrapping_add(a_depth_stride);
+            b = b.wrapping_add(b_depth_stride);
         }
-        a = a.wrapping_add(tile.a_depth_stride);
-        b = b.wrapping_add(tile.b_depth_stride);
+        left -= unroll;
     }
 }
 

@@ -22,26 +22,6 @@ pub trait Operand: Sync {
     /// # Panics
     /// If a range exceeds the operand, `width < lanes.len()`, or the panel's length is not `depths.len() * width`.
     fn pack(&self, isa: Isa, lanes: Range<usize>, depths: Range<usize>, width: usize, panel: &mut [f32]);
-
-    /// Asks the processor to fetch what packing these lanes and depths will read, if fetching takes long. Does nothing by
-    /// default.
-    fn prefetch(&self, lanes: Range<usize>, depths: Range<usize>) {
-        let _ = (lanes, depths);
-    }
-}
-
-/// Asks the processor for the cache line at `index` of `data`; any index is allowed.
-#[inline(always)]
-#[allow(unsafe_code)]
-pub(crate) fn prefetch_line(data: &[f32], index: usize) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        // SAFETY: prefetching is part of the baseline of the target and never faults.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(data.as_ptr().wrapping_add(index).cast()) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (data, index);
 }
 
 /// Checks the arguments of [`Operand::pack`].

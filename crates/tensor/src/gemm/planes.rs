@@ -2,14 +2,11 @@
 
 use std::ops::Range;
 
-use super::operand::{Operand, check_panel, prefetch_line};
+use super::operand::{Operand, check_panel};
 use super::packed::MAX_DEPTH;
 use super::runs::{Run, copy_runs};
 use super::transpose::transpose;
 use crate::simd::Isa;
-
-/// Panels are never wider than this many lanes.
-pub(crate) const MAX_WIDTH: usize = 64;
 
 /// N x C x pixels in memory, perhaps only some of the channels, perhaps masked.
 #[derive(Clone, Copy, Debug)]
@@ -64,35 +61,20 @@ impl<'a> Planes<'a> {
         })
     }
 
-    /// Asks the processor to fetch some channels at some (image, pixel), and their mask.
-    pub(crate) fn prefetch(&self, channels: Range<usize>, positions: Range<usize>) {
-        for (_, offset, len) in self.pieces(positions) {
-            for channel in channels.clone() {
-                let start = offset + channel * self.pixels;
-                for line in (start..start + len).step_by(16) {
-                    prefetch_line(self.data, line);
-                    if let Some(mask) = self.mask {
-                        prefetch_line(mask, line);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Copies channels `rows` at depths `depths` (image, pixel) to rows of `row_stride` elements, masked; what is left of
-    /// a row becomes zero.
+    /// Copies channels `rows` at `positions` (image, pixel) to rows of `row_stride` elements, masked; what is left of a row
+    /// becomes zero.
     pub(crate) fn copy_rows(
         &self,
         isa: Isa,
         rows: Range<usize>,
-        depths: Range<usize>,
+        positions: Range<usize>,
         row_stride: usize,
         out: &mut [f32],
     ) {
-        assert!(depths.len() <= MAX_DEPTH, "a block of depth {}", depths.len());
+        assert!(positions.len() <= MAX_DEPTH, "{} positions in a row of a block", positions.len());
         let mut runs = [Run::default(); MAX_DEPTH];
         let mut count = 0;
-        for (lane, offset, len) in self.pieces(depths) {
+        for (lane, offset, len) in self.pieces(positions) {
             runs[count] = Run { lane, len, offset };
             count += 1;
         }
@@ -117,20 +99,7 @@ impl Operand for PixelLanes<'_> {
 
     fn pack(&self, isa: Isa, lanes: Range<usize>, depths: Range<usize>, width: usize, panel: &mut [f32]) {
         check_panel(self, &lanes, &depths, width, panel);
-        assert!(width <= MAX_WIDTH, "a panel of width {width}");
-        let planes = &self.0;
-        let mut runs = [Run::default(); MAX_WIDTH];
-        let mut count = 0;
-        for (lane, offset, len) in planes.pieces(lanes) {
-            runs[count] = Run { lane, len, offset };
-            count += 1;
-        }
-        let offsets = depths.map(|channel| channel * planes.pixels);
-        copy_runs(isa, planes.data, planes.mask, &runs[..count], offsets, width, panel);
-    }
-
-    fn prefetch(&self, lanes: Range<usize>, depths: Range<usize>) {
-        self.0.prefetch(depths, lanes);
+        self.0.copy_rows(isa, depths, lanes, width, panel);
     }
 }
 
