@@ -9,9 +9,11 @@ pub mod bench;
 pub mod checkpoint;
 pub mod cli;
 pub mod data;
+pub mod inspect;
 pub mod models;
 pub mod nn;
 pub mod optim;
+pub mod pictures;
 pub mod summary;
 pub mod train;
 

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use nin::cli::{
-    BenchArgs, CompareArgs, EvalArgs, SummaryArgs, bench, compare, evaluate, fail, parse, show_warnings,
-    summarise,
+    BenchArgs, CompareArgs, EvalArgs, InspectArgs, PlotArgs, SummaryArgs, bench, compare, evaluate, fail,
+    inspect, parse, plot, show_warnings, summarise,
 };
 
 /// Evaluate, inspect, measure and compare Network in Network models.
@@ -22,6 +22,8 @@ enum Command {
     Summary(SummaryArgs),
     Bench(BenchArgs),
     Compare(CompareArgs),
+    Inspect(InspectArgs),
+    Plot(PlotArgs),
 }
 
 fn main() -> ExitCode {
@@ -31,6 +33,8 @@ fn main() -> ExitCode {
         Ok(Arguments { command: Command::Summary(args) }) => summarise(&args),
         Ok(Arguments { command: Command::Bench(args) }) => bench(&args),
         Ok(Arguments { command: Command::Compare(args) }) => compare(&args),
+        Ok(Arguments { command: Command::Inspect(args) }) => inspect(&args),
+        Ok(Arguments { command: Command::Plot(args) }) => plot(&args),
         Err(code) => return code,
     };
     result.unwrap_or_else(|error| fail(&error))

@@ -11,8 +11,11 @@ macro_rules! say {
 mod bench;
 mod compare;
 mod eval;
+mod inspect;
 mod news;
+mod plot;
 mod run_name;
+mod runs;
 mod seeds;
 mod settings;
 mod table;
@@ -26,7 +29,9 @@ use std::process::ExitCode;
 pub use bench::{BenchArgs, bench};
 pub use compare::{CompareArgs, compare};
 pub use eval::{EvalArgs, SummaryArgs, evaluate, summarise};
+pub use inspect::{InspectArgs, inspect};
 pub use news::show_warnings;
+pub use plot::{PlotArgs, plot};
 pub use train::{TrainArgs, train};
 pub use usage::parse;
 

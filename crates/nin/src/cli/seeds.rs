@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use super::run_name::default_run_dir;
+use super::runs::median;
 use super::train::{TrainArgs, announce, data};
 use crate::checkpoint::atomic_write;
 use crate::data::Splits;
@@ -68,7 +69,7 @@ pub(super) fn train_each(
 }
 
 /// Reads `FROM..TO`, without TO.
-fn parse(range: &str) -> Result<Vec<u64>, TrainError> {
+pub(super) fn parse(range: &str) -> Result<Vec<u64>, TrainError> {
     let ends = range.split_once("..").and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
     match ends {
         Some((from, to)) if from < to && to - from <= MOST => Ok((from..to).collect()),
@@ -207,12 +208,6 @@ fn spread(endings: &[(u64, Ending)]) -> String {
         write!(text, "; diverged: {}", diverged.join(", ")).expect("a string takes any text");
     }
     text
-}
-
-/// The middle of sorted numbers, of which there is at least one; the mean of the two middle ones of an even number.
-fn median(sorted: &[f64]) -> f64 {
-    let half = sorted.len() / 2;
-    if sorted.len() % 2 == 1 { sorted[half] } else { (sorted[half - 1] + sorted[half]) / 2.0 }
 }
 
 #[cfg(test)]

@@ -97,7 +97,8 @@ pub struct TrainArgs {
     /// Initial bias of that convolution: above 0, its ReLU begins open for every class
     #[arg(long, value_name = "BIAS", allow_negative_numbers = true)]
     pub head_bias: Option<f64>,
-    /// Initial weights: xavier, he, he-uniform or pytorch
+    /// Initial weights: xavier, he, he-uniform, pytorch, or data-dependent (he, then each convolution scaled and shifted so
+    /// that its channels have mean 0 and deviation 1 over some training images)
     #[arg(long, value_name = "NAME")]
     pub init: Option<String>,
     /// Take the training images in the order of the data set

@@ -64,7 +64,8 @@ pub struct Config {
     pub shuffle: bool,
     /// Whether pixels are brought to mean 0 and standard deviation 1.
     pub normalize: bool,
-    /// Initial weights: `xavier`, `he`, `he-uniform` or `pytorch`.
+    /// Initial weights: `xavier`, `he`, `he-uniform` or `pytorch`; or `data-dependent`, which are those of `he` after each
+    /// convolution was scaled and shifted for its channels to have mean 0 and deviation 1 over some training images.
     pub init: String,
     /// What the initial weights of the convolution that makes the class maps are multiplied by. Networks without class maps
     /// are left alone.
@@ -196,11 +197,13 @@ impl Config {
         let zero = Init::Constant(0.0);
         match self.init.as_str() {
             "xavier" => Ok((Init::XavierUniform, zero)),
-            "he" => Ok((Init::HeNormal, zero)),
+            "he" | "data-dependent" => Ok((Init::HeNormal, zero)),
             "he-uniform" => Ok((Init::HeUniform, zero)),
             "pytorch" => Ok((Init::PyTorch, Init::PyTorch)),
             name => {
-                let message = format!("init: expected xavier, he, he-uniform or pytorch, found {name:?}");
+                let message = format!(
+                    "init: expected xavier, he, he-uniform, data-dependent or pytorch, found {name:?}"
+                );
                 Err(TrainError::Config(message))
             }
         }

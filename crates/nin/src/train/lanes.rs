@@ -153,13 +153,19 @@ impl Lanes {
         self.workers.len()
     }
 
+    /// The convolution algorithm.
+    #[must_use]
+    pub fn conv(&self) -> ConvPath {
+        self.conv
+    }
+
     /// Runs `work` on these threads, so that what it does in parallel stays on them.
     pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         self.threads.install(work)
     }
 
     /// The first worker's memory.
-    pub(super) fn pool(&self) -> &Arc<BufferPool> {
+    pub(crate) fn pool(&self) -> &Arc<BufferPool> {
         &self.workers[0].pool
     }
 

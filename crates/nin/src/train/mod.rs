@@ -10,6 +10,7 @@ mod plot;
 mod progress;
 mod run_dir;
 mod shard;
+mod start;
 mod trainer;
 mod watch;
 

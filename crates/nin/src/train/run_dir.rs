@@ -124,7 +124,17 @@ impl RunDir {
     /// # Errors
     /// [`TrainError`] if it cannot be read.
     pub fn epochs(&self) -> Result<Vec<EpochMetrics>, TrainError> {
-        read_epochs(&self.path)
+        Self::read_epochs(&self.path)
+    }
+
+    /// The epochs in a folder's `metrics.jsonl`, which may be all that is in it.
+    ///
+    /// # Errors
+    /// [`TrainError`] if it cannot be read.
+    pub fn read_epochs(folder: &Path) -> Result<Vec<EpochMetrics>, TrainError> {
+        let path = folder.join("metrics.jsonl");
+        let text = std::fs::read_to_string(&path).map_err(TrainError::io(&path, "reading metrics"))?;
+        Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
     }
 
     /// The settings of a finished run and the figures of its last epoch. Nothing in the folder is changed.
@@ -135,7 +145,7 @@ impl RunDir {
         refuse_no_run(path)?;
         let file = Overrides::from_toml(&path.join("config.toml"))?;
         let config = Config::resolve(&file, &Overrides::default())?;
-        let last = read_epochs(path)?.pop();
+        let last = Self::read_epochs(path)?.pop();
         match last {
             Some(last) if last.epoch >= config.epochs => Ok((config, last)),
             _ => Err(TrainError::Config(format!(
@@ -190,13 +200,6 @@ fn refuse_no_run(path: &Path) -> Result<(), TrainError> {
         return Ok(());
     }
     Err(TrainError::Config(format!("{}: no run in this folder (it has no config.toml)", path.display())))
-}
-
-/// The epochs in a folder's `metrics.jsonl`.
-fn read_epochs(folder: &Path) -> Result<Vec<EpochMetrics>, TrainError> {
-    let path = folder.join("metrics.jsonl");
-    let text = std::fs::read_to_string(&path).map_err(TrainError::io(&path, "reading metrics"))?;
-    Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
 }
 
 fn load_checkpoint(path: &Path) -> Result<Checkpoint, TrainError> {

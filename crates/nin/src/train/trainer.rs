@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use tensor::{Shape, Tensor};
+use tensor::{BufferPool, Shape, Tensor};
 
 use super::config::Config;
 use super::error::TrainError;
@@ -15,12 +15,17 @@ use super::metrics::{EpochMetrics, StepMetrics};
 use super::plot::write_curves;
 use super::progress::Progress;
 use super::run_dir::{Checkpoint, Position, RunDir};
+use super::start::{class_map_bias, scale_head, standardise};
 use super::watch::{Warning, Watch};
 use crate::checkpoint::load_parameters;
-use crate::data::{Augmentation, DataLoader, Dataset, LoaderOptions, Normalization, Splits};
-use crate::models::Model;
+use crate::data::{Augmentation, Batch, DataLoader, Dataset, LoaderOptions, Normalization, Splits};
+use crate::inspect::{Signal, inspect};
 use crate::nn::{Sequential, initialise, parameters, parameters_mut};
 use crate::optim::{Schedule, Sgd, clip_scale};
+
+/// Images that the data-dependent start looks at: enough for each channel's mean and deviation where maps are one pixel, and few
+/// enough for their maps in the largest layer to need less memory than training does.
+const STANDARDISED_ON: usize = 64;
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -63,7 +68,7 @@ impl Trainer {
         let side = config.image_size;
         let (weights, biases) = config.init()?;
         initialise(&mut model, weights, biases, config.seed);
-        scale_head(&mut model, &config);
+        let lanes = Lanes::new(threads)?.with_conv(config.conv()?);
         let normalization = config.normalize.then(|| Normalization::of(&splits.train));
         let options = LoaderOptions {
             batch_size: config.batch_size,
@@ -82,13 +87,19 @@ impl Trainer {
         };
         let (counts, class_map_bias) = (splits.train.class_counts(), class_map_bias(&model, &config));
         let train = DataLoader::new(Arc::new(splits.train), options)?;
+        if config.init == "data-dependent"
+            && let Some(batch) = some_images(&train, STANDARDISED_ON)?
+        {
+            standardise(&mut model, batch.images_in(&BufferPool::new()), &lanes)?;
+        }
+        scale_head(&mut model, &config);
         let watch = Watch::new(&counts, train.batches_per_epoch() as u64);
         Ok(Self {
             schedule: config.schedule()?,
             model,
             train,
             test: DataLoader::new(Arc::new(splits.test), test_options)?,
-            lanes: Lanes::new(threads)?.with_conv(config.conv()?),
+            lanes,
             optimiser: Sgd::new(config.momentum, config.nesterov, config.weight_decay),
             position: Position::default(),
             watch,
@@ -115,6 +126,26 @@ impl Trainer {
     pub fn input_shape(&self) -> Shape {
         let [c, h, w] = self.train.image_shape();
         Shape::from([1, c, h, w])
+    }
+
+    /// What `images` training images are inside of the network, and the gradients of their loss: see [`Signal`].
+    ///
+    /// # Errors
+    /// [`TrainError`] if the network does not fit the images.
+    pub fn inspect(&self, images: usize) -> Result<Signal, TrainError> {
+        let Some(batch) = some_images(&self.train, images)? else {
+            return Err(TrainError::Config("there are no training images to inspect".to_owned()));
+        };
+        inspect(&self.model, &batch, &self.lanes, self.step_settings())
+    }
+
+    /// What the random numbers and the loss of a step depend on.
+    fn step_settings(&self) -> StepSettings {
+        StepSettings {
+            seed: self.config.seed,
+            epoch: self.position.epoch,
+            label_smoothing: self.config.label_smoothing,
+        }
     }
 
     /// Where the run stands.
@@ -297,13 +328,8 @@ impl Trainer {
     ///
     /// # Errors
     /// [`TrainError`] if the network does not fit the images or the labels.
-    pub fn step(&mut self, batch: &crate::data::Batch) -> Result<Evaluation, TrainError> {
-        let settings = StepSettings {
-            seed: self.config.seed,
-            epoch: self.position.epoch,
-            label_smoothing: self.config.label_smoothing,
-        };
-        let sums = self.lanes.step(&self.model, batch, settings)?;
+    pub fn step(&mut self, batch: &Batch) -> Result<Evaluation, TrainError> {
+        let sums = self.lanes.step(&self.model, batch, self.step_settings())?;
         if !sums.loss.is_finite() {
             return Ok(sums);
         }
@@ -352,6 +378,16 @@ fn norm(gradients: &[Tensor<f32>]) -> f64 {
     sums.iter().sum::<f64>().sqrt()
 }
 
+/// At most so many training images, as the first epoch has them first but without random variations.
+fn some_images(train: &DataLoader, images: usize) -> Result<Option<Batch>, TrainError> {
+    let options = LoaderOptions {
+        batch_size: images.min(train.dataset().len()),
+        augmentation: Augmentation::default(),
+        ..train.options().clone()
+    };
+    Ok(DataLoader::new(Arc::clone(train.dataset()), options)?.epoch(0).next().transpose()?)
+}
+
 /// The network for a data set.
 fn network(config: &Config, splits: &Splits) -> Result<Sequential<f32>, TrainError> {
     let (train, test) = (&splits.train, &splits.test);
@@ -375,29 +411,11 @@ fn network(config: &Config, splits: &Splits) -> Result<Sequential<f32>, TrainErr
     config.network(train.channels(), train.classes())
 }
 
-/// The number, among the parameters, of the bias of the convolution that makes the class maps: the last one's.
-fn class_map_bias(model: &Sequential<f32>, config: &Config) -> Option<usize> {
-    let last = parameters(model).iter().rposition(|(_, parameter)| parameter.value.shape().len() == 4);
-    last.filter(|_| config.model().is_ok_and(Model::has_class_maps)).map(|weight| weight + 1)
-}
-
-/// Gives the convolution that makes the class maps the configured start: smaller weights, and a bias that opens its ReLU for
-/// every class. A fully connected layer behind it keeps its own start.
-fn scale_head(model: &mut Sequential<f32>, config: &Config) {
-    let Some(bias) = class_map_bias(model, config) else { return };
-    let mut all = parameters_mut(model);
-    for value in all[bias - 1].1.value.data_mut() {
-        *value *= config.head_scale as f32;
-    }
-    if config.head_bias != 0.0 {
-        all[bias].1.value.data_mut().fill(config.head_bias as f32);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::data::DatasetInfo;
+    use crate::models::Model;
     use crate::train::Recipe;
 
     fn set(channels: usize, classes: usize) -> Dataset {

@@ -1,9 +1,10 @@
-//! Notices, while a run goes on, what it is unlikely to recover from: class maps that are dead, and a loss that does not move.
+//! Notices, while a run goes on, what it recovers from late or never: class maps that are dead, and a loss that does not move.
 //!
 //! The last convolution of a Network in Network makes a map for each class, and a ReLU ends it. Where every pixel of a map is at
 //! or below 0 for every image, the class's logit is exactly 0 whatever the image, and no gradient passes the ReLU to the weights
-//! that could open it again. The sign of that is free of charge: the gradient of the map's bias, a sum over all pixels and
-//! images, is exactly 0. A good map may be 0 as well on a batch without its class, so only images of the class are counted.
+//! that could open it: it opens again only if the layers before happen to change what comes in. The sign of it is free of
+//! charge: the gradient of the map's bias, a sum over all pixels and images, is exactly 0. A good map may be 0 as well on a batch
+//! without its class, so only images of the class are counted.
 
 use serde::Serialize;
 use tensor::Tensor;
@@ -47,18 +48,20 @@ impl std::fmt::Display for Warning {
         match self {
             Self::DeadClassMaps { at_step, classes, dead: [dead, all] } => {
                 let names: Vec<String> = classes.iter().map(usize::to_string).collect();
-                let (maps, are) = if classes.len() == 1 { ("map", "is") } else { ("maps", "are") };
+                let [maps, are, their] =
+                    if classes.len() == 1 { ["map", "is", "its"] } else { ["maps", "are", "their"] };
                 write!(
                     f,
-                    "step {at_step}: the class {maps} of {} {are} 0 for every image and cannot learn any more ({dead} of {all} dead); \
-                     try --recipe robust, --head-bias 1 --head-scale 0.3, --clip-norm 1 or a smaller --lr",
+                    "step {at_step}: the class {maps} of {} {are} 0 for every image, so that no gradient reaches {their} weights \
+                     ({dead} of {all} dead); try --recipe robust, --init data-dependent --head-bias 1 --head-scale 0.1, \
+                     --clip-norm 1 or a smaller --lr",
                     names.join(", ")
                 )
             }
             Self::StuckLoss { at_step, steps, ln_classes } => write!(
                 f,
                 "step {at_step}: the loss has stayed at {ln_classes:.3}, a guess's, for {steps} steps; try --recipe robust, \
-                 --init he, another --lr or another --seed"
+                 --init data-dependent, another --lr or another --seed"
             ),
         }
     }
@@ -244,7 +247,8 @@ mod tests {
     fn warnings_are_one_line_and_say_what_to_change() {
         let dead = Warning::DeadClassMaps { at_step: 7, classes: vec![2, 5], dead: [3, 10] };
         assert!(dead.to_string().starts_with(
-            "step 7: the class maps of 2, 5 are 0 for every image and cannot learn any more (3 of 10 dead); try --recipe robust"
+            "step 7: the class maps of 2, 5 are 0 for every image, so that no gradient reaches their weights (3 of 10 dead); \
+             try --recipe robust"
         ));
         let stuck = Warning::StuckLoss { at_step: 200, steps: 200, ln_classes: 10f64.ln() };
         assert!(

@@ -82,16 +82,16 @@ impl Config {
             conv: ConvPath::Auto.to_string(),
             seed: 0,
         };
-        // What ends the lottery: a signal that keeps its size through twelve ReLUs, and class maps that begin open. The batch
-        // of the default recipe is a quarter, and its rate was chosen for that.
+        // What ends the lottery: every unit begins alive, and class maps begin open and small (docs/lottery.md). The batch of the
+        // default recipe is a quarter, and its rate was chosen for that.
         let steady = Self {
             momentum: 0.9,
             weight_decay: 5e-4,
             schedule: "cosine".to_owned(),
             clip_norm: 1.0,
             normalize: true,
-            init: "he".to_owned(),
-            head_scale: 0.3,
+            init: "data-dependent".to_owned(),
+            head_scale: 0.1,
             head_bias: 1.0,
             ..chapter.clone()
         };

@@ -1,0 +1,271 @@
+//! `nin inspect`: the signal inside of a network, layer by layer, at the start of a recipe or in finished runs.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::json;
+
+use super::runs::{groups, median};
+use super::seeds::parse;
+use super::settings::{check_environment, resolve};
+use super::table::Table;
+use super::{default_threads, print};
+use crate::checkpoint::atomic_write;
+use crate::data::{DataSources, load};
+use crate::inspect::{LayerSignal, Signal};
+use crate::pictures::{Line, Panel, write_panels};
+use crate::train::lanes::check_threads;
+use crate::train::{Config, Overrides, TrainError, Trainer};
+
+/// The most training images that are sent through.
+const MOST_IMAGES: usize = 4096;
+
+/// How large the signal is inside of a network, layer by layer, how much of it tells images apart, which units are silent, and
+/// how large the gradients are.
+///
+/// A batch of real training images goes through a network and the gradients of its loss come back, at the start of a recipe or
+/// with the weights of finished runs. With several seeds each figure is the middle one of theirs.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  nin inspect --recipe chapter --model nin-d2l --image-size 67            at the start, seed 0
+  nin inspect --recipe chapter --recipe robust --seeds 0..20 --picture signal.svg
+  nin inspect runs/nin-20260101-120000                                    with a run's weights
+Columns: rms is the root mean square of the output after its ReLU, between images the part of it that differs from image to
+image, zeros the share of it that is 0, dead the share of channels that are 0 for all images, gradient the norm of the weight's
+gradient.")]
+pub struct InspectArgs {
+    /// Folder of a run, or of one run for each seed
+    #[arg(value_name = "DIR")]
+    pub folders: Vec<PathBuf>,
+    /// Recipe whose start is looked at, as often as there are recipes [default, without folders: default]
+    #[arg(long = "recipe", value_name = "NAME")]
+    pub recipes: Vec<String>,
+    /// Network, instead of the recipe's
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// Rows and columns of the images, instead of the recipe's
+    #[arg(long, value_name = "PIXELS", allow_negative_numbers = true)]
+    pub image_size: Option<usize>,
+    /// Initial weights, instead of the recipe's: see train --help
+    #[arg(long, value_name = "NAME")]
+    pub init: Option<String>,
+    /// What the initial weights of the convolution that makes the class maps are multiplied by
+    #[arg(long, value_name = "FACTOR", allow_negative_numbers = true)]
+    pub head_scale: Option<f64>,
+    /// Initial bias of that convolution
+    #[arg(long, value_name = "BIAS", allow_negative_numbers = true)]
+    pub head_bias: Option<f64>,
+    /// Data set, instead of the recipe's
+    #[arg(long, value_name = "NAME")]
+    pub dataset: Option<String>,
+    /// Folder of the data set's IDX files
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Look at a recipe's start with each of these seeds, such as 0..20 (0 to 19)
+    #[arg(long, value_name = "FROM..TO", default_value = "0..1")]
+    pub seeds: String,
+    /// Training images that are sent through
+    #[arg(long, value_name = "N", default_value_t = 128, allow_negative_numbers = true)]
+    pub images: usize,
+    /// A picture (SVG): a line for each seed, a colour for each recipe or folder
+    #[arg(long, value_name = "FILE")]
+    pub picture: Option<PathBuf>,
+    /// The table as CSV
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<PathBuf>,
+    /// One line of JSON for each network instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// Threads [default: one for each core]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub threads: Option<usize>,
+}
+
+/// A recipe or a folder, and what was found for each seed.
+#[derive(Debug)]
+struct Subject {
+    name: String,
+    signals: Vec<Signal>,
+}
+
+const HEADINGS: [&str; 9] =
+    ["network", "layer", "kind", "rms", "between images", "zeros", "dead", "weight rms", "gradient"];
+
+/// Runs `nin inspect`.
+///
+/// # Errors
+/// [`TrainError`] for the binary to print.
+pub fn inspect(args: &InspectArgs) -> Result<ExitCode, TrainError> {
+    check_environment()?;
+    check_threads(args.threads.unwrap_or_else(default_threads))?;
+    if args.images == 0 || args.images > MOST_IMAGES {
+        let message = format!("images: expected 1 to {MOST_IMAGES}, found {}", args.images);
+        return Err(TrainError::Config(message));
+    }
+    let mut subjects = Vec::new();
+    let recipes = match (args.recipes.is_empty(), args.folders.is_empty()) {
+        (true, true) => vec!["default".to_owned()],
+        _ => args.recipes.clone(),
+    };
+    for recipe in &recipes {
+        let mut signals = Vec::new();
+        for seed in parse(&args.seeds)? {
+            let config = resolve(None, &Overrides::default(), &flags(args, recipe, seed))?;
+            signals.push(signal(config, None, args)?);
+            report(args, recipe, seed, &signals)?;
+        }
+        subjects.push(Subject { name: recipe.clone(), signals });
+    }
+    for group in groups(&args.folders, "config.toml")? {
+        let mut signals = Vec::new();
+        for run in &group.runs {
+            let file = run.join("config.toml");
+            let config = resolve(Some(&file), &Overrides::from_toml(&file)?, &Overrides::default())?;
+            let seed = config.seed;
+            signals.push(signal(config, Some(&run.join("model.safetensors")), args)?);
+            report(args, &group.name, seed, &signals)?;
+        }
+        subjects.push(Subject { name: group.name, signals });
+    }
+    if !args.json {
+        print(&subjects.iter().map(text).collect::<String>())?;
+    }
+    if let Some(path) = &args.csv {
+        atomic_write(path, table(&subjects).csv().as_bytes())?;
+    }
+    if let Some(path) = &args.picture {
+        let names: Vec<String> = subjects.iter().map(name).collect();
+        write_panels(path, &names, &panels(&subjects))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn flags(args: &InspectArgs, recipe: &str, seed: u64) -> Overrides {
+    Overrides {
+        recipe: Some(recipe.to_owned()),
+        model: args.model.clone(),
+        image_size: args.image_size,
+        init: args.init.clone(),
+        head_scale: args.head_scale,
+        head_bias: args.head_bias,
+        dataset: args.dataset.clone(),
+        seed: Some(seed),
+        ..Overrides::default()
+    }
+}
+
+fn signal(config: Config, weights: Option<&Path>, args: &InspectArgs) -> Result<Signal, TrainError> {
+    let splits = load(config.dataset()?, &DataSources::new(args.data_dir.clone()))?;
+    let mut trainer = Trainer::new(config, splits, args.threads.unwrap_or_else(default_threads))?;
+    if let Some(weights) = weights {
+        trainer.init_from(weights)?;
+    }
+    trainer.inspect(args.images)
+}
+
+/// The last signal as a line of JSON, if that was asked for.
+fn report(args: &InspectArgs, name: &str, seed: u64, signals: &[Signal]) -> Result<(), TrainError> {
+    match signals.last() {
+        Some(signal) if args.json => {
+            print(&format!("{}\n", json!({ "network": name, "seed": seed, "signal": signal })))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The middle one of a figure of each seed.
+fn middle(signals: &[Signal], figure: impl Fn(&Signal) -> f64) -> f64 {
+    let mut all: Vec<f64> = signals.iter().map(figure).collect();
+    all.sort_by(f64::total_cmp);
+    median(&all)
+}
+
+/// The figures of a layer, as the columns have them.
+const FIGURES: [fn(&LayerSignal) -> f64; 6] = [
+    |layer| layer.rms,
+    |layer| layer.between_images,
+    |layer| layer.zeros,
+    |layer| layer.dead_channels,
+    |layer| layer.weight_rms,
+    |layer| layer.gradient_norm,
+];
+
+fn table(subjects: &[Subject]) -> Table {
+    let mut table = Table::new(&HEADINGS);
+    for subject in subjects {
+        let Some(first) = subject.signals.first() else { continue };
+        for (index, layer) in first.layers.iter().enumerate() {
+            let mut row = vec![name(subject), layer.path.clone(), layer.kind.clone()];
+            row.extend(FIGURES.iter().map(|figure| {
+                format!("{:.5}", middle(&subject.signals, |signal| figure(&signal.layers[index])))
+            }));
+            table.push(row);
+        }
+    }
+    table
+}
+
+fn name(subject: &Subject) -> String {
+    match subject.signals.len() {
+        1 => subject.name.clone(),
+        count => format!("{} ({count} seeds)", subject.name),
+    }
+}
+
+fn text(subject: &Subject) -> String {
+    let write = "a string takes any text";
+    let signals = &subject.signals;
+    let mut text = table(&[Subject { name: subject.name.clone(), signals: signals.clone() }]).text();
+    writeln!(
+        text,
+        "logits: mean {:.4}, between classes {:.5}, between images {:.5}; loss {:.4}",
+        middle(signals, |signal| signal.logit_mean),
+        middle(signals, |signal| signal.between_classes),
+        middle(signals, |signal| signal.between_images),
+        middle(signals, |signal| signal.loss),
+    )
+    .expect(write);
+    let dead: Vec<String> = match &signals[..] {
+        [signal] => signal.dead_classes.iter().map(usize::to_string).collect(),
+        _ => signals.iter().map(|signal| signal.dead_classes.len().to_string()).collect(),
+    };
+    match (signals.len(), dead.is_empty()) {
+        (1, true) => writeln!(text, "no class map is 0 for all of the images"),
+        (1, false) => writeln!(text, "class maps that are 0 for all of the images: {}", dead.join(", ")),
+        _ => writeln!(text, "class maps that are 0 for all of the images, seed by seed: {}", dead.join(", ")),
+    }
+    .expect(write);
+    text + "\n"
+}
+
+fn panels(subjects: &[Subject]) -> Vec<Panel> {
+    let paths = subjects.first().and_then(|subject| subject.signals.first());
+    let names: Vec<String> =
+        paths.map_or(Vec::new(), |signal| signal.layers.iter().map(|layer| layer.path.clone()).collect());
+    let panel = |title: &str, figure: fn(&LayerSignal) -> f64| Panel {
+        title: title.to_owned(),
+        across: "layer".to_owned(),
+        names: names.clone(),
+        logarithmic: true,
+        range: None,
+        groups: subjects
+            .iter()
+            .map(|subject| {
+                let line = |signal: &Signal| -> Line {
+                    (0..)
+                        .zip(&signal.layers)
+                        .map(|(index, layer)| (f64::from(index), figure(layer)))
+                        .collect()
+                };
+                subject.signals.iter().map(line).collect()
+            })
+            .collect(),
+    };
+    vec![
+        panel("rms of the output", |layer| layer.rms),
+        panel("of it, what differs between images", |layer| layer.between_images),
+        panel("norm of the weight's gradient", |layer| layer.gradient_norm),
+    ]
+}

@@ -1,0 +1,154 @@
+//! `nin plot`: many runs in one picture.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::print;
+use super::runs::{Group, groups};
+use crate::pictures::{Line, Panel, write_panels};
+use crate::train::{EpochMetrics, RunDir, TrainError};
+
+/// Test accuracies of many runs in one picture: by epoch, and at the end.
+///
+/// A folder is that of a run, or that of `train --seeds` with a run for each seed. Each folder has a colour of its own. Only
+/// metrics.jsonl is read, so that the folders need no weights.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  nin plot runs/chapter runs/robust               two recipes, a line for each seed
+  nin plot runs/chapter --output docs/chapter.svg")]
+pub struct PlotArgs {
+    /// Folder of a run, or of one run for each seed
+    #[arg(value_name = "DIR", required = true)]
+    pub folders: Vec<PathBuf>,
+    /// Where the picture goes
+    #[arg(long, value_name = "FILE", default_value = "runs/accuracy.svg")]
+    pub output: PathBuf,
+}
+
+/// Runs `nin plot`.
+///
+/// # Errors
+/// [`TrainError`] for the binary to print.
+pub fn plot(args: &PlotArgs) -> Result<ExitCode, TrainError> {
+    let groups = groups(&args.folders, "metrics.jsonl")?;
+    let mut runs = Vec::new();
+    for group in &groups {
+        runs.push(group.runs.iter().map(|run| epochs(run)).collect::<Result<Vec<_>, _>>()?);
+    }
+    write_panels(&args.output, &names(&groups, &runs), &panels(&groups, &runs))?;
+    for (group, runs) in groups.iter().zip(&runs) {
+        print(&format!("{}: {}\n", group.name, describe(runs)))?;
+    }
+    print(&format!("the picture is {}\n", args.output.display()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The epochs of a run, of which there is one at least.
+fn epochs(run: &Path) -> Result<Vec<EpochMetrics>, TrainError> {
+    let epochs = RunDir::read_epochs(run)?;
+    if epochs.is_empty() {
+        return Err(TrainError::Config(format!("{}: no epoch is finished", run.display())));
+    }
+    Ok(epochs)
+}
+
+/// The legend: each group with its number of runs.
+fn names(groups: &[Group], runs: &[Vec<Vec<EpochMetrics>>]) -> Vec<String> {
+    let name = |(group, runs): (&Group, &Vec<_>)| match runs.len() {
+        1 => group.name.clone(),
+        count => format!("{} ({count} runs)", group.name),
+    };
+    groups.iter().zip(runs).map(name).collect()
+}
+
+fn panels(groups: &[Group], runs: &[Vec<Vec<EpochMetrics>>]) -> [Panel; 2] {
+    let by_epoch = |runs: &Vec<Vec<EpochMetrics>>| -> Vec<Line> {
+        runs.iter()
+            .map(|run| run.iter().map(|epoch| (epoch.epoch as f64, epoch.test_acc)).collect())
+            .collect()
+    };
+    let at_end = |(column, runs): (usize, &Vec<Vec<EpochMetrics>>)| -> Vec<Line> {
+        let last = runs.iter().filter_map(|run| run.last());
+        last.enumerate()
+            .map(|(index, last)| {
+                // Beside one another, so that equal accuracies do not hide each other.
+                let aside = (index as f64 + 0.5) / runs.len() as f64 - 0.5;
+                vec![(column as f64 + 0.5 * aside, last.test_acc)]
+            })
+            .collect()
+    };
+    let panel = |title: &str, across: &str, names, groups| Panel {
+        title: title.to_owned(),
+        across: across.to_owned(),
+        names,
+        range: Some((0.0, 1.0)),
+        groups,
+        ..Panel::default()
+    };
+    let columns = groups.iter().map(|group| group.name.clone()).collect();
+    [
+        panel("test accuracy by epoch", "epoch", Vec::new(), runs.iter().map(by_epoch).collect()),
+        panel(
+            "test accuracy after the last epoch",
+            "",
+            columns,
+            runs.iter().enumerate().map(at_end).collect(),
+        ),
+    ]
+}
+
+/// The smallest, the middle and the largest of the last accuracies, and how many runs ended with dead class maps.
+fn describe(runs: &[Vec<EpochMetrics>]) -> String {
+    let last: Vec<&EpochMetrics> = runs.iter().filter_map(|run| run.last()).collect();
+    let mut accuracies: Vec<f64> = last.iter().map(|epoch| epoch.test_acc).collect();
+    accuracies.sort_by(f64::total_cmp);
+    let dead = last.iter().filter(|epoch| epoch.dead_maps > 0).count();
+    let (low, high) = (accuracies.first().unwrap_or(&0.0), accuracies.last().unwrap_or(&0.0));
+    format!(
+        "{} runs, test acc min {low:.4}, median {:.4}, max {high:.4}; {dead} with dead class maps",
+        last.len(),
+        super::runs::median(&accuracies)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(accuracies: &[f64], dead_maps: usize) -> Vec<EpochMetrics> {
+        let epoch = |(&test_acc, epoch)| EpochMetrics {
+            epoch,
+            train_loss: 1.0,
+            train_acc: 0.5,
+            test_acc,
+            images_per_s: 1.0,
+            data_wait: 0.0,
+            dead_maps,
+        };
+        accuracies.iter().zip(1..).map(epoch).collect()
+    }
+
+    #[test]
+    fn the_last_epoch_counts() {
+        let runs = [run(&[0.9, 0.25], 0), run(&[0.1, 0.75], 2), run(&[0.1, 0.5], 0)];
+        assert_eq!(
+            describe(&runs),
+            "3 runs, test acc min 0.2500, median 0.5000, max 0.7500; 1 with dead class maps"
+        );
+    }
+
+    #[test]
+    fn a_line_for_each_run_and_a_dot_for_its_end() {
+        let runs = vec![vec![run(&[0.1, 0.2], 0); 3], vec![run(&[0.5, 0.75], 0)]];
+        let group = |name: &str| Group { name: name.to_owned(), runs: Vec::new() };
+        let groups = [group("chapter"), group("robust")];
+        let [by_epoch, at_end] = panels(&groups, &runs);
+        assert_eq!(by_epoch.groups[0], vec![vec![(1.0, 0.1), (2.0, 0.2)]; 3]);
+        assert_eq!(at_end.groups[0].len(), 3);
+        assert_eq!(at_end.groups[1], [[(1.0, 0.75)]]);
+        assert!(at_end.groups[0].iter().all(|dot| dot[0].0.abs() < 0.5 && dot[0].1 == 0.2));
+        assert_eq!(names(&groups, &runs), ["chapter (3 runs)", "robust"]);
+    }
+}

@@ -1,0 +1,91 @@
+//! Folders of runs: one run, or one for each seed as `train --seeds` leaves them.
+
+use std::path::{Path, PathBuf};
+
+use crate::train::TrainError;
+
+/// What a folder holds, under the folder's name.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) name: String,
+    /// The run folders, in the order of the seeds.
+    pub(super) runs: Vec<PathBuf>,
+}
+
+/// The runs of each folder: the folder itself if it has `file`, otherwise its folders `seed-N` that have it.
+///
+/// # Errors
+/// [`TrainError`] if a folder cannot be read or has no run.
+pub(super) fn groups(folders: &[PathBuf], file: &str) -> Result<Vec<Group>, TrainError> {
+    let group = |folder: &PathBuf| Ok(Group { name: name(folder), runs: runs(folder, file)? });
+    folders.iter().map(group).collect()
+}
+
+fn runs(folder: &Path, file: &str) -> Result<Vec<PathBuf>, TrainError> {
+    if folder.join(file).exists() {
+        return Ok(vec![folder.to_path_buf()]);
+    }
+    let entries = std::fs::read_dir(folder).map_err(TrainError::io(folder, "reading the folder"))?;
+    let mut seeds: Vec<(u64, PathBuf)> = entries
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let seed = path.file_name()?.to_str()?.strip_prefix("seed-")?.parse().ok()?;
+            path.join(file).exists().then_some((seed, path))
+        })
+        .collect();
+    seeds.sort_unstable();
+    if seeds.is_empty() {
+        let message =
+            format!("{}: no run in this folder (no {file}, and no seed-N with one)", folder.display());
+        return Err(TrainError::Config(message));
+    }
+    Ok(seeds.into_iter().map(|(_, path)| path).collect())
+}
+
+fn name(folder: &Path) -> String {
+    folder
+        .file_name()
+        .map_or_else(|| folder.display().to_string(), |name| name.to_string_lossy().into_owned())
+}
+
+/// The middle of sorted numbers, the mean of the two middle ones of an even number; 0 of none.
+pub(super) fn median(sorted: &[f64]) -> f64 {
+    let half = sorted.len() / 2;
+    match sorted.len() {
+        0 => 0.0,
+        count if count % 2 == 1 => sorted[half],
+        _ => (sorted[half - 1] + sorted[half]) / 2.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_a_run_or_has_one_for_each_seed() {
+        let folder = tempfile::tempdir().unwrap();
+        let all = folder.path().join("chapter");
+        for seed in ["seed-10", "seed-9", "seed-x", "seed-3"] {
+            std::fs::create_dir_all(all.join(seed)).unwrap();
+        }
+        let refused = groups(std::slice::from_ref(&all), "metrics.jsonl").unwrap_err().to_string();
+        assert!(refused.contains("chapter: no run in this folder"), "{refused}");
+        for seed in ["seed-10", "seed-9", "seed-x"] {
+            std::fs::write(all.join(seed).join("metrics.jsonl"), "").unwrap();
+        }
+        let found = groups(&[all.clone(), all.join("seed-9")], "metrics.jsonl").unwrap();
+        assert_eq!(found[0].name, "chapter");
+        assert_eq!(found[0].runs, [all.join("seed-9"), all.join("seed-10")]);
+        assert_eq!((found[1].name.as_str(), found[1].runs.len()), ("seed-9", 1));
+        assert!(groups(&[folder.path().join("none")], "metrics.jsonl").is_err());
+    }
+
+    #[test]
+    fn middles() {
+        assert_eq!(
+            [median(&[]), median(&[3.0]), median(&[1.0, 2.0]), median(&[1.0, 5.0, 6.0])],
+            [0.0, 3.0, 1.5, 5.0]
+        );
+    }
+}
