@@ -300,7 +300,7 @@ mod tests {
             assert_eq!((config.recipe.as_str(), config.model.as_str()), (recipe, model));
             (config.image_size, config.batch_size, config.lr)
         };
-        assert_eq!(of("default", "nin"), (64, 32, 0.02));
+        assert_eq!(of("default", "nin"), (64, 32, 0.04));
         assert_eq!(of("default", "nin-cifar"), (28, 32, 0.02));
         assert_eq!(of("default", "lenet"), (28, 32, 0.1));
         assert_eq!(of("default", "alexnet"), (224, 32, 0.005));
