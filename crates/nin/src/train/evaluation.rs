@@ -84,7 +84,7 @@ impl Lanes {
         };
         if n < self.threads() {
             // All threads on each image: the time to an answer counts, and there is no other work.
-            let output = self.install(|| forward(self.pool(), true, 0, n))?;
+            let output = self.install_awake(|| forward(self.pool(), true, 0, n))?;
             logits.data_mut().copy_from_slice(output.data());
             return Ok(logits);
         }

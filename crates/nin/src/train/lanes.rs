@@ -10,7 +10,7 @@
 //! batch size no worker needs fresh memory.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tensor::conv::{ConvPath, WeightSums};
@@ -164,6 +164,34 @@ impl Lanes {
         self.threads.install(work)
     }
 
+    /// As [`Lanes::install`], for work that goes parallel often and briefly, as an image does in every layer: the other threads
+    /// look for work all the while. Waking a thread that went to sleep takes as long as its share of a small layer.
+    pub(super) fn install_awake<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        /// Sends the other threads home, also after a panic.
+        struct Done<'a>(&'a AtomicBool);
+        impl Drop for Done<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::Release);
+            }
+        }
+        let done = AtomicBool::new(false);
+        self.install(|| {
+            let own = rayon::current_thread_index();
+            rayon::scope(|scope| {
+                scope.spawn_broadcast(|_, thread| {
+                    while Some(thread.index()) != own && !done.load(Ordering::Acquire) {
+                        // Runs what there is to do; if there is nothing, another process may.
+                        if rayon::yield_now() != Some(rayon::Yield::Executed) {
+                            std::thread::yield_now();
+                        }
+                    }
+                });
+                let _done = Done(&done);
+                work()
+            })
+        })
+    }
+
     /// The first worker's memory.
     pub(crate) fn pool(&self) -> &Arc<BufferPool> {
         &self.workers[0].pool
@@ -280,5 +308,19 @@ mod tests {
             total.fail(lane, TrainError::Config(lane.to_string()));
         }
         assert_eq!(total.error.map(|(lane, _)| lane), Some(1));
+    }
+
+    #[test]
+    fn threads_that_are_kept_awake_work_and_go_home() {
+        for threads in [1, 2, 5] {
+            let lanes = Lanes::new(threads).unwrap();
+            let halves = || lanes.install_awake(|| rayon::join(rayon::current_thread_index, || 7));
+            assert!(matches!(halves(), (Some(_), 7)));
+            // If a panic left them waiting for work, the scope around them would never end.
+            let fail = std::panic::AssertUnwindSafe(|| lanes.install_awake(|| panic!("the work failed")));
+            let panicked = std::panic::catch_unwind(fail);
+            assert!(panicked.is_err());
+            assert!(matches!(halves(), (Some(_), 7)));
+        }
     }
 }

@@ -46,7 +46,7 @@ pub fn gemm<B: Operand>(
         let threads = if parallel { rayon::current_num_threads() } else { 1 };
         // A few columns do not divide evenly among threads, so the rows are divided, at the price of packing the columns
         // more than once.
-        let by_columns = vectors >= 8 * threads;
+        let by_columns = vectors >= 40 * threads;
         let tasks = threads.min(if by_columns { vectors } else { row_tiles });
         let product = |task: usize| {
             let share = |len: usize| task * len / tasks..(task + 1) * len / tasks;
