@@ -2,91 +2,57 @@
 //!
 //! A fresh large allocation is paid for twice: by the system call, and by a page fault for every 4 KiB touched. A
 //! training step uses the same sizes over and over, so after the first step nothing large is ever asked of the
-//! operating system again. Large buffers are mapped on huge pages where the system has them (`storage`).
+//! operating system again. Buffers are cut off long regions on huge pages (`space`).
 //!
 //! A buffer remembers its *home pool* and returns there whichever thread drops it. Each worker has a pool of its own, so
 //! what a worker needs at its peak does not depend on what others do at the time.
 
-use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytemuck::Pod;
 
-use storage::Storage;
+use space::{Block, Space};
 
-mod storage;
+mod space;
 
 /// Buffers begin at a multiple of this many bytes: a cache line, and one 512-bit register.
 pub const ALIGNMENT: usize = 64;
-
-/// Free buffers of one element type, by capacity in elements.
-#[derive(Default)]
-pub struct FreeList<T> {
-    by_capacity: BTreeMap<usize, Vec<Storage<T>>>,
-}
-
-impl<T: Pod> FreeList<T> {
-    /// The smallest free buffer that holds `capacity` elements without wasting more than three quarters of itself.
-    fn take(&mut self, capacity: usize) -> Option<Storage<T>> {
-        let (&found, free) = self
-            .by_capacity
-            .range_mut(capacity..=capacity.saturating_mul(4))
-            .find(|(_, free)| !free.is_empty())?;
-        debug_assert!(found >= capacity);
-        free.pop()
-    }
-
-    fn give(&mut self, storage: Storage<T>) {
-        // The list of a capacity stays when it empties, so that giving back allocates nothing either.
-        self.by_capacity.entry(storage.capacity()).or_default().push(storage);
-    }
-
-    fn elements(&self) -> usize {
-        self.by_capacity.iter().map(|(capacity, free)| capacity * free.len()).sum()
-    }
-}
 
 /// An element type that a [`BufferPool`] keeps buffers of: `f32`, `f64` and `u8`.
 pub trait Pooled: Pod + Default + Send + Sync {
     /// What fresh and recycled buffers are filled with in a poisoning pool.
     const POISON: Self;
-    /// This type's free buffers in a pool.
-    fn free_list(pool: &BufferPool) -> &Mutex<FreeList<Self>>;
 }
 
-macro_rules! pooled {
-    ($type:ident, $poison:expr) => {
-        impl Pooled for $type {
-            const POISON: Self = $poison;
-            fn free_list(pool: &BufferPool) -> &Mutex<FreeList<Self>> {
-                &pool.$type
-            }
-        }
-    };
+impl Pooled for f32 {
+    const POISON: Self = Self::NAN;
 }
 
-pooled!(f32, f32::NAN);
-pooled!(f64, f64::NAN);
-pooled!(u8, 0xA5);
+impl Pooled for f64 {
+    const POISON: Self = Self::NAN;
+}
+
+impl Pooled for u8 {
+    const POISON: Self = 0xA5;
+}
 
 /// A source of buffers that are recycled instead of freed. See the module's documentation.
 #[derive(Default)]
 pub struct BufferPool {
-    f32: Mutex<FreeList<f32>>,
-    f64: Mutex<FreeList<f64>>,
-    u8: Mutex<FreeList<u8>>,
+    space: Mutex<Space>,
     poison: bool,
 }
 
-/// A list is only ever changed by one push or pop, so it is whole even if a thread panicked while holding it.
-fn lock<T>(list: &Mutex<FreeList<T>>) -> MutexGuard<'_, FreeList<T>> {
-    list.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl BufferPool {
+    /// Cutting and joining does not panic half-way, so the space is whole even if a thread panicked while it held it.
+    fn space(&self) -> MutexGuard<'_, Space> {
+        self.space.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// An empty pool.
     #[must_use]
     pub fn new() -> Arc<Self> {
@@ -110,13 +76,9 @@ impl BufferPool {
     /// A buffer of `len` elements **whose contents are unspecified**: zeros, or what an earlier owner left.
     #[must_use]
     pub fn take<T: Pooled>(self: &Arc<Self>, len: usize) -> Buffer<T> {
-        let padding = ALIGNMENT / size_of::<T>();
-        let recycled = lock(T::free_list(self)).take(len + padding);
-        let storage = recycled.unwrap_or_else(|| Storage::zeroed(len + padding));
-        let start = storage.as_slice().as_ptr().align_offset(ALIGNMENT);
-        // `align_offset` may decline to answer; an unaligned buffer is slower, not wrong.
-        let start = if start <= padding { start } else { 0 };
-        let mut buffer = Buffer { storage, start, len, home: Arc::clone(self) };
+        let bytes = len.checked_mul(size_of::<T>()).expect("a buffer fits into the address space");
+        let block = self.space().take(bytes);
+        let mut buffer = Buffer { block, len, home: Arc::clone(self), elements: PhantomData };
         if self.poison {
             buffer.fill(T::POISON);
         }
@@ -131,23 +93,21 @@ impl BufferPool {
         buffer
     }
 
-    /// Bytes that the pools of this process have ever asked the system for: what does not grow allocates nothing.
+    /// Bytes that the pools of this process have ever taken into use: what does not grow asks nothing new of the system.
     #[must_use]
     pub fn bytes_made() -> u64 {
-        storage::MADE.load(Ordering::Relaxed)
+        space::MADE.load(Ordering::Relaxed)
     }
 
-    /// Bytes that lie free in the pool.
+    /// Bytes that were in use and lie free in the pool.
     #[must_use]
     pub fn free_bytes(&self) -> usize {
-        4 * lock(&self.f32).elements() + 8 * lock(&self.f64).elements() + lock(&self.u8).elements()
+        self.space().free_bytes()
     }
 
-    /// Gives the free buffers back to the operating system.
+    /// Gives memory of which nothing is in use back to the operating system.
     pub fn clear(&self) {
-        lock(&self.f32).by_capacity.clear();
-        lock(&self.f64).by_capacity.clear();
-        lock(&self.u8).by_capacity.clear();
+        self.space().clear();
     }
 }
 
@@ -159,23 +119,25 @@ impl fmt::Debug for BufferPool {
 
 /// A slice of elements that begins on a cache line and goes back to its [`BufferPool`] when dropped.
 pub struct Buffer<T: Pooled> {
-    storage: Storage<T>,
-    start: usize,
+    block: Block,
     len: usize,
     home: Arc<BufferPool>,
+    elements: PhantomData<T>,
 }
 
 impl<T: Pooled> Deref for Buffer<T> {
     type Target = [T];
 
+    #[inline]
     fn deref(&self) -> &[T] {
-        &self.storage.as_slice()[self.start..self.start + self.len]
+        self.block.as_slice(self.len)
     }
 }
 
 impl<T: Pooled> DerefMut for Buffer<T> {
+    #[inline]
     fn deref_mut(&mut self) -> &mut [T] {
-        &mut self.storage.as_mut_slice()[self.start..self.start + self.len]
+        self.block.as_mut_slice(self.len)
     }
 }
 
@@ -189,7 +151,8 @@ impl<T: Pooled> Clone for Buffer<T> {
 
 impl<T: Pooled> Drop for Buffer<T> {
     fn drop(&mut self) {
-        lock(T::free_list(&self.home)).give(std::mem::take(&mut self.storage));
+        let block = std::mem::replace(&mut self.block, Block::empty());
+        self.home.space().give(block);
     }
 }
 
@@ -217,12 +180,24 @@ mod tests {
     }
 
     #[test]
-    fn a_smaller_request_may_use_a_larger_buffer_but_not_a_huge_one() {
+    fn a_buffer_may_lie_where_smaller_ones_of_other_types_lay() {
         let pool = BufferPool::new();
-        drop(pool.take::<f32>(1000));
-        assert_eq!(pool.take::<f32>(600).len(), 600);
-        assert_eq!(pool.take::<f32>(10).len(), 10);
-        assert!(pool.free_bytes() > 4000, "the small request must not have taken the large buffer");
+        let (bytes, numbers, kept) = (pool.take::<u8>(1000), pool.take::<f32>(1000), pool.take::<f64>(10));
+        let address = bytes.as_ptr();
+        drop((bytes, numbers));
+        let free = pool.free_bytes();
+        assert_eq!(free, 1024 + 4032);
+        assert_eq!(pool.take::<f64>(600).as_ptr().addr(), address.addr());
+        assert_eq!(pool.free_bytes(), free);
+        drop(kept);
+        pool.clear();
+        assert_eq!(pool.free_bytes(), 0);
+    }
+
+    #[test]
+    #[should_panic(expected = "address space")]
+    fn what_no_address_space_can_hold_is_refused() {
+        let _ = BufferPool::new().take::<f64>(usize::MAX / 4);
     }
 
     #[test]

@@ -23,7 +23,7 @@ mod tensor;
 #[cfg(test)]
 mod testing;
 
-pub use buffer_pool::{ALIGNMENT, Buffer, BufferPool, FreeList, Pooled};
+pub use buffer_pool::{ALIGNMENT, Buffer, BufferPool, Pooled};
 pub use context::Context;
 pub use element::Element;
 pub use op::{Op, expect_inputs};

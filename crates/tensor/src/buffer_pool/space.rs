@@ -1,0 +1,295 @@
+//! The memory of a pool: address space that is cut into blocks, and whose blocks are joined again when they come back.
+//!
+//! The buffers of a training step have many sizes and short lives. Memory kept by size would need half as much again as is ever
+//! in use: the maps of one layer could not lie where those of another, a little smaller or larger, lay before. So blocks are cut
+//! off one long region, each in the lowest gap that has room for it, and a block that comes back becomes one gap with its
+//! neighbours. A region is much longer than what is used of it: the system backs only what is written.
+//!
+//! A processor looks up where a page lies in a small cache. At 4 KiB a page, that of a current core covers 8 MiB, less than
+//! one layer's feature maps of a shard, and every plane of a tile in the Winograd domain is on a page of its own. With
+//! pages of 2 MiB, which Linux gives to those who ask, the look-ups all hit.
+#![allow(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytemuck::Pod;
+use memmap2::{MmapMut, MmapOptions};
+
+use super::ALIGNMENT;
+
+/// Bytes of address space that a region asks for, where asking costs nothing.
+const REGION: usize = if cfg!(all(unix, target_pointer_width = "64")) { 1 << 30 } else { 8 << 20 };
+/// A huge page. A region's first is left in small ones, so that a pool of a few small buffers takes no more than they need.
+#[cfg(target_os = "linux")]
+const HUGE_PAGE: usize = 2 << 20;
+
+/// Bytes of all regions that were ever handed out.
+pub(super) static MADE: AtomicU64 = AtomicU64::new(0);
+
+/// Bytes that their owner has to himself, at a multiple of [`ALIGNMENT`]. To be given back to the [`Space`] that they are from.
+#[derive(Debug)]
+pub(super) struct Block {
+    start: NonNull<u8>,
+    bytes: usize,
+}
+
+// SAFETY: nobody else reads or writes a block's bytes, as with a `Box<[u8]>`.
+unsafe impl Send for Block {}
+// SAFETY: a shared block can only be read.
+unsafe impl Sync for Block {}
+
+impl Block {
+    /// No bytes, of any space.
+    pub(super) fn empty() -> Self {
+        Self { start: NonNull::<Line>::dangling().cast(), bytes: 0 }
+    }
+
+    /// The first `len` elements.
+    #[inline]
+    pub(super) fn as_slice<T: Pod>(&self, len: usize) -> &[T] {
+        const { assert!(align_of::<T>() <= ALIGNMENT) }
+        assert!(len <= self.bytes / size_of::<T>());
+        // SAFETY: the bytes are this block's and aligned; they were zeroed when the region was made and have held plain data
+        // since, of which any is a `T`.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast(), len) }
+    }
+
+    /// The first `len` elements, to be changed.
+    #[inline]
+    pub(super) fn as_mut_slice<T: Pod>(&mut self, len: usize) -> &mut [T] {
+        const { assert!(align_of::<T>() <= ALIGNMENT) }
+        assert!(len <= self.bytes / size_of::<T>());
+        // SAFETY: as above, and the block is borrowed mutably.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr().cast(), len) }
+    }
+}
+
+/// The regions of a pool.
+#[derive(Debug, Default)]
+pub(super) struct Space {
+    regions: Vec<Region>,
+}
+
+impl Space {
+    /// A block of at least this many bytes, whose contents are unspecified.
+    pub(super) fn take(&mut self, bytes: usize) -> Block {
+        let bytes = bytes.checked_next_multiple_of(ALIGNMENT).expect("a buffer fits into the address space");
+        if bytes == 0 {
+            return Block::empty();
+        }
+        if let Some(block) = self.regions.iter_mut().find_map(|region| region.take(bytes)) {
+            return block;
+        }
+        let mut region = Region::new(bytes);
+        let block = region.take(bytes).expect("a region has room for what it was made for");
+        self.regions.push(region);
+        block
+    }
+
+    /// Takes back a block that is from this space.
+    pub(super) fn give(&mut self, block: Block) {
+        if block.bytes > 0 {
+            let home = self.regions.iter_mut().find(|region| region.offset(&block).is_some());
+            home.expect("a block comes back to its space").give(block);
+        }
+    }
+
+    /// Bytes that were handed out once and are not now.
+    pub(super) fn free_bytes(&self) -> usize {
+        self.regions.iter().map(Region::free_bytes).sum()
+    }
+
+    /// Gives regions of which nothing is in use back to the system.
+    pub(super) fn clear(&mut self) {
+        self.regions.retain(|region| region.gaps.get(&0) != Some(&region.len));
+    }
+}
+
+/// The unit of memory from the heap.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u8; ALIGNMENT]);
+
+/// What keeps a region's memory.
+#[derive(Debug)]
+enum Memory {
+    Mapped(MmapMut),
+    Heap(Vec<Line>),
+}
+
+#[derive(Debug)]
+struct Region {
+    /// Never looked at again: `start` is the way to the bytes.
+    _memory: Memory,
+    start: NonNull<u8>,
+    len: usize,
+    /// Where each free stretch begins, and its length. No two touch.
+    gaps: BTreeMap<usize, usize>,
+    /// The end of what was ever handed out.
+    used: usize,
+}
+
+// SAFETY: the memory belongs to the region, and `start` is only ever used to make blocks.
+unsafe impl Send for Region {}
+
+impl Region {
+    /// A region of zeros with room for `bytes` at least.
+    fn new(bytes: usize) -> Self {
+        let (memory, len) = reserve(bytes);
+        debug_assert!(len >= bytes);
+        Self::over(memory, len)
+    }
+
+    /// A region over memory of `len` bytes.
+    fn over(mut memory: Memory, len: usize) -> Self {
+        let start = match &mut memory {
+            Memory::Mapped(map) => map.as_mut_ptr(),
+            Memory::Heap(lines) => lines.as_mut_ptr().cast(),
+        };
+        let start = NonNull::new(start).expect("memory is not at address 0");
+        assert!(start.as_ptr().addr().is_multiple_of(ALIGNMENT));
+        Self { _memory: memory, start, len, gaps: BTreeMap::from([(0, len)]), used: 0 }
+    }
+
+    /// The lowest part of the lowest gap that has room.
+    fn take(&mut self, bytes: usize) -> Option<Block> {
+        let (&at, &len) = self.gaps.iter().find(|&(_, &len)| len >= bytes)?;
+        self.gaps.remove(&at);
+        if len > bytes {
+            self.gaps.insert(at + bytes, len - bytes);
+        }
+        MADE.fetch_add((at + bytes).saturating_sub(self.used) as u64, Ordering::Relaxed);
+        self.used = self.used.max(at + bytes);
+        // SAFETY: gaps lie within the region.
+        let start = unsafe { self.start.add(at) };
+        Some(Block { start, bytes })
+    }
+
+    /// Where a block lies, if it is of this region.
+    fn offset(&self, block: &Block) -> Option<usize> {
+        let offset = block.start.as_ptr().addr().checked_sub(self.start.as_ptr().addr())?;
+        (offset < self.len).then_some(offset)
+    }
+
+    fn give(&mut self, block: Block) {
+        let (mut at, mut len) = (self.offset(&block).expect("a block of this region"), block.bytes);
+        if let Some(after) = self.gaps.remove(&(at + len)) {
+            len += after;
+        }
+        if let Some((&before, &gap)) = self.gaps.range(..at).next_back()
+            && before + gap == at
+        {
+            (at, len) = (before, gap + len);
+        }
+        self.gaps.insert(at, len);
+    }
+
+    fn free_bytes(&self) -> usize {
+        let below = |(&at, &len): (&usize, &usize)| (at + len).min(self.used).saturating_sub(at);
+        self.gaps.iter().map(below).sum()
+    }
+}
+
+/// Zeroed memory of at least `bytes` bytes, and its length: a region's length of address space, or what of it the system
+/// grants; from the heap where it grants no mapping at all.
+fn reserve(bytes: usize) -> (Memory, usize) {
+    let mut len = bytes.max(REGION);
+    loop {
+        if let Ok(map) = MmapOptions::new().len(len).no_reserve_swap().map_anon() {
+            // Advice that is not taken costs speed only.
+            #[cfg(target_os = "linux")]
+            if len > HUGE_PAGE {
+                let _ = map.advise_range(memmap2::Advice::HugePage, HUGE_PAGE, len - HUGE_PAGE);
+            }
+            return (Memory::Mapped(map), len);
+        }
+        if len == bytes {
+            let lines = vec![Line([0; ALIGNMENT]); bytes / ALIGNMENT];
+            return (Memory::Heap(lines), bytes);
+        }
+        len = bytes.max(len / 2);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn neighbours_are_joined_and_cut_anew() {
+        let mut space = Space::default();
+        let blocks = [100, 200, 300, 64].map(|bytes| space.take(bytes));
+        let [first, second, third, last] = blocks;
+        let starts = [first.start, second.start, third.start];
+        assert_eq!(space.free_bytes(), 0);
+        space.give(second);
+        space.give(first);
+        assert_eq!(space.free_bytes(), 128 + 256);
+        space.give(third);
+        assert_eq!(space.regions[0].gaps.len(), 2, "one gap before the last block, one behind it");
+        let joined = space.take(700);
+        assert_eq!(joined.start, starts[0], "what three blocks had is one block's");
+        assert_eq!(space.free_bytes(), 0, "to the last byte: 128 + 256 + 320 = 704");
+        space.give(joined);
+        space.give(last);
+        assert_eq!(space.free_bytes(), 768);
+        space.clear();
+        assert!(space.regions.is_empty());
+    }
+
+    #[test]
+    fn a_region_in_use_stays_when_others_are_given_back() {
+        let mut space = Space::default();
+        let mut small = space.take(1000);
+        small.as_mut_slice::<u8>(1000).fill(7);
+        let large = space.take(REGION);
+        assert_eq!(space.regions.len(), 2);
+        space.give(large);
+        space.clear();
+        assert_eq!(space.regions.len(), 1);
+        assert!(small.as_slice::<u8>(1000).iter().all(|&x| x == 7));
+        assert_eq!(Block::empty().as_slice::<f64>(0), [0.0; 0]);
+    }
+
+    #[test]
+    fn memory_from_the_heap_does_as_well() {
+        let mut region = Region::over(Memory::Heap(vec![Line([0; ALIGNMENT]); 4]), 256);
+        let mut block = region.take(256).unwrap();
+        assert!(region.take(64).is_none());
+        assert_eq!(block.as_slice::<f32>(64), [0.0; 64]);
+        block.as_mut_slice::<f32>(64).fill(1.5);
+        region.give(block);
+        assert_eq!(region.gaps, BTreeMap::from([(0, 256)]));
+    }
+
+    proptest! {
+        /// Whatever is taken and given back, blocks do not overlap, and in the end all is one gap.
+        #[test]
+        fn blocks_keep_what_is_written_to_them(orders in prop::collection::vec((0usize..8, 0usize..5000), 0..100)) {
+            let mut space = Space::default();
+            let mut held: Vec<(Block, usize, u8)> = Vec::new();
+            for (number, &(kind, bytes)) in orders.iter().enumerate() {
+                if kind < 3 && !held.is_empty() {
+                    let (block, bytes, mark) = held.swap_remove(bytes % held.len());
+                    prop_assert!(block.as_slice::<u8>(bytes).iter().all(|&x| x == mark));
+                    space.give(block);
+                } else {
+                    let (mut block, mark) = (space.take(bytes), number as u8);
+                    prop_assert!(block.start.as_ptr().addr().is_multiple_of(ALIGNMENT));
+                    block.as_mut_slice::<u8>(bytes).fill(mark);
+                    held.push((block, bytes, mark));
+                }
+            }
+            for (block, bytes, mark) in held {
+                prop_assert!(block.as_slice::<u8>(bytes).iter().all(|&x| x == mark));
+                space.give(block);
+            }
+            prop_assert!(space.regions.iter().all(|region| region.gaps.len() == 1));
+            prop_assert_eq!(space.free_bytes(), space.regions.iter().map(|region| region.used).sum::<usize>());
+        }
+    }
+}
