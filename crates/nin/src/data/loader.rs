@@ -48,7 +48,7 @@ pub struct LoaderOptions {
 }
 
 impl Default for LoaderOptions {
-    /// Batches of 128 in the set's order, images as they are, no augmentation, one thread, two batches ahead.
+    /// Batches of 128 in the set's order, images as they are, no augmentation, one thread, one batch ahead.
     fn default() -> Self {
         LoaderOptions {
             batch_size: 128,
@@ -59,7 +59,7 @@ impl Default for LoaderOptions {
             normalization: None,
             augmentation: Augmentation::default(),
             workers: 1,
-            prefetch: 2,
+            prefetch: 1,
         }
     }
 }

@@ -53,29 +53,41 @@ impl Default for Worker {
     }
 }
 
-/// Sums over the images of a lane: a gradient for each parameter, and what [`Evaluation`] counts.
+/// Sums over the images of a lane, while it runs.
 #[derive(Debug, Default)]
 pub(super) struct LaneSums {
-    pub(super) gradients: Vec<Tensor<f32>>,
+    /// For each parameter the sum of the gradients that the backward passes answered: `None` as long as none did.
+    pub(super) gradients: Vec<Option<Tensor<f32>>>,
     pub(super) evaluation: Evaluation,
+}
+
+/// Sums over the images of whole lanes: a gradient for each parameter, and what [`Evaluation`] counts.
+#[derive(Debug, Default)]
+struct Sums {
+    gradients: Vec<Tensor<f32>>,
+    evaluation: Evaluation,
 }
 
 /// The sum over the lanes of a step.
 #[derive(Debug, Default)]
 struct Total {
-    sums: LaneSums,
+    sums: Sums,
     /// Lanes that are in the sum: all below this one.
     next: usize,
     /// Lanes that were ready before their turn.
-    early: BTreeMap<usize, LaneSums>,
+    early: BTreeMap<usize, Sums>,
     /// What went wrong in the first of the lanes in which something did.
     error: Option<(usize, TrainError)>,
 }
 
 impl Total {
     /// Adds the sums of `lane` when it is their turn, with those that waited for it.
-    fn add(&mut self, lane: usize, sums: LaneSums) {
+    fn add(&mut self, lane: usize, sums: Sums) {
         self.early.insert(lane, sums);
+        self.add_early();
+    }
+
+    fn add_early(&mut self) {
         while let Some(sums) = self.early.remove(&self.next) {
             if self.next == 0 {
                 self.sums = sums;
@@ -87,6 +99,23 @@ impl Total {
             }
             self.next += 1;
         }
+    }
+
+    /// Adds the sums of a lane whose turn it is, with the bits of [`Total::add`]: what is in the Winograd domain comes out of it
+    /// into the total, without a tensor of its own.
+    fn add_in_turn(&mut self, sums: LaneSums, parameters: &[&Parameter<f32>], weight_sums: &WeightSums) {
+        self.sums.evaluation.add(sums.evaluation);
+        let own = sums.gradients.into_iter().zip(parameters);
+        for (total, (own, parameter)) in self.sums.gradients.iter_mut().zip(own) {
+            if let Some(mut own) = own {
+                weight_sums.finish(&parameter.value, &mut own);
+                total.add_assign(&own);
+            } else {
+                weight_sums.finish(&parameter.value, total);
+            }
+        }
+        self.next += 1;
+        self.add_early();
     }
 
     fn fail(&mut self, lane: usize, error: TrainError) {
@@ -102,7 +131,7 @@ pub struct Lanes {
     threads: rayon::ThreadPool,
     workers: Vec<Worker>,
     /// Where lanes' gradients are kept: room for all lanes, since any number may wait for the first. Memory that is never
-    /// written costs nothing, and the last buffer given back is the first taken.
+    /// written costs nothing, and the lowest is the first taken.
     gradients: Arc<BufferPool>,
     total: Mutex<Total>,
     pub(super) conv: ConvPath,
@@ -217,6 +246,18 @@ impl Lanes {
         parameters.iter().map(gradient).collect()
     }
 
+    /// A lane's sums with a gradient for every parameter, out of the Winograd domain, 0 where there was none.
+    fn complete(&self, sums: LaneSums, parameters: &[&Parameter<f32>], weight_sums: &WeightSums) -> Sums {
+        let complete = |(own, parameter): (Option<Tensor<f32>>, &&Parameter<f32>)| {
+            let zeros = || Tensor::zeros_in(&self.gradients, parameter.value.shape());
+            let mut own = own.unwrap_or_else(zeros);
+            weight_sums.finish(&parameter.value, &mut own);
+            own
+        };
+        let gradients = sums.gradients.into_iter().zip(parameters).map(complete).collect();
+        Sums { gradients, evaluation: sums.evaluation }
+    }
+
     fn total(&self) -> MutexGuard<'_, Total> {
         self.total.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -238,25 +279,30 @@ impl Lanes {
         let parameters: Vec<&Parameter<f32>> = parameters.iter().map(|&(_, parameter)| parameter).collect();
         *self.total() = Total::default();
         if self.gradients.free_bytes() == 0 {
-            // Made at once, so that no later step needs more.
-            drop((0..LANES).map(|_| self.lane_gradients(&parameters)).collect::<Vec<_>>());
+            // Set aside at once, so that no later step needs more: lanes that wait are complete, and those that run lie between.
+            drop((0..2 * LANES).map(|_| self.lane_gradients(&parameters)).collect::<Vec<_>>());
         }
         self.for_each_task(lanes, |lane, worker| {
             let images = lane * n / lanes..(lane + 1) * n / lanes;
-            let mut sums = LaneSums { gradients: self.lane_gradients(&parameters), ..LaneSums::default() };
+            let none = parameters.iter().map(|_| None).collect();
+            let mut sums = LaneSums { gradients: none, ..LaneSums::default() };
             let mut run = || {
                 for start in images.clone().step_by(SHARD) {
                     let end = images.end.min(start + SHARD);
                     let shard = Shard { model, batch, start, end, settings, conv: self.conv };
-                    shard.run(worker, &parameters, start == images.start, &mut sums)?;
+                    shard.run(worker, &parameters, &self.gradients, &mut sums)?;
                 }
                 Ok(())
             };
             let result = run();
-            // After an error, too: what was begun is not to be added to the next step's.
-            for (parameter, gradient) in parameters.iter().zip(&mut sums.gradients) {
-                worker.weight_sums.finish(&parameter.value, gradient);
+            if result.is_ok() && lane > 0 {
+                let mut total = self.total();
+                if total.next == lane {
+                    return total.add_in_turn(sums, &parameters, &worker.weight_sums);
+                }
             }
+            // After an error, too: what was begun is not to be added to the next step's.
+            let sums = self.complete(sums, &parameters, &worker.weight_sums);
             match result {
                 Ok(()) => self.total().add(lane, sums),
                 Err(error) => self.total().fail(lane, error),
@@ -281,23 +327,33 @@ impl Lanes {
 mod tests {
     use super::*;
 
-    fn lane(value: f32) -> LaneSums {
+    fn lane(value: f32) -> Sums {
         let evaluation = Evaluation { loss: f64::from(value), correct: 1, images: 2 };
-        LaneSums { gradients: vec![Tensor::full([3], value)], evaluation }
+        Sums { gradients: vec![Tensor::full([3], value)], evaluation }
     }
 
     #[test]
     fn lanes_are_added_in_their_order_whenever_they_come() {
         // Rounding tells orders apart: (1e8 + 1) - 1e8 is 0, (1e8 - 1e8) + 1 is 1.
         let values = [1e8, 1.0, -1e8, 5.0];
-        for order in [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]] {
-            let mut total = Total::default();
-            for index in order {
-                total.add(index, lane(values[index]));
+        let parameter = Parameter::new([3], true, (3, 1));
+        for in_turn in [false, true] {
+            for order in [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]] {
+                let mut total = Total::default();
+                for index in order {
+                    let Sums { gradients, evaluation } = lane(values[index]);
+                    if in_turn && index > 0 && total.next == index {
+                        let gradients = gradients.into_iter().map(Some).collect();
+                        let sums = LaneSums { gradients, evaluation };
+                        total.add_in_turn(sums, &[&parameter], &WeightSums::default());
+                    } else {
+                        total.add(index, Sums { gradients, evaluation });
+                    }
+                }
+                assert_eq!(total.sums.gradients[0].data(), [5.0; 3]);
+                assert_eq!((total.next, total.sums.evaluation.images), (4, 8));
+                assert!(total.early.is_empty());
             }
-            assert_eq!(total.sums.gradients[0].data(), [5.0; 3]);
-            assert_eq!((total.next, total.sums.evaluation.images), (4, 8));
-            assert!(total.early.is_empty());
         }
     }
 

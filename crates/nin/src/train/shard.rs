@@ -5,6 +5,7 @@ use std::sync::Arc;
 use autograd::{Context, Tape};
 use tensor::conv::ConvPath;
 use tensor::ops::SoftmaxCrossEntropy;
+use tensor::{BufferPool, Tensor};
 
 use super::error::TrainError;
 use super::evaluation::{Evaluation, correct};
@@ -24,12 +25,12 @@ pub(super) struct Shard<'a> {
 
 impl Shard<'_> {
     /// Forward and backward. Adds the gradients of the batch's mean loss, but for what stays in the worker's weight sums, and
-    /// the sums over the images to `sums`; the `first` shard of a lane writes the gradients.
+    /// the sums over the images to `sums`. What is the first of its kind there takes memory of `gradients`.
     pub(super) fn run(
         &self,
         worker: &Worker,
         parameters: &[&Parameter<f32>],
-        first: bool,
+        gradients: &Arc<BufferPool>,
         sums: &mut LaneSums,
     ) -> Result<(), TrainError> {
         let pool = &worker.pool;
@@ -56,13 +57,16 @@ impl Shard<'_> {
         let loss = tape.apply(loss, [logits])?;
         let sum = f64::from(loss.value().item()) * n as f64;
         sums.evaluation.add(Evaluation { loss: sum, correct, images: labels.len() });
-        let gradients = tape.backward(loss)?;
+        let found = tape.backward(loss)?;
         for (parameter, sum) in parameters.iter().zip(&mut sums.gradients) {
-            match gradients.parameter(parameter.identity) {
-                Some(gradient) if first => sum.data_mut().copy_from_slice(gradient.data()),
-                Some(gradient) => sum.add_assign(gradient),
-                None if first => sum.data_mut().fill(0.0),
-                None => {}
+            match (found.parameter(parameter.identity), sum) {
+                (Some(gradient), Some(sum)) => sum.add_assign(gradient),
+                (Some(gradient), sum) => {
+                    let mut first = Tensor::uninit_in(gradients, gradient.shape());
+                    first.data_mut().copy_from_slice(gradient.data());
+                    *sum = Some(first);
+                }
+                (None, _) => {}
             }
         }
         Ok(())

@@ -27,6 +27,9 @@ use crate::optim::{Schedule, Sgd, clip_scale};
 /// enough for their maps in the largest layer to need less memory than training does.
 const STANDARDISED_ON: usize = 64;
 
+/// Images of a test batch: enough to keep all threads busy, few enough to take less memory than a step. No result depends on it.
+const TEST_BATCH: usize = 64;
+
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Outcome {
@@ -81,7 +84,7 @@ impl Trainer {
         };
         let test_options = LoaderOptions {
             shuffle: false,
-            batch_size: 256,
+            batch_size: TEST_BATCH,
             augmentation: Augmentation::default(),
             ..options.clone()
         };
