@@ -125,6 +125,14 @@ pub struct Buffer<T: Pooled> {
     elements: PhantomData<T>,
 }
 
+impl<T: Pooled> Buffer<T> {
+    /// The pool that the buffer goes back to.
+    #[must_use]
+    pub fn home(&self) -> &Arc<BufferPool> {
+        &self.home
+    }
+}
+
 impl<T: Pooled> Deref for Buffer<T> {
     type Target = [T];
 

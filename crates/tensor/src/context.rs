@@ -21,7 +21,7 @@ pub struct Context {
     pub parallel: bool,
     /// Which convolution algorithm is used.
     pub conv: ConvPath,
-    /// Where convolutions leave weight gradients that are cheapest to add up before they are complete; the backward pass
+    /// Where convolutions and fully connected layers leave weight gradients that are cheapest to add up before they are complete; the backward pass
     /// then does not answer them. `None` where every gradient is wanted from the backward pass itself.
     pub weight_sums: Option<Arc<WeightSums>>,
     /// The seed of the run.

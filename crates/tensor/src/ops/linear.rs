@@ -63,19 +63,25 @@ fn input_gradient([n, features, outputs]: [usize; 3], dy: &[f32], w: &[f32], dx:
     }
 }
 
-/// `dw = dy^T x` for dy (N x OUT), x (N x IN) and dw (OUT x IN), overwritten.
-fn weight_gradient([n, features, outputs]: [usize; 3], dy: &[f32], x: &[f32], dw: &mut [f32]) {
-    if features == 0 {
+/// `dw = dy^T x` for dy (N x OUT), x (N x IN) and dw (OUT x IN), overwritten, or added to if `accumulate`.
+pub(crate) fn weight_gradient(
+    [n, features, outputs]: [usize; 3],
+    dy: &[f32],
+    x: &[f32],
+    accumulate: bool,
+    dw: &mut [f32],
+) {
+    if features == 0 || n == 0 {
+        if !accumulate {
+            dw.fill(0.0);
+        }
         return;
-    }
-    if n == 0 {
-        return dw.fill(0.0);
     }
     let isa = Isa::current();
     for (band, dw) in dw.chunks_mut(BAND * features).enumerate() {
         let height = dw.len() / features;
         let a = MatrixRef { data: &dy[band * BAND..], row_stride: 1, col_stride: outputs };
-        gemm_unpacked(isa, (height, features, n), a, x, features, dw, features, false);
+        gemm_unpacked(isa, (height, features, n), a, x, features, dw, features, accumulate);
     }
 }
 
@@ -159,10 +165,17 @@ impl<T: Element> Op<T> for Linear {
             }
             dx
         });
-        let grad_w = wanted[1].then(|| {
+        let summed = match (&context.weight_sums, T::as_f32(dy), T::as_f32(x.data())) {
+            (Some(sums), Some(dy), Some(x)) if wanted[1] => {
+                sums.add_rows(context, w.address(), [features, outputs], dy, x);
+                true
+            }
+            _ => false,
+        };
+        let grad_w = (wanted[1] && !summed).then(|| {
             let mut dw = Tensor::uninit_in(context.pool(), w.shape());
             match (T::as_f32(dy), T::as_f32(x.data()), T::as_f32_mut(dw.data_mut())) {
-                (Some(dy), Some(x), Some(dw)) => weight_gradient(extents, dy, x, dw),
+                (Some(dy), Some(x), Some(dw)) => weight_gradient(extents, dy, x, false, dw),
                 _ => {
                     let (x, dw) = (x.data(), dw.data_mut());
                     dw.fill(T::ZERO);

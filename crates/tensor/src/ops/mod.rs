@@ -6,7 +6,7 @@ mod avg_pool2d;
 mod broadcast;
 mod conv2d;
 mod dropout;
-mod linear;
+pub(crate) mod linear;
 mod map;
 mod max_pool2d;
 mod mul;
