@@ -89,10 +89,11 @@ impl Space {
     }
 
     /// Takes back a block that is from this space.
+    #[allow(clippy::needless_pass_by_value, reason = "nobody is to use the block afterwards")]
     pub(super) fn give(&mut self, block: Block) {
         if block.bytes > 0 {
             let home = self.regions.iter_mut().find(|region| region.offset(&block).is_some());
-            home.expect("a block comes back to its space").give(block);
+            home.expect("a block comes back to its space").give(&block);
         }
     }
 
@@ -173,8 +174,9 @@ impl Region {
         (offset < self.len).then_some(offset)
     }
 
-    fn give(&mut self, block: Block) {
-        let (mut at, mut len) = (self.offset(&block).expect("a block of this region"), block.bytes);
+    /// Makes a gap of a block of this region, which must not be used any more.
+    fn give(&mut self, block: &Block) {
+        let (mut at, mut len) = (self.offset(block).expect("a block of this region"), block.bytes);
         if let Some(after) = self.gaps.remove(&(at + len)) {
             len += after;
         }
@@ -262,7 +264,7 @@ mod tests {
         assert!(region.take(64).is_none());
         assert_eq!(block.as_slice::<f32>(64), [0.0; 64]);
         block.as_mut_slice::<f32>(64).fill(1.5);
-        region.give(block);
+        region.give(&block);
         assert_eq!(region.gaps, BTreeMap::from([(0, 256)]));
     }
 
