@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn tiles_of_the_network() {
-        assert_eq!(tile_for(&square(96, 35, 256, 5, 2)), Some(Tile::F4x4K5x5));
+        assert_eq!(tile_for(&square(96, 35, 256, 5, 2)), Some(Tile::F5x5K5x5));
         assert_eq!(tile_for(&square(256, 17, 384, 3, 1)), Some(Tile::F6x6K3x3));
         assert_eq!(tile_for(&square(256, 12, 384, 3, 1)), Some(Tile::F6x6K3x3));
         // 8 x 8 outputs are four tiles of either size, and the smaller tiles waste less.
@@ -72,7 +72,7 @@ mod tests {
         let one = |g| ConvGeometry { n: 1, ..g };
         assert_eq!(tile_for(&one(square(256, 6, 384, 3, 1))), None);
         assert_eq!(tile_for(&one(square(192, 8, 192, 3, 1))), None);
-        assert_eq!(tile_for(&one(square(96, 35, 256, 5, 2))), Some(Tile::F4x4K5x5));
+        assert_eq!(tile_for(&one(square(96, 35, 256, 5, 2))), Some(Tile::F5x5K5x5));
         assert_eq!(tile_for(&square(256, 6, 384, 3, 1)), Some(Tile::F6x6K3x3));
     }
 

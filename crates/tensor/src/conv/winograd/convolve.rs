@@ -10,7 +10,7 @@ use super::channel_lanes::Images;
 use super::from_domain::FromDomain;
 use super::into_domain::{IntoDomain, Side, scratch_len};
 use super::lanes::dispatch;
-use super::layout::Planes;
+use super::layout::{Planes, kernel_rows};
 use super::multiply::{Left, MultiplyPlanes};
 use super::prepared::PreparedWeights;
 use super::tiling::Grid;
@@ -85,12 +85,12 @@ fn check(weights: &PreparedWeights, direction: Direction, g: &ConvGeometry) {
 }
 
 /// Tiles of a block: as many as fit [`BLOCK_BYTES`] or a third of the transformed weights, which stream past once per block;
-/// a multiple of the micro-kernels' rows (6, 8 and 12), or all tiles if they are few.
-pub(super) fn block_tiles(total: usize, bytes_per_tile: usize, weight_bytes: usize) -> usize {
+/// a multiple of the micro-kernel's `rows`, or all tiles if they are few.
+pub(super) fn block_tiles(total: usize, bytes_per_tile: usize, weight_bytes: usize, rows: usize) -> usize {
     let most = (BLOCK_BYTES.max(weight_bytes / 3) / bytes_per_tile).clamp(24, 192);
     let blocks = total.div_ceil(most);
     // Blocks of equal size, so that the last one is not a small rest.
-    total.div_ceil(blocks.max(1)).next_multiple_of(24).min(total.max(1))
+    total.div_ceil(blocks.max(1)).next_multiple_of(rows).min(total.max(1))
 }
 
 /// A correlation, of the channels from `first` on.
@@ -148,7 +148,7 @@ impl Walk<'_> {
         let grid = Grid::new(range.len(), height, width, tile.outputs());
         let planes = tile.inputs() * tile.inputs();
         let per_tile = planes * size_of::<f32>() * (images.channels + panels.width);
-        let size = block_tiles(grid.total(), per_tile, self.weights.bytes());
+        let size = block_tiles(grid.total(), per_tile, self.weights.bytes(), kernel_rows(panels.width, isa));
         let inputs = Planes::single(size, images.channels);
         let products = Planes::new(size, panels.width, 1);
         let mut transformed = pool.take::<f32>(inputs.len(tile));

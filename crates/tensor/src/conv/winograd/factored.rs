@@ -12,7 +12,7 @@
 //! | [`KernelGradientSide`] | `G^T` | n -> r | the weight gradient, out of the Winograd domain |
 
 use super::lanes::{Lanes, Vector};
-use super::matrices::{EvaluationTable, input_table, kernel_table, output_table};
+use super::matrices::{EvaluationTable, has_zero, input_table, kernel_table, output_table};
 
 /// A linear map along one axis, on vectors of channels.
 pub(super) trait Transform<const FROM: usize, const TO: usize> {
@@ -34,31 +34,41 @@ pub(super) struct KernelGradientSide;
 impl<const N: usize> Transform<N, N> for InputSide {
     #[inline(always)]
     fn apply<S: Lanes>(lanes: S, d: [S::Vector; N]) -> [S::Vector; N] {
-        let table = const { input_table(N) };
-        let pairs = const { N / 2 - 1 };
+        let (table, pairs) = const { (input_table(N), (N - 1) / 2) };
         let mut out = [d[0]; N];
-        // Q on the even inputs is the row of 0; on the odd inputs, the row of infinity. Leading coefficients are 1.
-        let (mut zero, mut infinity) = (d[N - 2], d[N - 1]);
-        for i in (0..pairs).rev() {
-            let factor = lanes.splat(table.all[i]);
-            zero = d[2 * i].mul_add(factor, zero);
-            infinity = d[2 * i + 1].mul_add(factor, infinity);
-        }
-        out[0] = zero;
-        out[N - 1] = infinity;
+        // Q on the inputs that start at the first is the row of 0, or of infinity if 0 is no point; on those that start at the second, the
+        // row of infinity. Leading coefficients are 1.
+        // Where 0 is a point, the rows of a pair have a factor x, and begin at the next input.
+        let zero = const { if has_zero(N) { 1 } else { 0 } };
+        out[0] = every_other(lanes, &d, 0, &table.all[..=pairs]);
+        out[N - 1] = every_other(lanes, &d, zero, &table.all[..=pairs]);
         for k in 0..pairs {
-            let (mut even, mut odd) = (d[N - 2], d[N - 3]);
-            for i in (0..pairs - 1).rev() {
-                let factor = lanes.splat(table.without[k][i]);
-                even = d[2 * i + 2].mul_add(factor, even);
-                odd = d[2 * i + 1].mul_add(factor, odd);
-            }
+            // Q_k on every other input: the powers that the two rows have in common, and those that differ in sign.
+            let coefficients = &table.without[k][..pairs];
+            let common = every_other(lanes, &d, 2 * zero, coefficients);
+            let other = every_other(lanes, &d, 1, coefficients);
             let point = lanes.splat(table.point[k]);
-            out[1 + 2 * k] = odd.mul_add(point, even);
-            out[2 + 2 * k] = odd.neg_mul_add(point, even);
+            let (plus, minus) = if zero == 1 {
+                (other.mul_add(point, common), other.neg_mul_add(point, common))
+            } else {
+                (common.mul_add(point, other), common.mul_sub(point, other))
+            };
+            out[zero + 2 * k] = plus;
+            out[zero + 2 * k + 1] = minus;
         }
         out
     }
+}
+
+/// The sum of every other input from `first` on, times `coefficients`, the last of which is one.
+#[inline(always)]
+fn every_other<S: Lanes>(lanes: S, d: &[S::Vector], first: usize, coefficients: &[f32]) -> S::Vector {
+    let last = coefficients.len() - 1;
+    let mut sum = d[first + 2 * last];
+    for i in (0..last).rev() {
+        sum = d[first + 2 * i].mul_add(lanes.splat(coefficients[i]), sum);
+    }
+    sum
 }
 
 /// The values at the points of the polynomial with coefficients `x`.
@@ -69,8 +79,11 @@ fn evaluate<S: Lanes, const TAPS: usize, const N: usize>(
     x: [S::Vector; TAPS],
 ) -> [S::Vector; N] {
     let mut out = [x[TAPS - 1]; N];
-    out[0] = x[0] * lanes.splat(table.at_zero);
-    for k in 0..const { N / 2 - 1 } {
+    let zero = const { if has_zero(N) { 1 } else { 0 } };
+    if zero == 1 {
+        out[0] = x[0] * lanes.splat(table.at_zero);
+    }
+    for k in 0..const { (N - 1) / 2 } {
         let powers = &table.power[k];
         let mut even = x[0] * lanes.splat(powers[0]);
         for i in (2..TAPS).step_by(2) {
@@ -80,8 +93,8 @@ fn evaluate<S: Lanes, const TAPS: usize, const N: usize>(
         for i in (3..TAPS).step_by(2) {
             odd = x[i].mul_add(lanes.splat(powers[i]), odd);
         }
-        out[1 + 2 * k] = even + odd;
-        out[2 + 2 * k] = even - odd;
+        out[zero + 2 * k] = even + odd;
+        out[zero + 2 * k + 1] = even - odd;
     }
     out
 }
@@ -94,21 +107,24 @@ fn collect<S: Lanes, const N: usize, const TAPS: usize>(
     v: [S::Vector; N],
 ) -> [S::Vector; TAPS] {
     let mut out = [v[0]; TAPS];
-    let (first, second) = (v[1], v[2]);
+    let zero = const { if has_zero(N) { 1 } else { 0 } };
+    let (first, second) = (v[zero], v[zero + 1]);
     let (sum, difference) = (first + second, first - second);
     for i in 0..TAPS {
         let part = if i % 2 == 0 { sum } else { difference };
         out[i] = part * lanes.splat(table.power[0][i]);
     }
-    for k in 1..const { N / 2 - 1 } {
-        let (first, second) = (v[1 + 2 * k], v[2 + 2 * k]);
+    for k in 1..const { (N - 1) / 2 } {
+        let (first, second) = (v[zero + 2 * k], v[zero + 2 * k + 1]);
         let (sum, difference) = (first + second, first - second);
         for i in 0..TAPS {
             let part = if i % 2 == 0 { sum } else { difference };
             out[i] = part.mul_add(lanes.splat(table.power[k][i]), out[i]);
         }
     }
-    out[0] = v[0].mul_add(lanes.splat(table.at_zero), out[0]);
+    if zero == 1 {
+        out[0] = v[0].mul_add(lanes.splat(table.at_zero), out[0]);
+    }
     out[TAPS - 1] = out[TAPS - 1] + v[N - 1];
     out
 }
@@ -197,6 +213,7 @@ mod tests {
 
     #[test]
     fn factored_transforms_equal_the_matrices() {
+        check_tile::<5, 5, 9>();
         check_tile::<4, 5, 8>();
         check_tile::<6, 3, 8>();
         check_tile::<4, 3, 6>();

@@ -34,6 +34,7 @@ impl Job for FromDomain<'_> {
     #[inline(always)]
     fn run<S: Lanes>(self, lanes: S) {
         match self.tile {
+            Tile::F5x5K5x5 => self.transform::<S, 9, 5>(lanes),
             Tile::F4x4K5x5 => self.transform::<S, 8, 4>(lanes),
             Tile::F6x6K3x3 => self.transform::<S, 8, 6>(lanes),
             Tile::F4x4K3x3 => self.transform::<S, 6, 4>(lanes),

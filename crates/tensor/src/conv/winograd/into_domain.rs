@@ -48,9 +48,11 @@ impl Job for IntoDomain<'_> {
     #[inline(always)]
     fn run<S: Lanes>(self, lanes: S) {
         match (self.side, self.tile) {
+            (Side::Input { .. }, Tile::F5x5K5x5) => self.transform::<S, InputSide, 9, 9, 5>(lanes),
             (Side::Input { .. }, Tile::F4x4K5x5) => self.transform::<S, InputSide, 8, 8, 4>(lanes),
             (Side::Input { .. }, Tile::F6x6K3x3) => self.transform::<S, InputSide, 8, 8, 6>(lanes),
             (Side::Input { .. }, Tile::F4x4K3x3) => self.transform::<S, InputSide, 6, 6, 4>(lanes),
+            (Side::Gradient, Tile::F5x5K5x5) => self.transform::<S, GradientSide, 5, 9, 5>(lanes),
             (Side::Gradient, Tile::F4x4K5x5) => self.transform::<S, GradientSide, 4, 8, 4>(lanes),
             (Side::Gradient, Tile::F6x6K3x3) => self.transform::<S, GradientSide, 6, 8, 6>(lanes),
             (Side::Gradient, Tile::F4x4K3x3) => self.transform::<S, GradientSide, 4, 6, 4>(lanes),

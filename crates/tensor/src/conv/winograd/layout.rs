@@ -74,6 +74,24 @@ pub(super) fn panel_width(columns: usize, isa: Isa) -> usize {
     }
 }
 
+/// Rows that the micro-kernel sums up at a time for panels of `width` columns: what the registers hold.
+pub(super) fn kernel_rows(width: usize, isa: Isa) -> usize {
+    let lanes = match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512(_) => 16,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2(_) => 8,
+        _ => 4,
+    };
+    match (width / lanes, lanes) {
+        (4, _) => 6,
+        (3, _) => 8,
+        (_, 16) => 12,
+        (_, 8) => 6,
+        _ => 4,
+    }
+}
+
 /// Registers across a panel of `width` columns.
 #[inline(always)]
 pub(super) fn panel_vectors<S: Lanes>(width: usize) -> usize {

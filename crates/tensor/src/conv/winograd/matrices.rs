@@ -12,33 +12,46 @@
 //! interpolate with Lagrange's polynomials. Transposing that map in `u` turns evaluation of `u` into `A^T`, the last step,
 //! and interpolation into `B^T`, the first step.
 //!
-//! All points used here are 0, pairs `+p, -p`, and infinity, in that order: `[0, p0, -p0, p1, -p1, ..., inf]`. With
-//! `Q(x) = prod_k (x^2 - p_k^2)` the modulus is `x Q(x)`, and
+//! All points used here are 0 (where their number `n` is even), pairs `+p, -p`, and infinity, in that order:
+//! `[0, p0, -p0, p1, -p1, ..., inf]`. With `Q(x) = prod_k (x^2 - p_k^2)`, and `Q_k` that without its factor `k`,
 //!
-//! * row 0 of `B^T` holds the coefficients of `Q(x)`, the last row those of `x Q(x)`;
-//! * the rows of `+p_k` and `-p_k` hold those of `x (x + p_k) Q_k(x)` and `x (x - p_k) Q_k(x)`, where `Q_k` is `Q` without
-//!   its factor `k`. The even and odd powers are shared by the two rows;
-//! * `G` and `A` hold powers of the points; `G` also carries Lagrange's denominators.
+//! | row of `B^T` | with the point 0: modulus `x Q(x)` | without: modulus `Q(x)` |
+//! |---|---|---|
+//! | 0 | `Q(x)` | |
+//! | `+p_k` | `x (x + p_k) Q_k(x)` | `(x + p_k) Q_k(x)` |
+//! | `-p_k` | `x (x - p_k) Q_k(x)` | `(p_k - x) Q_k(x)` |
+//! | infinity | `x Q(x)` | `Q(x)` |
+//!
+//! The two rows of a pair share their even and their odd powers. `G` and `A` hold powers of the points; `G` also carries
+//! Lagrange's denominators, which are the same for both points of a pair (without the point 0 they differ in sign, and that
+//! is why the row of `-p_k` is turned around there).
 //!
 //! Any row of `B^T` may be multiplied by a power of two if the same row of `G` is divided by it. In binary floating point
-//! that changes no result, so the rows stay monic: that saves a multiplication per row, and with these points the entries
-//! of all three matrices stay between 1/8 and 32 in size.
+//! that changes no result, so the rows keep the leading coefficient one, which saves a multiplication in each, and the entries
+//! of all three matrices stay within a factor of 40 of one.
 
-/// The most pairs of points a tile uses: 8 points are 0, three pairs, and infinity.
-pub(super) const MAX_PAIRS: usize = 3;
+/// The most pairs of points a tile uses: 9 points are four pairs and infinity.
+pub(super) const MAX_PAIRS: usize = 4;
 /// The most taps (kernel taps or output pixels) evaluated at the points: F(6, 3) has six output pixels.
 pub(super) const MAX_TAPS: usize = 6;
 
 /// The positive points `p_k` of a tile that reads `n` inputs; each stands for the pair `+p_k, -p_k`.
 ///
 /// Small powers of two give exact products and the smallest rounding error for eight points; for six points
-/// 3/4 and 3/2 are more accurate than 1 and 2 (Barabasz et al. 2018 discuss the choice).
+/// 3/4 and 3/2 are more accurate than 1 and 2 (Barabasz et al. 2018 discuss the choice), and the four pairs for nine are the best of
+/// all that 1/4, 3/8, ... 3 make, with and without the point 0.
 pub(super) const fn points(n: usize) -> &'static [f64] {
     match n {
+        9 => &[0.25, 0.625, 1.25, 2.0],
         8 => &[1.0, 2.0, 0.5],
         6 => &[0.75, 1.5],
-        _ => panic!("Winograd tiles read 6 or 8 inputs along each axis"),
+        _ => panic!("Winograd tiles read 6, 8 or 9 inputs along each axis"),
     }
+}
+
+/// Whether 0 is one of the `n` points: they are pairs and infinity besides.
+pub(super) const fn has_zero(n: usize) -> bool {
+    n.is_multiple_of(2)
 }
 
 /// Coefficients of the shared even/odd parts of `B^T` for `n` inputs.
@@ -55,7 +68,7 @@ pub(super) struct InputTable {
 /// `p_k^i`, possibly over Lagrange's denominators: how a short vector is evaluated at the points.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct EvaluationTable {
-    /// The factor of tap 0 at the point 0.
+    /// The factor of tap 0 at the point 0, if that is one of the points.
     pub(super) at_zero: f32,
     /// `power[k][i]`, the factor of tap `i` at the point `+p_k`.
     pub(super) power: [[f32; MAX_TAPS]; MAX_PAIRS],
@@ -81,10 +94,11 @@ const fn product(points: &[f64], skip: usize) -> [f64; MAX_PAIRS + 1] {
     poly
 }
 
-/// Lagrange's denominator at the point `p_k` (the same at `-p_k`): the product of its differences to all other points.
-const fn denominator(points: &[f64], k: usize) -> f64 {
+/// Lagrange's denominator at the point `p_k`: the product of its differences to all other points. With the point 0 it is the
+/// same at `-p_k`, without it the negative.
+const fn denominator(points: &[f64], k: usize, has_zero: bool) -> f64 {
     let q = points[k] * points[k];
-    let mut value = 2.0 * q;
+    let mut value = if has_zero { 2.0 * q } else { 2.0 * points[k] };
     let mut j = 0;
     while j < points.len() {
         if j != k {
@@ -141,7 +155,7 @@ const fn evaluation_table(n: usize, divided: bool) -> EvaluationTable {
     }
     let mut k = 0;
     while k < points.len() {
-        let mut value = if divided { 1.0 / denominator(points, k) } else { 1.0 };
+        let mut value = if divided { 1.0 / denominator(points, k, has_zero(n)) } else { 1.0 };
         let mut i = 0;
         while i < MAX_TAPS {
             table.power[k][i] = value as f32;
@@ -156,11 +170,16 @@ const fn evaluation_table(n: usize, divided: bool) -> EvaluationTable {
 /// The dense matrices of `F(m, r)`, straight from the definition in f64: what the factored transforms are tested against.
 #[cfg(test)]
 pub(super) mod dense {
-    use super::points;
+    use super::{has_zero, points};
 
     /// All finite points in the order of the rows.
     fn finite(n: usize) -> Vec<f64> {
-        std::iter::once(0.0).chain(points(n).iter().flat_map(|&p| [p, -p])).collect()
+        has_zero(n).then_some(0.0).into_iter().chain(points(n).iter().flat_map(|&p| [p, -p])).collect()
+    }
+
+    /// The rows of `-p_k` are turned around where 0 is no point.
+    fn sign(n: usize, j: usize) -> f64 {
+        if !has_zero(n) && j % 2 == 1 && j + 1 < n { -1.0 } else { 1.0 }
     }
 
     /// `B^T`, `n x n`: row `j` holds the coefficients of the product of `(x - p)` over all points but the `j`-th.
@@ -177,6 +196,7 @@ pub(super) mod dense {
                 poly = next;
             }
             poly.resize(n, 0.0);
+            poly.iter_mut().for_each(|c| *c *= sign(n, skip));
             poly
         };
         (0..n).map(row).collect()
@@ -196,7 +216,7 @@ pub(super) mod dense {
         for (j, p) in finite.iter().enumerate() {
             let others = finite.iter().enumerate().filter(|(k, _)| *k != j);
             let denominator: f64 = others.map(|(_, q)| p - q).product();
-            rows[j].iter_mut().for_each(|v| *v /= denominator);
+            rows[j].iter_mut().for_each(|v| *v *= sign(n, j) / denominator);
         }
         rows
     }
@@ -206,10 +226,10 @@ pub(super) mod dense {
 mod tests {
     use super::dense;
 
-    /// `A^T [(G g) . (B^T d)]` is the correlation of `d` with `g`, to f64 rounding, for all three tiles.
+    /// `A^T [(G g) . (B^T d)]` is the correlation of `d` with `g`, to f64 rounding, for all tiles.
     #[test]
     fn the_matrices_compute_a_correlation() {
-        for (m, r) in [(4, 5), (6, 3), (4, 3)] {
+        for (m, r) in [(5, 5), (4, 5), (6, 3), (4, 3)] {
             let n = m + r - 1;
             let (input, output, kernel) = (dense::input(n), dense::output(n, m), dense::kernel(n, r));
             let d: Vec<f64> = (0..n).map(|i| ((7 * i + 3) % 11) as f64 - 5.0).collect();

@@ -48,6 +48,8 @@ use super::ConvGeometry;
 /// A tile size: outputs and kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Tile {
+    /// F(5x5, 5x5): points +-1/4, +-5/8, +-5/4, +-2, infinity; 7.72 times fewer multiplications.
+    F5x5K5x5,
     /// F(4x4, 5x5): points 0, +-1, +-2, +-1/2, infinity; 6.25 times fewer multiplications.
     F4x4K5x5,
     /// F(6x6, 3x3): points 0, +-1, +-2, +-1/2, infinity; 5.06 times fewer multiplications.
@@ -58,13 +60,14 @@ pub enum Tile {
 
 impl Tile {
     /// All tiles.
-    pub const ALL: [Self; 3] = [Self::F4x4K5x5, Self::F6x6K3x3, Self::F4x4K3x3];
+    pub const ALL: [Self; 4] = [Self::F5x5K5x5, Self::F4x4K5x5, Self::F6x6K3x3, Self::F4x4K3x3];
 
     /// m: outputs along each axis.
     #[must_use]
     pub const fn outputs(self) -> usize {
         match self {
             Self::F6x6K3x3 => 6,
+            Self::F5x5K5x5 => 5,
             Self::F4x4K5x5 | Self::F4x4K3x3 => 4,
         }
     }
@@ -73,7 +76,7 @@ impl Tile {
     #[must_use]
     pub const fn kernel(self) -> usize {
         match self {
-            Self::F4x4K5x5 => 5,
+            Self::F5x5K5x5 | Self::F4x4K5x5 => 5,
             Self::F6x6K3x3 | Self::F4x4K3x3 => 3,
         }
     }
@@ -88,6 +91,7 @@ impl Tile {
     #[must_use]
     pub const fn error_bound(self) -> f64 {
         match self {
+            Self::F5x5K5x5 => 1.2e-5,
             Self::F4x4K5x5 => 6e-6,
             Self::F6x6K3x3 => 1e-5,
             Self::F4x4K3x3 => 4e-6,

@@ -73,7 +73,7 @@ impl WeightGradientAccumulator {
         let planes = tile.inputs() * tile.inputs();
         // The sums are read and written once per block, so that blocks pay that hold more than the cache does.
         let per_tile = planes * size_of::<f32>() * (g.c_in + g.c_out) / 3;
-        let size = block_tiles(grid.total(), per_tile, self.bytes());
+        let size = block_tiles(grid.total(), per_tile, self.bytes(), 1);
         let inputs = Planes::single(size, g.c_in);
         let gradients = Planes::new(size, panels.width, panels.panels);
         let mut transformed = pool.take::<f32>(inputs.len(tile));

@@ -35,6 +35,7 @@ impl Job for WeightsIntoDomain<'_> {
     #[inline(always)]
     fn run<S: Lanes>(self, lanes: S) {
         match self.tile {
+            Tile::F5x5K5x5 => self.transform::<S, 5, 9>(lanes),
             Tile::F4x4K5x5 => self.transform::<S, 5, 8>(lanes),
             Tile::F6x6K3x3 => self.transform::<S, 3, 8>(lanes),
             Tile::F4x4K3x3 => self.transform::<S, 3, 6>(lanes),
@@ -118,6 +119,7 @@ impl Job for WeightGradientFromDomain<'_> {
     #[inline(always)]
     fn run<S: Lanes>(self, lanes: S) {
         match self.tile {
+            Tile::F5x5K5x5 => self.transform::<S, 9, 5>(lanes),
             Tile::F4x4K5x5 => self.transform::<S, 8, 5>(lanes),
             Tile::F6x6K3x3 => self.transform::<S, 8, 3>(lanes),
             Tile::F4x4K3x3 => self.transform::<S, 6, 3>(lanes),

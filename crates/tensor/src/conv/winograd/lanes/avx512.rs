@@ -162,6 +162,12 @@ impl Vector for F32x16 {
     }
 
     #[inline(always)]
+    fn mul_sub(self, factor: Self, subtrahend: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm512_fmsub_ps(self.0, factor.0, subtrahend.0) })
+    }
+
+    #[inline(always)]
     fn max(self, other: Self) -> Self {
         // SAFETY: see above.
         Self(unsafe { _mm512_max_ps(self.0, other.0) })

@@ -58,6 +58,8 @@ pub(super) trait Vector: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Ou
     fn mul_add(self, factor: Self, addend: Self) -> Self;
     /// `addend - self * factor`, rounded once where the instruction set can.
     fn neg_mul_add(self, factor: Self, addend: Self) -> Self;
+    /// `self * factor - subtrahend`, rounded once where the instruction set can.
+    fn mul_sub(self, factor: Self, subtrahend: Self) -> Self;
     /// The larger of each pair of lanes; `other` where `self` is NaN.
     fn max(self, other: Self) -> Self;
     /// `self` where `condition > 0`, zero elsewhere (also where `condition` is NaN).

@@ -114,6 +114,11 @@ impl Vector for F32x4 {
     }
 
     #[inline(always)]
+    fn mul_sub(self, factor: Self, subtrahend: Self) -> Self {
+        self * factor - subtrahend
+    }
+
+    #[inline(always)]
     fn max(self, other: Self) -> Self {
         lanewise(self, other, |a, b| if a > b { a } else { b })
     }

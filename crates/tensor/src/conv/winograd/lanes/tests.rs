@@ -21,6 +21,7 @@ impl Job for CheckLanes {
         assert_eq!(stored(va * vb), zip(|a, b| a * b));
         assert_eq!(stored(va.mul_add(vb, va)), zip(|a, b| a * b + a));
         assert_eq!(stored(va.neg_mul_add(vb, va)), zip(|a, b| a - a * b));
+        assert_eq!(stored(va.mul_sub(vb, va)), zip(|a, b| a * b - a));
         assert_eq!(stored(va.max(vb)), zip(f32::max));
         assert_eq!(stored(va.where_positive(vb)), zip(|a, b| if b > 0.0 { a } else { 0.0 }));
         let nan = lanes.splat(f32::NAN);
