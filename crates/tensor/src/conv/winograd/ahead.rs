@@ -4,7 +4,6 @@
 //! touch them in an order that the hardware does not foresee: some pixels of one row of many planes. The addresses are
 //! spread over the planes of the multiplication, so that few are under way at a time.
 
-use super::lanes::Lanes;
 use super::tiling::Grid;
 use std::ops::Range;
 
@@ -28,10 +27,48 @@ pub(super) struct Ahead<'a> {
     pub(super) shares: usize,
 }
 
-impl Ahead<'_> {
-    /// Fetches what belongs to `plane` of the multiplication.
+/// Lines of the cache that are to be fetched, a few at a time.
+pub(super) struct Queue {
+    lines: [*const f32; QUEUE],
+    count: usize,
+}
+
+/// Lines that wait at most; what does not fit is not fetched ahead.
+const QUEUE: usize = 512;
+
+impl Queue {
+    /// No lines.
     #[inline(always)]
-    pub(super) fn fetch<S: Lanes>(&self, lanes: S, plane: usize) {
+    pub(super) fn new() -> Self {
+        Self { lines: [std::ptr::null(); QUEUE], count: 0 }
+    }
+
+    /// Forgets all lines.
+    #[inline(always)]
+    pub(super) fn clear(&mut self) {
+        self.count = 0;
+    }
+
+    #[inline(always)]
+    fn push(&mut self, line: *const f32) {
+        if self.count < QUEUE {
+            self.lines[self.count] = line;
+            self.count += 1;
+        }
+    }
+
+    /// Share `share` of `shares` of the lines.
+    #[inline(always)]
+    pub(super) fn share(&self, share: usize, shares: usize) -> &[*const f32] {
+        let bound = |share: usize| self.count * share / shares;
+        &self.lines[bound(share)..bound(share + 1)]
+    }
+}
+
+impl Ahead<'_> {
+    /// Queues what belongs to `plane` of the multiplication.
+    #[inline(always)]
+    pub(super) fn queue(&self, plane: usize, queue: &mut Queue) {
         let [channels, height, width] = self.shape;
         let share = self.first + plane;
         let bound = |share: usize| self.channels.start + self.channels.len() * share / self.shares;
@@ -43,9 +80,9 @@ impl Ahead<'_> {
                 let plane = (part.image * channels + channel) * height * width;
                 let pixels = plane + from * width..plane + to * width;
                 for start in pixels.step_by(16) {
-                    lanes.prefetch(self.data.as_ptr().wrapping_add(start));
+                    queue.push(self.data.as_ptr().wrapping_add(start));
                     if let Some(mask) = self.mask {
-                        lanes.prefetch(mask.as_ptr().wrapping_add(start));
+                        queue.push(mask.as_ptr().wrapping_add(start));
                     }
                 }
             }

@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use super::ahead::Ahead;
+use super::ahead::{Ahead, Queue};
 use super::lanes::{Job, Lanes, Vector};
 use super::layout::panel_vectors;
 
@@ -80,9 +80,11 @@ impl MultiplyPlanes<'_> {
         let (rows, depth, width) = (self.rows, self.depth, self.width);
         assert_eq!(width, VECTORS * S::LANES);
         let (row_step, depth_step) = if TRANSPOSED { (1, stride) } else { (stride, 1) };
+        let mut queue = Queue::new();
         for plane in 0..self.planes {
+            queue.clear();
             for ahead in self.ahead.iter().flatten() {
-                ahead.fetch(lanes, plane);
+                ahead.queue(plane, &mut queue);
             }
             let left = &self.left[plane * self.left_stride..];
             let right = &self.right[plane * self.right_stride..][..depth * width];
@@ -96,11 +98,13 @@ impl MultiplyPlanes<'_> {
                         let left = left[row * row_step..].as_ptr();
                         let product = product[row * width..].as_mut_ptr();
                         // The next plane's panel is on its way to the cache while this one is in use.
-                        let share = depth * width / rows.div_ceil(ROWS);
-                        let ahead = next.wrapping_add(row / ROWS * share);
-                        for line in 0..share / 16 {
-                            lanes.prefetch(ahead.wrapping_add(line * 16));
-                        }
+                        let (call, calls) = (row / ROWS, rows.div_ceil(ROWS));
+                        let share = depth * width / calls;
+                        let fetch = Fetch {
+                            panel: next.wrapping_add(call * share),
+                            lines: share / 16,
+                            others: queue.share(call.min(calls - 1), calls),
+                        };
                         // SAFETY: the assertions above keep the last value read of `left` and all rows of `right` and
                         // `product` inside their slices: `row + $count <= rows`.
                         let kernel = unsafe {
@@ -111,6 +115,7 @@ impl MultiplyPlanes<'_> {
                                 right.as_ptr(),
                                 product,
                                 self.add,
+                                fetch,
                             )
                         };
                         lanes.call(kernel);
@@ -126,17 +131,31 @@ impl MultiplyPlanes<'_> {
     }
 }
 
+/// What a micro-kernel fetches while it multiplies, a line or two in each round: many at once would have to wait for each other,
+/// and the multiplication for them.
+struct Fetch<'a> {
+    /// The part of the next plane's panel,
+    panel: *const f32,
+    /// so many lines of 16 values.
+    lines: usize,
+    /// Other lines.
+    others: &'a [*const f32],
+}
+
 /// `ROWS` rows of the product of one panel of `VECTORS` registers, accumulated in registers.
-struct Kernel<const ROWS: usize, const VECTORS: usize, const TRANSPOSED: bool> {
+struct Kernel<'a, const ROWS: usize, const VECTORS: usize, const TRANSPOSED: bool> {
     depth: usize,
     left: *const f32,
     stride: usize,
     right: *const f32,
     product: *mut f32,
     add: bool,
+    fetch: Fetch<'a>,
 }
 
-impl<const ROWS: usize, const VECTORS: usize, const TRANSPOSED: bool> Kernel<ROWS, VECTORS, TRANSPOSED> {
+impl<'a, const ROWS: usize, const VECTORS: usize, const TRANSPOSED: bool>
+    Kernel<'a, ROWS, VECTORS, TRANSPOSED>
+{
     /// # Safety
     /// For as long as the kernel lives, and for registers of the lanes that it is run with: `left` is valid for reading
     /// `ROWS` rows of `depth` values (`stride` apart, or with `TRANSPOSED` neighbours, the next value `stride` further),
@@ -148,23 +167,30 @@ impl<const ROWS: usize, const VECTORS: usize, const TRANSPOSED: bool> Kernel<ROW
         right: *const f32,
         product: *mut f32,
         add: bool,
+        fetch: Fetch<'a>,
     ) -> Self {
-        Self { depth, left, stride, right, product, add }
+        Self { depth, left, stride, right, product, add, fetch }
     }
 }
 
 impl<const ROWS: usize, const VECTORS: usize, const TRANSPOSED: bool> Job
-    for Kernel<ROWS, VECTORS, TRANSPOSED>
+    for Kernel<'_, ROWS, VECTORS, TRANSPOSED>
 {
     #[inline(always)]
     fn run<S: Lanes>(self, lanes: S) {
-        let Self { depth, mut left, stride, mut right, product, add } = self;
-        // The sums take longer than fetching the lines that they will be stored to.
-        for register in 0..ROWS * VECTORS {
-            lanes.prefetch_near(product.wrapping_add(register * S::LANES));
-        }
+        let Self { depth, mut left, stride, mut right, product, add, fetch } = self;
         let mut sums = [[lanes.splat(0.0); VECTORS]; ROWS];
-        for _ in 0..depth {
+        for round in 0..depth {
+            if round < ROWS * VECTORS {
+                // A line that the sums will be stored to.
+                lanes.prefetch_near(product.wrapping_add(round * S::LANES));
+            }
+            if round < fetch.lines {
+                lanes.prefetch(fetch.panel.wrapping_add(round * 16));
+            }
+            if let Some(&line) = fetch.others.get(round) {
+                lanes.prefetch(line);
+            }
             let mut columns = [lanes.splat(0.0); VECTORS];
             for (v, column) in columns.iter_mut().enumerate() {
                 // SAFETY: a row of the panel, as promised to `new`.
@@ -179,6 +205,13 @@ impl<const ROWS: usize, const VECTORS: usize, const TRANSPOSED: bool> Job
             }
             left = left.wrapping_add(if TRANSPOSED { stride } else { 1 });
             right = right.wrapping_add(VECTORS * S::LANES);
+        }
+        // What did not find a round: where few values are summed up.
+        for line in depth..fetch.lines {
+            lanes.prefetch(fetch.panel.wrapping_add(line * 16));
+        }
+        for &line in fetch.others.get(depth..).unwrap_or_default() {
+            lanes.prefetch(line);
         }
         for (i, sums) in sums.iter().enumerate() {
             for (v, sum) in sums.iter().enumerate() {
