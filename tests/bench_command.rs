@@ -104,7 +104,7 @@ fn layers_as_text() {
     assert!(output.status.success());
     let text = String::from_utf8(output.stdout).unwrap();
     let line = |path: &str| text.lines().find(|line| line.starts_with(path)).unwrap_or_default().to_owned();
-    assert!(line("2.0 ").contains("F(4x4, 5x5)"), "{text}");
+    assert!(line("2.0 ").contains("F(5x5, 5x5)"), "{text}");
     assert!(line("2.2 ").contains("direct"), "{text}");
     assert!(text.contains("training: ") && text.contains("MaxPool2d(3/2)"), "{text}");
 }

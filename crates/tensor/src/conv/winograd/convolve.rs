@@ -6,20 +6,17 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::ahead::Ahead;
+use super::bands::Bands;
 use super::channel_lanes::Images;
-use super::from_domain::FromDomain;
-use super::into_domain::{IntoDomain, Side, scratch_len};
+use super::from_domain::{FromBands, PlanesIntoBand, output_extent};
+use super::into_domain::{BandIntoPlanes, IntoBands, Side, scratch_len};
 use super::lanes::dispatch;
 use super::layout::{Planes, kernel_rows};
 use super::multiply::{Left, MultiplyPlanes};
 use super::prepared::PreparedWeights;
 use super::tiling::Grid;
-use super::{ConvGeometry, Direction};
+use super::{ConvGeometry, Direction, Tile};
 use crate::buffer_pool::BufferPool;
-
-/// Bytes of transformed inputs and products of a block of tiles, at least: about twice the second-level cache, each
-/// plane of which is then used while it is there.
-const BLOCK_BYTES: usize = 4 << 20;
 
 /// The output of a convolution, overwritten: `y` (N x O x OH x OW) from `x` (N x C x H x W), transformed weights and a bias of O
 /// elements; with ReLU if `relu`. With `parallel` on rayon's threads, with the same bits. Scratch comes from `pool`.
@@ -84,10 +81,14 @@ fn check(weights: &PreparedWeights, direction: Direction, g: &ConvGeometry) {
     assert_eq!(weights.channels, [g.c_out, g.c_in], "weights were prepared for other channels");
 }
 
-/// Tiles of a block: as many as fit [`BLOCK_BYTES`] or a third of the transformed weights, which stream past once per block;
-/// a multiple of the micro-kernel's `rows`, or all tiles if they are few.
-pub(super) fn block_tiles(total: usize, bytes_per_tile: usize, weight_bytes: usize, rows: usize) -> usize {
-    let most = (BLOCK_BYTES.max(weight_bytes / 3) / bytes_per_tile).clamp(24, 192);
+/// Bytes of the planes of one row, inputs and products, of a block of tiles, at most: a third of the second-level cache, through
+/// which the weights stream meanwhile.
+const ROW_BYTES: usize = 640 << 10;
+
+/// Tiles of a block: as many as fit `row_bytes` with `values` values in each plane of a row; a multiple of the micro-kernel's
+/// `rows`, or all tiles if they are few. The more there are, the fewer times the weights, or their sums, stream past.
+pub(super) fn block_tiles(tile: Tile, total: usize, values: usize, row_bytes: usize, rows: usize) -> usize {
+    let most = (row_bytes / (tile.inputs() * values * size_of::<f32>())).max(24);
     let blocks = total.div_ceil(most);
     // Blocks of equal size, so that the last one is not a small rest.
     total.div_ceil(blocks.max(1)).next_multiple_of(rows).min(total.max(1))
@@ -146,88 +147,129 @@ impl Walk<'_> {
         let [channels, height, width] = self.shape;
         let images = self.images.range(&range);
         let grid = Grid::new(range.len(), height, width, tile.outputs());
-        let planes = tile.inputs() * tile.inputs();
-        let per_tile = planes * size_of::<f32>() * (images.channels + panels.width);
-        let size = block_tiles(grid.total(), per_tile, self.weights.bytes(), kernel_rows(panels.width, isa));
+        let n = tile.inputs();
+        let side = Side::Input { padding: self.padding };
+        let values = images.channels + panels.width;
+        let size = block_tiles(tile, grid.total(), values, ROW_BYTES, kernel_rows(panels.width, isa));
+        let input_bands = Bands::new(&grid, size, side.extent(tile), images.channels);
+        let output_bands = Bands::new(&grid, size, output_extent(tile), channels);
         let inputs = Planes::single(size, images.channels);
         let products = Planes::new(size, panels.width, 1);
-        let mut transformed = pool.take::<f32>(inputs.len(tile));
-        let mut product = pool.take::<f32>(products.len(tile));
+        let mut input_band = pool.take::<f32>(input_bands.len(tile));
+        let mut output_band = pool.take::<f32>(output_bands.len(tile));
+        let mut transformed = pool.take::<f32>(inputs.row_len(tile));
+        let mut product = pool.take::<f32>(products.row_len(tile));
         let mut scratch = pool.take::<f32>(scratch_len(tile, &grid, size));
+        let weights = |row: usize, first: usize| {
+            &self.weights.planes[row * n * panels.stride + panels.column(self.first + first)..]
+        };
+        let firsts = || (0..channels).step_by(panels.width);
         for start in (0..grid.total()).step_by(size.max(1)) {
             let block = start..(start + size).min(grid.total());
-            let job = IntoDomain {
+            let job = IntoBands {
                 tile,
-                side: Side::Input { padding: self.padding },
+                side,
                 images,
                 grid,
                 block: block.clone(),
-                layout: inputs,
-                out: &mut transformed,
+                bands: input_bands,
+                out: &mut input_band,
                 scratch: &mut scratch,
                 sums: None,
             };
             dispatch(isa, job);
             let next = block.end..(block.end + size).min(grid.total());
-            let all_shares = planes * channels.div_ceil(panels.width);
-            for (panel, first) in (0..channels).step_by(panels.width).enumerate() {
-                let input = Ahead {
-                    data: images.data,
-                    mask: images.mask,
-                    shape: [images.channels, images.height, images.width],
-                    channels: 0..images.channels,
-                    grid,
-                    tiles: next.clone(),
-                    step: tile.outputs(),
-                    before: self.padding[0],
-                    extent: tile.inputs(),
-                    first: panel * planes,
-                    shares: all_shares,
-                };
-                let output = Ahead {
-                    data: out,
-                    mask: None,
-                    shape: self.shape,
-                    channels: first..channels.min(first + panels.width),
-                    grid,
-                    tiles: block.clone(),
-                    step: tile.outputs(),
-                    before: 0,
-                    extent: tile.outputs(),
-                    first: 0,
-                    shares: planes,
-                };
-                let job = MultiplyPlanes {
-                    planes,
-                    rows: block.len(),
-                    depth: images.channels,
-                    width: panels.width,
-                    left: &transformed,
-                    left_layout: Left::Rows { stride: inputs.width },
-                    left_stride: inputs.stride,
-                    right: &self.weights.planes[panels.column(self.first + first)..],
-                    right_stride: panels.stride,
-                    product: &mut product,
-                    product_stride: products.stride,
-                    add: false,
-                    ahead: [Some(output), (!next.is_empty()).then_some(input)],
-                };
-                dispatch(isa, job);
-                let job = FromDomain {
+            let shares = n * n * firsts().count();
+            for row in 0..n {
+                let job = BandIntoPlanes {
                     tile,
-                    products: &product,
-                    layout: products,
+                    side,
                     grid,
                     block: block.clone(),
-                    channels: first..channels.min(first + panels.width),
-                    bias: self.bias,
-                    relu: self.relu,
-                    out,
-                    shape: self.shape,
-                    scratch: &mut scratch,
+                    bands: input_bands,
+                    band: &input_band[row * input_bands.stride()..][..input_bands.stride()],
+                    channels: images.channels,
+                    layout: inputs,
+                    out: &mut transformed,
                 };
                 dispatch(isa, job);
+                for (panel, first) in firsts().enumerate() {
+                    let input = Ahead {
+                        data: images.data,
+                        mask: images.mask,
+                        shape: [images.channels, images.height, images.width],
+                        channels: 0..images.channels,
+                        grid,
+                        tiles: next.clone(),
+                        step: tile.outputs(),
+                        before: self.padding[0],
+                        extent: n,
+                        first: (row * firsts().count() + panel) * n,
+                        shares,
+                    };
+                    // The outputs are fetched during the last rows of planes: half of the time, so that they are still there.
+                    let late = n / 2;
+                    let output = Ahead {
+                        data: out,
+                        mask: None,
+                        shape: self.shape,
+                        channels: 0..channels,
+                        grid,
+                        tiles: block.clone(),
+                        step: tile.outputs(),
+                        before: 0,
+                        extent: tile.outputs(),
+                        first: (row.saturating_sub(late) * firsts().count() + panel) * n,
+                        shares: shares - late * firsts().count() * n,
+                    };
+                    let then = if first + panels.width < channels {
+                        weights(row, first + panels.width)
+                    } else {
+                        weights((row + 1) % n, 0)
+                    };
+                    let job = MultiplyPlanes {
+                        planes: n,
+                        rows: block.len(),
+                        depth: images.channels,
+                        width: panels.width,
+                        left: &transformed,
+                        left_layout: Left::Rows { stride: inputs.width },
+                        left_stride: inputs.stride,
+                        right: weights(row, first),
+                        right_stride: panels.stride,
+                        product: &mut product,
+                        product_stride: products.stride,
+                        add: false,
+                        then,
+                        ahead: [(row >= late).then_some(output), (!next.is_empty()).then_some(input)],
+                    };
+                    dispatch(isa, job);
+                    let job = PlanesIntoBand {
+                        tile,
+                        products: &product,
+                        layout: products,
+                        tiles: block.len(),
+                        channels: first..channels.min(first + panels.width),
+                        bands: output_bands,
+                        band: &mut output_band[row * output_bands.stride()..][..output_bands.stride()],
+                    };
+                    dispatch(isa, job);
+                }
             }
+            let job = FromBands {
+                tile,
+                bands: output_bands,
+                products: &output_band,
+                grid,
+                block: block.clone(),
+                channels: 0..channels,
+                bias: self.bias,
+                relu: self.relu,
+                out,
+                shape: self.shape,
+                scratch: &mut scratch,
+            };
+            dispatch(isa, job);
         }
     }
 }

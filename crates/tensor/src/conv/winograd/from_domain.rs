@@ -1,23 +1,71 @@
-//! Products out of the Winograd domain: `A^T M A`, bias, ReLU, and back to NCHW.
+//! Products out of the Winograd domain: `A^T M A`, bias, ReLU, and back to NCHW. First along the rows, one row of planes at a
+//! time, into bands; then down the columns.
 
 use super::Tile;
+use super::bands::{Bands, Extent};
 use super::channel_lanes::transpose_to_rows;
 use super::factored::{OutputSide, Transform};
 use super::lanes::{Job, Lanes, Vector};
 use super::layout::Planes;
 use super::strided::{load_strided, store_strided};
-use super::tiling::{Grid, Run};
+use super::tiling::Grid;
 use std::ops::Range;
 
-/// Transforms one panel of products of the tiles `block` back and writes the outputs they cover.
-pub(super) struct FromDomain<'a> {
+/// The bands of outputs: tiles lie side by side.
+pub(super) fn output_extent(tile: Tile) -> Extent {
+    Extent { step: tile.outputs(), taps: tile.outputs() }
+}
+
+/// Transforms the products in the planes of one row along the rows of the tiles, into a band.
+pub(super) struct PlanesIntoBand<'a> {
     pub(super) tile: Tile,
-    /// Rows are tiles; a single panel.
+    /// `n` planes. Rows are the tiles of a block; a single panel.
     pub(super) products: &'a [f32],
     pub(super) layout: Planes,
+    /// Tiles.
+    pub(super) tiles: usize,
+    /// The channels of the panel that exist.
+    pub(super) channels: Range<usize>,
+    pub(super) bands: Bands,
+    /// The band: as long as the distance to the next.
+    pub(super) band: &'a mut [f32],
+}
+
+impl Job for PlanesIntoBand<'_> {
+    #[inline(always)]
+    fn run<S: Lanes>(self, lanes: S) {
+        match self.tile {
+            Tile::F5x5K5x5 => self.transform::<S, 9, 5>(lanes),
+            Tile::F4x4K5x5 => self.transform::<S, 8, 4>(lanes),
+            Tile::F6x6K3x3 => self.transform::<S, 8, 6>(lanes),
+            Tile::F4x4K3x3 => self.transform::<S, 6, 4>(lanes),
+        }
+    }
+}
+
+impl PlanesIntoBand<'_> {
+    #[inline(always)]
+    fn transform<S: Lanes, const N: usize, const M: usize>(self, lanes: S) {
+        for first in self.channels.clone().step_by(S::LANES) {
+            let products = &self.products[first - self.channels.start..];
+            let line = &mut self.band[self.bands.at(first, 0, S::LANES)..][..self.tiles * M * S::LANES];
+            for (t, tile) in line.chunks_exact_mut(M * S::LANES).enumerate() {
+                let values = load_strided(lanes, &products[t * self.layout.width..], self.layout.stride);
+                let outputs: [S::Vector; M] = <OutputSide as Transform<N, M>>::apply(lanes, values);
+                store_strided(lanes, outputs, tile, S::LANES);
+            }
+        }
+    }
+}
+
+/// Transforms bands down the columns and writes the outputs of the tiles `block`.
+pub(super) struct FromBands<'a> {
+    pub(super) tile: Tile,
+    pub(super) bands: Bands,
+    pub(super) products: &'a [f32],
     pub(super) grid: Grid,
     pub(super) block: Range<usize>,
-    /// The channels of the panel that exist.
+    /// From a multiple of 16 on.
     pub(super) channels: Range<usize>,
     /// One per channel of the output.
     pub(super) bias: Option<&'a [f32]>,
@@ -30,7 +78,7 @@ pub(super) struct FromDomain<'a> {
     pub(super) scratch: &'a mut [f32],
 }
 
-impl Job for FromDomain<'_> {
+impl Job for FromBands<'_> {
     #[inline(always)]
     fn run<S: Lanes>(self, lanes: S) {
         match self.tile {
@@ -42,27 +90,32 @@ impl Job for FromDomain<'_> {
     }
 }
 
-impl FromDomain<'_> {
+impl FromBands<'_> {
     #[inline(always)]
     fn transform<S: Lanes, const N: usize, const M: usize>(self, lanes: S) {
         let [channels, height, width] = self.shape;
-        for part in self.grid.parts(self.block.clone()) {
-            for first in self.channels.clone().step_by(S::LANES) {
-                let products = &self.products[first - self.channels.start..];
-                let count = (self.channels.end - first).min(S::LANES);
-                let bias = self
-                    .bias
-                    .map_or(lanes.splat(0.0), |bias| lanes.load_partial(&bias[first..first + count]));
+        for first in self.channels.clone().step_by(S::LANES) {
+            let count = (self.channels.end - first).min(S::LANES);
+            let bias =
+                self.bias.map_or(lanes.splat(0.0), |bias| lanes.load_partial(&bias[first..first + count]));
+            for part in self.grid.parts(self.block.clone()) {
                 for run in part.runs() {
-                    let padded = run.columns.len() * M;
-                    let (band, lines) = self.scratch.split_at_mut(N * padded * S::LANES);
-                    horizontal::<S, N, M>(lanes, products, &self.layout, &run, band);
                     let columns = run.columns.start * M..(run.columns.end * M).min(width);
-                    vertical::<S, N, M>(lanes, band, padded, columns.len(), bias, self.relu, lines);
                     let rows = run.row * M..((run.row + 1) * M).min(height);
                     let line = columns.len() * S::LANES;
-                    for (y, line) in rows.zip(lines.chunks_exact(line)) {
-                        let start = ((part.image * channels + first) * height + y) * width + columns.start;
+                    let band = &self.products[self.bands.at(first, run.offset * M, S::LANES)..];
+                    let lines = &mut self.scratch[..M * line];
+                    vertical::<S, N, M>(lanes, band, self.bands.stride(), bias, self.relu, lines);
+                    let plane = (part.image * channels + first) * height * width;
+                    let start = plane + rows.start * width + columns.start;
+                    if columns.len() == width {
+                        // Whole rows follow each other in the image, too.
+                        let pixels = &lines[..rows.len() * line];
+                        transpose_to_rows::<S, false>(lanes, pixels, self.out, start, height * width, count);
+                        continue;
+                    }
+                    for (y, line) in lines.chunks_exact(line).take(rows.len()).enumerate() {
+                        let start = start + y * width;
                         transpose_to_rows::<S, false>(lanes, line, self.out, start, height * width, count);
                     }
                 }
@@ -71,40 +124,19 @@ impl FromDomain<'_> {
     }
 }
 
-/// Transforms the rows of each tile into `band`: `[N][tiles * M][LANES]`; one line of planes at a time, as on the way in.
-#[inline(always)]
-fn horizontal<S: Lanes, const N: usize, const M: usize>(
-    lanes: S,
-    products: &[f32],
-    layout: &Planes,
-    run: &Run,
-    band: &mut [f32],
-) {
-    let line = run.columns.len() * M * S::LANES;
-    for (i, band) in band.chunks_exact_mut(line).enumerate() {
-        let planes = &products[i * N * layout.stride..];
-        for (t, band) in band.chunks_exact_mut(M * S::LANES).enumerate() {
-            let row = (run.offset + t) * layout.width;
-            let values: [S::Vector; N] = load_strided(lanes, &planes[row..], layout.stride);
-            let outputs: [S::Vector; M] = OutputSide::apply(lanes, values);
-            store_strided(lanes, outputs, band, S::LANES);
-        }
-    }
-}
-
-/// Transforms the columns of `band` into `lines`: `[M][columns][LANES]`, with bias and ReLU.
+/// Transforms the columns of the bands, `stride` apart, into `lines`: `[M][columns][LANES]`, with bias and ReLU.
 #[inline(always)]
 fn vertical<S: Lanes, const N: usize, const M: usize>(
     lanes: S,
-    band: &[f32],
-    width: usize,
-    columns: usize,
+    bands: &[f32],
+    stride: usize,
     bias: S::Vector,
     relu: bool,
     lines: &mut [f32],
 ) {
-    for x in 0..columns {
-        let values: [S::Vector; N] = load_strided(lanes, &band[x * S::LANES..], width * S::LANES);
+    let line = lines.len() / M;
+    for x in (0..line).step_by(S::LANES) {
+        let values: [S::Vector; N] = load_strided(lanes, &bands[x..], stride);
         let mut outputs: [S::Vector; M] = OutputSide::apply(lanes, values);
         for output in &mut outputs {
             *output = *output + bias;
@@ -113,6 +145,6 @@ fn vertical<S: Lanes, const N: usize, const M: usize>(
                 *output = lanes.splat(0.0).max(*output);
             }
         }
-        store_strided(lanes, outputs, &mut lines[x * S::LANES..], columns * S::LANES);
+        store_strided(lanes, outputs, &mut lines[x..], line);
     }
 }

@@ -1,12 +1,14 @@
-//! Pixels into the Winograd domain: `B^T d B` of input tiles, `A dY A^T` of output-gradient tiles.
+//! Pixels into the Winograd domain: `B^T d B` of input tiles, `A dY A^T` of output-gradient tiles. First down the columns, into
+//! bands; then, one row of planes at a time, along the rows.
 
 use super::Tile;
+use super::bands::{Bands, Extent};
 use super::channel_lanes::Images;
 use super::factored::{GradientSide, InputSide, Transform};
 use super::lanes::{Job, Lanes, Vector};
 use super::layout::Planes;
 use super::strided::{load_strided, store_strided};
-use super::tiling::{Grid, Run};
+use super::tiling::Grid;
 use std::ops::Range;
 
 /// What a tile of pixels is.
@@ -21,14 +23,25 @@ pub(super) enum Side {
     Gradient,
 }
 
-/// Transforms the tiles `block` of all channels, as rows of the planes of `out`.
-pub(super) struct IntoDomain<'a> {
+impl Side {
+    /// Pixels of a tile along an axis, and from one tile to the next.
+    pub(super) fn extent(self, tile: Tile) -> Extent {
+        let taps = match self {
+            Self::Input { .. } => tile.inputs(),
+            Self::Gradient => tile.outputs(),
+        };
+        Extent { step: tile.outputs(), taps }
+    }
+}
+
+/// Transforms the columns under the tiles `block` of all channels, into bands.
+pub(super) struct IntoBands<'a> {
     pub(super) tile: Tile,
     pub(super) side: Side,
     pub(super) images: Images<'a>,
     pub(super) grid: Grid,
     pub(super) block: Range<usize>,
-    pub(super) layout: Planes,
+    pub(super) bands: Bands,
     pub(super) out: &'a mut [f32],
     /// Scratch of at least [`scratch_len`].
     pub(super) scratch: &'a mut [f32],
@@ -36,15 +49,15 @@ pub(super) struct IntoDomain<'a> {
     pub(super) sums: Option<&'a mut [f32]>,
 }
 
-/// Scratch that [`IntoDomain`] and [`super::from_domain::FromDomain`] need for blocks of up to `block` tiles.
+/// Scratch that [`IntoBands`] and [`super::from_domain::FromBands`] need for blocks of up to `block` tiles.
 pub(super) fn scratch_len(tile: Tile, grid: &Grid, block: usize) -> usize {
     let (n, m) = (tile.inputs(), tile.outputs());
-    let rows = grid.rows.min(block.div_ceil(grid.columns) + 1);
+    let rows = grid.rows.min(block.div_ceil(grid.columns.max(1)) + 1);
     let width = grid.columns * m + n;
-    (rows * m + n + n) * width * 16
+    (rows * m + n) * width * 16
 }
 
-impl Job for IntoDomain<'_> {
+impl Job for IntoBands<'_> {
     #[inline(always)]
     fn run<S: Lanes>(self, lanes: S) {
         match (self.side, self.tile) {
@@ -60,7 +73,7 @@ impl Job for IntoDomain<'_> {
     }
 }
 
-impl IntoDomain<'_> {
+impl IntoBands<'_> {
     /// Tiles of `TAPS` pixels along each axis, `STEP` apart.
     #[inline(always)]
     fn transform<S, T, const TAPS: usize, const N: usize, const STEP: usize>(mut self, lanes: S)
@@ -68,34 +81,34 @@ impl IntoDomain<'_> {
         S: Lanes,
         T: Transform<TAPS, N>,
     {
+        let extent = Extent { step: STEP, taps: TAPS };
         let origin = match self.side {
             Side::Input { padding } => padding.map(|p| p as isize),
             Side::Gradient => [0; 2],
         };
         let pixels = |tiles: &Range<usize>, axis: usize| {
             let start = (tiles.start * STEP) as isize - origin[axis];
-            start..start + ((tiles.len() - 1) * STEP + TAPS) as isize
+            start..start + extent.pixels(tiles.len()) as isize
         };
+        let channels = self.images.channels.next_multiple_of(S::LANES);
         for part in self.grid.parts(self.block.clone()) {
             let (part_rows, part_columns) = (part.rows(), part.columns());
             let (rows, columns) = (pixels(&part_rows, 0), pixels(&part_columns, 1));
             let width = columns.len();
-            let (gathered, band) = self.scratch.split_at_mut(rows.len() * width * S::LANES);
-            for first in (0..self.layout.columns()).step_by(S::LANES) {
+            let gathered = &mut self.scratch[..rows.len() * width * S::LANES];
+            for first in (0..channels).step_by(S::LANES) {
                 self.images.gather(lanes, part.image, first, rows.clone(), columns.clone(), gathered);
-                let out = &mut self.out[self.layout.column(first)..];
                 for run in part.runs() {
                     let at = (run.row - part_rows.start) * STEP * width
                         + (run.columns.start - part_columns.start) * STEP;
                     let lines = &gathered[at * S::LANES..];
-                    vertical::<S, T, TAPS, N>(
-                        lanes,
-                        lines,
-                        width,
-                        (run.columns.len() - 1) * STEP + TAPS,
-                        band,
-                    );
-                    horizontal::<S, T, TAPS, N, STEP>(lanes, band, &run, &self.layout, out);
+                    let start = extent.start(&self.grid, &self.block, part.image, &run);
+                    let band = &mut self.out[self.bands.at(first, start, S::LANES)..];
+                    for x in 0..extent.pixels(run.columns.len()) {
+                        let pixels = load_strided(lanes, &lines[x * S::LANES..], width * S::LANES);
+                        let values = T::apply(lanes, pixels);
+                        store_strided(lanes, values, &mut band[x * S::LANES..], self.bands.stride());
+                    }
                     if let Some(sums) = &mut self.sums {
                         // Gradient tiles lie side by side, and what hangs over the edge is zero.
                         let size = run.columns.len() * STEP;
@@ -117,42 +130,64 @@ impl IntoDomain<'_> {
     }
 }
 
-/// Transforms `columns` columns of `TAPS` pixels, the lines `width` apart, into `band`: `[N][columns][LANES]`.
-///
-/// Done before the horizontal direction, this part is shared by tiles whose columns overlap.
-#[inline(always)]
-fn vertical<S: Lanes, T: Transform<TAPS, N>, const TAPS: usize, const N: usize>(
-    lanes: S,
-    lines: &[f32],
-    width: usize,
-    columns: usize,
-    band: &mut [f32],
-) {
-    for x in 0..columns {
-        let pixels = load_strided(lanes, &lines[x * S::LANES..], width * S::LANES);
-        store_strided(lanes, T::apply(lanes, pixels), &mut band[x * S::LANES..], columns * S::LANES);
+/// Transforms a band along the rows of its tiles: the planes of one row, all channels.
+pub(super) struct BandIntoPlanes<'a> {
+    pub(super) tile: Tile,
+    pub(super) side: Side,
+    pub(super) grid: Grid,
+    pub(super) block: Range<usize>,
+    pub(super) bands: Bands,
+    /// The band: as long as the distance to the next.
+    pub(super) band: &'a [f32],
+    pub(super) channels: usize,
+    pub(super) layout: Planes,
+    /// `n` planes.
+    pub(super) out: &'a mut [f32],
+}
+
+impl Job for BandIntoPlanes<'_> {
+    #[inline(always)]
+    fn run<S: Lanes>(self, lanes: S) {
+        match (self.side, self.tile) {
+            (Side::Input { .. }, Tile::F5x5K5x5) => self.transform::<S, InputSide, 9, 9, 5>(lanes),
+            (Side::Input { .. }, Tile::F4x4K5x5) => self.transform::<S, InputSide, 8, 8, 4>(lanes),
+            (Side::Input { .. }, Tile::F6x6K3x3) => self.transform::<S, InputSide, 8, 8, 6>(lanes),
+            (Side::Input { .. }, Tile::F4x4K3x3) => self.transform::<S, InputSide, 6, 6, 4>(lanes),
+            (Side::Gradient, Tile::F5x5K5x5) => self.transform::<S, GradientSide, 5, 9, 5>(lanes),
+            (Side::Gradient, Tile::F4x4K5x5) => self.transform::<S, GradientSide, 4, 8, 4>(lanes),
+            (Side::Gradient, Tile::F6x6K3x3) => self.transform::<S, GradientSide, 6, 8, 6>(lanes),
+            (Side::Gradient, Tile::F4x4K3x3) => self.transform::<S, GradientSide, 4, 6, 4>(lanes),
+        }
     }
 }
 
-/// Transforms the lines of `band` tile by tile and stores each result in its plane.
-///
-/// One line at a time, so that only `N` planes are written at once: the processor keeps the addresses of few pages at hand.
-#[inline(always)]
-fn horizontal<S: Lanes, T: Transform<TAPS, N>, const TAPS: usize, const N: usize, const STEP: usize>(
-    lanes: S,
-    band: &[f32],
-    run: &Run,
-    layout: &Planes,
-    out: &mut [f32],
-) {
-    let columns = (run.columns.len() - 1) * STEP + TAPS;
-    for i in 0..N {
-        let line = &band[i * columns * S::LANES..][..columns * S::LANES];
-        let planes = &mut out[i * N * layout.stride..];
-        for t in 0..run.columns.len() {
-            let pixels = load_strided(lanes, &line[t * STEP * S::LANES..], S::LANES);
-            let row = (run.offset + t) * layout.width;
-            store_strided(lanes, T::apply(lanes, pixels), &mut planes[row..], layout.stride);
+impl BandIntoPlanes<'_> {
+    #[inline(always)]
+    fn transform<S, T, const TAPS: usize, const N: usize, const STEP: usize>(self, lanes: S)
+    where
+        S: Lanes,
+        T: Transform<TAPS, N>,
+    {
+        let extent = Extent { step: STEP, taps: TAPS };
+        // The planes' columns, zeros where there is no channel: as many as the bands have at least.
+        for first in (0..self.layout.columns()).step_by(S::LANES) {
+            let out = &mut self.out[self.layout.column(first)..];
+            let exists = first < self.channels;
+            for part in self.grid.parts(self.block.clone()) {
+                for run in part.runs() {
+                    let start = extent.start(&self.grid, &self.block, part.image, &run);
+                    for t in 0..run.columns.len() {
+                        let values: [S::Vector; N] = if exists {
+                            let at = self.bands.at(first, start + t * STEP, S::LANES);
+                            T::apply(lanes, load_strided(lanes, &self.band[at..], S::LANES))
+                        } else {
+                            [lanes.splat(0.0); N]
+                        };
+                        let row = (run.offset + t) * self.layout.width;
+                        store_strided(lanes, values, &mut out[row..], self.layout.stride);
+                    }
+                }
+            }
         }
     }
 }

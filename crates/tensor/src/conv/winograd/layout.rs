@@ -49,6 +49,11 @@ impl Planes {
         self.stride * tile.inputs() * tile.inputs()
     }
 
+    /// Values of the planes of one row of `tile`.
+    pub(super) fn row_len(&self, tile: Tile) -> usize {
+        self.stride * tile.inputs()
+    }
+
     /// Place of row 0 of `channel` in a plane; row `i` is `i * width` further.
     #[inline(always)]
     pub(super) fn column(&self, channel: usize) -> usize {

@@ -11,13 +11,15 @@
 //! | input gradient | forward, of the output gradient with turned and transposed kernels | [`input_gradient`] |
 //! | weight gradient | `G^T [ sum over tiles (B^T d B) . (A dY A^T) ] G` | [`WeightGradientAccumulator`] |
 //!
-//! Each pass takes a block of tiles through transform, multiplication and inverse while it is in the second-level cache.
+//! Each pass takes a block of tiles through the domain one row of planes at a time, which stays in the second-level cache; between it and
+//! the pixels are bands, tiles that are transformed along one axis.
 //! Tiles and algorithms depend on the geometry and the instruction set alone, so results do not depend on threads.
 //!
 //! Rounding: the rms error over the rms of the exact result, standard normal data, against f64 sums, stays below
 //! [`Tile::error_bound`]; direct summation in f32 has 3e-7 to 1e-6.
 
 mod ahead;
+mod bands;
 mod channel_lanes;
 mod choice;
 mod convolve;

@@ -38,7 +38,9 @@ pub(super) struct MultiplyPlanes<'a> {
     pub(super) product_stride: usize,
     /// Adds to `product` instead of overwriting it.
     pub(super) add: bool,
-    /// What is needed next, fetched meanwhile.
+    /// What is multiplied next, after these planes: fetched during the last one.
+    pub(super) then: &'a [f32],
+    /// Other pixels that are needed soon, fetched meanwhile.
     pub(super) ahead: [Option<Ahead<'a>>; 2],
 }
 
@@ -90,7 +92,11 @@ impl MultiplyPlanes<'_> {
             let right = &self.right[plane * self.right_stride..][..depth * width];
             let product = &mut self.product[plane * self.product_stride..][..rows * width];
             assert!(rows == 0 || depth == 0 || (rows - 1) * row_step + (depth - 1) * depth_step < left.len());
-            let next = right.as_ptr().wrapping_add(self.right_stride);
+            let next = if plane + 1 < self.planes {
+                right.as_ptr().wrapping_add(self.right_stride)
+            } else {
+                self.then.as_ptr()
+            };
             let mut row = 0;
             macro_rules! rows_of {
                 ($count:expr) => {

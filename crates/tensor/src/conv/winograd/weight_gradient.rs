@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::ahead::Ahead;
+use super::bands::Bands;
 use super::channel_lanes::Images;
 use super::convolve::block_tiles;
-use super::into_domain::{IntoDomain, Side, scratch_len};
+use super::into_domain::{BandIntoPlanes, IntoBands, Side, scratch_len};
 use super::lanes::dispatch;
 use super::layout::Planes;
 use super::multiply::{Left, MultiplyPlanes};
@@ -14,6 +15,10 @@ use super::weight_transform::WeightGradientFromDomain;
 use super::{ConvGeometry, Tile};
 use crate::buffer_pool::{Buffer, BufferPool};
 use crate::simd::Isa;
+
+/// Bytes of the planes of one row, inputs and output gradients, of a block of tiles, at most: half of the second-level cache.
+/// More than in the other passes, since not only read but written are the sums that stream past.
+const ROW_BYTES: usize = 1 << 20;
 
 /// The sum of `(B^T d B) . (A dY A^T)` over everything seen since the last [`finish`](Self::finish), and of the output
 /// gradients for the bias.
@@ -70,76 +75,105 @@ impl WeightGradientAccumulator {
         let input = Images { data: x, mask: None, channels: g.c_in, height: g.h, width: g.w };
         let gradient = Images { data: dy, mask, channels: g.c_out, height: out_h, width: out_w };
         let grid = Grid::new(g.n, out_h, out_w, tile.outputs());
-        let planes = tile.inputs() * tile.inputs();
-        // The sums are read and written once per block, so that blocks pay that hold more than the cache does.
-        let per_tile = planes * size_of::<f32>() * (g.c_in + g.c_out) / 3;
-        let size = block_tiles(grid.total(), per_tile, self.bytes(), 1);
+        let n = tile.inputs();
+        let size = block_tiles(tile, grid.total(), g.c_in + g.c_out, ROW_BYTES, 1);
+        let sides = [Side::Input { padding: g.padding }, Side::Gradient];
+        let input_bands = Bands::new(&grid, size, sides[0].extent(tile), g.c_in);
+        let gradient_bands = Bands::new(&grid, size, sides[1].extent(tile), g.c_out);
         let inputs = Planes::single(size, g.c_in);
         let gradients = Planes::new(size, panels.width, panels.panels);
-        let mut transformed = pool.take::<f32>(inputs.len(tile));
-        let mut transformed_gradient = pool.take::<f32>(gradients.len(tile));
+        let mut input_band = pool.take::<f32>(input_bands.len(tile));
+        let mut gradient_band = pool.take::<f32>(gradient_bands.len(tile));
+        let mut transformed = pool.take::<f32>(inputs.row_len(tile));
+        let mut transformed_gradient = pool.take::<f32>(gradients.row_len(tile));
         let mut scratch = pool.take::<f32>(scratch_len(tile, &grid, size));
         for start in (0..grid.total()).step_by(size.max(1)) {
             let block = start..(start + size).min(grid.total());
-            let job = IntoDomain {
+            let job = IntoBands {
                 tile,
-                side: Side::Input { padding: g.padding },
+                side: sides[0],
                 images: input,
                 grid,
                 block: block.clone(),
-                layout: inputs,
-                out: &mut transformed,
+                bands: input_bands,
+                out: &mut input_band,
                 scratch: &mut scratch,
                 sums: None,
             };
             dispatch(isa, job);
-            let job = IntoDomain {
+            let job = IntoBands {
                 tile,
-                side: Side::Gradient,
+                side: sides[1],
                 images: gradient,
                 grid,
                 block: block.clone(),
-                layout: gradients,
-                out: &mut transformed_gradient,
+                bands: gradient_bands,
+                out: &mut gradient_band,
                 scratch: &mut scratch,
                 sums: Some(&mut self.bias),
             };
             dispatch(isa, job);
             let next = block.end..(block.end + size).min(grid.total());
-            let all_shares = planes * panels.panels;
-            for (panel, first) in (0..g.c_out).step_by(panels.width).enumerate() {
-                let ahead = |data, mask, shape, before, extent| Ahead {
-                    data,
-                    mask,
-                    shape,
-                    channels: 0..shape[0],
+            let more = !next.is_empty();
+            for row in 0..n {
+                let job = BandIntoPlanes {
+                    tile,
+                    side: sides[0],
                     grid,
-                    tiles: next.clone(),
-                    step: tile.outputs(),
-                    before,
-                    extent,
-                    first: panel * planes,
-                    shares: all_shares,
-                };
-                let input = ahead(x, None, [g.c_in, g.h, g.w], g.padding[0], tile.inputs());
-                let gradient = ahead(dy, mask, [g.c_out, out_h, out_w], 0, tile.outputs());
-                let more = !next.is_empty();
-                let job = MultiplyPlanes {
-                    planes,
-                    rows: g.c_in,
-                    depth: block.len(),
-                    width: panels.width,
-                    left: &transformed,
-                    left_layout: Left::Columns { stride: inputs.width },
-                    left_stride: inputs.stride,
-                    right: &transformed_gradient[gradients.column(first)..],
-                    right_stride: gradients.stride,
-                    product: &mut self.planes[panels.column(first)..],
-                    product_stride: panels.stride,
-                    add: !self.empty,
-                    ahead: [more.then_some(input), more.then_some(gradient)],
+                    block: block.clone(),
+                    bands: input_bands,
+                    band: &input_band[row * input_bands.stride()..][..input_bands.stride()],
+                    channels: g.c_in,
+                    layout: inputs,
+                    out: &mut transformed,
                 };
                 dispatch(isa, job);
+                let job = BandIntoPlanes {
+                    tile,
+                    side: sides[1],
+                    grid,
+                    block: block.clone(),
+                    bands: gradient_bands,
+                    band: &gradient_band[row * gradient_bands.stride()..][..gradient_bands.stride()],
+                    channels: g.c_out,
+                    layout: gradients,
+                    out: &mut transformed_gradient,
+                };
+                dispatch(isa, job);
+                for (panel, first) in (0..g.c_out).step_by(panels.width).enumerate() {
+                    let ahead = |data, mask, shape, before, extent| Ahead {
+                        data,
+                        mask,
+                        shape,
+                        channels: 0..shape[0],
+                        grid,
+                        tiles: next.clone(),
+                        step: tile.outputs(),
+                        before,
+                        extent,
+                        first: (row * panels.panels + panel) * n,
+                        shares: n * n * panels.panels,
+                    };
+                    let input = ahead(x, None, [g.c_in, g.h, g.w], g.padding[0], n);
+                    let gradient = ahead(dy, mask, [g.c_out, out_h, out_w], 0, tile.outputs());
+                    let job = MultiplyPlanes {
+                        planes: n,
+                        rows: g.c_in,
+                        depth: block.len(),
+                        width: panels.width,
+                        left: &transformed,
+                        left_layout: Left::Columns { stride: inputs.width },
+                        left_stride: inputs.stride,
+                        right: &transformed_gradient[gradients.column(first)..],
+                        right_stride: gradients.stride,
+                        product: &mut self.planes[row * n * panels.stride + panels.column(first)..],
+                        product_stride: panels.stride,
+                        add: !self.empty,
+                        then: &transformed_gradient,
+                        ahead: [more.then_some(input), more.then_some(gradient)],
+                    };
+                    dispatch(isa, job);
+                }
             }
             self.empty = false;
         }
