@@ -163,7 +163,10 @@ impl Walk<'_> {
         let weights = |row: usize, first: usize| {
             &self.weights.planes[row * n * panels.stride + panels.column(self.first + first)..]
         };
-        let firsts = || (0..channels).step_by(panels.width);
+        let panel_count = channels.div_ceil(panels.width);
+        let shares = n * n * panel_count;
+        // The outputs are fetched during the second half of the rows of planes, so that they are still there when they are written.
+        let late = n / 2;
         for start in (0..grid.total()).step_by(size.max(1)) {
             let block = start..(start + size).min(grid.total());
             let job = IntoBands {
@@ -179,7 +182,6 @@ impl Walk<'_> {
             };
             dispatch(isa, job);
             let next = block.end..(block.end + size).min(grid.total());
-            let shares = n * n * firsts().count();
             for row in 0..n {
                 let job = BandIntoPlanes {
                     tile,
@@ -193,7 +195,7 @@ impl Walk<'_> {
                     out: &mut transformed,
                 };
                 dispatch(isa, job);
-                for (panel, first) in firsts().enumerate() {
+                for (panel, first) in (0..channels).step_by(panels.width).enumerate() {
                     let input = Ahead {
                         data: images.data,
                         mask: images.mask,
@@ -204,11 +206,9 @@ impl Walk<'_> {
                         step: tile.outputs(),
                         before: self.padding[0],
                         extent: n,
-                        first: (row * firsts().count() + panel) * n,
+                        first: (row * panel_count + panel) * n,
                         shares,
                     };
-                    // The outputs are fetched during the last rows of planes: half of the time, so that they are still there.
-                    let late = n / 2;
                     let output = Ahead {
                         data: out,
                         mask: None,
@@ -219,8 +219,8 @@ impl Walk<'_> {
                         step: tile.outputs(),
                         before: 0,
                         extent: tile.outputs(),
-                        first: (row.saturating_sub(late) * firsts().count() + panel) * n,
-                        shares: shares - late * firsts().count() * n,
+                        first: (row.saturating_sub(late) * panel_count + panel) * n,
+                        shares: shares - late * panel_count * n,
                     };
                     let then = if first + panels.width < channels {
                         weights(row, first + panels.width)

@@ -11,6 +11,23 @@ use super::strided::{load_strided, store_strided};
 use super::tiling::Grid;
 use std::ops::Range;
 
+/// A step out of the domain, for tiles of `M` outputs from `N` products along each axis.
+trait Step {
+    /// Does the work. Implementations are `#[inline(always)]`.
+    fn transform<S: Lanes, const N: usize, const M: usize>(self, lanes: S);
+}
+
+/// Runs `step` with the sizes of `tile`.
+#[inline(always)]
+fn sized<S: Lanes, P: Step>(tile: Tile, step: P, lanes: S) {
+    match tile {
+        Tile::F5x5K5x5 => step.transform::<S, 9, 5>(lanes),
+        Tile::F4x4K5x5 => step.transform::<S, 8, 4>(lanes),
+        Tile::F6x6K3x3 => step.transform::<S, 8, 6>(lanes),
+        Tile::F4x4K3x3 => step.transform::<S, 6, 4>(lanes),
+    }
+}
+
 /// The bands of outputs: tiles lie side by side.
 pub(super) fn output_extent(tile: Tile) -> Extent {
     Extent { step: tile.outputs(), taps: tile.outputs() }
@@ -34,16 +51,11 @@ pub(super) struct PlanesIntoBand<'a> {
 impl Job for PlanesIntoBand<'_> {
     #[inline(always)]
     fn run<S: Lanes>(self, lanes: S) {
-        match self.tile {
-            Tile::F5x5K5x5 => self.transform::<S, 9, 5>(lanes),
-            Tile::F4x4K5x5 => self.transform::<S, 8, 4>(lanes),
-            Tile::F6x6K3x3 => self.transform::<S, 8, 6>(lanes),
-            Tile::F4x4K3x3 => self.transform::<S, 6, 4>(lanes),
-        }
+        sized(self.tile, self, lanes);
     }
 }
 
-impl PlanesIntoBand<'_> {
+impl Step for PlanesIntoBand<'_> {
     #[inline(always)]
     fn transform<S: Lanes, const N: usize, const M: usize>(self, lanes: S) {
         for first in self.channels.clone().step_by(S::LANES) {
@@ -81,16 +93,11 @@ pub(super) struct FromBands<'a> {
 impl Job for FromBands<'_> {
     #[inline(always)]
     fn run<S: Lanes>(self, lanes: S) {
-        match self.tile {
-            Tile::F5x5K5x5 => self.transform::<S, 9, 5>(lanes),
-            Tile::F4x4K5x5 => self.transform::<S, 8, 4>(lanes),
-            Tile::F6x6K3x3 => self.transform::<S, 8, 6>(lanes),
-            Tile::F4x4K3x3 => self.transform::<S, 6, 4>(lanes),
-        }
+        sized(self.tile, self, lanes);
     }
 }
 
-impl FromBands<'_> {
+impl Step for FromBands<'_> {
     #[inline(always)]
     fn transform<S: Lanes, const N: usize, const M: usize>(self, lanes: S) {
         let [channels, height, width] = self.shape;

@@ -34,6 +34,30 @@ impl Side {
     }
 }
 
+/// A step into the domain, for tiles of `TAPS` pixels along each axis that lie `STEP` apart.
+trait Step {
+    /// Does the work. Implementations are `#[inline(always)]`.
+    fn transform<S, T, const TAPS: usize, const N: usize, const STEP: usize>(self, lanes: S)
+    where
+        S: Lanes,
+        T: Transform<TAPS, N>;
+}
+
+/// Runs `step` with the transform and the sizes of `side` and `tile`.
+#[inline(always)]
+fn sized<S: Lanes, P: Step>(side: Side, tile: Tile, step: P, lanes: S) {
+    match (side, tile) {
+        (Side::Input { .. }, Tile::F5x5K5x5) => step.transform::<S, InputSide, 9, 9, 5>(lanes),
+        (Side::Input { .. }, Tile::F4x4K5x5) => step.transform::<S, InputSide, 8, 8, 4>(lanes),
+        (Side::Input { .. }, Tile::F6x6K3x3) => step.transform::<S, InputSide, 8, 8, 6>(lanes),
+        (Side::Input { .. }, Tile::F4x4K3x3) => step.transform::<S, InputSide, 6, 6, 4>(lanes),
+        (Side::Gradient, Tile::F5x5K5x5) => step.transform::<S, GradientSide, 5, 9, 5>(lanes),
+        (Side::Gradient, Tile::F4x4K5x5) => step.transform::<S, GradientSide, 4, 8, 4>(lanes),
+        (Side::Gradient, Tile::F6x6K3x3) => step.transform::<S, GradientSide, 6, 8, 6>(lanes),
+        (Side::Gradient, Tile::F4x4K3x3) => step.transform::<S, GradientSide, 4, 6, 4>(lanes),
+    }
+}
+
 /// Transforms the columns under the tiles `block` of all channels, into bands.
 pub(super) struct IntoBands<'a> {
     pub(super) tile: Tile,
@@ -60,21 +84,11 @@ pub(super) fn scratch_len(tile: Tile, grid: &Grid, block: usize) -> usize {
 impl Job for IntoBands<'_> {
     #[inline(always)]
     fn run<S: Lanes>(self, lanes: S) {
-        match (self.side, self.tile) {
-            (Side::Input { .. }, Tile::F5x5K5x5) => self.transform::<S, InputSide, 9, 9, 5>(lanes),
-            (Side::Input { .. }, Tile::F4x4K5x5) => self.transform::<S, InputSide, 8, 8, 4>(lanes),
-            (Side::Input { .. }, Tile::F6x6K3x3) => self.transform::<S, InputSide, 8, 8, 6>(lanes),
-            (Side::Input { .. }, Tile::F4x4K3x3) => self.transform::<S, InputSide, 6, 6, 4>(lanes),
-            (Side::Gradient, Tile::F5x5K5x5) => self.transform::<S, GradientSide, 5, 9, 5>(lanes),
-            (Side::Gradient, Tile::F4x4K5x5) => self.transform::<S, GradientSide, 4, 8, 4>(lanes),
-            (Side::Gradient, Tile::F6x6K3x3) => self.transform::<S, GradientSide, 6, 8, 6>(lanes),
-            (Side::Gradient, Tile::F4x4K3x3) => self.transform::<S, GradientSide, 4, 6, 4>(lanes),
-        }
+        sized(self.side, self.tile, self, lanes);
     }
 }
 
-impl IntoBands<'_> {
-    /// Tiles of `TAPS` pixels along each axis, `STEP` apart.
+impl Step for IntoBands<'_> {
     #[inline(always)]
     fn transform<S, T, const TAPS: usize, const N: usize, const STEP: usize>(mut self, lanes: S)
     where
@@ -148,20 +162,11 @@ pub(super) struct BandIntoPlanes<'a> {
 impl Job for BandIntoPlanes<'_> {
     #[inline(always)]
     fn run<S: Lanes>(self, lanes: S) {
-        match (self.side, self.tile) {
-            (Side::Input { .. }, Tile::F5x5K5x5) => self.transform::<S, InputSide, 9, 9, 5>(lanes),
-            (Side::Input { .. }, Tile::F4x4K5x5) => self.transform::<S, InputSide, 8, 8, 4>(lanes),
-            (Side::Input { .. }, Tile::F6x6K3x3) => self.transform::<S, InputSide, 8, 8, 6>(lanes),
-            (Side::Input { .. }, Tile::F4x4K3x3) => self.transform::<S, InputSide, 6, 6, 4>(lanes),
-            (Side::Gradient, Tile::F5x5K5x5) => self.transform::<S, GradientSide, 5, 9, 5>(lanes),
-            (Side::Gradient, Tile::F4x4K5x5) => self.transform::<S, GradientSide, 4, 8, 4>(lanes),
-            (Side::Gradient, Tile::F6x6K3x3) => self.transform::<S, GradientSide, 6, 8, 6>(lanes),
-            (Side::Gradient, Tile::F4x4K3x3) => self.transform::<S, GradientSide, 4, 6, 4>(lanes),
-        }
+        sized(self.side, self.tile, self, lanes);
     }
 }
 
-impl BandIntoPlanes<'_> {
+impl Step for BandIntoPlanes<'_> {
     #[inline(always)]
     fn transform<S, T, const TAPS: usize, const N: usize, const STEP: usize>(self, lanes: S)
     where

@@ -79,7 +79,8 @@ pub(super) fn panel_width(columns: usize, isa: Isa) -> usize {
     }
 }
 
-/// Rows that the micro-kernel sums up at a time for panels of `width` columns: what the registers hold.
+/// Rows that the micro-kernel sums up at a time for panels of `width` columns, as [`MultiplyPlanes`](super::multiply::MultiplyPlanes)
+/// chooses: what the registers hold.
 pub(super) fn kernel_rows(width: usize, isa: Isa) -> usize {
     let lanes = match isa {
         #[cfg(target_arch = "x86_64")]
