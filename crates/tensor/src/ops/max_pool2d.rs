@@ -1,7 +1,10 @@
 //! Max pooling: `y = max` over each window, of the input or of its ReLU.
 
+mod gradients;
+
 use rayon::prelude::*;
 
+use self::gradients::Gradients;
 use super::pool_window::{PoolGeometry, phase, runs, windows};
 use crate::buffer_pool::Buffer;
 use crate::context::Context;
@@ -246,137 +249,6 @@ fn exceeds<T: Element>(value: T, best: T) -> bool {
     (value > best) | nan
 }
 
-/// The backward pass over whole planes: the gradient of each output goes to the input that was its maximum. `dx` is
-/// overwritten.
-struct Gradients<'a, T> {
-    g: &'a PoolGeometry,
-    dy: &'a [T],
-    argmax: &'a [u8],
-    dx: &'a mut [T],
-}
-
-impl<T: Element> Kernel for Gradients<'_, T> {
-    #[inline(always)]
-    fn run(self) {
-        let Self { g, dy, argmax, dx } = self;
-        let outputs = dy.chunks_exact(g.out_pixels()).zip(argmax.chunks_exact(g.out_pixels()));
-        // Short rows would be left to the remainders of the vector loop.
-        let gathers = (g.kernel, g.stride, g.padding) == ([3, 3], [2, 2], [0, 0]) && g.output[1] > 16;
-        for (dx, (dy, argmax)) in dx.chunks_exact_mut(g.in_pixels()).zip(outputs) {
-            if gathers {
-                gather(g, dy, argmax, dx);
-            } else {
-                scatter(g, dy, argmax, dx);
-            }
-        }
-    }
-}
-
-/// Adds each output's gradient to the input element that was its maximum.
-#[inline(always)]
-fn scatter<T: Element>(g: &PoolGeometry, dy: &[T], argmax: &[u8], dx: &mut [T]) {
-    let ([oh, ow], w) = (g.output, g.input[1]);
-    // From a window's first element, padding included, to each of its elements.
-    let mut offsets = [0usize; 256];
-    for (k, offset) in offsets.iter_mut().enumerate().take(g.kernel[0] * g.kernel[1]) {
-        *offset = k / g.kernel[1] * w + k % g.kernel[1];
-    }
-    let padding = g.padding[0] * w + g.padding[1];
-    offsets[usize::from(NOTHING)] = padding; // the window's first element, or the plane's last for a window behind it
-    let last = dx.len() - 1;
-    dx.fill(T::ZERO);
-    for i in 0..oh {
-        let mut start = i * g.stride[0] * w;
-        for (&dy, &k) in dy[i * ow..][..ow].iter().zip(&argmax[i * ow..][..ow]) {
-            // No branch: where nothing was above 0 is not to be foreseen.
-            let dy = if k == NOTHING { T::ZERO } else { dy };
-            dx[(start + offsets[usize::from(k)] - padding).min(last)] += dy;
-            start += g.stride[1];
-        }
-    }
-}
-
-/// One row of outputs: gradients and places.
-type Line<'a, T> = (&'a [T], &'a [u8]);
-
-/// [`scatter`] for 3 x 3 windows at stride 2, with the same bits: each input element asks the windows that hold it, at most
-/// four, so that it is written once and whole vectors are.
-#[inline(always)]
-fn gather<T: Element>(g: &PoolGeometry, dy: &[T], argmax: &[u8], dx: &mut [T]) {
-    let ([oh, ow], w) = (g.output, g.input[1]);
-    let line = |i: usize| (&dy[i * ow..][..ow], &argmax[i * ow..][..ow]);
-    for (row, dx) in dx.chunks_exact_mut(w).enumerate() {
-        let i = row / 2;
-        if row % 2 == 1 && i < oh {
-            gather_row::<T, 1>([line(i)], [3], dx);
-        } else if row % 2 == 0 && 0 < i && i < oh {
-            gather_row::<T, 2>([line(i - 1), line(i)], [6, 0], dx);
-        } else if row == 0 {
-            gather_row::<T, 1>([line(0)], [0], dx);
-        } else if row % 2 == 0 && i == oh {
-            gather_row::<T, 1>([line(i - 1)], [6], dx);
-        } else {
-            dx.fill(T::ZERO); // no window reaches so far
-        }
-    }
-}
-
-/// One row of inputs under one or two rows of windows, in each of which `first` is the index of the row's first element.
-#[inline(always)]
-fn gather_row<T: Element, const N: usize>(lines: [Line<'_, T>; N], first: [u8; N], dx: &mut [T]) {
-    let outputs = lines[0].0.len();
-    // What window j gives to the element with this index.
-    let given = |(dy, places): Line<'_, T>, j: usize, index: u8| {
-        if places[j] == index { dy[j] } else { T::ZERO }
-    };
-    // Inputs 2 j and 2 j + 1. The sums are in the order of the windows.
-    let even = |j: usize, before: bool, here: bool| {
-        let mut sum = T::ZERO;
-        for n in 0..N {
-            if before {
-                sum += given(lines[n], j - 1, first[n] + 2);
-            }
-            if here {
-                sum += given(lines[n], j, first[n]);
-            }
-        }
-        sum
-    };
-    let odd = |j: usize| {
-        let mut sum = T::ZERO;
-        for n in 0..N {
-            sum += given(lines[n], j, first[n] + 1);
-        }
-        sum
-    };
-    dx[0] = even(0, false, true);
-    if let Some(dx) = dx.get_mut(1) {
-        *dx = odd(0);
-    }
-    // Windows that have a neighbour before them and two inputs of their own.
-    let whole = outputs.min(dx.len() / 2).max(1);
-    let before = lines.map(|(dy, places)| (&dy[..whole - 1], &places[..whole - 1]));
-    let here = lines.map(|(dy, places)| (&dy[1..whole], &places[1..whole]));
-    let pairs = &mut dx.as_chunks_mut::<2>().0[1..whole];
-    for j in 0..pairs.len() {
-        let mut sums = [T::ZERO; 2];
-        for n in 0..N {
-            sums[0] += given(before[n], j, first[n] + 2);
-            sums[0] += given(here[n], j, first[n]);
-            sums[1] += given(here[n], j, first[n] + 1);
-        }
-        pairs[j] = sums;
-    }
-    // What is left: the last window's third column, or the first of a window that reaches over the edge.
-    for column in 2 * whole..dx.len() {
-        let j = column / 2;
-        dx[column] = match column % 2 {
-            0 if j <= outputs => even(j, true, j < outputs),
-            _ => T::ZERO,
-        };
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -551,9 +423,11 @@ mod tests {
             // The gradient: each output's, to its maximum.
             let dy = random(g.output_shape(), seed ^ 1).cast::<f32>();
             let mut expected = vec![0.0f32; x.len()];
-            for (plane, expected) in expected.chunks_exact_mut(g.in_pixels()).enumerate() {
-                let own = plane * g.out_pixels()..(plane + 1) * g.out_pixels();
-                scatter(&g, &dy.data()[own.clone()], &argmax[own], expected);
+            for (output, (&dy, &place)) in dy.data().iter().zip(&argmax).enumerate() {
+                let (plane, i, j) = (output / g.out_pixels(), output % g.out_pixels() / g.output[1], output % g.output[1]);
+                let (u, v) = (usize::from(place) / kernel[1], usize::from(place) % kernel[1]);
+                let row = i * stride[0] + u - padding[0];
+                expected[plane * g.in_pixels() + row * g.input[1] + j * stride[1] + v - padding[1]] += dy;
             }
             let dx = op.backward(&poisoned(), saved, dy.clone(), &[true]).remove(0).unwrap();
             prop_assert_eq!(dx.data(), &expected[..]);
