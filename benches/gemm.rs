@@ -9,7 +9,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tensor::BufferPool;
-use tensor::gemm::{Elements, Epilogue, Output, PackedA, Planes, gemm, gemm_deep};
+use tensor::gemm::{Elements, Epilogue, Link, Output, PackedA, Planes, gemm, gemm_deep};
 use tensor::simd::Isa;
 
 /// Channels, pixels of one image, images: the square 1x1 convolutions at 224 and at 96 pixels, and the last block.
@@ -86,7 +86,11 @@ fn weight_gradient(c: &mut Criterion) {
         for isa in Isa::available() {
             group.bench_function(BenchmarkId::new(isa.name(), &shape), |bencher| {
                 let (a, b) = (planes(&dy, Some(&*y)), planes(&x, None).channel_lanes());
-                bencher.iter(|| gemm_deep(&pool, isa, &a, &b, false, &mut dw, Some(&mut db), None));
+                bencher.iter(|| {
+                    let (dw, db) = (&mut *dw, Some(&mut *db));
+                    let link = Link { input: &b, dw, db, weights: None, rectified: None };
+                    gemm_deep(&pool, isa, &a, &mut [link], false, None);
+                });
             });
         }
         group.bench_function(BenchmarkId::new("matrixmultiply", &shape), |bencher| {

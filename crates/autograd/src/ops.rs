@@ -17,6 +17,16 @@ impl<'t, T: Element> Var<'t, T> {
         self.tape().apply(op, [self, weight].into_iter().chain(bias))
     }
 
+    /// Convolutions one after the other, each with its weight and bias: [`ops::MlpConv`].
+    pub fn mlp_conv(self, layers: impl IntoIterator<Item = (Self, Self, ops::Conv2d)>) -> Result<Self> {
+        let (tape, mut inputs, mut convolutions) = (self.tape(), vec![self], Vec::new());
+        for (weight, bias, op) in layers {
+            inputs.extend([weight, bias]);
+            convolutions.push(op);
+        }
+        tape.apply(ops::MlpConv { layers: convolutions }, inputs)
+    }
+
     /// max(x, 0): [`ops::Relu`].
     pub fn relu(self) -> Result<Self> {
         self.tape().apply(ops::Relu, [self])

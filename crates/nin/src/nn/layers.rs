@@ -45,8 +45,18 @@ impl<T: Element> Conv2d<T> {
         }
     }
 
-    fn apply<'t>(&self, x: Var<'t, T>, op: ops::Conv2d) -> Output<'t, T> {
-        let (weight, bias) = (self.weight.on(&x), self.bias.on(&x));
+    /// Whether each output pixel is made of the input pixel in its place alone.
+    pub(super) fn is_pointwise(&self) -> bool {
+        self.weight.value.shape()[2..] == [1, 1] && self.op.stride == [1, 1] && self.op.padding == [0, 0]
+    }
+
+    /// Weight, bias and settings on the tape of `x`, with a ReLU after it if `relu`.
+    pub(super) fn on<'t>(&self, x: &Var<'t, T>, relu: bool) -> (Var<'t, T>, Var<'t, T>, ops::Conv2d) {
+        (self.weight.on(x), self.bias.on(x), ops::Conv2d { relu, ..self.op })
+    }
+
+    fn apply<'t>(&self, x: Var<'t, T>, relu: bool) -> Output<'t, T> {
+        let (weight, bias, op) = self.on(&x, relu);
         x.conv2d(weight, Some(bias), op)
     }
 }
@@ -72,11 +82,11 @@ impl<T: Element> Module<T> for Conv2d<T> {
     }
 
     fn forward<'t>(&self, x: Var<'t, T>) -> Output<'t, T> {
-        self.apply(x, self.op)
+        self.apply(x, false)
     }
 
     fn forward_with_relu<'t>(&self, x: &Var<'t, T>) -> Option<Output<'t, T>> {
-        Some(self.apply(x.clone(), ops::Conv2d { relu: true, ..self.op }))
+        Some(self.apply(x.clone(), true))
     }
 
     fn output_shape(&self, input: Shape) -> Result<Shape, ShapeError> {
@@ -85,6 +95,10 @@ impl<T: Element> Module<T> for Conv2d<T> {
 
     fn convolution(&self, input: Shape) -> Option<ConvGeometry> {
         self.op.geometry(input, self.weight.value.shape()).ok()
+    }
+
+    fn as_conv2d(&self) -> Option<&Conv2d<T>> {
+        Some(self)
     }
 
     fn visit<'a>(&'a self, prefix: &str, visit: &mut dyn FnMut(String, &'a Parameter<T>)) {

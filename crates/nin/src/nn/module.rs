@@ -7,6 +7,7 @@ use tensor::conv::ConvGeometry;
 use tensor::init::Init;
 use tensor::{Element, Shape, ShapeError};
 
+use super::layers::Conv2d;
 use super::parameter::Parameter;
 
 /// A layer or a network: a function of one variable with parameters of its own.
@@ -68,6 +69,11 @@ pub trait Module<T: Element>: Debug + Send + Sync {
     /// input does not fit.
     fn convolution(&self, input: Shape) -> Option<ConvGeometry> {
         let _ = input;
+        None
+    }
+
+    /// This layer as a convolution, which the 1x1 convolutions after it may join; `None` if it is another kind of layer.
+    fn as_conv2d(&self) -> Option<&Conv2d<T>> {
         None
     }
 

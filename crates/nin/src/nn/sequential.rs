@@ -3,6 +3,7 @@
 use autograd::{AutogradError, Var};
 use tensor::{Element, Shape, ShapeError};
 
+use super::layers::Conv2d;
 use super::module::Module;
 use super::parameter::Parameter;
 
@@ -10,7 +11,7 @@ use super::parameter::Parameter;
 ///
 /// A ReLU is applied by one of its neighbours, also where a nested `Sequential` ends between them: by the max pooling after it,
 /// so that nothing of the size before the pooling is kept for the backward pass; or else by the convolution before it, to its
-/// output while that is still in registers.
+/// output while that is still in registers. A convolution and the 1x1 convolutions after it are one op, [`MlpConv`](tensor::ops::MlpConv).
 #[derive(Debug, Default)]
 pub struct Sequential<T: Element> {
     layers: Vec<Box<dyn Module<T>>>,
@@ -52,6 +53,25 @@ pub(crate) fn relu_is_left<T: Element>(layers: &[&dyn Module<T>]) -> bool {
     layers.first().is_some_and(|layer| layer.is_relu()) && !relu_is_taken(layers)
 }
 
+/// Convolutions, each with whether it applies the ReLU after it.
+type Convolutions<'a, T> = Vec<(&'a Conv2d<T>, bool)>;
+
+/// A convolution and the 1x1 convolutions that follow it, and the layers that are left.
+fn mlp_conv<'a, 'b, T: Element>(
+    mut layers: &'b [&'a dyn Module<T>],
+) -> (Convolutions<'a, T>, &'b [&'a dyn Module<T>]) {
+    let mut convolutions = Vec::new();
+    while let [layer, rest @ ..] = layers
+        && let Some(convolution) = layer.as_conv2d()
+        && (convolutions.is_empty() || convolution.is_pointwise())
+    {
+        let relu = relu_is_left(rest);
+        convolutions.push((convolution, relu));
+        layers = &rest[usize::from(relu)..];
+    }
+    (convolutions, layers)
+}
+
 impl<T: Element> Module<T> for Sequential<T> {
     fn kind(&self) -> String {
         "Sequential".to_owned()
@@ -62,7 +82,13 @@ impl<T: Element> Module<T> for Sequential<T> {
         flatten(self, &mut layers);
         let mut layers = layers.as_slice();
         while let [layer, rest @ ..] = layers {
-            if relu_is_taken(layers) {
+            let (convolutions, after) = mlp_conv(layers);
+            if convolutions.len() > 1 {
+                let parameters: Vec<_> =
+                    convolutions.into_iter().map(|(convolution, relu)| convolution.on(&x, relu)).collect();
+                x = x.mlp_conv(parameters)?;
+                layers = after;
+            } else if relu_is_taken(layers) {
                 x = rest[0].forward_after_relu(x)?;
                 layers = &rest[1..];
             } else if relu_is_left(rest)

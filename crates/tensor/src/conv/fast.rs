@@ -8,6 +8,7 @@ use super::{ConvGeometry, turns};
 use crate::buffer_pool::BufferPool;
 use crate::context::Context;
 use crate::element::Element;
+use crate::gemm::PackedA;
 use crate::simd::Isa;
 use crate::tensor::Tensor;
 
@@ -22,7 +23,14 @@ pub(super) enum Fast {
 
 /// Weights packed for the matrix product, once they are.
 #[derive(Debug, Default)]
-struct Packed(Option<PackedWeights>);
+pub(super) struct Packed(Option<PackedWeights>);
+
+impl Packed {
+    /// The one group of a convolution that is not grouped.
+    pub(super) fn only_group(&self) -> &PackedA {
+        self.0.as_ref().expect("they are packed when they are first asked for").only_group()
+    }
+}
 
 /// Weights in the Winograd domain, once they are.
 #[derive(Debug, Default)]
@@ -35,7 +43,8 @@ fn key(g: &ConvGeometry, pass: u64, tile: Option<Tile>) -> u64 {
     pass | u64::from(turns(g)) << 1 | tile << 2 | (g.groups as u64) << 8
 }
 
-fn packed<T: Element>(g: &ConvGeometry, pass: Pass, w: &Tensor<T>) -> Arc<Packed> {
+/// `w` packed for `pass` of `g`, kept with it.
+pub(super) fn packed<T: Element>(g: &ConvGeometry, pass: Pass, w: &Tensor<T>) -> Arc<Packed> {
     let number = u64::from(pass == Pass::InputGradient);
     w.derived(key(g, number, None), |slot: &mut Packed, w: &[T]| {
         let w = T::as_f32(w).expect("the fast passes are for f32");

@@ -17,7 +17,7 @@ use super::im2col::col2im;
 use super::windows::{ElementLanes, Part, PositionLanes, Windows};
 use super::{ConvGeometry, turns};
 use crate::buffer_pool::BufferPool;
-use crate::gemm::{Also, Elements, Epilogue, Operand, Output, PackedA, Planes, gemm, gemm_deep};
+use crate::gemm::{Elements, Epilogue, Link, Operand, Output, PackedA, Planes, gemm, gemm_deep};
 use crate::simd::Isa;
 
 /// Weights in the order in which a pass reads them: packed once, used by all shards and threads.
@@ -45,6 +45,12 @@ impl PackedWeights {
         let mut groups = Vec::with_capacity(g.groups);
         each_group(g, pass, w, |a| groups.push(PackedA::new(pool, isa, a)));
         Self { groups }
+    }
+
+    /// The one group of a convolution that is not grouped.
+    pub(super) fn only_group(&self) -> &PackedA {
+        assert_eq!(self.groups.len(), 1, "groups of packed weights");
+        &self.groups[0]
     }
 
     /// Packs other weights of the same geometry and pass into the same memory.
@@ -93,13 +99,14 @@ fn images_at_once(g: &ConvGeometry) -> usize {
     if g.is_pointwise() { g.n.max(1) } else { 512usize.div_ceil(g.out_pixels().max(1)) }
 }
 
-fn batches(g: &ConvGeometry) -> impl Iterator<Item = Range<usize>> {
+/// The images of `g` in groups that are worked on together.
+pub(super) fn batches(g: &ConvGeometry) -> impl Iterator<Item = Range<usize>> {
     let (n, step) = (g.n, images_at_once(g));
     (0..n).step_by(step).map(move |first| first..n.min(first + step))
 }
 
 /// The channels of `group` of `images` in a tensor of `channels` channels of `pixels` pixels.
-fn part<'a>(
+pub(super) fn part<'a>(
     data: &'a [f32],
     mask: Option<&'a [f32]>,
     channels: usize,
@@ -118,7 +125,7 @@ fn part<'a>(
     }
 }
 
-fn planes(part: Part<'_>, pixels: usize) -> Planes<'_> {
+pub(super) fn planes(part: Part<'_>, pixels: usize) -> Planes<'_> {
     Planes {
         data: part.data,
         mask: part.mask,
@@ -293,22 +300,21 @@ fn gradients(
             let x = part(x, None, g.c_in, g.groups, g.in_pixels(), &images, group);
             let dw = &mut dw[group * outputs * patch..][..outputs * patch];
             let db = db.as_deref_mut().map(|db| &mut db[group * outputs..][..outputs]);
-            if g.is_pointwise() {
-                let x = planes(x, g.in_pixels()).channel_lanes();
-                match &mut dx {
-                    Some((weights, dx)) => {
-                        let (inputs, pixels) = (g.c_in / g.groups, g.in_pixels());
-                        let dx = &mut dx[(images.start * g.c_in + group * inputs) * pixels..];
-                        let out = Output::planes(dx, inputs, pixels, images.len(), pixels, g.c_in * pixels);
-                        let also = Also { weights: &weights.groups[group], out: &out };
-                        gemm_deep(pool, isa, &dy, &x, accumulate, dw, db, Some(also));
-                    }
-                    None => gemm_deep(pool, isa, &dy, &x, accumulate, dw, db, None),
-                }
-            } else {
+            if !g.is_pointwise() {
                 let windows = ElementLanes(Windows::for_elements(pool, g, x));
-                gemm_deep(pool, isa, &dy, &windows, accumulate, dw, db, None);
+                let link = Link { input: &windows, dw, db, weights: None, rectified: None };
+                gemm_deep(pool, isa, &dy, &mut [link], accumulate, None);
+                continue;
             }
+            let input = planes(x, g.in_pixels()).channel_lanes();
+            let weights = dx.as_ref().map(|(weights, _)| &weights.groups[group]);
+            let out = dx.as_mut().map(|(_, dx)| {
+                let (inputs, pixels) = (g.c_in / g.groups, g.in_pixels());
+                let dx = &mut dx[(images.start * g.c_in + group * inputs) * pixels..];
+                Output::planes(dx, inputs, pixels, images.len(), pixels, g.c_in * pixels)
+            });
+            let link = Link { input: &input, dw, db, weights, rectified: None };
+            gemm_deep(pool, isa, &dy, &mut [link], accumulate, out.as_ref());
         }
     }
 }

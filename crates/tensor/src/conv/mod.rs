@@ -8,6 +8,7 @@ mod geometry;
 pub mod im2col;
 pub mod implicit_gemm;
 pub mod naive;
+pub mod stack;
 #[cfg(test)]
 mod tests;
 mod weight_sums;

@@ -52,10 +52,31 @@ pub fn gemm<B: Operand>(
             let share = |len: usize| task * len / tasks..(task + 1) * len / tasks;
             let (rows, vectors) = if by_columns { (0..row_tiles, share(vectors)) } else { (share(row_tiles), 0..vectors) };
             let columns = columns_of_vectors(kernel, vectors, b.lanes());
-            multiply(kernel, pool, a, b, epilogue, c, &rows, &columns);
+            multiply(kernel, pool, a, b, epilogue, c, &rows, &columns, columns.start);
         };
         if tasks <= 1 { product(0) } else { (0..tasks).into_par_iter().for_each(product) }
     });
+}
+
+/// As [`gemm`], on this thread, only the columns `columns` of B, which become those of C from `first` on.
+///
+/// # Panics
+/// As [`gemm`], and if the columns are not there.
+pub fn gemm_columns<B: Operand + ?Sized>(
+    pool: &Arc<BufferPool>,
+    a: &PackedA,
+    b: &B,
+    columns: Range<usize>,
+    epilogue: Epilogue<'_>,
+    c: &Output<'_>,
+    first: usize,
+) {
+    assert_eq!(a.depth(), b.depth(), "depths of A and B");
+    assert_eq!(a.rows(), c.rows(), "rows of C");
+    assert!(columns.end <= b.lanes() && first + columns.len() <= c.columns(), "columns of B and C");
+    assert!(epilogue.bias.is_none_or(|bias| bias.len() == a.rows()), "one bias per row");
+    let rows = 0..a.split().count;
+    with_kernel!(a.isa(), kernel => multiply(kernel, pool, a, b, epilogue, c, &rows, &columns, first));
 }
 
 fn vectors_of<K: MicroKernel>(_: K, columns: usize) -> usize {
@@ -70,8 +91,8 @@ pub(super) fn columns_of<K: MicroKernel>(_: K, columns: usize) -> Split {
     Split::new(columns, K::LANES, K::NR)
 }
 
-/// Some row tiles of some columns of the product.
-fn multiply<K: MicroKernel, B: Operand>(
+/// Some row tiles of some columns of the product, which become the columns of C from `first` on.
+fn multiply<K: MicroKernel, B: Operand + ?Sized>(
     kernel: K,
     pool: &Arc<BufferPool>,
     a: &PackedA,
@@ -80,12 +101,14 @@ fn multiply<K: MicroKernel, B: Operand>(
     c: &Output<'_>,
     row_tiles: &Range<usize>,
     columns: &Range<usize>,
+    first: usize,
 ) {
     let split = Split::new(columns.len(), K::NR, MAX_DEPTH / K::NR * K::NR);
     let mut scratch = pool.take::<f32>(a.depth().min(MAX_DEPTH) * block_width(kernel, split.range(0).len()));
     let depths = depth_blocks(a.depth());
     let last = depths.len() - 1;
     for range in split.ranges() {
+        let place = first + range.start..first + range.end;
         let columns = columns.start + range.start..columns.start + range.end;
         let width = block_width(kernel, columns.len());
         for (index, depths) in depths.clone().enumerate() {
@@ -96,7 +119,7 @@ fn multiply<K: MicroKernel, B: Operand>(
                 bias: if index == last { epilogue.bias } else { None },
                 relu: epilogue.relu && index == last,
             };
-            let block = Block { data, width, columns: columns.clone(), depths };
+            let block = Block { data, width, columns: place.clone(), depths };
             block.multiply(kernel, a, row_tiles.clone(), epilogue, c);
         }
     }
@@ -113,8 +136,9 @@ pub(super) struct Block<'a> {
     pub(super) data: &'a [f32],
     /// Elements between rows.
     pub(super) width: usize,
-    /// Where in B it lies.
+    /// Its columns in C.
     pub(super) columns: Range<usize>,
+    /// Its depths in B.
     pub(super) depths: Range<usize>,
 }
 

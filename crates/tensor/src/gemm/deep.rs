@@ -1,8 +1,9 @@
 //! Products for a weight gradient: a small C and a sum over all pixels of all images.
 //!
-//! The left operand, the masked output gradient, is copied a block of pixels at a time, and what else is to be done with
+//! The left operand, the masked output gradient, is copied a block of pixels at a time, and all that is to be done with
 //! it is done while the block is in the second-level cache: the sum of its rows (the bias's gradient), and for a pointwise
-//! convolution the product with the weights (the input's gradient).
+//! convolution the product with the weights, the input's gradient. Where the layer below is a convolution too, that
+//! gradient is its block, and so the walk goes on, [`Link`] by link, before the next pixels have their turn.
 #![allow(unsafe_code)]
 
 use std::ops::Range;
@@ -14,110 +15,176 @@ use super::operand::Operand;
 use super::output::{Epilogue, Output};
 use super::packed::{MAX_DEPTH, PackedA, Split, depth_blocks};
 use super::planes::Planes;
-use crate::buffer_pool::BufferPool;
+use super::sparse::Sparse;
+use crate::buffer_pool::{Buffer, BufferPool};
 use crate::simd::Isa;
 
-/// A second product of [`gemm_deep`]'s left operand, as its right one: `out = w A`.
-#[derive(Debug, Clone, Copy)]
-pub struct Also<'a> {
-    /// w, with a depth per channel of A.
-    pub weights: &'a PackedA,
-    /// A row per row of w, a column per (image, pixel) of A. Overwritten.
-    pub out: &'a Output<'a>,
+/// One layer of a walk backward: `dw (+)= A B`, and on to the next layer with `w A`.
+#[expect(missing_debug_implementations, reason = "an operand need not have one")]
+pub struct Link<'a> {
+    /// B, the layer's input, with a lane per column of the weight gradient and the depth of A.
+    pub input: &'a dyn Operand,
+    /// Row-major, a row per channel of A and a column per lane of the input.
+    pub dw: &'a mut [f32],
+    /// The sums of A's rows, if they are wanted.
+    pub db: Option<&'a mut [f32]>,
+    /// w, a depth per channel of A; `None` where the walk ends.
+    pub weights: Option<&'a PackedA>,
+    /// `w A` counts as zero where this is not above zero: the output of the layer below, if that has a ReLU.
+    pub rectified: Option<Planes<'a>>,
 }
 
-/// `C (+)= A B` for a small C and a long sum, as in a weight gradient: A has a row per channel and a depth per
-/// (image, pixel), perhaps masked; B has the same depth. C is row-major `channels x b.lanes()`. If `row_sums` is given, the
-/// sums of the rows of A are written (or added) there: the bias's gradient. With `also`, its product is made on the way,
-/// with the bits that [`gemm`](super::gemm) would give it.
+/// Walks backward through `links`, a block of pixels at a time. A of the first has a row per channel and a depth per
+/// (image, pixel), perhaps masked; A of each other is `w A` of the one before it, masked. The last link's `w A`, without a
+/// mask, goes to `out` (a column per pixel), with the bits that [`gemm`](super::gemm) would give it; there is an `out` if and only if the
+/// last link has weights.
+///
+/// All gradients are overwritten, or added to if `accumulate`. A gradient has the same bits whatever links come after it.
 ///
 /// # Panics
 /// If rows, columns or depths do not fit together.
-pub fn gemm_deep<B: Operand>(
+pub fn gemm_deep(
     pool: &Arc<BufferPool>,
     isa: Isa,
     a: &Planes<'_>,
-    b: &B,
+    links: &mut [Link<'_>],
     accumulate: bool,
-    c: &mut [f32],
-    row_sums: Option<&mut [f32]>,
-    also: Option<Also<'_>>,
+    out: Option<&Output<'_>>,
 ) {
-    let (m, n, k) = (a.channels, b.lanes(), a.images * a.pixels);
-    assert_eq!(k, b.depth(), "depths of A and B");
-    assert_eq!(c.len(), m * n, "C is {m} x {n}");
-    if m == 0 {
-        return;
+    let (mut channels, depth) = (a.channels, a.images * a.pixels);
+    let count = links.len();
+    for (index, link) in links.iter_mut().enumerate() {
+        let (lanes, last) = (link.input.lanes(), index + 1 == count);
+        assert_eq!(link.input.depth(), depth, "depths of A and B");
+        assert_eq!(link.dw.len(), channels * lanes, "dw is {channels} x {lanes}");
+        assert!(link.db.as_ref().is_none_or(|db| db.len() == channels), "one sum per row of {channels}");
+        assert_eq!(link.weights.is_some(), !last || out.is_some(), "weights where the walk goes on");
+        if let (false, Some(db)) = (accumulate, &mut link.db) {
+            db.fill(0.0);
+        }
+        let Some(weights) = link.weights else { break };
+        assert_eq!((weights.isa(), weights.depth()), (isa, channels), "instruction set and depth of w");
+        if let Some(mask) = &link.rectified {
+            assert!(!last, "the last gradient is not masked");
+            let sizes = (mask.channels, mask.images * mask.pixels);
+            assert_eq!(sizes, (weights.rows(), depth), "rows and columns of the mask");
+        }
+        channels = weights.rows();
     }
-    if let Some(Also { weights, out }) = also {
-        assert_eq!((weights.isa(), weights.depth()), (isa, m), "instruction set and depth of w");
-        assert_eq!((weights.rows(), k), (out.rows(), out.columns()), "rows and columns of w A");
+    if let Some(out) = out {
+        assert_eq!((out.rows(), out.columns()), (channels, depth), "rows and columns of w A");
     }
-    let c = Output::matrix(c, m, n, n);
-    with_kernel!(isa, kernel => multiply_blocks(kernel, pool, isa, a, b, accumulate, &c, row_sums, also));
+    with_kernel!(isa, kernel => walk(kernel, pool, isa, a, links, accumulate, out));
 }
 
-fn multiply_blocks<K: MicroKernel, B: Operand>(
+fn walk<K: MicroKernel>(
     kernel: K,
     pool: &Arc<BufferPool>,
     isa: Isa,
     a: &Planes<'_>,
-    b: &B,
+    links: &mut [Link<'_>],
     accumulate: bool,
-    c: &Output<'_>,
-    mut row_sums: Option<&mut [f32]>,
-    also: Option<Also<'_>>,
+    out: Option<&Output<'_>>,
 ) {
-    let m = a.channels;
-    if let Some(sums) = &mut row_sums {
-        assert_eq!(sums.len(), m, "one sum per row");
-        if !accumulate {
-            sums.fill(0.0);
-        }
-    }
-    let row_stride = BLOCK_ROW_STRIDE;
-    let mut a_block = pool.take::<f32>(m * row_stride);
+    let rows = links.iter().filter_map(|link| Some(link.weights?.rows())).chain([a.channels]).max();
+    let block = || pool.take::<f32>(rows.unwrap_or(0) * BLOCK_ROW_STRIDE);
+    let mut block: [Buffer<f32>; 2] = [block(), block()];
     let mut scratch = pool.take::<f32>(MAX_DEPTH * K::NR);
-    let columns = columns_of(kernel, b.lanes());
-    let rows = Split::new(m, 1, K::MR);
-    for (index, depths) in depth_blocks(a.images * a.pixels).enumerate() {
-        a.copy_rows(isa, 0..m, depths.clone(), row_stride, &mut a_block);
-        if let Some(sums) = &mut row_sums {
-            for (sum, row) in sums.iter_mut().zip(a_block.chunks_exact(row_stride)) {
-                *sum += sum_of(&row[..depths.len()]);
+    let mut sparse = Sparse::new(pool, isa, a.channels);
+    for (index, pixels) in depth_blocks(a.images * a.pixels).enumerate() {
+        let [a_block, next] = &mut block;
+        let (mut a_block, mut next) = (&mut **a_block, &mut **next);
+        a.copy_rows(isa, 0..a.channels, pixels.clone(), BLOCK_ROW_STRIDE, a_block);
+        let count = links.len();
+        let mut channels = a.channels;
+        for (number, link) in links.iter_mut().enumerate() {
+            if let Some(db) = &mut link.db {
+                for (sum, row) in db.iter_mut().zip(a_block.chunks_exact(BLOCK_ROW_STRIDE)) {
+                    *sum += sum_of(&row[..pixels.len()]);
+                }
             }
-        }
-        if let Some(also) = also {
-            multiply_also(kernel, also, &depths, &a_block);
-        }
-        let epilogue = Epilogue { accumulate: accumulate || index > 0, ..Epilogue::default() };
-        for columns in columns.ranges() {
-            let output = c.columns_at(columns.clone());
-            let width = columns.len().next_multiple_of(K::LANES);
-            let panel = &mut scratch[..depths.len() * width];
-            b.pack(isa, columns.clone(), depths.clone(), width, panel);
-            for rows in rows.ranges() {
-                let a = &a_block[rows.start * row_stride..rows.end * row_stride];
-                let tile = tile(a.as_ptr(), row_stride, 1, panel.as_ptr(), width, (&rows, &columns, &depths));
-                // SAFETY: A's rows have room for `MAX_DEPTH` elements and the panel for the tile's depth and columns; rows
-                // and columns lie inside C, whose sizes were compared; there is one thread.
-                unsafe { output.run(kernel, tile, rows, epilogue) };
+            // Only what comes from above may be mostly zeros: what a layer hands on is not.
+            let mut sparse = sparse.as_mut().filter(|_| number == 0);
+            let mut sparse = sparse.take_if(|sparse| sparse.takes(a_block, channels, pixels.len()));
+            let accumulate = accumulate || index > 0;
+            let lists = sparse.as_deref();
+            add_product(kernel, isa, link, channels, &pixels, (a_block, lists), accumulate, &mut scratch);
+            let Some(weights) = link.weights else { break };
+            let last = number + 1 == count;
+            channels = weights.rows();
+            match (&mut sparse, out) {
+                (Some(sparse), _) => sparse.multiply_weights(pool, weights, a_block, pixels.len(), next),
+                (None, Some(out)) if last => {
+                    multiply_weights(kernel, weights, pixels.clone(), a_block, out);
+                }
+                (None, _) => {
+                    let out = Output::matrix(next, channels, pixels.len(), BLOCK_ROW_STRIDE);
+                    multiply_weights(kernel, weights, 0..pixels.len(), a_block, &out);
+                }
             }
+            if last {
+                if let (Some(_), Some(out)) = (sparse, out) {
+                    // SAFETY: one thread walks, and the output is the walk's.
+                    unsafe { out.copy_rows(pixels.clone(), BLOCK_ROW_STRIDE, next) };
+                }
+                break;
+            }
+            if let Some(mask) = &link.rectified {
+                mask.mask_rows(pixels.clone(), BLOCK_ROW_STRIDE, next);
+            }
+            std::mem::swap(&mut a_block, &mut next);
         }
     }
 }
 
-/// The columns `pixels` of the second product from a block of A, a row for each channel.
-fn multiply_also<K: MicroKernel>(
+/// Adds the product of a block of A, a row for each channel, with the input's pixels to the weight gradient. With `sparse`, its
+/// rows have been listed there.
+fn add_product<K: MicroKernel>(
     kernel: K,
-    Also { weights, out }: Also<'_>,
+    isa: Isa,
+    link: &mut Link<'_>,
+    channels: usize,
     pixels: &Range<usize>,
+    (a_block, sparse): (&[f32], Option<&Sparse>),
+    accumulate: bool,
+    scratch: &mut [f32],
+) {
+    let b = link.input;
+    let epilogue = Epilogue { accumulate, ..Epilogue::default() };
+    for columns in columns_of(kernel, b.lanes()).ranges() {
+        let width = columns.len().next_multiple_of(K::LANES);
+        let panel = &mut scratch[..pixels.len() * width];
+        b.pack(isa, columns.clone(), pixels.clone(), width, panel);
+        if let Some(sparse) = sparse {
+            let c = &mut link.dw[columns.start..];
+            sparse.multiply(panel, columns.len(), accumulate, c, b.lanes());
+            continue;
+        }
+        let c = Output::matrix(link.dw, channels, b.lanes(), b.lanes());
+        let output = c.columns_at(columns.clone());
+        for rows in Split::new(channels, 1, K::MR).ranges() {
+            let a = &a_block[rows.start * BLOCK_ROW_STRIDE..rows.end * BLOCK_ROW_STRIDE];
+            let tile =
+                tile(a.as_ptr(), BLOCK_ROW_STRIDE, 1, panel.as_ptr(), width, (&rows, &columns, pixels));
+            // SAFETY: A's rows have room for `MAX_DEPTH` elements and the panel for the tile's depth and columns; rows and
+            // columns lie inside C, whose sizes were compared; there is one thread.
+            unsafe { output.run(kernel, tile, rows, epilogue) };
+        }
+    }
+}
+
+/// The columns `columns` of the product of weights with a block of A, a row for each channel.
+fn multiply_weights<K: MicroKernel>(
+    kernel: K,
+    weights: &PackedA,
+    columns: Range<usize>,
     block: &[f32],
+    out: &Output<'_>,
 ) {
     for (index, depths) in depth_blocks(weights.depth()).enumerate() {
         let data = &block[depths.start * BLOCK_ROW_STRIDE..];
         let epilogue = Epilogue { accumulate: index > 0, ..Epilogue::default() };
-        let block = Block { data, width: BLOCK_ROW_STRIDE, columns: pixels.clone(), depths };
+        let block = Block { data, width: BLOCK_ROW_STRIDE, columns: columns.clone(), depths };
         block.multiply(kernel, weights, 0..weights.split().count, epilogue, out);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! * [`gemm`]: a packed left operand ([`PackedA`]: weights) times an [`Operand`] that packs itself panel by panel, with
 //!   bias and ReLU in the epilogue.
-//! * [`gemm_deep`]: a long sum into a small result: weight gradients.
+//! * [`gemm_columns`]: some columns of that, for a caller that takes them through several products in a row.
+//! * [`gemm_deep`]: long sums into small results: weight gradients, layer after layer.
 //! * [`gemm_unpacked`]: operands read where they lie.
 //! * [`Planes`] makes operands of N x C x pixels tensors; the convolution's windows are an operand too.
 
@@ -21,13 +22,14 @@ mod planes;
 #[cfg(test)]
 pub(crate) mod reference;
 pub(crate) mod runs;
+mod sparse;
 #[cfg(test)]
 mod tests;
 mod transpose;
 mod unpacked;
 
-pub use blocked::gemm;
-pub use deep::{Also, gemm_deep};
+pub use blocked::{gemm, gemm_columns};
+pub use deep::{Link, gemm_deep};
 pub use operand::{Elements, Operand};
 pub use output::{Epilogue, Output};
 pub use packed::PackedA;

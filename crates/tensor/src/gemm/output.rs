@@ -92,6 +92,30 @@ impl<'a> Output<'a> {
         self.segments * self.segment_len
     }
 
+    /// Copies a block, a row of `row_stride` elements for each row, to the columns `columns`.
+    ///
+    /// # Panics
+    /// If the columns are not there or the block is too short.
+    ///
+    /// # Safety
+    /// No other thread accesses these columns meanwhile.
+    pub(crate) unsafe fn copy_rows(&self, columns: Range<usize>, row_stride: usize, block: &[f32]) {
+        assert!(columns.end <= self.columns() && columns.len() <= row_stride, "columns {columns:?}");
+        for (index, row) in block[..self.rows * row_stride].chunks_exact(row_stride).enumerate() {
+            let mut column = columns.start;
+            while column < columns.end {
+                let (segment, first) = (column / self.segment_len, column % self.segment_len);
+                let len = (self.segment_len - first).min(columns.end - column);
+                let place = segment * self.segment_stride + index * self.row_stride + first;
+                let piece = &row[column - columns.start..][..len];
+                // SAFETY: the row and the columns lie inside the output, whose length was checked when it was made; no other
+                // thread is at them.
+                unsafe { piece.as_ptr().copy_to_nonoverlapping(self.data.add(place), len) };
+                column += len;
+            }
+        }
+    }
+
     /// Looks up where columns `columns` begin.
     pub(crate) fn columns_at(&self, columns: Range<usize>) -> OutputColumns<'_> {
         let (segment, first) = (columns.start / self.segment_len, columns.start % self.segment_len);

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::operand::{Operand, check_panel};
 use super::packed::MAX_DEPTH;
-use super::runs::{Run, copy_runs};
+use super::runs::{Run, copy_runs, mask_runs};
 use super::transpose::transpose;
 use crate::simd::Isa;
 
@@ -72,15 +72,29 @@ impl<'a> Planes<'a> {
         out: &mut [f32],
     ) {
         assert!(positions.len() <= MAX_DEPTH, "{} positions in a row of a block", positions.len());
+        let (runs, count) = self.runs(positions);
+        let offsets = rows.map(|row| row * self.pixels);
+        let block = &mut out[..offsets.len() * row_stride];
+        copy_runs(isa, self.data, self.mask, &runs[..count], offsets, row_stride, block);
+    }
+
+    /// Sets a block's elements to zero where these planes are not above zero: the block has a row of `row_stride` elements for
+    /// each channel, which begins with `positions` (image, pixel).
+    pub(crate) fn mask_rows(&self, positions: Range<usize>, row_stride: usize, block: &mut [f32]) {
+        let (runs, count) = self.runs(positions);
+        let offsets = (0..self.channels).map(|row| row * self.pixels);
+        mask_runs(self.data, &runs[..count], offsets, row_stride, &mut block[..self.channels * row_stride]);
+    }
+
+    /// A row of a block that begins with `positions` as runs, and their number.
+    fn runs(&self, positions: Range<usize>) -> ([Run; MAX_DEPTH], usize) {
         let mut runs = [Run::default(); MAX_DEPTH];
         let mut count = 0;
         for (lane, offset, len) in self.pieces(positions) {
             runs[count] = Run { lane, len, offset };
             count += 1;
         }
-        let offsets = rows.map(|row| row * self.pixels);
-        let block = &mut out[..offsets.len() * row_stride];
-        copy_runs(isa, self.data, self.mask, &runs[..count], offsets, row_stride, block);
+        (runs, count)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Packing by copying runs: for every depth the same short list of contiguous pieces, moved by the depth's offset.
 #![allow(unsafe_code)]
 
-use crate::simd::Isa;
+use crate::simd::{Isa, dispatch};
 
 /// A piece of a panel's row that is contiguous in the source.
 #[derive(Clone, Copy, Debug, Default)]
@@ -53,6 +53,44 @@ pub(crate) fn copy_runs(
             unsafe { copy_avx2(data, mask, runs, depth_offsets, width, filled, panel) }
         }
         _ => copy(data, mask, runs, depth_offsets, width, filled, panel),
+    }
+}
+
+/// The other way round: elements of `rows` whose counterpart in `mask` is not above zero become zero, and the rest of the row
+/// stays as it is.
+///
+/// # Panics
+/// If a run does not lie inside the mask or the row.
+pub(crate) fn mask_runs(
+    mask: &[f32],
+    runs: &[Run],
+    depth_offsets: impl Iterator<Item = usize>,
+    width: usize,
+    rows: &mut [f32],
+) {
+    dispatch::run(Masking { mask, runs, depth_offsets, width, rows });
+}
+
+/// The arguments of [`mask_runs`].
+struct Masking<'a, I> {
+    mask: &'a [f32],
+    runs: &'a [Run],
+    depth_offsets: I,
+    width: usize,
+    rows: &'a mut [f32],
+}
+
+impl<I: Iterator<Item = usize>> dispatch::Kernel for Masking<'_, I> {
+    #[inline(always)]
+    fn run(self) {
+        for (row, depth) in self.rows.chunks_exact_mut(self.width).zip(self.depth_offsets) {
+            for run in self.runs {
+                let values = &mut row[run.lane..run.lane + run.len];
+                for (value, &mask) in values.iter_mut().zip(&self.mask[run.offset + depth..][..run.len]) {
+                    *value = if mask > 0.0 { *value } else { 0.0 };
+                }
+            }
+        }
     }
 }
 

@@ -113,9 +113,70 @@ proptest! {
         for isa in Isa::available() {
             let mut c = before.clone();
             let (product, sums) = c.split_at_mut(m * n);
-            gemm_deep(&pool, isa, &a.planes(masked), &b.planes(false).channel_lanes(), accumulate, product, Some(sums), None);
+            let input = b.planes(false).channel_lanes();
+            let link = Link { input: &input, dw: product, db: Some(sums), weights: None, rectified: None };
+            gemm_deep(&pool, isa, &a.planes(masked), &mut [link], accumulate, None);
             assert_close(product, &expected, k, isa.name());
             assert_close(sums, &expected_sums, k, isa.name());
+        }
+    }
+
+    /// Three layers of a walk are the products one after the other; a first block that is mostly zeros gives the bits of any other.
+    #[test]
+    fn a_walk_is_its_products_one_after_the_other(
+        sizes in [1usize..100, 1usize..60, 1usize..300], images in 1usize..4,
+        pixels in prop_oneof![1usize..40, 200usize..400], zeros in 0u8..4, accumulate: bool, masked: bool,
+    ) {
+        let pool = BufferPool::poisoning();
+        let [m, n, l] = sizes;
+        let mut a = Batch::new(images, m, pixels, 1);
+        for (value, draw) in a.data.iter_mut().zip(random(a.mask.len(), 9)) {
+            // From 0 none to 3 nearly all.
+            *value = if draw > 1.0 - 0.65 * f32::from(zeros) { 0.0 } else { *value };
+        }
+        let inputs = [Batch::new(images, n, pixels, 3), Batch::new(images, l, pixels, 5)];
+        let w: Vec<f32> = random(m * n, 7);
+        let k = images * pixels;
+        for isa in Isa::available() {
+            let weights = PackedA::new(&pool, isa, &Planes::matrix(&w, m, n).pixel_lanes());
+            let start = if accumulate { 1.0 } else { f32::NAN };
+            let operands = inputs.each_ref().map(|input| input.planes(false).channel_lanes());
+            let [mut first, mut second, mut dx] = [vec![start; m * n + m], vec![start; n * l + n], vec![f32::NAN; n * k]];
+            let (dw, db) = first.split_at_mut(m * n);
+            let (dw2, db2) = second.split_at_mut(n * l);
+            let mask = inputs[0].planes(false);
+            let mut links = [
+                Link { input: &operands[0], dw, db: Some(db), weights: Some(&weights), rectified: masked.then_some(mask) },
+                Link { input: &operands[1], dw: dw2, db: Some(db2), weights: None, rectified: None },
+            ];
+            gemm_deep(&pool, isa, &a.planes(true), &mut links, accumulate, None);
+
+            // One layer at a time, with the input's gradient where the walk had none to give.
+            let mut alone = vec![start; m * n + m];
+            let (dw, db) = alone.split_at_mut(m * n);
+            let out = Output::planes(&mut dx, n, pixels, images, pixels, n * pixels);
+            let link = Link { input: &operands[0], dw, db: Some(db), weights: Some(&weights), rectified: None };
+            gemm_deep(&pool, isa, &a.planes(true), &mut [link], accumulate, Some(&out));
+            prop_assert_eq!(bits(&first), bits(&alone), "{}: the first layer", isa);
+            let mut product = vec![f32::NAN; n * k];
+            let out = Output::planes(&mut product, n, pixels, images, pixels, n * pixels);
+            gemm(&pool, &weights, &a.planes(true).pixel_lanes(), Epilogue::default(), &out, false);
+            prop_assert_eq!(bits(&dx), bits(&product), "{}: the gradient passed on", isa);
+
+            // The mask lies in memory with a channel between images that the gradient does not have.
+            let unmasked = masked.then(|| {
+                let planes = (0..images).flat_map(|i| &inputs[0].data[i * inputs[0].stride..][..n * pixels]);
+                planes.copied().collect::<Vec<_>>()
+            });
+            let passed = Planes { data: &dx, mask: unmasked.as_deref(), images, channels: n, pixels, image_stride: n * pixels };
+            let mut alone = vec![start; n * l + n];
+            let (dw, db) = alone.split_at_mut(n * l);
+            let link = Link { input: &operands[1], dw, db: Some(db), weights: None, rectified: None };
+            gemm_deep(&pool, isa, &passed, &mut [link], accumulate, None);
+            prop_assert_eq!(bits(&second), bits(&alone), "{}: the second layer", isa);
+
+            let expected = naive_gemm((m, n, k), |i, p| a.at(i, p, true), |p, j| inputs[0].at(j, p, false), |_, _| if accumulate { 1.0 } else { 0.0 });
+            assert_close(&first[..m * n], &expected, k, isa.name());
         }
     }
 

@@ -1,0 +1,234 @@
+//! A convolution and the 1x1 convolutions after it as one op: the paper's mlpconv layer.
+
+use super::Conv2d;
+use crate::context::Context;
+use crate::conv::ConvGeometry;
+use crate::conv::stack::{self, Layer};
+use crate::element::Element;
+use crate::op::Op;
+use crate::shape::{Shape, ShapeError};
+use crate::tensor::Tensor;
+
+/// Convolutions one after the other, each with a bias and perhaps its ReLU, of which all but the first are meant to be 1x1: a
+/// small fully connected network that slides over the pixels (Lin, Chen and Yan 2014, arXiv 1312.4400, section 3.1).
+///
+/// The inputs are x (N x C x H x W), and then w (O x C/groups x KH x KW) and b (O) of each layer; the output is the last
+/// layer's. Output and gradients are those of [`Conv2d`]s one after the other. What the op gains is that the maps between them
+/// stay in the cache: see [`stack`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MlpConv {
+    /// The layers, in their order.
+    pub layers: Vec<Conv2d>,
+}
+
+/// What the backward pass needs.
+#[derive(Debug)]
+pub struct Saved<T: Element> {
+    geometries: Vec<ConvGeometry>,
+    x: Tensor<T>,
+    /// w and b of each layer.
+    parameters: Vec<Tensor<T>>,
+    /// Of all layers; of the last only if it has a ReLU.
+    outputs: Vec<Tensor<T>>,
+}
+
+impl MlpConv {
+    /// The layers with their sizes and parameters.
+    fn layers<'a, T: Element>(
+        &self,
+        geometries: &[ConvGeometry],
+        parameters: &'a [Tensor<T>],
+    ) -> Vec<Layer<'a, T>> {
+        let parameters = parameters.chunks_exact(2);
+        let layers = self.layers.iter().zip(geometries).zip(parameters);
+        let layer = |((op, &geometry), parameters): ((&Conv2d, _), &'a [Tensor<T>])| Layer {
+            geometry,
+            weight: &parameters[0],
+            bias: &parameters[1],
+            relu: op.relu,
+        };
+        layers.map(layer).collect()
+    }
+}
+
+impl<T: Element> Op<T> for MlpConv {
+    type Saved = Saved<T>;
+
+    fn name(&self) -> &'static str {
+        "mlp_conv"
+    }
+
+    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
+        let expected = 1 + 2 * self.layers.len();
+        if inputs.len() != expected || self.layers.is_empty() {
+            let found = inputs.len();
+            let message =
+                format!("expects x and the w and b of one or more layers ({expected} inputs), found {found}");
+            return Err(ShapeError::new("mlp_conv", message));
+        }
+        let (layers, parameters) = (self.layers.iter(), inputs[1..].chunks_exact(2));
+        layers.zip(parameters).enumerate().try_fold(inputs[0], |x, (index, (layer, parameters))| {
+            let shape = Op::<T>::output_shape(layer, &[x, parameters[0], parameters[1]]);
+            shape.map_err(|error| ShapeError::new("mlp_conv", format!("layer {index}: {}", error.message)))
+        })
+    }
+
+    fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Saved<T>) {
+        let mut inputs = inputs.into_iter();
+        let x = inputs.next().expect("mlp_conv has an input");
+        let parameters: Vec<Tensor<T>> = inputs.collect();
+        let mut shape = x.shape();
+        let sizes = |(layer, parameters): (&Conv2d, &[Tensor<T>])| {
+            let geometry = layer.geometry(shape, parameters[0].shape()).expect("the shapes were checked");
+            shape = geometry.output_shape();
+            geometry
+        };
+        let geometries: Vec<_> = self.layers.iter().zip(parameters.chunks_exact(2)).map(sizes).collect();
+        let layers = self.layers(&geometries, &parameters);
+        let mut outputs = stack::forward(context, &layers, &x, context.recording);
+        let y = outputs.last().expect("there is a layer").clone();
+        if layers.last().is_some_and(|layer| !layer.relu) {
+            outputs.pop();
+        }
+        (y, Saved { geometries, x, parameters, outputs })
+    }
+
+    fn backward(
+        &self,
+        context: &Context,
+        saved: Saved<T>,
+        grad_output: Tensor<T>,
+        wanted: &[bool],
+    ) -> Vec<Option<Tensor<T>>> {
+        let Saved { geometries, x, parameters, outputs } = saved;
+        let layers = self.layers(&geometries, &parameters);
+        let (input, own) = stack::backward(context, &layers, &x, outputs, grad_output, wanted);
+        std::iter::once(input).chain(own.into_iter().flatten()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conv::ConvPath;
+    use crate::testing::{check_gradients, check_some_gradients, poisoned, random};
+
+    fn relu(relu: bool) -> Conv2d {
+        Conv2d { relu, ..Conv2d::default() }
+    }
+
+    /// x and the parameters of layers from so many channels to so many, with the first layer's window.
+    fn inputs(x: [usize; 4], channels: &[usize], window: [usize; 2]) -> Vec<Tensor<f64>> {
+        let mut inputs = vec![random(x, 1)];
+        for (index, &outputs) in channels.iter().enumerate() {
+            let (c_in, [kh, kw]) = if index == 0 { (x[1], window) } else { (channels[index - 1], [1, 1]) };
+            inputs.push(random([outputs, c_in, kh, kw], 2 + 2 * index as u64));
+            inputs.push(random([outputs], 3 + 2 * index as u64));
+        }
+        inputs
+    }
+
+    fn narrowed(tensor: &Tensor<f64>) -> Tensor<f32> {
+        Tensor::from_fn(tensor.shape(), |i| tensor.data()[i] as f32)
+    }
+
+    #[test]
+    fn gradients() {
+        // Without a ReLU, whose kink a central difference may step over; those are compared below.
+        let plain = MlpConv { layers: vec![Conv2d { padding: [1, 0], ..relu(false) }, relu(false)] };
+        let values = inputs([2, 2, 4, 3], &[3, 2], [3, 2]);
+        check_gradients(&plain, &values);
+        check_some_gradients(&plain, &values, &[false, true, true, true, true]);
+        check_some_gradients(&plain, &values, &[true, false, true, true, false]);
+    }
+
+    #[test]
+    fn layers_together_are_layers_one_after_the_other() {
+        let stride = |stride, padding| Conv2d { stride: [stride; 2], padding: [padding; 2], ..relu(true) };
+        for (layers, values) in [
+            // A stem, whose input has no gradient or has one; pointwise layers alone; Winograd before them.
+            (vec![stride(3, 0), relu(true), relu(false)], inputs([3, 1, 29, 26], &[9, 11, 10], [5, 5])),
+            (vec![stride(2, 2), relu(true)], inputs([2, 3, 13, 17], &[8, 50], [5, 3])),
+            (
+                vec![relu(true), relu(false), relu(true), relu(true)],
+                inputs([3, 5, 11, 9], &[7, 60, 4, 6], [1, 1]),
+            ),
+            (vec![stride(1, 2), relu(true), relu(true)], inputs([2, 16, 16, 15], &[24, 20, 12], [5, 5])),
+            (vec![stride(1, 1), relu(true), relu(false)], inputs([2, 16, 13, 12], &[16, 3, 8], [3, 3])),
+            // Maps too wide for one walk.
+            (vec![relu(true), relu(true), relu(false)], inputs([1, 400, 5, 3], &[300, 420, 30], [1, 1])),
+            (vec![relu(true)], inputs([2, 3, 4, 5], &[6], [1, 1])),
+        ] {
+            let op = MlpConv { layers };
+            let values: Vec<_> = values.iter().map(narrowed).collect();
+            for conv in [ConvPath::Auto, ConvPath::Im2col, ConvPath::Direct] {
+                for parallel in [false, true] {
+                    for input in [false, true] {
+                        let context = Context { conv, parallel, ..poisoned() };
+                        compare(&context, &op, &values, input);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Output and gradients of the op, and of its layers one by one.
+    fn compare(context: &Context, op: &MlpConv, values: &[Tensor<f32>], input: bool) {
+        let (y, saved) = op.forward(context, values.to_vec());
+        let evaluation = Context { recording: false, ..context.clone() };
+        assert_eq!(op.forward(&evaluation, values.to_vec()).0, y, "{op:?}: without recording");
+        let shapes: Vec<_> = values.iter().map(Tensor::shape).collect();
+        assert_eq!(Op::<f32>::output_shape(op, &shapes).unwrap(), y.shape());
+
+        let (mut z, mut passed) = (values[0].clone(), Vec::new());
+        for (layer, parameters) in op.layers.iter().zip(values[1..].chunks_exact(2)) {
+            let (output, saved) =
+                layer.forward(context, vec![z, parameters[0].clone(), parameters[1].clone()]);
+            passed.push((layer, saved));
+            z = output;
+        }
+        assert_eq!(y, z, "{op:?}: the output");
+
+        let dy = narrowed(&random(y.shape(), 77));
+        let mut wanted = vec![true; values.len()];
+        wanted[0] = input;
+        let found = op.backward(context, saved, dy.clone(), &wanted);
+        let (mut gradient, mut expected) = (Some(dy), Vec::new());
+        while let Some((layer, saved)) = passed.pop() {
+            let input = input || !passed.is_empty();
+            let gradients = layer.backward(context, saved, gradient.take().unwrap(), &[input, true, true]);
+            let mut gradients = gradients.into_iter();
+            gradient = gradients.next().unwrap();
+            expected.splice(0..0, gradients);
+        }
+        expected.insert(0, gradient);
+        assert_eq!(found.len(), expected.len());
+        for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            let (Some(found), Some(expected)) = (found, expected) else {
+                assert!(index == 0 && !input && found.is_none() && expected.is_none());
+                continue;
+            };
+            assert_eq!(found.shape(), expected.shape());
+            // A walk that a stem goes with cuts the pixels elsewhere, so that sums are rounded otherwise.
+            let scale = expected.data().iter().fold(1e-3f32, |most, x| most.max(x.abs()));
+            for (found, expected) in found.data().iter().zip(expected.data()) {
+                assert!((found - expected).abs() <= 3e-6 * scale, "{op:?}, {index}: {found}, {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn errors_name_the_layer() {
+        let op = MlpConv { layers: vec![relu(true), relu(false)] };
+        let shape = |inputs: &[Shape]| Op::<f32>::output_shape(&op, inputs).unwrap_err().to_string();
+        let (x, w, b) = (Shape::from([1, 2, 5, 5]), Shape::from([3, 2, 3, 3]), Shape::from([3]));
+        assert_eq!(
+            shape(&[x, w, b, [4, 2, 1, 1].into(), [4].into()]),
+            "mlp_conv: layer 1: weight expects 2 input channels, input has C = 3"
+        );
+        assert_eq!(
+            shape(&[x, w, b]),
+            "mlp_conv: expects x and the w and b of one or more layers (5 inputs), found 3"
+        );
+    }
+}
