@@ -71,47 +71,100 @@ fn forward(c: &mut Criterion) {
     group.finish();
 }
 
-/// `dw = (dy where y > 0) x^T` and the bias's gradient; the crate gets a `dy` without mask and no bias.
+/// `dw = dy x^T` alone.
 fn weight_gradient(c: &mut Criterion) {
     let pool = BufferPool::new();
     let mut group = c.benchmark_group("pointwise_weight_gradient");
     for (channels, pixels, images) in POINTWISE {
         let len = images * channels * pixels;
-        let (x, dy, y) = (numbers(len), numbers(len), numbers(len));
-        let (mut dw, mut db) = (vec![0.0; channels * channels], vec![0.0; channels]);
+        let (x, dy) = (numbers(len), numbers(len));
+        let mut dw = vec![0.0; channels * channels];
         let shape = format!("{channels}x{pixels}x{images}");
         group.throughput(flops(channels, channels, images * pixels));
         let planes =
-            |data, mask| Planes { data, mask, images, channels, pixels, image_stride: channels * pixels };
+            |data| Planes { data, mask: None, images, channels, pixels, image_stride: channels * pixels };
         for isa in Isa::available() {
             group.bench_function(BenchmarkId::new(isa.name(), &shape), |bencher| {
-                let (a, b) = (planes(&dy, Some(&*y)), planes(&x, None).channel_lanes());
+                let (a, b) = (planes(&dy), planes(&x).channel_lanes());
                 bencher.iter(|| {
-                    let (dw, db) = (&mut *dw, Some(&mut *db));
-                    let link = Link { input: &b, dw, db, weights: None, rectified: None };
+                    let link = Link { input: &b, dw: &mut dw, db: None, weights: None, rectified: None };
                     gemm_deep(&pool, isa, &a, &mut [link], false, None);
                 });
             });
         }
         group.bench_function(BenchmarkId::new("matrixmultiply", &shape), |bencher| {
+            bencher.iter(|| weight_gradient_of_each_image([channels, pixels], &dy, &x, &mut dw));
+        });
+    }
+    group.finish();
+}
+
+/// All of a layer's gradients: `g = dy where y > 0`, its sums, `dw = g x^T` and `dx = w^T g`.
+fn backward(c: &mut Criterion) {
+    let pool = BufferPool::new();
+    let mut group = c.benchmark_group("pointwise_backward");
+    for (channels, pixels, images) in POINTWISE {
+        let len = images * channels * pixels;
+        let (x, dy, y, w) =
+            (numbers(len), numbers(len), numbers(len + 7).split_off(7), numbers(channels * channels));
+        let (mut dw, mut db) = (vec![0.0; channels * channels], vec![0.0; channels]);
+        let (mut g, mut dx) = (pool.take::<f32>(len), pool.take::<f32>(len));
+        let shape = format!("{channels}x{pixels}x{images}");
+        group.throughput(flops(channels, 2 * channels, images * pixels));
+        let planes =
+            |data, mask| Planes { data, mask, images, channels, pixels, image_stride: channels * pixels };
+        for isa in Isa::available() {
+            group.bench_function(BenchmarkId::new(isa.name(), &shape), |bencher| {
+                let at = |i: usize, o: usize| w[o * channels + i];
+                let weights = PackedA::new(&pool, isa, &Elements { lanes: channels, depth: channels, at });
+                let (a, b) = (planes(&dy, Some(&*y)), planes(&x, None).channel_lanes());
+                bencher.iter(|| {
+                    let (dw, db) = (&mut *dw, Some(&mut *db));
+                    let link = Link { input: &b, dw, db, weights: Some(&weights), rectified: None };
+                    let out = Output::planes(&mut dx, channels, pixels, images, pixels, channels * pixels);
+                    gemm_deep(&pool, isa, &a, &mut [link], false, Some(&out));
+                });
+            });
+        }
+        group.bench_function(BenchmarkId::new("matrixmultiply", &shape), |bencher| {
             bencher.iter(|| {
-                let images = dy.chunks_exact(channels * pixels).zip(x.chunks_exact(channels * pixels));
-                for (index, (dy, x)) in images.enumerate() {
+                for ((g, &dy), &y) in g.iter_mut().zip(&dy).zip(&y) {
+                    *g = if y > 0.0 { dy } else { 0.0 };
+                }
+                db.fill(0.0);
+                for (index, plane) in g.chunks_exact(pixels).enumerate() {
+                    let parts = plane.chunks(16).map(|part| part.iter().sum::<f32>());
+                    db[index % channels] += parts.sum::<f32>();
+                }
+                weight_gradient_of_each_image([channels, pixels], &g, &x, &mut dw);
+                let images = g.chunks_exact(channels * pixels).zip(dx.chunks_exact_mut(channels * pixels));
+                for (g, dx) in images {
+                    let sizes = [channels, channels, pixels];
+                    let strides = ([1, channels], [pixels, 1]);
                     <f32 as tensor::Element>::matmul(
-                        [channels, pixels, channels],
-                        dy,
+                        sizes,
+                        &w,
+                        strides.0,
+                        g,
+                        strides.1,
+                        false,
+                        dx,
                         [pixels, 1],
-                        x,
-                        [1, pixels],
-                        index > 0,
-                        &mut dw,
-                        [channels, 1],
                     );
                 }
             });
         });
     }
     group.finish();
+}
+
+/// `dw = dy x^T` by the `matrixmultiply` crate, image by image.
+fn weight_gradient_of_each_image([channels, pixels]: [usize; 2], dy: &[f32], x: &[f32], dw: &mut [f32]) {
+    let images = dy.chunks_exact(channels * pixels).zip(x.chunks_exact(channels * pixels));
+    for (index, (dy, x)) in images.enumerate() {
+        let (sizes, strides) = ([channels, pixels, channels], ([pixels, 1], [1, pixels]));
+        <f32 as tensor::Element>::matmul(sizes, dy, strides.0, x, strides.1, index > 0, dw, [channels, 1]);
+    }
 }
 
 /// The tile kernels without packing or traffic.
@@ -134,6 +187,6 @@ fn in_cache(c: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(20).measurement_time(std::time::Duration::from_secs(1));
-    targets = in_cache, forward, weight_gradient
+    targets = in_cache, forward, weight_gradient, backward
 }
 criterion_main!(benches);
