@@ -1,4 +1,4 @@
-//! Every convolution of `nin` at 224 pixels, pass by pass, by each algorithm that can compute it: shards of 8 images, one core.
+//! Every convolution of `nin` at 224 pixels, pass by pass, by each algorithm that can compute it: shards of 4 images, training's, one core.
 //! After these, the 3x3 and 5x5 ones of the other networks and image sizes.
 //!
 //! Throughput is in floating-point operations of the *direct* convolution, two for each multiply-add: criterion's "Gelem/s" are
@@ -7,7 +7,7 @@
 //!
 //! Bias and ReLU are part of the forward pass, ReLU's mask part of the gradients, as in the network. Weights are packed or
 //! transformed once and kept, as a training step does for all its shards: what that costs is in `once_per_step`. `tiles` has
-//! Winograd's two tiles for 3x3 windows side by side. The first layer's input gradient is never needed in training.
+//! Winograd's tiles for 3x3 and for 5x5 windows side by side. The first layer's input gradient is never needed in training.
 #![allow(missing_docs, reason = "criterion's macro makes a public function without any")]
 
 use std::hint::black_box;
@@ -19,7 +19,7 @@ use tensor::conv::{self, Algorithm, ConvGeometry, ConvPath, Wanted};
 use tensor::simd::Isa;
 use tensor::{BufferPool, Context, Shape, Tensor};
 
-const IMAGES: usize = 8;
+const IMAGES: usize = 4;
 
 /// Kernel, stride, input channels, output channels, size of the square input. Padding keeps the size, but for the stem's.
 const LAYERS: [(usize, usize, usize, usize, usize); 13] = [
@@ -31,12 +31,12 @@ const LAYERS: [(usize, usize, usize, usize, usize); 13] = [
     (1, 1, 384, 384, 17),
     (3, 1, 384, 10, 8),
     (1, 1, 10, 10, 8),
-    // `nin-d2l` at 224 pixels, `nin` at 96, `nin-cifar` at 32.
+    // `nin-d2l` at 224 pixels, `nin` at 96, `nin-cifar` at 28.
     (5, 1, 96, 256, 26),
     (3, 1, 256, 384, 12),
     (5, 1, 96, 256, 14),
     (3, 1, 256, 384, 6),
-    (5, 1, 192, 192, 16),
+    (5, 1, 192, 192, 14),
 ];
 
 fn geometry(kernel: usize, stride: usize, c_in: usize, c_out: usize, size: usize) -> ConvGeometry {
@@ -106,19 +106,33 @@ fn layers(c: &mut Criterion) {
     }
 }
 
-/// The forward pass by each of Winograd's tiles.
+/// The three passes by each of Winograd's tiles.
 fn tiles(c: &mut Criterion) {
     let (pool, isa) = (BufferPool::new(), Isa::current());
-    for size in [17, 12, 6] {
-        let g = geometry(3, 1, 256, 384, size);
-        let [x, w] = [g.input_len(), g.weight_len()].map(|len| (0..len).map(number).collect::<Vec<_>>());
-        let mut y = vec![0.0; g.output_len()];
+    for (kernel, c_in, c_out, size) in
+        [(3, 256, 384, 17), (3, 256, 384, 6), (5, 96, 256, 35), (5, 96, 256, 14)]
+    {
+        let g = geometry(kernel, 1, c_in, c_out, size);
+        let [x, w, dy] = [g.input_len(), g.weight_len(), g.output_len()]
+            .map(|len| (0..len).map(number).collect::<Vec<_>>());
+        let (mut y, mut dx) = (vec![0.0; g.output_len()], vec![0.0; g.input_len()]);
         let mut group = c.benchmark_group("tiles");
         group.throughput(Throughput::Elements(g.flops()));
         for tile in Tile::ALL.into_iter().filter(|tile| tile.supports(&g)) {
-            let weights = PreparedWeights::new(&pool, tile, Direction::Forward, &g, &w, isa);
-            group.bench_function(BenchmarkId::new(format!("{tile:?}"), format!("256_384_at_{size}")), |b| {
-                b.iter(|| winograd::forward(&pool, &weights, &g, &x, None, true, false, black_box(&mut y)));
+            let name = |pass: &str| {
+                BenchmarkId::new(format!("{pass}_{tile:?}"), format!("{c_in}_{c_out}_at_{size}"))
+            };
+            let weights = |direction| PreparedWeights::new(&pool, tile, direction, &g, &w, isa);
+            let (straight, turned) = (weights(Direction::Forward), weights(Direction::InputGradient));
+            group.bench_function(name("forward"), |b| {
+                b.iter(|| winograd::forward(&pool, &straight, &g, &x, None, true, false, black_box(&mut y)));
+            });
+            group.bench_function(name("input_gradient"), |b| {
+                b.iter(|| winograd::input_gradient(&pool, &turned, &g, &dy, None, false, black_box(&mut dx)));
+            });
+            let mut sum = WeightGradientAccumulator::new(&pool, tile, &g, isa);
+            group.bench_function(name("weight_gradient"), |b| {
+                b.iter(|| sum.accumulate(&pool, &g, &x, &dy, None));
             });
         }
         group.finish();

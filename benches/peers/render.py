@@ -241,6 +241,12 @@ def sections(results):
     return texts
 
 
+def show(results, names):
+    """Prints sections as they will stand in the documents."""
+    texts = sections(results)
+    print("", *[texts[name] for name in names if texts[name]], sep="\n\n")
+
+
 def load(path):
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 

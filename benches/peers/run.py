@@ -28,6 +28,7 @@ ROOT = HERE.parent.parent
 MODELS = ["nin", "nin-d2l", "nin-cifar"]
 TASKS = ["train-128", "train-32", "infer-32", "infer-1"]
 BATCHES = [1, 2, 4, 8, 16, 32, 64, 128, 256]
+SWEEPS = ["layers", "scaling batch", "scaling threads", "scaling image size", "scaling machine"]
 IMAGE_SIZES = [96, 128, 160, 192, 224, 256, 320, 384]
 
 
@@ -206,6 +207,7 @@ def main():
         if not args.layers and not args.scaling:
             compare(bench, args)
         failed = bench.failed
+        render.show(args.out, [f"peers {args.model}"] if not args.layers and not args.scaling else SWEEPS)
     stale = render.write(args.out, args.docs, check=args.check)
     for path in stale:
         print(f"{path}: not what the JSON gives; run benches/peers/run.py --render", file=sys.stderr)

@@ -17,13 +17,17 @@ impl MicroKernel for Portable {
 
     unsafe fn run(self, tile: &Tile) {
         debug_assert!(tile.rows <= MR && tile.cols <= NR);
-        // SAFETY: the caller promises what `multiply` asks for; the arms pass the tile's own row count.
+        // SAFETY: the caller promises what `multiply` asks for; the arms pass the tile's own row count, and whether it is full.
         unsafe {
-            match tile.rows {
-                1 => multiply::<1>(tile),
-                2 => multiply::<2>(tile),
-                3 => multiply::<3>(tile),
-                _ => multiply::<4>(tile),
+            match (tile.rows, tile.cols == NR) {
+                (1, false) => multiply::<1, false>(tile),
+                (2, false) => multiply::<2, false>(tile),
+                (3, false) => multiply::<3, false>(tile),
+                (_, false) => multiply::<4, false>(tile),
+                (1, true) => multiply::<1, true>(tile),
+                (2, true) => multiply::<2, true>(tile),
+                (3, true) => multiply::<3, true>(tile),
+                (_, true) => multiply::<4, true>(tile),
             }
         }
     }
@@ -37,8 +41,8 @@ fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
 }
 
 /// # Safety
-/// As [`MicroKernel::run`], with `ROWS == tile.rows`.
-unsafe fn multiply<const ROWS: usize>(tile: &Tile) {
+/// As [`MicroKernel::run`], with `ROWS == tile.rows` and `FULL == (tile.cols == NR)`.
+unsafe fn multiply<const ROWS: usize, const FULL: bool>(tile: &Tile) {
     let mut sums = [[0.0f32; NR]; ROWS];
     let (mut a, mut b) = (tile.a, tile.b);
     for _ in 0..tile.depth {
@@ -46,7 +50,7 @@ unsafe fn multiply<const ROWS: usize>(tile: &Tile) {
         // SAFETY: `cols` elements of B are readable at each depth, and `cols <= NR`; the fixed-size copy of a full tile
         // is what lets the compiler keep the row in registers.
         unsafe {
-            if tile.cols == NR {
+            if FULL {
                 b_row = b.cast::<[f32; NR]>().read_unaligned();
             } else {
                 std::ptr::copy_nonoverlapping(b, b_row.as_mut_ptr(), tile.cols);

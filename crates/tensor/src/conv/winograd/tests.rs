@@ -189,9 +189,12 @@ fn rms_errors_stay_below_the_stated_bounds() {
 /// Blocks that start inside rows and span images: more tiles than one block holds.
 #[test]
 fn many_blocks_equal_the_naive_loop() {
-    for (tile, n, c_in, c_out, size) in
-        [(Tile::F4x4K5x5, 5, 33, 50, 29), (Tile::F6x6K3x3, 23, 20, 97, 17), (Tile::F4x4K3x3, 3, 130, 17, 61)]
-    {
+    for (tile, n, c_in, c_out, size) in [
+        (Tile::F5x5K5x5, 7, 60, 80, 30),
+        (Tile::F4x4K5x5, 5, 33, 50, 29),
+        (Tile::F6x6K3x3, 23, 20, 97, 17),
+        (Tile::F4x4K3x3, 3, 130, 17, 61),
+    ] {
         let case = Case::new(same(tile, n, c_in, c_out, size), true, 3);
         for isa in Isa::available() {
             let errors = case.errors(tile, isa);
@@ -236,7 +239,12 @@ fn relu_lets_nan_through() {
 /// Two shards into one sum and one call over all images: the same gradient; `finish` can add, and empties.
 #[test]
 fn sums_over_shards_add_up() {
-    let tile = Tile::F4x4K5x5;
+    for tile in [Tile::F4x4K5x5, Tile::F5x5K5x5] {
+        shards_add_up(tile);
+    }
+}
+
+fn shards_add_up(tile: Tile) {
     let whole = same(tile, 3, 18, 35, 11);
     let case = Case::new(whole, true, 7);
     let (first, rest) = (ConvGeometry { n: 1, ..whole }, ConvGeometry { n: 2, ..whole });
@@ -293,8 +301,9 @@ fn weights_are_refilled_in_place() {
 /// One, two and five threads, more and fewer images than threads: the same bits as serial.
 #[test]
 fn threads_do_not_change_a_bit() {
-    let tile = Tile::F4x4K5x5;
-    for (n, c_out) in [(1, 200), (1, 7), (2, 40), (7, 33)] {
+    let tiles = [Tile::F4x4K5x5, Tile::F5x5K5x5];
+    let sizes = [(1, 200), (1, 7), (2, 40), (7, 33)];
+    for (tile, (n, c_out)) in tiles.into_iter().flat_map(|tile| sizes.map(|size| (tile, size))) {
         let g = same(tile, n, 20, c_out, 14);
         let case = Case::new(g, true, 9);
         let (mask, isa, pool) = (case.mask.as_deref(), Isa::best(), BufferPool::poisoning());
@@ -313,7 +322,7 @@ fn threads_do_not_change_a_bit() {
             let workers = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             assert!(
                 workers.install(|| run(true)) == serial,
-                "{threads} threads, {n} images, {c_out} channels"
+                "{tile:?}: {threads} threads, {n} images, {c_out} channels"
             );
         }
     }
