@@ -4,13 +4,12 @@
 mod layers;
 mod module;
 mod parameter;
+mod pooling;
 mod sequential;
 
-pub use layers::{
-    AdaptiveAvgPool2d, AvgPool2d, Conv2d, Dropout, Flatten, GlobalAvgPool2d, Linear, MaxPool2d, Relu,
-    Sigmoid, Tanh,
-};
+pub use layers::{Conv2d, Dropout, Flatten, Linear, Relu, Sigmoid, Tanh};
 pub use module::{Module, initialise, parameter_count, parameters, parameters_mut};
 pub use parameter::Parameter;
+pub use pooling::{AdaptiveAvgPool2d, AvgPool2d, GlobalAvgPool2d, MaxPool2d};
 pub use sequential::Sequential;
 pub(crate) use sequential::{relu_is_left, relu_is_taken};

@@ -2,6 +2,7 @@
 //! ([`RunDir`]) keeps what came of it.
 
 mod config;
+mod epochs;
 mod error;
 mod evaluation;
 pub mod lanes;

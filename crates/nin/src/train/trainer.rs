@@ -1,9 +1,7 @@
-//! The training loop: epochs of steps, an evaluation after each, a checkpoint after each and when interrupted.
+//! A run and its single step; the loop over the epochs is in `epochs.rs`.
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 use tensor::{BufferPool, Shape, Tensor};
 
@@ -11,16 +9,14 @@ use super::config::Config;
 use super::error::TrainError;
 use super::evaluation::Evaluation;
 use super::lanes::{Lanes, StepSettings};
-use super::metrics::{EpochMetrics, StepMetrics};
-use super::plot::write_curves;
-use super::progress::Progress;
-use super::run_dir::{Checkpoint, Position, RunDir};
+use super::metrics::EpochMetrics;
+use super::run_dir::{Checkpoint, Position};
 use super::start::{class_map_bias, scale_head, standardise};
 use super::watch::{Warning, Watch};
 use crate::checkpoint::load_parameters;
 use crate::data::{Augmentation, Batch, DataLoader, Dataset, LoaderOptions, Normalization, Splits};
 use crate::inspect::{Signal, inspect};
-use crate::nn::{Sequential, initialise, parameters, parameters_mut};
+use crate::nn::{Sequential, initialise, parameters_mut};
 use crate::optim::{Schedule, Sgd, clip_scale};
 
 /// Images that the data-dependent start looks at: enough for each channel's mean and deviation where maps are one pixel, and few
@@ -44,19 +40,19 @@ pub enum Outcome {
 /// A run: the network, the data, the optimiser and where they stand.
 #[derive(Debug)]
 pub struct Trainer {
-    config: Config,
+    pub(super) config: Config,
     schedule: Schedule,
-    model: Sequential<f32>,
-    train: DataLoader,
+    pub(super) model: Sequential<f32>,
+    pub(super) train: DataLoader,
     test: DataLoader,
     lanes: Lanes,
-    optimiser: Sgd,
-    position: Position,
-    watch: Watch,
+    pub(super) optimiser: Sgd,
+    pub(super) position: Position,
+    pub(super) watch: Watch,
     /// The number of the class maps' bias among the parameters.
     class_map_bias: Option<usize>,
     /// What a step found that was not told yet.
-    warnings: Vec<Warning>,
+    pub(super) warnings: Vec<Warning>,
 }
 
 impl Trainer {
@@ -213,119 +209,6 @@ impl Trainer {
         self.config.epochs * self.train.batches_per_epoch() as u64
     }
 
-    /// Trains until the epochs are over, `max_steps` are made or `interrupt` is raised, writing to the run folder as it goes.
-    /// A line for each epoch goes to `report`.
-    ///
-    /// # Errors
-    /// [`TrainError`]; the last checkpoint stays as it was.
-    pub fn run(
-        &mut self,
-        run: &mut RunDir,
-        interrupt: &AtomicBool,
-        mut report: impl FnMut(&EpochMetrics),
-    ) -> Result<Outcome, TrainError> {
-        let mut last = run.epochs()?.last().copied();
-        if self.position.step == 0 {
-            run.save(&self.model, self.optimiser.velocities(), &self.position)?;
-        }
-        while self.position.epoch < self.config.epochs {
-            if let Some(outcome) = self.train_epoch(run, interrupt)? {
-                self.refuse_broken_weights()?;
-                run.save(&self.model, self.optimiser.velocities(), &self.position)?;
-                return Ok(outcome);
-            }
-            self.refuse_broken_weights()?;
-            let tested = self.test()?;
-            let sums = self.position.sums;
-            let metrics = EpochMetrics {
-                epoch: self.position.epoch + 1,
-                train_loss: sums.mean_loss(),
-                train_acc: sums.accuracy(),
-                test_acc: tested.accuracy(),
-                images_per_s: sums.images as f64 / self.position.seconds.max(1e-9),
-                data_wait: self.position.waited / self.position.seconds.max(1e-9),
-                dead_maps: self.watch.dead(),
-            };
-            run.log(&metrics)?;
-            self.position =
-                Position { step: self.position.step, epoch: metrics.epoch, ..Position::default() };
-            run.save(&self.model, self.optimiser.velocities(), &self.position)?;
-            let title = format!("{}, {}", self.config.model, self.config.dataset);
-            write_curves(&run.path().join("curves.svg"), &title, &run.epochs()?)?;
-            report(&metrics);
-            last = Some(metrics);
-            if self.config.max_steps.is_some_and(|most| self.position.step >= most) {
-                return Ok(Outcome::StepsDone);
-            }
-        }
-        last.map(Outcome::Finished).ok_or_else(|| {
-            TrainError::Config(format!("{}: its metrics.jsonl has no epoch", run.path().display()))
-        })
-    }
-
-    /// Trains the rest of the epoch that goes on. `Some` if the run ends inside of it.
-    fn train_epoch(
-        &mut self,
-        run: &mut RunDir,
-        interrupt: &AtomicBool,
-    ) -> Result<Option<Outcome>, TrainError> {
-        let epoch = self.position.epoch;
-        let images = self.train.dataset().len() as u64;
-        let rest = (self.config.epochs - epoch - 1) * images;
-        let mut batches = self.train.epoch_from(epoch, self.position.batch as usize);
-        let mut progress =
-            Progress::new(epoch + 1, self.config.epochs, images - self.position.sums.images as u64);
-        let (seconds, waited) = (self.position.seconds, self.position.waited);
-        let started = Instant::now();
-        while let Some(batch) = batches.next() {
-            let batch = batch?;
-            let n = batch.len();
-            let sums = self.step(&batch)?;
-            drop(batch);
-            let loss = sums.mean_loss();
-            if !loss.is_finite() {
-                progress.finish();
-                return Err(TrainError::Diverged { epoch: epoch + 1, step: self.position.step + 1, loss });
-            }
-            self.position.step += 1;
-            self.position.batch += 1;
-            self.position.sums.add(sums);
-            self.position.seconds = seconds + started.elapsed().as_secs_f64();
-            self.position.waited = waited + batches.wait_time().as_secs_f64();
-            run.log(&StepMetrics { step: self.position.step, loss })?;
-            progress.step(n as u64, loss, rest);
-            self.warnings.extend(self.watch.loss(self.position.step, loss));
-            for warning in self.warnings.drain(..) {
-                progress.warn(&format!("epoch {}, {warning}", epoch + 1));
-                run.log(&warning)?;
-            }
-            let over = batches.len() == 0;
-            if interrupt.load(Ordering::Relaxed) && !over {
-                progress.finish();
-                return Ok(Some(Outcome::Interrupted));
-            }
-            if self.config.max_steps.is_some_and(|most| self.position.step >= most) && !over {
-                progress.finish();
-                return Ok(Some(Outcome::StepsDone));
-            }
-        }
-        progress.finish();
-        Ok(None)
-    }
-
-    /// A step whose loss was still finite can leave weights that are not: those are not to replace a good checkpoint.
-    fn refuse_broken_weights(&self) -> Result<(), TrainError> {
-        let finite = |tensor: &Tensor<f32>| tensor.data().iter().all(|x| x.is_finite());
-        let weights = parameters(&self.model);
-        if weights.iter().all(|(_, parameter)| finite(&parameter.value))
-            && self.optimiser.velocities().iter().all(finite)
-        {
-            return Ok(());
-        }
-        let (epoch, step) = (self.position.epoch + 1, self.position.step);
-        Err(TrainError::BrokenWeights { epoch, step, loss: self.position.sums.mean_loss() })
-    }
-
     /// One step: gradients of the batch, clipped, and the optimiser's update. The weights stay as they are if the loss is not a
     /// number. [`Trainer::run`] also moves the position on and writes down what came of it.
     ///
@@ -419,6 +302,7 @@ mod tests {
     use super::*;
     use crate::data::DatasetInfo;
     use crate::models::Model;
+    use crate::nn::parameters;
     use crate::train::Recipe;
 
     fn set(channels: usize, classes: usize) -> Dataset {

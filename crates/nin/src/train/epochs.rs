@@ -1,0 +1,129 @@
+//! The training loop: epochs of steps, an evaluation after each, a checkpoint after each and when interrupted.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use tensor::Tensor;
+
+use super::error::TrainError;
+use super::metrics::{EpochMetrics, StepMetrics};
+use super::plot::write_curves;
+use super::progress::Progress;
+use super::run_dir::{Position, RunDir};
+use super::trainer::{Outcome, Trainer};
+use crate::nn::parameters;
+
+impl Trainer {
+    /// Trains until the epochs are over, `max_steps` are made or `interrupt` is raised, writing to the run folder as it goes.
+    /// A line for each epoch goes to `report`.
+    ///
+    /// # Errors
+    /// [`TrainError`]; the last checkpoint stays as it was.
+    pub fn run(
+        &mut self,
+        run: &mut RunDir,
+        interrupt: &AtomicBool,
+        mut report: impl FnMut(&EpochMetrics),
+    ) -> Result<Outcome, TrainError> {
+        let mut last = run.epochs()?.last().copied();
+        if self.position.step == 0 {
+            run.save(&self.model, self.optimiser.velocities(), &self.position)?;
+        }
+        while self.position.epoch < self.config.epochs {
+            if let Some(outcome) = self.train_epoch(run, interrupt)? {
+                self.refuse_broken_weights()?;
+                run.save(&self.model, self.optimiser.velocities(), &self.position)?;
+                return Ok(outcome);
+            }
+            self.refuse_broken_weights()?;
+            let tested = self.test()?;
+            let sums = self.position.sums;
+            let metrics = EpochMetrics {
+                epoch: self.position.epoch + 1,
+                train_loss: sums.mean_loss(),
+                train_acc: sums.accuracy(),
+                test_acc: tested.accuracy(),
+                images_per_s: sums.images as f64 / self.position.seconds.max(1e-9),
+                data_wait: self.position.waited / self.position.seconds.max(1e-9),
+                dead_maps: self.watch.dead(),
+            };
+            run.log(&metrics)?;
+            self.position =
+                Position { step: self.position.step, epoch: metrics.epoch, ..Position::default() };
+            run.save(&self.model, self.optimiser.velocities(), &self.position)?;
+            let title = format!("{}, {}", self.config.model, self.config.dataset);
+            write_curves(&run.path().join("curves.svg"), &title, &run.epochs()?)?;
+            report(&metrics);
+            last = Some(metrics);
+            if self.config.max_steps.is_some_and(|most| self.position.step >= most) {
+                return Ok(Outcome::StepsDone);
+            }
+        }
+        last.map(Outcome::Finished).ok_or_else(|| {
+            TrainError::Config(format!("{}: its metrics.jsonl has no epoch", run.path().display()))
+        })
+    }
+
+    /// Trains the rest of the epoch that goes on. `Some` if the run ends inside of it.
+    fn train_epoch(
+        &mut self,
+        run: &mut RunDir,
+        interrupt: &AtomicBool,
+    ) -> Result<Option<Outcome>, TrainError> {
+        let epoch = self.position.epoch;
+        let images = self.train.dataset().len() as u64;
+        let rest = (self.config.epochs - epoch - 1) * images;
+        let mut batches = self.train.epoch_from(epoch, self.position.batch as usize);
+        let mut progress =
+            Progress::new(epoch + 1, self.config.epochs, images - self.position.sums.images as u64);
+        let (seconds, waited) = (self.position.seconds, self.position.waited);
+        let started = Instant::now();
+        while let Some(batch) = batches.next() {
+            let batch = batch?;
+            let n = batch.len();
+            let sums = self.step(&batch)?;
+            drop(batch);
+            let loss = sums.mean_loss();
+            if !loss.is_finite() {
+                progress.finish();
+                return Err(TrainError::Diverged { epoch: epoch + 1, step: self.position.step + 1, loss });
+            }
+            self.position.step += 1;
+            self.position.batch += 1;
+            self.position.sums.add(sums);
+            self.position.seconds = seconds + started.elapsed().as_secs_f64();
+            self.position.waited = waited + batches.wait_time().as_secs_f64();
+            run.log(&StepMetrics { step: self.position.step, loss })?;
+            progress.step(n as u64, loss, rest);
+            self.warnings.extend(self.watch.loss(self.position.step, loss));
+            for warning in self.warnings.drain(..) {
+                progress.warn(&format!("epoch {}, {warning}", epoch + 1));
+                run.log(&warning)?;
+            }
+            let over = batches.len() == 0;
+            if interrupt.load(Ordering::Relaxed) && !over {
+                progress.finish();
+                return Ok(Some(Outcome::Interrupted));
+            }
+            if self.config.max_steps.is_some_and(|most| self.position.step >= most) && !over {
+                progress.finish();
+                return Ok(Some(Outcome::StepsDone));
+            }
+        }
+        progress.finish();
+        Ok(None)
+    }
+
+    /// A step whose loss was still finite can leave weights that are not: those are not to replace a good checkpoint.
+    fn refuse_broken_weights(&self) -> Result<(), TrainError> {
+        let finite = |tensor: &Tensor<f32>| tensor.data().iter().all(|x| x.is_finite());
+        let weights = parameters(&self.model);
+        if weights.iter().all(|(_, parameter)| finite(&parameter.value))
+            && self.optimiser.velocities().iter().all(finite)
+        {
+            return Ok(());
+        }
+        let (epoch, step) = (self.position.epoch + 1, self.position.step);
+        Err(TrainError::BrokenWeights { epoch, step, loss: self.position.sums.mean_loss() })
+    }
+}
