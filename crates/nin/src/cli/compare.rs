@@ -72,7 +72,16 @@ struct Subject {
 #[derive(Debug)]
 struct Row {
     subject: Subject,
-    run: Option<(PathBuf, String, EpochMetrics)>,
+    run: Option<Run>,
+}
+
+/// What is told of a finished run.
+#[derive(Debug)]
+struct Run {
+    path: PathBuf,
+    recipe: String,
+    data: String,
+    last: EpochMetrics,
 }
 
 /// What was measured of a subject.
@@ -95,7 +104,7 @@ struct EvalReport {
     accuracy: f64,
 }
 
-const HEADINGS: [&str; 14] = [
+const HEADINGS: [&str; 15] = [
     "network",
     "pixels",
     "parameters",
@@ -105,6 +114,7 @@ const HEADINGS: [&str; 14] = [
     "train MiB",
     "infer MiB",
     "recipe",
+    "data",
     "epochs",
     "train acc",
     "test acc",
@@ -128,7 +138,7 @@ pub fn compare(args: &CompareArgs) -> Result<ExitCode, TrainError> {
     let sizes: Vec<(usize, f64)> = rows.iter().map(|row| size(row.subject)).collect::<Result<_, _>>()?;
     if args.evaluate {
         for row in &mut rows {
-            if let Some((path, _, last)) = &mut row.run {
+            if let Some(Run { path, last, .. }) = &mut row.run {
                 last.train_acc = evaluate(path, "train", args, threads)?;
                 last.test_acc = evaluate(path, "test", args, threads)?;
             }
@@ -187,8 +197,12 @@ fn rows(args: &CompareArgs) -> Result<Vec<Row>, TrainError> {
     for path in &args.runs {
         let (config, last) = RunDir::finished(path)?;
         let side = args.image_size.unwrap_or(config.image_size);
-        let subject = Subject { model: config.model()?, head: config.head()?, side };
-        runs.push(Row { subject, run: Some((path.clone(), config.recipe, last)) });
+        let subject = Subject { model: config.model()?, head: other_head(config.head()?), side };
+        let data = match config.hold_out {
+            0 => config.dataset,
+            images => format!("{}, {images} held out", config.dataset),
+        };
+        runs.push(Row { subject, run: Some(Run { path: path.clone(), recipe: config.recipe, data, last }) });
     }
     let mut names = args.networks.clone();
     if names.is_empty() && runs.is_empty() {
@@ -213,7 +227,13 @@ fn rows(args: &CompareArgs) -> Result<Vec<Row>, TrainError> {
 fn parse(text: &str) -> Result<(Model, Option<Head>), TrainError> {
     let (name, head) = text.split_once(':').map_or((text, None), |(name, head)| (name, Some(head)));
     let refuse = |error| TrainError::Config(format!("network {text:?}: {error}"));
-    Ok((name.parse().map_err(refuse)?, head.map(str::parse).transpose().map_err(refuse)?))
+    let head = head.map(str::parse).transpose().map_err(refuse)?;
+    Ok((name.parse().map_err(refuse)?, other_head(head)))
+}
+
+/// A head that is not the networks' own end: `nin:gap` is `nin`.
+fn other_head(head: Option<Head>) -> Option<Head> {
+    head.filter(|&head| head != Head::default())
 }
 
 /// Parameters, and GFLOP of one image's forward pass.
@@ -307,9 +327,10 @@ fn cells(row: &Row, parameters: usize, gflop: f64, speed: Option<&Speed>) -> Vec
         ],
     });
     cells.extend(match &row.run {
-        None => [const { String::new() }; 6],
-        Some((path, recipe, last)) => [
+        None => [const { String::new() }; 7],
+        Some(Run { path, recipe, data, last }) => [
             recipe.clone(),
+            data.clone(),
             last.epoch.to_string(),
             format!("{:.4}", last.train_acc),
             format!("{:.4}", last.test_acc),
@@ -327,6 +348,7 @@ mod tests {
     #[test]
     fn networks_are_read_with_their_heads() {
         assert_eq!(parse("vgg11").unwrap(), (Model::Vgg11, None));
+        assert_eq!(parse("nin:gap").unwrap(), parse("nin").unwrap());
         assert_eq!(parse("nin-cifar:fc-dropout").unwrap(), (Model::NinCifar, Some(Head::FcDropout)));
         let refused = |text| parse(text).unwrap_err().to_string();
         assert!(refused("resnet").contains("there are: nin, nin-d2l"));

@@ -35,6 +35,7 @@ pub use plot::{PlotArgs, plot};
 pub use train::{TrainArgs, train};
 pub use usage::parse;
 
+use crate::data::DataError;
 use crate::train::TrainError;
 
 /// Writes an error as one line and turns it into an exit code: 2 if what was asked for cannot work, 1 if something failed on
@@ -45,7 +46,7 @@ pub fn fail(error: &TrainError) -> ExitCode {
     // Nothing is left to tell of a standard error that cannot be written; the exit code still does.
     let _ = writeln!(std::io::stderr(), "error: {}", line.join(": "));
     ExitCode::from(match error {
-        TrainError::Config(_) | TrainError::Shape(_) => 2,
+        TrainError::Config(_) | TrainError::Shape(_) | TrainError::Data(DataError::Padding { .. }) => 2,
         _ => 1,
     })
 }

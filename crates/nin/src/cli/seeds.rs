@@ -1,6 +1,8 @@
 //! `train --seeds`: the same run with one seed after the other, and how far its accuracies lie apart.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
@@ -166,22 +168,35 @@ fn describe(ending: &Ending, seconds: f64) -> String {
     }
 }
 
-/// `seeds.csv`: a line for each seed.
+/// `seeds.csv`: a line for each seed, those of earlier commands included.
 fn write_table(folder: &Path, endings: &[(u64, Ending)]) -> Result<(), TrainError> {
+    let path = folder.join("seeds.csv");
+    let before = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(TrainError::io(&path, "reading")(error)),
+    };
+    let known =
+        before.lines().filter_map(|line| Some((line.split(',').next()?.parse().ok()?, line.to_owned())));
+    let mut lines: BTreeMap<u64, String> = known.collect();
+    lines.extend(endings.iter().map(|(seed, ending)| (*seed, table_line(*seed, ending))));
     let mut text = "seed,ending,train_loss,train_acc,test_acc,dead_maps\n".to_owned();
-    for (seed, ending) in endings {
-        let write = "a string takes any text";
-        match ending {
-            Ending::Finished(last, _) => {
-                let EpochMetrics { train_loss, train_acc, test_acc, dead_maps, .. } = last;
-                writeln!(text, "{seed},finished,{train_loss},{train_acc},{test_acc},{dead_maps}")
-                    .expect(write);
-            }
-            Ending::Diverged(_) => writeln!(text, "{seed},diverged,,,,").expect(write),
-            Ending::Stopped(_) | Ending::Interrupted(_) => writeln!(text, "{seed},stopped,,,,").expect(write),
-        }
+    for line in lines.values() {
+        text += line;
+        text.push('\n');
     }
-    Ok(atomic_write(&folder.join("seeds.csv"), text.as_bytes())?)
+    Ok(atomic_write(&path, text.as_bytes())?)
+}
+
+fn table_line(seed: u64, ending: &Ending) -> String {
+    match ending {
+        Ending::Finished(last, _) => {
+            let EpochMetrics { train_loss, train_acc, test_acc, dead_maps, .. } = last;
+            format!("{seed},finished,{train_loss},{train_acc},{test_acc},{dead_maps}")
+        }
+        Ending::Diverged(_) => format!("{seed},diverged,,,,"),
+        Ending::Stopped(_) | Ending::Interrupted(_) => format!("{seed},stopped,,,,"),
+    }
 }
 
 /// The smallest, the middle and the largest test accuracy of the finished seeds, and which seeds diverged.
@@ -257,6 +272,13 @@ mod tests {
         assert_eq!(
             std::fs::read_to_string(folder.path().join("seeds.csv")).unwrap(),
             "seed,ending,train_loss,train_acc,test_acc,dead_maps\n4,finished,0.5,0.75,0.5,2\n5,diverged,,,,\n6,stopped,,,,\n"
+        );
+        // Another range later: its lines come in, newer ones win.
+        write_table(folder.path(), &[(3, finished(0.25)), (6, finished(0.5))]).unwrap();
+        assert_eq!(
+            std::fs::read_to_string(folder.path().join("seeds.csv")).unwrap(),
+            "seed,ending,train_loss,train_acc,test_acc,dead_maps\n3,finished,0.5,0.75,0.25,2\n4,finished,0.5,0.75,0.5,2\n\
+             5,diverged,,,,\n6,finished,0.5,0.75,0.5,2\n"
         );
     }
 }

@@ -35,8 +35,9 @@ pub struct TrainArgs {
     /// layer in its place) or fc-dropout (with dropout before it), as in section 4.6 of the paper
     #[arg(long, value_name = "NAME")]
     pub head: Option<String>,
-    /// Settings to begin with: default (small images, learns in minutes), chapter (the d2l chapter exactly) or robust (the
-    /// chapter's network, images, batch and epochs with a start and a schedule that learn)
+    /// Settings to begin with: default (small images, learns in minutes), chapter (the book's settings; with
+    /// --model nin-d2l its network, too) or robust (the chapter's batch, epochs and image size with a start and a schedule that
+    /// learn)
     #[arg(long, value_name = "NAME")]
     pub recipe: Option<String>,
     /// TOML file of settings, as a run folder's config.toml; flags win over it

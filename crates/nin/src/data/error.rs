@@ -220,7 +220,7 @@ pub enum DataError {
     },
 
     /// An augmentation that could move an image out of sight.
-    #[error("augmentation pads by {found} pixels: expected at most the shorter side of {h} x {w}")]
+    #[error("augment: a shift by {found} pixels: expected at most the shorter side of the images, {h} x {w}")]
     Padding {
         /// The padding asked for.
         found: usize,

@@ -85,8 +85,7 @@ pub struct Network {
     pub dropout: f64,
     /// What the class maps go through; `None` for the network's own end. Only for networks with class maps.
     pub head: Option<Head>,
-    /// What the widths of `lenet`, `alexnet` and `vgg11` are divided by: 1 for the networks themselves, more for small copies
-    /// of the same layers.
+    /// What the widths are divided by: 1 for the networks themselves, more for small copies of the same layers.
     pub narrow: usize,
 }
 
@@ -119,9 +118,13 @@ impl Network {
         let image = Shape::from([1, c, h, w]);
         let (head, narrow) = (head.unwrap_or_default(), narrow.max(1));
         match model {
-            Model::Nin => head.behind(nin::blocks(c, classes, 3, dropout), image, classes, dropout),
-            Model::NinD2l => head.behind(nin::blocks(c, classes, 4, dropout), image, classes, dropout),
-            Model::NinCifar => head.behind(nin_cifar::blocks(c, classes, dropout), image, classes, dropout),
+            Model::Nin => head.behind(nin::blocks(c, classes, 3, dropout, narrow), image, classes, dropout),
+            Model::NinD2l => {
+                head.behind(nin::blocks(c, classes, 4, dropout, narrow), image, classes, dropout)
+            }
+            Model::NinCifar => {
+                head.behind(nin_cifar::blocks(c, classes, dropout, narrow), image, classes, dropout)
+            }
             Model::LeNet => lenet(image, classes, narrow),
             Model::AlexNet => alexnet(image, classes, dropout, narrow),
             Model::Vgg11 => vgg11(image, classes, dropout, narrow),
@@ -185,6 +188,18 @@ mod tests {
             "resnet".parse::<Model>().unwrap_err(),
             "no network \"resnet\"; there are: nin, nin-d2l, nin-cifar, lenet, alexnet, vgg11"
         );
+    }
+
+    /// All layers of each Network in Network, few channels wide, with each head, at the smallest of its sizes.
+    #[test]
+    fn gradients_of_small_copies() {
+        let copies = [(Model::Nin, 53, 32), (Model::NinD2l, 67, 32), (Model::NinCifar, 12, 48)];
+        for ((model, side, narrow), head) in copies.into_iter().flat_map(|c| Head::ALL.map(|head| (c, head)))
+        {
+            let network = Network::new(model, [1, side, side], 4);
+            let mut network = Network { head: Some(head), narrow, ..network }.build::<f64>().unwrap();
+            testing::check_gradients(&mut network, [2, 1, side, side]);
+        }
     }
 
     #[test]

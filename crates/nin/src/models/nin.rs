@@ -28,25 +28,27 @@ pub fn nin_block<T: Element>(
 /// The whole network: N x C x H x W to N x `classes` logits. The book's stem stride is 4, the article's 3.
 #[must_use]
 pub fn nin<T: Element>(channels: usize, classes: usize, stem_stride: usize, dropout: f64) -> Sequential<T> {
-    blocks(channels, classes, stem_stride, dropout).with(GlobalAvgPool2d).with(Flatten)
+    blocks(channels, classes, stem_stride, dropout, 1).with(GlobalAvgPool2d).with(Flatten)
 }
 
-/// The network up to its class maps.
+/// The network up to its class maps, its widths divided by `narrow`.
 pub(super) fn blocks<T: Element>(
     channels: usize,
     classes: usize,
     stem_stride: usize,
     dropout: f64,
+    narrow: usize,
 ) -> Sequential<T> {
+    let [w96, w256, w384] = [96, 256, 384].map(|width| (width / narrow).max(1));
     Sequential::new()
-        .with(nin_block(channels, 96, 11, stem_stride, 0))
+        .with(nin_block(channels, w96, 11, stem_stride, 0))
         .with(MaxPool2d::new(3, 2))
-        .with(nin_block(96, 256, 5, 1, 2))
+        .with(nin_block(w96, w256, 5, 1, 2))
         .with(MaxPool2d::new(3, 2))
-        .with(nin_block(256, 384, 3, 1, 1))
+        .with(nin_block(w256, w384, 3, 1, 1))
         .with(MaxPool2d::new(3, 2))
         .with(Dropout { p: dropout })
-        .with(nin_block(384, classes, 3, 1, 1))
+        .with(nin_block(w384, classes, 3, 1, 1))
 }
 
 #[cfg(test)]

@@ -18,19 +18,25 @@ fn block<T: Element>(c_in: usize, [first, second, third]: [usize; 3], kernel: us
 /// N x C x H x W, 28 or 32 pixels a side, to N x `classes` logits. Pooling is in ceil mode, so that 32 -> 16 -> 8.
 #[must_use]
 pub fn nin_cifar<T: Element>(channels: usize, classes: usize, dropout: f64) -> Sequential<T> {
-    blocks(channels, classes, dropout).with(GlobalAvgPool2d).with(Flatten)
+    blocks(channels, classes, dropout, 1).with(GlobalAvgPool2d).with(Flatten)
 }
 
-/// The network up to its class maps.
-pub(super) fn blocks<T: Element>(channels: usize, classes: usize, dropout: f64) -> Sequential<T> {
+/// The network up to its class maps, its widths divided by `narrow`.
+pub(super) fn blocks<T: Element>(
+    channels: usize,
+    classes: usize,
+    dropout: f64,
+    narrow: usize,
+) -> Sequential<T> {
+    let [w192, w160, w96] = [192, 160, 96].map(|width| (width / narrow).max(1));
     Sequential::new()
-        .with(block(channels, [192, 160, 96], 5))
+        .with(block(channels, [w192, w160, w96], 5))
         .with(MaxPool2d::ceil(3, 2))
         .with(Dropout { p: dropout })
-        .with(block(96, [192, 192, 192], 5))
+        .with(block(w96, [w192; 3], 5))
         .with(AvgPool2d::ceil(3, 2))
         .with(Dropout { p: dropout })
-        .with(block(192, [192, 192, classes], 3))
+        .with(block(w192, [w192, w192, classes], 3))
 }
 
 #[cfg(test)]

@@ -207,7 +207,7 @@ fn impossible_options_are_refused() {
     let augmentation = Augmentation { padding: 5, flip: false };
     assert_eq!(
         fault(LoaderOptions { augmentation, ..options() }),
-        "augmentation pads by 5 pixels: expected at most the shorter side of 4 x 5"
+        "augment: a shift by 5 pixels: expected at most the shorter side of the images, 4 x 5"
     );
     for (mean, std) in
         [(vec![0.5], vec![0.5]), (vec![0.5; 2], vec![0.5, 0.0]), (vec![0.5, f32::NAN], vec![0.5; 2])]

@@ -19,7 +19,7 @@ pub enum Recipe {
     /// normalisation.
     Chapter,
     /// The chapter's network, image size, batch size and number of epochs, with a start and a schedule that learn whatever the
-    /// seed: He weights, the convolution of the class maps smaller and with a bias that opens its ReLU, momentum, warm-up,
+    /// seed: He weights brought to mean 0 and deviation 1 by images, the convolution of the class maps smaller and with a bias that opens its ReLU, momentum, warm-up,
     /// cosine, clipped gradients, weight decay, normalised images.
     Robust,
 }
