@@ -61,7 +61,7 @@ fn accuracies_are_those_of_the_runs() {
     write_dataset(&data);
     for (run, model, more) in [
         ("gap", "nin-cifar", &["--epochs", "1"] as &[&str]),
-        ("fc", "nin-cifar", &["--epochs", "1", "--head", "fc"]),
+        ("fc", "nin-cifar", &["--epochs", "1", "--head", "fc", "--hold-out", "8"]),
         ("short", "nin-cifar", &["--epochs", "2", "--max-steps", "5"]),
         ("lenet", "lenet", &["--epochs", "1", "--image-size", "16"]),
     ] {
@@ -84,7 +84,7 @@ fn accuracies_are_those_of_the_runs() {
     let stdout = succeeded(&compare(folder.path(), &all));
     let table = csv(&folder.path().join("out.csv"));
     // The networks asked for come first, each with its run, then the runs of others.
-    let first: Vec<[&str; 3]> = table[1..].iter().map(|row| [&*row[0], &*row[1], &*row[13]]).collect();
+    let first: Vec<[&str; 3]> = table[1..].iter().map(|row| [&*row[0], &*row[1], &*row[14]]).collect();
     assert_eq!(
         first,
         [
@@ -97,14 +97,15 @@ fn accuracies_are_those_of_the_runs() {
     );
     for row in &table[1..] {
         assert_eq!(row[4..8], ["", "", "", ""], "nothing was measured");
-        if row[13].is_empty() {
+        if row[14].is_empty() {
             continue;
         }
-        let metrics = fs::read_to_string(folder.path().join(&row[13]).join("metrics.jsonl")).unwrap();
+        let metrics = fs::read_to_string(folder.path().join(&row[14]).join("metrics.jsonl")).unwrap();
         let last: serde_json::Value = serde_json::from_str(metrics.lines().last().unwrap()).unwrap();
         let [train, test] = ["train_acc", "test_acc"].map(|key| last[key].as_f64().unwrap());
         let expected = [train, test, train - test].map(|value| format!("{value:.4}"));
-        assert_eq!((&row[8][..], &row[9][..], &row[10..13]), ("default", "1", &expected[..]));
+        let told = if row[14] == "fc" { "fashion-mnist-mini (8 held out)" } else { "fashion-mnist-mini" };
+        assert_eq!((&*row[8], &*row[9], &*row[10], &row[11..14]), ("default", told, "1", &expected[..]));
     }
 
     // The same weights on the training images, and in evaluation mode.
@@ -124,7 +125,7 @@ fn accuracies_are_those_of_the_runs() {
     let all = ["--run", "fc", "--no-speed", "--evaluate", "--data-dir", "data", "--output", "out"];
     let stdout = succeeded(&compare(folder.path(), &all));
     let expected = [json("train"), json("test"), json("train") - json("test")].map(|acc| format!("{acc:.4}"));
-    assert_eq!(csv(&folder.path().join("out.csv"))[1][10..13], expected, "{stdout}");
+    assert_eq!(csv(&folder.path().join("out.csv"))[1][11..14], expected, "{stdout}");
 
     for (arguments, parts) in [
         (&["--run", "short"] as &[&str], &["short: the run is not finished, 1 of 2 epochs"] as &[&str]),

@@ -200,7 +200,7 @@ fn rows(args: &CompareArgs) -> Result<Vec<Row>, TrainError> {
         let subject = Subject { model: config.model()?, head: other_head(config.head()?), side };
         let data = match config.hold_out {
             0 => config.dataset,
-            images => format!("{}, {images} held out", config.dataset),
+            images => format!("{} ({images} held out)", config.dataset),
         };
         runs.push(Row { subject, run: Some(Run { path: path.clone(), recipe: config.recipe, data, last }) });
     }
