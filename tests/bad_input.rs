@@ -132,6 +132,7 @@ fn settings_that_cannot_work_are_refused_by_name() {
         ("--weight-decay", "inf", &["weight_decay", "inf"]),
         ("--label-smoothing", "1", &["label_smoothing", "below 1"]),
         ("--augment", "crop", &["augment", "shift:PIXELS", "crop"]),
+        ("--augment", "shift:29", &["augment", "29 pixels", "28 x 28"]),
         ("--hold-out", "40", &["hold_out", "fewer than the 40 training images", "found 40"]),
         ("--head-bias", "NaN", &["head_bias", "NaN"]),
         ("--schedule", "linear", &["schedule", "linear", "cosine"]),

@@ -57,7 +57,25 @@ fn a_dead_class_map_is_reported_once_while_it_happens() {
     assert!(epochs.into_iter().all(|line| line.contains("\"dead_maps\":2")), "{metrics}");
 
     // Nothing of it depends on the number of threads.
-    assert_eq!(warnings(folder.path(), "one", &[3, 7], &[&more[..], &["1"]].concat()), (lines, logged));
+    let one = warnings(folder.path(), "one", &[3, 7], &[&more[..], &["1"]].concat());
+    assert_eq!(one, (lines.clone(), logged.clone()));
+
+    // Of many seeds, each line names its own.
+    let start = folder.path().join("dead.safetensors");
+    let mut command =
+        small_train(&folder.path().join("data"), &[&more[..], &["2", "--seeds", "0..2"]].concat());
+    let output =
+        command.arg("--init-from").arg(&start).arg("--run-dir").arg(folder.path().join("seeds")).output();
+    let stderr = String::from_utf8(output.unwrap().stderr).unwrap();
+    let of = |seed: u64| format!("warning: seed {seed}, epoch 1, step ");
+    let told: Vec<&str> = stderr.lines().filter(|line| line.starts_with("warning: ")).collect();
+    assert!((0..2).all(|seed| told.iter().any(|line| line.starts_with(&of(seed)))), "{told:?}");
+    assert!(told.iter().all(|line| line.starts_with("warning: seed ")), "{told:?}");
+    assert_eq!(
+        told.iter().filter(|line| line.starts_with("warning: seed 0")).count(),
+        lines.len(),
+        "{told:?}"
+    );
 }
 
 #[test]

@@ -96,8 +96,8 @@ impl SeedRun<'_> {
         first: bool,
         interrupt: &AtomicBool,
     ) -> Result<Ending, TrainError> {
-        let epochs = config.epochs;
-        let (mut run, mut trainer) = if self.folder.join("config.toml").exists() {
+        let (epochs, name) = (config.epochs, format!("seed {}", config.seed));
+        let (mut run, trainer) = if self.folder.join("config.toml").exists() {
             let (run, overrides, checkpoint) = RunDir::open(&self.folder)?;
             refuse_other_settings(&self.folder, &overrides, &config)?;
             let done = checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.position.epoch == epochs);
@@ -118,6 +118,7 @@ impl SeedRun<'_> {
         if first {
             announce(&trainer, run.path(), self.threads)?;
         }
+        let mut trainer = trainer.named(&name);
         match trainer.run(&mut run, interrupt, |_| ()) {
             Ok(Outcome::Finished(metrics)) => Ok(Ending::Finished(metrics, false)),
             Ok(Outcome::StepsDone) => Ok(Ending::Stopped(trainer.position().step)),

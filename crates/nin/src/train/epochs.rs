@@ -74,8 +74,9 @@ impl Trainer {
         let images = self.train.dataset().len() as u64;
         let rest = (self.config.epochs - epoch - 1) * images;
         let mut batches = self.train.epoch_from(epoch, self.position.batch as usize);
-        let mut progress =
-            Progress::new(epoch + 1, self.config.epochs, images - self.position.sums.images as u64);
+        let title = format!("{}epoch {}", self.name, epoch + 1);
+        let left = images - self.position.sums.images as u64;
+        let mut progress = Progress::new(format!("{title}/{}", self.config.epochs), left);
         let (seconds, waited) = (self.position.seconds, self.position.waited);
         let started = Instant::now();
         while let Some(batch) = batches.next() {
@@ -97,7 +98,7 @@ impl Trainer {
             progress.step(n as u64, loss, rest);
             self.warnings.extend(self.watch.loss(self.position.step, loss));
             for warning in self.warnings.drain(..) {
-                progress.warn(&format!("epoch {}, {warning}", epoch + 1));
+                progress.warn(&format!("{title}, {warning}"));
                 run.log(&warning)?;
             }
             let over = batches.len() == 0;

@@ -14,24 +14,23 @@ pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     started: Instant,
     last_line: Instant,
-    epoch: u64,
-    epochs: u64,
+    title: String,
     done: u64,
     images: u64,
 }
 
 impl Progress {
-    /// Shows `epoch` (from 1) of `epochs`, with this many images left to go in it.
-    pub(crate) fn new(epoch: u64, epochs: u64, images: u64) -> Self {
+    /// Shows an epoch by its title, such as "epoch 1/9", with this many images left to go in it.
+    pub(crate) fn new(title: String, images: u64) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(Some(images), ProgressDrawTarget::stderr_with_hz(8));
-            let template = "epoch {prefix} {bar:30} {pos}/{len} images, {msg}, {eta} left in the epoch";
+            let template = "{prefix} {bar:30} {pos}/{len} images, {msg}, {eta} left in the epoch";
             bar.set_style(ProgressStyle::with_template(template).expect("the template is a constant"));
-            bar.set_prefix(format!("{epoch}/{epochs}"));
+            bar.set_prefix(title.clone());
             bar
         });
         let now = Instant::now();
-        Self { bar, started: now, last_line: now, epoch, epochs, done: 0, images }
+        Self { bar, started: now, last_line: now, title, done: 0, images }
     }
 
     /// Counts a step of `images` with this loss. `rest` is how many images the whole run still has after this epoch.
@@ -49,9 +48,8 @@ impl Progress {
                 self.last_line = Instant::now();
                 let _ = writeln!(
                     std::io::stderr(),
-                    "epoch {}/{}: {}/{} images, {message}",
-                    self.epoch,
-                    self.epochs,
+                    "{}: {}/{} images, {message}",
+                    self.title,
                     self.done,
                     self.images
                 );
