@@ -96,7 +96,7 @@ impl SeedRun<'_> {
         first: bool,
         interrupt: &AtomicBool,
     ) -> Result<Ending, TrainError> {
-        let (epochs, name) = (config.epochs, format!("seed {}", config.seed));
+        let epochs = config.epochs;
         let (mut run, trainer) = if self.folder.join("config.toml").exists() {
             let (run, overrides, checkpoint) = RunDir::open(&self.folder)?;
             refuse_other_settings(&self.folder, &overrides, &config)?;
@@ -118,6 +118,7 @@ impl SeedRun<'_> {
         if first {
             announce(&trainer, run.path(), self.threads)?;
         }
+        let name = format!("seed {}", trainer.config().seed);
         let mut trainer = trainer.named(&name);
         match trainer.run(&mut run, interrupt, |_| ()) {
             Ok(Outcome::Finished(metrics)) => Ok(Ending::Finished(metrics, false)),
