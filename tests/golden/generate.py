@@ -561,6 +561,8 @@ COMPARED = [
     ("alexnet-narrow", "alexnet", lambda: alexnet(pixels=2, narrow=8), (4, 1, 71, 103), [1, 8, 4, 6], 4, None, 8),
     ("vgg11-narrow", "vgg11", lambda: vgg11(pixels=2, narrow=4), (4, 1, 32, 67), [5, 2, 9, 4], 6, None, 4),
     ("nin-fc", "nin", lambda: nin(head="fc", maps=6), (4, 1, 82, 118), [6, 0, 2, 5], 4, "fc", 1),
+    ("nin-d2l-fc", "nin-d2l", lambda: nin(stride=4, head="fc-dropout", maps=4), (4, 1, 104, 112), [1, 8, 4, 6], 0,
+     "fc-dropout", 1),
     ("nin-cifar-fc", "nin-cifar", lambda: nin_cifar(channels=1, head="fc-dropout", maps=49), (2, 1, 28, 28), [6, 0],
      1, "fc-dropout", 1),
 ]
