@@ -1,17 +1,19 @@
 //! Max pooling: `y = max` over each window, of the input or of its ReLU.
 
 mod gradients;
+mod maxima;
 
 use rayon::prelude::*;
 
 use self::gradients::Gradients;
-use super::pool_window::{PoolGeometry, phase, runs, windows};
+use self::maxima::Maxima;
+use super::pool_window::PoolGeometry;
 use crate::buffer_pool::Buffer;
 use crate::context::Context;
 use crate::element::Element;
 use crate::op::{Op, expect_inputs, only};
 use crate::shape::{Shape, ShapeError};
-use crate::simd::dispatch::{self, Kernel};
+use crate::simd::dispatch;
 use crate::tensor::Tensor;
 
 /// The maximum of each window of an N x C x H x W input; the output is N x C x OH x OW with
@@ -89,15 +91,15 @@ impl<T: Element> Op<T> for MaxPool2d {
         let (in_pixels, out_pixels) = (geometry.in_pixels(), geometry.out_pixels());
         let (g, relu) = (&geometry, self.relu);
         if !context.parallel {
-            dispatch::run(Planes { g, relu, x: x.data(), y: y.data_mut(), argmax: &mut argmax });
+            dispatch::run(Maxima { g, relu, x: x.data(), y: y.data_mut(), argmax: &mut argmax });
         } else if context.recording {
             let planes = x.data().par_chunks(in_pixels).zip(y.data_mut().par_chunks_mut(out_pixels));
             planes
                 .zip(argmax.par_chunks_mut(out_pixels))
-                .for_each(|((x, y), argmax)| dispatch::run(Planes { g, relu, x, y, argmax }));
+                .for_each(|((x, y), argmax)| dispatch::run(Maxima { g, relu, x, y, argmax }));
         } else {
             let planes = x.data().par_chunks(in_pixels).zip(y.data_mut().par_chunks_mut(out_pixels));
-            planes.for_each(|(x, y)| dispatch::run(Planes { g, relu, x, y, argmax: &mut [] }));
+            planes.for_each(|(x, y)| dispatch::run(Maxima { g, relu, x, y, argmax: &mut [] }));
         }
         (y, Saved { geometry, argmax })
     }
@@ -118,135 +120,6 @@ impl<T: Element> Op<T> for MaxPool2d {
         dispatch::run(Gradients { g: &geometry, dy, argmax: &argmax, dx });
         vec![Some(grad_input)]
     }
-}
-
-/// The forward pass over whole planes. `argmax` is as long as `y`, or empty if it is not wanted.
-struct Planes<'a, T> {
-    g: &'a PoolGeometry,
-    relu: bool,
-    x: &'a [T],
-    y: &'a mut [T],
-    argmax: &'a mut [u8],
-}
-
-impl<T: Element> Kernel for Planes<'_, T> {
-    #[inline(always)]
-    fn run(self) {
-        let Self { g, relu, x, y, argmax } = self;
-        let planes = x.chunks_exact(g.in_pixels()).zip(y.chunks_exact_mut(g.out_pixels()));
-        // Loops, not `for_each`: a closure might be compiled on its own, without the instruction set.
-        if argmax.is_empty() {
-            for (x, y) in planes {
-                pool_plane::<T, false>(g, relu, x, y, &mut []);
-            }
-        } else {
-            for ((x, y), argmax) in planes.zip(argmax.chunks_exact_mut(g.out_pixels())) {
-                pool_plane::<T, true>(g, relu, x, y, argmax);
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn pool_plane<T: Element, const ARGMAX: bool>(
-    g: &PoolGeometry,
-    relu: bool,
-    x: &[T],
-    y: &mut [T],
-    argmax: &mut [u8],
-) {
-    let [ow, w] = [g.output[1], g.input[1]];
-    let full_columns = g.interior(1);
-    for (i, y) in y.chunks_exact_mut(ow).enumerate() {
-        let argmax = if ARGMAX { &mut argmax[i * ow..][..ow] } else { &mut [] };
-        let rows = g.span(0, i);
-        // The columns whose windows are whole, which the specialised loops take; the general loop has the others.
-        let mut whole = if rows.inside.len() == g.kernel[0] { full_columns.clone() } else { 0..0 };
-        if !whole.is_empty() {
-            let first = rows.inside.start * w + whole.start * g.stride[1] - g.padding[1];
-            let y = &mut y[whole.clone()];
-            let argmax = if ARGMAX { &mut argmax[whole.clone()] } else { &mut [] };
-            match (g.kernel, g.stride[1]) {
-                ([3, 3], 2) => whole_windows::<T, 3, 2, ARGMAX>(&x[first..], w, relu, y, argmax),
-                ([2, 2], 2) => whole_windows::<T, 2, 2, ARGMAX>(&x[first..], w, relu, y, argmax),
-                _ => whole = 0..0,
-            }
-        }
-        for j in (0..whole.start).chain(whole.end..ow) {
-            let columns = g.span(1, j);
-            let mut best = x[rows.inside.start * w + columns.inside.start];
-            let mut index = rows.before * g.kernel[1] + columns.before;
-            for (u, row) in rows.inside.clone().enumerate() {
-                let line = (rows.before + u) * g.kernel[1] + columns.before;
-                for (v, &value) in x[row * w..][columns.inside.clone()].iter().enumerate() {
-                    if exceeds(value, best) {
-                        (best, index) = (value, line + v);
-                    }
-                }
-            }
-            y[j] = rectified(relu, best);
-            if ARGMAX {
-                argmax[j] = place(relu, best, index as u32);
-            }
-        }
-    }
-}
-
-/// The output for a window's maximum.
-#[inline(always)]
-fn rectified<T: Element>(relu: bool, best: T) -> T {
-    // Written so that NaN stays.
-    if relu & (best <= T::ZERO) { T::ZERO } else { best }
-}
-
-/// The byte for a window's maximum and its index.
-#[inline(always)]
-fn place<T: Element>(relu: bool, best: T, index: u32) -> u8 {
-    // Of a NaN, ReLU's gradient is 0.
-    if !relu | (best > T::ZERO) { index as u8 } else { NOTHING }
-}
-
-/// Consecutive windows that lie wholly inside the input, without a branch in the loop.
-#[inline(always)]
-fn whole_windows<T: Element, const K: usize, const S: usize, const ARGMAX: bool>(
-    rows: &[T],
-    width: usize,
-    relu: bool,
-    y: &mut [T],
-    argmax: &mut [u8],
-) {
-    for run in runs(y.len()) {
-        if run.is_empty() {
-            continue;
-        }
-        let x = windows::<T, K, S>(&rows[run.start * S..], width, run.len());
-        let y = &mut y[run.clone()];
-        let argmax = if ARGMAX { &mut argmax[run] } else { &mut [] };
-        for j in 0..y.len() {
-            let mut best = x[0][0][j][0];
-            let mut index = 0u32; // as wide as an f32, so that both are chosen by the same mask
-            for u in 0..K {
-                for v in 0..K {
-                    let value = x[u][v][j][phase::<K, S>(v)];
-                    let larger = exceeds(value, best);
-                    best = if larger { value } else { best };
-                    index = if larger { (u * K + v) as u32 } else { index };
-                }
-            }
-            y[j] = rectified(relu, best);
-            if ARGMAX {
-                argmax[j] = place(relu, best, index);
-            }
-        }
-    }
-}
-
-/// Whether `value` replaces `best`: larger, or NaN. Nothing replaces a NaN but another.
-#[inline(always)]
-fn exceeds<T: Element>(value: T, best: T) -> bool {
-    #[allow(clippy::eq_op, reason = "only NaN differs from itself")]
-    let nan = value != value;
-    (value > best) | nan
 }
 
 #[cfg(test)]

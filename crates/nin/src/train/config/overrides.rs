@@ -70,3 +70,36 @@ fn one_line(text: &str) -> String {
 }
 
 const WHOLE: &str = "a whole number of at least 0";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_of_values_are_said_in_plain_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.toml");
+        for (line, expected) in [
+            ("lr = \"fast\"", "expected a number"),
+            ("batch_size = -1", "expected a whole number of at least 0"),
+            ("epochs = 1.5", "expected a whole number of at least 0"),
+            ("shuffle = 1", "expected true or false"),
+        ] {
+            std::fs::write(&path, line).unwrap();
+            let error = Overrides::from_toml(&path).unwrap_err().to_string();
+            assert!(error.contains(line) && error.ends_with(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.toml");
+        std::fs::write(&path, "lr = 0.1\nlearning_rate = 3\n").unwrap();
+        let error = Overrides::from_toml(&path).unwrap_err().to_string();
+        assert!(
+            error.contains("run.toml") && error.contains("learning_rate") && !error.contains('\n'),
+            "{error}"
+        );
+    }
+}
