@@ -313,18 +313,21 @@ fn name(subject: Subject) -> String {
     format!("{}{head}", subject.model)
 }
 
+/// Images per second, to the digits that a repetition would give again.
+fn rate(images_per_s: f64) -> String {
+    let decimals = usize::from(images_per_s < 1000.0);
+    format!("{images_per_s:.decimals$}")
+}
+
 fn cells(row: &Row, parameters: usize, gflop: f64, speed: Option<&Speed>) -> Vec<String> {
     let mut cells =
         vec![name(row.subject), row.subject.side.to_string(), grouped(parameters), format!("{gflop:.3}")];
     let mib = |report: &BenchReport| report.peak_rss_mib.map_or(String::new(), |mib| format!("{mib:.0}"));
     cells.extend(match speed {
         None => [const { String::new() }; 4],
-        Some(Speed { train, infer }) => [
-            format!("{:.1}", train.images_per_s),
-            format!("{:.1}", infer.images_per_s),
-            mib(train),
-            mib(infer),
-        ],
+        Some(Speed { train, infer }) => {
+            [rate(train.images_per_s), rate(infer.images_per_s), mib(train), mib(infer)]
+        }
     });
     cells.extend(match &row.run {
         None => [const { String::new() }; 7],
@@ -344,6 +347,11 @@ fn cells(row: &Row, parameters: usize, gflop: f64, speed: Option<&Speed>) -> Vec
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rates_above_a_thousand_have_no_decimals() {
+        assert_eq!([72.04, 999.94, 15_222.6, 43_486.2].map(rate), ["72.0", "999.9", "15223", "43486"]);
+    }
 
     #[test]
     fn networks_are_read_with_their_heads() {
