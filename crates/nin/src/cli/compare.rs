@@ -313,7 +313,7 @@ fn name(subject: Subject) -> String {
     format!("{}{head}", subject.model)
 }
 
-/// Images per second, to the digits that a repetition would give again.
+/// Images per second: whole from a thousand on, where tenths are noise.
 fn rate(images_per_s: f64) -> String {
     let decimals = usize::from(images_per_s < 1000.0);
     format!("{images_per_s:.decimals$}")
