@@ -122,10 +122,17 @@ fn accuracies_are_those_of_the_runs() {
         assert_eq!(line["correct"].as_f64().unwrap() / line["images"].as_f64().unwrap(), line["accuracy"]);
         line["accuracy"].as_f64().unwrap()
     };
-    let all = ["--run", "fc", "--no-speed", "--evaluate", "--data-dir", "data", "--output", "out"];
+    // A run's network has the run's size, whatever size others are asked for at.
+    let all = ["vgg11", "--run", "fc", "--no-speed", "--evaluate", "--data-dir", "data", "--output", "out"];
+    let all = [&all[..], &["--image-size", "32"]].concat();
     let stdout = succeeded(&compare(folder.path(), &all));
     let expected = [json("train"), json("test"), json("train") - json("test")].map(|acc| format!("{acc:.4}"));
-    assert_eq!(csv(&folder.path().join("out.csv"))[1][11..14], expected, "{stdout}");
+    let table = csv(&folder.path().join("out.csv"));
+    assert_eq!(
+        (&table[1][1], &table[2][1], &table[2][11..14]),
+        (&"32".into(), &"14".into(), &expected[..]),
+        "{stdout}"
+    );
 
     for (arguments, parts) in [
         (&["--run", "short"] as &[&str], &["short: the run is not finished, 1 of 2 epochs"] as &[&str]),
@@ -134,6 +141,7 @@ fn accuracies_are_those_of_the_runs() {
         (&["vgg11:fc"], &["vgg11", "class maps"]),
         (&["vgg11", "--image-size", "20"], &["layer 4.4, MaxPool2d(2/2)"]),
         (&["lenet", "--seconds", "nan"], &["seconds: expected more than 0"]),
+        (&["lenet", "--evaluate"], &["--run <DIR>"]),
         (&["lenet", "--threads", "0"], &["threads: expected 1 to"]),
         (&["lenet", "--batch-size", "0"], &["lenet, train: batch_size: expected at least 1"]),
     ] {

@@ -141,6 +141,10 @@ fn what_cannot_be_is_refused_in_one_line() {
     refused(&nin(folder, &["inspect", "--images", "0"]), &["images: expected 1 to 4096, found 0"]);
     refused(&nin(folder, &["inspect", "--seeds", "5"]), &["seeds: expected FROM..TO"]);
     refused(&nin(folder, &["inspect", "--init", "lsuv"]), &["init: expected xavier, he"]);
+    // Nothing that is asked for is left out in silence.
+    let own = "a run's folder has its own";
+    refused(&nin(folder, &["inspect", "empty", "--image-size", "64"]), &["image_size: ", own]);
+    refused(&nin(folder, &["inspect", "empty", "--seeds", "0..3"]), &["seeds: ", own]);
     fs::write(folder.join("empty/metrics.jsonl"), "").unwrap();
     refused(&nin(folder, &["plot", "empty"]), &["empty: no epoch is finished"]);
 }

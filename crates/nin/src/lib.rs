@@ -11,6 +11,7 @@ pub mod cli;
 pub mod data;
 pub mod inspect;
 pub mod models;
+pub mod names;
 pub mod nn;
 pub mod optim;
 pub mod pictures;

@@ -14,6 +14,7 @@ use crate::bench::Until;
 use crate::bench::layers::{LayerTimes, Pass, measure};
 use crate::bench::steps::{Report, Settings, Task};
 use crate::models::Model;
+use crate::names::ParseError;
 use crate::nn::Module;
 use crate::summary::{Work, layers};
 use crate::train::TrainError;
@@ -77,7 +78,7 @@ pub fn bench(args: &BenchArgs) -> Result<ExitCode, TrainError> {
     check_environment()?;
     let model: Model = args.model.parse().map_err(|error| TrainError::Config(format!("model: {error}")))?;
     let head = args.head.as_ref().map(|name| name.parse()).transpose();
-    let head = head.map_err(|error: String| TrainError::Config(format!("head: {error}")))?;
+    let head = head.map_err(|error: ParseError| TrainError::Config(format!("head: {error}")))?;
     let conv = convolution(args.conv.as_deref())?;
     let conv = conv.and_then(|name| name.parse().ok()).unwrap_or(ConvPath::Auto);
     let settings = Settings {

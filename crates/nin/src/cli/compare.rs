@@ -35,12 +35,12 @@ pub struct CompareArgs {
     #[arg(long = "run", value_name = "DIR")]
     pub runs: Vec<PathBuf>,
     /// Evaluate each run's weights on its training and test images instead of reading the accuracies that it wrote down
-    #[arg(long)]
+    #[arg(long, requires = "runs")]
     pub evaluate: bool,
     /// Folder of the data set's IDX files, for --evaluate
     #[arg(long, value_name = "DIR", requires = "evaluate")]
     pub data_dir: Option<PathBuf>,
-    /// Rows and columns of the images [default: those of the run, or what the network was made for]
+    /// Rows and columns of the images of the networks asked for by name [default: what each was made for]; runs keep their own
     #[arg(long, value_name = "PIXELS", allow_negative_numbers = true)]
     pub image_size: Option<usize>,
     /// Images of a step
@@ -196,8 +196,8 @@ fn rows(args: &CompareArgs) -> Result<Vec<Row>, TrainError> {
     let mut runs = Vec::new();
     for path in &args.runs {
         let (config, last) = RunDir::finished(path)?;
-        let side = args.image_size.unwrap_or(config.image_size);
-        let subject = Subject { model: config.model()?, head: other_head(config.head()?), side };
+        let (model, head) = (config.model()?, other_head(config.head()?));
+        let subject = Subject { model, head, side: config.image_size };
         let data = match config.hold_out {
             0 => config.dataset,
             images => format!("{} ({images} held out)", config.dataset),

@@ -14,6 +14,7 @@ use super::{default_threads, print};
 use crate::checkpoint::load_parameters;
 use crate::data::{DataLoader, DataSources, LoaderOptions, Normalization, load};
 use crate::models::{Model, Network};
+use crate::names::ParseError;
 use crate::summary::table;
 use crate::train::{Lanes, Overrides, TrainError, argmax};
 
@@ -94,7 +95,7 @@ pub fn summarise(args: &SummaryArgs) -> Result<ExitCode, TrainError> {
     }
     let (channels, classes) = (usize::from(args.channels), usize::from(args.classes));
     let head = args.head.as_ref().map(|name| name.parse()).transpose();
-    let head = head.map_err(|error: String| TrainError::Config(format!("head: {error}")))?;
+    let head = head.map_err(|error: ParseError| TrainError::Config(format!("head: {error}")))?;
     let network = Network { head, ..Network::new(model, [channels, side, side], classes) }.build::<f32>()?;
     print(&table(&network, Shape::from([1, channels, side, side]))?)?;
     Ok(ExitCode::SUCCESS)

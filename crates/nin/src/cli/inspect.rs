@@ -63,9 +63,9 @@ pub struct InspectArgs {
     /// Folder of the data set's IDX files
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Look at a recipe's start with each of these seeds, such as 0..20 (0 to 19)
-    #[arg(long, value_name = "FROM..TO", default_value = "0..1")]
-    pub seeds: String,
+    /// Look at a recipe's start with each of these seeds, such as 0..20 (0 to 19) [default: 0..1]
+    #[arg(long, value_name = "FROM..TO")]
+    pub seeds: Option<String>,
     /// Training images that are sent through
     #[arg(long, value_name = "N", default_value_t = 128, allow_negative_numbers = true)]
     pub images: usize,
@@ -104,6 +104,7 @@ pub fn inspect(args: &InspectArgs) -> Result<ExitCode, TrainError> {
         let message = format!("images: expected 1 to {MOST_IMAGES}, found {}", args.images);
         return Err(TrainError::Config(message));
     }
+    start_of_no_recipe(args)?;
     let mut subjects = Vec::new();
     let recipes = match (args.recipes.is_empty(), args.folders.is_empty()) {
         (true, true) => vec!["default".to_owned()],
@@ -111,7 +112,7 @@ pub fn inspect(args: &InspectArgs) -> Result<ExitCode, TrainError> {
     };
     for recipe in &recipes {
         let mut signals = Vec::new();
-        for seed in parse(&args.seeds)? {
+        for seed in parse(args.seeds.as_deref().unwrap_or("0..1"))? {
             let config = resolve(None, &Overrides::default(), &flags(args, recipe, seed))?;
             signals.push(signal(config, None, args)?);
             report(args, recipe, seed, &signals)?;
@@ -140,6 +141,28 @@ pub fn inspect(args: &InspectArgs) -> Result<ExitCode, TrainError> {
         write_panels(path, &names, &panels(&subjects))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A run's folder says itself what its network is: what is asked for a start besides would change nothing.
+fn start_of_no_recipe(args: &InspectArgs) -> Result<(), TrainError> {
+    if args.folders.is_empty() || !args.recipes.is_empty() {
+        return Ok(());
+    }
+    let given = [
+        ("model", args.model.is_some()),
+        ("image_size", args.image_size.is_some()),
+        ("init", args.init.is_some()),
+        ("head_scale", args.head_scale.is_some()),
+        ("head_bias", args.head_bias.is_some()),
+        ("dataset", args.dataset.is_some()),
+        ("seeds", args.seeds.is_some()),
+    ];
+    match given.iter().find(|(_, given)| *given) {
+        Some((name, _)) => Err(TrainError::Config(format!(
+            "{name}: is of a recipe's start, and a run's folder has its own; there is no --recipe"
+        ))),
+        None => Ok(()),
+    }
 }
 
 fn flags(args: &InspectArgs, recipe: &str, seed: u64) -> Overrides {

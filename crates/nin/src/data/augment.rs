@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use tensor::{Purpose, RandomStream};
 
+use crate::names::ParseError;
+
 /// Which variations are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Augmentation {
@@ -30,12 +32,17 @@ impl fmt::Display for Augmentation {
 }
 
 impl FromStr for Augmentation {
-    type Err = String;
+    type Err = ParseError;
 
     /// Reads `none`, `flip`, `shift:PIXELS` or both with a comma between them.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let refuse = |why: &str| {
-            format!("expected none, flip, shift:PIXELS or shift:PIXELS,flip, found {text:?}{why}")
+    ///
+    /// # Errors
+    /// [`ParseError::Form`] of any other text, a shift of more than 1024 pixels, or the same twice.
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let refuse = |why: &str| ParseError::Form {
+            expected: "none, flip, shift:PIXELS or shift:PIXELS,flip",
+            found: text.to_owned(),
+            why: why.to_owned(),
         };
         let mut augmentation = Self::default();
         if text == "none" {
@@ -211,7 +218,7 @@ mod tests {
             "flip,none",
             "flip:2",
         ] {
-            let error = name.parse::<Augmentation>().unwrap_err();
+            let error = name.parse::<Augmentation>().unwrap_err().to_string();
             assert!(
                 error.starts_with("expected none, flip, shift:PIXELS") && error.contains(name),
                 "{error}"

@@ -13,6 +13,9 @@ use crate::nn::{Conv2d, MaxPool2d, Module, Relu, Sequential};
 ///
 /// # Errors
 /// [`ShapeError`], naming the layer, if the image is too small.
+///
+/// # Panics
+/// If `narrow` is 0.
 pub fn alexnet<T: Element>(
     image: Shape,
     classes: usize,

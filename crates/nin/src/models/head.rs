@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use tensor::{Element, Shape, ShapeError};
 
+use crate::names::{ParseError, by_name};
 use crate::nn::{Dropout, Flatten, GlobalAvgPool2d, Linear, Module, Sequential};
 
 /// The part behind the last block, which turns its N x `classes` x H x W class maps into N x `classes` logits.
@@ -64,13 +65,12 @@ impl fmt::Display for Head {
 }
 
 impl FromStr for Head {
-    type Err = String;
+    type Err = ParseError;
 
-    fn from_str(name: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|head| head.to_string() == name).ok_or_else(|| {
-            let all = Self::ALL.map(|head| head.to_string());
-            format!("no head {name:?}; there are: {}", all.join(", "))
-        })
+    /// # Errors
+    /// [`ParseError::Unknown`], with the names that there are.
+    fn from_str(name: &str) -> Result<Self, ParseError> {
+        by_name("head", &Self::ALL, name)
     }
 }
 
@@ -113,7 +113,10 @@ mod tests {
         for head in Head::ALL {
             assert_eq!(head.to_string().parse::<Head>().unwrap(), head);
         }
-        assert_eq!("mlp".parse::<Head>().unwrap_err(), "no head \"mlp\"; there are: gap, fc, fc-dropout");
+        assert_eq!(
+            "mlp".parse::<Head>().unwrap_err().to_string(),
+            "no head \"mlp\"; there are: gap, fc, fc-dropout"
+        );
     }
 
     #[test]

@@ -12,6 +12,9 @@ use crate::nn::{AvgPool2d, Conv2d, Flatten, Linear, Module, Sequential, Sigmoid}
 ///
 /// # Errors
 /// [`ShapeError`], naming the layer, if the image is too small.
+///
+/// # Panics
+/// If `narrow` is 0.
 pub fn lenet<T: Element>(image: Shape, classes: usize, narrow: usize) -> Result<Sequential<T>, ShapeError> {
     let [_, channels, _, _] = image.nchw("lenet")?;
     let [first, second, third, fourth] = [6, 16, 120, 84].map(|width| (width / narrow).max(1));

@@ -14,6 +14,8 @@ use std::str::FromStr;
 
 use tensor::{Element, Shape, ShapeError};
 
+use crate::names::{ParseError, by_name};
+
 pub use alexnet::alexnet;
 pub use head::Head;
 pub use lenet::lenet;
@@ -165,13 +167,12 @@ impl fmt::Display for Model {
 }
 
 impl FromStr for Model {
-    type Err = String;
+    type Err = ParseError;
 
-    fn from_str(name: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|model| model.to_string() == name).ok_or_else(|| {
-            let all = Self::ALL.map(|model| model.to_string());
-            format!("no network {name:?}; there are: {}", all.join(", "))
-        })
+    /// # Errors
+    /// [`ParseError::Unknown`], with the names that there are.
+    fn from_str(name: &str) -> Result<Self, ParseError> {
+        by_name("network", &Self::ALL, name)
     }
 }
 
@@ -185,7 +186,7 @@ mod tests {
             assert_eq!(model.to_string().parse::<Model>().unwrap(), model);
         }
         assert_eq!(
-            "resnet".parse::<Model>().unwrap_err(),
+            "resnet".parse::<Model>().unwrap_err().to_string(),
             "no network \"resnet\"; there are: nin, nin-d2l, nin-cifar, lenet, alexnet, vgg11"
         );
     }

@@ -25,6 +25,9 @@ fn vgg_block<T: Element>(convolutions: usize, c_in: usize, c_out: usize) -> Sequ
 ///
 /// # Errors
 /// [`ShapeError`], naming the layer, if the image is too small.
+///
+/// # Panics
+/// If `narrow` is 0.
 pub fn vgg11<T: Element>(
     image: Shape,
     classes: usize,

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::names::ParseError;
+
 /// How the learning rate changes over a run. A linear warm-up may come before any of them.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Schedule {
@@ -53,9 +55,14 @@ impl fmt::Display for Schedule {
 }
 
 impl FromStr for Schedule {
-    type Err = String;
+    type Err = ParseError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    /// Reads `constant`, `cosine` or `step:EPOCHS:FACTOR`.
+    ///
+    /// # Errors
+    /// [`ParseError::Form`] of any other text, or numbers that are not positive.
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let refuse = |expected| ParseError::Form { expected, found: text.to_owned(), why: String::new() };
         let parts: Vec<&str> = text.split(':').collect();
         match parts[..] {
             ["constant"] => Ok(Self::Constant),
@@ -64,9 +71,9 @@ impl FromStr for Schedule {
                 (Ok(epochs), Ok(factor)) if epochs > 0 && factor > 0.0 && factor.is_finite() => {
                     Ok(Self::Step { epochs, factor })
                 }
-                _ => Err(format!("step:EPOCHS:FACTOR expects positive numbers, found {text:?}")),
+                _ => Err(refuse("step:EPOCHS:FACTOR with positive numbers")),
             },
-            _ => Err(format!("expected constant, cosine or step:EPOCHS:FACTOR, found {text:?}")),
+            _ => Err(refuse("constant, cosine or step:EPOCHS:FACTOR")),
         }
     }
 }
@@ -94,7 +101,7 @@ mod tests {
             assert_eq!(name.parse::<Schedule>().unwrap().to_string(), name);
         }
         for name in ["linear", "step", "step:0:0.1", "step:2:nan", "step:2:-1"] {
-            assert!(name.parse::<Schedule>().unwrap_err().contains(name), "{name}");
+            assert!(name.parse::<Schedule>().unwrap_err().to_string().contains(name), "{name}");
         }
     }
 }

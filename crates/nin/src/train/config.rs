@@ -13,6 +13,7 @@ pub use recipe::Recipe;
 use super::error::TrainError;
 use crate::data::{Augmentation, DatasetKind, Splits};
 use crate::models::{Head, Model, Network};
+use crate::names::ParseError;
 use crate::nn::Sequential;
 use crate::optim::Schedule;
 
@@ -123,7 +124,7 @@ impl Config {
     /// [`TrainError::Config`], with the names that exist.
     pub fn head(&self) -> Result<Option<Head>, TrainError> {
         let head = self.head.as_ref().map(|name| name.parse()).transpose();
-        head.map_err(|error: String| TrainError::Config(format!("head: {error}")))
+        head.map_err(|error: ParseError| TrainError::Config(format!("head: {error}")))
     }
 
     /// The network for images of this many channels, with zeros as weights.

@@ -118,7 +118,11 @@ impl Watch {
     }
 
     /// Looks at the gradient of the class maps' biases after a step on images with these labels. Each class is reported when it
-    /// dies, at most once in an epoch, and several together where they die within a few steps.
+    /// dies, at most once in an epoch, and several together where they die within a few steps. `bias_gradient` has a number for
+    /// each class.
+    ///
+    /// # Panics
+    /// If a label is no class, or the gradient has more numbers than there are classes.
     pub fn class_maps(
         &mut self,
         epoch: u64,

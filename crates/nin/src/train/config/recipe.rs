@@ -8,6 +8,7 @@ use tensor::conv::ConvPath;
 use super::Config;
 use crate::data::{Augmentation, DatasetKind};
 use crate::models::Model;
+use crate::names::{ParseError, by_name};
 
 /// A named set of settings to begin with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,8 +20,8 @@ pub enum Recipe {
     /// normalisation.
     Chapter,
     /// The chapter's network, image size, batch size and number of epochs, with a start and a schedule that learn whatever the
-    /// seed: He weights brought to mean 0 and deviation 1 by images, the convolution of the class maps smaller and with a bias that opens its ReLU, momentum, warm-up,
-    /// cosine, clipped gradients, weight decay, normalised images.
+    /// seed: He weights brought to mean 0 and deviation 1 by images, the convolution of the class maps smaller and with a bias
+    /// that opens its ReLU, momentum, warm-up, cosine, clipped gradients, weight decay, normalised images.
     Robust,
 }
 
@@ -40,13 +41,12 @@ impl fmt::Display for Recipe {
 }
 
 impl FromStr for Recipe {
-    type Err = String;
+    type Err = ParseError;
 
-    fn from_str(name: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|recipe| recipe.to_string() == name).ok_or_else(|| {
-            let all = Self::ALL.map(|recipe| recipe.to_string());
-            format!("no recipe {name:?}; there are: {}", all.join(", "))
-        })
+    /// # Errors
+    /// [`ParseError::Unknown`], with the names that there are.
+    fn from_str(name: &str) -> Result<Self, ParseError> {
+        by_name("recipe", &Self::ALL, name)
     }
 }
 
