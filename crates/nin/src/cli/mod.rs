@@ -18,6 +18,7 @@ mod run_name;
 mod runs;
 mod seeds;
 mod settings;
+mod summary;
 mod table;
 mod train;
 mod usage;
@@ -28,10 +29,11 @@ use std::process::ExitCode;
 
 pub use bench::{BenchArgs, bench};
 pub use compare::{CompareArgs, compare};
-pub use eval::{EvalArgs, SummaryArgs, evaluate, summarise};
+pub use eval::{EvalArgs, evaluate};
 pub use inspect::{InspectArgs, inspect};
 pub use news::show_warnings;
 pub use plot::{PlotArgs, plot};
+pub use summary::{SummaryArgs, summarise};
 pub use train::{TrainArgs, train};
 pub use usage::parse;
 
