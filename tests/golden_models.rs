@@ -1,7 +1,7 @@
 //! The networks against PyTorch: layer shapes, logits, all gradients, and the losses of ten SGD steps from the same weights. Network in Network
 //! and LeNet as they are, with each kind of head; AlexNet and VGG-11 as narrow copies of the same layers.
 //!
-//! Weights and images are made by the integer recurrence of `tests/golden/generate.py`, bit for bit, which fingerprints confirm.
+//! Weights and images are made by the integer recurrence of `tests/golden/draws.py`, bit for bit, which fingerprints confirm.
 //! Tolerances: losses and logits 1e-4 relative, on every path. Gradients: without Winograd each sampled element to 1e-4 of its
 //! tensor's largest, and the norm of each tensor likewise; with it, where a rounding of 5e-6 may turn a ReLU or a maximum over and
 //! move single elements by percents, the norm of each tensor to 1e-3.
