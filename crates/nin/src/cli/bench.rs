@@ -8,13 +8,12 @@ use serde_json::json;
 use tensor::conv::ConvPath;
 use tensor::simd::Isa;
 
+use super::network::NetworkArgs;
 use super::settings::{check_environment, convolution};
 use super::{default_threads, print};
 use crate::bench::Until;
 use crate::bench::layers::{LayerTimes, Pass, measure};
 use crate::bench::steps::{Report, Settings, Task};
-use crate::models::Model;
-use crate::names::ParseError;
 use crate::nn::Module;
 use crate::summary::{Work, layers};
 use crate::train::TrainError;
@@ -25,15 +24,9 @@ use crate::train::lanes::SHARD;
 /// The images are random and in memory. Rates in GFLOP/s count the operations of the direct convolution, whatever the algorithm.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// Network: nin, nin-d2l, nin-cifar, lenet, alexnet or vgg11
-    #[arg(long, value_name = "NAME", default_value = "nin")]
-    pub model: String,
-    /// What the class maps of a nin network go through: gap, fc or fc-dropout [default: its own end]
-    #[arg(long, value_name = "NAME")]
-    pub head: Option<String>,
-    /// Rows and columns of the images [default: what the network was made for]
-    #[arg(long, value_name = "PIXELS", allow_negative_numbers = true)]
-    pub image_size: Option<usize>,
+    /// Which network, at which size.
+    #[command(flatten)]
+    pub network: NetworkArgs,
     /// Images of a step; with --layers, images of a shard [default: 32; with --layers, what training cuts a batch into]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub batch_size: Option<usize>,
@@ -76,15 +69,13 @@ pub enum TaskName {
 /// [`TrainError`] for the binary to print.
 pub fn bench(args: &BenchArgs) -> Result<ExitCode, TrainError> {
     check_environment()?;
-    let model: Model = args.model.parse().map_err(|error| TrainError::Config(format!("model: {error}")))?;
-    let head = args.head.as_ref().map(|name| name.parse()).transpose();
-    let head = head.map_err(|error: ParseError| TrainError::Config(format!("head: {error}")))?;
+    let (model, head, image_size) = args.network.read()?;
     let conv = convolution(args.conv.as_deref())?;
     let conv = conv.and_then(|name| name.parse().ok()).unwrap_or(ConvPath::Auto);
     let settings = Settings {
         model,
         head,
-        image_size: args.image_size.unwrap_or_else(|| model.default_image_size()),
+        image_size,
         batch: args.batch_size.unwrap_or(if args.layers { SHARD } else { 32 }),
         threads: args.threads.unwrap_or_else(default_threads),
         task: match args.task {

@@ -1,0 +1,34 @@
+//! Which network at which size: the arguments that commands about a network alone have in common.
+
+use clap::Args;
+
+use crate::models::{Head, Model};
+use crate::names::ParseError;
+use crate::train::TrainError;
+
+/// A network by its name, its end and the size of its images.
+#[derive(Debug, Args)]
+pub struct NetworkArgs {
+    /// Network: nin, nin-d2l, nin-cifar, lenet, alexnet or vgg11
+    #[arg(long, value_name = "NAME", default_value = "nin")]
+    pub model: String,
+    /// What the class maps of a nin network go through: gap, fc or fc-dropout [default: its own end]
+    #[arg(long, value_name = "NAME")]
+    pub head: Option<String>,
+    /// Rows and columns of the images [default: what the network was made for]
+    #[arg(long, value_name = "PIXELS", allow_negative_numbers = true)]
+    pub image_size: Option<usize>,
+}
+
+impl NetworkArgs {
+    /// The network, its end if one was asked for, and the rows of an image.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] of a name that there is not, with those that there are.
+    pub fn read(&self) -> Result<(Model, Option<Head>, usize), TrainError> {
+        let refuse = |name| move |error: ParseError| TrainError::Config(format!("{name}: {error}"));
+        let model: Model = self.model.parse().map_err(refuse("model"))?;
+        let head = self.head.as_ref().map(|name| name.parse()).transpose().map_err(refuse("head"))?;
+        Ok((model, head, self.image_size.unwrap_or_else(|| model.default_image_size())))
+    }
+}
