@@ -44,7 +44,8 @@ fn a_dead_class_map_is_reported_once_while_it_happens() {
     let mut classes: Vec<u64> = Vec::new();
     for (line, logged) in lines.iter().zip(&logged) {
         assert!(
-            line.starts_with("warning: epoch 1, step ") && line.contains("try --recipe robust"),
+            line.starts_with("warning: epoch 1, step ")
+                && line.ends_with("; try a smaller --lr or another --seed"),
             "{line}"
         );
         assert_eq!(logged["warning"], "dead_class_maps");
@@ -88,7 +89,7 @@ fn a_loss_that_does_not_move_is_reported() {
     let steps: Vec<u64> = stuck.iter().map(|line| line["at_step"].as_u64().unwrap()).collect();
     assert_eq!(steps, [20], "{logged:?}");
     let line = lines.iter().find(|line| line.contains("stayed")).unwrap();
-    assert!(line.contains("2.303, a guess's, for 20 steps; try --recipe robust"), "{line}");
+    assert!(line.contains("2.303, a guess's, for 20 steps; try another --lr or another --seed"), "{line}");
     let dead: usize = logged.iter().filter_map(|line| Some(line.get("classes")?.as_array()?.len())).sum();
     assert_eq!(dead, 10, "{logged:?}");
 }

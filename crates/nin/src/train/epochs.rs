@@ -98,7 +98,7 @@ impl Trainer {
             progress.step(n as u64, loss, rest);
             self.warnings.extend(self.watch.loss(self.position.step, loss));
             for warning in self.warnings.drain(..) {
-                progress.warn(&format!("{title}, {warning}"));
+                progress.warn(&format!("{title}, {warning}; {}", warning.advice(&self.config)));
                 run.log(&warning)?;
             }
             let over = batches.len() == 0;

@@ -1,6 +1,7 @@
 //! Training: a batch is cut into lanes and shards ([`lanes`]), the loop walks the epochs ([`Trainer`]), and the run folder
 //! ([`RunDir`]) keeps what came of it.
 
+mod advice;
 mod config;
 mod epochs;
 mod error;

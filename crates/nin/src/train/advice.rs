@@ -1,0 +1,67 @@
+//! What to change in a run that is told of dead class maps or of a loss that does not move.
+
+use super::config::{Config, Recipe};
+use super::watch::Warning;
+
+impl Warning {
+    /// What to try, of what the run's settings do not have already: the settings of the robust recipe that keep class maps open,
+    /// then the learning rate, then the seed. It is the end of the line that begins with the warning itself.
+    #[must_use]
+    pub fn advice(&self, config: &Config) -> String {
+        let mut tries = Vec::new();
+        if config.recipe == Recipe::Chapter.to_string() {
+            tries.push("--recipe robust".to_owned());
+        }
+        tries.extend(missing(config));
+        let rate = match self {
+            Self::DeadClassMaps { .. } => "a smaller --lr",
+            Self::StuckLoss { .. } => "another --lr",
+        };
+        format!("try {rate} or another --seed", rate = [&tries[..], &[rate.to_owned()]].concat().join(", "))
+    }
+}
+
+/// The flags that bring the settings to the robust recipe's start and clipping (`docs/lottery.md`).
+fn missing(config: &Config) -> Option<String> {
+    let robust = Config::for_model(Recipe::Robust, config.model().ok()?);
+    let flags = [
+        (config.init != robust.init).then(|| format!("--init {}", robust.init)),
+        (config.head_bias < robust.head_bias).then(|| format!("--head-bias {}", robust.head_bias)),
+        (config.head_scale > robust.head_scale).then(|| format!("--head-scale {}", robust.head_scale)),
+        (config.clip_norm == 0.0 || config.clip_norm > robust.clip_norm)
+            .then(|| format!("--clip-norm {}", robust.clip_norm)),
+    ];
+    let flags: Vec<String> = flags.into_iter().flatten().collect();
+    (!flags.is_empty()).then(|| flags.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::Model;
+
+    const DEAD: Warning = Warning::DeadClassMaps { at_step: 7, classes: Vec::new(), dead: [3, 10] };
+    const STUCK: Warning = Warning::StuckLoss { at_step: 200, steps: 200, ln_classes: 2.3 };
+
+    #[test]
+    fn only_what_the_run_does_not_have_is_advised() {
+        let chapter = Config::of(Recipe::Chapter);
+        assert_eq!(
+            DEAD.advice(&chapter),
+            "try --recipe robust, --init data-dependent --head-bias 1 --head-scale 0.1 --clip-norm 1, a smaller --lr or another \
+             --seed"
+        );
+        let half = Config { clip_norm: 5.0, init: "he".into(), ..Config::of(Recipe::Robust) };
+        assert_eq!(
+            STUCK.advice(&half),
+            "try --init data-dependent --clip-norm 1, another --lr or another --seed"
+        );
+        for recipe in [Recipe::Robust, Recipe::Default] {
+            let config = Config { clip_norm: 0.5, ..Config::of(recipe) };
+            assert_eq!(DEAD.advice(&config), "try a smaller --lr or another --seed");
+        }
+        // The start of Network in Network is not advised to what begins with Xavier weights on purpose.
+        let lenet = Config::for_model(Recipe::Robust, Model::LeNet);
+        assert_eq!(STUCK.advice(&lenet), "try another --lr or another --seed");
+    }
+}
