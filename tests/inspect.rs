@@ -89,7 +89,9 @@ fn the_table_the_csv_and_the_picture() {
     assert!(stdout.contains("class maps that are 0 for all of the images, seed by seed: 0, 0"), "{stdout}");
     let csv = fs::read_to_string(folder.path().join("signal.csv")).unwrap();
     assert!(
-        csv.starts_with("network,layer,kind,rms,between_images,zeros,dead,weight_rms,gradient\n"),
+        csv.starts_with(
+            "network,layer,kind,rms,between_images,zeros,dead,weight_rms,weight_spectral,gradient\n"
+        ),
         "{csv}"
     );
     assert_eq!(csv.lines().count(), 10);

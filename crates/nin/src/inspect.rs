@@ -1,6 +1,8 @@
 //! What a batch of images is inside of a network: how large the signal is after each layer, how much of it tells the images
 //! apart, which units are silent, and how large the gradients of the weights are.
 
+mod spectral;
+
 use std::sync::Arc;
 
 use autograd::{Context, Tape};
@@ -12,6 +14,7 @@ use crate::nn::{Module, parameters};
 use crate::summary::leaves;
 use crate::train::lanes::StepSettings;
 use crate::train::{Lanes, TrainError};
+use spectral::spectral_norm;
 
 /// Images that are in a layer at once.
 const TOGETHER: usize = 16;
@@ -34,6 +37,8 @@ pub struct LayerSignal {
     pub dead_channels: f64,
     /// The root of the mean square of the weights.
     pub weight_rms: f64,
+    /// The largest singular value of the weights, a row for each output channel: the most that they stretch a patch.
+    pub spectral_norm: f64,
     /// The Euclidean norm of the weights' gradient, of the batch's mean loss in training (with dropout).
     pub gradient_norm: f64,
 }
@@ -137,12 +142,12 @@ pub fn inspect(
     }
     let loss = lanes.step(network, batch, settings)?.mean_loss();
     let norms = lanes.gradients(|gradients| gradients.iter().map(norm).collect::<Vec<_>>());
-    let weights: Vec<(String, f64, f64)> = parameters(network)
+    let weights: Vec<(String, [f64; 3])> = parameters(network)
         .into_iter()
         .zip(norms)
         .filter_map(|((name, parameter), gradient)| {
-            let path = name.strip_suffix(".weight")?.to_owned();
-            Some((path, norm(&parameter.value) / (parameter.value.len() as f64).sqrt(), gradient))
+            let (path, weight) = (name.strip_suffix(".weight")?.to_owned(), &parameter.value);
+            Some((path, [norm(weight) / (weight.len() as f64).sqrt(), spectral_norm(weight), gradient]))
         })
         .collect();
     let last = seen.last();
@@ -155,7 +160,8 @@ pub fn inspect(
         .iter()
         .map(|(index, kind, sums)| {
             let path = &leaves[*index].0;
-            let own = weights.iter().find(|(name, ..)| name == path);
+            let own = weights.iter().find(|(name, _)| name == path);
+            let [weight_rms, spectral_norm, gradient_norm] = own.map_or([0.0; 3], |own| own.1);
             let (square, variance) = sums.moments();
             LayerSignal {
                 path: path.clone(),
@@ -165,8 +171,9 @@ pub fn inspect(
                 zeros: sums.zeros as f64 / sums.values.max(1) as f64,
                 dead_channels: sums.alive.iter().filter(|&&alive| !alive).count() as f64
                     / sums.alive.len() as f64,
-                weight_rms: own.map_or(0.0, |own| own.1),
-                gradient_norm: own.map_or(0.0, |own| own.2),
+                weight_rms,
+                spectral_norm,
+                gradient_norm,
             }
         })
         .collect();

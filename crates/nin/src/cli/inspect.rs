@@ -33,8 +33,8 @@ const MOST_IMAGES: usize = 4096;
   nin inspect --recipe chapter --recipe robust --seeds 0..20 --picture signal.svg
   nin inspect runs/nin-20260101-120000                                    with a run's weights
 Columns: rms is the root mean square of the output after its ReLU, between images the part of it that differs from image to
-image, zeros the share of it that is 0, dead the share of channels that are 0 for all images, gradient the norm of the weight's
-gradient.")]
+image, zeros the share of it that is 0, dead the share of channels that are 0 for all images, weight spectral the most that the
+weights stretch a patch (their largest singular value), gradient the norm of the weight's gradient.")]
 pub struct InspectArgs {
     /// Folder of a run, or of one run for each seed
     #[arg(value_name = "DIR")]
@@ -90,8 +90,18 @@ struct Subject {
     signals: Vec<Signal>,
 }
 
-const HEADINGS: [&str; 9] =
-    ["network", "layer", "kind", "rms", "between images", "zeros", "dead", "weight rms", "gradient"];
+const HEADINGS: [&str; 10] = [
+    "network",
+    "layer",
+    "kind",
+    "rms",
+    "between images",
+    "zeros",
+    "dead",
+    "weight rms",
+    "weight spectral",
+    "gradient",
+];
 
 /// Runs `nin inspect`.
 ///
@@ -206,12 +216,13 @@ fn middle(signals: &[Signal], figure: impl Fn(&Signal) -> f64) -> f64 {
 }
 
 /// The figures of a layer, as the columns have them.
-const FIGURES: [fn(&LayerSignal) -> f64; 6] = [
+const FIGURES: [fn(&LayerSignal) -> f64; 7] = [
     |layer| layer.rms,
     |layer| layer.between_images,
     |layer| layer.zeros,
     |layer| layer.dead_channels,
     |layer| layer.weight_rms,
+    |layer| layer.spectral_norm,
     |layer| layer.gradient_norm,
 ];
 
