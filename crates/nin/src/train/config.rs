@@ -299,16 +299,17 @@ mod tests {
                 Overrides { recipe: Some(recipe.into()), model: Some(model.into()), ..Overrides::default() };
             let config = Config::resolve(&Overrides::default(), &flags).unwrap();
             assert_eq!((config.recipe.as_str(), config.model.as_str()), (recipe, model));
-            (config.image_size, config.batch_size, config.lr)
+            (config.image_size, config.batch_size, config.lr, config.dropout)
         };
-        assert_eq!(of("default", "nin"), (64, 32, 0.04));
-        assert_eq!(of("default", "nin-cifar"), (28, 32, 0.02));
-        assert_eq!(of("default", "lenet"), (28, 32, 0.1));
-        assert_eq!(of("default", "alexnet"), (224, 32, 0.005));
-        assert_eq!(of("chapter", "nin-d2l"), (224, 128, 0.1));
-        assert_eq!(of("chapter", "lenet"), (28, 256, 0.9));
-        assert_eq!(of("chapter", "alexnet"), (224, 128, 0.01));
-        assert_eq!(of("chapter", "vgg11"), (224, 128, 0.05));
+        assert_eq!(of("default", "nin"), (64, 32, 0.04, 0.2));
+        assert_eq!(of("default", "nin-cifar"), (28, 32, 0.02, 0.2));
+        assert_eq!(of("default", "lenet"), (28, 32, 0.1, 0.2));
+        assert_eq!(of("default", "alexnet"), (224, 32, 0.005, 0.5));
+        assert_eq!(of("robust", "nin-d2l"), (224, 128, 0.05, 0.5));
+        assert_eq!(of("chapter", "nin-d2l"), (224, 128, 0.1, 0.5));
+        assert_eq!(of("chapter", "lenet"), (28, 256, 0.9, 0.5));
+        assert_eq!(of("chapter", "alexnet"), (224, 128, 0.01, 0.5));
+        assert_eq!(of("chapter", "vgg11"), (224, 128, 0.05, 0.5));
     }
 
     #[test]
