@@ -23,11 +23,13 @@ impl Warning {
 
 /// The flags that bring the settings to the robust recipe's start and clipping (`docs/lottery.md`).
 fn missing(config: &Config) -> Option<String> {
-    let robust = Config::for_model(Recipe::Robust, config.model().ok()?);
+    let model = config.model().ok()?;
+    let (robust, maps) = (Config::for_model(Recipe::Robust, model), model.has_class_maps());
     let flags = [
         (config.init != robust.init).then(|| format!("--init {}", robust.init)),
-        (config.head_bias < robust.head_bias).then(|| format!("--head-bias {}", robust.head_bias)),
-        (config.head_scale > robust.head_scale).then(|| format!("--head-scale {}", robust.head_scale)),
+        (maps && config.head_bias < robust.head_bias).then(|| format!("--head-bias {}", robust.head_bias)),
+        (maps && config.head_scale > robust.head_scale)
+            .then(|| format!("--head-scale {}", robust.head_scale)),
         (config.clip_norm == 0.0 || config.clip_norm > robust.clip_norm)
             .then(|| format!("--clip-norm {}", robust.clip_norm)),
     ];
@@ -60,8 +62,13 @@ mod tests {
             let config = Config { clip_norm: 0.5, ..Config::of(recipe) };
             assert_eq!(DEAD.advice(&config), "try a smaller --lr or another --seed");
         }
-        // The start of Network in Network is not advised to what begins with Xavier weights on purpose.
+        // What begins with Xavier weights on purpose and has no class maps is not advised Network in Network's start.
         let lenet = Config::for_model(Recipe::Robust, Model::LeNet);
         assert_eq!(STUCK.advice(&lenet), "try another --lr or another --seed");
+        let chapter = Config::for_model(Recipe::Chapter, Model::LeNet);
+        assert_eq!(
+            STUCK.advice(&chapter),
+            "try --recipe robust, --clip-norm 1, another --lr or another --seed"
+        );
     }
 }
