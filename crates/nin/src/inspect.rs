@@ -141,13 +141,13 @@ pub fn inspect(
         logits.extend_from_slice(x.data());
     }
     let loss = lanes.step(network, batch, settings)?.mean_loss();
-    let norms = lanes.gradients(|gradients| gradients.iter().map(norm).collect::<Vec<_>>());
+    let norms = lanes.gradients(|gradients| gradients.iter().map(norm_of).collect::<Vec<_>>());
     let weights: Vec<(String, [f64; 3])> = parameters(network)
         .into_iter()
         .zip(norms)
         .filter_map(|((name, parameter), gradient)| {
             let (path, weight) = (name.strip_suffix(".weight")?.to_owned(), &parameter.value);
-            Some((path, [norm(weight) / (weight.len() as f64).sqrt(), spectral_norm(weight), gradient]))
+            Some((path, [norm_of(weight) / (weight.len() as f64).sqrt(), spectral_norm(weight), gradient]))
         })
         .collect();
     let last = seen.last();
@@ -202,8 +202,13 @@ fn apply(lanes: &Lanes, layer: &dyn Module<f32>, x: Tensor<f32>) -> Result<Tenso
     })
 }
 
-fn norm(tensor: &Tensor<f32>) -> f64 {
-    tensor.data().iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt()
+/// The Euclidean norm.
+fn norm(values: impl Iterator<Item = f64>) -> f64 {
+    values.map(|value| value.powi(2)).sum::<f64>().sqrt()
+}
+
+fn norm_of(tensor: &Tensor<f32>) -> f64 {
+    norm(tensor.data().iter().map(|&value| f64::from(value)))
 }
 
 fn mean(values: &[f64]) -> f64 {

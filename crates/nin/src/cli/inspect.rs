@@ -90,19 +90,6 @@ struct Subject {
     signals: Vec<Signal>,
 }
 
-const HEADINGS: [&str; 10] = [
-    "network",
-    "layer",
-    "kind",
-    "rms",
-    "between images",
-    "zeros",
-    "dead",
-    "weight rms",
-    "weight spectral",
-    "gradient",
-];
-
 /// Runs `nin inspect`.
 ///
 /// # Errors
@@ -215,24 +202,29 @@ fn middle(signals: &[Signal], figure: impl Fn(&Signal) -> f64) -> f64 {
     median(&all)
 }
 
-/// The figures of a layer, as the columns have them.
-const FIGURES: [fn(&LayerSignal) -> f64; 7] = [
-    |layer| layer.rms,
-    |layer| layer.between_images,
-    |layer| layer.zeros,
-    |layer| layer.dead_channels,
-    |layer| layer.weight_rms,
-    |layer| layer.spectral_norm,
-    |layer| layer.gradient_norm,
+/// A figure of a layer.
+type Figure = fn(&LayerSignal) -> f64;
+
+/// The columns after the network's name, the layer's and its kind.
+const FIGURES: [(&str, Figure); 7] = [
+    ("rms", |layer| layer.rms),
+    ("between images", |layer| layer.between_images),
+    ("zeros", |layer| layer.zeros),
+    ("dead", |layer| layer.dead_channels),
+    ("weight rms", |layer| layer.weight_rms),
+    ("weight spectral", |layer| layer.spectral_norm),
+    ("gradient", |layer| layer.gradient_norm),
 ];
 
 fn table(subjects: &[Subject]) -> Table {
-    let mut table = Table::new(&HEADINGS);
+    let figures = FIGURES.iter().map(|(heading, _)| *heading);
+    let headings: Vec<&str> = ["network", "layer", "kind"].into_iter().chain(figures).collect();
+    let mut table = Table::new(&headings);
     for subject in subjects {
         let Some(first) = subject.signals.first() else { continue };
         for (index, layer) in first.layers.iter().enumerate() {
             let mut row = vec![name(subject), layer.path.clone(), layer.kind.clone()];
-            row.extend(FIGURES.iter().map(|figure| {
+            row.extend(FIGURES.iter().map(|(_, figure)| {
                 format!("{:.5}", middle(&subject.signals, |signal| figure(&signal.layers[index])))
             }));
             table.push(row);
@@ -278,7 +270,7 @@ fn panels(subjects: &[Subject]) -> Vec<Panel> {
     let paths = subjects.first().and_then(|subject| subject.signals.first());
     let names: Vec<String> =
         paths.map_or(Vec::new(), |signal| signal.layers.iter().map(|layer| layer.path.clone()).collect());
-    let panel = |title: &str, figure: fn(&LayerSignal) -> f64| Panel {
+    let panel = |title: &str, figure: Figure| Panel {
         title: title.to_owned(),
         across: "layer".to_owned(),
         names: names.clone(),
