@@ -11,7 +11,7 @@ mod buffer_pool;
 mod context;
 pub mod conv;
 mod element;
-pub mod gemm;
+mod gemm;
 pub mod init;
 mod op;
 pub mod ops;

@@ -20,7 +20,7 @@ use super::im2col::col2im;
 use super::windows::{ElementLanes, Part, PositionLanes, Windows};
 use super::{ConvGeometry, turns};
 use crate::buffer_pool::BufferPool;
-use crate::gemm::{Elements, Epilogue, Link, Operand, Output, PackedA, Planes, gemm, gemm_deep};
+use crate::gemm::{Elements, Epilogue, Operand, Output, PackedA, Planes, Stage, gemm, gemm_backward};
 use crate::simd::Isa;
 
 /// Weights in the order in which a pass reads them: packed once, used by all shards and threads.
@@ -73,13 +73,13 @@ fn each_group(g: &ConvGeometry, pass: Pass, w: &[f32], mut each: impl FnMut(&dyn
     let window = g.kernel[0] * g.kernel[1];
     for w in w.chunks_exact((outputs * patch).max(1)) {
         match pass {
-            Pass::Forward => each(&Planes::matrix(w, outputs, patch).channel_lanes()),
+            Pass::Forward => each(&Planes::matrix(w, outputs, patch).by_channel()),
             Pass::InputGradient if turns(g) => each(&Elements {
-                lanes: inputs,
-                depth: outputs * window,
+                extent: inputs,
+                k: outputs * window,
                 at: |c: usize, p: usize| w[p / window * patch + c * window + (window - 1 - p % window)],
             }),
-            Pass::InputGradient => each(&Planes::matrix(w, outputs, patch).pixel_lanes()),
+            Pass::InputGradient => each(&Planes::matrix(w, outputs, patch).by_pixel()),
         }
     }
 }
@@ -178,13 +178,13 @@ fn convolve(
         for (group, a) in weights.groups.iter().enumerate() {
             let x = part(x, mask, g.c_in, g.groups, g.in_pixels(), &images, group);
             let y = &mut y[(images.start * g.c_out + group * outputs) * pixels..];
-            let y = Output::planes(y, outputs, pixels, images.len(), pixels, g.c_out * pixels);
+            let mut y = Output::planes(y, outputs, pixels, [images.len(), pixels, g.c_out * pixels]);
             let bias = epilogue.bias.map(|bias| &bias[group * outputs..(group + 1) * outputs]);
             let epilogue = Epilogue { bias, ..epilogue };
             if g.is_pointwise() {
-                gemm(pool, a, &planes(x, pixels).pixel_lanes(), epilogue, &y, parallel);
+                gemm(pool, a, &planes(x, pixels).by_pixel(), epilogue, &mut y, parallel);
             } else {
-                gemm(pool, a, &PositionLanes(Windows::for_positions(pool, g, x)), epilogue, &y, parallel);
+                gemm(pool, a, &PositionLanes(Windows::for_positions(pool, g, x)), epilogue, &mut y, parallel);
             }
         }
     }
@@ -220,8 +220,8 @@ pub fn input_gradient(
     for n in 0..g.n {
         for (group, a) in weights.groups.iter().enumerate() {
             let dy = part(dy, rectified, g.c_out, g.groups, pixels, &(n..n + 1), group);
-            let output = Output::matrix(&mut columns, patch, pixels, pixels);
-            gemm(pool, a, &planes(dy, pixels).pixel_lanes(), Epilogue::default(), &output, parallel);
+            let mut output = Output::matrix(&mut columns, patch, pixels, pixels);
+            gemm(pool, a, &planes(dy, pixels).by_pixel(), Epilogue::default(), &mut output, parallel);
             col2im(g, &columns, &mut dx[(n * g.groups + group) * image..][..image]);
         }
     }
@@ -305,19 +305,19 @@ fn gradients(
             let db = db.as_deref_mut().map(|db| &mut db[group * outputs..][..outputs]);
             if !g.is_pointwise() {
                 let windows = ElementLanes(Windows::for_elements(pool, g, x));
-                let link = Link { input: &windows, dw, db, weights: None, rectified: None };
-                gemm_deep(pool, isa, &dy, &mut [link], accumulate, None);
+                let stage = Stage { input: &windows, dw, db, weights: None, relu_mask: None };
+                gemm_backward(pool, isa, &dy, &mut [stage], accumulate, None);
                 continue;
             }
-            let input = planes(x, g.in_pixels()).channel_lanes();
+            let input = planes(x, g.in_pixels()).by_channel();
             let weights = dx.as_ref().map(|(weights, _)| &weights.groups[group]);
-            let out = dx.as_mut().map(|(_, dx)| {
+            let mut out = dx.as_mut().map(|(_, dx)| {
                 let (inputs, pixels) = (g.c_in / g.groups, g.in_pixels());
                 let dx = &mut dx[(images.start * g.c_in + group * inputs) * pixels..];
-                Output::planes(dx, inputs, pixels, images.len(), pixels, g.c_in * pixels)
+                Output::planes(dx, inputs, pixels, [images.len(), pixels, g.c_in * pixels])
             });
-            let link = Link { input: &input, dw, db, weights, rectified: None };
-            gemm_deep(pool, isa, &dy, &mut [link], accumulate, out.as_ref());
+            let stage = Stage { input: &input, dw, db, weights, relu_mask: None };
+            gemm_backward(pool, isa, &dy, &mut [stage], accumulate, out.as_mut());
         }
     }
 }

@@ -12,7 +12,7 @@ use super::windows::{ElementLanes, PositionLanes, Windows};
 use super::{Algorithm, ConvGeometry, Wanted, choose, fast};
 use crate::context::Context;
 use crate::element::Element;
-use crate::gemm::{Epilogue, Link, Operand, Output, Planes, gemm_columns, gemm_deep};
+use crate::gemm::{Epilogue, Operand, Output, Planes, Stage, gemm_backward, gemm_columns};
 use crate::simd::Isa;
 use crate::tensor::Tensor;
 
@@ -112,7 +112,7 @@ impl Target<'_> {
         if self.whole {
             let (channels, pixels) = (g.c_out, g.out_pixels());
             let y = &mut self.data[images.start * channels * pixels..];
-            (Output::planes(y, channels, pixels, images.len(), pixels, channels * pixels), columns.start)
+            (Output::planes(y, channels, pixels, [images.len(), pixels, channels * pixels]), columns.start)
         } else {
             (Output::matrix(self.data, g.c_out, BLOCK, BLOCK), 0)
         }
@@ -146,7 +146,7 @@ fn forward_blocks<T: Element>(
     for images in batches(g) {
         let x = part(x, None, g.c_in, 1, g.in_pixels(), &images, 0);
         let input: Box<dyn Operand + '_> = if g.is_pointwise() {
-            Box::new(planes(x, g.in_pixels()).pixel_lanes())
+            Box::new(planes(x, g.in_pixels()).by_pixel())
         } else {
             Box::new(PositionLanes(Windows::for_positions(pool, g, x)))
         };
@@ -155,17 +155,17 @@ fn forward_blocks<T: Element>(
             let columns = start..pixels.min(start + BLOCK);
             for (index, (layer, weights)) in layers.iter().zip(&weights).enumerate() {
                 let (below, own) = targets.split_at_mut(index);
-                let (y, place) = own[0].output(&layer.geometry, &images, &columns);
+                let (mut y, place) = own[0].output(&layer.geometry, &images, &columns);
                 let bias = T::as_f32(layer.bias.data());
                 let epilogue = Epilogue { accumulate: false, bias, relu: layer.relu };
                 let weights = weights.only_group();
                 let Some(below) = below.last() else {
-                    gemm_columns(pool, weights, &*input, columns.clone(), epilogue, &y, place);
+                    gemm_columns(pool, weights, &*input, columns.clone(), epilogue, &mut y, place);
                     continue;
                 };
                 let (x, first) = below.input(&layers[index - 1].geometry, &images, &columns);
                 let block = first..first + columns.len();
-                gemm_columns(pool, weights, &x.pixel_lanes(), block, epilogue, &y, place);
+                gemm_columns(pool, weights, &x.by_pixel(), block, epilogue, &mut y, place);
             }
         }
     }
@@ -273,13 +273,13 @@ fn walk<T: Element>(
             .map(|index| -> Box<dyn Operand + '_> {
                 let g = &layers[index].geometry;
                 if g.is_pointwise() {
-                    return Box::new(planes_of(x_of(index), None, g.c_in).channel_lanes());
+                    return Box::new(planes_of(x_of(index), None, g.c_in).by_channel());
                 }
                 let x = part(x_of(index), None, g.c_in, 1, g.in_pixels(), &images, 0);
                 Box::new(ElementLanes(Windows::for_elements(pool, g, x)))
             })
             .collect();
-        let mut links: Vec<Link<'_>> = all
+        let mut links: Vec<Stage<'_>> = all
             .iter_mut()
             .zip(&operands)
             .zip(first..end)
@@ -289,23 +289,23 @@ fn walk<T: Element>(
                     T::as_f32_mut(own.data_mut()).expect(F32)
                 });
                 let below = (index > first && layers[index - 1].relu).then(|| x_of(index));
-                Link {
+                Stage {
                     input: &**input,
                     dw,
                     db: Some(db),
                     weights: weights[index].as_ref().map(|weights| weights.only_group()),
-                    rectified: below.map(|below| planes_of(below, None, layers[index].geometry.c_in)),
+                    relu_mask: below.map(|below| planes_of(below, None, layers[index].geometry.c_in)),
                 }
             })
             .collect();
         links.reverse();
-        let out = dx.as_mut().map(|dx| {
+        let mut out = dx.as_mut().map(|dx| {
             let (channels, pixels) = (g.c_in, g.in_pixels());
             let dx = T::as_f32_mut(dx.data_mut()).expect(F32);
             let dx = &mut dx[images.start * channels * pixels..];
-            Output::planes(dx, channels, pixels, images.len(), pixels, channels * pixels)
+            Output::planes(dx, channels, pixels, [images.len(), pixels, channels * pixels])
         });
-        gemm_deep(pool, Isa::current(), &dy, &mut links, images.start > 0, out.as_ref());
+        gemm_backward(pool, Isa::current(), &dy, &mut links, images.start > 0, out.as_mut());
     }
     dx
 }

@@ -11,14 +11,12 @@ use std::sync::Arc;
 
 use super::ConvGeometry;
 use crate::buffer_pool::{Buffer, BufferPool};
-use crate::gemm::Operand;
-use crate::gemm::microkernel::BLOCK_ROW_STRIDE;
-use crate::gemm::operand::check_panel;
-use crate::gemm::runs::{Run, copy_runs};
+use crate::gemm::kernel::BLOCK_STRIDE;
+use crate::gemm::{Operand, Run, check_panel, copy_runs};
 use crate::simd::Isa;
 
 /// Panels and blocks are never wider than this many lanes.
-const MAX_WIDTH: usize = BLOCK_ROW_STRIDE;
+const MAX_WIDTH: usize = BLOCK_STRIDE;
 
 /// Some channels of some images, ready to be read by windows.
 #[derive(Debug)]
@@ -269,11 +267,11 @@ impl ExactSizeIterator for Offsets {}
 /// Joins neighbours in memory into runs; at most one run per lane.
 fn runs_of(offsets: Offsets, runs: &mut [Run; MAX_WIDTH]) -> &[Run] {
     let mut count = 0;
-    for (lane, offset) in offsets.enumerate() {
+    for (column, offset) in offsets.enumerate() {
         match runs[..count].last_mut() {
             Some(run) if run.offset + run.len == offset => run.len += 1,
             _ => {
-                runs[count] = Run { lane, len: 1, offset };
+                runs[count] = Run { column, offset, len: 1 };
                 count += 1;
             }
         }
@@ -287,19 +285,19 @@ fn runs_of(offsets: Offsets, runs: &mut [Run; MAX_WIDTH]) -> &[Run] {
 pub(super) struct PositionLanes<'a>(pub(super) Windows<'a>);
 
 impl Operand for PositionLanes<'_> {
-    fn lanes(&self) -> usize {
+    fn extent(&self) -> usize {
         self.0.position_count()
     }
 
-    fn depth(&self) -> usize {
+    fn k(&self) -> usize {
         self.0.window_len()
     }
 
-    fn pack(&self, isa: Isa, lanes: Range<usize>, depths: Range<usize>, width: usize, panel: &mut [f32]) {
-        check_panel(self, &lanes, &depths, width, panel);
+    fn pack(&self, isa: Isa, columns: Range<usize>, ks: Range<usize>, width: usize, panel: &mut [f32]) {
+        check_panel(self, &columns, &ks, width, panel);
         let mut runs = [Run::default(); MAX_WIDTH];
-        let runs = runs_of(self.0.positions(lanes), &mut runs);
-        copy_runs(isa, self.0.data(), None, runs, self.0.elements(depths), width, panel);
+        let runs = runs_of(self.0.positions(columns), &mut runs);
+        copy_runs(isa, (self.0.data(), None), runs, self.0.elements(ks), width, panel);
     }
 }
 
@@ -309,19 +307,19 @@ impl Operand for PositionLanes<'_> {
 pub(super) struct ElementLanes<'a>(pub(super) Windows<'a>);
 
 impl Operand for ElementLanes<'_> {
-    fn lanes(&self) -> usize {
+    fn extent(&self) -> usize {
         self.0.window_len()
     }
 
-    fn depth(&self) -> usize {
+    fn k(&self) -> usize {
         self.0.position_count()
     }
 
-    fn pack(&self, isa: Isa, lanes: Range<usize>, depths: Range<usize>, width: usize, panel: &mut [f32]) {
-        check_panel(self, &lanes, &depths, width, panel);
+    fn pack(&self, isa: Isa, columns: Range<usize>, ks: Range<usize>, width: usize, panel: &mut [f32]) {
+        check_panel(self, &columns, &ks, width, panel);
         let mut runs = [Run::default(); MAX_WIDTH];
-        let runs = runs_of(self.0.elements(lanes), &mut runs);
-        copy_runs(isa, self.0.data(), None, runs, self.0.positions(depths), width, panel);
+        let runs = runs_of(self.0.elements(columns), &mut runs);
+        copy_runs(isa, (self.0.data(), None), runs, self.0.positions(ks), width, panel);
     }
 }
 
@@ -368,7 +366,7 @@ mod tests {
         width: usize,
         expected: impl Fn(usize, usize) -> f32,
     ) -> Result<(), TestCaseError> {
-        let (lanes, depth) = (operand.lanes(), operand.depth());
+        let (lanes, depth) = (operand.extent(), operand.k());
         for first in [lanes / 3, lanes.saturating_sub(width / 2)] {
             let (lanes, depths) = (first..lanes.min(first + width), depth / 3..depth);
             let mut panel = vec![f32::NAN; depths.len() * width];

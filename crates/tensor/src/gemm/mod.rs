@@ -1,37 +1,45 @@
-//! f32 matrix products: micro-kernels per instruction set, packing, blocking.
+//! Products of f32 matrices, `C = A B`, A of m rows and k columns, B of k rows and n columns.
 //!
-//! * [`gemm`]: a packed left operand ([`PackedA`]: weights) times an [`Operand`] that packs itself panel by panel, with
-//!   bias and ReLU in the epilogue.
-//! * [`gemm_columns`]: some columns of that, for a caller that takes them through several products in a row.
-//! * [`gemm_deep`]: long sums into small results: weight gradients, layer after layer.
-//! * [`gemm_unpacked`]: operands read where they lie.
-//! * [`Planes`] makes operands of N x C x pixels tensors; the convolution's windows are an operand too.
+//! The loops are those of Goto and van de Geijn (2008), named as in BLIS (Van Zee and van de Geijn 2015), from the outermost
+//! on: loop 5 cuts n into blocks of NC columns, loop 4 cuts k into blocks of [`KC`], and packs such a block of B into the
+//! second-level cache. Loop 3, over blocks of m, has one turn: weights are packed once for many products ([`PackedA`]). Loop 2
+//! goes over tiles of MR rows, loop 1 over tiles of NR columns, and [`kernel`] computes a tile.
+//!
+//! | product | operands | for |
+//! |---|---|---|
+//! | [`gemm`], [`gemm_columns`] | A packed, B an [`Operand`] | forward passes, input gradients |
+//! | [`gemm_backward`] | A a block of the output gradient, B an [`Operand`], stage after stage | weight gradients |
+//! | [`gemm_strided`] | both where they lie | fully connected layers |
+//!
+//! Loops 2 and 1 are the other way around than in BLIS: a row of tiles of C is written from left to right, since a block of B is
+//! packed row by row, and both sides are then long runs of memory, which the processor foresees. A panel at a time, as wide as
+//! a tile, takes and leaves a few elements of hundreds of rows, and waits for memory longer than it multiplies.
 
+mod backward;
 mod blocked;
-mod deep;
-pub(crate) mod microkernel;
-#[cfg(target_arch = "x86_64")]
-mod microkernel_avx2;
-#[cfg(target_arch = "x86_64")]
-mod microkernel_avx512;
-pub(crate) mod microkernel_portable;
-pub(crate) mod operand;
+mod copy;
+pub(crate) mod kernel;
+mod operand;
 mod output;
 mod packed;
 mod planes;
 #[cfg(test)]
 pub(crate) mod reference;
-pub(crate) mod runs;
 mod sparse;
+mod strided;
 #[cfg(test)]
 mod tests;
-mod transpose;
-mod unpacked;
 
-pub use blocked::{gemm, gemm_columns};
-pub use deep::{Link, gemm_deep};
-pub use operand::{Elements, Operand};
-pub use output::{Epilogue, Output};
-pub use packed::PackedA;
-pub use planes::{ChannelLanes, PixelLanes, Planes};
-pub use unpacked::{MatrixRef, gemm_unpacked};
+pub(crate) use backward::{Stage, gemm_backward};
+pub(crate) use blocked::{gemm, gemm_columns};
+pub(crate) use copy::{Run, copy_runs};
+pub(crate) use operand::{Elements, Operand, check_panel};
+pub(crate) use output::{Epilogue, Output};
+pub(crate) use packed::PackedA;
+pub(crate) use planes::Planes;
+pub(crate) use strided::{MatrixRef, gemm_strided};
+
+/// The longest sum that is made in one go; longer ones are cut into equal blocks whose results are added up. A panel of B of so
+/// many rows fills most of a first-level cache. The same for every instruction set, since it decides how an element's sum is
+/// rounded.
+pub(crate) const KC: usize = 256;

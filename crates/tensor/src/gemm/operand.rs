@@ -1,4 +1,4 @@
-//! What a matrix product multiplies: matrices that may exist only as a rule for filling a packed panel.
+//! What a product multiplies: matrices that may exist only as a rule for packing.
 //!
 //! A blocked product never reads its operands element by element: it asks for panels. An operand may therefore be an
 //! image's windows, a masked gradient or a transposed matrix without any of these ever being stored.
@@ -7,69 +7,62 @@ use std::ops::Range;
 
 use crate::simd::Isa;
 
-/// A matrix operand, seen from its panels: B has a *lane* per column, A a lane per row; both have a *depth*, the axis
-/// that is summed over.
-pub trait Operand: Sync {
-    /// Columns of B, or rows of A.
-    fn lanes(&self) -> usize;
+/// B, or A before it is packed.
+pub(crate) trait Operand: Sync {
+    /// n: columns of B; m: rows of A.
+    fn extent(&self) -> usize;
 
-    /// Length of the sum.
-    fn depth(&self) -> usize;
+    /// k: the length of the sums.
+    fn k(&self) -> usize;
 
-    /// Fills a panel: element (lane `lanes.start + l`, depth `depths.start + p`) goes to `panel[p * width + l]`, and the
-    /// columns `lanes.len()..width` become zero. Every element of the panel is written.
+    /// Fills a panel with some columns of B, or rows of A: row `p` of the panel, `width` values, has the elements at
+    /// `ks.start + p` of all columns, and zeros after them. Every value of the panel is written.
     ///
     /// # Panics
-    /// If a range exceeds the operand, `width < lanes.len()`, or the panel's length is not `depths.len() * width`.
-    fn pack(&self, isa: Isa, lanes: Range<usize>, depths: Range<usize>, width: usize, panel: &mut [f32]);
+    /// If a range exceeds the operand, `width < columns.len()`, or the panel's length is not `ks.len() * width`.
+    fn pack(&self, isa: Isa, columns: Range<usize>, ks: Range<usize>, width: usize, panel: &mut [f32]);
 }
 
 /// Checks the arguments of [`Operand::pack`].
-#[inline]
 pub(crate) fn check_panel(
     operand: &impl Operand,
-    lanes: &Range<usize>,
-    depths: &Range<usize>,
+    columns: &Range<usize>,
+    ks: &Range<usize>,
     width: usize,
     panel: &[f32],
 ) {
-    assert!(lanes.end <= operand.lanes(), "lanes {lanes:?} of {}", operand.lanes());
-    assert!(depths.end <= operand.depth(), "depths {depths:?} of {}", operand.depth());
-    assert!(lanes.len() <= width, "{} lanes in a panel of width {width}", lanes.len());
-    assert_eq!(panel.len(), depths.len() * width, "length of a panel of width {width}");
+    assert!(columns.end <= operand.extent(), "columns {columns:?} of {}", operand.extent());
+    assert!(ks.end <= operand.k(), "rows {ks:?} of {}", operand.k());
+    assert!(columns.len() <= width, "{} columns in a panel of width {width}", columns.len());
+    assert_eq!(panel.len(), ks.len() * width, "length of a panel of width {width}");
 }
 
-/// An operand given by a function of (lane, depth): the slowest kind, for weights, which are packed once.
-#[derive(Clone, Copy, Debug)]
-pub struct Elements<F> {
+/// An operand given by a function of (column of B or row of A, k): the slowest kind, for weights, which are packed once.
+pub(crate) struct Elements<F> {
     /// Columns of B, or rows of A.
-    pub lanes: usize,
-    /// Length of the sum.
-    pub depth: usize,
-    /// The element at (lane, depth).
-    pub at: F,
+    pub(crate) extent: usize,
+    /// Length of the sums.
+    pub(crate) k: usize,
+    /// The element at (column of B or row of A, k).
+    pub(crate) at: F,
 }
 
 impl<F: Fn(usize, usize) -> f32 + Sync> Operand for Elements<F> {
-    fn lanes(&self) -> usize {
-        self.lanes
+    fn extent(&self) -> usize {
+        self.extent
     }
 
-    fn depth(&self) -> usize {
-        self.depth
+    fn k(&self) -> usize {
+        self.k
     }
 
-    fn pack(&self, _: Isa, lanes: Range<usize>, depths: Range<usize>, width: usize, panel: &mut [f32]) {
-        check_panel(self, &lanes, &depths, width, panel);
-        if width == 0 {
-            return;
-        }
-        for (out, depth) in panel.chunks_exact_mut(width).zip(depths) {
-            let (filled, padding) = out.split_at_mut(lanes.len());
-            for (out, lane) in filled.iter_mut().zip(lanes.clone()) {
-                *out = (self.at)(lane, depth);
+    fn pack(&self, _: Isa, columns: Range<usize>, ks: Range<usize>, width: usize, panel: &mut [f32]) {
+        check_panel(self, &columns, &ks, width, panel);
+        for (out, k) in panel.chunks_exact_mut(width.max(1)).zip(ks) {
+            out.fill(0.0);
+            for (out, column) in out.iter_mut().zip(columns.clone()) {
+                *out = (self.at)(column, k);
             }
-            padding.fill(0.0);
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::element::Element;
 use crate::op::{Op, expect_inputs, only};
 use crate::shape::{Shape, ShapeError};
-use crate::simd::dispatch::{self, Kernel};
+use crate::simd::{Isa, Kernel, Simd, dispatch};
 use crate::tensor::Tensor;
 
 /// The mean of each window of an N x C x H x W input; the output is N x C x OH x OW with
@@ -65,7 +65,10 @@ impl<T: Element> Op<T> for AvgPool2d {
         let x = only(inputs);
         let g = self.geometry(x.shape()).expect("the shapes were checked");
         let mut y = Tensor::uninit_in(context.pool(), g.output_shape());
-        dispatch::run(Planes { g: &g, count_pad: self.count_include_pad, x: x.data(), y: y.data_mut() });
+        dispatch(
+            Isa::current(),
+            Planes { g: &g, count_pad: self.count_include_pad, x: x.data(), y: y.data_mut() },
+        );
         (y, x.shape())
     }
 
@@ -83,7 +86,7 @@ impl<T: Element> Op<T> for AvgPool2d {
         let mut grad_input = Tensor::uninit_in(context.pool(), input);
         let mut row = context.pool().take::<T>(g.input[1]);
         let (count_pad, dy, dx) = (self.count_include_pad, grad_output.data(), grad_input.data_mut());
-        dispatch::run(PlanesBackward { g: &g, count_pad, dy, row: &mut row, dx });
+        dispatch(Isa::current(), PlanesBackward { g: &g, count_pad, dy, row: &mut row, dx });
         vec![Some(grad_input)]
     }
 }
@@ -109,7 +112,7 @@ struct Planes<'a, T> {
 
 impl<T: Element> Kernel for Planes<'_, T> {
     #[inline(always)]
-    fn run(self) {
+    fn run<S: Simd>(self, _: S) {
         let Self { g, count_pad, x, y } = self;
         for (x, y) in x.chunks_exact(g.in_pixels()).zip(y.chunks_exact_mut(g.out_pixels())) {
             pool_plane(g, count_pad, x, y);
@@ -175,7 +178,7 @@ struct PlanesBackward<'a, T> {
 
 impl<T: Element> Kernel for PlanesBackward<'_, T> {
     #[inline(always)]
-    fn run(self) {
+    fn run<S: Simd>(self, _: S) {
         let Self { g, count_pad, dy, row, dx } = self;
         let [ow, w] = [g.output[1], g.input[1]];
         for (dx, dy) in dx.chunks_exact_mut(g.in_pixels()).zip(dy.chunks_exact(g.out_pixels())) {

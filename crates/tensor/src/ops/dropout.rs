@@ -6,7 +6,7 @@ use crate::element::Element;
 use crate::op::{Op, expect_inputs, only};
 use crate::rng::{Purpose, RandomStream};
 use crate::shape::{Shape, ShapeError};
-use crate::simd::dispatch::{self, Kernel};
+use crate::simd::{Isa, Kernel, Simd, dispatch};
 use crate::tensor::Tensor;
 
 /// In training, each element is zero with probability p and otherwise 1 / (1 - p) times the input's, so that its mean stays
@@ -90,11 +90,11 @@ fn draw(mut stream: RandomStream, p: f64, mask: &mut [u8]) {
 fn masked<T: Element>(context: &Context, mut x: Tensor<T>, mask: &[u8], scale: f64) -> Tensor<T> {
     let scale = T::from_f64(scale);
     if x.is_unique() {
-        dispatch::run(InPlace { x: x.data_mut(), mask, scale });
+        dispatch(Isa::current(), InPlace { x: x.data_mut(), mask, scale });
         return x;
     }
     let mut y = Tensor::uninit_in(context.pool(), x.shape());
-    dispatch::run(IntoOutput { x: x.data(), y: y.data_mut(), mask, scale });
+    dispatch(Isa::current(), IntoOutput { x: x.data(), y: y.data_mut(), mask, scale });
     y
 }
 
@@ -111,7 +111,7 @@ struct InPlace<'a, T> {
 
 impl<T: Element> Kernel for InPlace<'_, T> {
     #[inline(always)]
-    fn run(self) {
+    fn run<S: Simd>(self, _: S) {
         for (x, &kept) in self.x.iter_mut().zip(self.mask) {
             *x *= factor(kept, self.scale);
         }
@@ -127,7 +127,7 @@ struct IntoOutput<'a, T> {
 
 impl<T: Element> Kernel for IntoOutput<'_, T> {
     #[inline(always)]
-    fn run(self) {
+    fn run<S: Simd>(self, _: S) {
         for ((y, &x), &kept) in self.y.iter_mut().zip(self.x).zip(self.mask) {
             *y = x * factor(kept, self.scale);
         }

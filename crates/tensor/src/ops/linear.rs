@@ -6,7 +6,7 @@
 
 use crate::context::Context;
 use crate::element::Element;
-use crate::gemm::{MatrixRef, gemm_unpacked};
+use crate::gemm::{MatrixRef, gemm_strided};
 use crate::op::Op;
 use crate::shape::{Shape, ShapeError};
 use crate::simd::Isa;
@@ -39,8 +39,8 @@ fn add_product(context: &Context, [_, features, outputs]: [usize; 3], x: &[f32],
         }
         for (band, w) in w.chunks(BAND * features).enumerate() {
             let height = w.len() / features;
-            let a = MatrixRef { data: w, row_stride: features, col_stride: 1 };
-            gemm_unpacked(isa, (height, rows, features), a, x_turned, rows, sums, rows, false);
+            let a = MatrixRef { data: w, strides: [features, 1] };
+            gemm_strided(isa, [height, rows, features], a, (x_turned, rows), (sums, rows), false);
             for (output, sums) in sums[..height * rows].chunks_exact(rows).enumerate() {
                 for (row, sum) in sums.iter().enumerate() {
                     y[row * outputs + band * BAND + output] += sum;
@@ -58,8 +58,8 @@ fn input_gradient([n, features, outputs]: [usize; 3], dy: &[f32], w: &[f32], dx:
     let isa = Isa::current();
     for (band, w) in w.chunks(BAND * features).enumerate() {
         let height = w.len() / features;
-        let a = MatrixRef { data: &dy[band * BAND..], row_stride: outputs, col_stride: 1 };
-        gemm_unpacked(isa, (n, features, height), a, w, features, dx, features, true);
+        let a = MatrixRef { data: &dy[band * BAND..], strides: [outputs, 1] };
+        gemm_strided(isa, [n, features, height], a, (w, features), (dx, features), true);
     }
 }
 
@@ -80,8 +80,8 @@ pub(crate) fn weight_gradient(
     let isa = Isa::current();
     for (band, dw) in dw.chunks_mut(BAND * features).enumerate() {
         let height = dw.len() / features;
-        let a = MatrixRef { data: &dy[band * BAND..], row_stride: 1, col_stride: outputs };
-        gemm_unpacked(isa, (height, features, n), a, x, features, dw, features, accumulate);
+        let a = MatrixRef { data: &dy[band * BAND..], strides: [1, outputs] };
+        gemm_strided(isa, [height, features, n], a, (x, features), (dw, features), accumulate);
     }
 }
 

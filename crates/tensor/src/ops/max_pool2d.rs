@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::element::Element;
 use crate::op::{Op, expect_inputs, only};
 use crate::shape::{Shape, ShapeError};
-use crate::simd::dispatch;
+use crate::simd::{Isa, dispatch};
 use crate::tensor::Tensor;
 
 /// The maximum of each window of an N x C x H x W input; the output is N x C x OH x OW with
@@ -91,15 +91,15 @@ impl<T: Element> Op<T> for MaxPool2d {
         let (in_pixels, out_pixels) = (geometry.in_pixels(), geometry.out_pixels());
         let (g, relu) = (&geometry, self.relu);
         if !context.parallel {
-            dispatch::run(Maxima { g, relu, x: x.data(), y: y.data_mut(), argmax: &mut argmax });
+            dispatch(Isa::current(), Maxima { g, relu, x: x.data(), y: y.data_mut(), argmax: &mut argmax });
         } else if context.recording {
             let planes = x.data().par_chunks(in_pixels).zip(y.data_mut().par_chunks_mut(out_pixels));
             planes
                 .zip(argmax.par_chunks_mut(out_pixels))
-                .for_each(|((x, y), argmax)| dispatch::run(Maxima { g, relu, x, y, argmax }));
+                .for_each(|((x, y), argmax)| dispatch(Isa::current(), Maxima { g, relu, x, y, argmax }));
         } else {
             let planes = x.data().par_chunks(in_pixels).zip(y.data_mut().par_chunks_mut(out_pixels));
-            planes.for_each(|(x, y)| dispatch::run(Maxima { g, relu, x, y, argmax: &mut [] }));
+            planes.for_each(|(x, y)| dispatch(Isa::current(), Maxima { g, relu, x, y, argmax: &mut [] }));
         }
         (y, Saved { geometry, argmax })
     }
@@ -117,7 +117,7 @@ impl<T: Element> Op<T> for MaxPool2d {
         let Saved { geometry, argmax } = saved;
         let mut grad_input = Tensor::uninit_in(context.pool(), geometry.input_shape());
         let (dy, dx) = (grad_output.data(), grad_input.data_mut());
-        dispatch::run(Gradients { g: &geometry, dy, argmax: &argmax, dx });
+        dispatch(Isa::current(), Gradients { g: &geometry, dy, argmax: &argmax, dx });
         vec![Some(grad_input)]
     }
 }

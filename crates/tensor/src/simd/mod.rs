@@ -1,199 +1,326 @@
-//! Run-time detection of the processor's vector instructions, without any compiler flag.
+//! The vector unit: the only place that knows an instruction set.
 //!
-//! A kernel written with AVX-512 intrinsics must never run on a processor that lacks them. Detection therefore hands
-//! out *proof tokens*: [`Avx512`] and [`Avx2`] have a private field, so the only way to own one is to have asked the
-//! processor. A function that takes a token needs no further check.
+//! [`Simd`] is a vector unit as kernels see it, and every kernel is written once, generic over it. Each file of this folder
+//! implements it for one instruction set. [`dispatch`] runs a [`Kernel`] with the vector unit of an [`Isa`], inside of a
+//! function that is compiled for it; all that the kernel calls on its way to the innermost loop is `#[inline(always)]`, so
+//! that it becomes part of that one function.
 //!
-//! [`Isa`] is the choice as a plain value: what a kernel is selected by, and what a test iterates over
-//! ([`Isa::available`]).
+//! A value of a `Simd` type is a proof: only detection makes one, so that whoever has it may use the instructions. That is
+//! why arithmetic is safe to call. What touches memory comes in two forms: with a slice, checked, or with an address,
+//! unsafe.
+#![allow(unsafe_code)]
 
-pub(crate) mod dispatch;
-
-use std::fmt;
-use std::str::FromStr;
-use std::sync::OnceLock;
-
-/// Name of the environment variable that forces an instruction set: `portable`, `avx2` or `avx512`.
-pub const ISA_VARIABLE: &str = "NIN_ISA";
-
-/// Proof that this processor executes AVX-512 (F, VL, DQ, BW) as well as AVX2 and FMA.
-#[derive(Clone, Copy, Debug)]
-pub struct Avx512(());
-
-impl Avx512 {
-    /// The proof, or `None` where the processor lacks one of the extensions.
-    #[must_use]
-    pub fn detect() -> Option<Self> {
-        #[cfg(target_arch = "x86_64")]
-        {
-            let all = std::arch::is_x86_feature_detected!("avx512f")
-                && std::arch::is_x86_feature_detected!("avx512vl")
-                && std::arch::is_x86_feature_detected!("avx512dq")
-                && std::arch::is_x86_feature_detected!("avx512bw");
-            (all && Avx2::detect().is_some()).then_some(Self(()))
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        None
-    }
-}
-
-/// Proof that this processor executes AVX2 and FMA.
-#[derive(Clone, Copy, Debug)]
-pub struct Avx2(());
-
-impl Avx2 {
-    /// The proof, or `None` where the processor lacks one of the two extensions.
-    #[must_use]
-    pub fn detect() -> Option<Self> {
-        #[cfg(target_arch = "x86_64")]
-        {
-            (std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma"))
-                .then_some(Self(()))
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        None
-    }
-}
-
-/// An instruction set this process may use; the vector variants carry their proof.
-#[derive(Clone, Copy, Debug)]
-pub enum Isa {
-    /// Plain Rust, vectorised by the compiler for the baseline of the target.
-    Portable,
-    /// 8 lanes of f32, fused multiply-add.
-    Avx2(Avx2),
-    /// 16 lanes of f32, 32 registers, masks.
-    Avx512(Avx512),
-}
-
-/// Why an instruction set asked for by name cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum IsaError {
-    /// The name is none of those known.
-    #[error("unknown instruction set {name:?}: expected portable, avx2 or avx512")]
-    Unknown {
-        /// What was asked for.
-        name: String,
-    },
-    /// The name is known, but this processor cannot execute it.
-    #[error("this processor has no {name}; available: {available}")]
-    Unavailable {
-        /// What was asked for.
-        name: String,
-        /// Names of what can be used, separated by commas.
-        available: String,
-    },
-}
-
-impl Isa {
-    /// The fastest instruction set of this processor.
-    #[must_use]
-    pub fn best() -> Self {
-        if let Some(token) = Avx512::detect() {
-            return Self::Avx512(token);
-        }
-        Avx2::detect().map_or(Self::Portable, Self::Avx2)
-    }
-
-    /// Every instruction set of this processor, the slowest (always [`Isa::Portable`]) first. Tests run over all.
-    #[must_use]
-    pub fn available() -> Vec<Self> {
-        let mut all = vec![Self::Portable];
-        all.extend(Avx2::detect().map(Self::Avx2));
-        all.extend(Avx512::detect().map(Self::Avx512));
-        all
-    }
-
-    /// What the environment variable `NIN_ISA` asks for, or [`Isa::best`] where it is unset or empty.
-    ///
-    /// # Errors
-    /// [`IsaError`] if the name is unknown or the processor lacks it. A command-line program should call this first and
-    /// report the error; [`Isa::current`] falls back instead.
-    pub fn from_environment() -> Result<Self, IsaError> {
-        match std::env::var_os(ISA_VARIABLE) {
-            Some(name) if !name.is_empty() => name.to_string_lossy().parse(),
-            _ => Ok(Self::best()),
-        }
-    }
-
-    /// The instruction set of this process: [`Isa::from_environment`], asked once. If `NIN_ISA` names something that
-    /// cannot be used, a line on standard error says so, once, and [`Isa::best`] is used.
-    #[must_use]
-    pub fn current() -> Self {
-        static CURRENT: OnceLock<Isa> = OnceLock::new();
-        *CURRENT.get_or_init(|| {
-            Self::from_environment().unwrap_or_else(|error| {
-                let best = Self::best();
-                eprintln!("{ISA_VARIABLE}: {error}; using {best}");
-                best
-            })
-        })
-    }
-
-    /// The name by which [`ISA_VARIABLE`] knows this instruction set.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Portable => "portable",
-            Self::Avx2(_) => "avx2",
-            Self::Avx512(_) => "avx512",
-        }
-    }
-}
-
-impl PartialEq for Isa {
-    fn eq(&self, other: &Self) -> bool {
-        self.name() == other.name()
-    }
-}
-
-impl Eq for Isa {}
-
-impl fmt::Display for Isa {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Isa {
-    type Err = IsaError;
-
-    fn from_str(name: &str) -> Result<Self, IsaError> {
-        let found = match name {
-            "portable" => Some(Self::Portable),
-            "avx2" => Avx2::detect().map(Self::Avx2),
-            "avx512" => Avx512::detect().map(Self::Avx512),
-            _ => return Err(IsaError::Unknown { name: name.to_owned() }),
-        };
-        found.ok_or_else(|| IsaError::Unavailable {
-            name: name.to_owned(),
-            available: Self::available().iter().map(|isa| isa.name()).collect::<Vec<_>>().join(", "),
-        })
-    }
-}
-
+mod isa;
 #[cfg(test)]
-mod tests {
-    use super::*;
+mod tests;
+pub(crate) mod transpose;
 
-    #[test]
-    fn portable_is_always_first_and_best_is_always_last() {
-        let all = Isa::available();
-        assert_eq!(all.first(), Some(&Isa::Portable));
-        assert_eq!(all.last(), Some(&Isa::best()));
-    }
+pub use isa::{ISA_VARIABLE, IsaError};
 
-    #[test]
-    fn names_of_available_sets_parse_back() {
-        for isa in Isa::available() {
-            assert_eq!(isa.name().parse(), Ok(isa));
+/// Declares the instruction sets: the file of each, where it exists, and its name.
+macro_rules! instruction_sets {
+    ($($(#[$doc:meta])* $file:ident::$token:ident = $name:literal, $target:meta;)*) => {
+        $(#[cfg($target)] mod $file;)*
+
+        /// An instruction set that this process may use: the variants carry the proof of it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Isa {
+            $($(#[$doc])* #[cfg($target)] $token($file::$token),)*
         }
+
+        impl Isa {
+            /// The names of all instruction sets, whatever the target.
+            pub(crate) const NAMES: &[&str] = &[$($name),*];
+
+            /// Every instruction set of this processor, the slowest (always plain Rust) first. Tests run over all.
+            #[must_use]
+            pub fn available() -> Vec<Self> {
+                let all = [$(#[cfg($target)] $file::$token::detect().map(Self::$token)),*];
+                all.into_iter().flatten().collect()
+            }
+
+            /// The name by which [`ISA_VARIABLE`] knows this instruction set.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(#[cfg($target)] Self::$token(_) => $name,)*
+                }
+            }
+        }
+
+        /// Runs a kernel with the vector unit of `isa`.
+        pub(crate) fn dispatch<K: Kernel>(isa: Isa, kernel: K) {
+            match isa {
+                $(#[cfg($target)] Isa::$token(s) => s.call(kernel),)*
+            }
+        }
+    };
+}
+
+instruction_sets! {
+    /// Plain Rust, vectorized by the compiler for the baseline of the target.
+    portable::Portable = "portable", all();
+    /// 4 lanes of f32, 32 registers, fused multiply-add.
+    neon::Neon = "neon", target_arch = "aarch64";
+    /// 8 lanes of f32, 16 registers, fused multiply-add.
+    avx2::Avx2 = "avx2", target_arch = "x86_64";
+    /// 16 lanes of f32, 32 registers, masks.
+    avx512::Avx512 = "avx512", target_arch = "x86_64";
+}
+
+/// The most registers across a tile of a matrix product.
+pub(crate) const MAX_TILE_VECTORS: usize = 4;
+
+/// What the registers of an instruction set hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Registers {
+    /// f32 of a register.
+    pub(crate) lanes: usize,
+    /// Rows of the tile of a matrix product that is so many registers wide: its sums, a row of B and an element of A
+    /// fill the registers. 0 where no such tile is used.
+    pub(crate) tile_rows: [usize; MAX_TILE_VECTORS + 1],
+    /// Registers across the tile of a product of matrices in memory.
+    pub(crate) tile_vectors: usize,
+}
+
+impl Registers {
+    /// MR: rows of the tile of a product of matrices in memory.
+    pub(crate) const fn mr(&self) -> usize {
+        self.tile_rows[self.tile_vectors]
     }
 
-    #[test]
-    fn unknown_name_is_refused_with_the_names_known() {
-        let error = "sse9".parse::<Isa>().unwrap_err();
-        assert_eq!(error, IsaError::Unknown { name: "sse9".into() });
-        assert!(error.to_string().contains("portable, avx2 or avx512"));
+    /// NR: columns of that tile.
+    pub(crate) const fn nr(&self) -> usize {
+        self.tile_vectors * self.lanes
+    }
+
+    /// Those of `isa`.
+    pub(crate) fn of(isa: Isa) -> Self {
+        struct Ask<'a>(&'a mut Option<Registers>);
+        impl Kernel for Ask<'_> {
+            fn run<S: Simd>(self, _: S) {
+                *self.0 = Some(S::REGISTERS);
+            }
+        }
+        let mut answer = None;
+        dispatch(isa, Ask(&mut answer));
+        answer.expect("every instruction set has registers")
     }
 }
+
+/// A vector unit; see the module's documentation.
+pub(crate) trait Simd: Copy + Send + Sync {
+    /// A register of [`Self::LANES`] f32.
+    type Vector: Copy;
+    /// `[Vector; LANES]`: the rows of a square that [`Simd::transpose`] transposes.
+    type Square: AsRef<[Self::Vector]> + AsMut<[Self::Vector]>;
+    /// The first lanes of a register, so many.
+    type Mask: Copy;
+    /// Sizes.
+    const REGISTERS: Registers;
+    /// f32 of a register.
+    const LANES: usize = Self::REGISTERS.lanes;
+
+    /// Runs a kernel in a function of its own, so that its loops have all registers to themselves.
+    fn call<K: Kernel>(self, kernel: K);
+
+    /// `value` in all lanes.
+    fn splat(self, value: f32) -> Self::Vector;
+    /// `a + b`.
+    fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `a - b`.
+    fn sub(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `a b`.
+    fn mul(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `a b + c`, rounded once where the instruction set can.
+    fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    /// `c - a b`, rounded once where the instruction set can.
+    fn neg_mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    /// `a b - c`, rounded once where the instruction set can.
+    fn mul_sub(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    /// `a` where `a > b`, otherwise `b`: also where one of them is NaN.
+    fn max(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `value` where `condition > 0`, zero elsewhere, also where `condition` is NaN.
+    fn where_positive(self, value: Self::Vector, condition: Self::Vector) -> Self::Vector;
+    /// Lane `j` of row `i` becomes lane `i` of row `j`.
+    fn transpose(self, square: Self::Square) -> Self::Square;
+    /// A square of zeros.
+    fn square(self) -> Self::Square;
+    /// How many lanes are not zero.
+    fn count_nonzero(self, value: Self::Vector) -> usize;
+    /// The first `count` lanes, or all if there are fewer.
+    fn mask(self, count: usize) -> Self::Mask;
+
+    /// Hints that the cache line at `at` will be needed soon. Any address is allowed.
+    fn prefetch(self, at: *const f32);
+    /// The same, into the second-level cache: for what is needed later.
+    fn prefetch_far(self, at: *const f32);
+
+    /// The `LANES` values at `from`.
+    ///
+    /// # Safety
+    /// `from` is valid for reading `LANES` values.
+    unsafe fn load_at(self, from: *const f32) -> Self::Vector;
+    /// The values in the lanes of `mask`, and zeros.
+    ///
+    /// # Safety
+    /// `from` is valid for reading the values in those lanes.
+    unsafe fn load_masked_at(self, from: *const f32, mask: Self::Mask) -> Self::Vector;
+    /// Writes `LANES` values.
+    ///
+    /// # Safety
+    /// `to` is valid for writing `LANES` values.
+    unsafe fn store_at(self, to: *mut f32, value: Self::Vector);
+    /// Writes the values in the lanes of `mask`.
+    ///
+    /// # Safety
+    /// `to` is valid for writing the values in those lanes.
+    unsafe fn store_masked_at(self, to: *mut f32, mask: Self::Mask, value: Self::Vector);
+
+    /// Value `i` of the `N` neighbors at `from`, in all lanes.
+    ///
+    /// # Safety
+    /// `from` is valid for reading `N` values, and `i < N`.
+    #[inline(always)]
+    unsafe fn broadcast_at<const N: usize>(self, from: *const f32, i: usize) -> Self::Vector {
+        // SAFETY: the caller promises that there is a value.
+        self.splat(unsafe { *from.add(i) })
+    }
+
+    /// Writes the lanes that are not zero to `values`, without gaps, and to `indices` which they are, counted from `first`.
+    /// Returns their number.
+    ///
+    /// # Safety
+    /// Both places are valid for writing `LANES` values: what lies behind the values in use is overwritten, too.
+    #[inline(always)]
+    unsafe fn compress_at(self, value: Self::Vector, first: u8, values: *mut f32, indices: *mut u8) -> usize {
+        let mut lanes = [0.0; 16];
+        self.store(value, &mut lanes);
+        let mut count = 0;
+        for (lane, &value) in lanes[..Self::LANES].iter().enumerate() {
+            // SAFETY: fewer than `LANES` values were written, and there is room for so many.
+            unsafe {
+                values.add(count).write(value);
+                indices.add(count).write(first.wrapping_add(lane as u8));
+            }
+            count += usize::from(value != 0.0);
+        }
+        count
+    }
+
+    /// The first `LANES` values of `from`. Panics if there are fewer.
+    #[inline(always)]
+    fn load(self, from: &[f32]) -> Self::Vector {
+        assert!(from.len() >= Self::LANES);
+        // SAFETY: the slice holds so many values.
+        unsafe { self.load_at(from.as_ptr()) }
+    }
+
+    /// Up to `LANES` values; lanes past the end of `from` are zero.
+    #[inline(always)]
+    fn load_partial(self, from: &[f32]) -> Self::Vector {
+        // SAFETY: the lanes of the mask are values of the slice.
+        unsafe { self.load_masked_at(from.as_ptr(), self.mask(from.len())) }
+    }
+
+    /// Writes all lanes to the start of `to`. Panics if it is shorter.
+    #[inline(always)]
+    fn store(self, value: Self::Vector, to: &mut [f32]) {
+        assert!(to.len() >= Self::LANES);
+        // SAFETY: the slice has room for so many values.
+        unsafe { self.store_at(to.as_mut_ptr(), value) }
+    }
+
+    /// Writes as many lanes as `to` holds.
+    #[inline(always)]
+    fn store_partial(self, value: Self::Vector, to: &mut [f32]) {
+        // SAFETY: the lanes of the mask have a place in the slice.
+        unsafe { self.store_masked_at(to.as_mut_ptr(), self.mask(to.len()), value) }
+    }
+
+    /// The vectors at the start of `from` and every `stride` values after it. Panics if the last one does not fit.
+    #[inline(always)]
+    fn load_strided<const COUNT: usize>(self, from: &[f32], stride: usize) -> [Self::Vector; COUNT] {
+        assert!((COUNT - 1).saturating_mul(stride).saturating_add(Self::LANES) <= from.len());
+        let mut values = [self.splat(0.0); COUNT];
+        for (i, value) in values.iter_mut().enumerate() {
+            // SAFETY: `i * stride + LANES` is at most what the assertion found inside the slice.
+            *value = unsafe { self.load_at(from.as_ptr().add(i * stride)) };
+        }
+        values
+    }
+
+    /// Writes `values` to the start of `to` and every `stride` values after it. Panics if the last one does not fit.
+    #[inline(always)]
+    fn store_strided<const COUNT: usize>(self, values: [Self::Vector; COUNT], to: &mut [f32], stride: usize) {
+        assert!((COUNT - 1).saturating_mul(stride).saturating_add(Self::LANES) <= to.len());
+        for (i, value) in values.into_iter().enumerate() {
+            // SAFETY: `i * stride + LANES` is at most what the assertion found inside the slice.
+            unsafe { self.store_at(to.as_mut_ptr().add(i * stride), value) };
+        }
+    }
+}
+
+/// Work that is generic over the vector unit.
+///
+/// The compiler makes vectors of plain loops, too, with the instructions of the function that they become part of: a kernel
+/// need not use its vector unit to profit from it.
+pub(crate) trait Kernel {
+    /// Does the work. Implementations are `#[inline(always)]`.
+    fn run<S: Simd>(self, s: S);
+}
+
+/// Makes the token of an instruction set from its one list of features, which detection and compilation share.
+macro_rules! token {
+    ($(#[$doc:meta])* $token:ident, $detected:ident: $($feature:tt)*) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct $token(());
+
+        impl $token {
+            /// The proof, or `None` where the processor lacks one of the features.
+            #[must_use]
+            pub fn detect() -> Option<Self> {
+                ($(std::arch::$detected!($feature))&&*).then_some(Self(()))
+            }
+
+            /// See [`Simd::call`](super::Simd::call).
+            fn compiled<K: super::Kernel>(self, kernel: K) {
+                #[inline(never)]
+                $(#[target_feature(enable = $feature)])*
+                fn run<K: super::Kernel>(kernel: K, s: $token) {
+                    kernel.run(s);
+                }
+                // SAFETY: only `detect` makes the token, and only where the processor has all of these features.
+                unsafe { run(kernel, self) }
+            }
+        }
+    };
+}
+pub(crate) use token;
+
+/// Methods of [`Simd`] that are an expression of instructions each and touch no memory but by a hint.
+macro_rules! instructions {
+    ($($name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)? { $body:expr })*) => {$(
+        #[inline(always)]
+        fn $name(self $(, $argument: $type)*) $(-> $result)? {
+            // SAFETY: `self` is made by detection alone, so the processor has the instructions; they work on registers, or
+            // are hints that are without effect on the program for any address.
+            unsafe { $body }
+        }
+    )*};
+}
+pub(crate) use instructions;
+
+/// The unsafe methods of [`Simd`]: an expression of instructions each that reads or writes what the caller answers for.
+macro_rules! memory_instructions {
+    ($($name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)? { $body:expr })*) => {$(
+        #[inline(always)]
+        unsafe fn $name(self $(, $argument: $type)*) $(-> $result)? {
+            // SAFETY: `self` is made by detection alone, so the processor has the instructions; the caller promises that the
+            // lanes in use, all or those of the mask, are valid at the address, and no other lane is touched.
+            unsafe { $body }
+        }
+    )*};
+}
+pub(crate) use memory_instructions;

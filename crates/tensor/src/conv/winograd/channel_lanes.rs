@@ -4,7 +4,8 @@
 //! tiles come out as rows of channels, the layout the multiplication reads without packing. Squares of `LANES` channels
 //! by `LANES` pixels are transposed in registers on the way.
 
-use super::lanes::{Lanes, Vector};
+use crate::simd::Simd;
+use crate::simd::transpose::{Rows, transpose};
 use std::ops::Range;
 
 /// NCHW images, possibly masked.
@@ -33,9 +34,9 @@ impl<'a> Images<'a> {
     /// Copies the pixels `rows` x `columns` of the channels from `first` on to `into`, as `[row][column][LANES]`.
     /// Pixels outside the image, and channels past the last, are zero.
     #[inline(always)]
-    pub(super) fn gather<S: Lanes>(
+    pub(super) fn gather<S: Simd>(
         &self,
-        lanes: S,
+        s: S,
         image: usize,
         first: usize,
         rows: Range<isize>,
@@ -56,116 +57,41 @@ impl<'a> Images<'a> {
             let right = left + inside.len() * S::LANES;
             into[right..].fill(0.0);
             let start = (image * self.channels + first) * plane + y as usize * self.width + inside.start;
-            let into = &mut into[left..right];
-            match self.mask {
-                None => transpose_rows::<S, false>(lanes, self.data, &[], start, plane, channels, into),
-                Some(mask) => transpose_rows::<S, true>(lanes, self.data, mask, start, plane, channels, into),
-            }
+            let data = &self.data[start..];
+            let mask = self.mask.map(|mask| &mask[start..]);
+            let pixels = Rows { data, mask, stride: plane, rows: channels, columns: inside.len() };
+            transpose::<S, false>(s, pixels, &mut into[left..right], S::LANES, S::LANES);
         }
     }
 }
 
-/// Reads `rows` rows (at most `LANES`) that start `stride` apart in `from`, the first at `start`, and writes them
-/// transposed: `into` is `[column][LANES]`, lane `i` from row `i`, lanes without a row zero.
+/// The way back: `from` is `[column][LANES]`; lane `i` becomes row `i` of `rows` rows that start `stride` apart in `to`. With
+/// `ADD` it is added to what is there.
 #[inline(always)]
-pub(super) fn transpose_rows<S: Lanes, const MASKED: bool>(
-    lanes: S,
-    from: &[f32],
-    mask: &[f32],
-    start: usize,
-    stride: usize,
-    rows: usize,
-    into: &mut [f32],
-) {
-    for (block, into) in into.chunks_mut(S::LANES * S::LANES).enumerate() {
-        let count = into.len() / S::LANES;
-        let start = start + block * S::LANES;
-        let mut square = lanes.zeros();
-        if rows == S::LANES && count == S::LANES {
-            for i in 0..S::LANES {
-                let at = start + i * stride;
-                let row = lanes.load(&from[at..]);
-                square.as_mut()[i] = if MASKED { row.where_positive(lanes.load(&mask[at..])) } else { row };
-            }
-            let square = lanes.transpose(square);
-            for (vector, into) in square.as_ref().iter().zip(into.chunks_exact_mut(S::LANES)) {
-                vector.store(into);
-            }
-        } else {
-            // Loops over all lanes with a condition inside keep the square in registers.
-            for i in 0..S::LANES {
-                if i < rows {
-                    let at = start + i * stride;
-                    let row = lanes.load_partial(&from[at..at + count]);
-                    square.as_mut()[i] = if MASKED {
-                        row.where_positive(lanes.load_partial(&mask[at..at + count]))
-                    } else {
-                        row
-                    };
-                }
-            }
-            let square = lanes.transpose(square);
-            for i in 0..S::LANES {
-                if i < count {
-                    square.as_ref()[i].store(&mut into[i * S::LANES..]);
-                }
-            }
-        }
-    }
-}
-
-/// The way back: `from` is `[column][LANES]`; lane `i` becomes row `i` of `rows` rows that start `stride` apart in `to`,
-/// the first at `start`. With `ADD` it is added to what is there.
-#[inline(always)]
-pub(super) fn transpose_to_rows<S: Lanes, const ADD: bool>(
-    lanes: S,
+pub(super) fn channels_to_rows<S: Simd, const ADD: bool>(
+    s: S,
     from: &[f32],
     to: &mut [f32],
-    start: usize,
     stride: usize,
     rows: usize,
 ) {
-    for (block, from) in from.chunks(S::LANES * S::LANES).enumerate() {
-        let count = from.len() / S::LANES;
-        let start = start + block * S::LANES;
-        let mut square = lanes.zeros();
-        // Loops over all lanes with a condition inside keep the square in registers.
-        for i in 0..S::LANES {
-            if i < count {
-                square.as_mut()[i] = lanes.load(&from[i * S::LANES..]);
-            }
-        }
-        let square = lanes.transpose(square);
-        if rows == S::LANES && count == S::LANES {
-            for i in 0..S::LANES {
-                let row = &mut to[start + i * stride..][..S::LANES];
-                let value = square.as_ref()[i];
-                (if ADD { value + lanes.load(row) } else { value }).store(row);
-            }
-        } else {
-            for i in 0..S::LANES {
-                if i < rows {
-                    let row = &mut to[start + i * stride..][..count];
-                    let value = square.as_ref()[i];
-                    (if ADD { value + lanes.load_partial(row) } else { value }).store_partial(row);
-                }
-            }
-        }
-    }
+    let columns = from.len() / S::LANES;
+    let lanes = Rows { data: from, mask: None, stride: S::LANES, rows: columns, columns: rows };
+    transpose::<S, ADD>(s, lanes, to, stride, columns);
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::lanes::{Job, dispatch};
     use super::*;
     use crate::simd::Isa;
+    use crate::simd::{Kernel, dispatch};
 
     /// Gathers windows that hang over every edge and compares each value with the definition.
     struct GatherEverywhere;
 
-    impl Job for GatherEverywhere {
+    impl Kernel for GatherEverywhere {
         #[inline(always)]
-        fn run<S: Lanes>(self, lanes: S) {
+        fn run<S: Simd>(self, s: S) {
             let (channels, height, width) = (21, 5, 19);
             let data: Vec<f32> = (0..2 * channels * height * width).map(|i| i as f32 + 1.0).collect();
             let mask: Vec<f32> = (0..data.len()).map(|i| (i % 3) as f32 - 1.0).collect();
@@ -177,7 +103,7 @@ mod tests {
                     for first in (0..channels + S::LANES).step_by(S::LANES) {
                         let size = rows.len() * columns.len() * S::LANES;
                         let mut into = vec![f32::NAN; size];
-                        images.gather(lanes, 1, first, rows.clone(), columns.clone(), &mut into);
+                        images.gather(s, 1, first, rows.clone(), columns.clone(), &mut into);
                         let mut got = into.iter();
                         for y in rows.clone() {
                             for x in columns.clone() {
@@ -213,18 +139,19 @@ mod tests {
     /// Transposing in and out again gives back the rows.
     struct ThereAndBack;
 
-    impl Job for ThereAndBack {
+    impl Kernel for ThereAndBack {
         #[inline(always)]
-        fn run<S: Lanes>(self, lanes: S) {
+        fn run<S: Simd>(self, s: S) {
             for rows in [1, S::LANES - 1, S::LANES] {
                 for columns in [1, S::LANES, 2 * S::LANES + 3] {
                     let stride = columns + 5;
                     let data: Vec<f32> = (0..rows * stride + 2).map(|i| i as f32).collect();
                     let mut lines = vec![f32::NAN; columns * S::LANES];
-                    transpose_rows::<S, false>(lanes, &data, &[], 2, stride, rows, &mut lines);
+                    let from = Rows { data: &data[2..], mask: None, stride, rows, columns };
+                    transpose::<S, false>(s, from, &mut lines, S::LANES, S::LANES);
                     let mut back = vec![0.5; data.len()];
-                    transpose_to_rows::<S, false>(lanes, &lines, &mut back, 2, stride, rows);
-                    transpose_to_rows::<S, true>(lanes, &lines, &mut back, 2, stride, rows);
+                    channels_to_rows::<S, false>(s, &lines, &mut back[2..], stride, rows);
+                    channels_to_rows::<S, true>(s, &lines, &mut back[2..], stride, rows);
                     for (i, value) in back.iter().enumerate() {
                         let inside = i >= 2 && (i - 2) % stride < columns;
                         assert_eq!(*value, if inside { 2.0 * data[i] } else { 0.5 });

@@ -10,13 +10,13 @@ use super::bands::Bands;
 use super::channel_lanes::Images;
 use super::from_domain::{FromBands, PlanesIntoBand, output_extent};
 use super::into_domain::{BandIntoPlanes, IntoBands, Side, scratch_len};
-use super::lanes::dispatch;
 use super::layout::{Planes, kernel_rows};
 use super::multiply::{Left, MultiplyPlanes};
 use super::prepared::PreparedWeights;
 use super::tiling::Grid;
 use super::{ConvGeometry, Direction, Tile};
 use crate::buffer_pool::BufferPool;
+use crate::simd::dispatch;
 
 /// The output of a convolution, overwritten: `y` (N x O x OH x OW) from `x` (N x C x H x W), transformed weights and a bias of O
 /// elements; with ReLU if `relu`. With `parallel` on rayon's threads, with the same bits. Scratch comes from `pool`.

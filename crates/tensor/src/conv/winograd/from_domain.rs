@@ -3,28 +3,27 @@
 
 use super::Tile;
 use super::bands::{Bands, Extent};
-use super::channel_lanes::transpose_to_rows;
+use super::channel_lanes::channels_to_rows;
 use super::factored::{OutputSide, Transform};
-use super::lanes::{Job, Lanes, Vector};
 use super::layout::Planes;
-use super::strided::{load_strided, store_strided};
 use super::tiling::Grid;
+use crate::simd::{Kernel, Simd};
 use std::ops::Range;
 
 /// A step out of the domain, for tiles of `M` outputs from `N` products along each axis.
 trait Step {
     /// Does the work. Implementations are `#[inline(always)]`.
-    fn transform<S: Lanes, const N: usize, const M: usize>(self, lanes: S);
+    fn transform<S: Simd, const N: usize, const M: usize>(self, s: S);
 }
 
 /// Runs `step` with the sizes of `tile`.
 #[inline(always)]
-fn sized<S: Lanes, P: Step>(tile: Tile, step: P, lanes: S) {
+fn sized<S: Simd, P: Step>(tile: Tile, step: P, s: S) {
     match tile {
-        Tile::F5x5K5x5 => step.transform::<S, 9, 5>(lanes),
-        Tile::F4x4K5x5 => step.transform::<S, 8, 4>(lanes),
-        Tile::F6x6K3x3 => step.transform::<S, 8, 6>(lanes),
-        Tile::F4x4K3x3 => step.transform::<S, 6, 4>(lanes),
+        Tile::F5x5K5x5 => step.transform::<S, 9, 5>(s),
+        Tile::F4x4K5x5 => step.transform::<S, 8, 4>(s),
+        Tile::F6x6K3x3 => step.transform::<S, 8, 6>(s),
+        Tile::F4x4K3x3 => step.transform::<S, 6, 4>(s),
     }
 }
 
@@ -48,23 +47,23 @@ pub(super) struct PlanesIntoBand<'a> {
     pub(super) band: &'a mut [f32],
 }
 
-impl Job for PlanesIntoBand<'_> {
+impl Kernel for PlanesIntoBand<'_> {
     #[inline(always)]
-    fn run<S: Lanes>(self, lanes: S) {
-        sized(self.tile, self, lanes);
+    fn run<S: Simd>(self, s: S) {
+        sized(self.tile, self, s);
     }
 }
 
 impl Step for PlanesIntoBand<'_> {
     #[inline(always)]
-    fn transform<S: Lanes, const N: usize, const M: usize>(self, lanes: S) {
+    fn transform<S: Simd, const N: usize, const M: usize>(self, s: S) {
         for first in self.channels.clone().step_by(S::LANES) {
             let products = &self.products[first - self.channels.start..];
             let line = &mut self.band[self.bands.at(first, 0, S::LANES)..][..self.tiles * M * S::LANES];
             for (t, tile) in line.chunks_exact_mut(M * S::LANES).enumerate() {
-                let values = load_strided(lanes, &products[t * self.layout.width..], self.layout.stride);
-                let outputs: [S::Vector; M] = <OutputSide as Transform<N, M>>::apply(lanes, values);
-                store_strided(lanes, outputs, tile, S::LANES);
+                let values = s.load_strided(&products[t * self.layout.width..], self.layout.stride);
+                let outputs: [S::Vector; M] = <OutputSide as Transform<N, M>>::apply(s, values);
+                s.store_strided(outputs, tile, S::LANES);
             }
         }
     }
@@ -90,21 +89,20 @@ pub(super) struct FromBands<'a> {
     pub(super) scratch: &'a mut [f32],
 }
 
-impl Job for FromBands<'_> {
+impl Kernel for FromBands<'_> {
     #[inline(always)]
-    fn run<S: Lanes>(self, lanes: S) {
-        sized(self.tile, self, lanes);
+    fn run<S: Simd>(self, s: S) {
+        sized(self.tile, self, s);
     }
 }
 
 impl Step for FromBands<'_> {
     #[inline(always)]
-    fn transform<S: Lanes, const N: usize, const M: usize>(self, lanes: S) {
+    fn transform<S: Simd, const N: usize, const M: usize>(self, s: S) {
         let [channels, height, width] = self.shape;
         for first in self.channels.clone().step_by(S::LANES) {
             let count = (self.channels.end - first).min(S::LANES);
-            let bias =
-                self.bias.map_or(lanes.splat(0.0), |bias| lanes.load_partial(&bias[first..first + count]));
+            let bias = self.bias.map_or(s.splat(0.0), |bias| s.load_partial(&bias[first..first + count]));
             for part in self.grid.parts(self.block.clone()) {
                 for run in part.runs() {
                     let columns = run.columns.start * M..(run.columns.end * M).min(width);
@@ -112,18 +110,24 @@ impl Step for FromBands<'_> {
                     let line = columns.len() * S::LANES;
                     let band = &self.products[self.bands.at(first, run.offset * M, S::LANES)..];
                     let lines = &mut self.scratch[..M * line];
-                    vertical::<S, N, M>(lanes, band, self.bands.stride(), bias, self.relu, lines);
+                    vertical::<S, N, M>(s, band, self.bands.stride(), bias, self.relu, lines);
                     let plane = (part.image * channels + first) * height * width;
                     let start = plane + rows.start * width + columns.start;
                     if columns.len() == width {
                         // Whole rows follow each other in the image, too.
                         let pixels = &lines[..rows.len() * line];
-                        transpose_to_rows::<S, false>(lanes, pixels, self.out, start, height * width, count);
+                        channels_to_rows::<S, false>(
+                            s,
+                            pixels,
+                            &mut self.out[start..],
+                            height * width,
+                            count,
+                        );
                         continue;
                     }
                     for (y, line) in lines.chunks_exact(line).take(rows.len()).enumerate() {
                         let start = start + y * width;
-                        transpose_to_rows::<S, false>(lanes, line, self.out, start, height * width, count);
+                        channels_to_rows::<S, false>(s, line, &mut self.out[start..], height * width, count);
                     }
                 }
             }
@@ -133,8 +137,8 @@ impl Step for FromBands<'_> {
 
 /// Transforms the columns of the bands, `stride` apart, into `lines`: `[M][columns][LANES]`, with bias and ReLU.
 #[inline(always)]
-fn vertical<S: Lanes, const N: usize, const M: usize>(
-    lanes: S,
+fn vertical<S: Simd, const N: usize, const M: usize>(
+    s: S,
     bands: &[f32],
     stride: usize,
     bias: S::Vector,
@@ -143,15 +147,15 @@ fn vertical<S: Lanes, const N: usize, const M: usize>(
 ) {
     let line = lines.len() / M;
     for x in (0..line).step_by(S::LANES) {
-        let values: [S::Vector; N] = load_strided(lanes, &bands[x..], stride);
-        let mut outputs: [S::Vector; M] = OutputSide::apply(lanes, values);
+        let values: [S::Vector; N] = s.load_strided(&bands[x..], stride);
+        let mut outputs: [S::Vector; M] = OutputSide::apply(s, values);
         for output in &mut outputs {
-            *output = *output + bias;
+            *output = s.add(*output, bias);
             if relu {
                 // The larger of the two, so that a NaN stays one and shows.
-                *output = lanes.splat(0.0).max(*output);
+                *output = s.max(s.splat(0.0), *output);
             }
         }
-        store_strided(lanes, outputs, &mut lines[x..], line);
+        s.store_strided(outputs, &mut lines[x..], line);
     }
 }

@@ -5,10 +5,9 @@ use super::Tile;
 use super::bands::{Bands, Extent};
 use super::channel_lanes::Images;
 use super::factored::{GradientSide, InputSide, Transform};
-use super::lanes::{Job, Lanes, Vector};
 use super::layout::Planes;
-use super::strided::{load_strided, store_strided};
 use super::tiling::Grid;
+use crate::simd::{Kernel, Simd};
 use std::ops::Range;
 
 /// What a tile of pixels is.
@@ -37,24 +36,24 @@ impl Side {
 /// A step into the domain, for tiles of `TAPS` pixels along each axis that lie `STEP` apart.
 trait Step {
     /// Does the work. Implementations are `#[inline(always)]`.
-    fn transform<S, T, const TAPS: usize, const N: usize, const STEP: usize>(self, lanes: S)
+    fn transform<S, T, const TAPS: usize, const N: usize, const STEP: usize>(self, s: S)
     where
-        S: Lanes,
+        S: Simd,
         T: Transform<TAPS, N>;
 }
 
 /// Runs `step` with the transform and the sizes of `side` and `tile`.
 #[inline(always)]
-fn sized<S: Lanes, P: Step>(side: Side, tile: Tile, step: P, lanes: S) {
+fn sized<S: Simd, P: Step>(side: Side, tile: Tile, step: P, s: S) {
     match (side, tile) {
-        (Side::Input { .. }, Tile::F5x5K5x5) => step.transform::<S, InputSide, 9, 9, 5>(lanes),
-        (Side::Input { .. }, Tile::F4x4K5x5) => step.transform::<S, InputSide, 8, 8, 4>(lanes),
-        (Side::Input { .. }, Tile::F6x6K3x3) => step.transform::<S, InputSide, 8, 8, 6>(lanes),
-        (Side::Input { .. }, Tile::F4x4K3x3) => step.transform::<S, InputSide, 6, 6, 4>(lanes),
-        (Side::Gradient, Tile::F5x5K5x5) => step.transform::<S, GradientSide, 5, 9, 5>(lanes),
-        (Side::Gradient, Tile::F4x4K5x5) => step.transform::<S, GradientSide, 4, 8, 4>(lanes),
-        (Side::Gradient, Tile::F6x6K3x3) => step.transform::<S, GradientSide, 6, 8, 6>(lanes),
-        (Side::Gradient, Tile::F4x4K3x3) => step.transform::<S, GradientSide, 4, 6, 4>(lanes),
+        (Side::Input { .. }, Tile::F5x5K5x5) => step.transform::<S, InputSide, 9, 9, 5>(s),
+        (Side::Input { .. }, Tile::F4x4K5x5) => step.transform::<S, InputSide, 8, 8, 4>(s),
+        (Side::Input { .. }, Tile::F6x6K3x3) => step.transform::<S, InputSide, 8, 8, 6>(s),
+        (Side::Input { .. }, Tile::F4x4K3x3) => step.transform::<S, InputSide, 6, 6, 4>(s),
+        (Side::Gradient, Tile::F5x5K5x5) => step.transform::<S, GradientSide, 5, 9, 5>(s),
+        (Side::Gradient, Tile::F4x4K5x5) => step.transform::<S, GradientSide, 4, 8, 4>(s),
+        (Side::Gradient, Tile::F6x6K3x3) => step.transform::<S, GradientSide, 6, 8, 6>(s),
+        (Side::Gradient, Tile::F4x4K3x3) => step.transform::<S, GradientSide, 4, 6, 4>(s),
     }
 }
 
@@ -81,18 +80,18 @@ pub(super) fn scratch_len(tile: Tile, grid: &Grid, block: usize) -> usize {
     (rows * m + n) * width * 16
 }
 
-impl Job for IntoBands<'_> {
+impl Kernel for IntoBands<'_> {
     #[inline(always)]
-    fn run<S: Lanes>(self, lanes: S) {
-        sized(self.side, self.tile, self, lanes);
+    fn run<S: Simd>(self, s: S) {
+        sized(self.side, self.tile, self, s);
     }
 }
 
 impl Step for IntoBands<'_> {
     #[inline(always)]
-    fn transform<S, T, const TAPS: usize, const N: usize, const STEP: usize>(mut self, lanes: S)
+    fn transform<S, T, const TAPS: usize, const N: usize, const STEP: usize>(mut self, s: S)
     where
-        S: Lanes,
+        S: Simd,
         T: Transform<TAPS, N>,
     {
         let extent = Extent { step: STEP, taps: TAPS };
@@ -111,7 +110,7 @@ impl Step for IntoBands<'_> {
             let width = columns.len();
             let gathered = &mut self.scratch[..rows.len() * width * S::LANES];
             for first in (0..channels).step_by(S::LANES) {
-                self.images.gather(lanes, part.image, first, rows.clone(), columns.clone(), gathered);
+                self.images.gather(s, part.image, first, rows.clone(), columns.clone(), gathered);
                 for run in part.runs() {
                     let at = (run.row - part_rows.start) * STEP * width
                         + (run.columns.start - part_columns.start) * STEP;
@@ -119,24 +118,24 @@ impl Step for IntoBands<'_> {
                     let start = extent.start(&self.grid, &self.block, part.image, &run);
                     let band = &mut self.out[self.bands.at(first, start, S::LANES)..];
                     for x in 0..extent.pixels(run.columns.len()) {
-                        let pixels = load_strided(lanes, &lines[x * S::LANES..], width * S::LANES);
-                        let values = T::apply(lanes, pixels);
-                        store_strided(lanes, values, &mut band[x * S::LANES..], self.bands.stride());
+                        let pixels = s.load_strided(&lines[x * S::LANES..], width * S::LANES);
+                        let values = T::apply(s, pixels);
+                        s.store_strided(values, &mut band[x * S::LANES..], self.bands.stride());
                     }
                     if let Some(sums) = &mut self.sums {
                         // Gradient tiles lie side by side, and what hangs over the edge is zero.
                         let size = run.columns.len() * STEP;
-                        let mut total = lanes.splat(0.0);
+                        let mut total = s.splat(0.0);
                         for line in 0..STEP {
                             for pixel in
                                 lines[line * width * S::LANES..][..size * S::LANES].chunks_exact(S::LANES)
                             {
-                                total = total + lanes.load(pixel);
+                                total = s.add(total, s.load(pixel));
                             }
                         }
                         let end = sums.len().min(first + S::LANES);
                         let sums = &mut sums[first.min(end)..end];
-                        (total + lanes.load_partial(sums)).store_partial(sums);
+                        s.store_partial(s.add(total, s.load_partial(sums)), sums);
                     }
                 }
             }
@@ -159,18 +158,18 @@ pub(super) struct BandIntoPlanes<'a> {
     pub(super) out: &'a mut [f32],
 }
 
-impl Job for BandIntoPlanes<'_> {
+impl Kernel for BandIntoPlanes<'_> {
     #[inline(always)]
-    fn run<S: Lanes>(self, lanes: S) {
-        sized(self.side, self.tile, self, lanes);
+    fn run<S: Simd>(self, s: S) {
+        sized(self.side, self.tile, self, s);
     }
 }
 
 impl Step for BandIntoPlanes<'_> {
     #[inline(always)]
-    fn transform<S, T, const TAPS: usize, const N: usize, const STEP: usize>(self, lanes: S)
+    fn transform<S, T, const TAPS: usize, const N: usize, const STEP: usize>(self, s: S)
     where
-        S: Lanes,
+        S: Simd,
         T: Transform<TAPS, N>,
     {
         let extent = Extent { step: STEP, taps: TAPS };
@@ -184,12 +183,12 @@ impl Step for BandIntoPlanes<'_> {
                     for t in 0..run.columns.len() {
                         let values: [S::Vector; N] = if exists {
                             let at = self.bands.at(first, start + t * STEP, S::LANES);
-                            T::apply(lanes, load_strided(lanes, &self.band[at..], S::LANES))
+                            T::apply(s, s.load_strided(&self.band[at..], S::LANES))
                         } else {
-                            [lanes.splat(0.0); N]
+                            [s.splat(0.0); N]
                         };
                         let row = (run.offset + t) * self.layout.width;
-                        store_strided(lanes, values, &mut out[row..], self.layout.stride);
+                        s.store_strided(values, &mut out[row..], self.layout.stride);
                     }
                 }
             }

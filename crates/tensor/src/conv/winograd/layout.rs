@@ -1,8 +1,7 @@
 //! Where values lie in the Winograd domain: `n * n` planes, each a matrix.
 
 use super::Tile;
-use super::lanes::Lanes;
-use crate::simd::Isa;
+use crate::simd::{Isa, Registers};
 
 /// Channels of a row of transformed inputs are padded to this many, so that every vector unit fits.
 const ROW_ALIGNMENT: usize = 16;
@@ -66,43 +65,19 @@ impl Planes {
     }
 }
 
-/// The micro-kernel's panel width for so many columns: the widest that pads least.
+/// The panel width for so many columns: of the widths that there are tiles for, the widest that pads least.
 pub(super) fn panel_width(columns: usize, isa: Isa) -> usize {
-    match isa {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512(_) => [64, 48, 32]
-            .into_iter()
-            .min_by_key(|&width| (columns.next_multiple_of(width), 64 - width))
-            .unwrap_or(64),
-        Isa::Avx2(_) => 16,
-        _ => 8,
-    }
+    let Registers { lanes, tile_rows, .. } = Registers::of(isa);
+    let widths =
+        (2..tile_rows.len()).filter(|&vectors| tile_rows[vectors] > 0).map(|vectors| vectors * lanes);
+    let widest = widths.min_by_key(|&width| (columns.next_multiple_of(width), std::cmp::Reverse(width)));
+    widest.expect("every instruction set has a tile of two vectors")
 }
 
-/// Rows that the micro-kernel sums up at a time for panels of `width` columns, as [`MultiplyPlanes`](super::multiply::MultiplyPlanes)
-/// chooses: what the registers hold.
+/// Rows of a tile of the product for panels of `width` columns.
 pub(super) fn kernel_rows(width: usize, isa: Isa) -> usize {
-    let lanes = match isa {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512(_) => 16,
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2(_) => 8,
-        _ => 4,
-    };
-    match (width / lanes, lanes) {
-        (4, _) => 6,
-        (3, _) => 8,
-        (_, 16) => 12,
-        (_, 8) => 6,
-        _ => 4,
-    }
-}
-
-/// Registers across a panel of `width` columns.
-#[inline(always)]
-pub(super) fn panel_vectors<S: Lanes>(width: usize) -> usize {
-    debug_assert!(width.is_multiple_of(S::LANES) && width / S::LANES <= S::WIDEST_PANEL);
-    width / S::LANES
+    let Registers { lanes, tile_rows, .. } = Registers::of(isa);
+    tile_rows[width / lanes]
 }
 
 #[cfg(test)]
@@ -111,7 +86,7 @@ mod tests {
 
     #[test]
     fn panels_pad_as_little_as_they_can() {
-        let Some(isa) = Isa::available().into_iter().find(|isa| matches!(isa, Isa::Avx512(_))) else {
+        let Some(isa) = Isa::available().into_iter().find(|isa| Registers::of(*isa).lanes == 16) else {
             return;
         };
         for (columns, width) in

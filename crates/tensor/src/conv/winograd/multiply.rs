@@ -3,8 +3,8 @@
 #![allow(unsafe_code)]
 
 use super::ahead::{Ahead, Queue};
-use super::lanes::{Job, Lanes, Vector};
-use super::layout::panel_vectors;
+use crate::gemm::kernel::{Prefetch, Tile};
+use crate::simd::{Kernel, Simd};
 
 /// How the left matrix lies in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,44 +44,18 @@ pub(super) struct MultiplyPlanes<'a> {
     pub(super) ahead: [Option<Ahead<'a>>; 2],
 }
 
-impl Job for MultiplyPlanes<'_> {
+impl Kernel for MultiplyPlanes<'_> {
     #[inline(always)]
-    fn run<S: Lanes>(self, lanes: S) {
-        match (panel_vectors::<S>(self.width), self.left_layout) {
-            (4, Left::Rows { stride }) => self.multiply::<S, 4, 6, false>(lanes, stride),
-            (3, Left::Rows { stride }) => self.multiply::<S, 3, 8, false>(lanes, stride),
-            (2, Left::Rows { stride }) => self.narrow::<S, false>(lanes, stride),
-            (4, Left::Columns { stride }) => self.multiply::<S, 4, 6, true>(lanes, stride),
-            (3, Left::Columns { stride }) => self.multiply::<S, 3, 8, true>(lanes, stride),
-            (2, Left::Columns { stride }) => self.narrow::<S, true>(lanes, stride),
-            (vectors, _) => unreachable!("no micro-kernel is {vectors} registers wide"),
-        }
-    }
-}
-
-impl MultiplyPlanes<'_> {
-    /// Panels of two registers, with as many rows as the registers of the vector unit can accumulate.
-    #[inline(always)]
-    fn narrow<S: Lanes, const TRANSPOSED: bool>(self, lanes: S, stride: usize) {
-        match S::LANES {
-            16 => self.multiply::<S, 2, 12, TRANSPOSED>(lanes, stride),
-            8 => self.multiply::<S, 2, 6, TRANSPOSED>(lanes, stride),
-            _ => self.multiply::<S, 2, 4, TRANSPOSED>(lanes, stride),
-        }
-    }
-
-    #[inline(always)]
-    fn multiply<S: Lanes, const VECTORS: usize, const ROWS: usize, const TRANSPOSED: bool>(
-        self,
-        lanes: S,
-        stride: usize,
-    ) {
-        if S::WIDEST_PANEL < VECTORS {
-            return;
-        }
+    fn run<S: Simd>(self, s: S) {
         let (rows, depth, width) = (self.rows, self.depth, self.width);
-        assert_eq!(width, VECTORS * S::LANES);
-        let (row_step, depth_step) = if TRANSPOSED { (1, stride) } else { (stride, 1) };
+        let tile_rows = S::REGISTERS.tile_rows[width / S::LANES];
+        assert!(width.is_multiple_of(S::LANES) && tile_rows > 0, "no tile is {width} columns wide");
+        let (left_strides, end) = match self.left_layout {
+            Left::Rows { stride } => ([stride, 1], rows.saturating_sub(1) * stride + depth),
+            Left::Columns { stride } => ([1, stride], depth.saturating_sub(1) * stride + rows),
+        };
+        let calls = rows.div_ceil(tile_rows);
+        let share = depth * width / calls.max(1);
         let mut queue = Queue::new();
         for plane in 0..self.planes {
             queue.clear();
@@ -91,142 +65,37 @@ impl MultiplyPlanes<'_> {
             let left = &self.left[plane * self.left_stride..];
             let right = &self.right[plane * self.right_stride..][..depth * width];
             let product = &mut self.product[plane * self.product_stride..][..rows * width];
-            assert!(rows == 0 || depth == 0 || (rows - 1) * row_step + (depth - 1) * depth_step < left.len());
+            assert!(rows == 0 || depth == 0 || end <= left.len());
             let next = if plane + 1 < self.planes {
                 right.as_ptr().wrapping_add(self.right_stride)
             } else {
                 self.then.as_ptr()
             };
-            let mut row = 0;
-            macro_rules! rows_of {
-                ($count:expr) => {
-                    while rows - row >= $count {
-                        let left = left[row * row_step..].as_ptr();
-                        let product = product[row * width..].as_mut_ptr();
-                        // The next plane's panel is on its way to the cache while this one is in use.
-                        let (call, calls) = (row / ROWS, rows.div_ceil(ROWS));
-                        let share = depth * width / calls;
-                        let fetch = Fetch {
-                            panel: next.wrapping_add(call * share),
-                            lines: share / 16,
-                            others: queue.share(call.min(calls - 1), calls),
-                        };
-                        // SAFETY: the assertions above keep the last value read of `left` and all rows of `right` and
-                        // `product` inside their slices: `row + $count <= rows`.
-                        let kernel = unsafe {
-                            Kernel::<$count, VECTORS, TRANSPOSED>::new(
-                                depth,
-                                left,
-                                stride,
-                                right.as_ptr(),
-                                product,
-                                self.add,
-                                fetch,
-                            )
-                        };
-                        lanes.call(kernel);
-                        row += $count;
-                    }
+            for (call, row) in (0..rows).step_by(tile_rows).enumerate() {
+                let product = &mut product[row * width..];
+                let prefetch = Prefetch {
+                    // The next plane's panel is on its way to the cache while this one is in use.
+                    panel: next.wrapping_add(call * share),
+                    lines: share / 16,
+                    others: queue.share(call, calls),
                 };
-            }
-            rows_of!(ROWS);
-            rows_of!(4);
-            rows_of!(2);
-            rows_of!(1);
-        }
-    }
-}
-
-/// What a micro-kernel fetches while it multiplies, a line or two in each round: many at once would have to wait for each other,
-/// and the multiplication for them.
-struct Fetch<'a> {
-    /// The part of the next plane's panel,
-    panel: *const f32,
-    /// so many lines of 16 values.
-    lines: usize,
-    /// Other lines.
-    others: &'a [*const f32],
-}
-
-/// `ROWS` rows of the product of one panel of `VECTORS` registers, accumulated in registers.
-struct Kernel<'a, const ROWS: usize, const VECTORS: usize, const TRANSPOSED: bool> {
-    depth: usize,
-    left: *const f32,
-    stride: usize,
-    right: *const f32,
-    product: *mut f32,
-    add: bool,
-    fetch: Fetch<'a>,
-}
-
-impl<'a, const ROWS: usize, const VECTORS: usize, const TRANSPOSED: bool>
-    Kernel<'a, ROWS, VECTORS, TRANSPOSED>
-{
-    /// # Safety
-    /// For as long as the kernel lives, and for registers of the lanes that it is run with: `left` is valid for reading
-    /// `ROWS` rows of `depth` values (`stride` apart, or with `TRANSPOSED` neighbours, the next value `stride` further),
-    /// `right` for `depth` rows of `VECTORS` registers, `product` for writing (with `add` also reading) `ROWS` such rows.
-    unsafe fn new(
-        depth: usize,
-        left: *const f32,
-        stride: usize,
-        right: *const f32,
-        product: *mut f32,
-        add: bool,
-        fetch: Fetch<'a>,
-    ) -> Self {
-        Self { depth, left, stride, right, product, add, fetch }
-    }
-}
-
-impl<const ROWS: usize, const VECTORS: usize, const TRANSPOSED: bool> Job
-    for Kernel<'_, ROWS, VECTORS, TRANSPOSED>
-{
-    #[inline(always)]
-    fn run<S: Lanes>(self, lanes: S) {
-        let Self { depth, mut left, stride, mut right, product, add, fetch } = self;
-        let mut sums = [[lanes.splat(0.0); VECTORS]; ROWS];
-        for round in 0..depth {
-            if round < ROWS * VECTORS {
-                // A line that the sums will be stored to.
-                lanes.prefetch_near(product.wrapping_add(round * S::LANES));
-            }
-            if round < fetch.lines {
-                lanes.prefetch(fetch.panel.wrapping_add(round * 16));
-            }
-            if let Some(&line) = fetch.others.get(round) {
-                lanes.prefetch(line);
-            }
-            let mut columns = [lanes.splat(0.0); VECTORS];
-            for (v, column) in columns.iter_mut().enumerate() {
-                // SAFETY: a row of the panel, as promised to `new`.
-                *column = unsafe { lanes.load_from(right.add(v * S::LANES)) };
-            }
-            for (i, sums) in sums.iter_mut().enumerate() {
-                // SAFETY: a value of row `i`, as promised to `new`.
-                let value = lanes.splat(unsafe { *left.add(if TRANSPOSED { i } else { i * stride }) });
-                for (sum, column) in sums.iter_mut().zip(columns) {
-                    *sum = value.mul_add(column, *sum);
-                }
-            }
-            left = left.wrapping_add(if TRANSPOSED { stride } else { 1 });
-            right = right.wrapping_add(VECTORS * S::LANES);
-        }
-        // What did not find a round: where few values are summed up.
-        for line in depth..fetch.lines {
-            lanes.prefetch(fetch.panel.wrapping_add(line * 16));
-        }
-        for &line in fetch.others.get(depth..).unwrap_or_default() {
-            lanes.prefetch(line);
-        }
-        for (i, sums) in sums.iter().enumerate() {
-            for (v, sum) in sums.iter().enumerate() {
-                // SAFETY: register `v` of row `i` of the product, as promised to `new`.
-                unsafe {
-                    let to = product.add((i * VECTORS + v) * S::LANES);
-                    let sum = if add { *sum + lanes.load_from(to) } else { *sum };
-                    sum.store_to(to);
-                }
+                let tile = Tile {
+                    rows: tile_rows.min(rows - row),
+                    columns: width,
+                    k: depth,
+                    a: left.as_ptr().wrapping_add(row * left_strides[0]),
+                    a_strides: left_strides,
+                    b: right.as_ptr(),
+                    b_stride: width,
+                    c: product.as_mut_ptr(),
+                    c_stride: width,
+                    accumulate: self.add,
+                    prefetch: Some(prefetch),
+                    ..Tile::OPEN
+                };
+                // SAFETY: the assertion above keeps the last value read of `left` inside of its slice, and `right` and `product`
+                // were sliced to their rows, of which the tile has no more than there are.
+                unsafe { tile.run(s) };
             }
         }
     }

@@ -1,11 +1,11 @@
 //! Transformed weights, shared by all shards and threads of a step.
 
-use super::lanes::dispatch;
 use super::layout::Planes;
 use super::weight_transform::{Direction, WeightsIntoDomain};
 use super::{ConvGeometry, Tile};
 use crate::buffer_pool::{Buffer, BufferPool};
 use crate::simd::Isa;
+use crate::simd::dispatch;
 use std::sync::Arc;
 
 /// Weights in the Winograd domain, `G g G^T`, laid out for the multiplication of one instruction set.

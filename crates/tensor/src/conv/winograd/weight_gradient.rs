@@ -7,7 +7,6 @@ use super::bands::Bands;
 use super::channel_lanes::Images;
 use super::convolve::block_tiles;
 use super::into_domain::{BandIntoPlanes, IntoBands, Side, scratch_len};
-use super::lanes::dispatch;
 use super::layout::Planes;
 use super::multiply::{Left, MultiplyPlanes};
 use super::tiling::Grid;
@@ -15,6 +14,7 @@ use super::weight_transform::WeightGradientFromDomain;
 use super::{ConvGeometry, Tile};
 use crate::buffer_pool::{Buffer, BufferPool};
 use crate::simd::Isa;
+use crate::simd::dispatch;
 
 /// Bytes of the planes of one row, inputs and output gradients, of a block of tiles, at most: half of the second-level cache.
 /// More than in the other passes, since not only read but written are the sums that stream past.

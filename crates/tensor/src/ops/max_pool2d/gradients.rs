@@ -3,7 +3,7 @@
 use super::NOTHING;
 use crate::element::Element;
 use crate::ops::pool_window::PoolGeometry;
-use crate::simd::dispatch::Kernel;
+use crate::simd::{Kernel, Simd};
 
 /// The backward pass over whole planes: the gradient of each output goes to the input that was its maximum. `dx` is
 /// overwritten.
@@ -16,7 +16,7 @@ pub(super) struct Gradients<'a, T> {
 
 impl<T: Element> Kernel for Gradients<'_, T> {
     #[inline(always)]
-    fn run(self) {
+    fn run<S: Simd>(self, _: S) {
         let Self { g, dy, argmax, dx } = self;
         let outputs = dy.chunks_exact(g.out_pixels()).zip(argmax.chunks_exact(g.out_pixels()));
         // Short rows would be left to the remainders of the vector loop.

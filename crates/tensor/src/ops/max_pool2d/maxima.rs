@@ -3,7 +3,7 @@
 use super::NOTHING;
 use crate::element::Element;
 use crate::ops::pool_window::{PoolGeometry, phase, runs, windows};
-use crate::simd::dispatch::Kernel;
+use crate::simd::{Kernel, Simd};
 
 /// The forward pass over whole planes. `argmax` is as long as `y`, or empty if it is not wanted.
 pub(super) struct Maxima<'a, T> {
@@ -16,7 +16,7 @@ pub(super) struct Maxima<'a, T> {
 
 impl<T: Element> Kernel for Maxima<'_, T> {
     #[inline(always)]
-    fn run(self) {
+    fn run<S: Simd>(self, _: S) {
         let Self { g, relu, x, y, argmax } = self;
         let planes = x.chunks_exact(g.in_pixels()).zip(y.chunks_exact_mut(g.out_pixels()));
         // Loops, not `for_each`: a closure might be compiled on its own, without the instruction set.

@@ -1,0 +1,170 @@
+//! Packing by copying runs: for every row of a panel the same short list of contiguous pieces, moved by the row's offset.
+#![allow(unsafe_code)]
+
+use crate::simd::{Isa, Kernel, Simd, dispatch};
+
+/// A piece of a panel's row that is contiguous in the source.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Run {
+    /// Where the piece begins in the panel's row.
+    pub(crate) column: usize,
+    /// Where it begins in the source, before the row's offset is added.
+    pub(crate) offset: usize,
+    /// Its length.
+    pub(crate) len: usize,
+}
+
+/// Copies to each row of `panel` (`width` values), for each run: `row[column..][..len] = data[offset + row_offset..][..len]`,
+/// where elements whose counterpart in the mask is not above zero are replaced by zero. The runs fill the row from its beginning
+/// without gaps; what is left of the width becomes zero.
+///
+/// # Panics
+/// If a run does not lie inside the data, the mask or the panel.
+pub(crate) fn copy_runs(
+    isa: Isa,
+    (data, mask): (&[f32], Option<&[f32]>),
+    runs: &[Run],
+    row_offsets: impl ExactSizeIterator<Item = usize> + Clone,
+    width: usize,
+    panel: &mut [f32],
+) {
+    let filled = runs.iter().map(|run| run.column + run.len).max().unwrap_or(0);
+    assert!(filled <= width, "runs of {filled} elements in a row of {width}");
+    assert_eq!(panel.len(), row_offsets.len() * width, "length of a panel of width {width}");
+    let furthest = runs.iter().map(|run| run.offset + run.len).max().unwrap_or(0);
+    let end = furthest + row_offsets.clone().max().unwrap_or(0);
+    assert!(row_offsets.len() == 0 || end <= data.len(), "a run ends at {end} of {}", data.len());
+    assert!(mask.is_none_or(|mask| mask.len() == data.len()), "a mask as long as the data");
+    if width > 0 {
+        dispatch(isa, CopyRuns { data, mask, runs, row_offsets, width, filled, panel });
+    }
+}
+
+/// The arguments of [`copy_runs`], which has checked them.
+struct CopyRuns<'a, I> {
+    data: &'a [f32],
+    mask: Option<&'a [f32]>,
+    runs: &'a [Run],
+    row_offsets: I,
+    width: usize,
+    filled: usize,
+    panel: &'a mut [f32],
+}
+
+/// Rows that a run is copied to before the next run's turn: they stay in the first-level cache meanwhile.
+const ROWS: usize = 32;
+
+impl<I: Iterator<Item = usize>> Kernel for CopyRuns<'_, I> {
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        let mut offsets = [0; ROWS];
+        for rows in self.panel.chunks_mut(ROWS * self.width) {
+            let count = rows.len() / self.width;
+            for (offset, row) in offsets.iter_mut().zip(self.row_offsets.by_ref().take(count)) {
+                *offset = row;
+            }
+            for run in self.runs.iter().filter(|run| run.len > 0) {
+                let data = self.data.as_ptr().wrapping_add(run.offset);
+                let mask = self.mask.map(|mask| mask.as_ptr().wrapping_add(run.offset));
+                let target = rows.as_mut_ptr().wrapping_add(run.column);
+                let piece = Piece { data, mask, target, width: self.width, len: run.len };
+                // SAFETY: `copy_runs` has found the run, moved by each offset, inside of data and mask, and inside of the
+                // width of a row. Short ones get a copy of the loop with a constant number of vectors.
+                unsafe {
+                    match run.len.div_ceil(S::LANES) {
+                        1 => piece.copy(s, &offsets[..count], 1),
+                        2 => piece.copy(s, &offsets[..count], 2),
+                        3 => piece.copy(s, &offsets[..count], 3),
+                        vectors => piece.copy(s, &offsets[..count], vectors),
+                    }
+                }
+            }
+            for row in rows.chunks_exact_mut(self.width) {
+                for rest in row[self.filled..].chunks_mut(S::LANES) {
+                    s.store_partial(s.splat(0.0), rest);
+                }
+            }
+        }
+    }
+}
+
+/// A run as addresses before the row's offset is added.
+struct Piece {
+    data: *const f32,
+    mask: Option<*const f32>,
+    target: *mut f32,
+    width: usize,
+    len: usize,
+}
+
+impl Piece {
+    /// Copies the run to so many rows, of which the offsets are given.
+    ///
+    /// # Safety
+    /// The run lies inside data and mask at each offset, and in each row of the target; it is so many vectors long.
+    #[inline(always)]
+    unsafe fn copy<S: Simd>(&self, s: S, offsets: &[usize], vectors: usize) {
+        let last = self.len - (vectors - 1) * S::LANES;
+        let tail = s.mask(last);
+        let mut target = self.target;
+        for &offset in offsets {
+            for v in 0..vectors {
+                let (from, at) = (offset + v * S::LANES, v * S::LANES);
+                // SAFETY: the lanes in use lie inside the run.
+                unsafe {
+                    if v + 1 < vectors || last == S::LANES {
+                        let value = s.load_at(self.data.add(from));
+                        let keep = |mask: *const f32| s.where_positive(value, s.load_at(mask.add(from)));
+                        s.store_at(target.add(at), self.mask.map_or(value, keep));
+                    } else {
+                        let value = s.load_masked_at(self.data.add(from), tail);
+                        let keep = |mask: *const f32| {
+                            s.where_positive(value, s.load_masked_at(mask.add(from), tail))
+                        };
+                        s.store_masked_at(target.add(at), tail, self.mask.map_or(value, keep));
+                    }
+                }
+            }
+            target = target.wrapping_add(self.width);
+        }
+    }
+}
+
+/// The other way around: elements of `rows` whose counterpart in `mask` is not above zero become zero, and the rest of the row
+/// stays as it is.
+///
+/// # Panics
+/// If a run does not lie inside the mask or the row.
+pub(super) fn mask_runs(
+    isa: Isa,
+    mask: &[f32],
+    runs: &[Run],
+    row_offsets: impl Iterator<Item = usize>,
+    width: usize,
+    rows: &mut [f32],
+) {
+    dispatch(isa, MaskRuns { mask, runs, row_offsets, width, rows });
+}
+
+/// The arguments of [`mask_runs`].
+struct MaskRuns<'a, I> {
+    mask: &'a [f32],
+    runs: &'a [Run],
+    row_offsets: I,
+    width: usize,
+    rows: &'a mut [f32],
+}
+
+impl<I: Iterator<Item = usize>> Kernel for MaskRuns<'_, I> {
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        for (row, offset) in self.rows.chunks_exact_mut(self.width).zip(self.row_offsets) {
+            for run in self.runs {
+                let values = &mut row[run.column..run.column + run.len];
+                for (value, &mask) in values.iter_mut().zip(&self.mask[run.offset + offset..][..run.len]) {
+                    *value = if mask > 0.0 { *value } else { 0.0 };
+                }
+            }
+        }
+    }
+}

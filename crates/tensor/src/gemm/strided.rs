@@ -1,0 +1,126 @@
+//! A product that reads both operands where they lie: for operands of few rows or columns, and such as lie in panels already.
+#![allow(unsafe_code)]
+
+use super::kernel::Tile;
+use crate::simd::{Isa, Kernel, Simd, dispatch};
+
+/// A matrix in a slice: element `[i, j]` at `i * strides[0] + j * strides[1]`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MatrixRef<'a> {
+    /// The elements.
+    pub(crate) data: &'a [f32],
+    /// Elements between rows and between columns.
+    pub(crate) strides: [usize; 2],
+}
+
+/// `C[m x n] = A[m x k] B[k x n]`, or `C += A B` if `accumulate`, without packing anything.
+///
+/// A may have any strides (its elements are broadcast one by one). The columns of B and C are contiguous: B and C come with the
+/// elements between their rows. Fastest when `n` is a multiple of the vector width and `k` rows of one tile of B stay in the
+/// first-level cache; all of k is summed in one go.
+///
+/// # Panics
+/// If a slice is too short for its sizes and strides, or the rows of C overlap.
+pub(crate) fn gemm_strided(
+    isa: Isa,
+    [m, n, k]: [usize; 3],
+    a: MatrixRef<'_>,
+    (b, b_stride): (&[f32], usize),
+    (c, c_stride): (&mut [f32], usize),
+    accumulate: bool,
+) {
+    if m == 0 || n == 0 {
+        return;
+    }
+    // The last element of a matrix, if there is one, must be inside of its slice.
+    let fits = |rows: usize, columns: usize, strides: [usize; 2], len: usize| {
+        let last = |count: usize, stride: usize| (count - 1).checked_mul(stride);
+        rows == 0
+            || columns == 0
+            || last(rows, strides[0])
+                .and_then(|row| row.checked_add(last(columns, strides[1])?))
+                .is_some_and(|last| last < len)
+    };
+    assert!(fits(m, k, a.strides, a.data.len()), "A is too short for {m} x {k}");
+    assert!(fits(k, n, [b_stride, 1], b.len()), "B is too short for {k} x {n}");
+    assert!(fits(m, n, [c_stride, 1], c.len()), "C is too short for {m} x {n}");
+    assert!(m == 1 || c_stride >= n, "the rows of C overlap: stride {c_stride}, {n} columns");
+    dispatch(isa, Strided { sizes: [m, n, k], a, b, b_stride, c, c_stride, accumulate });
+}
+
+/// The arguments of [`gemm_strided`], which has checked them.
+struct Strided<'a> {
+    sizes: [usize; 3],
+    a: MatrixRef<'a>,
+    b: &'a [f32],
+    b_stride: usize,
+    c: &'a mut [f32],
+    c_stride: usize,
+    accumulate: bool,
+}
+
+impl Kernel for Strided<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let ([m, n, k], c) = (self.sizes, self.c.as_mut_ptr());
+        let (mr, nr) = (S::REGISTERS.mr(), S::REGISTERS.nr());
+        for column in (0..n).step_by(nr) {
+            for row in (0..m).step_by(mr) {
+                let tile = Tile {
+                    rows: mr.min(m - row),
+                    columns: nr.min(n - column),
+                    k,
+                    a: self.a.data.as_ptr().wrapping_add(row * self.a.strides[0]),
+                    a_strides: self.a.strides,
+                    b: self.b.as_ptr().wrapping_add(column),
+                    b_stride: self.b_stride,
+                    c: c.wrapping_add(row * self.c_stride + column),
+                    c_stride: self.c_stride,
+                    accumulate: self.accumulate,
+                    ..Tile::OPEN
+                };
+                // SAFETY: the tile lies inside of m x n x k, all of which `gemm_strided` has checked against the slices;
+                // C is borrowed mutably, and its rows do not overlap.
+                unsafe { tile.run(s) };
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::gemm::reference::{assert_close, naive_gemm, random};
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+        #[test]
+        fn matches_the_naive_product(
+            m in 1usize..20, n in 1usize..101, k in 0usize..40, transposed: bool, accumulate: bool, gap in 0usize..5,
+        ) {
+            let (row_stride, col_stride) = if transposed { (1, m + gap) } else { (k + gap, 1) };
+            let a = random((m + gap) * (k + gap) + 1, 1);
+            let b = random(k * (n + gap), 2);
+            let a = MatrixRef { data: &a, strides: [row_stride, col_stride] };
+            let before = if accumulate { random(m * (n + gap), 3) } else { vec![f32::NAN; m * (n + gap)] };
+            let old = if accumulate { before.clone() } else { vec![0.0; before.len()] };
+            let expected = naive_gemm((m, n, k), |i, p| a.data[i * row_stride + p * col_stride],
+                |p, j| b[p * (n + gap) + j], |i, j| old[i * (n + gap) + j]);
+            for isa in Isa::available() {
+                let mut c = before.clone();
+                gemm_strided(isa, [m, n, k], a, (&b, n + gap), (&mut c, n + gap), accumulate);
+                for i in 0..m {
+                    let row = &c[i * (n + gap)..(i + 1) * (n + gap)];
+                    assert_close(&row[..n], &expected[i * n..(i + 1) * n], k, &format!("{isa}, row {i}"));
+                    let (gap_after, gap_before) = (&row[n..], &before[i * (n + gap) + n..(i + 1) * (n + gap)]);
+                    prop_assert!(
+                        gap_after.iter().zip(gap_before).all(|(x, y)| x.to_bits() == y.to_bits()),
+                        "{isa} wrote between the rows"
+                    );
+                }
+            }
+        }
+    }
+}

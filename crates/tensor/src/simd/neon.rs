@@ -1,0 +1,101 @@
+//! NEON: four lanes, 32 registers, multiply-adds with one lane of a register.
+
+use std::arch::aarch64::*;
+
+use super::{Kernel, Registers, Simd, token, instructions, memory_instructions};
+
+token! {
+    /// Proof that this processor executes NEON, as every one of 64 bits does.
+    Neon, is_aarch64_feature_detected: "neon"
+}
+
+impl Simd for Neon {
+    type Vector = float32x4_t;
+    type Square = [float32x4_t; 4];
+    type Mask = usize;
+    const REGISTERS: Registers = Registers { lanes: 4, tile_rows: [0, 12, 12, 8, 6], tile_vectors: 3 };
+
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: K) {
+        self.compiled(kernel);
+    }
+
+    #[inline(always)]
+    fn mask(self, count: usize) -> usize {
+        count.min(4)
+    }
+
+    instructions! {
+        splat(value: f32) -> float32x4_t { vdupq_n_f32(value) }
+        add(a: float32x4_t, b: float32x4_t) -> float32x4_t { vaddq_f32(a, b) }
+        sub(a: float32x4_t, b: float32x4_t) -> float32x4_t { vsubq_f32(a, b) }
+        mul(a: float32x4_t, b: float32x4_t) -> float32x4_t { vmulq_f32(a, b) }
+        mul_add(a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t { vfmaq_f32(c, b, a) }
+        neg_mul_add(a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t { vfmsq_f32(c, b, a) }
+        mul_sub(a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t { vfmaq_f32(vnegq_f32(c), b, a) }
+        // Not the instruction of that name, which answers NaN if either is.
+        max(a: float32x4_t, b: float32x4_t) -> float32x4_t { vbslq_f32(vcgtq_f32(a, b), a, b) }
+        where_positive(value: float32x4_t, condition: float32x4_t) -> float32x4_t {
+            vbslq_f32(vcgtzq_f32(condition), value, vdupq_n_f32(0.0))
+        }
+        square() -> [float32x4_t; 4] { [vdupq_n_f32(0.0); 4] }
+        count_nonzero(value: float32x4_t) -> usize {
+            // -1 for each lane that equals zero.
+            (4 + vaddvq_s32(vreinterpretq_s32_u32(vceqzq_f32(value)))) as usize
+        }
+        // There is no intrinsic for these in stable Rust.
+        prefetch(at: *const f32) {
+            std::arch::asm!("prfm pldl1keep, [{}]", in(reg) at, options(nomem, nostack, preserves_flags))
+        }
+        prefetch_far(at: *const f32) {
+            std::arch::asm!("prfm pldl2keep, [{}]", in(reg) at, options(nomem, nostack, preserves_flags))
+        }
+        transpose(s: [float32x4_t; 4]) -> [float32x4_t; 4] {{
+            let [a, b, c, d] = s.map(|row| vreinterpretq_f64_f32(row));
+            let pair = |x, y| (vreinterpretq_f32_f64(x), vreinterpretq_f32_f64(y));
+            // 2 x 2 blocks change places, then the lanes inside of each.
+            let ((ac_low, bd_low), (ac_high, bd_high)) =
+                (pair(vzip1q_f64(a, c), vzip1q_f64(b, d)), pair(vzip2q_f64(a, c), vzip2q_f64(b, d)));
+            [
+                vtrn1q_f32(ac_low, bd_low),
+                vtrn2q_f32(ac_low, bd_low),
+                vtrn1q_f32(ac_high, bd_high),
+                vtrn2q_f32(ac_high, bd_high),
+            ]
+        }}
+    }
+
+    /// Loads four neighbors at once, of which each multiply-add then takes a lane.
+    #[inline(always)]
+    unsafe fn broadcast_at<const N: usize>(self, from: *const f32, i: usize) -> float32x4_t {
+        let group = i / 4 * 4;
+        // SAFETY: the token proves the instruction set; the caller promises `N` values, and `i < N`.
+        unsafe {
+            if group + 4 > N {
+                return vld1q_dup_f32(from.add(i));
+            }
+            let four = vld1q_f32(from.add(group));
+            match i % 4 {
+                0 => vdupq_laneq_f32::<0>(four),
+                1 => vdupq_laneq_f32::<1>(four),
+                2 => vdupq_laneq_f32::<2>(four),
+                _ => vdupq_laneq_f32::<3>(four),
+            }
+        }
+    }
+
+    memory_instructions! {
+        load_at(from: *const f32) -> float32x4_t { vld1q_f32(from) }
+        load_masked_at(from: *const f32, count: usize) -> float32x4_t {{
+            let mut lanes = [0.0f32; 4];
+            std::ptr::copy_nonoverlapping(from, lanes.as_mut_ptr(), count);
+            vld1q_f32(lanes.as_ptr())
+        }}
+        store_at(to: *mut f32, value: float32x4_t) { vst1q_f32(to, value) }
+        store_masked_at(to: *mut f32, count: usize, value: float32x4_t) {{
+            let mut lanes = [0.0f32; 4];
+            vst1q_f32(lanes.as_mut_ptr(), value);
+            std::ptr::copy_nonoverlapping(lanes.as_ptr(), to, count);
+        }}
+    }
+}

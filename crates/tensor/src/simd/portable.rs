@@ -1,0 +1,143 @@
+//! Plain Rust: four lanes, which the compiler turns into whatever vectors the target always has (SSE2, simd128).
+
+use super::{Kernel, Registers, Simd};
+
+/// The vector unit that every target has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Portable(());
+
+impl Portable {
+    /// Plain Rust runs everywhere.
+    #[must_use]
+    pub fn detect() -> Option<Self> {
+        Some(Self(()))
+    }
+}
+
+/// Four f32.
+type F32x4 = [f32; 4];
+
+/// `f` of each pair of lanes.
+#[inline(always)]
+fn lanewise(a: F32x4, b: F32x4, f: impl Fn(f32, f32) -> f32) -> F32x4 {
+    [f(a[0], b[0]), f(a[1], b[1]), f(a[2], b[2]), f(a[3], b[3])]
+}
+
+/// One multiply-add: fused where the target always has the instruction (elsewhere it is a call into the mathematics library,
+/// some fifty times slower), else rounded twice.
+#[inline(always)]
+fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
+    if cfg!(any(target_feature = "fma", target_arch = "aarch64")) { a.mul_add(b, c) } else { a * b + c }
+}
+
+impl Simd for Portable {
+    type Vector = F32x4;
+    type Square = [F32x4; 4];
+    type Mask = usize;
+    const REGISTERS: Registers = Registers { lanes: 4, tile_rows: [0, 4, 4, 0, 0], tile_vectors: 2 };
+
+    fn call<K: Kernel>(self, kernel: K) {
+        #[inline(never)]
+        fn run<K: Kernel>(kernel: K, s: Portable) {
+            kernel.run(s);
+        }
+        run(kernel, self);
+    }
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> F32x4 {
+        [value; 4]
+    }
+
+    #[inline(always)]
+    fn add(self, a: F32x4, b: F32x4) -> F32x4 {
+        lanewise(a, b, |a, b| a + b)
+    }
+
+    #[inline(always)]
+    fn sub(self, a: F32x4, b: F32x4) -> F32x4 {
+        lanewise(a, b, |a, b| a - b)
+    }
+
+    #[inline(always)]
+    fn mul(self, a: F32x4, b: F32x4) -> F32x4 {
+        lanewise(a, b, |a, b| a * b)
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: F32x4, b: F32x4, c: F32x4) -> F32x4 {
+        std::array::from_fn(|i| multiply_add(a[i], b[i], c[i]))
+    }
+
+    #[inline(always)]
+    fn neg_mul_add(self, a: F32x4, b: F32x4, c: F32x4) -> F32x4 {
+        std::array::from_fn(|i| multiply_add(-a[i], b[i], c[i]))
+    }
+
+    #[inline(always)]
+    fn mul_sub(self, a: F32x4, b: F32x4, c: F32x4) -> F32x4 {
+        std::array::from_fn(|i| multiply_add(a[i], b[i], -c[i]))
+    }
+
+    #[inline(always)]
+    fn max(self, a: F32x4, b: F32x4) -> F32x4 {
+        lanewise(a, b, |a, b| if a > b { a } else { b })
+    }
+
+    #[inline(always)]
+    fn where_positive(self, value: F32x4, condition: F32x4) -> F32x4 {
+        lanewise(value, condition, |value, condition| if condition > 0.0 { value } else { 0.0 })
+    }
+
+    #[inline(always)]
+    fn transpose(self, [a, b, c, d]: [F32x4; 4]) -> [F32x4; 4] {
+        std::array::from_fn(|i| [a[i], b[i], c[i], d[i]])
+    }
+
+    #[inline(always)]
+    fn square(self) -> [F32x4; 4] {
+        [[0.0; 4]; 4]
+    }
+
+    #[inline(always)]
+    fn count_nonzero(self, value: F32x4) -> usize {
+        value.into_iter().filter(|&lane| lane != 0.0).count()
+    }
+
+    #[inline(always)]
+    fn mask(self, count: usize) -> usize {
+        count.min(4)
+    }
+
+    #[inline(always)]
+    fn prefetch(self, _: *const f32) {}
+
+    #[inline(always)]
+    fn prefetch_far(self, _: *const f32) {}
+
+    #[inline(always)]
+    unsafe fn load_at(self, from: *const f32) -> F32x4 {
+        // SAFETY: the caller promises four readable values; an array of them needs no more alignment than f32.
+        unsafe { from.cast::<F32x4>().read() }
+    }
+
+    #[inline(always)]
+    unsafe fn load_masked_at(self, from: *const f32, count: usize) -> F32x4 {
+        // SAFETY: the caller promises `count` readable values, and `count` is at most 4.
+        std::array::from_fn(|i| if i < count { unsafe { *from.add(i) } } else { 0.0 })
+    }
+
+    #[inline(always)]
+    unsafe fn store_at(self, to: *mut f32, value: F32x4) {
+        // SAFETY: the caller promises room for four values; an array of them needs no more alignment than f32.
+        unsafe { to.cast::<F32x4>().write(value) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_masked_at(self, to: *mut f32, count: usize, value: F32x4) {
+        for (i, value) in value.into_iter().enumerate().take(count) {
+            // SAFETY: the caller promises room for `count` values.
+            unsafe { to.add(i).write(value) }
+        }
+    }
+}

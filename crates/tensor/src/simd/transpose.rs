@@ -1,0 +1,112 @@
+//! Transposing matrices in memory, a square of registers at a time.
+
+use super::{Isa, Kernel, Simd, dispatch};
+
+/// Rows of neighboring values in a slice.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rows<'a> {
+    /// The values, from the first row on.
+    pub(crate) data: &'a [f32],
+    /// As long as `data`: a value counts as zero unless its mask is above zero.
+    pub(crate) mask: Option<&'a [f32]>,
+    /// Values between rows.
+    pub(crate) stride: usize,
+    /// Rows.
+    pub(crate) rows: usize,
+    /// Values of a row.
+    pub(crate) columns: usize,
+}
+
+/// The index one past the last value of a matrix in a slice.
+fn end(rows: usize, columns: usize, stride: usize) -> Option<usize> {
+    if rows == 0 || columns == 0 { Some(0) } else { (rows - 1).checked_mul(stride)?.checked_add(columns) }
+}
+
+/// Writes row `i` of `from` to column `i` of `to`, whose rows are `stride` values apart; zeros to the columns from the number of
+/// rows on until `width`. With `ADD` it adds instead.
+///
+/// # Panics
+/// If a row does not lie inside of its slice.
+#[inline(always)]
+pub(crate) fn transpose<S: Simd, const ADD: bool>(
+    s: S,
+    from: Rows<'_>,
+    to: &mut [f32],
+    stride: usize,
+    width: usize,
+) {
+    let Rows { data, mask, stride: from_stride, rows, columns } = from;
+    let inside = |end: Option<usize>, len: usize| end.is_some_and(|end| end <= len);
+    assert!(inside(end(rows, columns, from_stride), data.len()), "{rows} x {columns} values to transpose");
+    assert!(mask.is_none_or(|mask| mask.len() == data.len()), "a mask as long as the values");
+    assert!(
+        rows <= width && inside(end(columns, width, stride), to.len()),
+        "{columns} x {width} values of space"
+    );
+    for first in (0..width).step_by(S::LANES) {
+        let (count, space) = (rows.saturating_sub(first).min(S::LANES), (width - first).min(S::LANES));
+        for column in (0..columns).step_by(S::LANES) {
+            let height = (columns - column).min(S::LANES);
+            let mut square = s.square();
+            if count == S::LANES && height == S::LANES {
+                for i in 0..S::LANES {
+                    let at = (first + i) * from_stride + column;
+                    // SAFETY: `LANES` values of row `first + i`, all of which are inside of the slice.
+                    let row = unsafe { s.load_at(data.as_ptr().add(at)) };
+                    square.as_mut()[i] = match mask {
+                        // SAFETY: the same values of the mask, which is as long.
+                        Some(mask) => s.where_positive(row, unsafe { s.load_at(mask.as_ptr().add(at)) }),
+                        None => row,
+                    };
+                }
+            } else {
+                let lanes = s.mask(height);
+                // Loops over all lanes with a condition inside keep the square in registers.
+                for i in 0..S::LANES {
+                    if i < count {
+                        let at = (first + i) * from_stride + column;
+                        // SAFETY: `height` values of row `first + i`, all of which are inside of the slice.
+                        let row = unsafe { s.load_masked_at(data.as_ptr().add(at), lanes) };
+                        square.as_mut()[i] = match mask {
+                            Some(mask) => {
+                                // SAFETY: the same values of the mask, which is as long.
+                                s.where_positive(row, unsafe {
+                                    s.load_masked_at(mask.as_ptr().add(at), lanes)
+                                })
+                            }
+                            None => row,
+                        };
+                    }
+                }
+            }
+            let square = s.transpose(square);
+            let lanes = s.mask(space);
+            for i in 0..S::LANES {
+                if i < height {
+                    let (at, value) = (to[(column + i) * stride + first..].as_mut_ptr(), square.as_ref()[i]);
+                    // SAFETY: `space` values of row `column + i` of the target, which are inside of the slice.
+                    unsafe {
+                        if space == S::LANES {
+                            s.store_at(at, if ADD { s.add(value, s.load_at(at)) } else { value });
+                        } else {
+                            let value = if ADD { s.add(value, s.load_masked_at(at, lanes)) } else { value };
+                            s.store_masked_at(at, lanes, value);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// [`transpose`] with the vector unit of `isa`.
+pub(crate) fn transpose_on(isa: Isa, from: Rows<'_>, to: &mut [f32], stride: usize, width: usize) {
+    struct Transpose<'a>(Rows<'a>, &'a mut [f32], usize, usize);
+    impl Kernel for Transpose<'_> {
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) {
+            transpose::<S, false>(s, self.0, self.1, self.2, self.3);
+        }
+    }
+    dispatch(isa, Transpose(from, to, stride, width));
+}
