@@ -105,24 +105,19 @@ impl Piece {
     #[inline(always)]
     unsafe fn copy<S: Simd>(&self, s: S, offsets: &[usize], vectors: usize) {
         let last = self.len - (vectors - 1) * S::LANES;
-        let tail = s.mask(last);
+        let tail = (last < S::LANES).then_some(s.mask(last));
         let mut target = self.target;
         for &offset in offsets {
             for v in 0..vectors {
+                let lanes = if v + 1 == vectors { tail } else { None };
                 let (from, at) = (offset + v * S::LANES, v * S::LANES);
                 // SAFETY: the lanes in use lie inside the run.
                 unsafe {
-                    if v + 1 < vectors || last == S::LANES {
-                        let value = s.load_at(self.data.add(from));
-                        let keep = |mask: *const f32| s.where_positive(value, s.load_at(mask.add(from)));
-                        s.store_at(target.add(at), self.mask.map_or(value, keep));
-                    } else {
-                        let value = s.load_masked_at(self.data.add(from), tail);
-                        let keep = |mask: *const f32| {
-                            s.where_positive(value, s.load_masked_at(mask.add(from), tail))
-                        };
-                        s.store_masked_at(target.add(at), tail, self.mask.map_or(value, keep));
+                    let mut value = s.load_lanes_at(self.data.add(from), lanes);
+                    if let Some(mask) = self.mask {
+                        value = s.where_positive(value, s.load_lanes_at(mask.add(from), lanes));
                     }
+                    s.store_lanes_at(target.add(at), lanes, value);
                 }
             }
             target = target.wrapping_add(self.width);

@@ -131,7 +131,9 @@ impl<const ROWS: usize, const VECTORS: usize, const MASKED: bool> Kernel
                 // The sums take far longer than fetching the lines of C that they will be added to or stored over.
                 for i in 0..ROWS {
                     let row = tile.c.wrapping_add(i * tile.c_stride);
-                    (0..VECTORS).for_each(|v| s.prefetch(row.wrapping_add(v * S::LANES)));
+                    for v in 0..VECTORS {
+                        s.prefetch(row.wrapping_add(v * S::LANES));
+                    }
                     s.prefetch(row.wrapping_add(tile.columns - 1));
                 }
                 let (tail, sums) = (MASKED.then_some(tail), &mut sums);
@@ -153,13 +155,12 @@ impl<const ROWS: usize, const VECTORS: usize, const MASKED: bool> Kernel
         }
         // Each step is decided once and done for the whole tile, in registers.
         let address = |i: usize, v: usize| tile.c.wrapping_add(i * tile.c_stride + v * S::LANES);
-        let masked = |v: usize| MASKED && v + 1 == VECTORS;
+        let lanes = |v: usize| (MASKED && v + 1 == VECTORS).then_some(tail);
         if tile.accumulate {
             for i in 0..ROWS {
                 for v in 0..VECTORS {
-                    let c = address(i, v);
                     // SAFETY: row `i` and the lanes in use of vector `v` lie inside the tile.
-                    let old = unsafe { if masked(v) { s.load_masked_at(c, tail) } else { s.load_at(c) } };
+                    let old = unsafe { s.load_lanes_at(address(i, v), lanes(v)) };
                     sums[i][v] = s.add(old, sums[i][v]);
                 }
             }
@@ -168,20 +169,23 @@ impl<const ROWS: usize, const VECTORS: usize, const MASKED: bool> Kernel
             for i in 0..ROWS {
                 // SAFETY: a bias that is not null has a value for each row.
                 let bias = s.splat(unsafe { *tile.bias.add(i) });
-                sums[i] = sums[i].map(|sum| s.add(sum, bias));
+                for v in 0..VECTORS {
+                    sums[i][v] = s.add(sums[i][v], bias);
+                }
             }
         }
         if tile.relu {
-            // The second operand is what the maximum with a NaN is.
-            sums = sums.map(|row| row.map(|sum| s.max(s.splat(0.0), sum)));
+            for i in 0..ROWS {
+                for v in 0..VECTORS {
+                    // The second operand is what the maximum with a NaN is.
+                    sums[i][v] = s.max(s.splat(0.0), sums[i][v]);
+                }
+            }
         }
         for i in 0..ROWS {
             for v in 0..VECTORS {
-                let c = address(i, v);
                 // SAFETY: row `i` and the lanes in use of vector `v` lie inside the tile.
-                unsafe {
-                    if masked(v) { s.store_masked_at(c, tail, sums[i][v]) } else { s.store_at(c, sums[i][v]) }
-                }
+                unsafe { s.store_lanes_at(address(i, v), lanes(v), sums[i][v]) };
             }
         }
     }
@@ -243,8 +247,12 @@ unsafe fn accumulate_and_fetch<S: Simd, const ROWS: usize, const VECTORS: usize>
         b = b.wrapping_add(strides[2]);
     }
     // What did not find a turn: where few values are summed up.
-    (tile.k..fetch.lines).for_each(|line| s.prefetch_far(fetch.panel.wrapping_add(line * 16)));
-    fetch.others.get(tile.k..).unwrap_or_default().iter().for_each(|&line| s.prefetch_far(line));
+    for line in tile.k..fetch.lines {
+        s.prefetch_far(fetch.panel.wrapping_add(line * 16));
+    }
+    for &line in fetch.others.get(tile.k..).unwrap_or_default() {
+        s.prefetch_far(line);
+    }
 }
 
 /// Adds the products of a column of A, whose values are `stride` apart, with a row of B.
@@ -264,12 +272,7 @@ unsafe fn step<S: Simd, const ROWS: usize, const VECTORS: usize>(
     for v in 0..VECTORS {
         let b = b.wrapping_add(v * S::LANES);
         // SAFETY: the caller promises these lanes.
-        row[v] = unsafe {
-            match tail {
-                Some(tail) if v + 1 == VECTORS => s.load_masked_at(b, tail),
-                _ => s.load_at(b),
-            }
-        };
+        row[v] = unsafe { s.load_lanes_at(b, if v + 1 == VECTORS { tail } else { None }) };
     }
     for i in 0..ROWS {
         // SAFETY: the caller promises `ROWS` values.

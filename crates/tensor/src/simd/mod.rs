@@ -3,7 +3,8 @@
 //! [`Simd`] is a vector unit as kernels see it, and every kernel is written once, generic over it. Each file of this folder
 //! implements it for one instruction set. [`dispatch`] runs a [`Kernel`] with the vector unit of an [`Isa`], inside of a
 //! function that is compiled for it; all that the kernel calls on its way to the innermost loop is `#[inline(always)]`, so
-//! that it becomes part of that one function.
+//! that it becomes part of that one function. A closure does not inherit the function's instructions: loops over vectors are
+//! loops, not `map` or `for_each`.
 //!
 //! A value of a `Simd` type is a proof: only detection makes one, so that whoever has it may use the instructions. That is
 //! why arithmetic is safe to call. What touches memory comes in two forms: with a slice, checked, or with an address,
@@ -176,6 +177,36 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// # Safety
     /// `to` is valid for writing the values in those lanes.
     unsafe fn store_masked_at(self, to: *mut f32, mask: Self::Mask, value: Self::Vector);
+
+    /// [`Simd::load_masked_at`] if there is a mask, otherwise [`Simd::load_at`].
+    ///
+    /// # Safety
+    /// `from` is valid for reading those lanes.
+    #[inline(always)]
+    unsafe fn load_lanes_at(self, from: *const f32, mask: Option<Self::Mask>) -> Self::Vector {
+        // SAFETY: the caller promises the lanes of the mask, or all.
+        unsafe {
+            match mask {
+                Some(mask) => self.load_masked_at(from, mask),
+                None => self.load_at(from),
+            }
+        }
+    }
+
+    /// [`Simd::store_masked_at`] if there is a mask, otherwise [`Simd::store_at`].
+    ///
+    /// # Safety
+    /// `to` is valid for writing those lanes.
+    #[inline(always)]
+    unsafe fn store_lanes_at(self, to: *mut f32, mask: Option<Self::Mask>, value: Self::Vector) {
+        // SAFETY: the caller promises the lanes of the mask, or all.
+        unsafe {
+            match mask {
+                Some(mask) => self.store_masked_at(to, mask, value),
+                None => self.store_at(to, value),
+            }
+        }
+    }
 
     /// Value `i` of the `N` neighbors at `from`, in all lanes.
     ///

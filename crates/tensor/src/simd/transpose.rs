@@ -48,53 +48,58 @@ pub(crate) fn transpose<S: Simd, const ADD: bool>(
         for column in (0..columns).step_by(S::LANES) {
             let height = (columns - column).min(S::LANES);
             let mut square = s.square();
+            // Whole squares get a copy of the loops without a mask or a condition; the conditions of the other stand inside of loops
+            // over all lanes, which keeps the square in registers.
             if count == S::LANES && height == S::LANES {
                 for i in 0..S::LANES {
                     let at = (first + i) * from_stride + column;
                     // SAFETY: `LANES` values of row `first + i`, all of which are inside of the slice.
-                    let row = unsafe { s.load_at(data.as_ptr().add(at)) };
-                    square.as_mut()[i] = match mask {
-                        // SAFETY: the same values of the mask, which is as long.
-                        Some(mask) => s.where_positive(row, unsafe { s.load_at(mask.as_ptr().add(at)) }),
-                        None => row,
-                    };
+                    square.as_mut()[i] = unsafe { load(s, data, mask, at, None) };
                 }
             } else {
-                let lanes = s.mask(height);
-                // Loops over all lanes with a condition inside keep the square in registers.
+                let lanes = Some(s.mask(height));
                 for i in 0..S::LANES {
                     if i < count {
                         let at = (first + i) * from_stride + column;
                         // SAFETY: `height` values of row `first + i`, all of which are inside of the slice.
-                        let row = unsafe { s.load_masked_at(data.as_ptr().add(at), lanes) };
-                        square.as_mut()[i] = match mask {
-                            Some(mask) => {
-                                // SAFETY: the same values of the mask, which is as long.
-                                s.where_positive(row, unsafe {
-                                    s.load_masked_at(mask.as_ptr().add(at), lanes)
-                                })
-                            }
-                            None => row,
-                        };
+                        square.as_mut()[i] = unsafe { load(s, data, mask, at, lanes) };
                     }
                 }
             }
             let square = s.transpose(square);
-            let lanes = s.mask(space);
+            let lanes = (space < S::LANES).then_some(s.mask(space));
             for i in 0..S::LANES {
                 if i < height {
                     let (at, value) = (to[(column + i) * stride + first..].as_mut_ptr(), square.as_ref()[i]);
                     // SAFETY: `space` values of row `column + i` of the target, which are inside of the slice.
                     unsafe {
-                        if space == S::LANES {
-                            s.store_at(at, if ADD { s.add(value, s.load_at(at)) } else { value });
-                        } else {
-                            let value = if ADD { s.add(value, s.load_masked_at(at, lanes)) } else { value };
-                            s.store_masked_at(at, lanes, value);
-                        }
+                        let value = if ADD { s.add(value, s.load_lanes_at(at, lanes)) } else { value };
+                        s.store_lanes_at(at, lanes, value);
                     }
                 }
             }
+        }
+    }
+}
+
+/// The values at `at`, or those of the lanes, where the mask is above zero.
+///
+/// # Safety
+/// The lanes are inside of the slices.
+#[inline(always)]
+unsafe fn load<S: Simd>(
+    s: S,
+    data: &[f32],
+    mask: Option<&[f32]>,
+    at: usize,
+    lanes: Option<S::Mask>,
+) -> S::Vector {
+    // SAFETY: the caller promises these lanes, and the mask is as long as the data.
+    unsafe {
+        let value = s.load_lanes_at(data.as_ptr().add(at), lanes);
+        match mask {
+            Some(mask) => s.where_positive(value, s.load_lanes_at(mask.as_ptr().add(at), lanes)),
+            None => value,
         }
     }
 }
