@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tensor::conv::winograd::{self, Direction, PreparedWeights, Tile, WeightGradientAccumulator};
-use tensor::conv::{self, Algorithm, ConvGeometry, ConvPath, Wanted};
+use tensor::conv::{self, Algorithm, ConvAlgorithm, ConvGeometry, Wanted};
 use tensor::simd::Isa;
 use tensor::{BufferPool, Context, Shape, Tensor};
 
@@ -58,9 +58,13 @@ fn fresh(context: &Context, shape: Shape) -> Tensor<f32> {
 }
 
 /// Which algorithms there are for a geometry, by name.
-fn paths(g: &ConvGeometry) -> impl Iterator<Item = ConvPath> {
-    let winograd = matches!(conv::choose::<f32>(g, ConvPath::Winograd), Algorithm::Winograd(_));
-    let all = [(ConvPath::Direct, true), (ConvPath::Winograd, winograd), (ConvPath::Im2col, true)];
+fn paths(g: &ConvGeometry) -> impl Iterator<Item = ConvAlgorithm> {
+    let winograd = matches!(conv::choose::<f32>(g, ConvAlgorithm::Winograd(None)), Algorithm::Winograd(_));
+    let all = [
+        (ConvAlgorithm::Direct, true),
+        (ConvAlgorithm::Winograd(None), winograd),
+        (ConvAlgorithm::Im2col, true),
+    ];
     all.into_iter().filter_map(|(path, applies)| applies.then_some(path))
 }
 

@@ -14,16 +14,21 @@ use nin::data::{DataLoader, DataSources, DatasetKind, LoaderOptions, load};
 use nin::models::Model;
 use nin::nn::{Flatten, GlobalAvgPool2d, Module, Sequential, initialise, parameters_mut};
 use nin::train::{Lanes, lanes::StepSettings};
-use tensor::conv::ConvPath;
+use tensor::conv::ConvAlgorithm;
 use tensor::init::Init;
 use tensor::{Shape, ShapeError};
 
-const PATHS: [ConvPath; 5] =
-    [ConvPath::Auto, ConvPath::Naive, ConvPath::Im2col, ConvPath::Direct, ConvPath::Winograd];
+const PATHS: [ConvAlgorithm; 5] = [
+    ConvAlgorithm::Auto,
+    ConvAlgorithm::Naive,
+    ConvAlgorithm::Im2col,
+    ConvAlgorithm::Direct,
+    ConvAlgorithm::Winograd(None),
+];
 
 /// A layer that changes nothing and writes down what it was asked to compute convolutions with.
 #[derive(Debug, Clone, Default)]
-struct Probe(Arc<Mutex<Vec<(bool, ConvPath)>>>);
+struct Probe(Arc<Mutex<Vec<(bool, ConvAlgorithm)>>>);
 
 impl Module<f32> for Probe {
     fn kind(&self) -> String {

@@ -16,7 +16,7 @@ use nin::optim::Sgd;
 use nin::summary::layers;
 use safetensors::SafeTensors;
 use serde_json::Value;
-use tensor::conv::ConvPath;
+use tensor::conv::ConvAlgorithm;
 use tensor::ops::SoftmaxCrossEntropy;
 use tensor::{BufferPool, Element, Shape, Tensor};
 
@@ -135,7 +135,7 @@ impl Golden {
     }
 
     /// Logits, loss and gradients of the network as it stands.
-    fn pass(&self, network: &Sequential<f32>, conv: ConvPath) -> (Tensor<f32>, f64, Vec<Tensor<f32>>) {
+    fn pass(&self, network: &Sequential<f32>, conv: ConvAlgorithm) -> (Tensor<f32>, f64, Vec<Tensor<f32>>) {
         let context = Context { conv, ..Context::training(BufferPool::poisoning()) };
         let tape = Tape::new(context);
         let logits = network.forward(tape.constant(self.images.clone())).unwrap();
@@ -170,7 +170,7 @@ fn difference(found: impl Iterator<Item = f64>, expected: &[f64]) -> f64 {
 fn logits_and_gradients() {
     for golden in goldens() {
         let network = golden.network();
-        for conv in [ConvPath::Auto, ConvPath::Direct] {
+        for conv in [ConvAlgorithm::Auto, ConvAlgorithm::Direct] {
             let (logits, _, gradients) = golden.pass(&network, conv);
             let error = difference(logits.data().iter().map(|&z| z.to_f64()), &golden.tensors["logits"]);
             assert!(error < 1e-4, "{} by {conv}: logits are off by {error:.1e}", golden.name());
@@ -184,11 +184,11 @@ fn logits_and_gradients() {
                 let expected_norm = about["grad_l2"].as_f64().unwrap();
                 let norm_error = (norm / expected_norm - 1.0).abs();
                 assert!(
-                    norm_error < if conv == ConvPath::Direct { 1e-4 } else { 1e-3 },
+                    norm_error < if conv == ConvAlgorithm::Direct { 1e-4 } else { 1e-3 },
                     "{} by {conv}: norm of {name} is off by {norm_error:.1e}",
                     golden.name()
                 );
-                if conv == ConvPath::Direct {
+                if conv == ConvAlgorithm::Direct {
                     assert!(
                         error < 1e-4,
                         "{} by {conv}: gradient of {name} is off by {error:.1e}",
@@ -207,7 +207,7 @@ fn ten_steps_of_sgd() {
         let number = |key: &str| recipe[key].as_f64().unwrap();
         let expected: Vec<f64> = serde_json::from_value(golden.about["losses"].clone()).unwrap();
         assert_eq!(expected.len(), 10);
-        for conv in [ConvPath::Auto, ConvPath::Direct] {
+        for conv in [ConvAlgorithm::Auto, ConvAlgorithm::Direct] {
             let mut network = golden.network();
             let mut sgd = Sgd::new(number("momentum"), false, number("weight_decay"));
             for (step, &expected) in expected.iter().enumerate() {

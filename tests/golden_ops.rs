@@ -11,7 +11,7 @@ use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
-use tensor::conv::ConvPath;
+use tensor::conv::ConvAlgorithm;
 use tensor::{BufferPool, Context, Element, Op, Shape, Tensor, ops};
 
 const TOLERANCE: f64 = 1e-5;
@@ -83,7 +83,7 @@ impl Case<'_> {
         &self,
         op: &impl Op<T>,
         inputs: &[&str],
-        conv: ConvPath,
+        conv: ConvAlgorithm,
         tolerance: f64,
         worst: &mut Worst,
     ) {
@@ -134,7 +134,7 @@ impl Case<'_> {
         const TWO: &[&str] = &["input", "input2"];
         let weighted: &[&str] =
             if self.has("bias") { &["input", "weight", "bias"] } else { &["input", "weight"] };
-        let auto = ConvPath::Auto;
+        let auto = ConvAlgorithm::Auto;
         match op {
             "conv2d" => {
                 let op = ops::Conv2d {
@@ -145,10 +145,10 @@ impl Case<'_> {
                     relu: false,
                 };
                 assert_eq!(self.flag("bias"), self.has("bias"), "{}", self.name);
-                self.check::<T>(&op, weighted, ConvPath::Naive, tolerance, worst);
-                self.check::<T>(&op, weighted, ConvPath::Im2col, tolerance, worst);
-                self.check::<T>(&op, weighted, ConvPath::Direct, tolerance, worst);
-                for fastest in [ConvPath::Winograd, auto] {
+                self.check::<T>(&op, weighted, ConvAlgorithm::Naive, tolerance, worst);
+                self.check::<T>(&op, weighted, ConvAlgorithm::Im2col, tolerance, worst);
+                self.check::<T>(&op, weighted, ConvAlgorithm::Direct, tolerance, worst);
+                for fastest in [ConvAlgorithm::Winograd(None), auto] {
                     self.check::<T>(&op, weighted, fastest, tolerance.max(TOLERANCE_WINOGRAD), worst);
                 }
             }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::buffer_pool::BufferPool;
-use crate::conv::{ConvPath, WeightSums};
+use crate::conv::{ConvAlgorithm, WeightSums};
 use crate::rng::{Purpose, RandomStream};
 
 /// The surroundings of a forward or backward pass.
@@ -20,7 +20,7 @@ pub struct Context {
     /// itself. Results do not depend on it.
     pub parallel: bool,
     /// Which convolution algorithm is used.
-    pub conv: ConvPath,
+    pub conv: ConvAlgorithm,
     /// Where convolutions and fully connected layers leave weight gradients that are cheapest to add up before they are complete; the backward pass
     /// then does not answer them. `None` where every gradient is wanted from the backward pass itself.
     pub weight_sums: Option<Arc<WeightSums>>,
@@ -41,7 +41,7 @@ impl Context {
             recording: true,
             training: true,
             parallel: false,
-            conv: ConvPath::current(),
+            conv: ConvAlgorithm::current(),
             weight_sums: None,
             seed: 0,
             epoch: 0,

@@ -5,6 +5,7 @@ use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
 use crate::buffer_pool::Pooled;
+use crate::conv::Convolve;
 
 mod sealed {
     pub trait Sealed {}
@@ -18,6 +19,7 @@ mod sealed {
 /// A fast path for `f32` alone asks [`Element::as_f32`] and falls back to the generic code when the answer is `None`.
 pub trait Element:
     sealed::Sealed
+    + Convolve
     + Pooled
     + Copy
     + Default

@@ -217,28 +217,31 @@ impl<T: Element> Tensor<T> {
         Tensor::from_fn(self.shape, |index| U::from_f64(data[index].to_f64()))
     }
 
-    /// A form of the elements that is worth keeping, such as a convolution's packed or transformed weights: made by
-    /// `fill` when first asked for, kept beside the elements, and made again (in the same memory) once they have changed.
+    /// A form of the elements that is worth keeping, such as a convolution's packed or transformed weights: made when first
+    /// asked for, kept beside the elements, and made again in the same memory once they have changed.
     ///
     /// `key` tells apart several forms of the same type. Threads that ask at the same time wait for the first to make it.
-    pub fn derived<D>(&self, key: u64, fill: impl FnOnce(&mut D, &[T])) -> Arc<D>
-    where
-        D: Default + Send + Sync + 'static,
-    {
+    pub(crate) fn derived<D: Send + Sync + 'static>(
+        &self,
+        key: u64,
+        make: impl Fn(&[T]) -> D,
+        refill: impl FnOnce(&mut D, &[T]),
+    ) -> Arc<D> {
         let mut all = self.storage.derived.lock().unwrap_or_else(PoisonError::into_inner);
         let kind = TypeId::of::<D>();
         let position = all.iter().position(|derived| derived.kind == kind && derived.key == key);
         let index = position.unwrap_or_else(|| {
-            all.push(Derived { kind, key, fresh: false, value: Arc::new(D::default()) });
+            let value = Arc::new(make(&self.storage.buffer));
+            all.push(Derived { kind, key, fresh: true, value });
             all.len() - 1
         });
         let entry = &mut all[index];
         if !entry.fresh {
-            if Arc::get_mut(&mut entry.value).is_none() {
-                entry.value = Arc::new(D::default()); // someone still holds the outdated form
+            // Someone may still hold the outdated form.
+            match Arc::get_mut(&mut entry.value).and_then(|value| value.downcast_mut()) {
+                Some(value) => refill(value, &self.storage.buffer),
+                None => entry.value = Arc::new(make(&self.storage.buffer)),
             }
-            let value = Arc::get_mut(&mut entry.value).expect("the entry was just made the only owner");
-            fill(value.downcast_mut().expect("entries are found by their type"), &self.storage.buffer);
             entry.fresh = true;
         }
         Arc::clone(&entry.value).downcast().expect("entries are found by their type")
@@ -264,6 +267,8 @@ impl<T: Element> fmt::Debug for Tensor<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     #[test]
@@ -296,12 +301,15 @@ mod tests {
     #[test]
     fn a_derived_form_is_made_once_and_again_after_a_change() {
         let mut weight = Tensor::<f32>::full([3], 2.0);
-        let mut made = 0;
-        let mut total = |weight: &Tensor<f32>| {
-            let sum = weight.derived::<Vec<f32>>(7, |sum, data| {
-                made += 1;
-                sum.clear();
-                sum.push(data.iter().sum());
+        let (made, refilled) = (Cell::new(0), Cell::new(0));
+        let total = |weight: &Tensor<f32>| {
+            let make = |data: &[f32]| {
+                made.set(made.get() + 1);
+                vec![data.iter().sum::<f32>()]
+            };
+            let sum = weight.derived(7, make, |sum, data| {
+                refilled.set(refilled.get() + 1);
+                sum[0] = data.iter().sum();
             });
             (sum[0], sum.as_ptr())
         };
@@ -309,6 +317,6 @@ mod tests {
         assert_eq!((first, total(&weight).0), (6.0, 6.0));
         weight.data_mut()[0] = 10.0;
         assert_eq!(total(&weight), (14.0, address), "made again in the same memory");
-        assert_eq!(made, 2);
+        assert_eq!((made.get(), refilled.get()), (1, 1));
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use autograd::Tape;
 use serde::Serialize;
-use tensor::conv::{self, Algorithm, ConvGeometry, ConvPath, Wanted};
+use tensor::conv::{self, ConvAlgorithm, ConvGeometry, Convolution, Wanted};
 use tensor::init::Init;
 use tensor::{BufferPool, Context, Shape, Tensor};
 
@@ -54,7 +54,7 @@ pub struct LayerTimes {
 pub fn measure(
     network: &dyn Module<f32>,
     images: Shape,
-    path: ConvPath,
+    path: ConvAlgorithm,
     seconds: f64,
 ) -> Result<Vec<LayerTimes>, TrainError> {
     let summaries = layers(network, images)?;
@@ -96,10 +96,11 @@ fn convolution(
     first: bool,
     until: Until,
 ) -> Result<LayerTimes, TrainError> {
-    let algorithm: Algorithm = conv::choose::<f32>(geometry, context.conv);
+    let algorithm = conv::choose::<f32>(geometry, context.conv);
     let (x, w) = (random(geometry.input_shape(), 0), random(geometry.weight_shape(), 1));
     let (bias, dy) = (random([geometry.c_out].into(), 2), random(geometry.output_shape(), 3));
-    let mut y = Tensor::uninit_in(context.pool(), geometry.output_shape());
+    let layer = Convolution { geometry: *geometry, weight: &w, bias: Some(&bias), relu };
+    let y = conv::forward(context, &layer, &x);
     let pass = |times: &[Duration]| {
         let seconds = median_seconds(times);
         Pass {
@@ -110,16 +111,20 @@ fn convolution(
     };
     let forward = until.measure(|| {
         let begin = Instant::now();
-        conv::forward(context, geometry, &x, &w, Some(&bias), relu, &mut y);
-        Ok::<_, TrainError>(begin.elapsed())
+        let y = conv::forward(context, &layer, &x);
+        let time = begin.elapsed();
+        drop(y);
+        Ok::<_, TrainError>(time)
     })?;
     let gradient = |wanted: Wanted| {
         until.measure(|| {
             // A copy that the pass may overwrite.
             let dy = dy.entries_in(context.pool(), 0, geometry.n);
             let begin = Instant::now();
-            conv::backward(context, geometry, &x, &w, dy, relu.then_some(&y), wanted);
-            Ok::<_, TrainError>(begin.elapsed())
+            let gradients = conv::backward(context, &layer, &x, relu.then_some(&y), dy, wanted);
+            let time = begin.elapsed();
+            drop(gradients);
+            Ok::<_, TrainError>(time)
         })
     };
     let weight = gradient(Wanted { input: false, weight: true, bias: true })?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use tensor::conv::ConvPath;
+use tensor::conv::ConvAlgorithm;
 use tensor::init::Init;
 use tensor::simd::Isa;
 use tensor::{BufferPool, Purpose, RandomStream, Shape};
@@ -52,7 +52,7 @@ pub struct Settings {
     /// How long.
     pub until: Until,
     /// Which convolution algorithms.
-    pub conv: ConvPath,
+    pub conv: ConvAlgorithm,
 }
 
 /// What came of it.
@@ -197,7 +197,7 @@ impl Settings {
         let images_per_s = rate(median_seconds(times));
         Ok(Report {
             variant: match self.conv {
-                ConvPath::Auto => "nin".to_owned(),
+                ConvAlgorithm::Auto => "nin".to_owned(),
                 forced => format!("nin-{forced}"),
             },
             task: self.task,

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use tensor::conv::ConvPath;
+use tensor::conv::ConvAlgorithm;
 use tensor::simd::Isa;
 
 use super::network::NetworkArgs;
@@ -71,7 +71,7 @@ pub fn bench(args: &BenchArgs) -> Result<ExitCode, TrainError> {
     check_environment()?;
     let (model, head, image_size) = args.network.read()?;
     let conv = convolution(args.conv.as_deref())?;
-    let conv = conv.and_then(|name| name.parse().ok()).unwrap_or(ConvPath::Auto);
+    let conv = conv.and_then(|name| name.parse().ok()).unwrap_or(ConvAlgorithm::Auto);
     let settings = Settings {
         model,
         head,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tensor::conv::{CONV_VARIABLE, ConvPath};
+use tensor::conv::{CONV_VARIABLE, ConvAlgorithm};
 use tensor::simd::{ISA_VARIABLE, Isa};
 
 use crate::train::{Config, Overrides, TrainError};
@@ -16,8 +16,8 @@ pub(super) fn check_environment() -> Result<(), TrainError> {
     asked_by_environment().map(|_| ())
 }
 
-fn asked_by_environment() -> Result<Option<ConvPath>, TrainError> {
-    ConvPath::from_environment().map_err(|error| TrainError::Config(format!("{CONV_VARIABLE}: {error}")))
+fn asked_by_environment() -> Result<Option<ConvAlgorithm>, TrainError> {
+    ConvAlgorithm::from_environment().map_err(|error| TrainError::Config(format!("{CONV_VARIABLE}: {error}")))
 }
 
 /// The convolution algorithm that was asked for: by the flag, otherwise by the environment variable.
@@ -25,8 +25,9 @@ fn asked_by_environment() -> Result<Option<ConvPath>, TrainError> {
 /// # Errors
 /// [`TrainError::Config`], naming the flag or the variable.
 pub(super) fn convolution(flag: Option<&str>) -> Result<Option<String>, TrainError> {
-    let from_flag = flag
-        .map(|name| name.parse::<ConvPath>().map_err(|error| TrainError::Config(format!("--conv: {error}"))));
+    let from_flag = flag.map(|name| {
+        name.parse::<ConvAlgorithm>().map_err(|error| TrainError::Config(format!("--conv: {error}")))
+    });
     let path = from_flag.map_or_else(asked_by_environment, |path| path.map(Some))?;
     Ok(path.map(|path| path.to_string()))
 }

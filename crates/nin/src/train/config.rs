@@ -4,7 +4,7 @@ mod overrides;
 mod recipe;
 
 use serde::Serialize;
-use tensor::conv::ConvPath;
+use tensor::conv::ConvAlgorithm;
 use tensor::init::Init;
 
 pub use overrides::Overrides;
@@ -161,7 +161,7 @@ impl Config {
     ///
     /// # Errors
     /// [`TrainError::Config`], with the names that exist.
-    pub fn conv(&self) -> Result<ConvPath, TrainError> {
+    pub fn conv(&self) -> Result<ConvAlgorithm, TrainError> {
         self.conv.parse().map_err(|error| TrainError::Config(format!("conv: {error}")))
     }
 

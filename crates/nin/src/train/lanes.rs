@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tensor::conv::{ConvPath, WeightSums};
+use tensor::conv::{ConvAlgorithm, WeightSums};
 use tensor::{BufferPool, Tensor};
 
 use super::error::TrainError;
@@ -134,7 +134,7 @@ pub struct Lanes {
     /// written costs nothing, and the lowest is the first taken.
     gradients: Arc<BufferPool>,
     total: Mutex<Total>,
-    pub(super) conv: ConvPath,
+    pub(super) conv: ConvAlgorithm,
 }
 
 /// Refuses numbers of threads that cannot be.
@@ -149,7 +149,7 @@ pub fn check_threads(threads: usize) -> Result<(), TrainError> {
 }
 
 impl Lanes {
-    /// Workers on this many threads, with the convolutions of [`ConvPath::current`].
+    /// Workers on this many threads, with the convolutions of [`ConvAlgorithm::current`].
     ///
     /// # Errors
     /// As [`check_threads`]; also [`TrainError::Config`] if the operating system grants none.
@@ -166,13 +166,13 @@ impl Lanes {
             workers,
             gradients: BufferPool::new(),
             total: Mutex::default(),
-            conv: ConvPath::current(),
+            conv: ConvAlgorithm::current(),
         })
     }
 
     /// The same workers with this convolution algorithm, in steps and in evaluations.
     #[must_use]
-    pub fn with_conv(self, conv: ConvPath) -> Self {
+    pub fn with_conv(self, conv: ConvAlgorithm) -> Self {
         Self { conv, ..self }
     }
 
@@ -184,7 +184,7 @@ impl Lanes {
 
     /// The convolution algorithm.
     #[must_use]
-    pub fn conv(&self) -> ConvPath {
+    pub fn conv(&self) -> ConvAlgorithm {
         self.conv
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use autograd::{Context, Tape};
-use tensor::conv::ConvPath;
+use tensor::conv::ConvAlgorithm;
 use tensor::ops::SoftmaxCrossEntropy;
 use tensor::{BufferPool, Tensor};
 
@@ -20,7 +20,7 @@ pub(super) struct Shard<'a> {
     pub(super) start: usize,
     pub(super) end: usize,
     pub(super) settings: StepSettings,
-    pub(super) conv: ConvPath,
+    pub(super) conv: ConvAlgorithm,
 }
 
 impl Shard<'_> {

@@ -164,6 +164,25 @@ impl ConvGeometry {
         self.kernel == [1, 1] && self.stride == [1, 1] && self.padding == [0, 0]
     }
 
+    /// Whether the input gradient is a convolution with the flipped kernel.
+    pub(crate) fn flips(&self) -> bool {
+        !self.is_pointwise()
+            && self.stride == [1, 1]
+            && (0..2).all(|axis| self.padding[axis] < self.window(axis))
+    }
+
+    /// The convolution of the output gradient that gives the input gradient, where there is one: with the kernel flipped, or
+    /// pointwise.
+    pub(crate) fn input_gradient(&self) -> Self {
+        let padding = [0, 1].map(|axis| self.window(axis) - 1 - self.padding[axis]);
+        Self { c_in: self.c_out, h: self.out_h(), w: self.out_w(), c_out: self.c_in, padding, ..*self }
+    }
+
+    /// The same for another number of images.
+    pub(crate) fn with_images(&self, n: usize) -> Self {
+        Self { n, ..*self }
+    }
+
     /// The input row (axis 0) or column (axis 1) under window element `k` of output position `out`, `None` in the padding.
     #[must_use]
     #[inline]

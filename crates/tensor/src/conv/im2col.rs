@@ -89,7 +89,7 @@ fn parts(g: &ConvGeometry) -> impl Iterator<Item = Part> {
 ///
 /// # Panics
 /// If a slice does not have the geometry's length.
-pub fn forward<T: Element>(
+pub(super) fn forward<T: Element>(
     pool: &Arc<BufferPool>,
     g: &ConvGeometry,
     x: &[T],
@@ -121,7 +121,13 @@ pub fn forward<T: Element>(
 ///
 /// # Panics
 /// If a slice does not have the geometry's length.
-pub fn input_gradient<T: Element>(pool: &Arc<BufferPool>, g: &ConvGeometry, dy: &[T], w: &[T], dx: &mut [T]) {
+pub(super) fn input_gradient<T: Element>(
+    pool: &Arc<BufferPool>,
+    g: &ConvGeometry,
+    dy: &[T],
+    w: &[T],
+    dx: &mut [T],
+) {
     assert_eq!([dx.len(), w.len(), dy.len()], [g.input_len(), g.weight_len(), g.output_len()]);
     let (m, k, n) = (g.patch(), g.c_out / g.groups, g.out_pixels());
     let mut columns = pool.take::<T>(if g.is_pointwise() { 0 } else { m * n });
@@ -141,7 +147,7 @@ pub fn input_gradient<T: Element>(pool: &Arc<BufferPool>, g: &ConvGeometry, dy: 
 ///
 /// # Panics
 /// If a slice does not have the geometry's length.
-pub fn weight_gradient<T: Element>(
+pub(super) fn weight_gradient<T: Element>(
     pool: &Arc<BufferPool>,
     g: &ConvGeometry,
     x: &[T],

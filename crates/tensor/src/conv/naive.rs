@@ -43,7 +43,7 @@ fn store<T: Element>(sums: &[f64], out: &mut [T]) {
 ///
 /// # Panics
 /// If a slice does not have the geometry's length.
-pub fn forward<T: Element>(g: &ConvGeometry, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T]) {
+pub(super) fn forward<T: Element>(g: &ConvGeometry, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T]) {
     assert_eq!([x.len(), w.len(), y.len()], [g.input_len(), g.weight_len(), g.output_len()]);
     let pixels = g.out_pixels();
     let mut sums: Vec<f64> =
@@ -56,7 +56,7 @@ pub fn forward<T: Element>(g: &ConvGeometry, x: &[T], w: &[T], bias: Option<&[T]
 ///
 /// # Panics
 /// If a slice does not have the geometry's length.
-pub fn input_gradient<T: Element>(g: &ConvGeometry, dy: &[T], w: &[T], dx: &mut [T]) {
+pub(super) fn input_gradient<T: Element>(g: &ConvGeometry, dy: &[T], w: &[T], dx: &mut [T]) {
     assert_eq!([dx.len(), w.len(), dy.len()], [g.input_len(), g.weight_len(), g.output_len()]);
     let mut sums = vec![0.0; dx.len()];
     for_each_product(g, |yi, xi, wi| sums[xi] += dy[yi].to_f64() * w[wi].to_f64());
@@ -67,7 +67,7 @@ pub fn input_gradient<T: Element>(g: &ConvGeometry, dy: &[T], w: &[T], dx: &mut 
 ///
 /// # Panics
 /// If a slice does not have the geometry's length.
-pub fn weight_gradient<T: Element>(g: &ConvGeometry, x: &[T], dy: &[T], dw: &mut [T]) {
+pub(super) fn weight_gradient<T: Element>(g: &ConvGeometry, x: &[T], dy: &[T], dw: &mut [T]) {
     assert_eq!([x.len(), dw.len(), dy.len()], [g.input_len(), g.weight_len(), g.output_len()]);
     let mut sums = vec![0.0; dw.len()];
     for_each_product(g, |yi, xi, wi| sums[wi] += dy[yi].to_f64() * x[xi].to_f64());

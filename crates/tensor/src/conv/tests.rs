@@ -9,9 +9,6 @@ use crate::op::Op;
 use crate::ops::Conv2d;
 use crate::testing::{poisoned, random};
 
-const PATHS: [ConvPath; 5] =
-    [ConvPath::Auto, ConvPath::Naive, ConvPath::Im2col, ConvPath::Direct, ConvPath::Winograd];
-
 /// A third of each: 3x3 and 5x5 windows of stride 1, which Winograd's algorithm takes; 1x1 windows; anything that fits.
 fn geometries() -> impl Strategy<Value = ConvGeometry> {
     let sizes = (1usize..3, [1usize..18, 1usize..18], 1usize..3, [1usize..13, 1usize..13]);
@@ -61,10 +58,10 @@ proptest! {
             .map(|(shape, stream)| narrowed(&random(shape, 10 * seed + stream)));
         let bias = narrowed(&random([g.c_out], 10 * seed + 3));
         let op = Conv2d { stride: g.stride, padding: g.padding, dilation: g.dilation, groups: g.groups, relu };
-        for conv in PATHS {
+        for conv in ConvAlgorithm::ASKED {
             let context = Context { conv, parallel, ..poisoned() };
             let bound = match choose::<f32>(&g, conv) {
-                Algorithm::Winograd(tile) => 20.0 * tile.error_bound(),
+                ConvAlgorithm::Winograd(Some(tile)) => 20.0 * tile.error_bound(),
                 _ => 2e-6,
             };
             // Other weights first: what is packed or transformed of them must not outlive them.
@@ -115,14 +112,14 @@ proptest! {
 fn every_algorithm_is_chosen_when_asked_for() {
     let g =
         ConvGeometry::new([2, 16, 12, 12].into(), [16, 16, 3, 3].into(), [1; 2], [1; 2], [1; 2], 1).unwrap();
-    assert_eq!(choose::<f32>(&g, ConvPath::Naive), Algorithm::Naive);
-    assert_eq!(choose::<f32>(&g, ConvPath::Im2col), Algorithm::Im2col);
-    assert_eq!(choose::<f32>(&g, ConvPath::Direct), Algorithm::Direct);
-    assert!(matches!(choose::<f32>(&g, ConvPath::Winograd), Algorithm::Winograd(_)));
-    for path in PATHS {
-        assert!(matches!(choose::<f64>(&g, path), Algorithm::Naive | Algorithm::Im2col), "{path}");
+    assert_eq!(choose::<f32>(&g, ConvAlgorithm::Naive), ConvAlgorithm::Naive);
+    assert_eq!(choose::<f32>(&g, ConvAlgorithm::Im2col), ConvAlgorithm::Im2col);
+    assert_eq!(choose::<f32>(&g, ConvAlgorithm::Direct), ConvAlgorithm::Direct);
+    assert!(matches!(choose::<f32>(&g, ConvAlgorithm::Winograd(None)), ConvAlgorithm::Winograd(Some(_))));
+    for path in ConvAlgorithm::ASKED {
+        assert!(matches!(choose::<f64>(&g, path), ConvAlgorithm::Naive | ConvAlgorithm::Im2col), "{path}");
         assert_eq!(path.to_string().parse(), Ok(path));
     }
-    let error = "fft".parse::<ConvPath>().unwrap_err().to_string();
+    let error = "fft".parse::<ConvAlgorithm>().unwrap_err().to_string();
     assert_eq!(error, "expected auto, naive, im2col, direct or winograd, found \"fft\"");
 }

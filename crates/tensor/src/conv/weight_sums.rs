@@ -5,148 +5,120 @@
 //! multiplied at once. A lane gives its backward passes a [`WeightSums`] in their [`Context`](crate::Context); they add to it
 //! instead of answering the gradient of a weight, and the lane asks for the sum at its end.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use super::ConvGeometry;
+use super::direct::Masked;
 use super::winograd::{Tile, WeightGradientAccumulator};
 use crate::buffer_pool::Buffer;
 use crate::context::Context;
-use crate::element::Element;
 use crate::ops::linear;
 use crate::simd::Isa;
 use crate::tensor::Tensor;
 
-/// The factors of the gradient of one fully connected weight.
+/// What there is of one weight's gradient.
 #[derive(Debug)]
-struct Rows {
-    /// The weight: [`Tensor::address`].
-    weight: usize,
-    /// IN and OUT.
-    extents: [usize; 2],
-    /// Of each shard dy (N x OUT) and x (N x IN).
-    shards: Vec<[Buffer<f32>; 2]>,
-}
-
-impl Rows {
-    /// Adds the gradient, OUT x IN.
-    fn finish(&self, gradient: &mut [f32]) {
-        let [mut dy, mut x] = [0, 1].map(|factor| {
-            let len = self.shards.iter().map(|shard| shard[factor].len()).sum();
-            self.shards[0][factor].home().take::<f32>(len)
-        });
-        let (mut dy_rest, mut x_rest) = (&mut *dy, &mut *x);
-        for shard in &self.shards {
-            for (rest, rows) in [&mut dy_rest, &mut x_rest].into_iter().zip(shard) {
-                let (own, behind) = std::mem::take(rest).split_at_mut(rows.len());
-                own.copy_from_slice(rows);
-                *rest = behind;
-            }
-        }
-        let [features, outputs] = self.extents;
-        let n = dy.len().checked_div(outputs).unwrap_or(0);
-        linear::weight_gradient([n, features, outputs], &dy, &x, true, gradient);
-    }
-}
-
-/// The sum of one convolution weight's gradients.
-#[derive(Debug)]
-struct Sum {
-    /// The weight: [`Tensor::address`].
-    weight: usize,
-    tile: Tile,
-    accumulator: WeightGradientAccumulator,
+enum Partial {
+    /// The sum in the Winograd domain, of a convolution.
+    Winograd(WeightGradientAccumulator),
+    /// The factors dy (N x OUT) and x (N x IN) of each shard, of a fully connected layer.
+    Rows(Vec<[Buffer<f32>; 2]>),
 }
 
 /// See the module's documentation. One belongs to one lane at a time: sums are made in the order of the calls.
 #[derive(Debug, Default)]
 pub struct WeightSums {
-    sums: Mutex<Vec<Sum>>,
-    rows: Mutex<Vec<Rows>>,
-}
-
-/// A sum is only ever whole or being added to by a thread that has panicked, and then the step is lost anyway.
-fn lock<S>(sums: &Mutex<Vec<S>>) -> MutexGuard<'_, Vec<S>> {
-    sums.lock().unwrap_or_else(PoisonError::into_inner)
+    /// By the weight: [`Tensor::address`].
+    sums: Mutex<Vec<(usize, Partial)>>,
 }
 
 impl WeightSums {
-    /// Adds the gradient of the weight at `weight`; the bias's gradient, O, is overwritten. See
+    /// Runs `add` with what there is of a weight's gradient, which is made when it is first added to.
+    fn update(&self, weight: usize, make: impl FnOnce() -> Partial, add: impl FnOnce(&mut Partial)) {
+        // A sum is only ever whole or being added to by a thread that has panicked, and then the step is lost anyway.
+        let mut sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
+        let position = sums.iter().position(|&(of, _)| of == weight).unwrap_or_else(|| {
+            sums.push((weight, make()));
+            sums.len() - 1
+        });
+        add(&mut sums[position].1);
+    }
+
+    /// Adds the gradient of a convolution's weight; the bias's gradient, O, is overwritten. See
     /// [`WeightGradientAccumulator::accumulate`].
     pub(super) fn add(
         &self,
         context: &Context,
-        g: &ConvGeometry,
-        (weight, tile): (usize, Tile),
+        (weight, g, tile): (&Tensor<f32>, &ConvGeometry, Tile),
         x: &[f32],
-        dy: &[f32],
-        mask: Option<&[f32]>,
+        (dy, mask): Masked<'_>,
         db: Option<&mut [f32]>,
     ) {
-        let mut sums = lock(&self.sums);
-        let position = sums.iter().position(|sum| sum.weight == weight && sum.tile == tile);
-        let position = position.unwrap_or_else(|| {
-            let accumulator = WeightGradientAccumulator::new(context.pool(), tile, g, Isa::current());
-            sums.push(Sum { weight, tile, accumulator });
-            sums.len() - 1
-        });
-        let sum = &mut sums[position].accumulator;
-        sum.accumulate(context.pool(), g, x, dy, mask);
-        sum.finish_bias(db);
+        let make = || WeightGradientAccumulator::new(context.pool(), tile, g, Isa::current());
+        self.update(
+            weight.address(),
+            || Partial::Winograd(make()),
+            |partial| {
+                if let Partial::Winograd(sum) = partial {
+                    sum.accumulate(context.pool(), g, x, dy, mask);
+                    sum.finish_bias(db);
+                }
+            },
+        );
     }
 
     /// Adds the gradient dy^T x (OUT x IN) of the fully connected weight at `weight`, for dy (N x OUT) and x (N x IN).
-    pub(crate) fn add_rows(
-        &self,
-        context: &Context,
-        weight: usize,
-        extents: [usize; 2],
-        dy: &[f32],
-        x: &[f32],
-    ) {
+    pub(crate) fn add_rows(&self, context: &Context, weight: usize, dy: &[f32], x: &[f32]) {
         let kept = [dy, x].map(|rows| {
             let mut kept = context.pool().take::<f32>(rows.len());
             kept.copy_from_slice(rows);
             kept
         });
-        let mut all = lock(&self.rows);
-        match all.iter_mut().find(|rows| rows.weight == weight) {
-            Some(rows) => rows.shards.push(kept),
-            None => all.push(Rows { weight, extents, shards: vec![kept] }),
-        }
+        self.update(
+            weight,
+            || Partial::Rows(Vec::new()),
+            |partial| {
+                if let Partial::Rows(shards) = partial {
+                    shards.push(kept);
+                }
+            },
+        );
     }
 
     /// Adds what was summed up for `weight` to `gradient`, of the same shape, and begins anew. Whether there was anything.
     ///
     /// # Panics
     /// If the gradient does not have the weight's shape.
-    pub fn finish<T: Element>(&self, weight: &Tensor<T>, gradient: &mut Tensor<T>) -> bool {
-        let mut found = false;
-        lock(&self.sums).retain_mut(|sum| {
-            if sum.weight != weight.address() {
-                return true;
+    pub fn finish(&self, weight: &Tensor<f32>, gradient: &mut Tensor<f32>) -> bool {
+        let mut sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(position) = sums.iter().position(|&(of, _)| of == weight.address()) else { return false };
+        match sums.remove(position).1 {
+            Partial::Winograd(mut sum) => sum.finish(gradient.data_mut(), None, true),
+            Partial::Rows(shards) => {
+                let [dy, x] = [0, 1].map(|factor| {
+                    let rows = shards.iter().map(|shard| &*shard[factor]);
+                    let mut all = shards[0][factor].home().take::<f32>(rows.clone().map(<[f32]>::len).sum());
+                    let mut rest = &mut *all;
+                    for rows in rows {
+                        let (own, behind) = rest.split_at_mut(rows.len());
+                        own.copy_from_slice(rows);
+                        rest = behind;
+                    }
+                    all
+                });
+                let [outputs, features] = [weight.shape()[0], weight.shape()[1]];
+                let n = dy.len().checked_div(outputs).unwrap_or(0);
+                linear::weight_gradient([n, features, outputs], &dy, &x, true, gradient.data_mut());
             }
-            let gradient =
-                T::as_f32_mut(gradient.data_mut()).expect("only f32 is summed in the Winograd domain");
-            sum.accumulator.finish(gradient, None, true);
-            found = true;
-            false
-        });
-        lock(&self.rows).retain(|rows| {
-            if rows.weight != weight.address() {
-                return true;
-            }
-            rows.finish(T::as_f32_mut(gradient.data_mut()).expect("only f32 is kept as rows"));
-            found = true;
-            false
-        });
-        found
+        }
+        true
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conv::{ConvPath, Wanted, backward};
+    use crate::conv::{ConvAlgorithm, Convolution, Wanted, backward};
     use crate::op::Op;
     use crate::ops::Linear;
     use crate::testing::poisoned;
@@ -162,13 +134,14 @@ mod tests {
         let w = numbers([channels, 16, 3, 3], 5);
         let g = ConvGeometry::new(shape.into(), w.shape(), [1, 1], [1, 1], [1, 1], 1).unwrap();
         let wanted = Wanted { input: false, weight: true, bias: true };
-        let plain = Context { conv: ConvPath::Winograd, ..poisoned() };
+        let plain = Context { conv: ConvAlgorithm::Winograd(None), ..poisoned() };
         let summing = Context { weight_sums: Some(Arc::default()), ..plain.clone() };
         let mut expected = Tensor::<f32>::full(w.shape(), 1.0);
         for shard in 1..4 {
             let (x, dy) = (numbers(shape, shard), numbers([2, channels, 9, 9], shard + 7));
-            let one = backward(&plain, &g, &x, &w, dy.clone(), Some(&dy), wanted);
-            let other = backward(&summing, &g, &x, &w, dy.clone(), Some(&dy), wanted);
+            let layer = Convolution { geometry: g, weight: &w, bias: None, relu: true };
+            let one = backward(&plain, &layer, &x, Some(&dy), dy.clone(), wanted);
+            let other = backward(&summing, &layer, &x, Some(&dy), dy.clone(), wanted);
             expected.add_assign(&one.weight.unwrap());
             assert!(other.weight.is_none(), "the gradient of a summed weight is not answered");
             assert_eq!(other.bias, one.bias);

@@ -12,15 +12,25 @@ use std::sync::Arc;
 use super::ConvGeometry;
 use crate::buffer_pool::{Buffer, BufferPool};
 use crate::gemm::kernel::BLOCK_STRIDE;
-use crate::gemm::{Operand, Run, check_panel, copy_runs};
+use crate::gemm::{Operand, Planes, Run, check_panel, copy_runs};
 use crate::simd::Isa;
 
 /// Panels and blocks are never wider than this many lanes.
 const MAX_WIDTH: usize = BLOCK_STRIDE;
 
-/// Some channels of some images, ready to be read by windows.
+/// What the columns of the operand are, and k the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum By {
+    /// Output positions (image, i, j): B of the forward pass.
+    Position,
+    /// Window elements (channel, u, v): B of the weight gradient.
+    Element,
+}
+
+/// The windows of some channels of some images as an operand.
 #[derive(Debug)]
 pub(super) struct Windows<'a> {
+    by: By,
     source: Source<'a>,
     images: usize,
     channels: usize,
@@ -44,32 +54,12 @@ enum Source<'a> {
     Copied(Buffer<f32>),
 }
 
-/// The part of a batch that a matrix product works on: `images` images, and of each the `channels` channels.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Part<'a> {
-    /// From the first channel of the first image on.
-    pub(super) data: &'a [f32],
-    /// As long as `data`: elements count as zero where it is not above zero.
-    pub(super) mask: Option<&'a [f32]>,
-    pub(super) images: usize,
-    pub(super) channels: usize,
-    /// Elements between images.
-    pub(super) image_stride: usize,
-}
-
 impl<'a> Windows<'a> {
-    /// Prepares `part` of the input of `g` for panels whose lanes are output positions.
-    pub(super) fn for_positions(pool: &Arc<BufferPool>, g: &ConvGeometry, part: Part<'a>) -> Self {
-        Self::new(pool, g, part, g.stride[1])
-    }
-
-    /// Prepares `part` of the input of `g` for panels whose lanes are window elements.
-    pub(super) fn for_elements(pool: &Arc<BufferPool>, g: &ConvGeometry, part: Part<'a>) -> Self {
-        Self::new(pool, g, part, 1)
-    }
-
-    fn new(pool: &Arc<BufferPool>, g: &ConvGeometry, part: Part<'a>, phases: usize) -> Self {
+    /// Prepares a part of the input of `g`.
+    pub(super) fn new(pool: &Arc<BufferPool>, g: &ConvGeometry, part: Planes<'a>, by: By) -> Self {
+        let phases = if by == By::Position { g.stride[1] } else { 1 };
         let mut windows = Self {
+            by,
             source: Source::Borrowed(part.data),
             images: part.images,
             channels: part.channels,
@@ -90,7 +80,7 @@ impl<'a> Windows<'a> {
     }
 
     /// Copies the images into planes of (row, residue, column) with the padding around them.
-    fn copy(&mut self, pool: &Arc<BufferPool>, g: &ConvGeometry, part: Part<'_>) {
+    fn copy(&mut self, pool: &Arc<BufferPool>, g: &ConvGeometry, part: Planes<'_>) {
         let phases = self.phases;
         self.phase_stride = (g.w + 2 * g.padding[1]).div_ceil(phases);
         self.row_stride = phases * self.phase_stride;
@@ -150,15 +140,6 @@ impl<'a> Windows<'a> {
     fn positions(&self, range: Range<usize>) -> Offsets {
         let strides = [self.image_stride, self.stride[0] * self.row_stride];
         Offsets::new(range, self.out, strides, self.stride[1] / self.phases, 1, 0)
-    }
-
-    /// Window elements: the length of each output element's sum.
-    fn window_len(&self) -> usize {
-        self.channels * self.kernel[0] * self.kernel[1]
-    }
-
-    fn position_count(&self) -> usize {
-        self.images * self.out[0] * self.out[1]
     }
 }
 
@@ -279,47 +260,29 @@ fn runs_of(offsets: Offsets, runs: &mut [Run; MAX_WIDTH]) -> &[Run] {
     &runs[..count]
 }
 
-/// Lanes are output positions (image, i, j), the depth is the window: the right operand of the forward pass. Made with
-/// [`Windows::for_positions`].
-#[derive(Debug)]
-pub(super) struct PositionLanes<'a>(pub(super) Windows<'a>);
-
-impl Operand for PositionLanes<'_> {
+impl Operand for Windows<'_> {
     fn extent(&self) -> usize {
-        self.0.position_count()
+        match self.by {
+            By::Position => self.images * self.out[0] * self.out[1],
+            By::Element => self.channels * self.kernel[0] * self.kernel[1],
+        }
     }
 
     fn k(&self) -> usize {
-        self.0.window_len()
+        match self.by {
+            By::Position => self.channels * self.kernel[0] * self.kernel[1],
+            By::Element => self.images * self.out[0] * self.out[1],
+        }
     }
 
     fn pack(&self, isa: Isa, columns: Range<usize>, ks: Range<usize>, width: usize, panel: &mut [f32]) {
         check_panel(self, &columns, &ks, width, panel);
+        let (columns, rows) = match self.by {
+            By::Position => (self.positions(columns), self.elements(ks)),
+            By::Element => (self.elements(columns), self.positions(ks)),
+        };
         let mut runs = [Run::default(); MAX_WIDTH];
-        let runs = runs_of(self.0.positions(columns), &mut runs);
-        copy_runs(isa, (self.0.data(), None), runs, self.0.elements(ks), width, panel);
-    }
-}
-
-/// Lanes are window elements (channel, u, v), the depth is the output position: the right operand of the weight
-/// gradient. Made with [`Windows::for_elements`].
-#[derive(Debug)]
-pub(super) struct ElementLanes<'a>(pub(super) Windows<'a>);
-
-impl Operand for ElementLanes<'_> {
-    fn extent(&self) -> usize {
-        self.0.window_len()
-    }
-
-    fn k(&self) -> usize {
-        self.0.position_count()
-    }
-
-    fn pack(&self, isa: Isa, columns: Range<usize>, ks: Range<usize>, width: usize, panel: &mut [f32]) {
-        check_panel(self, &columns, &ks, width, panel);
-        let mut runs = [Run::default(); MAX_WIDTH];
-        let runs = runs_of(self.0.elements(columns), &mut runs);
-        copy_runs(isa, (self.0.data(), None), runs, self.0.positions(ks), width, panel);
+        copy_runs(isa, (self.data(), None), runs_of(columns, &mut runs), rows, width, panel);
     }
 }
 
@@ -341,7 +304,7 @@ mod tests {
             prop_assume!(g.window(0) <= h + 2 * padding[0] && g.window(1) <= w + 2 * padding[1]);
             let pool = BufferPool::poisoning();
             let (data, mask) = (random(g.input_len(), seed), rectified(g.input_len(), seed ^ 1));
-            let part = Part { data: &data, mask: masked.then_some(&mask), images, channels, image_stride: channels * h * w };
+            let part = Planes { data: &data, mask: masked.then_some(&mask), images, channels, pixels: h * w, image_stride: channels * h * w };
             let element = |element: usize, position: usize| {
                 let (c, u, v) = (element / (kernel[0] * kernel[1]), element / kernel[1] % kernel[0], element % kernel[1]);
                 let pixels = g.out_pixels();
@@ -350,8 +313,8 @@ mod tests {
                 let index = ((image * channels + c) * h + row) * w + column;
                 if masked && mask[index] <= 0.0 { 0.0 } else { data[index] }
             };
-            let positions = PositionLanes(Windows::for_positions(&pool, &g, part));
-            let elements = ElementLanes(Windows::for_elements(&pool, &g, part));
+            let positions = Windows::new(&pool, &g, part, By::Position);
+            let elements = Windows::new(&pool, &g, part, By::Element);
             for isa in Isa::available() {
                 check(isa, &positions, width, |lane, depth| element(depth, lane))?;
                 check(isa, &elements, width, element)?;

@@ -1,7 +1,7 @@
 //! Two-dimensional convolution, with its bias and, if wanted, the ReLU that follows it.
 
 use crate::context::Context;
-use crate::conv::{self, ConvGeometry};
+use crate::conv::{self, ConvGeometry, Convolution};
 use crate::element::Element;
 use crate::op::Op;
 use crate::shape::{Shape, ShapeError};
@@ -38,9 +38,9 @@ pub struct Saved<T: Element> {
     geometry: ConvGeometry,
     x: Tensor<T>,
     w: Tensor<T>,
-    has_bias: bool,
+    bias: Option<Tensor<T>>,
     /// The output, if ReLU was applied to it.
-    rectified: Option<Tensor<T>>,
+    output: Option<Tensor<T>>,
 }
 
 impl Conv2d {
@@ -84,11 +84,10 @@ impl<T: Element> Op<T> for Conv2d {
         let (x, w, bias) = (inputs.next(), inputs.next(), inputs.next());
         let (x, w) = (x.expect("conv2d has an input"), w.expect("conv2d has a weight"));
         let geometry = self.geometry(x.shape(), w.shape()).expect("the shapes were checked");
-        let mut y = Tensor::uninit_in(context.pool(), geometry.output_shape());
-        let has_bias = bias.is_some();
-        conv::forward(context, &geometry, &x, &w, bias.as_ref(), self.relu, &mut y);
-        let rectified = self.relu.then(|| y.clone());
-        (y, Saved { geometry, x, w, has_bias, rectified })
+        let layer = Convolution { geometry, weight: &w, bias: bias.as_ref(), relu: self.relu };
+        let y = conv::forward(context, &layer, &x);
+        let output = self.relu.then(|| y.clone());
+        (y, Saved { geometry, x, w, bias, output })
     }
 
     fn backward(
@@ -98,21 +97,20 @@ impl<T: Element> Op<T> for Conv2d {
         grad_output: Tensor<T>,
         wanted: &[bool],
     ) -> Vec<Option<Tensor<T>>> {
-        let Saved { geometry, x, w, has_bias, rectified } = saved;
-        let wanted = conv::Wanted { input: wanted[0], weight: wanted[1], bias: has_bias && wanted[2] };
-        let gradients = conv::backward(context, &geometry, &x, &w, grad_output, rectified.as_ref(), wanted);
-        if has_bias {
-            vec![gradients.input, gradients.weight, gradients.bias]
-        } else {
-            vec![gradients.input, gradients.weight]
-        }
+        let Saved { geometry, x, w, bias, output } = saved;
+        let wanted = conv::Wanted { input: wanted[0], weight: wanted[1], bias: bias.is_some() && wanted[2] };
+        let layer = Convolution { geometry, weight: &w, bias: bias.as_ref(), relu: self.relu };
+        let gradients = conv::backward(context, &layer, &x, output.as_ref(), grad_output, wanted);
+        let mut all = vec![gradients.input, gradients.weight];
+        all.extend(bias.map(|_| gradients.bias));
+        all
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conv::ConvPath;
+    use crate::conv::ConvAlgorithm;
     use crate::testing::{check_gradients, check_some_gradients, poisoned, random};
 
     #[test]
@@ -138,7 +136,7 @@ mod tests {
     fn relu_in_the_convolution_is_relu_after_it() {
         let inputs = vec![random([2, 2, 6, 6], 1), random([3, 2, 3, 3], 2), random([3], 3)];
         let (plain, fused) = (Conv2d::default(), Conv2d { relu: true, ..Conv2d::default() });
-        for conv in [ConvPath::Naive, ConvPath::Im2col, ConvPath::Auto] {
+        for conv in [ConvAlgorithm::Naive, ConvAlgorithm::Im2col, ConvAlgorithm::Auto] {
             let context = Context { conv, ..poisoned() };
             let (y, saved) = plain.forward(&context, inputs.clone());
             let (rectified, saved_rectified) = super::super::Relu.forward(&context, vec![y]);

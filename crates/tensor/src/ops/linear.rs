@@ -167,7 +167,7 @@ impl<T: Element> Op<T> for Linear {
         });
         let summed = match (&context.weight_sums, T::as_f32(dy), T::as_f32(x.data())) {
             (Some(sums), Some(dy), Some(x)) if wanted[1] => {
-                sums.add_rows(context, w.address(), [features, outputs], dy, x);
+                sums.add_rows(context, w.address(), dy, x);
                 true
             }
             _ => false,

@@ -2,8 +2,7 @@
 
 use super::Conv2d;
 use crate::context::Context;
-use crate::conv::ConvGeometry;
-use crate::conv::stack::{self, Layer};
+use crate::conv::{ConvGeometry, Convolution, Wanted, chain};
 use crate::element::Element;
 use crate::op::Op;
 use crate::shape::{Shape, ShapeError};
@@ -14,7 +13,7 @@ use crate::tensor::Tensor;
 ///
 /// The inputs are x (N x C x H x W), and then w (O x C/groups x KH x KW) and b (O) of each layer; the output is the last
 /// layer's. Output and gradients are those of [`Conv2d`]s one after the other. What the op gains is that the maps between them
-/// stay in the cache: see [`stack`].
+/// stay in the cache: see `conv::chain`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MlpConv {
     /// The layers, in their order.
@@ -38,13 +37,13 @@ impl MlpConv {
         &self,
         geometries: &[ConvGeometry],
         parameters: &'a [Tensor<T>],
-    ) -> Vec<Layer<'a, T>> {
+    ) -> Vec<Convolution<'a, T>> {
         let parameters = parameters.chunks_exact(2);
         let layers = self.layers.iter().zip(geometries).zip(parameters);
-        let layer = |((op, &geometry), parameters): ((&Conv2d, _), &'a [Tensor<T>])| Layer {
+        let layer = |((op, &geometry), parameters): ((&Conv2d, _), &'a [Tensor<T>])| Convolution {
             geometry,
             weight: &parameters[0],
-            bias: &parameters[1],
+            bias: Some(&parameters[1]),
             relu: op.relu,
         };
         layers.map(layer).collect()
@@ -85,7 +84,7 @@ impl<T: Element> Op<T> for MlpConv {
         };
         let geometries: Vec<_> = self.layers.iter().zip(parameters.chunks_exact(2)).map(sizes).collect();
         let layers = self.layers(&geometries, &parameters);
-        let mut outputs = stack::forward(context, &layers, &x, context.recording);
+        let mut outputs = chain::forward(context, &layers, &x, context.recording);
         let y = outputs.last().expect("there is a layer").clone();
         if layers.last().is_some_and(|layer| !layer.relu) {
             outputs.pop();
@@ -102,15 +101,20 @@ impl<T: Element> Op<T> for MlpConv {
     ) -> Vec<Option<Tensor<T>>> {
         let Saved { geometries, x, parameters, outputs } = saved;
         let layers = self.layers(&geometries, &parameters);
-        let (input, own) = stack::backward(context, &layers, &x, outputs, grad_output, wanted);
-        std::iter::once(input).chain(own.into_iter().flatten()).collect()
+        let of_parameters = wanted[1..].chunks_exact(2).enumerate();
+        let wanted: Vec<_> = of_parameters
+            .map(|(index, own)| Wanted { input: index > 0 || wanted[0], weight: own[0], bias: own[1] })
+            .collect();
+        let mut gradients = chain::backward(context, &layers, &x, outputs, grad_output, &wanted);
+        let input = gradients[0].input.take();
+        std::iter::once(input).chain(gradients.into_iter().flat_map(|own| [own.weight, own.bias])).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conv::ConvPath;
+    use crate::conv::ConvAlgorithm;
     use crate::testing::{check_gradients, check_some_gradients, poisoned, random};
 
     fn relu(relu: bool) -> Conv2d {
@@ -161,7 +165,7 @@ mod tests {
         ] {
             let op = MlpConv { layers };
             let values: Vec<_> = values.iter().map(narrowed).collect();
-            for conv in [ConvPath::Auto, ConvPath::Im2col, ConvPath::Direct] {
+            for conv in [ConvAlgorithm::Auto, ConvAlgorithm::Im2col, ConvAlgorithm::Direct] {
                 for parallel in [false, true] {
                     for input in [false, true] {
                         let context = Context { conv, parallel, ..poisoned() };

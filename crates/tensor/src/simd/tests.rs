@@ -1,4 +1,4 @@
-use super::transpose::{Rows, transpose};
+use super::transpose::{Rows, transpose, transpose_on};
 use super::*;
 
 /// Checks every method of the vector unit lane by lane.
@@ -167,5 +167,5 @@ fn transposed_matrices_are_exact() {
 #[should_panic(expected = "values to transpose")]
 fn rows_outside_of_the_slice_are_refused() {
     let from = Rows { data: &[0.0; 9], mask: None, stride: usize::MAX / 2 + 2, rows: 3, columns: 3 };
-    super::transpose::transpose_on(Isa::best(), from, &mut [0.0; 9], 3, 3);
+    transpose_on(Isa::best(), from, &mut [0.0; 9], 3, 3);
 }

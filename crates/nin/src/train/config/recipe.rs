@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use tensor::conv::ConvPath;
+use tensor::conv::ConvAlgorithm;
 
 use super::Config;
 use crate::data::{Augmentation, DatasetKind};
@@ -80,7 +80,7 @@ impl Config {
             init: "xavier".to_owned(),
             head_scale: 1.0,
             head_bias: 0.0,
-            conv: ConvPath::Auto.to_string(),
+            conv: ConvAlgorithm::Auto.to_string(),
             seed: 0,
         };
         // What ends the lottery: every unit begins alive, and class maps begin open and small (docs/lottery.md). The batch of the

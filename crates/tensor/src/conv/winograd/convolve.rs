@@ -14,7 +14,7 @@ use super::layout::{Planes, kernel_rows};
 use super::multiply::{Left, MultiplyPlanes};
 use super::prepared::PreparedWeights;
 use super::tiling::Grid;
-use super::{ConvGeometry, Direction, Tile};
+use super::{ConvGeometry, Pass, Tile};
 use crate::buffer_pool::BufferPool;
 use crate::simd::dispatch;
 
@@ -33,7 +33,7 @@ pub fn forward(
     parallel: bool,
     y: &mut [f32],
 ) {
-    check(weights, Direction::Forward, g);
+    check(weights, Pass::Forward, g);
     assert_eq!([x.len(), y.len()], [g.input_len(), g.output_len()]);
     assert!(bias.is_none_or(|bias| bias.len() == g.c_out));
     let images = Images { data: x, mask: None, channels: g.c_in, height: g.h, width: g.w };
@@ -64,7 +64,7 @@ pub fn input_gradient(
     parallel: bool,
     dx: &mut [f32],
 ) {
-    check(weights, Direction::InputGradient, g);
+    check(weights, Pass::InputGradient, g);
     assert_eq!([dy.len(), dx.len()], [g.output_len(), g.input_len()]);
     assert!(mask.is_none_or(|mask| mask.len() == dy.len()));
     let images = Images { data: dy, mask, channels: g.c_out, height: g.out_h(), width: g.out_w() };
@@ -75,7 +75,7 @@ pub fn input_gradient(
     walk.run(pool, g.n, parallel, dx);
 }
 
-fn check(weights: &PreparedWeights, direction: Direction, g: &ConvGeometry) {
+fn check(weights: &PreparedWeights, direction: Pass, g: &ConvGeometry) {
     assert!(weights.tile.supports(g), "{:?} does not support {g:?}", weights.tile);
     assert_eq!(weights.direction, direction, "weights were prepared for the other direction");
     assert_eq!(weights.channels, [g.c_out, g.c_in], "weights were prepared for other channels");

@@ -41,9 +41,8 @@ pub use choice::tile_for;
 pub use convolve::{forward, input_gradient};
 pub use prepared::PreparedWeights;
 pub use weight_gradient::WeightGradientAccumulator;
-pub use weight_transform::Direction;
 
-use super::ConvGeometry;
+use super::{ConvGeometry, Pass};
 
 /// A tile size: outputs and kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

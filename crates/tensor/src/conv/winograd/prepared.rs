@@ -1,8 +1,8 @@
 //! Transformed weights, shared by all shards and threads of a step.
 
 use super::layout::Planes;
-use super::weight_transform::{Direction, WeightsIntoDomain};
-use super::{ConvGeometry, Tile};
+use super::weight_transform::WeightsIntoDomain;
+use super::{ConvGeometry, Pass, Tile};
 use crate::buffer_pool::{Buffer, BufferPool};
 use crate::simd::Isa;
 use crate::simd::dispatch;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct PreparedWeights {
     pub(super) tile: Tile,
-    pub(super) direction: Direction,
+    pub(super) direction: Pass,
     pub(super) isa: Isa,
     /// `[O, C]` of the weights.
     pub(super) channels: [usize; 2],
@@ -30,15 +30,15 @@ impl PreparedWeights {
     pub fn new(
         pool: &Arc<BufferPool>,
         tile: Tile,
-        direction: Direction,
+        direction: Pass,
         g: &ConvGeometry,
         weights: &[f32],
         isa: Isa,
     ) -> Self {
         assert!(tile.supports(g), "{tile:?} does not support {g:?}");
         let (rows, columns) = match direction {
-            Direction::Forward => (g.c_in, g.c_out),
-            Direction::InputGradient => (g.c_out, g.c_in),
+            Pass::Forward => (g.c_in, g.c_out),
+            Pass::InputGradient => (g.c_out, g.c_in),
         };
         let layout = Planes::panelled(rows, columns, isa);
         let planes = pool.zeros(layout.len(tile));
@@ -73,7 +73,7 @@ impl PreparedWeights {
 
     /// The direction.
     #[must_use]
-    pub fn direction(&self) -> Direction {
+    pub fn direction(&self) -> Pass {
         self.direction
     }
 

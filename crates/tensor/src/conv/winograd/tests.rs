@@ -68,15 +68,14 @@ impl Case {
         let (x, w, bias, dy) = (widened(&self.x), widened(&self.w), widened(&self.bias), self.masked_dy());
         let mask = self.mask.as_deref();
 
-        let prepared = PreparedWeights::new(BufferPool::global(), tile, Direction::Forward, g, &self.w, isa);
+        let prepared = PreparedWeights::new(BufferPool::global(), tile, Pass::Forward, g, &self.w, isa);
         let mut y = vec![f32::NAN; g.output_len()];
         forward(&pool, &prepared, g, &self.x, Some(&self.bias), false, false, &mut y);
         let mut expected = vec![f64::NAN; y.len()];
         naive::forward(g, &x, &w, Some(&bias), &mut expected);
         let of_output = relative_error(&y, &expected);
 
-        let prepared =
-            PreparedWeights::new(BufferPool::global(), tile, Direction::InputGradient, g, &self.w, isa);
+        let prepared = PreparedWeights::new(BufferPool::global(), tile, Pass::InputGradient, g, &self.w, isa);
         let mut dx = vec![f32::NAN; g.input_len()];
         input_gradient(&pool, &prepared, g, &self.dy, mask, false, &mut dx);
         let mut expected = vec![f64::NAN; dx.len()];
@@ -156,10 +155,10 @@ proptest! {
         let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
         let norm = |a: &[f32]| dot(a, a).sqrt();
         let mut y = vec![f32::NAN; g.output_len()];
-        let prepared = PreparedWeights::new(BufferPool::global(), tile, Direction::Forward, &g, &case.w, isa);
+        let prepared = PreparedWeights::new(BufferPool::global(), tile, Pass::Forward, &g, &case.w, isa);
         forward(&pool, &prepared, &g, &case.x, None, false, false, &mut y);
         let mut dx = vec![f32::NAN; g.input_len()];
-        let prepared = PreparedWeights::new(BufferPool::global(), tile, Direction::InputGradient, &g, &case.w, isa);
+        let prepared = PreparedWeights::new(BufferPool::global(), tile, Pass::InputGradient, &g, &case.w, isa);
         input_gradient(&pool, &prepared, &g, &case.dy, None, false, &mut dx);
         let mut dw = vec![f32::NAN; g.weight_len()];
         let mut sum = WeightGradientAccumulator::new(BufferPool::global(), tile, &g, isa);
@@ -210,7 +209,7 @@ fn bias_and_relu_are_fused() {
     for isa in Isa::available() {
         let pool = BufferPool::poisoning();
         let prepared =
-            PreparedWeights::new(BufferPool::global(), Tile::F6x6K3x3, Direction::Forward, &g, &case.w, isa);
+            PreparedWeights::new(BufferPool::global(), Tile::F6x6K3x3, Pass::Forward, &g, &case.w, isa);
         let mut plain = vec![f32::NAN; g.output_len()];
         forward(&pool, &prepared, &g, &case.x, Some(&case.bias), false, false, &mut plain);
         let mut rectified = vec![f32::NAN; g.output_len()];
@@ -229,7 +228,7 @@ fn relu_lets_nan_through() {
     case.x[0] = f32::NAN;
     for isa in Isa::available() {
         let prepared =
-            PreparedWeights::new(BufferPool::global(), Tile::F4x4K3x3, Direction::Forward, &g, &case.w, isa);
+            PreparedWeights::new(BufferPool::global(), Tile::F4x4K3x3, Pass::Forward, &g, &case.w, isa);
         let mut y = vec![0.0; g.output_len()];
         forward(&BufferPool::new(), &prepared, &g, &case.x, None, true, false, &mut y);
         assert!(y[0].is_nan());
@@ -290,10 +289,9 @@ fn weights_are_refilled_in_place() {
             (y, pool.free_bytes())
         };
         let mut prepared =
-            PreparedWeights::new(BufferPool::global(), Tile::F6x6K3x3, Direction::Forward, &g, &old.w, isa);
+            PreparedWeights::new(BufferPool::global(), Tile::F6x6K3x3, Pass::Forward, &g, &old.w, isa);
         prepared.refill(&new.w);
-        let anew =
-            PreparedWeights::new(BufferPool::global(), Tile::F6x6K3x3, Direction::Forward, &g, &new.w, isa);
+        let anew = PreparedWeights::new(BufferPool::global(), Tile::F6x6K3x3, Pass::Forward, &g, &new.w, isa);
         assert_eq!(output(&prepared), output(&anew));
     }
 }
@@ -307,9 +305,8 @@ fn threads_do_not_change_a_bit() {
         let g = same(tile, n, 20, c_out, 14);
         let case = Case::new(g, true, 9);
         let (mask, isa, pool) = (case.mask.as_deref(), Isa::best(), BufferPool::poisoning());
-        let weights = PreparedWeights::new(BufferPool::global(), tile, Direction::Forward, &g, &case.w, isa);
-        let turned =
-            PreparedWeights::new(BufferPool::global(), tile, Direction::InputGradient, &g, &case.w, isa);
+        let weights = PreparedWeights::new(BufferPool::global(), tile, Pass::Forward, &g, &case.w, isa);
+        let turned = PreparedWeights::new(BufferPool::global(), tile, Pass::InputGradient, &g, &case.w, isa);
         let run = |parallel: bool| {
             let (mut y, mut dx) = (vec![f32::NAN; g.output_len()], vec![f32::NAN; g.input_len()]);
             forward(&pool, &weights, &g, &case.x, Some(&case.bias), true, parallel, &mut y);
@@ -333,7 +330,7 @@ fn threads_do_not_change_a_bit() {
 fn an_empty_batch_is_nothing() {
     let g = same(Tile::F4x4K3x3, 0, 3, 4, 6);
     let (pool, isa, w) = (BufferPool::new(), Isa::best(), vec![1.0; g.weight_len()]);
-    let weights = PreparedWeights::new(BufferPool::global(), Tile::F4x4K3x3, Direction::Forward, &g, &w, isa);
+    let weights = PreparedWeights::new(BufferPool::global(), Tile::F4x4K3x3, Pass::Forward, &g, &w, isa);
     forward(&pool, &weights, &g, &[], None, false, true, &mut []);
     let mut sum = WeightGradientAccumulator::new(BufferPool::global(), Tile::F4x4K3x3, &g, isa);
     sum.accumulate(&pool, &g, &[], &[], None);

@@ -1,25 +1,16 @@
 //! Weights into the Winograd domain (`G g G^T`), and the weight gradient out of it (`G^T S G`).
 
-use super::Tile;
 use super::channel_lanes::channels_to_rows;
 use super::factored::{KernelGradientSide, KernelSide, Transform};
 use super::layout::Planes;
+use super::{Pass, Tile};
 use crate::simd::transpose::{Rows, transpose};
 use crate::simd::{Kernel, Simd};
-
-/// Which convolution the weights are for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Direction {
-    /// Inputs to outputs, with the weights as they are.
-    Forward,
-    /// Output gradients to input gradients: the kernels turned by half a turn, input and output channels exchanged.
-    InputGradient,
-}
 
 /// Transforms all kernels. Rows of the planes are the channels summed over, columns the channels that come out.
 pub(super) struct WeightsIntoDomain<'a> {
     pub(super) tile: Tile,
-    pub(super) direction: Direction,
+    pub(super) direction: Pass,
     /// `[O, C, r, r]`.
     pub(super) weights: &'a [f32],
     /// `[O, C]`.
@@ -49,8 +40,8 @@ impl WeightsIntoDomain<'_> {
         let [outputs, inputs] = self.channels;
         // Strides of the weights along the planes' columns and rows.
         let (columns, column_stride, rows, row_stride) = match self.direction {
-            Direction::Forward => (outputs, inputs * R * R, inputs, R * R),
-            Direction::InputGradient => (inputs, R * R, outputs, inputs * R * R),
+            Pass::Forward => (outputs, inputs * R * R, inputs, R * R),
+            Pass::InputGradient => (inputs, R * R, outputs, inputs * R * R),
         };
         let mut scratch = [0.0; KERNEL_SCRATCH];
         let kernels = &mut scratch[..R * R * S::LANES];
@@ -64,8 +55,8 @@ impl WeightsIntoDomain<'_> {
                     transpose::<S, false>(s, taps, kernels, S::LANES, S::LANES);
                     let tap = |i: usize, j: usize| {
                         let at = match self.direction {
-                            Direction::Forward => i * R + j,
-                            Direction::InputGradient => R * R - 1 - (i * R + j),
+                            Pass::Forward => i * R + j,
+                            Pass::InputGradient => R * R - 1 - (i * R + j),
                         };
                         s.load(&kernels[at * S::LANES..])
                     };

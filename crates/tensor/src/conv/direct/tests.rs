@@ -84,25 +84,26 @@ proptest! {
         for isa in Isa::available() {
             let mut found = vec![f32::NAN; y.len()];
             let packed = PackedWeights::new(&pool, isa, &g, Pass::Forward, &w);
-            forward(&pool, &g, &x, &packed, bias, relu, parallel, &mut found);
+            forward(&pool, &g, &x, &packed, (bias, relu), parallel, &mut found);
             assert_near(&found, &y, g.patch(), &format!("{isa}: y"));
 
             let mut found = vec![f32::NAN; x.len()];
             let packed = PackedWeights::new(&pool, isa, &g, Pass::InputGradient, &w);
-            input_gradient(&pool, &g, &dy, output, &packed, parallel, &mut found);
+            input_gradient(&pool, &g, (&dy, output), &packed, parallel, &mut found);
             assert_near(&found, &dx, g.weight_len(), &format!("{isa}: dx"));
             if g.is_pointwise() {
                 let (mut alone, mut sums) = (vec![f32::NAN; w.len()], vec![f32::NAN; g.c_out]);
-                weight_gradient(&pool, isa, &g, &x, &dy, output, false, &mut alone, Some(&mut sums));
+                weight_gradient(&pool, isa, &g, &x, (&dy, output), false, (&mut alone, Some(&mut sums)), None);
                 let (mut all, mut all_sums) = (vec![f32::NAN; w.len()], vec![f32::NAN; g.c_out]);
                 let mut input = vec![f32::NAN; x.len()];
                 let bias = Some(&mut *all_sums);
-                pointwise_gradients(&pool, isa, &g, &x, &dy, output, &packed, &mut all, bias, &mut input);
+                let dx = Some((&packed, &mut *input));
+                weight_gradient(&pool, isa, &g, &x, (&dy, output), false, (&mut all, bias), dx);
                 prop_assert_eq!((all, all_sums, input), (alone, sums, found), "{}: all at once", isa);
             }
 
             let (mut found, mut sums) = (vec![start; w.len()], vec![start; g.c_out]);
-            weight_gradient(&pool, isa, &g, &x, &dy, output, accumulate, &mut found, Some(&mut sums));
+            weight_gradient(&pool, isa, &g, &x, (&dy, output), accumulate, (&mut found, Some(&mut sums)), None);
             assert_near(&found, &dw, g.n * g.out_pixels(), &format!("{isa}: dw"));
             assert_near(&sums, &db, g.n * g.out_pixels(), &format!("{isa}: db"));
         }
@@ -129,7 +130,7 @@ fn packed_weights_are_refilled_for_both_passes() {
         let mut weights = PackedWeights::new(&pool, isa, &g, Pass::Forward, &vec![0.0; w.len()]);
         weights.refill(&g, Pass::Forward, &w);
         let (mut found, mut expected) = (vec![f32::NAN; g.output_len()], vec![f32::NAN; g.output_len()]);
-        forward(&pool, &g, &x, &weights, None, false, false, &mut found);
+        forward(&pool, &g, &x, &weights, (None, false), false, &mut found);
         naive::forward(&g, &x, &w, None, &mut expected);
         assert_near(&found, &expected, g.patch(), isa.name());
     }

@@ -1,0 +1,281 @@
+//! A convolution and the pointwise ones after it, a block of pixels at a time: a block goes through all layers while it is
+//! in the second-level cache, forward and backward, so that maps between the layers are written once, read
+//! once, and not at all where nothing needs them.
+//!
+//! Layers whose algorithm looks further than a pixel run one after the other, as they would alone. The outputs have the same
+//! bits either way.
+
+use std::ops::Range;
+
+use super::direct::{batches, part, part_mut};
+use super::fast::packed;
+use super::windows::{By, Windows};
+use super::{ConvAlgorithm, ConvGeometry, ConvGradients, Convolution, Pass, Wanted};
+use crate::buffer_pool::Buffer;
+use crate::context::Context;
+use crate::element::Element;
+use crate::gemm::{Epilogue, Operand, Output, Planes, Stage, gemm_backward, gemm_columns};
+use crate::simd::Isa;
+use crate::tensor::Tensor;
+
+/// Pixels of a block of the forward pass.
+const BLOCK: usize = 240;
+
+/// Bytes that a block on its way backward may occupy: with more, layers push each other out of a second-level cache of 2 MB.
+const BACKWARD_BYTES: usize = 7 << 18;
+
+/// The outputs of all layers if `keep`, otherwise of the last alone.
+///
+/// # Panics
+/// If a tensor does not have its geometry's shape.
+pub(crate) fn forward<T: Element>(
+    context: &Context,
+    layers: &[Convolution<'_, T>],
+    x: &Tensor<T>,
+    keep: bool,
+) -> Vec<Tensor<T>> {
+    T::forward_chain(context, layers, x, keep)
+}
+
+/// [`forward`], a layer after the other.
+pub(super) fn one_by_one<T: Element>(
+    context: &Context,
+    layers: &[Convolution<'_, T>],
+    x: &Tensor<T>,
+    keep: bool,
+) -> Vec<Tensor<T>> {
+    let mut outputs: Vec<Tensor<T>> = Vec::with_capacity(layers.len());
+    for layer in layers {
+        let y = super::forward(context, layer, outputs.last().unwrap_or(x));
+        if !keep {
+            outputs.clear();
+        }
+        outputs.push(y);
+    }
+    outputs
+}
+
+/// The gradients of all layers, from that with respect to the last one's output. `outputs` are those of the forward pass; the
+/// last is only needed if that layer has a ReLU. The first layer's input gradient is the chain's.
+///
+/// # Panics
+/// If a tensor does not have its geometry's shape.
+pub(crate) fn backward<T: Element>(
+    context: &Context,
+    layers: &[Convolution<'_, T>],
+    x: &Tensor<T>,
+    mut outputs: Vec<Tensor<T>>,
+    gradient: Tensor<T>,
+    wanted: &[Wanted],
+) -> Vec<ConvGradients<T>> {
+    let mut all = Vec::with_capacity(layers.len());
+    let mut gradient = Some(gradient);
+    while let Some(dy) = gradient.take_if(|_| all.len() < layers.len()) {
+        let end = layers.len() - all.len();
+        all.extend(T::backward_chain_end(context, &layers[..end], x, &outputs, dy, &wanted[..end]));
+        let end = layers.len() - all.len();
+        outputs.truncate(end);
+        if end > 0 {
+            gradient = all.last_mut().and_then(|own: &mut ConvGradients<T>| own.input.take());
+        }
+    }
+    all.reverse();
+    all
+}
+
+impl Convolution<'_, f32> {
+    fn is_direct(&self, context: &Context) -> bool {
+        self.geometry.groups == 1 && self.algorithm(context) == ConvAlgorithm::Direct
+    }
+}
+
+/// The first of the layers at the end that a block of pixels can go through.
+fn together(context: &Context, layers: &[Convolution<'_, f32>]) -> usize {
+    if context.parallel {
+        return layers.len();
+    }
+    let pointwise = |layer: &&Convolution<'_, f32>| layer.geometry.is_pointwise() && layer.is_direct(context);
+    let first = layers.len() - layers.iter().rev().take_while(pointwise).count();
+    first - usize::from(layers[..first].last().is_some_and(|layer| layer.is_direct(context)))
+}
+
+/// [`forward`] in f32: layers that look further than a pixel by themselves, blocks of pixels through the others.
+pub(super) fn forward_in_blocks(
+    context: &Context,
+    layers: &[Convolution<'_, f32>],
+    x: &Tensor<f32>,
+    keep: bool,
+) -> Vec<Tensor<f32>> {
+    let first = together(context, layers);
+    let mut outputs = one_by_one(context, &layers[..first], x, keep);
+    if first < layers.len() {
+        let x = outputs.last().unwrap_or(x).clone();
+        if !keep {
+            outputs.clear();
+        }
+        outputs.extend(blocks(context, &layers[first..], &x, keep));
+    }
+    outputs
+}
+
+/// The output of a layer: all of it, or a block.
+enum Target {
+    Whole(Tensor<f32>),
+    Block(Buffer<f32>),
+}
+
+impl Target {
+    /// As an input: the planes, and where in their columns the block `columns` of `images` begins.
+    fn input(&self, g: &ConvGeometry, images: &Range<usize>, columns: &Range<usize>) -> (Planes<'_>, usize) {
+        match self {
+            Self::Whole(y) => {
+                (part((y.data(), None), [g.c_out, g.out_pixels()], images, [0, 1]), columns.start)
+            }
+            Self::Block(block) => (Planes::matrix(block, g.c_out, BLOCK), 0),
+        }
+    }
+
+    /// The place for such a block: an output and the first of its columns.
+    fn output(
+        &mut self,
+        g: &ConvGeometry,
+        images: &Range<usize>,
+        columns: &Range<usize>,
+    ) -> (Output<'_>, usize) {
+        match self {
+            Self::Whole(y) => {
+                (part_mut(y.data_mut(), [g.c_out, g.out_pixels()], images, [0, 1]), columns.start)
+            }
+            Self::Block(block) => (Output::matrix(block, g.c_out, BLOCK, BLOCK), 0),
+        }
+    }
+}
+
+/// The outputs of layers that go [`together`].
+fn blocks(
+    context: &Context,
+    layers: &[Convolution<'_, f32>],
+    x: &Tensor<f32>,
+    keep: bool,
+) -> impl Iterator<Item = Tensor<f32>> + use<> {
+    let pool = context.pool();
+    let target = |(index, layer): (usize, &Convolution<'_, f32>)| match keep || index + 1 == layers.len() {
+        true => Target::Whole(Tensor::uninit_in(pool, layer.geometry.output_shape())),
+        false => Target::Block(pool.take(layer.geometry.c_out * BLOCK)),
+    };
+    let mut targets: Vec<Target> = layers.iter().enumerate().map(target).collect();
+    let weights: Vec<_> = layers.iter().map(|layer| packed(layer, Pass::Forward)).collect();
+    let g = &layers[0].geometry;
+    for images in batches(g) {
+        let x = part((x.data(), None), [g.c_in, g.in_pixels()], &images, [0, 1]);
+        let windows = (!g.is_pointwise()).then(|| Windows::new(pool, g, x, By::Position));
+        let pixels = images.len() * g.out_pixels();
+        for start in (0..pixels).step_by(BLOCK) {
+            let columns = start..pixels.min(start + BLOCK);
+            for (index, (layer, weights)) in layers.iter().zip(&weights).enumerate() {
+                let (below, own) = targets.split_at_mut(index);
+                let (mut y, place) = own[0].output(&layer.geometry, &images, &columns);
+                let bias = layer.bias.map(Tensor::data);
+                let epilogue = Epilogue { accumulate: false, bias, relu: layer.relu };
+                let (x, first) = match below.last() {
+                    Some(below) => below.input(&layers[index - 1].geometry, &images, &columns),
+                    None => (x, start),
+                };
+                let x: &dyn Operand = match &windows {
+                    Some(windows) if index == 0 => windows,
+                    _ => &x.by_pixel(),
+                };
+                let block = first..first + columns.len();
+                gemm_columns(pool, weights.only_group(), x, block, epilogue, &mut y, place);
+            }
+        }
+    }
+    targets.into_iter().filter_map(|target| match target {
+        Target::Whole(y) => Some(y),
+        Target::Block(_) => None,
+    })
+}
+
+/// The first of the layers at the end that a block of the output gradient goes through.
+fn backward_start(context: &Context, layers: &[Convolution<'_, f32>], wanted: &[Wanted]) -> usize {
+    let last = layers.len() - 1;
+    let mut first = together(context, layers).min(last);
+    // Only a pointwise layer's input gradient belongs to the same pixels.
+    if first == 0 && wanted[0].input && !layers[0].geometry.is_pointwise() {
+        first = last.min(1);
+    }
+    // Two blocks of the widest map, and of each layer the weights and their gradients.
+    let bytes = |first: usize| -> usize {
+        let widest = layers[first..].iter().map(|layer| layer.geometry.c_out).max().unwrap_or(0);
+        let weights = layers[first..].iter().map(|layer| layer.geometry.weight_len());
+        4 * (2 * 256 * widest + 2 * weights.sum::<usize>())
+    };
+    let all_wanted = |first: usize| wanted[first..].iter().all(|wanted| wanted.weight && wanted.bias);
+    while first < last && (bytes(first) > BACKWARD_BYTES || !all_wanted(first)) {
+        first += 1;
+    }
+    first
+}
+
+/// The gradients of the layers at the end that a block goes through in one pass, or of the last alone: from the last on.
+pub(super) fn backward_end(
+    context: &Context,
+    layers: &[Convolution<'_, f32>],
+    x: &Tensor<f32>,
+    outputs: &[Tensor<f32>],
+    gradient: Tensor<f32>,
+    wanted: &[Wanted],
+) -> Vec<ConvGradients<f32>> {
+    let (first, last) = (backward_start(context, layers, wanted), layers.len() - 1);
+    let x_of = |index: usize| if index == 0 { x } else { &outputs[index - 1] };
+    if first == last {
+        let output = layers[last].relu.then(|| &outputs[last]);
+        return vec![super::backward(context, &layers[last], x_of(last), output, gradient, wanted[last])];
+    }
+    let (pool, g) = (context.pool(), &layers[first].geometry);
+    let stages = || (first..=last).rev();
+    let mut all: Vec<_> = stages()
+        .map(|index| {
+            let wanted = Wanted { input: index == first && wanted[index].input, ..wanted[index] };
+            ConvGradients::empty(context, &layers[index].geometry, wanted)
+        })
+        .collect();
+    let weights: Vec<_> = stages()
+        .map(|index| {
+            (index > first || wanted[index].input).then(|| packed(&layers[index], Pass::InputGradient))
+        })
+        .collect();
+    for images in batches(g) {
+        let maps = |data, mask, channels| part((data, mask), [channels, g.out_pixels()], &images, [0, 1]);
+        let output = layers[last].relu.then(|| outputs[last].data());
+        let dy = maps(gradient.data(), output, layers[last].geometry.c_out);
+        let inputs: Vec<Box<dyn Operand + '_>> = stages()
+            .map(|index| -> Box<dyn Operand + '_> {
+                let (g, x) = (&layers[index].geometry, x_of(index).data());
+                let x = part((x, None), [g.c_in, g.in_pixels()], &images, [0, 1]);
+                if g.is_pointwise() {
+                    Box::new(x.by_channel())
+                } else {
+                    Box::new(Windows::new(pool, g, x, By::Element))
+                }
+            })
+            .collect();
+        let mut dx = None;
+        let mut run: Vec<Stage<'_>> = Vec::with_capacity(all.len());
+        for ((index, own), (input, weights)) in stages().zip(&mut all).zip(inputs.iter().zip(&weights)) {
+            let ConvGradients { input: own_dx, weight, bias } = own;
+            let below = (index > first && layers[index - 1].relu).then(|| x_of(index).data());
+            run.push(Stage {
+                input: &**input,
+                dw: weight.as_mut().expect("all weights' gradients are wanted").data_mut(),
+                db: bias.as_mut().map(Tensor::data_mut),
+                weights: weights.as_ref().map(|weights| weights.only_group()),
+                relu_mask: below.map(|below| maps(below, None, layers[index].geometry.c_in)),
+            });
+            dx = own_dx.as_mut();
+        }
+        let mut out = dx.map(|dx| part_mut(dx.data_mut(), [g.c_in, g.in_pixels()], &images, [0, 1]));
+        gemm_backward(pool, Isa::current(), &dy, &mut run, images.start > 0, out.as_mut());
+    }
+    all
+}

@@ -1,0 +1,249 @@
+//! The three passes of a convolution in f32 as blocked matrix products whose operands are never stored.
+//!
+//! Per group, with `columns` the matrix of all windows: `y = w columns`, `dw = dy columns^T`, and the input gradient is
+//! * for a 1x1 convolution of stride 1: `w^T dy`;
+//! * for any other of stride 1: a convolution of `dy` with the kernel flipped along both axes and the roles of input and
+//!   output channels exchanged, so nothing is scattered;
+//! * for larger strides: `w^T dy`, an image at a time, each element added to the pixel it came from.
+//!
+//! Bias and ReLU are applied to the output while it is in registers. ReLU's backward pass is applied to `dy` as it is packed:
+//! `dy` comes with the layer's output as its mask. Small images share a product: several side by side fill the tiles that one
+//! would leave half empty.
+
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::im2col::col2im;
+use super::windows::{By, Windows};
+use super::{ConvGeometry, Pass};
+use crate::buffer_pool::BufferPool;
+use crate::gemm::{Elements, Epilogue, Operand, Output, PackedA, Planes, Stage, gemm, gemm_backward};
+use crate::simd::Isa;
+
+/// An output gradient, and the output of the ReLU that followed, if there is one: the gradient counts as zero where that is not
+/// above zero.
+pub(super) type Masked<'a> = (&'a [f32], Option<&'a [f32]>);
+
+/// Weights in the order in which a pass reads them, packed once for all shards and threads: a matrix for each group.
+#[derive(Debug)]
+pub(super) struct PackedWeights {
+    groups: Vec<PackedA>,
+}
+
+impl PackedWeights {
+    /// Packs `w` (O x C/groups x KH x KW) for one pass of `g`.
+    ///
+    /// # Panics
+    /// If the slice does not have the geometry's length.
+    pub(super) fn new(pool: &Arc<BufferPool>, isa: Isa, g: &ConvGeometry, pass: Pass, w: &[f32]) -> Self {
+        let mut groups = Vec::with_capacity(g.groups);
+        each_group(g, pass, w, |a| groups.push(PackedA::new(pool, isa, a)));
+        Self { groups }
+    }
+
+    /// Packs other weights of the same geometry and pass into the same memory.
+    ///
+    /// # Panics
+    /// If the sizes differ.
+    pub(super) fn refill(&mut self, g: &ConvGeometry, pass: Pass, w: &[f32]) {
+        let mut groups = self.groups.iter_mut();
+        each_group(g, pass, w, |a| groups.next().expect("as many groups as were packed").refill(a));
+    }
+
+    /// The one group of a convolution that is not grouped.
+    pub(super) fn only_group(&self) -> &PackedA {
+        assert_eq!(self.groups.len(), 1, "groups of packed weights");
+        &self.groups[0]
+    }
+}
+
+/// Calls `each` with A of every group.
+fn each_group(g: &ConvGeometry, pass: Pass, w: &[f32], mut each: impl FnMut(&dyn Operand)) {
+    assert_eq!(w.len(), g.weight_len(), "weights of {g:?}");
+    let (outputs, inputs, patch) = (g.c_out / g.groups, g.c_in / g.groups, g.patch());
+    let window = g.kernel[0] * g.kernel[1];
+    for w in w.chunks_exact((outputs * patch).max(1)) {
+        match pass {
+            Pass::Forward => each(&Planes::matrix(w, outputs, patch).by_channel()),
+            Pass::InputGradient if g.flips() => each(&Elements {
+                extent: inputs,
+                k: outputs * window,
+                at: |c: usize, p: usize| w[p / window * patch + c * window + (window - 1 - p % window)],
+            }),
+            Pass::InputGradient => each(&Planes::matrix(w, outputs, patch).by_pixel()),
+        }
+    }
+}
+
+/// The images of `g` in batches that are worked on together: enough for some ten panels, few enough for the copies of their
+/// windows to stay in cache. A 1x1 convolution copies nothing and takes all.
+pub(super) fn batches(g: &ConvGeometry) -> impl Iterator<Item = Range<usize>> {
+    let (n, some) = (g.n, 512usize.div_ceil(g.out_pixels().max(1)));
+    let step = if g.is_pointwise() { n.max(1) } else { some };
+    (0..n).step_by(step).map(move |first| first..n.min(first + step))
+}
+
+/// The channels of one of `groups` groups in some images of N x C x pixels.
+pub(super) fn part<'a>(
+    (data, mask): Masked<'a>,
+    [channels, pixels]: [usize; 2],
+    images: &Range<usize>,
+    [group, groups]: [usize; 2],
+) -> Planes<'a> {
+    let first = (images.start * channels + group * (channels / groups)) * pixels;
+    Planes {
+        data: &data[first..],
+        mask: mask.map(|mask| &mask[first..]),
+        images: images.len(),
+        channels: channels / groups,
+        pixels,
+        image_stride: channels * pixels,
+    }
+}
+
+/// The same part as a place for a product.
+pub(super) fn part_mut<'a>(
+    data: &'a mut [f32],
+    [channels, pixels]: [usize; 2],
+    images: &Range<usize>,
+    [group, groups]: [usize; 2],
+) -> Output<'a> {
+    let data = &mut data[(images.start * channels + group * (channels / groups)) * pixels..];
+    Output::planes(data, channels / groups, pixels, [images.len(), pixels, channels * pixels])
+}
+
+/// The output, N x O x OH x OW, overwritten, with a bias of O elements and ReLU if asked for.
+///
+/// `weights` are packed for [`Pass::Forward`] of a geometry that differs at most in N. With `parallel`, columns are spread
+/// over rayon's threads, with the same bits.
+///
+/// # Panics
+/// If a slice does not have the geometry's length.
+pub(super) fn forward(
+    pool: &Arc<BufferPool>,
+    g: &ConvGeometry,
+    x: &[f32],
+    weights: &PackedWeights,
+    (bias, relu): (Option<&[f32]>, bool),
+    parallel: bool,
+    y: &mut [f32],
+) {
+    let epilogue = Epilogue { accumulate: false, bias, relu };
+    convolve(pool, g, (x, None), weights, epilogue, parallel, y);
+}
+
+/// `y = w x` with `x` masked: the forward pass, or the input gradient of another convolution.
+fn convolve(
+    pool: &Arc<BufferPool>,
+    g: &ConvGeometry,
+    x: Masked<'_>,
+    weights: &PackedWeights,
+    epilogue: Epilogue<'_>,
+    parallel: bool,
+    y: &mut [f32],
+) {
+    assert_eq!((x.0.len(), y.len()), (g.input_len(), g.output_len()), "input and output of {g:?}");
+    assert_eq!(weights.groups.len(), g.groups, "groups of packed weights");
+    let outputs = g.c_out / g.groups;
+    for images in batches(g) {
+        for (group, a) in weights.groups.iter().enumerate() {
+            let x = part(x, [g.c_in, g.in_pixels()], &images, [group, g.groups]);
+            let mut y = part_mut(y, [g.c_out, g.out_pixels()], &images, [group, g.groups]);
+            let bias = epilogue.bias.map(|bias| &bias[group * outputs..(group + 1) * outputs]);
+            let epilogue = Epilogue { bias, ..epilogue };
+            if g.is_pointwise() {
+                gemm(pool, a, &x.by_pixel(), epilogue, &mut y, parallel);
+            } else {
+                gemm(pool, a, &Windows::new(pool, g, x, By::Position), epilogue, &mut y, parallel);
+            }
+        }
+    }
+}
+
+/// The gradient with respect to the input, N x C x H x W, overwritten. `weights` are packed for [`Pass::InputGradient`].
+///
+/// # Panics
+/// If a slice does not have the geometry's length.
+pub(super) fn input_gradient(
+    pool: &Arc<BufferPool>,
+    g: &ConvGeometry,
+    dy: Masked<'_>,
+    weights: &PackedWeights,
+    parallel: bool,
+    dx: &mut [f32],
+) {
+    if g.is_pointwise() || g.flips() {
+        convolve(pool, &g.input_gradient(), dy, weights, Epilogue::default(), parallel, dx);
+        return;
+    }
+    assert_eq!((dx.len(), dy.0.len()), (g.input_len(), g.output_len()), "input and output of {g:?}");
+    assert_eq!(weights.groups.len(), g.groups, "groups of packed weights");
+    let (patch, pixels, image) = (g.patch(), g.out_pixels(), g.c_in / g.groups * g.in_pixels());
+    let mut columns = pool.take::<f32>(patch * pixels);
+    dx.fill(0.0);
+    for n in 0..g.n {
+        for (group, a) in weights.groups.iter().enumerate() {
+            let dy = part(dy, [g.c_out, pixels], &(n..n + 1), [group, g.groups]).by_pixel();
+            let mut output = Output::matrix(&mut columns, patch, pixels, pixels);
+            gemm(pool, a, &dy, Epilogue::default(), &mut output, parallel);
+            col2im(g, &columns, &mut dx[(n * g.groups + group) * image..][..image]);
+        }
+    }
+}
+
+/// The gradient with respect to the weight, O x C/groups x KH x KW, and to the bias, O: overwritten, or added to if
+/// `accumulate`.
+///
+/// For a pointwise convolution also the `input`'s, overwritten, with the bits of [`input_gradient`] and the same weights: a block
+/// of pixels serves both while it is in the cache.
+///
+/// # Panics
+/// If a slice does not have the geometry's length, or there is an `input` and the convolution is not pointwise.
+pub(super) fn weight_gradient(
+    pool: &Arc<BufferPool>,
+    isa: Isa,
+    g: &ConvGeometry,
+    x: &[f32],
+    dy: Masked<'_>,
+    accumulate: bool,
+    (dw, mut db): (&mut [f32], Option<&mut [f32]>),
+    mut input: Option<(&PackedWeights, &mut [f32])>,
+) {
+    assert_eq!((x.len(), dy.0.len()), (g.input_len(), g.output_len()), "input and output of {g:?}");
+    assert_eq!(dw.len(), g.weight_len(), "weights of {g:?}");
+    assert!(
+        input.is_none() || g.is_pointwise(),
+        "only a pointwise convolution makes all its gradients at once"
+    );
+    if g.n == 0 && !accumulate {
+        dw.fill(0.0);
+        if let Some(db) = &mut db {
+            db.fill(0.0);
+        }
+    }
+    let (outputs, patch) = (g.c_out / g.groups, g.patch());
+    for images in batches(g) {
+        for group in 0..g.groups {
+            let dy = part(dy, [g.c_out, g.out_pixels()], &images, [group, g.groups]);
+            let x = part((x, None), [g.c_in, g.in_pixels()], &images, [group, g.groups]);
+            let windows = (!g.is_pointwise()).then(|| Windows::new(pool, g, x, By::Element));
+            let pixels = x.by_channel();
+            let mut out = None;
+            let mut stage = Stage {
+                input: windows.as_ref().map_or(&pixels, |windows| windows as &dyn Operand),
+                dw: &mut dw[group * outputs * patch..][..outputs * patch],
+                db: db.as_deref_mut().map(|db| &mut db[group * outputs..][..outputs]),
+                weights: None,
+                relu_mask: None,
+            };
+            if let Some((weights, dx)) = &mut input {
+                stage.weights = Some(&weights.groups[group]);
+                out = Some(part_mut(dx, [g.c_in, g.in_pixels()], &images, [group, g.groups]));
+            }
+            gemm_backward(pool, isa, &dy, &mut [stage], accumulate || images.start > 0, out.as_mut());
+        }
+    }
+}
