@@ -12,59 +12,39 @@ use super::ConvGeometry;
 use crate::buffer_pool::BufferPool;
 use crate::element::Element;
 
-/// The output positions `from..to` whose source under window element `k` lies inside the input along `axis`.
-fn inside(g: &ConvGeometry, axis: usize, k: usize) -> (usize, usize) {
-    let out = if axis == 0 { g.out_h() } else { g.out_w() };
-    let from = (0..out).find(|&position| g.source(axis, position, k).is_some()).unwrap_or(out);
-    let to = (from..out).find(|&position| g.source(axis, position, k).is_none()).unwrap_or(out);
-    (from, to)
-}
-
-/// Writes the window matrix of one group of one image: row (c, u, v), column (i, j). `x` is C/groups x H x W.
-fn im2col<T: Element>(g: &ConvGeometry, x: &[T], columns: &mut [T]) {
-    let (oh, ow) = (g.out_h(), g.out_w());
-    let [kh, kw] = g.kernel;
-    for (row, out) in columns.chunks_exact_mut(oh * ow).enumerate() {
+/// Calls `each` with the pieces of the window matrix of one group of one image that lie inside the image: where a piece begins in
+/// the matrix (row (c, u, v), column (i, j)), where in the image (C/groups x H x W), and its length. Neighbors of a piece are
+/// neighbors in the matrix and a stride apart in the image.
+fn for_each_piece(g: &ConvGeometry, mut each: impl FnMut(usize, usize, usize)) {
+    let ([oh, ow], [kh, kw]) = ([g.out_h(), g.out_w()], g.kernel);
+    for row in 0..g.patch() {
         let (c, u, v) = (row / (kh * kw), row / kw % kh, row % kw);
-        let plane = &x[c * g.h * g.w..][..g.h * g.w];
-        let (from, to) = inside(g, 1, v);
-        for (i, out) in out.chunks_exact_mut(ow).enumerate() {
-            let Some(source_row) = g.source(0, i, u) else {
-                out.fill(T::ZERO);
-                continue;
-            };
-            out[..from].fill(T::ZERO);
-            out[to..].fill(T::ZERO);
-            if from < to {
-                let first = from * g.stride[1] + v * g.dilation[1] - g.padding[1];
-                let source = &plane[source_row * g.w + first..(source_row + 1) * g.w];
-                for (out, &value) in out[from..to].iter_mut().zip(source.iter().step_by(g.stride[1])) {
-                    *out = value;
-                }
+        // Output columns whose source lies inside the image.
+        let from = (0..ow).find(|&j| g.source(1, j, v).is_some()).unwrap_or(ow);
+        let to = (from..ow).find(|&j| g.source(1, j, v).is_none()).unwrap_or(ow);
+        for i in 0..oh {
+            if let (Some(y), Some(x)) = (g.source(0, i, u), g.source(1, from, v)) {
+                each((row * oh + i) * ow + from, (c * g.h + y) * g.w + x, to - from);
             }
         }
     }
+}
+
+/// Writes the window matrix of one group of one image.
+fn im2col<T: Element>(g: &ConvGeometry, x: &[T], columns: &mut [T]) {
+    columns.fill(T::ZERO);
+    for_each_piece(g, |column, pixel, len| {
+        let pixels = x[pixel..].iter().step_by(g.stride[1]);
+        columns[column..column + len].iter_mut().zip(pixels).for_each(|(column, &x)| *column = x);
+    });
 }
 
 /// Adds each entry of a window matrix to the pixel it came from. `dx` is C/groups x H x W.
 pub(super) fn col2im<T: Element>(g: &ConvGeometry, columns: &[T], dx: &mut [T]) {
-    let (oh, ow) = (g.out_h(), g.out_w());
-    let [kh, kw] = g.kernel;
-    for (row, column) in columns.chunks_exact(oh * ow).enumerate() {
-        let (c, u, v) = (row / (kh * kw), row / kw % kh, row % kw);
-        let plane = &mut dx[c * g.h * g.w..][..g.h * g.w];
-        let (from, to) = inside(g, 1, v);
-        for (i, column) in column.chunks_exact(ow).enumerate() {
-            let Some(target_row) = g.source(0, i, u) else { continue };
-            if from < to {
-                let first = from * g.stride[1] + v * g.dilation[1] - g.padding[1];
-                let target = &mut plane[target_row * g.w + first..(target_row + 1) * g.w];
-                for (target, &value) in target.iter_mut().step_by(g.stride[1]).zip(&column[from..to]) {
-                    *target += value;
-                }
-            }
-        }
-    }
+    for_each_piece(g, |column, pixel, len| {
+        let pixels = dx[pixel..].iter_mut().step_by(g.stride[1]);
+        pixels.zip(&columns[column..column + len]).for_each(|(dx, &column)| *dx += column);
+    });
 }
 
 /// One group of one image: where its part of each array begins, and how long it is.

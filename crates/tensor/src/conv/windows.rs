@@ -100,14 +100,15 @@ impl<'a> Windows<'a> {
                         // The first column whose padded position has this residue.
                         let first = (phase + phases * g.padding[1] - g.padding[1]) % phases;
                         let target = (first + g.padding[1]) / phases + phase * self.phase_stride;
-                        let end = (phase + 1) * self.phase_stride;
-                        if first < g.w {
-                            place(
-                                &mut out[target..end],
-                                &values[first..],
-                                mask.map(|mask| &mask[first..]),
-                                phases,
-                            );
+                        let out = &mut out[target.min((phase + 1) * self.phase_stride)..];
+                        match mask {
+                            None if phases == 1 => out[..g.w].copy_from_slice(values),
+                            _ => {
+                                for (out, column) in out.iter_mut().zip((first..g.w).step_by(phases)) {
+                                    let kept = mask.is_none_or(|mask| mask[column] > 0.0);
+                                    *out = if kept { values[column] } else { 0.0 };
+                                }
+                            }
                         }
                     }
                 }
@@ -116,137 +117,50 @@ impl<'a> Windows<'a> {
         self.source = Source::Copied(copy);
     }
 
-    fn data(&self) -> &[f32] {
-        match &self.source {
-            Source::Borrowed(data) => data,
-            Source::Copied(buffer) => buffer,
-        }
-    }
-
     /// Where the window elements `range` lie within a window.
-    fn elements(&self, range: Range<usize>) -> Offsets {
-        Offsets::new(
-            range,
-            self.kernel,
-            [self.channel_stride, self.dilation[0] * self.row_stride],
-            self.dilation[1],
-            self.phases,
-            self.phase_stride,
-        )
+    fn elements(&self, range: Range<usize>) -> impl ExactSizeIterator<Item = usize> + Clone {
+        let (step, phases, phase_stride) = (self.dilation[1], self.phases, self.phase_stride);
+        let column = move |v: usize| match phases {
+            1 => v * step,
+            _ => v * step / phases + v * step % phases * phase_stride,
+        };
+        offsets(range, self.kernel, [self.channel_stride, self.dilation[0] * self.row_stride], column)
     }
 
     /// Where the windows of the output positions `range` begin. A step to the next window is one column if the residues
     /// are stored apart, and the stride if they are not.
-    fn positions(&self, range: Range<usize>) -> Offsets {
-        let strides = [self.image_stride, self.stride[0] * self.row_stride];
-        Offsets::new(range, self.out, strides, self.stride[1] / self.phases, 1, 0)
+    fn positions(&self, range: Range<usize>) -> impl ExactSizeIterator<Item = usize> + Clone {
+        let step = self.stride[1] / self.phases;
+        offsets(range, self.out, [self.image_stride, self.stride[0] * self.row_stride], move |j| j * step)
     }
 }
 
-/// Every `step`-th element of `values`, masked, to successive places of `out`.
-fn place(out: &mut [f32], values: &[f32], mask: Option<&[f32]>, step: usize) {
-    match mask {
-        Some(mask) => {
-            for ((out, &value), &mask) in
-                out.iter_mut().zip(values.iter().step_by(step)).zip(mask.iter().step_by(step))
-            {
-                *out = if mask > 0.0 { value } else { 0.0 };
-            }
-        }
-        None if step == 1 => out[..values.len()].copy_from_slice(values),
-        None => {
-            for (out, &value) in out.iter_mut().zip(values.iter().step_by(step)) {
-                *out = value;
-            }
-        }
-    }
-}
-
-/// Counts through three nested axes and yields the memory offset of each combination.
-#[derive(Debug, Clone)]
-struct Offsets {
-    left: usize,
-    /// Extents of the two inner axes, and the position on them.
+/// Counts through three nested axes, of which `extents` are the inner two, and yields the memory offset of each combination: a
+/// stride for each of the outer two axes, a function for the innermost.
+fn offsets(
+    range: Range<usize>,
     extents: [usize; 2],
-    at: [usize; 2],
-    /// Offset of the outer axis, and of the outer and the middle axis together.
-    outer: usize,
-    middle: usize,
     strides: [usize; 2],
-    /// The innermost axis advances by whole columns and residues.
-    column: usize,
-    phase: usize,
-    column_step: usize,
-    phase_step: usize,
-    phases: usize,
-    phase_stride: usize,
-}
-
-impl Offsets {
-    fn new(
-        range: Range<usize>,
-        extents: [usize; 2],
-        strides: [usize; 2],
-        step: usize,
-        phases: usize,
-        phase_stride: usize,
-    ) -> Self {
-        let inner = range.start % extents[1];
-        let middle = range.start / extents[1] % extents[0];
-        let outer = range.start / (extents[1] * extents[0]) * strides[0];
-        Self {
-            left: range.len(),
-            extents,
-            at: [middle, inner],
-            outer,
-            middle: outer + middle * strides[1],
-            strides,
-            column: inner * step / phases,
-            phase: inner * step % phases,
-            column_step: step / phases,
-            phase_step: step % phases,
-            phases,
-            phase_stride,
-        }
-    }
-}
-
-impl Iterator for Offsets {
-    type Item = usize;
-
-    #[inline]
-    fn next(&mut self) -> Option<usize> {
-        self.left = self.left.checked_sub(1)?;
-        let offset = self.middle + self.phase * self.phase_stride + self.column;
-        self.at[1] += 1;
-        self.column += self.column_step;
-        self.phase += self.phase_step;
-        if self.phase >= self.phases {
-            self.phase -= self.phases;
-            self.column += 1;
-        }
-        if self.at[1] == self.extents[1] {
-            (self.at[1], self.column, self.phase) = (0, 0, 0);
-            self.at[0] += 1;
-            self.middle += self.strides[1];
-            if self.at[0] == self.extents[0] {
-                self.at[0] = 0;
-                self.outer += self.strides[0];
-                self.middle = self.outer;
+    inner: impl Fn(usize) -> usize + Clone,
+) -> impl ExactSizeIterator<Item = usize> + Clone {
+    let mut at = [range.start / extents[1] % extents[0], range.start % extents[1]];
+    let mut outer = range.start / (extents[0] * extents[1]) * strides[0];
+    range.map(move |_| {
+        let offset = outer + at[0] * strides[1] + inner(at[1]);
+        at[1] += 1;
+        if at[1] == extents[1] {
+            at = [at[0] + 1, 0];
+            if at[0] == extents[0] {
+                at[0] = 0;
+                outer += strides[0];
             }
         }
-        Some(offset)
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left, Some(self.left))
-    }
+        offset
+    })
 }
 
-impl ExactSizeIterator for Offsets {}
-
-/// Joins neighbours in memory into runs; at most one run per lane.
-fn runs_of(offsets: Offsets, runs: &mut [Run; MAX_WIDTH]) -> &[Run] {
+/// Joins neighbors in memory into runs; at most one run per column.
+fn runs_of(offsets: impl Iterator<Item = usize>, runs: &mut [Run; MAX_WIDTH]) -> &[Run] {
     let mut count = 0;
     for (column, offset) in offsets.enumerate() {
         match runs[..count].last_mut() {
@@ -277,12 +191,21 @@ impl Operand for Windows<'_> {
 
     fn pack(&self, isa: Isa, columns: Range<usize>, ks: Range<usize>, width: usize, panel: &mut [f32]) {
         check_panel(self, &columns, &ks, width, panel);
-        let (columns, rows) = match self.by {
-            By::Position => (self.positions(columns), self.elements(ks)),
-            By::Element => (self.elements(columns), self.positions(ks)),
+        let data = match &self.source {
+            Source::Borrowed(data) => data,
+            Source::Copied(buffer) => &**buffer,
         };
         let mut runs = [Run::default(); MAX_WIDTH];
-        copy_runs(isa, (self.data(), None), runs_of(columns, &mut runs), rows, width, panel);
+        match self.by {
+            By::Position => {
+                let runs = runs_of(self.positions(columns), &mut runs);
+                copy_runs(isa, (data, None), runs, self.elements(ks), width, panel);
+            }
+            By::Element => {
+                let runs = runs_of(self.elements(columns), &mut runs);
+                copy_runs(isa, (data, None), runs, self.positions(ks), width, panel);
+            }
+        }
     }
 }
 

@@ -138,28 +138,14 @@ pub(super) fn mask_runs(
     width: usize,
     rows: &mut [f32],
 ) {
-    dispatch(isa, MaskRuns { mask, runs, row_offsets, width, rows });
-}
-
-/// The arguments of [`mask_runs`].
-struct MaskRuns<'a, I> {
-    mask: &'a [f32],
-    runs: &'a [Run],
-    row_offsets: I,
-    width: usize,
-    rows: &'a mut [f32],
-}
-
-impl<I: Iterator<Item = usize>> Kernel for MaskRuns<'_, I> {
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        for (row, offset) in self.rows.chunks_exact_mut(self.width).zip(self.row_offsets) {
-            for run in self.runs {
+    dispatch(isa, || {
+        for (row, offset) in rows.chunks_exact_mut(width).zip(row_offsets) {
+            for run in runs {
                 let values = &mut row[run.column..run.column + run.len];
-                for (value, &mask) in values.iter_mut().zip(&self.mask[run.offset + offset..][..run.len]) {
+                for (value, &mask) in values.iter_mut().zip(&mask[run.offset + offset..][..run.len]) {
                     *value = if mask > 0.0 { *value } else { 0.0 };
                 }
             }
         }
-    }
+    });
 }

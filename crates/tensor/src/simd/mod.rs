@@ -301,6 +301,14 @@ pub(crate) trait Kernel {
     fn run<S: Simd>(self, s: S);
 }
 
+/// Plain loops.
+impl<F: FnOnce()> Kernel for F {
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        self();
+    }
+}
+
 /// Makes the token of an instruction set from its one list of features, which detection and compilation share.
 macro_rules! token {
     ($(#[$doc:meta])* $token:ident, $detected:ident: $($feature:tt)*) => {
