@@ -98,7 +98,7 @@ fn convolution(
 ) -> Result<LayerTimes, TrainError> {
     let algorithm = conv::choose::<f32>(geometry, context.conv);
     let (x, w) = (random(geometry.input_shape(), 0), random(geometry.weight_shape(), 1));
-    let (bias, dy) = (random([geometry.c_out].into(), 2), random(geometry.output_shape(), 3));
+    let (bias, dy) = (random(geometry.bias_shape(), 2), random(geometry.output_shape(), 3));
     let layer = Convolution { geometry: *geometry, weight: &w, bias: Some(&bias), relu };
     let y = conv::forward(context, &layer, &x);
     let pass = |times: &[Duration]| {
@@ -119,7 +119,7 @@ fn convolution(
     let gradient = |wanted: Wanted| {
         until.measure(|| {
             // A copy that the pass may overwrite.
-            let dy = dy.entries_in(context.pool(), 0, geometry.n);
+            let dy = dy.entries_in(context.pool(), 0, dy.shape()[0]);
             let begin = Instant::now();
             let gradients = conv::backward(context, &layer, &x, relu.then_some(&y), dy, wanted);
             let time = begin.elapsed();

@@ -4,29 +4,30 @@ use crate::shape::{Shape, ShapeError};
 
 /// The sizes of a convolution of an N x C x H x W input with an O x C/groups x KH x KW weight.
 ///
-/// Pairs are (vertical, horizontal).
+/// Pairs are (vertical, horizontal). Only [`ConvGeometry::new`] makes one: kernels rely on sizes that fit together, and whose
+/// products fit into an address space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ConvGeometry {
     /// N: images.
-    pub n: usize,
+    pub(crate) n: usize,
     /// C: input channels.
-    pub c_in: usize,
+    pub(crate) c_in: usize,
     /// H: input rows.
-    pub h: usize,
+    pub(crate) h: usize,
     /// W: input columns.
-    pub w: usize,
+    pub(crate) w: usize,
     /// O: output channels.
-    pub c_out: usize,
+    pub(crate) c_out: usize,
     /// KH and KW: the window.
-    pub kernel: [usize; 2],
+    pub(crate) kernel: [usize; 2],
     /// The step of the window over the input.
-    pub stride: [usize; 2],
+    pub(crate) stride: [usize; 2],
     /// Zeros added on each side.
-    pub padding: [usize; 2],
+    pub(crate) padding: [usize; 2],
     /// The step between the window's elements.
-    pub dilation: [usize; 2],
+    pub(crate) dilation: [usize; 2],
     /// Groups: output channels of one group see only that group's C / groups input channels.
-    pub groups: usize,
+    pub(crate) groups: usize,
 }
 
 impl ConvGeometry {
@@ -66,6 +67,11 @@ impl ConvGeometry {
             ));
         }
         let geometry = Self { n, c_in, h, w, c_out, kernel: [kh, kw], stride, padding, dilation, groups };
+        let Some(()) = geometry.address_space() else {
+            return error(format!(
+                "input {input}, weight {weight}, padding {padding:?} and dilation {dilation:?} are too large for memory"
+            ));
+        };
         for (axis, extent) in [("H", h), ("W", w)].into_iter().enumerate() {
             let (padded, window) = (extent.1 + 2 * padding[axis], geometry.window(axis));
             if padded < window {
@@ -77,6 +83,19 @@ impl ConvGeometry {
             }
         }
         Ok(geometry)
+    }
+
+    /// Whether every index into the padded input, the output, the weight and a matrix of windows fits into an address space.
+    fn address_space(&self) -> Option<()> {
+        let mut all = [self.n, self.c_in.max(self.c_out), self.kernel[0], self.kernel[1], size_of::<f64>()]
+            .into_iter()
+            .try_fold(1usize, |product, extent| product.checked_mul(extent.max(1)))?;
+        for (axis, extent) in [self.h, self.w].into_iter().enumerate() {
+            let padded = self.padding[axis].checked_mul(2)?.checked_add(extent)?;
+            let window = self.dilation[axis].checked_mul(self.kernel[axis])?;
+            all = all.checked_mul(padded.max(window).max(1))?;
+        }
+        isize::try_from(all).ok().map(drop)
     }
 
     /// The extent that the dilated window spans along an axis (0 vertical, 1 horizontal).
@@ -145,6 +164,12 @@ impl ConvGeometry {
         Shape::from([self.n, self.c_in, self.h, self.w])
     }
 
+    /// O.
+    #[must_use]
+    pub fn bias_shape(&self) -> Shape {
+        Shape::from([self.c_out])
+    }
+
     /// O x C/groups x KH x KW.
     #[must_use]
     pub fn weight_shape(&self) -> Shape {
@@ -178,9 +203,15 @@ impl ConvGeometry {
         Self { c_in: self.c_out, h: self.out_h(), w: self.out_w(), c_out: self.c_in, padding, ..*self }
     }
 
-    /// The same for another number of images.
-    pub(crate) fn with_images(&self, n: usize) -> Self {
-        Self { n, ..*self }
+    /// The same for fewer images, or for more.
+    ///
+    /// # Panics
+    /// If so many do not fit into an address space.
+    #[must_use]
+    pub fn with_images(&self, n: usize) -> Self {
+        let geometry = Self { n, ..*self };
+        geometry.address_space().expect("so many images fit into memory");
+        geometry
     }
 
     /// The input row (axis 0) or column (axis 1) under window element `k` of output position `out`, `None` in the padding.
@@ -222,6 +253,21 @@ mod tests {
         assert!(
             ConvGeometry::new([1, 1, 8, 8].into(), [4, 1, 3, 3].into(), [0, 1], [0, 0], [1, 1], 1).is_err()
         );
+    }
+
+    #[test]
+    fn sizes_that_no_memory_holds_are_refused_and_never_wrap() {
+        for (padding, dilation) in [
+            ([usize::MAX / 2 + 1, 0], [1, 1]),
+            ([0, usize::MAX / 4], [1, 1]),
+            ([0, 0], [1, usize::MAX / 2 + 1]),
+        ] {
+            let (x, w) = ([1, 1, 8, 8].into(), [4, 1, 3, 3].into());
+            let error = ConvGeometry::new(x, w, [1, 1], padding, dilation, 1).unwrap_err().to_string();
+            assert!(error.ends_with("are too large for memory"), "{error}");
+        }
+        let wide = Shape::from([0, 1 << 40, 1 << 20, 1]);
+        assert!(ConvGeometry::new(wide, [0, 1 << 40, 1, 1].into(), [1, 1], [0, 0], [1, 1], 1).is_err());
     }
 
     #[test]

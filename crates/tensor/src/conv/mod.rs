@@ -143,7 +143,7 @@ impl<T: Element> Convolution<'_, T> {
     fn check(&self, x: &Tensor<T>, y: Option<&Tensor<T>>) {
         let g = &self.geometry;
         let found = (x.shape(), self.weight.shape(), self.bias.map(Tensor::shape));
-        let bias = self.bias.map(|_| [g.c_out].into());
+        let bias = self.bias.map(|_| g.bias_shape());
         assert_eq!(found, (g.input_shape(), g.weight_shape(), bias), "conv2d: shapes of x, w and b");
         assert!(
             y.is_none_or(|y| y.shape() == g.output_shape()),
@@ -182,7 +182,7 @@ impl<T: Element> ConvGradients<T> {
         Self {
             input: empty(wanted.input, g.input_shape()),
             weight: empty(wanted.weight, g.weight_shape()),
-            bias: empty(wanted.bias, [g.c_out].into()),
+            bias: empty(wanted.bias, g.bias_shape()),
         }
     }
 }

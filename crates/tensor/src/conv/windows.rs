@@ -57,7 +57,8 @@ enum Source<'a> {
 impl<'a> Windows<'a> {
     /// Prepares a part of the input of `g`.
     pub(super) fn new(pool: &Arc<BufferPool>, g: &ConvGeometry, part: Planes<'a>, by: By) -> Self {
-        let phases = if by == By::Position { g.stride[1] } else { 1 };
+        // A window alone in its row needs no more residues than there are columns.
+        let phases = if by == By::Position { g.stride[1].min(g.w + 2 * g.padding[1]) } else { 1 };
         let mut windows = Self {
             by,
             source: Source::Borrowed(part.data),
@@ -70,7 +71,7 @@ impl<'a> Windows<'a> {
             row_stride: g.w,
             phases,
             phase_stride: 0,
-            stride: g.stride,
+            stride: [g.stride[0].min(g.h + 2 * g.padding[0]), g.stride[1]],
             dilation: g.dilation,
         };
         if phases > 1 || g.padding != [0, 0] || part.mask.is_some() {
