@@ -194,8 +194,7 @@ pub(super) fn input_gradient(
     }
 }
 
-/// The gradient with respect to the weight, O x C/groups x KH x KW, and to the bias, O: overwritten, or added to if
-/// `accumulate`.
+/// The gradient with respect to the weight, O x C/groups x KH x KW, and to the bias, O, overwritten.
 ///
 /// For a pointwise convolution also the `input`'s, overwritten, with the bits of [`input_gradient`] and the same weights: a block
 /// of pixels serves both while it is in the cache.
@@ -208,7 +207,6 @@ pub(super) fn weight_gradient(
     g: &ConvGeometry,
     x: &[f32],
     dy: Masked<'_>,
-    accumulate: bool,
     (dw, mut db): (&mut [f32], Option<&mut [f32]>),
     mut input: Option<(&PackedWeights, &mut [f32])>,
 ) {
@@ -218,7 +216,7 @@ pub(super) fn weight_gradient(
         input.is_none() || g.is_pointwise(),
         "only a pointwise convolution makes all its gradients at once"
     );
-    if g.n == 0 && !accumulate {
+    if g.n == 0 {
         dw.fill(0.0);
         if let Some(db) = &mut db {
             db.fill(0.0);
@@ -243,7 +241,7 @@ pub(super) fn weight_gradient(
                 stage.weights = Some(&weights.groups[group]);
                 out = Some(part_mut(dx, [g.c_in, g.in_pixels()], &images, [group, g.groups]));
             }
-            gemm_backward(pool, isa, &dy, &mut [stage], accumulate || images.start > 0, out.as_mut());
+            gemm_backward(pool, isa, &dy, &mut [stage], images.start > 0, out.as_mut());
         }
     }
 }

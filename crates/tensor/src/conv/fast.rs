@@ -112,7 +112,7 @@ impl Convolve for f32 {
             // One pass over the pixels makes all gradients of a pointwise convolution.
             let at_once = g.is_pointwise() && !parallel;
             let input = weights.as_deref().zip(dx.take_if(|_| at_once));
-            direct::weight_gradient(pool, Isa::current(), g, x, (dy, mask), false, (dw, db), input);
+            direct::weight_gradient(pool, Isa::current(), g, x, (dy, mask), (dw, db), input);
         }
         if let (Some(weights), Some(dx)) = (&weights, dx) {
             direct::input_gradient(pool, g, (dy, mask), weights, parallel, dx);
