@@ -9,12 +9,12 @@ use std::ops::Range;
 
 use super::direct::{batches, part, part_mut};
 use super::fast::packed;
-use super::windows::{By, Windows};
+use super::windows::windows;
 use super::{ConvAlgorithm, ConvGeometry, ConvGradients, Convolution, Pass, Wanted};
 use crate::buffer_pool::Buffer;
 use crate::context::Context;
 use crate::element::Element;
-use crate::gemm::{Epilogue, Operand, Output, Planes, Stage, gemm_backward, gemm_columns};
+use crate::gemm::{By, Epilogue, Operand, Output, Planes, Stage, gemm_backward, gemm_columns};
 use crate::simd::Isa;
 use crate::tensor::Tensor;
 
@@ -168,7 +168,7 @@ fn blocks(
     let g = &layers[0].geometry;
     for images in batches(g) {
         let x = part((x.data(), None), [g.c_in, g.in_pixels()], &images, [0, 1]);
-        let windows = (!g.is_pointwise()).then(|| Windows::new(pool, g, x, By::Position));
+        let input = windows(pool, g, x, By::Position);
         let pixels = images.len() * g.out_pixels();
         for start in (0..pixels).step_by(BLOCK) {
             let columns = start..pixels.min(start + BLOCK);
@@ -177,16 +177,14 @@ fn blocks(
                 let (mut y, place) = own[0].output(&layer.geometry, &images, &columns);
                 let bias = layer.bias.map(Tensor::data);
                 let epilogue = Epilogue { accumulate: false, bias, relu: layer.relu };
-                let (x, first) = match below.last() {
-                    Some(below) => below.input(&layers[index - 1].geometry, &images, &columns),
-                    None => (x, start),
+                let weights = weights.only_group();
+                let Some(below) = below.last() else {
+                    gemm_columns(pool, weights, &*input, columns.clone(), epilogue, &mut y, place);
+                    continue;
                 };
-                let x: &dyn Operand = match &windows {
-                    Some(windows) if index == 0 => windows,
-                    _ => &x.by_pixel(),
-                };
-                let block = first..first + columns.len();
-                gemm_columns(pool, weights.only_group(), x, block, epilogue, &mut y, place);
+                let (x, first) = below.input(&layers[index - 1].geometry, &images, &columns);
+                let x = x.by(By::Position);
+                gemm_columns(pool, weights, &x, first..first + columns.len(), epilogue, &mut y, place);
             }
         }
     }
@@ -250,14 +248,9 @@ pub(super) fn backward_end(
         let output = layers[last].relu.then(|| outputs[last].data());
         let dy = maps(gradient.data(), output, layers[last].geometry.c_out);
         let inputs: Vec<Box<dyn Operand + '_>> = stages()
-            .map(|index| -> Box<dyn Operand + '_> {
+            .map(|index| {
                 let (g, x) = (&layers[index].geometry, x_of(index).data());
-                let x = part((x, None), [g.c_in, g.in_pixels()], &images, [0, 1]);
-                if g.is_pointwise() {
-                    Box::new(x.by_channel())
-                } else {
-                    Box::new(Windows::new(pool, g, x, By::Element))
-                }
+                windows(pool, g, part((x, None), [g.c_in, g.in_pixels()], &images, [0, 1]), By::Element)
             })
             .collect();
         let mut dx = None;
@@ -269,7 +262,7 @@ pub(super) fn backward_end(
                 input: &**input,
                 dw: weight.as_mut().expect("all weights' gradients are wanted").data_mut(),
                 db: bias.as_mut().map(Tensor::data_mut),
-                weights: weights.as_ref().map(|weights| weights.only_group()),
+                weights: weights.as_ref().map(|weights| (weights.only_group(), layers[index].weight.data())),
                 relu_mask: below.map(|below| maps(below, None, layers[index].geometry.c_in)),
             });
             dx = own_dx.as_mut();

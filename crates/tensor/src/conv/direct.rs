@@ -17,10 +17,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::im2col::col2im;
-use super::windows::{By, Windows};
+use super::windows::windows;
 use super::{ConvGeometry, Pass};
 use crate::buffer_pool::BufferPool;
-use crate::gemm::{Elements, Epilogue, Operand, Output, PackedA, Planes, Stage, gemm, gemm_backward};
+use crate::gemm::{By, Elements, Epilogue, Operand, Output, PackedA, Planes, Stage, gemm, gemm_backward};
 use crate::simd::Isa;
 
 /// An output gradient, and the output of the ReLU that followed, if there is one: the gradient counts as zero where that is not
@@ -67,13 +67,13 @@ fn each_group(g: &ConvGeometry, pass: Pass, w: &[f32], mut each: impl FnMut(&dyn
     let window = g.kernel[0] * g.kernel[1];
     for w in w.chunks_exact((outputs * patch).max(1)) {
         match pass {
-            Pass::Forward => each(&Planes::matrix(w, outputs, patch).by_channel()),
+            Pass::Forward => each(&Planes::matrix(w, outputs, patch).by(By::Element)),
             Pass::InputGradient if g.flips() => each(&Elements {
                 extent: inputs,
                 k: outputs * window,
                 at: |c: usize, p: usize| w[p / window * patch + c * window + (window - 1 - p % window)],
             }),
-            Pass::InputGradient => each(&Planes::matrix(w, outputs, patch).by_pixel()),
+            Pass::InputGradient => each(&Planes::matrix(w, outputs, patch).by(By::Position)),
         }
     }
 }
@@ -154,11 +154,7 @@ fn convolve(
             let mut y = part_mut(y, [g.c_out, g.out_pixels()], &images, [group, g.groups]);
             let bias = epilogue.bias.map(|bias| &bias[group * outputs..(group + 1) * outputs]);
             let epilogue = Epilogue { bias, ..epilogue };
-            if g.is_pointwise() {
-                gemm(pool, a, &x.by_pixel(), epilogue, &mut y, parallel);
-            } else {
-                gemm(pool, a, &Windows::new(pool, g, x, By::Position), epilogue, &mut y, parallel);
-            }
+            gemm(pool, a, &*windows(pool, g, x, By::Position), epilogue, &mut y, parallel);
         }
     }
 }
@@ -186,7 +182,7 @@ pub(super) fn input_gradient(
     dx.fill(0.0);
     for n in 0..g.n {
         for (group, a) in weights.groups.iter().enumerate() {
-            let dy = part(dy, [g.c_out, pixels], &(n..n + 1), [group, g.groups]).by_pixel();
+            let dy = part(dy, [g.c_out, pixels], &(n..n + 1), [group, g.groups]).by(By::Position);
             let mut output = Output::matrix(&mut columns, patch, pixels, pixels);
             gemm(pool, a, &dy, Epilogue::default(), &mut output, parallel);
             col2im(g, &columns, &mut dx[(n * g.groups + group) * image..][..image]);
@@ -196,8 +192,8 @@ pub(super) fn input_gradient(
 
 /// The gradient with respect to the weight, O x C/groups x KH x KW, and to the bias, O, overwritten.
 ///
-/// For a pointwise convolution also the `input`'s, overwritten, with the bits of [`input_gradient`] and the same weights: a block
-/// of pixels serves both while it is in the cache.
+/// For a pointwise convolution also the `input`'s, overwritten, with the bits of [`input_gradient`], from the same weights and these
+/// as they lie in memory: a block of pixels serves both while it is in the cache.
 ///
 /// # Panics
 /// If a slice does not have the geometry's length, or there is an `input` and the convolution is not pointwise.
@@ -208,7 +204,7 @@ pub(super) fn weight_gradient(
     x: &[f32],
     dy: Masked<'_>,
     (dw, mut db): (&mut [f32], Option<&mut [f32]>),
-    mut input: Option<(&PackedWeights, &mut [f32])>,
+    mut input: Option<(&PackedWeights, &[f32], &mut [f32])>,
 ) {
     assert_eq!((x.len(), dy.0.len()), (g.input_len(), g.output_len()), "input and output of {g:?}");
     assert_eq!(dw.len(), g.weight_len(), "weights of {g:?}");
@@ -227,20 +223,18 @@ pub(super) fn weight_gradient(
         for group in 0..g.groups {
             let dy = part(dy, [g.c_out, g.out_pixels()], &images, [group, g.groups]);
             let x = part((x, None), [g.c_in, g.in_pixels()], &images, [group, g.groups]);
-            let windows = (!g.is_pointwise()).then(|| Windows::new(pool, g, x, By::Element));
-            let pixels = x.by_channel();
             let mut out = None;
-            let mut stage = Stage {
-                input: windows.as_ref().map_or(&pixels, |windows| windows as &dyn Operand),
+            let weights = input.as_mut().map(|(weights, w, dx)| {
+                out = Some(part_mut(dx, [g.c_in, g.in_pixels()], &images, [group, g.groups]));
+                (&weights.groups[group], &w[group * outputs * patch..][..outputs * patch])
+            });
+            let stage = Stage {
+                input: &*windows(pool, g, x, By::Element),
                 dw: &mut dw[group * outputs * patch..][..outputs * patch],
                 db: db.as_deref_mut().map(|db| &mut db[group * outputs..][..outputs]),
-                weights: None,
+                weights,
                 relu_mask: None,
             };
-            if let Some((weights, dx)) = &mut input {
-                stage.weights = Some(&weights.groups[group]);
-                out = Some(part_mut(dx, [g.c_in, g.in_pixels()], &images, [group, g.groups]));
-            }
             gemm_backward(pool, isa, &dy, &mut [stage], images.start > 0, out.as_mut());
         }
     }

@@ -111,7 +111,8 @@ impl Convolve for f32 {
         if let Some(dw) = dw {
             // One pass over the pixels makes all gradients of a pointwise convolution.
             let at_once = g.is_pointwise() && !parallel;
-            let input = weights.as_deref().zip(dx.take_if(|_| at_once));
+            let input = dx.take_if(|_| at_once).zip(weights.as_deref());
+            let input = input.map(|(dx, weights)| (weights, layer.weight.data(), dx));
             direct::weight_gradient(pool, Isa::current(), g, x, (dy, mask), (dw, db), input);
         }
         if let (Some(weights), Some(dx)) = (&weights, dx) {

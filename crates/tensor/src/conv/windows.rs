@@ -12,24 +12,25 @@ use std::sync::Arc;
 use super::ConvGeometry;
 use crate::buffer_pool::{Buffer, BufferPool};
 use crate::gemm::kernel::BLOCK_STRIDE;
-use crate::gemm::{Operand, Planes, Run, check_panel, copy_runs};
+use crate::gemm::{By, Operand, Planes, Run, check_panel, copy_runs};
 use crate::simd::Isa;
 
 /// Panels and blocks are never wider than this many lanes.
 const MAX_WIDTH: usize = BLOCK_STRIDE;
 
-/// What the columns of the operand are, and k the other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum By {
-    /// Output positions (image, i, j): B of the forward pass.
-    Position,
-    /// Window elements (channel, u, v): B of the weight gradient.
-    Element,
+/// The windows of a part of the input of `g` as an operand; those of a pointwise convolution are its pixels.
+pub(super) fn windows<'a>(
+    pool: &Arc<BufferPool>,
+    g: &ConvGeometry,
+    part: Planes<'a>,
+    by: By,
+) -> Box<dyn Operand + 'a> {
+    if g.is_pointwise() { Box::new(part.by(by)) } else { Box::new(Windows::new(pool, g, part, by)) }
 }
 
 /// The windows of some channels of some images as an operand.
 #[derive(Debug)]
-pub(super) struct Windows<'a> {
+struct Windows<'a> {
     by: By,
     source: Source<'a>,
     images: usize,
@@ -56,7 +57,7 @@ enum Source<'a> {
 
 impl<'a> Windows<'a> {
     /// Prepares a part of the input of `g`.
-    pub(super) fn new(pool: &Arc<BufferPool>, g: &ConvGeometry, part: Planes<'a>, by: By) -> Self {
+    fn new(pool: &Arc<BufferPool>, g: &ConvGeometry, part: Planes<'a>, by: By) -> Self {
         // A window alone in its row needs no more residues than there are columns.
         let phases = if by == By::Position { g.stride[1].min(g.w + 2 * g.padding[1]) } else { 1 };
         let mut windows = Self {

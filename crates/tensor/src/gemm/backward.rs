@@ -28,8 +28,8 @@ pub(crate) struct Stage<'a> {
     pub(crate) dw: &'a mut [f32],
     /// The sums of A's rows, if they are wanted.
     pub(crate) db: Option<&'a mut [f32]>,
-    /// w, a k per channel of A; `None` where the pass ends.
-    pub(crate) weights: Option<&'a PackedA>,
+    /// w, a k per channel of A: packed, and as it lies in memory, row-major with a row per channel of A. `None` where the pass ends.
+    pub(crate) weights: Option<(&'a PackedA, &'a [f32])>,
     /// `w A` counts as zero where this is not above zero: the output of the layer below, if that has a ReLU.
     pub(crate) relu_mask: Option<Planes<'a>>,
 }
@@ -57,7 +57,7 @@ pub(crate) fn gemm_backward(
     }
     let [mut a_block, mut next] = [0; 2].map(|_| pool.take::<f32>(rows * BLOCK_STRIDE));
     let mut scratch = pool.take::<f32>(KC * Registers::of(isa).nr());
-    let mut sparse = Sparse::new(pool, isa, a.channels);
+    let mut sparse = Sparse::new(pool, isa, a.channels, rows);
     let count = stages.len();
     for (index, pixels) in blocks_of_k(a.positions()).enumerate() {
         a.copy_rows(isa, 0..a.channels, pixels.clone(), BLOCK_STRIDE, &mut a_block);
@@ -72,11 +72,11 @@ pub(crate) fn gemm_backward(
             let lists = number == 0 && sparse.takes(&a_block, channels, pixels.len());
             let block = (&*a_block, lists.then_some(&sparse));
             add_product(isa, stage, channels, &pixels, block, accumulate || index > 0, &mut scratch);
-            let Some(weights) = stage.weights else { break };
+            let Some((weights, w)) = stage.weights else { break };
             channels = weights.rows;
             let mut out = out.as_deref_mut().filter(|_| number + 1 == count);
             if lists {
-                sparse.multiply_weights(pool, weights, &a_block, pixels.len(), &mut next);
+                sparse.multiply_weights(w, &a_block, pixels.len(), (&mut next, &mut scratch));
                 if let Some(out) = &mut out {
                     out.copy_rows(pixels.clone(), BLOCK_STRIDE, &next);
                 }
@@ -105,7 +105,8 @@ fn check(isa: Isa, a: &Planes<'_>, stages: &[Stage<'_>], out: Option<&Output<'_>
         assert!(stage.db.as_ref().is_none_or(|db| db.len() == channels), "one sum per row of {channels}");
         assert_eq!(stage.weights.is_some(), !last || out.is_some(), "weights where the pass goes on");
         assert!(stage.relu_mask.is_none() || !last, "the last gradient is not masked");
-        let Some(weights) = stage.weights else { break };
+        let Some((weights, w)) = stage.weights else { break };
+        assert_eq!(w.len(), weights.k * weights.rows, "elements of w");
         assert_eq!((weights.isa, weights.k), (isa, channels), "instruction set and k of w");
         if let Some(mask) = &stage.relu_mask {
             assert_eq!((mask.channels, mask.positions()), (weights.rows, k), "rows and columns of the mask");

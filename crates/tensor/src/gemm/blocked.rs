@@ -24,7 +24,7 @@ const MAX_PANELS: usize = KC / 8;
 ///
 /// # Panics
 /// If rows, columns, k or the bias's length do not fit together.
-pub(crate) fn gemm<B: Operand>(
+pub(crate) fn gemm<B: Operand + ?Sized>(
     pool: &Arc<BufferPool>,
     a: &PackedA,
     b: &B,

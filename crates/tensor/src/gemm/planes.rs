@@ -53,14 +53,9 @@ impl<'a> Planes<'a> {
         self.images * self.pixels
     }
 
-    /// The operand whose k are the channels.
-    pub(crate) fn by_pixel(self) -> ByPixel<'a> {
-        ByPixel(self)
-    }
-
-    /// The operand whose k are (image, pixel).
-    pub(crate) fn by_channel(self) -> ByChannel<'a> {
-        ByChannel(self)
+    /// The operand with these columns.
+    pub(crate) fn by(self, by: By) -> PlanesBy<'a> {
+        PlanesBy { planes: self, by }
     }
 
     /// Copies channels `rows` at `positions` (image, pixel) to rows of `stride` elements, masked; what is left of a row becomes
@@ -100,42 +95,39 @@ impl<'a> Planes<'a> {
     }
 }
 
-/// [`Planes::by_pixel`].
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ByPixel<'a>(Planes<'a>);
-
-impl Operand for ByPixel<'_> {
-    fn extent(&self) -> usize {
-        self.0.positions()
-    }
-
-    fn k(&self) -> usize {
-        self.0.channels
-    }
-
-    fn pack(&self, isa: Isa, columns: Range<usize>, ks: Range<usize>, width: usize, panel: &mut [f32]) {
-        check_panel(self, &columns, &ks, width, panel);
-        self.0.copy_rows(isa, ks, columns, width, panel);
-    }
+/// What the columns of an operand that is read off images are, and its k the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// Positions (image, pixel): B of the forward pass.
+    Position,
+    /// Channels, or elements of a window over them: B of the weight gradient.
+    Element,
 }
 
-/// [`Planes::by_channel`]. A mask is not supported here: the masked operand of a weight gradient is A, which is copied row by
+/// See [`Planes::by`]. By channel, a mask is not supported: the masked operand of a weight gradient is A, which is copied row by
 /// row.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct ByChannel<'a>(Planes<'a>);
+pub(crate) struct PlanesBy<'a> {
+    planes: Planes<'a>,
+    by: By,
+}
 
-impl Operand for ByChannel<'_> {
+impl Operand for PlanesBy<'_> {
     fn extent(&self) -> usize {
-        self.0.channels
+        if self.by == By::Position { self.planes.positions() } else { self.planes.channels }
     }
 
     fn k(&self) -> usize {
-        self.0.positions()
+        if self.by == By::Position { self.planes.channels } else { self.planes.positions() }
     }
 
     fn pack(&self, isa: Isa, columns: Range<usize>, ks: Range<usize>, width: usize, panel: &mut [f32]) {
         check_panel(self, &columns, &ks, width, panel);
-        let planes = &self.0;
+        let planes = &self.planes;
+        if self.by == By::Position {
+            planes.copy_rows(isa, ks, columns, width, panel);
+            return;
+        }
         assert!(planes.mask.is_none(), "a transposed operand has no mask");
         for Run { column: k, offset, len } in pieces(ks, planes.pixels, planes.image_stride) {
             let data = &planes.data[offset + columns.start * planes.pixels..];

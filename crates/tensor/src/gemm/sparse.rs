@@ -8,12 +8,14 @@
 //! operands the results have the bits of the dense product, so that it does not matter which blocks come here.
 #![allow(unsafe_code)]
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use super::KC;
+use super::blocked::columns_of;
 use super::kernel::BLOCK_STRIDE;
-use super::packed::{PackedA, Split, blocks_of_k};
+use super::operand::Operand;
+use super::packed::blocks_of_k;
+use super::planes::{By, Planes};
 use crate::buffer_pool::{Buffer, BufferPool};
 use crate::simd::transpose::{Rows, transpose_on};
 use crate::simd::{Isa, Kernel, Registers, Simd, dispatch};
@@ -42,15 +44,14 @@ pub(super) struct Sparse {
     isa: Isa,
     registers: Registers,
     lists: Lists,
-    /// The weights as B, a panel for each block of k and each tile's columns; filled when it is first used.
-    weights: Option<Buffer<f32>>,
     /// A block with a row for each pixel: A, and its product with the weights.
     pixels: Buffer<f32>,
-    product: Option<Buffer<f32>>,
+    product: Buffer<f32>,
 }
 
 impl Sparse {
-    pub(super) fn new(pool: &Arc<BufferPool>, isa: Isa, channels: usize) -> Self {
+    /// For an A of so many channels, and weights that make blocks of up to `most` rows.
+    pub(super) fn new(pool: &Arc<BufferPool>, isa: Isa, channels: usize, most: usize) -> Self {
         let rows = channels.max(KC);
         let lists = Lists {
             values: pool.take(rows * LIST_STRIDE),
@@ -59,8 +60,9 @@ impl Sparse {
             rows: 0,
             k: 0,
         };
-        let pixels = pool.take(KC * KC);
-        Self { isa, registers: Registers::of(isa), lists, weights: None, pixels, product: None }
+        let registers = Registers::of(isa);
+        let product = pool.take(KC * most.next_multiple_of(registers.lanes));
+        Self { isa, registers, lists, pixels: pool.take(KC * KC), product }
     }
 
     /// Whether so few of the elements of a block, a row of `k` elements for each channel, are not zero that it should be
@@ -77,77 +79,41 @@ impl Sparse {
     }
 
     /// `c (+)= A B`: A are the listed rows, `panel` has some columns of B, a row of whole vectors for each k, and those of C
-    /// begin at `c`, `stride` elements between rows.
-    pub(super) fn multiply(
-        &self,
-        panel: &[f32],
-        columns: usize,
-        accumulate: bool,
-        (c, stride): (&mut [f32], usize),
-    ) {
-        dispatch(self.isa, Multiply { lists: &self.lists, panel, columns, accumulate, c, stride });
+    /// begin at `c`, which comes with the elements between its rows.
+    pub(super) fn multiply(&self, panel: &[f32], columns: usize, accumulate: bool, c: (&mut [f32], usize)) {
+        multiply(self.isa, &self.lists, panel, columns, accumulate, c);
     }
 
-    /// `out = w A` for a block of A, a row for each channel and of it `pixels` elements; `out` is such a block, too. The lists
-    /// are others afterwards.
+    /// `out = w A` for a block of A, a row for each channel and of it `pixels` elements, and w with a row for each channel, too;
+    /// `out` is such a block. The lists are others afterwards.
     pub(super) fn multiply_weights(
         &mut self,
-        pool: &Arc<BufferPool>,
-        w: &PackedA,
+        w: &[f32],
         block: &[f32],
         pixels: usize,
-        out: &mut [f32],
+        (out, scratch): (&mut [f32], &mut [f32]),
     ) {
-        let Registers { lanes, .. } = self.registers;
-        let panels = Split::new(w.rows, lanes, self.registers.nr());
-        let (columns, stride) = (w.rows, w.rows.next_multiple_of(lanes));
-        let panel_of = |columns: &Range<usize>, k: usize| {
-            columns.start * k..(columns.start + columns.len().next_multiple_of(lanes)) * k
-        };
-        let weights = self.weights.get_or_insert_with(|| {
-            // A row for each k, a column for each row of `w`.
-            let mut all = pool.zeros::<f32>(w.k * stride);
-            for ks in blocks_of_k(w.k) {
-                let all = &mut all[ks.start * stride..ks.end * stride];
-                for rows in w.panels.ranges() {
-                    let tile = w.panel(&ks, &rows);
-                    for columns in panels.ranges() {
-                        // A panel of rows may reach from one panel of columns into the next.
-                        let shared = rows.start.max(columns.start)..rows.end.min(columns.end);
-                        if shared.is_empty() {
-                            continue;
-                        }
-                        let panel = &mut all[panel_of(&columns, ks.len())];
-                        let width = columns.len().next_multiple_of(lanes);
-                        for (row, values) in panel.chunks_exact_mut(width).zip(tile.chunks_exact(rows.len()))
-                        {
-                            row[shared.start - columns.start..shared.end - columns.start]
-                                .copy_from_slice(&values[shared.start - rows.start..shared.end - rows.start]);
-                        }
-                    }
-                }
-            }
-            all
-        });
-        let product = self.product.get_or_insert_with(|| pool.take(KC * stride));
-        for (index, ks) in blocks_of_k(w.k).enumerate() {
+        let (k, lanes) = (self.lists.rows, self.registers.lanes);
+        let columns = w.len() / k;
+        let stride = columns.next_multiple_of(lanes);
+        let w = Planes::matrix(w, k, columns).by(By::Position);
+        for (index, ks) in blocks_of_k(k).enumerate() {
             let width = ks.len().next_multiple_of(lanes);
             let rows = &mut self.pixels[..pixels * width];
             let data = &block[ks.start * BLOCK_STRIDE..];
             let channels = Rows { data, mask: None, stride: BLOCK_STRIDE, rows: ks.len(), columns: pixels };
             transpose_on(self.isa, channels, rows, width, width);
             dispatch(self.isa, Fill { lists: &mut self.lists, rows: rows.chunks_exact(width), k: ks.len() });
-            let weights = &weights[ks.start * stride..ks.end * stride];
-            for range in panels.ranges() {
-                let panel = &weights[panel_of(&range, ks.len())];
-                let c = &mut product[range.start..];
-                let (lists, columns) = (&self.lists, range.len());
-                dispatch(self.isa, Multiply { lists, panel, columns, accumulate: index > 0, c, stride });
+            for columns in columns_of(self.registers, columns).ranges() {
+                let width = columns.len().next_multiple_of(lanes);
+                let panel = &mut scratch[..ks.len() * width];
+                w.pack(self.isa, columns.clone(), ks.clone(), width, panel);
+                let c = (&mut self.product[columns.start..], stride);
+                multiply(self.isa, &self.lists, panel, columns.len(), index > 0, c);
             }
         }
-        let out = &mut out[..columns * BLOCK_STRIDE];
-        let product = Rows { data: product, mask: None, stride, rows: pixels, columns };
-        transpose_on(self.isa, product, out, BLOCK_STRIDE, BLOCK_STRIDE);
+        let product = Rows { data: &self.product, mask: None, stride, rows: pixels, columns };
+        transpose_on(self.isa, product, &mut out[..columns * BLOCK_STRIDE], BLOCK_STRIDE, BLOCK_STRIDE);
     }
 }
 
@@ -214,6 +180,18 @@ fn list<S: Simd>(s: S, row: &[f32], values: &mut [f32], indices: &mut [u8]) -> u
 }
 
 /// See [`Sparse::multiply`].
+fn multiply(
+    isa: Isa,
+    lists: &Lists,
+    panel: &[f32],
+    columns: usize,
+    accumulate: bool,
+    (c, stride): (&mut [f32], usize),
+) {
+    dispatch(isa, Multiply { lists, panel, columns, accumulate, c, stride });
+}
+
+/// The arguments of [`multiply`].
 struct Multiply<'a> {
     lists: &'a Lists,
     panel: &'a [f32],

@@ -74,7 +74,7 @@ proptest! {
             let product = |parallel| {
                 let mut c = before.clone();
                 let mut output = Output::planes(&mut c, m, pixels, [images, pixels, stride]);
-                let product = || gemm(&pool, &a, &b.planes(masked).by_pixel(), epilogue, &mut output, parallel);
+                let product = || gemm(&pool, &a, &b.planes(masked).by(By::Position), epilogue, &mut output, parallel);
                 threads.install(product);
                 c
             };
@@ -113,7 +113,7 @@ proptest! {
         for isa in Isa::available() {
             let mut c = before.clone();
             let (product, sums) = c.split_at_mut(m * n);
-            let input = b.planes(false).by_channel();
+            let input = b.planes(false).by(By::Element);
             let stage = Stage { input: &input, dw: product, db: Some(sums), weights: None, relu_mask: None };
             gemm_backward(&pool, isa, &a.planes(masked), &mut [stage], accumulate, None);
             assert_close(product, &expected, k, isa.name());
@@ -138,15 +138,15 @@ proptest! {
         let w: Vec<f32> = random(m * n, 7);
         let k = images * pixels;
         for isa in Isa::available() {
-            let weights = PackedA::new(&pool, isa, &Planes::matrix(&w, m, n).by_pixel());
+            let weights = PackedA::new(&pool, isa, &Planes::matrix(&w, m, n).by(By::Position));
             let start = if accumulate { 1.0 } else { f32::NAN };
-            let operands = inputs.each_ref().map(|input| input.planes(false).by_channel());
+            let operands = inputs.each_ref().map(|input| input.planes(false).by(By::Element));
             let [mut first, mut second, mut dx] = [vec![start; m * n + m], vec![start; n * l + n], vec![f32::NAN; n * k]];
             let (dw, db) = first.split_at_mut(m * n);
             let (dw2, db2) = second.split_at_mut(n * l);
             let mask = inputs[0].planes(false);
             let mut stages = [
-                Stage { input: &operands[0], dw, db: Some(db), weights: Some(&weights), relu_mask: masked.then_some(mask) },
+                Stage { input: &operands[0], dw, db: Some(db), weights: Some((&weights, &w)), relu_mask: masked.then_some(mask) },
                 Stage { input: &operands[1], dw: dw2, db: Some(db2), weights: None, relu_mask: None },
             ];
             gemm_backward(&pool, isa, &a.planes(true), &mut stages, accumulate, None);
@@ -155,12 +155,12 @@ proptest! {
             let mut alone = vec![start; m * n + m];
             let (dw, db) = alone.split_at_mut(m * n);
             let mut out = Output::planes(&mut dx, n, pixels, [images, pixels, n * pixels]);
-            let stage = Stage { input: &operands[0], dw, db: Some(db), weights: Some(&weights), relu_mask: None };
+            let stage = Stage { input: &operands[0], dw, db: Some(db), weights: Some((&weights, &w)), relu_mask: None };
             gemm_backward(&pool, isa, &a.planes(true), &mut [stage], accumulate, Some(&mut out));
             prop_assert_eq!(bits(&first), bits(&alone), "{}: the first layer", isa);
             let mut product = vec![f32::NAN; n * k];
             let mut out = Output::planes(&mut product, n, pixels, [images, pixels, n * pixels]);
-            gemm(&pool, &weights, &a.planes(true).by_pixel(), Epilogue::default(), &mut out, false);
+            gemm(&pool, &weights, &a.planes(true).by(By::Position), Epilogue::default(), &mut out, false);
             prop_assert_eq!(bits(&dx), bits(&product), "{}: the gradient passed on", isa);
 
             // The mask lies in memory with a channel between images that the gradient does not have.
@@ -192,11 +192,11 @@ proptest! {
                 PackedA::new(&pool, isa, &Elements { extent: rows.end - rows.start, k, at })
             };
             let mut whole = vec![f32::NAN; m * n];
-            let operand = Planes::matrix(&b, k, n).by_pixel();
+            let operand = Planes::matrix(&b, k, n).by(By::Position);
             gemm(&pool, &packed(0..m), &operand, Epilogue::default(), &mut Output::matrix(&mut whole, m, n, n), false);
             let right: Vec<f32> = (0..k).flat_map(|p| b[p * n + cut..(p + 1) * n].to_vec()).collect();
             let mut part = vec![f32::NAN; n - cut];
-            let operand = Planes::matrix(&right, k, n - cut).by_pixel();
+            let operand = Planes::matrix(&right, k, n - cut).by(By::Position);
             let mut output = Output::matrix(&mut part, 1, n - cut, n - cut);
             gemm(&pool, &packed(m - 1..m), &operand, Epilogue::default(), &mut output, false);
             prop_assert_eq!(bits(&part), bits(&whole[(m - 1) * n + cut..]), "{}", isa);
@@ -214,7 +214,14 @@ fn weights_are_refilled_in_place() {
         a.refill(&Elements { extent: 20, k: 300, at });
         let (mut c, one) = (vec![f32::NAN; 20], vec![1.0; 300]);
         let mut output = Output::matrix(&mut c, 20, 1, 1);
-        gemm(&pool, &a, &Planes::matrix(&one, 300, 1).by_pixel(), Epilogue::default(), &mut output, false);
+        gemm(
+            &pool,
+            &a,
+            &Planes::matrix(&one, 300, 1).by(By::Position),
+            Epilogue::default(),
+            &mut output,
+            false,
+        );
         assert_close(&c, &naive_gemm((20, 1, 300), at, |_, _| 1.0, |_, _| 0.0), 300, isa.name());
     }
 }

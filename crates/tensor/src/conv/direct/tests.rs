@@ -94,7 +94,7 @@ proptest! {
                 let (mut all, mut all_sums) = (vec![f32::NAN; w.len()], vec![f32::NAN; g.c_out]);
                 let mut input = vec![f32::NAN; x.len()];
                 let bias = Some(&mut *all_sums);
-                let dx = Some((&packed, &mut *input));
+                let dx = Some((&packed, &*w, &mut *input));
                 weight_gradient(&pool, isa, &g, &x, (&dy, output), (&mut all, bias), dx);
                 prop_assert_eq!((all, all_sums, input), (alone, sums, found), "{}: all at once", isa);
             }
