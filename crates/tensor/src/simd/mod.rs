@@ -13,7 +13,7 @@
 
 mod isa;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub(crate) mod transpose;
 
 pub use isa::{ISA_VARIABLE, IsaError};

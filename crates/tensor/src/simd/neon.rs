@@ -51,16 +51,15 @@ impl Simd for Neon {
             std::arch::asm!("prfm pldl2keep, [{}]", in(reg) at, options(nomem, nostack, preserves_flags))
         }
         transpose(s: [float32x4_t; 4]) -> [float32x4_t; 4] {{
-            let [a, b, c, d] = s.map(|row| vreinterpretq_f64_f32(row));
-            let pair = |x, y| (vreinterpretq_f32_f64(x), vreinterpretq_f32_f64(y));
-            // 2 x 2 blocks change places, then the lanes inside of each.
-            let ((ac_low, bd_low), (ac_high, bd_high)) =
-                (pair(vzip1q_f64(a, c), vzip1q_f64(b, d)), pair(vzip2q_f64(a, c), vzip2q_f64(b, d)));
+            let [a, b, c, d] = s;
+            // Lanes of neighboring rows change places, then halves of those that are two apart.
+            let (ab_even, ab_odd) = (vtrn1q_f32(a, b), vtrn2q_f32(a, b));
+            let (cd_even, cd_odd) = (vtrn1q_f32(c, d), vtrn2q_f32(c, d));
             [
-                vtrn1q_f32(ac_low, bd_low),
-                vtrn2q_f32(ac_low, bd_low),
-                vtrn1q_f32(ac_high, bd_high),
-                vtrn2q_f32(ac_high, bd_high),
+                vcombine_f32(vget_low_f32(ab_even), vget_low_f32(cd_even)),
+                vcombine_f32(vget_low_f32(ab_odd), vget_low_f32(cd_odd)),
+                vcombine_f32(vget_high_f32(ab_even), vget_high_f32(cd_even)),
+                vcombine_f32(vget_high_f32(ab_odd), vget_high_f32(cd_odd)),
             ]
         }}
     }
@@ -86,16 +85,28 @@ impl Simd for Neon {
 
     memory_instructions! {
         load_at(from: *const f32) -> float32x4_t { vld1q_f32(from) }
+        // By cases: a copy of so many bytes would be a call, before which a loop spills all that it holds in registers.
         load_masked_at(from: *const f32, count: usize) -> float32x4_t {{
-            let mut lanes = [0.0f32; 4];
-            std::ptr::copy_nonoverlapping(from, lanes.as_mut_ptr(), count);
-            vld1q_f32(lanes.as_ptr())
+            match count {
+                0 => vdupq_n_f32(0.0),
+                1 => vld1q_lane_f32::<0>(from, vdupq_n_f32(0.0)),
+                2 => vcombine_f32(vld1_f32(from), vdup_n_f32(0.0)),
+                3 => vld1q_lane_f32::<2>(from.add(2), vcombine_f32(vld1_f32(from), vdup_n_f32(0.0))),
+                _ => vld1q_f32(from),
+            }
         }}
         store_at(to: *mut f32, value: float32x4_t) { vst1q_f32(to, value) }
         store_masked_at(to: *mut f32, count: usize, value: float32x4_t) {{
-            let mut lanes = [0.0f32; 4];
-            vst1q_f32(lanes.as_mut_ptr(), value);
-            std::ptr::copy_nonoverlapping(lanes.as_ptr(), to, count);
+            match count {
+                0 => {}
+                1 => vst1q_lane_f32::<0>(to, value),
+                2 => vst1_f32(to, vget_low_f32(value)),
+                3 => {
+                    vst1_f32(to, vget_low_f32(value));
+                    vst1q_lane_f32::<2>(to.add(2), value);
+                }
+                _ => vst1q_f32(to, value),
+            }
         }}
     }
 }
