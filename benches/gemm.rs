@@ -2,14 +2,14 @@
 //!
 //! Throughput is in floating-point operations: criterion's "Gelem/s" are GFLOP/s. `in_cache` is the kernel
 //! alone, on operands that stay in the first-level cache: read the others as shares of it. Each product includes the packing of its right
-//! operand; weights are packed beforehand, as a training step does once for all its shards.
+//! operand; weights are packed beforehand, as a training step does once for all its micro-batches.
 #![allow(missing_docs, reason = "criterion's macro makes a public function without any")]
 
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tensor::BufferPool;
-use tensor::gemm::{Elements, Epilogue, Link, Output, PackedA, Planes, gemm, gemm_deep};
+use tensor::kernels::{Gradients, Images, Weights, gradients, multiply_in_place, product};
 use tensor::simd::Isa;
 
 /// Channels, pixels of one image, images: the square 1x1 convolutions at 224 and at 96 pixels, and the last block.
@@ -36,16 +36,10 @@ fn forward(c: &mut Criterion) {
         let shape = format!("{channels}x{pixels}x{images}");
         group.throughput(flops(channels, images * pixels, channels));
         for isa in Isa::available() {
-            let at = |o: usize, c: usize| w[o * channels + c];
-            let a = PackedA::new(&pool, isa, &Elements { lanes: channels, depth: channels, at });
-            let b =
-                Planes { data: &x, mask: None, images, channels, pixels, image_stride: channels * pixels };
+            let weights = Weights::new(&pool, isa, [channels, channels], &w);
+            let images = Images { images, channels, pixels };
             group.bench_function(BenchmarkId::new(isa.name(), &shape), |bencher| {
-                bencher.iter(|| {
-                    let output = Output::planes(&mut y, channels, pixels, images, pixels, channels * pixels);
-                    let epilogue = Epilogue { accumulate: false, bias: Some(&bias), relu: true };
-                    gemm(&pool, &a, &b.pixel_lanes(), epilogue, &output, false);
-                });
+                bencher.iter(|| product(&pool, &weights, images, &x, Some(&bias), true, &mut y));
             });
         }
         group.bench_function(BenchmarkId::new("matrixmultiply", &shape), |bencher| {
@@ -81,14 +75,12 @@ fn weight_gradient(c: &mut Criterion) {
         let mut dw = vec![0.0; channels * channels];
         let shape = format!("{channels}x{pixels}x{images}");
         group.throughput(flops(channels, channels, images * pixels));
-        let planes =
-            |data| Planes { data, mask: None, images, channels, pixels, image_stride: channels * pixels };
         for isa in Isa::available() {
             group.bench_function(BenchmarkId::new(isa.name(), &shape), |bencher| {
-                let (a, b) = (planes(&dy), planes(&x).channel_lanes());
+                let images = Images { images, channels, pixels };
                 bencher.iter(|| {
-                    let link = Link { input: &b, dw: &mut dw, db: None, weights: None, rectified: None };
-                    gemm_deep(&pool, isa, &a, &mut [link], false, None);
+                    let wanted = Gradients { dw: &mut dw, db: None, dx: None };
+                    gradients(&pool, isa, images, (&dy, None), (&x, channels), wanted);
                 });
             });
         }
@@ -111,18 +103,16 @@ fn backward(c: &mut Criterion) {
         let (mut g, mut dx) = (pool.take::<f32>(len), pool.take::<f32>(len));
         let shape = format!("{channels}x{pixels}x{images}");
         group.throughput(flops(channels, 2 * channels, images * pixels));
-        let planes =
-            |data, mask| Planes { data, mask, images, channels, pixels, image_stride: channels * pixels };
+        let transposed: Vec<f32> =
+            (0..channels * channels).map(|i| w[i % channels * channels + i / channels]).collect();
         for isa in Isa::available() {
             group.bench_function(BenchmarkId::new(isa.name(), &shape), |bencher| {
-                let at = |i: usize, o: usize| w[o * channels + i];
-                let weights = PackedA::new(&pool, isa, &Elements { lanes: channels, depth: channels, at });
-                let (a, b) = (planes(&dy, Some(&*y)), planes(&x, None).channel_lanes());
+                let weights = Weights::new(&pool, isa, [channels, channels], &transposed);
+                let images = Images { images, channels, pixels };
                 bencher.iter(|| {
-                    let (dw, db) = (&mut *dw, Some(&mut *db));
-                    let link = Link { input: &b, dw, db, weights: Some(&weights), rectified: None };
-                    let out = Output::planes(&mut dx, channels, pixels, images, pixels, channels * pixels);
-                    gemm_deep(&pool, isa, &a, &mut [link], false, Some(&out));
+                    let dx = Some((&weights, &mut *dx));
+                    let wanted = Gradients { dw: &mut dw, db: Some(&mut db), dx };
+                    gradients(&pool, isa, images, (&dy, Some(&y)), (&x, channels), wanted);
                 });
             });
         }
@@ -175,10 +165,7 @@ fn in_cache(c: &mut Criterion) {
     group.throughput(flops(m, n, k));
     for isa in Isa::available() {
         group.bench_function(isa.name(), |bencher| {
-            let a = tensor::gemm::MatrixRef { data: &a, row_stride: 1, col_stride: m };
-            bencher.iter(|| {
-                tensor::gemm::gemm_unpacked(isa, (m, n, k), a, black_box(&b), n, &mut y, n, false);
-            });
+            bencher.iter(|| multiply_in_place(isa, [m, n, k], &a, black_box(&b), &mut y));
         });
     }
     group.finish();

@@ -13,6 +13,8 @@ pub mod conv;
 mod element;
 mod gemm;
 pub mod init;
+#[doc(hidden)]
+pub mod kernels;
 mod op;
 pub mod ops;
 mod rng;
