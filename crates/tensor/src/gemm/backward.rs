@@ -167,7 +167,7 @@ impl Kernel for BlockByPanel<'_> {
     fn run<S: Simd>(self, s: S) {
         let place = self.c.columns_at(self.columns.clone());
         assert!(self.k <= KC && self.b.len() >= self.k * self.width && self.width >= self.columns.len());
-        for rows in Split::new(self.c.rows(), 1, S::REGISTERS.mr()).ranges() {
+        for rows in Split::new(self.c.rows(), 1, S::REGISTERS.rows_by_row).ranges() {
             let a = &self.a[rows.start * BLOCK_STRIDE..rows.end * BLOCK_STRIDE];
             let tile = Tile {
                 rows: rows.len(),

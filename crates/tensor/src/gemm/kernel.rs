@@ -137,18 +137,20 @@ impl<const ROWS: usize, const VECTORS: usize, const MASKED: bool> Kernel
                     s.prefetch(row.wrapping_add(tile.columns - 1));
                 }
                 let (tail, sums) = (MASKED.then_some(tail), &mut sums);
-                match (tile.a_strides, tile.b_stride) {
+                let whole_turns = match (tile.a_strides, tile.b_stride) {
                     ([1, k], b) if k == ROWS && b == panel => {
-                        accumulate(s, tile, [1, ROWS, panel], UNROLL, tail, sums)
+                        accumulate::<_, _, _, UNROLL>(s, tile, [1, ROWS, panel], 0, tail, sums)
                     }
                     ([1, k], BLOCK_STRIDE) if k == ROWS => {
-                        accumulate(s, tile, [1, ROWS, BLOCK_STRIDE], UNROLL, tail, sums);
+                        accumulate::<_, _, _, UNROLL>(s, tile, [1, ROWS, BLOCK_STRIDE], 0, tail, sums)
                     }
-                    ([BLOCK_STRIDE, 1], b) if b == panel => {
-                        accumulate(s, tile, [BLOCK_STRIDE, 1, panel], UNROLL, tail, sums);
+                    ([BLOCK_STRIDE, 1], b) if b == panel && ROWS <= S::REGISTERS.rows_by_row => {
+                        accumulate::<_, _, _, UNROLL>(s, tile, [BLOCK_STRIDE, 1, panel], 0, tail, sums)
                     }
-                    ([row, k], b) => accumulate(s, tile, [row, k, b], 1, tail, sums),
-                }
+                    _ => 0,
+                };
+                let [row, k] = tile.a_strides;
+                accumulate::<_, _, _, 1>(s, tile, [row, k, tile.b_stride], whole_turns, tail, sums);
             } else {
                 unreachable!("a tile of {ROWS} rows and {VECTORS} vectors is for panels alone");
             }
@@ -191,31 +193,39 @@ impl<const ROWS: usize, const VECTORS: usize, const MASKED: bool> Kernel
     }
 }
 
-/// Adds to the sums all k's of the tile, whose strides are [rows of A, columns of A, rows of B], `unroll` of them in a turn.
-/// With a `tail`, that is what is used of the last vector.
+/// Adds to the sums the k's of the tile from `first` on, `TURN` of them in a turn without a jump, as far as whole turns go.
+/// Returns the first k that is left. The strides are [rows of A, columns of A, rows of B]. With a `tail`, that is what is used of
+/// the last vector.
 ///
 /// # Safety
 /// As for [`Tile::run`], for a tile of these rows and vectors.
 #[inline(always)]
-unsafe fn accumulate<S: Simd, const ROWS: usize, const VECTORS: usize>(
+unsafe fn accumulate<S: Simd, const ROWS: usize, const VECTORS: usize, const TURN: usize>(
     s: S,
     tile: &Tile<'_>,
     strides: [usize; 3],
-    unroll: usize,
+    first: usize,
     tail: Option<S::Mask>,
     sums: &mut [[S::Vector; VECTORS]; ROWS],
-) {
-    let (mut a, mut b, mut left) = (tile.a, tile.b, tile.k);
-    while left > 0 {
-        let turn = if left < unroll { 1 } else { unroll };
-        for _ in 0..turn {
-            // SAFETY: `a` and `b` have advanced by fewer than `k` steps.
-            unsafe { step(s, a, b, strides[0], tail, sums) };
-            a = a.wrapping_add(strides[1]);
-            b = b.wrapping_add(strides[2]);
+) -> usize {
+    const { assert!(TURN == 1 || (TURN == UNROLL && UNROLL == 4)) };
+    let mut a = tile.a.wrapping_add(first * strides[1]);
+    let mut b = tile.b.wrapping_add(first * strides[2]);
+    let turns = (tile.k - first) / TURN;
+    for _ in 0..turns {
+        // SAFETY: `a` and `b` are at a k of which `TURN` are left. Written out: as a loop, the compiler leaves it one.
+        unsafe {
+            step::<_, _, _, TURN>(s, a, b, strides, 0, tail, sums);
+            if TURN == UNROLL {
+                step::<_, _, _, TURN>(s, a, b, strides, 1, tail, sums);
+                step::<_, _, _, TURN>(s, a, b, strides, 2, tail, sums);
+                step::<_, _, _, TURN>(s, a, b, strides, 3, tail, sums);
+            }
         }
-        left -= turn;
+        a = a.wrapping_add(TURN * strides[1]);
+        b = b.wrapping_add(TURN * strides[2]);
     }
+    first + turns * TURN
 }
 
 /// [`accumulate`], and fetches meanwhile: what the tile is stored over, what is multiplied next, and other lines.
@@ -242,7 +252,7 @@ unsafe fn accumulate_and_fetch<S: Simd, const ROWS: usize, const VECTORS: usize>
             s.prefetch_far(line);
         }
         // SAFETY: `a` and `b` have advanced by fewer than `k` steps.
-        unsafe { step(s, a, b, strides[0], None, sums) };
+        unsafe { step::<_, _, _, 1>(s, a, b, strides, 0, None, sums) };
         a = a.wrapping_add(strides[1]);
         b = b.wrapping_add(strides[2]);
     }
@@ -255,29 +265,36 @@ unsafe fn accumulate_and_fetch<S: Simd, const ROWS: usize, const VECTORS: usize>
     }
 }
 
-/// Adds the products of a column of A, whose values are `stride` apart, with a row of B.
+/// Adds the products of a column of A with a row of B: number `p` of the `TURN` that begin at `a` and `b`.
 ///
 /// # Safety
-/// All `ROWS` values of A and all `VECTORS` vectors of B, of the last one the lanes of the tail, are valid for reads.
+/// All `ROWS` values of A and all `VECTORS` vectors of B, of the last one the lanes of the tail, are valid for reads in each of
+/// the `TURN`, and `p` is one of them.
 #[inline(always)]
-unsafe fn step<S: Simd, const ROWS: usize, const VECTORS: usize>(
+unsafe fn step<S: Simd, const ROWS: usize, const VECTORS: usize, const TURN: usize>(
     s: S,
     a: *const f32,
     b: *const f32,
-    stride: usize,
+    strides: [usize; 3],
+    p: usize,
     tail: Option<S::Mask>,
     sums: &mut [[S::Vector; VECTORS]; ROWS],
 ) {
     let mut row = [s.splat(0.0); VECTORS];
     for v in 0..VECTORS {
-        let b = b.wrapping_add(v * S::LANES);
+        let b = b.wrapping_add(p * strides[2] + v * S::LANES);
         // SAFETY: the caller promises these lanes.
         row[v] = unsafe { s.load_lanes_at(b, if v + 1 == VECTORS { tail } else { None }) };
     }
     for i in 0..ROWS {
-        // SAFETY: the caller promises `ROWS` values.
-        let value =
-            unsafe { if stride == 1 { s.broadcast_at::<ROWS>(a, i) } else { s.splat(*a.add(i * stride)) } };
+        // SAFETY: the caller promises `ROWS` values side by side, or `TURN` of each row, or the one.
+        let value = unsafe {
+            match strides {
+                [1, k, _] => s.broadcast_at::<ROWS>(a.wrapping_add(p * k), i),
+                [row, 1, _] if TURN > 1 => s.broadcast_at::<TURN>(a.wrapping_add(i * row), p),
+                [row, k, _] => s.splat(*a.wrapping_add(i * row + p * k)),
+            }
+        };
         for v in 0..VECTORS {
             sums[i][v] = s.mul_add(value, row[v], sums[i][v]);
         }

@@ -13,7 +13,7 @@ impl Simd for Avx2 {
     type Vector = __m256;
     type Square = [__m256; 8];
     type Mask = __m256i;
-    const REGISTERS: Registers = Registers { lanes: 8, tile_rows: [0, 6, 6, 0, 0], tile_vectors: 2 };
+    const REGISTERS: Registers = Registers { lanes: 8, tile_rows: [0, 6, 6, 0, 0], tile_vectors: 2, rows_by_row: 6 };
 
     #[inline(always)]
     fn call<K: Kernel>(self, kernel: K) {

@@ -20,7 +20,7 @@ impl Simd for Avx512 {
     type Vector = __m512;
     type Square = [__m512; 16];
     type Mask = __mmask16;
-    const REGISTERS: Registers = Registers { lanes: 16, tile_rows: [0, 12, 12, 8, 6], tile_vectors: 3 };
+    const REGISTERS: Registers = Registers { lanes: 16, tile_rows: [0, 12, 12, 8, 6], tile_vectors: 3, rows_by_row: 8 };
 
     #[inline(always)]
     fn call<K: Kernel>(self, kernel: K) {

@@ -82,6 +82,9 @@ pub(crate) struct Registers {
     pub(crate) tile_rows: [usize; MAX_TILE_VECTORS + 1],
     /// Registers across the tile of a product of matrices in memory.
     pub(crate) tile_vectors: usize,
+    /// Rows of that tile where A lies row by row. Fewer where an element of A is a lane of a register that holds neighbors, and
+    /// so a register for each row.
+    pub(crate) rows_by_row: usize,
 }
 
 impl Registers {

@@ -13,7 +13,7 @@ impl Simd for Neon {
     type Vector = float32x4_t;
     type Square = [float32x4_t; 4];
     type Mask = usize;
-    const REGISTERS: Registers = Registers { lanes: 4, tile_rows: [0, 12, 12, 8, 6], tile_vectors: 3 };
+    const REGISTERS: Registers = Registers { lanes: 4, tile_rows: [0, 12, 12, 8, 6], tile_vectors: 3, rows_by_row: 7 };
 
     #[inline(always)]
     fn call<K: Kernel>(self, kernel: K) {

@@ -34,7 +34,7 @@ impl Simd for Portable {
     type Vector = F32x4;
     type Square = [F32x4; 4];
     type Mask = usize;
-    const REGISTERS: Registers = Registers { lanes: 4, tile_rows: [0, 4, 4, 0, 0], tile_vectors: 2 };
+    const REGISTERS: Registers = Registers { lanes: 4, tile_rows: [0, 4, 4, 0, 0], tile_vectors: 2, rows_by_row: 4 };
 
     fn call<K: Kernel>(self, kernel: K) {
         #[inline(never)]
