@@ -313,6 +313,7 @@ impl<F: FnOnce()> Kernel for F {
 }
 
 /// Makes the token of an instruction set from its one list of features, which detection and compilation share.
+#[allow(unused_macros, reason = "a target may have plain Rust alone")]
 macro_rules! token {
     ($(#[$doc:meta])* $token:ident, $detected:ident: $($feature:tt)*) => {
         $(#[$doc])*
@@ -339,9 +340,11 @@ macro_rules! token {
         }
     };
 }
+#[allow(unused_imports, reason = "a target may have plain Rust alone")]
 pub(crate) use token;
 
 /// Methods of [`Simd`] that are an expression of instructions each and touch no memory but by a hint.
+#[allow(unused_macros, reason = "a target may have plain Rust alone")]
 macro_rules! instructions {
     ($($name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)? { $body:expr })*) => {$(
         #[inline(always)]
@@ -352,9 +355,11 @@ macro_rules! instructions {
         }
     )*};
 }
+#[allow(unused_imports, reason = "a target may have plain Rust alone")]
 pub(crate) use instructions;
 
 /// The unsafe methods of [`Simd`]: an expression of instructions each that reads or writes what the caller answers for.
+#[allow(unused_macros, reason = "a target may have plain Rust alone")]
 macro_rules! memory_instructions {
     ($($name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)? { $body:expr })*) => {$(
         #[inline(always)]
@@ -365,4 +370,5 @@ macro_rules! memory_instructions {
         }
     )*};
 }
+#[allow(unused_imports, reason = "a target may have plain Rust alone")]
 pub(crate) use memory_instructions;
