@@ -63,7 +63,7 @@ use std::sync::Arc;
 
 use crate::buffer_pool::BufferPool;
 use crate::gemm::{
-    self, Elements, Epilogue, MatrixRef, Output, PackedA, Planes, Stage, gemm_backward, gemm_strided,
+    self, By, Elements, Epilogue, MatrixRef, Output, PackedA, Planes, Stage, gemm_backward, gemm_strided,
 };
 use crate::simd::Isa;
 
@@ -113,6 +113,8 @@ impl Images {
 #[derive(Debug)]
 pub struct Weights {
     packed: PackedA,
+    /// The matrix transposed, row-major.
+    transposed: Vec<f32>,
     isa: Isa,
     sizes: [usize; 2],
 }
@@ -128,7 +130,8 @@ impl Weights {
         assert_eq!(Some(elements.len()), rows.checked_mul(columns), "elements of {rows} x {columns}");
         let at = |row: usize, column: usize| elements[row * columns + column];
         let packed = PackedA::new(pool, isa, &Elements { extent: rows, k: columns, at });
-        Self { packed, isa, sizes: [rows, columns] }
+        let transposed = (0..columns).flat_map(|column| (0..rows).map(move |row| at(row, column))).collect();
+        Self { packed, transposed, isa, sizes: [rows, columns] }
     }
 }
 
@@ -150,7 +153,7 @@ pub fn product(
     assert_eq!(images.channels, columns, "channels of x and columns of w");
     let epilogue = Epilogue { accumulate: false, bias, relu };
     let mut output = images.with_channels(rows).output(y);
-    gemm::gemm(pool, &weights.packed, &images.planes(x, None).by_pixel(), epilogue, &mut output, false);
+    gemm::gemm(pool, &weights.packed, &images.planes(x, None).by(By::Position), epilogue, &mut output, false);
 }
 
 /// Where [`gradients`] writes to, and what else it reads for it.
@@ -187,9 +190,9 @@ pub fn gradients(
         "rows and columns of w"
     );
     assert!(weights.is_none_or(|weights| weights.isa == isa), "weights packed for {isa}");
-    let (a, input) = (images.planes(dy, mask), inputs.planes(x, None).by_channel());
+    let (a, input) = (images.planes(dy, mask), inputs.planes(x, None).by(By::Element));
     let mut out = dx.map(|dx| inputs.output(dx));
-    let weights = weights.map(|weights| &weights.packed);
+    let weights = weights.map(|weights| (&weights.packed, &*weights.transposed));
     let stage = Stage { input: &input, dw, db, weights, relu_mask: None };
     gemm_backward(pool, isa, &a, &mut [stage], false, out.as_mut());
 }
