@@ -173,15 +173,11 @@ pub fn load_tensors(
         if view.dtype() != Dtype::F32 {
             return Err(broken(format!("tensor {name} is {:?}, expected F32", view.dtype())));
         }
-        if view.shape().len() > tensor::MAX_AXES {
-            return Err(broken(format!(
-                "tensor {name} has {} axes, at most 4 are expected",
-                view.shape().len()
-            )));
-        }
+        let shape =
+            Shape::checked(view.shape()).map_err(|error| broken(format!("tensor {name}: {error}")))?;
         let data: Vec<f32> =
             view.data().as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
-        let tensor = Tensor::from_slice(view.shape(), &data).map_err(|error| broken(error.to_string()))?;
+        let tensor = Tensor::from_slice(shape, &data).map_err(|error| broken(error.to_string()))?;
         tensors.insert(name, tensor);
     }
     Ok((tensors, header.metadata().clone().unwrap_or_default()))

@@ -22,8 +22,15 @@ mod space;
 /// Buffers begin at a multiple of this many bytes: a cache line, and one 512-bit register.
 pub const ALIGNMENT: usize = 64;
 
-/// An element type that a [`BufferPool`] keeps buffers of: `f32`, `f64` and `u8`.
-pub trait Pooled: Pod + Default + Send + Sync {
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for f32 {}
+    impl Sealed for f64 {}
+    impl Sealed for u8 {}
+}
+
+/// An element type that a [`BufferPool`] keeps buffers of: `f32`, `f64` or `u8`, and no other.
+pub trait Pooled: sealed::Sealed + Pod + Default + Send + Sync {
     /// What fresh and recycled buffers are filled with in a poisoning pool.
     const POISON: Self;
 }

@@ -7,27 +7,16 @@ use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 use crate::buffer_pool::Pooled;
 use crate::conv::Convolve;
 
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for f32 {}
-    impl Sealed for f64 {}
-}
-
 /// A real number that tensors are made of: `f32` or `f64`, and no other.
 ///
 /// Every op is generic over it, so that a gradient check in `f64` runs the very backward code that trains in `f32`.
 /// A fast path for `f32` alone asks [`Element::as_f32`] and falls back to the generic code when the answer is `None`.
 pub trait Element:
-    sealed::Sealed
-    + Convolve
+    Convolve
     + Pooled
-    + Copy
-    + Default
     + PartialOrd
     + Debug
     + Display
-    + Send
-    + Sync
     + Sum
     + Add<Output = Self>
     + Sub<Output = Self>
@@ -37,7 +26,6 @@ pub trait Element:
     + AddAssign
     + SubAssign
     + MulAssign
-    + 'static
 {
     /// 0.
     const ZERO: Self;
@@ -80,7 +68,7 @@ pub trait Element:
     /// (row, column) stride in elements.
     ///
     /// # Panics
-    /// If a slice is too short for its extents and strides.
+    /// If a slice is too short for its extents and strides, or elements of C share a place.
     fn matmul(
         extents: [usize; 3],
         a: &[Self],
@@ -93,9 +81,41 @@ pub trait Element:
     );
 }
 
-/// The index one past the last element of a strided matrix.
-fn extent_of(rows: usize, columns: usize, strides: [usize; 2]) -> usize {
-    if rows == 0 || columns == 0 { 0 } else { (rows - 1) * strides[0] + (columns - 1) * strides[1] + 1 }
+/// Tells whether a strided matrix lies inside of `len` elements.
+fn fits([rows, columns]: [usize; 2], strides: [usize; 2], len: usize) -> bool {
+    if rows == 0 || columns == 0 {
+        return true;
+    }
+    let along = |extent: usize, stride: usize| (extent - 1).checked_mul(stride);
+    let last = || along(rows, strides[0])?.checked_add(along(columns, strides[1])?);
+    last().is_some_and(|last| last < len)
+}
+
+/// Tells whether all elements of a matrix that [`fits`] have places of their own.
+fn is_disjoint([rows, columns]: [usize; 2], strides: [usize; 2]) -> bool {
+    // Of one row or column, the other stride is not used. No product overflows where two or more of it fit into memory.
+    match (rows, columns) {
+        (0, _) | (_, 0) | (1, 1) => true,
+        (_, 1) => strides[0] > 0,
+        (1, _) => strides[1] > 0,
+        _ => {
+            let nested = |outer: usize, inner: usize, count: usize| inner > 0 && outer >= count * inner;
+            nested(strides[0], strides[1], columns) || nested(strides[1], strides[0], rows)
+        }
+    }
+}
+
+/// Strides as signed numbers. One that is none is never used: no slice holds two elements so far apart.
+fn signed(strides: [usize; 2]) -> [isize; 2] {
+    strides.map(|stride| isize::try_from(stride).unwrap_or(0))
+}
+
+macro_rules! float_functions {
+    ($type:ident: $($function:ident),*) => {
+        $(fn $function(self) -> Self {
+            $type::$function(self)
+        })*
+    };
 }
 
 macro_rules! element {
@@ -113,21 +133,7 @@ macro_rules! element {
             fn to_f64(self) -> f64 {
                 f64::from(self)
             }
-            fn exp(self) -> Self {
-                $type::exp(self)
-            }
-            fn ln(self) -> Self {
-                $type::ln(self)
-            }
-            fn tanh(self) -> Self {
-                $type::tanh(self)
-            }
-            fn sqrt(self) -> Self {
-                $type::sqrt(self)
-            }
-            fn abs(self) -> Self {
-                $type::abs(self)
-            }
+            float_functions!($type: exp, ln, tanh, sqrt, abs);
             fn is_finite(self) -> bool {
                 $type::is_finite(self)
             }
@@ -149,34 +155,21 @@ macro_rules! element {
                 c: &mut [Self],
                 c_strides: [usize; 2],
             ) {
-                assert!(a.len() >= extent_of(m, k, a_strides), "matmul: A is too short for {m} x {k}");
-                assert!(b.len() >= extent_of(k, n, b_strides), "matmul: B is too short for {k} x {n}");
-                assert!(c.len() >= extent_of(m, n, c_strides), "matmul: C is too short for {m} x {n}");
-                assert!(
-                    m <= 1 || n <= 1 || c_strides[0] >= n * c_strides[1] || c_strides[1] >= m * c_strides[0],
-                    "matmul: the elements of C overlap"
-                );
+                assert!(fits([m, k], a_strides, a.len()), "matmul: A is too short for {m} x {k}");
+                assert!(fits([k, n], b_strides, b.len()), "matmul: B is too short for {k} x {n}");
+                assert!(fits([m, n], c_strides, c.len()), "matmul: C is too short for {m} x {n}");
+                assert!(is_disjoint([m, n], c_strides), "matmul: the elements of C overlap");
                 let beta = if accumulate { 1.0 } else { 0.0 };
-                // SAFETY: the three assertions above keep every strided access inside its slice, C is borrowed
-                // exclusively and does not overlap itself, and strides of slices in memory fit in isize. With beta = 0
-                // C is written without being read.
+                let ([a_row, a_column], [b_row, b_column]) = (signed(a_strides), signed(b_strides));
+                let [c_row, c_column] = signed(c_strides);
+                let (a, b, c) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr());
+                // SAFETY: the product reads and writes elements (row, column) of the three matrices, no others, and the
+                // first three assertions have found the last of each inside of its slice. A stride along which there are
+                // two elements or more is less than a slice's length, so `signed` has kept it;
+                // of a matrix without elements, none is used. C is borrowed
+                // exclusively, and none of its elements is another.
                 unsafe {
-                    $gemm(
-                        m,
-                        k,
-                        n,
-                        1.0,
-                        a.as_ptr(),
-                        a_strides[0] as isize,
-                        a_strides[1] as isize,
-                        b.as_ptr(),
-                        b_strides[0] as isize,
-                        b_strides[1] as isize,
-                        beta,
-                        c.as_mut_ptr(),
-                        c_strides[0] as isize,
-                        c_strides[1] as isize,
-                    );
+                    $gemm(m, k, n, 1.0, a, a_row, a_column, b, b_row, b_column, beta, c, c_row, c_column);
                 }
             }
         }
@@ -210,6 +203,57 @@ mod tests {
     #[should_panic(expected = "matmul: B is too short for 3 x 4")]
     fn matmul_refuses_short_slices() {
         f32::matmul([2, 3, 4], &[0.0; 6], [3, 1], &[0.0; 11], [4, 1], false, &mut [0.0; 8], [4, 1]);
+    }
+
+    #[test]
+    fn matmul_refuses_strides_that_no_memory_holds() {
+        // Three rows, each half of the address space behind the one before it: the last one's place wraps to the first's.
+        const HALF: usize = 1 << (usize::BITS - 1);
+        let refusal = |matrix: usize, strides: [usize; 2]| {
+            let mut all = [[1, 1]; 3];
+            all[matrix] = strides;
+            let sizes = [[3, 3, 1], [1, 3, 3], [3, 1, 3]][matrix];
+            let product =
+                || f32::matmul(sizes, &[0.0; 5], all[0], &[0.0; 5], all[1], true, &mut [0.0; 5], all[2]);
+            *std::panic::catch_unwind(product).unwrap_err().downcast::<String>().unwrap()
+        };
+        for strides in [[HALF, 1], [1, HALF], [HALF, HALF], [usize::MAX, 1], [1, usize::MAX / 2 + 2]] {
+            assert_eq!(refusal(0, strides), "matmul: A is too short for 3 x 3");
+            assert_eq!(refusal(1, strides), "matmul: B is too short for 3 x 3");
+            assert_eq!(refusal(2, strides), "matmul: C is too short for 3 x 3");
+        }
+    }
+
+    #[test]
+    fn strides_that_are_not_used_may_be_any() {
+        let mut c = [0.0f64; 2];
+        f64::matmul(
+            [1, 1, 2],
+            &[2.0],
+            [usize::MAX; 2],
+            &[3.0, 4.0],
+            [usize::MAX, 1],
+            false,
+            &mut c,
+            [usize::MAX, 1],
+        );
+        assert_eq!(c, [6.0, 8.0]);
+    }
+
+    #[test]
+    fn elements_of_c_have_places_of_their_own() {
+        for (sizes, strides, disjoint) in [
+            ([2, 3], [3, 1], true),
+            ([2, 3], [1, 2], true),
+            ([2, 3], [2, 1], false),
+            ([2, 3], [1, 0], false),
+            ([2, 1], [0, 1], false),
+            ([1, 2], [1, 0], false),
+            ([1, 1], [0, 0], true),
+            ([0, 9], [0, 0], true),
+        ] {
+            assert_eq!(is_disjoint(sizes, strides), disjoint, "{sizes:?} at {strides:?}");
+        }
     }
 
     #[test]

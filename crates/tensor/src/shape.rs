@@ -17,16 +17,30 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// The shape with these extents.
+    /// The shape with these extents, which are the program's own.
     ///
     /// # Panics
-    /// If there are more than [`MAX_AXES`] extents: the number of axes is fixed by the program, never by its input.
-    #[must_use]
+    /// Where [`Shape::checked`] refuses.
     pub fn new(extents: &[usize]) -> Self {
-        assert!(extents.len() <= MAX_AXES, "a shape has at most {MAX_AXES} axes, not {}", extents.len());
+        Self::checked(extents).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The shape with these extents, which may come from a file.
+    ///
+    /// # Errors
+    /// [`ShapeError`] if there are more than [`MAX_AXES`] extents, or if the product of those that are not 0 is more than
+    /// `usize` holds: no product of a shape's extents overflows, not even where it has no elements.
+    pub fn checked(extents: &[usize]) -> Result<Self, ShapeError> {
+        let error = |message| Err(ShapeError::new("shape", message));
+        if extents.len() > MAX_AXES {
+            return error(format!("at most {MAX_AXES} axes are expected, found {}", extents.len()));
+        }
+        if extents.iter().try_fold(1usize, |product, &extent| product.checked_mul(extent.max(1))).is_none() {
+            return error(format!("{extents:?} are more elements than can be counted"));
+        }
         let mut inline = [1; MAX_AXES];
         inline[..extents.len()].copy_from_slice(extents);
-        Self { extents: inline, axes: extents.len() as u8 }
+        Ok(Self { extents: inline, axes: extents.len() as u8 })
     }
 
     /// The shape of a scalar: no axes, one element.
@@ -135,6 +149,18 @@ mod tests {
         assert_eq!(Shape::scalar().elements(), 1);
         assert_eq!(Shape::scalar().to_string(), "scalar");
         assert_eq!(shape[1], 3);
+    }
+
+    #[test]
+    fn products_of_extents_do_not_wrap() {
+        let error = |extents: &[usize]| Shape::checked(extents).unwrap_err().to_string();
+        assert_eq!(error(&[1; 5]), "shape: at most 4 axes are expected, found 5");
+        let half = 1 << (usize::BITS / 2);
+        let message = format!("shape: [{half}, {half}, 0] are more elements than can be counted");
+        assert_eq!(error(&[half, half, 0]), message);
+        assert!(Shape::checked(&[half, half - 1]).is_ok());
+        let panic = std::panic::catch_unwind(|| Shape::from([half, half, 0])).unwrap_err();
+        assert_eq!(*panic.downcast::<String>().unwrap(), message);
     }
 
     #[test]

@@ -35,9 +35,9 @@ pub(super) struct Block {
     bytes: usize,
 }
 
-// SAFETY: nobody else reads or writes a block's bytes, as with a `Box<[u8]>`.
+// SAFETY: a block owns its bytes, as a `Box<[u8]>` does: nobody else reads or writes them, whichever thread has it.
 unsafe impl Send for Block {}
-// SAFETY: a shared block can only be read.
+// SAFETY: through a shared block its bytes can only be read, and those of plain data by any number of threads.
 unsafe impl Sync for Block {}
 
 impl Block {
@@ -61,7 +61,8 @@ impl Block {
     pub(super) fn as_mut_slice<T: Pod>(&mut self, len: usize) -> &mut [T] {
         const { assert!(align_of::<T>() <= ALIGNMENT) }
         assert!(len <= self.bytes / size_of::<T>());
-        // SAFETY: as above, and the block is borrowed mutably.
+        // SAFETY: the bytes are this block's alone, aligned, and plain data since the region was made of zeros, so that they
+        // are `T`s; the block is borrowed mutably for as long as the slice lives.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr().cast(), len) }
     }
 }
@@ -163,7 +164,7 @@ impl Region {
         }
         MADE.fetch_add((at + bytes).saturating_sub(self.used) as u64, Ordering::Relaxed);
         self.used = self.used.max(at + bytes);
-        // SAFETY: gaps lie within the region.
+        // SAFETY: gaps lie within the region, which is one allocation, and so do `bytes` bytes from the start of this one.
         let start = unsafe { self.start.add(at) };
         Some(Block { start, bytes })
     }
