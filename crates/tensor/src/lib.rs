@@ -28,7 +28,7 @@ mod testing;
 pub use buffer_pool::{ALIGNMENT, Buffer, BufferPool, Pooled};
 pub use context::Context;
 pub use element::Element;
-pub use op::{Op, expect_inputs};
+pub use op::{Op, UnaryOp, expect_inputs};
 pub use rng::{Purpose, RandomStream};
 pub use shape::{MAX_AXES, Shape, ShapeError};
 pub use tensor::Tensor;

@@ -45,10 +45,55 @@ pub trait Op<T: Element>: Debug + Send + 'static {
     ) -> Vec<Option<Tensor<T>>>;
 }
 
-/// The one input of an op that takes one.
-pub(crate) fn only<T: Element>(inputs: Vec<Tensor<T>>) -> Tensor<T> {
-    let [input] = <[Tensor<T>; 1]>::try_from(inputs).expect("the op takes one input");
-    input
+/// A differentiable function of one tensor: an [`Op`] that counts its inputs, and computes a gradient only if it is wanted.
+pub trait UnaryOp: Debug + Send + 'static {
+    /// As [`Op::Saved`].
+    type Saved<T: Element>: Send + 'static;
+
+    /// As [`Op::name`].
+    const NAME: &'static str;
+
+    /// The shape of the output: that of the input, unless the op has a rule of its own.
+    ///
+    /// # Errors
+    /// As [`Op::output_shape`].
+    fn shape(&self, input: Shape) -> Result<Shape, ShapeError> {
+        Ok(input)
+    }
+
+    /// Computes the output, all of it, as [`Op::forward`] does.
+    fn compute<T: Element>(&self, context: &Context, x: Tensor<T>) -> (Tensor<T>, Self::Saved<T>);
+
+    /// Computes the gradient with respect to the input from `dy`, that with respect to the output.
+    fn gradient<T: Element>(&self, context: &Context, saved: Self::Saved<T>, dy: Tensor<T>) -> Tensor<T>;
+}
+
+impl<T: Element, O: UnaryOp> Op<T> for O {
+    type Saved = O::Saved<T>;
+
+    fn name(&self) -> &'static str {
+        O::NAME
+    }
+
+    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
+        expect_inputs(O::NAME, inputs, 1)?;
+        self.shape(inputs[0])
+    }
+
+    fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, O::Saved<T>) {
+        let [x] = <[Tensor<T>; 1]>::try_from(inputs).expect("the op takes one input");
+        self.compute(context, x)
+    }
+
+    fn backward(
+        &self,
+        context: &Context,
+        saved: O::Saved<T>,
+        grad_output: Tensor<T>,
+        wanted: &[bool],
+    ) -> Vec<Option<Tensor<T>>> {
+        vec![wanted[0].then(|| self.gradient(context, saved, grad_output))]
+    }
 }
 
 /// Refuses any number of inputs but `expected`.

@@ -55,6 +55,18 @@ impl Shape {
         self.iter().product()
     }
 
+    /// The shape `other`, if it has as many elements as this one.
+    ///
+    /// # Errors
+    /// [`ShapeError`] with both numbers.
+    pub(crate) fn reshaped(self, other: Self) -> Result<Self, ShapeError> {
+        let (from, to) = (self.elements(), other.elements());
+        if from != to {
+            return Err(ShapeError::new("reshape", format!("{self} has {from} elements, {other} has {to}")));
+        }
+        Ok(other)
+    }
+
     /// N, C, H and W.
     ///
     /// # Errors

@@ -174,13 +174,7 @@ impl<T: Element> Tensor<T> {
     /// # Errors
     /// [`ShapeError`] if the number of elements differs.
     pub fn reshape(self, shape: impl Into<Shape>) -> Result<Self, ShapeError> {
-        let shape = shape.into();
-        if shape.elements() != self.len() {
-            let message =
-                format!("{} has {} elements, {shape} has {}", self.shape, self.len(), shape.elements());
-            return Err(ShapeError::new("reshape", message));
-        }
-        Ok(Self { shape, storage: self.storage })
+        Ok(Self { shape: self.shape.reshaped(shape.into())?, storage: self.storage })
     }
 
     /// A copy of the entries `from..to` of the outermost axis (images of a batch), with storage from `pool`.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::sum_slice::sum_slice;
 use crate::context::Context;
 use crate::element::Element;
-use crate::op::{Op, expect_inputs, only};
+use crate::op::UnaryOp;
 use crate::shape::{Shape, ShapeError};
 use crate::tensor::Tensor;
 
@@ -20,91 +20,85 @@ pub struct AdaptiveAvgPool2d {
     pub output: [usize; 2],
 }
 
-impl AdaptiveAvgPool2d {
-    /// One mean for each plane.
-    pub const GLOBAL: Self = Self { output: [1, 1] };
-}
-
 /// The input positions under output position `out`.
 fn window(out: usize, input: usize, output: usize) -> Range<usize> {
     out * input / output..((out + 1) * input).div_ceil(output)
 }
 
-impl<T: Element> Op<T> for AdaptiveAvgPool2d {
-    /// The input's shape.
-    type Saved = Shape;
+impl AdaptiveAvgPool2d {
+    /// One mean for each plane.
+    pub const GLOBAL: Self = Self { output: [1, 1] };
 
-    fn name(&self) -> &'static str {
-        "adaptive_avg_pool2d"
-    }
-
-    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
-        expect_inputs("adaptive_avg_pool2d", inputs, 1)?;
-        let [n, c, h, w] = inputs[0].nchw("adaptive_avg_pool2d")?;
+    /// The rows and columns of the input under each output of a plane, and the number of its elements.
+    fn windows<T: Element>(
+        self,
+        [h, w]: [usize; 2],
+    ) -> impl Iterator<Item = (Range<usize>, Range<usize>, T)> {
         let [oh, ow] = self.output;
-        if h == 0 || w == 0 || oh == 0 || ow == 0 {
+        (0..oh * ow).map(move |index| {
+            let (rows, columns) = (window(index / ow, h, oh), window(index % ow, w, ow));
+            let count = T::from_usize(rows.len() * columns.len());
+            (rows, columns, count)
+        })
+    }
+}
+
+impl UnaryOp for AdaptiveAvgPool2d {
+    /// The input's shape.
+    type Saved<T: Element> = Shape;
+
+    const NAME: &'static str = "adaptive_avg_pool2d";
+
+    fn shape(&self, input: Shape) -> Result<Shape, ShapeError> {
+        let ([n, c, h, w], [oh, ow]) = (input.nchw(Self::NAME)?, self.output);
+        if [h, w, oh, ow].contains(&0) {
             let message = format!("expects at least one pixel, found {h} x {w} to {oh} x {ow}");
-            return Err(ShapeError::new("adaptive_avg_pool2d", message));
+            return Err(ShapeError::new(Self::NAME, message));
         }
         Ok(Shape::from([n, c, oh, ow]))
     }
 
-    fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Shape) {
-        let x = only(inputs);
-        let [n, c, h, w] = x.shape().nchw("adaptive_avg_pool2d").expect("the shapes were checked");
-        let [oh, ow] = self.output;
+    fn compute<T: Element>(&self, context: &Context, x: Tensor<T>) -> (Tensor<T>, Shape) {
+        let ([n, c, h, w], [oh, ow]) =
+            (x.shape().nchw(Self::NAME).expect("the shapes were checked"), self.output);
         let mut y = Tensor::uninit_in(context.pool(), [n, c, oh, ow]);
         for (x, y) in x.data().chunks_exact(h * w).zip(y.data_mut().chunks_exact_mut(oh * ow)) {
-            if oh * ow == 1 {
-                y[0] = sum_slice(x) / T::from_usize(h * w);
+            if let [y] = y {
+                *y = sum_slice(x) / T::from_usize(h * w);
                 continue;
             }
-            for (index, y) in y.iter_mut().enumerate() {
-                let (rows, columns) = (window(index / ow, h, oh), window(index % ow, w, ow));
-                let count = T::from_usize(rows.len() * columns.len());
+            for (y, (rows, columns, count)) in y.iter_mut().zip(self.windows([h, w])) {
                 *y = rows.map(|row| sum_slice(&x[row * w..][columns.clone()])).sum::<T>() / count;
             }
         }
         (y, x.shape())
     }
 
-    fn backward(
-        &self,
-        context: &Context,
-        input: Shape,
-        grad_output: Tensor<T>,
-        wanted: &[bool],
-    ) -> Vec<Option<Tensor<T>>> {
-        if !wanted[0] {
-            return vec![None];
-        }
-        let [_, _, h, w] = input.nchw("adaptive_avg_pool2d").expect("the shapes were checked");
-        let [oh, ow] = self.output;
-        let mut grad_input = Tensor::uninit_in(context.pool(), input);
-        let planes = grad_input.data_mut().chunks_exact_mut(h * w);
-        for (dx, dy) in planes.zip(grad_output.data().chunks_exact(oh * ow)) {
-            if oh * ow == 1 {
-                dx.fill(dy[0] / T::from_usize(h * w));
+    fn gradient<T: Element>(&self, context: &Context, input: Shape, dy: Tensor<T>) -> Tensor<T> {
+        let ([_, _, h, w], [oh, ow]) =
+            (input.nchw(Self::NAME).expect("the shapes were checked"), self.output);
+        let mut dx = Tensor::uninit_in(context.pool(), input);
+        for (dx, dy) in dx.data_mut().chunks_exact_mut(h * w).zip(dy.data().chunks_exact(oh * ow)) {
+            if let [dy] = dy {
+                dx.fill(*dy / T::from_usize(h * w));
                 continue;
             }
             dx.fill(T::ZERO);
-            for (index, &dy) in dy.iter().enumerate() {
-                let (rows, columns) = (window(index / ow, h, oh), window(index % ow, w, ow));
-                let share = dy / T::from_usize(rows.len() * columns.len());
+            for (&dy, (rows, columns, count)) in dy.iter().zip(self.windows([h, w])) {
+                let share = dy / count;
                 for row in rows {
-                    for dx in &mut dx[row * w..][columns.clone()] {
-                        *dx += share;
-                    }
+                    dx[row * w..][columns.clone()].iter_mut().for_each(|dx| *dx += share);
                 }
             }
         }
-        vec![Some(grad_input)]
+        dx
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::op::Op;
     use crate::testing::{check_gradients, poisoned, random};
 
     #[test]

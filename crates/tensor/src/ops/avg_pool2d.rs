@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use super::pool_window::{PoolGeometry, phase, windows};
+use super::pool_window::{PoolGeometry, Pooling, Span, Windows, phase};
 use crate::context::Context;
 use crate::element::Element;
-use crate::op::{Op, expect_inputs, only};
+use crate::op::UnaryOp;
 use crate::shape::{Shape, ShapeError};
 use crate::simd::{Isa, Kernel, Simd, dispatch};
 use crate::tensor::Tensor;
@@ -32,143 +32,86 @@ pub struct AvgPool2d {
 
 impl AvgPool2d {
     /// Square windows without padding.
-    #[must_use]
     pub fn square(kernel: usize, stride: usize) -> Self {
-        Self {
-            kernel: [kernel; 2],
-            stride: [stride; 2],
-            padding: [0; 2],
-            ceil_mode: false,
-            count_include_pad: true,
-        }
+        let (kernel, stride) = ([kernel; 2], [stride; 2]);
+        Self { kernel, stride, padding: [0; 2], ceil_mode: false, count_include_pad: true }
     }
 
     fn geometry(&self, input: Shape) -> Result<PoolGeometry, ShapeError> {
-        PoolGeometry::new("avg_pool2d", input, self.kernel, self.stride, self.padding, self.ceil_mode)
+        PoolGeometry::new(Self::NAME, input, self.kernel, self.stride, self.padding, self.ceil_mode)
     }
 }
 
-impl<T: Element> Op<T> for AvgPool2d {
-    /// The sizes.
-    type Saved = Shape;
+impl UnaryOp for AvgPool2d {
+    /// The input's shape.
+    type Saved<T: Element> = Shape;
 
-    fn name(&self) -> &'static str {
-        "avg_pool2d"
+    const NAME: &'static str = "avg_pool2d";
+
+    fn shape(&self, input: Shape) -> Result<Shape, ShapeError> {
+        Ok(self.geometry(input)?.output_shape())
     }
 
-    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
-        expect_inputs("avg_pool2d", inputs, 1)?;
-        Ok(self.geometry(inputs[0])?.output_shape())
-    }
-
-    fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Shape) {
-        let x = only(inputs);
+    fn compute<T: Element>(&self, context: &Context, x: Tensor<T>) -> (Tensor<T>, Shape) {
         let g = self.geometry(x.shape()).expect("the shapes were checked");
         let mut y = Tensor::uninit_in(context.pool(), g.output_shape());
-        dispatch(
-            Isa::current(),
-            Planes { g: &g, count_pad: self.count_include_pad, x: x.data(), y: y.data_mut() },
-        );
+        let pooling = Means { y: y.data_mut(), count_pad: self.count_include_pad };
+        dispatch(Isa::current(), Windows { g: &g, x: x.data(), pooling });
         (y, x.shape())
     }
 
-    fn backward(
-        &self,
-        context: &Context,
-        input: Shape,
-        grad_output: Tensor<T>,
-        wanted: &[bool],
-    ) -> Vec<Option<Tensor<T>>> {
-        if !wanted[0] {
-            return vec![None];
-        }
+    fn gradient<T: Element>(&self, context: &Context, input: Shape, dy: Tensor<T>) -> Tensor<T> {
         let g = self.geometry(input).expect("the shapes were checked");
-        let mut grad_input = Tensor::uninit_in(context.pool(), input);
+        let mut dx = Tensor::uninit_in(context.pool(), input);
         let mut row = context.pool().take::<T>(g.input[1]);
-        let (count_pad, dy, dx) = (self.count_include_pad, grad_output.data(), grad_input.data_mut());
-        dispatch(Isa::current(), PlanesBackward { g: &g, count_pad, dy, row: &mut row, dx });
-        vec![Some(grad_input)]
+        let (count_pad, dy, row) = (self.count_include_pad, dy.data(), &mut *row);
+        dispatch(Isa::current(), Gradients { g: &g, count_pad, dy, row, dx: dx.data_mut() });
+        dx
     }
 }
 
-/// How many positions of the window of output `out` count along `axis`.
+/// The number of elements that a window's sum is divided by.
 #[inline(always)]
-fn counted(g: &PoolGeometry, axis: usize, out: usize, inside: &Range<usize>, count_pad: bool) -> usize {
-    if count_pad {
-        let start = out * g.stride[axis];
-        (start + g.kernel[axis]).min(g.input[axis] + 2 * g.padding[axis]) - start
-    } else {
-        inside.len()
-    }
+fn count<T: Element>(rows: &Span, columns: &Span, count_pad: bool) -> T {
+    let along = |span: &Span| if count_pad { span.padded } else { span.inside.len() };
+    T::from_usize(along(rows) * along(columns))
 }
 
-/// The forward pass over whole planes.
-struct Planes<'a, T> {
-    g: &'a PoolGeometry,
-    count_pad: bool,
-    x: &'a [T],
+/// The outputs of the forward pass.
+struct Means<'a, T> {
     y: &'a mut [T],
+    count_pad: bool,
 }
 
-impl<T: Element> Kernel for Planes<'_, T> {
+impl<T: Element> Pooling<T> for Means<'_, T> {
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        let Self { g, count_pad, x, y } = self;
-        for (x, y) in x.chunks_exact(g.in_pixels()).zip(y.chunks_exact_mut(g.out_pixels())) {
-            pool_plane(g, count_pad, x, y);
-        }
-    }
-}
-
-#[inline(always)]
-fn pool_plane<T: Element>(g: &PoolGeometry, count_pad: bool, x: &[T], y: &mut [T]) {
-    let [ow, w] = [g.output[1], g.input[1]];
-    let full_columns = g.interior(1);
-    for (i, y) in y.chunks_exact_mut(ow).enumerate() {
-        let rows = g.span(0, i).inside;
-        let height = counted(g, 0, i, &rows, count_pad);
-        // The columns whose windows are whole, which the specialised loops take; the general loop has the others.
-        let mut whole = if rows.len() == g.kernel[0] { full_columns.clone() } else { 0..0 };
-        if !whole.is_empty() {
-            let first = rows.start * w + whole.start * g.stride[1] - g.padding[1];
-            match (g.kernel, g.stride[1]) {
-                ([3, 3], 2) => whole_windows::<T, 3, 2>(&x[first..], w, &mut y[whole.clone()]),
-                ([2, 2], 2) => whole_windows::<T, 2, 2>(&x[first..], w, &mut y[whole.clone()]),
-                _ => whole = 0..0,
-            }
-        }
-        for j in (0..whole.start).chain(whole.end..ow) {
-            let columns = g.span(1, j).inside;
-            let width = counted(g, 1, j, &columns, count_pad);
+    fn whole<const K: usize, const S: usize>(&mut self, x: [[&[[T; S]]; K]; K], outputs: Range<usize>) {
+        let (y, count) = (&mut self.y[outputs], T::from_usize(K * K));
+        for j in 0..y.len() {
             let mut sum = T::ZERO;
-            for row in rows.clone() {
-                for &value in &x[row * w..][columns.clone()] {
-                    sum += value;
+            for u in 0..K {
+                for v in 0..K {
+                    sum += x[u][v][j][phase::<K, S>(v)];
                 }
             }
-            y[j] = sum / T::from_usize(height * width);
+            y[j] = sum / count;
         }
     }
-}
 
-/// Consecutive windows that lie wholly inside the input.
-#[inline(always)]
-fn whole_windows<T: Element, const K: usize, const S: usize>(rows: &[T], width: usize, y: &mut [T]) {
-    let x = windows::<T, K, S>(rows, width, y.len());
-    let count = T::from_usize(K * K);
-    for (j, y) in y.iter_mut().enumerate() {
+    #[inline(always)]
+    fn any(&mut self, g: &PoolGeometry, x: &[T], rows: &Span, columns: &Span, output: usize) {
         let mut sum = T::ZERO;
-        for u in 0..K {
-            for v in 0..K {
-                sum += x[u][v][j][phase::<K, S>(v)];
+        for row in rows.inside.clone() {
+            for &value in &x[row * g.input[1]..][columns.inside.clone()] {
+                sum += value;
             }
         }
-        *y = sum / count;
+        self.y[output] = sum / count(rows, columns, self.count_pad);
     }
 }
 
 /// The backward pass over whole planes; `row` is scratch of W elements.
-struct PlanesBackward<'a, T> {
+struct Gradients<'a, T> {
     g: &'a PoolGeometry,
     count_pad: bool,
     dy: &'a [T],
@@ -176,7 +119,7 @@ struct PlanesBackward<'a, T> {
     dx: &'a mut [T],
 }
 
-impl<T: Element> Kernel for PlanesBackward<'_, T> {
+impl<T: Element> Kernel for Gradients<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Self { g, count_pad, dy, row, dx } = self;
@@ -185,17 +128,16 @@ impl<T: Element> Kernel for PlanesBackward<'_, T> {
             dx.fill(T::ZERO);
             for (i, dy) in dy.chunks_exact(ow).enumerate() {
                 // All rows under this row of windows get the same: what the windows give to each column.
-                let rows = g.span(0, i).inside;
-                let height = counted(g, 0, i, &rows, count_pad);
+                let rows = g.span(0, i);
                 row.fill(T::ZERO);
                 for (j, &dy) in dy.iter().enumerate() {
-                    let columns = g.span(1, j).inside;
-                    let share = dy / T::from_usize(height * counted(g, 1, j, &columns, count_pad));
-                    for value in &mut row[columns] {
+                    let columns = g.span(1, j);
+                    let share = dy / count(&rows, &columns, count_pad);
+                    for value in &mut row[columns.inside] {
                         *value += share;
                     }
                 }
-                for dx in dx[rows.start * w..rows.end * w].chunks_exact_mut(w) {
+                for dx in dx[rows.inside.start * w..rows.inside.end * w].chunks_exact_mut(w) {
                     for (dx, &value) in dx.iter_mut().zip(&*row) {
                         *dx += value;
                     }
@@ -210,6 +152,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::op::Op;
     use crate::testing::{check_gradients, poisoned, random};
 
     fn pool(op: AvgPool2d, x: &Tensor<f64>) -> Vec<f64> {

@@ -3,7 +3,7 @@
 use crate::buffer_pool::Buffer;
 use crate::context::Context;
 use crate::element::Element;
-use crate::op::{Op, expect_inputs, only};
+use crate::op::UnaryOp;
 use crate::rng::{Purpose, RandomStream};
 use crate::shape::{Shape, ShapeError};
 use crate::simd::{Isa, Kernel, Simd, dispatch};
@@ -22,31 +22,20 @@ pub struct Dropout {
     pub layer: u32,
 }
 
-impl Dropout {
-    /// What a kept element is multiplied by.
-    fn scale(&self) -> f64 {
-        if self.p < 1.0 { 1.0 / (1.0 - self.p) } else { 0.0 }
-    }
-}
-
-impl<T: Element> Op<T> for Dropout {
+impl UnaryOp for Dropout {
     /// One byte per element, 1 where it is kept. Nothing if none was dropped.
-    type Saved = Option<Buffer<u8>>;
+    type Saved<T: Element> = Option<Buffer<u8>>;
 
-    fn name(&self) -> &'static str {
-        "dropout"
-    }
+    const NAME: &'static str = "dropout";
 
-    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
-        expect_inputs("dropout", inputs, 1)?;
+    fn shape(&self, input: Shape) -> Result<Shape, ShapeError> {
         if !(0.0..=1.0).contains(&self.p) {
-            return Err(ShapeError::new("dropout", format!("p must be from 0 to 1, found {}", self.p)));
+            return Err(ShapeError::new(Self::NAME, format!("p must be from 0 to 1, found {}", self.p)));
         }
-        Ok(inputs[0])
+        Ok(input)
     }
 
-    fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Option<Buffer<u8>>) {
-        let x = only(inputs);
+    fn compute<T: Element>(&self, context: &Context, x: Tensor<T>) -> (Tensor<T>, Option<Buffer<u8>>) {
         if !context.training || self.p == 0.0 || x.is_empty() {
             return (x, None);
         }
@@ -55,21 +44,23 @@ impl<T: Element> Op<T> for Dropout {
         for (row, mask) in mask.chunks_exact_mut(x.len() / samples).enumerate() {
             draw(context.random(Purpose::Dropout(self.layer), row), self.p, mask);
         }
-        let y = masked(context, x, &mask, self.scale());
-        (y, Some(mask))
+        (self.masked(x, &mask), Some(mask))
     }
 
-    fn backward(
-        &self,
-        context: &Context,
-        mask: Option<Buffer<u8>>,
-        grad_output: Tensor<T>,
-        wanted: &[bool],
-    ) -> Vec<Option<Tensor<T>>> {
-        vec![wanted[0].then(|| match mask {
-            Some(mask) => masked(context, grad_output, &mask, self.scale()),
-            None => grad_output,
-        })]
+    fn gradient<T: Element>(&self, _: &Context, mask: Option<Buffer<u8>>, dy: Tensor<T>) -> Tensor<T> {
+        match mask {
+            Some(mask) => self.masked(dy, &mask),
+            None => dy,
+        }
+    }
+}
+
+impl Dropout {
+    /// `x` times the mask and 1 / (1 - p). NaN and infinity stay visible.
+    fn masked<T: Element>(&self, mut x: Tensor<T>, mask: &[u8]) -> Tensor<T> {
+        let scale = T::from_f64(if self.p < 1.0 { 1.0 / (1.0 - self.p) } else { 0.0 });
+        dispatch(Isa::current(), Masked { x: x.data_mut(), mask, scale });
+        x
     }
 }
 
@@ -86,50 +77,18 @@ fn draw(mut stream: RandomStream, p: f64, mask: &mut [u8]) {
     }
 }
 
-/// `x` times the mask times the scale, in place if no one else holds `x`. NaN and infinity stay visible.
-fn masked<T: Element>(context: &Context, mut x: Tensor<T>, mask: &[u8], scale: f64) -> Tensor<T> {
-    let scale = T::from_f64(scale);
-    if x.is_unique() {
-        dispatch(Isa::current(), InPlace { x: x.data_mut(), mask, scale });
-        return x;
-    }
-    let mut y = Tensor::uninit_in(context.pool(), x.shape());
-    dispatch(Isa::current(), IntoOutput { x: x.data(), y: y.data_mut(), mask, scale });
-    y
-}
-
-#[inline(always)]
-fn factor<T: Element>(kept: u8, scale: T) -> T {
-    if kept == 0 { T::ZERO } else { scale }
-}
-
-struct InPlace<'a, T> {
+/// Multiplies `x` by `scale` where the mask is 1, and by 0 elsewhere.
+struct Masked<'a, T> {
     x: &'a mut [T],
     mask: &'a [u8],
     scale: T,
 }
 
-impl<T: Element> Kernel for InPlace<'_, T> {
+impl<T: Element> Kernel for Masked<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         for (x, &kept) in self.x.iter_mut().zip(self.mask) {
-            *x *= factor(kept, self.scale);
-        }
-    }
-}
-
-struct IntoOutput<'a, T> {
-    x: &'a [T],
-    y: &'a mut [T],
-    mask: &'a [u8],
-    scale: T,
-}
-
-impl<T: Element> Kernel for IntoOutput<'_, T> {
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        for ((y, &x), &kept) in self.y.iter_mut().zip(self.x).zip(self.mask) {
-            *y = x * factor(kept, self.scale);
+            *x *= if kept == 0 { T::ZERO } else { self.scale };
         }
     }
 }
@@ -138,6 +97,7 @@ impl<T: Element> Kernel for IntoOutput<'_, T> {
 mod tests {
     use super::*;
     use crate::buffer_pool::BufferPool;
+    use crate::op::Op;
     use crate::testing::{check_gradients, poisoned, random};
 
     fn ones(op: Dropout, context: &Context, n: usize) -> Tensor<f32> {

@@ -7,11 +7,11 @@ use rayon::prelude::*;
 
 use self::gradients::Gradients;
 use self::maxima::Maxima;
-use super::pool_window::PoolGeometry;
+use super::pool_window::{PoolGeometry, Windows};
 use crate::buffer_pool::Buffer;
 use crate::context::Context;
 use crate::element::Element;
-use crate::op::{Op, expect_inputs, only};
+use crate::op::UnaryOp;
 use crate::shape::{Shape, ShapeError};
 use crate::simd::{Isa, dispatch};
 use crate::tensor::Tensor;
@@ -57,9 +57,19 @@ impl MaxPool2d {
         let [kh, kw] = self.kernel;
         if kh.saturating_mul(kw) > 255 {
             let message = format!("the window must have at most 255 elements, found {kh} x {kw}");
-            return Err(ShapeError::new("max_pool2d", message));
+            return Err(ShapeError::new(Self::NAME, message));
         }
-        PoolGeometry::new("max_pool2d", input, self.kernel, self.stride, self.padding, self.ceil_mode)
+        PoolGeometry::new(Self::NAME, input, self.kernel, self.stride, self.padding, self.ceil_mode)
+    }
+
+    /// Pools whole planes. `argmax` is as long as `y`, or empty if it is not wanted.
+    fn pool<T: Element>(&self, g: &PoolGeometry, x: &[T], y: &mut [T], argmax: &mut [u8]) {
+        let (isa, relu) = (Isa::current(), self.relu);
+        if argmax.is_empty() {
+            dispatch(isa, Windows { g, x, pooling: Maxima::<T, false> { relu, y, argmax } });
+        } else {
+            dispatch(isa, Windows { g, x, pooling: Maxima::<T, true> { relu, y, argmax } });
+        }
     }
 }
 
@@ -71,54 +81,43 @@ pub struct Saved {
     argmax: Buffer<u8>,
 }
 
-impl<T: Element> Op<T> for MaxPool2d {
-    type Saved = Saved;
+impl UnaryOp for MaxPool2d {
+    type Saved<T: Element> = Saved;
 
-    fn name(&self) -> &'static str {
-        "max_pool2d"
+    const NAME: &'static str = "max_pool2d";
+
+    fn shape(&self, input: Shape) -> Result<Shape, ShapeError> {
+        Ok(self.geometry(input)?.output_shape())
     }
 
-    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
-        expect_inputs("max_pool2d", inputs, 1)?;
-        Ok(self.geometry(inputs[0])?.output_shape())
-    }
-
-    fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Saved) {
-        let x = only(inputs);
+    fn compute<T: Element>(&self, context: &Context, x: Tensor<T>) -> (Tensor<T>, Saved) {
         let geometry = self.geometry(x.shape()).expect("the shapes were checked");
         let mut y = Tensor::uninit_in(context.pool(), geometry.output_shape());
         let mut argmax = context.pool().take::<u8>(if context.recording { y.len() } else { 0 });
+        let pool = |x: &[T], y: &mut [T], argmax: &mut [u8]| self.pool(&geometry, x, y, argmax);
         let (in_pixels, out_pixels) = (geometry.in_pixels(), geometry.out_pixels());
-        let (g, relu) = (&geometry, self.relu);
-        if !context.parallel {
-            dispatch(Isa::current(), Maxima { g, relu, x: x.data(), y: y.data_mut(), argmax: &mut argmax });
-        } else if context.recording {
+        if context.parallel {
             let planes = x.data().par_chunks(in_pixels).zip(y.data_mut().par_chunks_mut(out_pixels));
-            planes
-                .zip(argmax.par_chunks_mut(out_pixels))
-                .for_each(|((x, y), argmax)| dispatch(Isa::current(), Maxima { g, relu, x, y, argmax }));
+            if context.recording {
+                let planes = planes.zip(argmax.par_chunks_mut(out_pixels));
+                planes.for_each(|((x, y), argmax)| pool(x, y, argmax));
+            } else {
+                planes.for_each(|(x, y)| pool(x, y, &mut []));
+            }
         } else {
-            let planes = x.data().par_chunks(in_pixels).zip(y.data_mut().par_chunks_mut(out_pixels));
-            planes.for_each(|(x, y)| dispatch(Isa::current(), Maxima { g, relu, x, y, argmax: &mut [] }));
+            pool(x.data(), y.data_mut(), &mut argmax);
         }
         (y, Saved { geometry, argmax })
     }
 
-    fn backward(
-        &self,
-        context: &Context,
-        saved: Saved,
-        grad_output: Tensor<T>,
-        wanted: &[bool],
-    ) -> Vec<Option<Tensor<T>>> {
-        if !wanted[0] {
-            return vec![None];
-        }
+    fn gradient<T: Element>(&self, context: &Context, saved: Saved, dy: Tensor<T>) -> Tensor<T> {
         let Saved { geometry, argmax } = saved;
-        let mut grad_input = Tensor::uninit_in(context.pool(), geometry.input_shape());
-        let (dy, dx) = (grad_output.data(), grad_input.data_mut());
-        dispatch(Isa::current(), Gradients { g: &geometry, dy, argmax: &argmax, dx });
-        vec![Some(grad_input)]
+        let mut dx = Tensor::uninit_in(context.pool(), geometry.input_shape());
+        dispatch(
+            Isa::current(),
+            Gradients { g: &geometry, dy: dy.data(), argmax: &argmax, dx: dx.data_mut() },
+        );
+        dx
     }
 }
 
@@ -128,6 +127,7 @@ mod tests {
 
     use super::*;
     use crate::buffer_pool::BufferPool;
+    use crate::op::Op;
     use crate::ops::Relu;
     use crate::testing::{check_gradients, distinct, poisoned, random};
 

@@ -7,7 +7,6 @@ mod broadcast;
 mod conv2d;
 mod dropout;
 pub(crate) mod linear;
-mod map;
 mod max_pool2d;
 mod mlp_conv;
 mod mul;

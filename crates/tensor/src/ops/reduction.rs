@@ -3,8 +3,8 @@
 use super::broadcast::{expand, reduce};
 use crate::context::Context;
 use crate::element::Element;
-use crate::op::{Op, expect_inputs, only};
-use crate::shape::{Shape, ShapeError};
+use crate::op::UnaryOp;
+use crate::shape::{MAX_AXES, Shape, ShapeError};
 use crate::tensor::Tensor;
 
 /// The sum over some axes, or over all of them to a scalar.
@@ -25,134 +25,97 @@ pub struct Mean {
     pub keepdim: bool,
 }
 
-/// The input's shape with the axes reduced to 1, and the output's.
-fn shapes(
-    op: &'static str,
-    input: Shape,
-    axes: Option<&[usize]>,
-    keepdim: bool,
-) -> Result<(Shape, Shape), ShapeError> {
-    if let Some(axes) = axes {
-        for (position, axis) in axes.iter().enumerate() {
+impl Sum {
+    /// The input's shape with the axes reduced to 1, and the output's. Errors are those of `op`.
+    fn shapes(&self, op: &'static str, input: Shape) -> Result<[Shape; 2], ShapeError> {
+        let error = |message| Err(ShapeError::new(op, message));
+        for (position, axis) in self.axes.iter().flatten().enumerate() {
             if *axis >= input.len() {
-                let message = format!("axis {axis} is not one of the {} axes of {input}", input.len());
-                return Err(ShapeError::new(op, message));
+                return error(format!("axis {axis} is not one of the {} axes of {input}", input.len()));
             }
-            if axes[..position].contains(axis) {
-                return Err(ShapeError::new(op, format!("axis {axis} is named twice")));
+            if self.axes.iter().flatten().take(position).any(|before| before == axis) {
+                return error(format!("axis {axis} is named twice"));
             }
         }
-    }
-    let reduced = |axis: usize| axes.is_none_or(|axes| axes.contains(&axis));
-    let mut kept = [1; crate::shape::MAX_AXES];
-    let mut output = [1; crate::shape::MAX_AXES];
-    let mut output_axes = 0;
-    for (axis, &extent) in input.iter().enumerate() {
-        if !reduced(axis) {
-            kept[axis] = extent;
+        let (mut kept, mut output, mut output_axes) = ([1; MAX_AXES], [1; MAX_AXES], 0);
+        for (axis, &extent) in input.iter().enumerate() {
+            let reduced = self.axes.as_ref().is_none_or(|axes| axes.contains(&axis));
+            kept[axis] = if reduced { 1 } else { extent };
+            if self.keepdim || !reduced {
+                output[output_axes] = kept[axis];
+                output_axes += 1;
+            }
         }
-        if keepdim || !reduced(axis) {
-            output[output_axes] = kept[axis];
-            output_axes += 1;
-        }
+        Ok([Shape::new(&kept[..input.len()]), Shape::new(&output[..output_axes])])
     }
-    Ok((Shape::new(&kept[..input.len()]), Shape::new(&output[..output_axes])))
 }
 
-/// The sum under the output's shape.
-fn sum<T: Element>(context: &Context, x: Tensor<T>, (kept, output): (Shape, Shape)) -> Tensor<T> {
-    reduce(context.pool(), x, kept).reshape(output).expect("only axes of extent 1 differ")
-}
-
-/// The gradient of [`sum`]: each element of the input gets that of the sum it went into.
-fn spread<T: Element>(context: &Context, gradient: Tensor<T>, kept: Shape, input: Shape) -> Tensor<T> {
-    let gradient = gradient.reshape(kept).expect("only axes of extent 1 differ");
-    if kept == input { gradient } else { expand(context.pool(), &gradient, input) }
-}
-
-impl<T: Element> Op<T> for Sum {
+impl UnaryOp for Sum {
     /// The input's shape.
-    type Saved = Shape;
+    type Saved<T: Element> = Shape;
 
-    fn name(&self) -> &'static str {
-        "sum"
+    const NAME: &'static str = "sum";
+
+    fn shape(&self, input: Shape) -> Result<Shape, ShapeError> {
+        self.shapes(Self::NAME, input).map(|[_, output]| output)
     }
 
-    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
-        expect_inputs("sum", inputs, 1)?;
-        shapes("sum", inputs[0], self.axes.as_deref(), self.keepdim).map(|(_, output)| output)
-    }
-
-    fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Shape) {
-        let x = only(inputs);
+    fn compute<T: Element>(&self, context: &Context, x: Tensor<T>) -> (Tensor<T>, Shape) {
         let input = x.shape();
-        let shapes =
-            shapes("sum", input, self.axes.as_deref(), self.keepdim).expect("the shapes were checked");
-        (sum(context, x, shapes), input)
+        let [kept, output] = self.shapes(Self::NAME, input).expect("the shapes were checked");
+        (reduce(context.pool(), x, kept).reshape(output).expect("only axes of extent 1 differ"), input)
     }
 
-    fn backward(
-        &self,
-        context: &Context,
-        input: Shape,
-        grad_output: Tensor<T>,
-        wanted: &[bool],
-    ) -> Vec<Option<Tensor<T>>> {
-        let (kept, _) =
-            shapes("sum", input, self.axes.as_deref(), self.keepdim).expect("the shapes were checked");
-        vec![wanted[0].then(|| spread(context, grad_output, kept, input))]
+    /// Each element of the input gets the gradient of the sum it went into.
+    fn gradient<T: Element>(&self, context: &Context, input: Shape, dy: Tensor<T>) -> Tensor<T> {
+        let [kept, _] = self.shapes(Self::NAME, input).expect("the shapes were checked");
+        let dy = dy.reshape(kept).expect("only axes of extent 1 differ");
+        if kept == input { dy } else { expand(context.pool(), &dy, input) }
     }
 }
 
-impl<T: Element> Op<T> for Mean {
-    /// The input's shape.
-    type Saved = Shape;
-
-    fn name(&self) -> &'static str {
-        "mean"
+impl Mean {
+    fn sum(&self) -> Sum {
+        Sum { axes: self.axes.clone(), keepdim: self.keepdim }
     }
+}
 
-    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
-        expect_inputs("mean", inputs, 1)?;
-        let (kept, output) = shapes("mean", inputs[0], self.axes.as_deref(), self.keepdim)?;
-        if inputs[0].elements() == 0 && kept.elements() > 0 {
-            return Err(ShapeError::new("mean", format!("the mean of no elements, input is {}", inputs[0])));
+/// Makes means of sums over elements of a tensor of this shape.
+fn divide<T: Element>(sums: &mut Tensor<T>, input: Shape) {
+    let count = T::from_usize(input.elements() / sums.len().max(1));
+    sums.data_mut().iter_mut().for_each(|sum| *sum = *sum / count);
+}
+
+impl UnaryOp for Mean {
+    /// The input's shape.
+    type Saved<T: Element> = Shape;
+
+    const NAME: &'static str = "mean";
+
+    fn shape(&self, input: Shape) -> Result<Shape, ShapeError> {
+        let [_, output] = self.sum().shapes(Self::NAME, input)?;
+        if input.elements() == 0 && output.elements() > 0 {
+            return Err(ShapeError::new(Self::NAME, format!("the mean of no elements, input is {input}")));
         }
         Ok(output)
     }
 
-    fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Shape) {
-        let x = only(inputs);
-        let input = x.shape();
-        let shapes =
-            shapes("mean", input, self.axes.as_deref(), self.keepdim).expect("the shapes were checked");
-        let mut mean = sum(context, x, shapes);
-        let count = T::from_usize(input.elements() / mean.len().max(1));
-        mean.data_mut().iter_mut().for_each(|mean| *mean = *mean / count);
-        (mean, input)
+    fn compute<T: Element>(&self, context: &Context, x: Tensor<T>) -> (Tensor<T>, Shape) {
+        let (mut sums, input) = self.sum().compute(context, x);
+        divide(&mut sums, input);
+        (sums, input)
     }
 
-    fn backward(
-        &self,
-        context: &Context,
-        input: Shape,
-        mut grad_output: Tensor<T>,
-        wanted: &[bool],
-    ) -> Vec<Option<Tensor<T>>> {
-        if !wanted[0] {
-            return vec![None];
-        }
-        let (kept, _) =
-            shapes("mean", input, self.axes.as_deref(), self.keepdim).expect("the shapes were checked");
-        let count = T::from_usize(input.elements() / grad_output.len().max(1));
-        grad_output.data_mut().iter_mut().for_each(|gradient| *gradient = *gradient / count);
-        vec![Some(spread(context, grad_output, kept, input))]
+    fn gradient<T: Element>(&self, context: &Context, input: Shape, mut dy: Tensor<T>) -> Tensor<T> {
+        divide(&mut dy, input);
+        self.sum().gradient(context, input, dy)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::op::Op;
     use crate::testing::{check_gradients, poisoned, random};
 
     #[test]

@@ -2,73 +2,39 @@
 
 use crate::context::Context;
 use crate::element::Element;
-use crate::op::{Op, expect_inputs, only};
-use crate::shape::{Shape, ShapeError};
+use crate::op::UnaryOp;
 use crate::tensor::Tensor;
 
-/// `y = max(x, 0)`, element by element, for any shape. NaN stays NaN.
+/// `y = max(x, 0)`, element by element, for any shape. NaN stays NaN, so that a diverged network shows it.
 ///
 /// Its gradient is 1 where `x > 0` and 0 elsewhere, at 0 too, as in PyTorch. That can be read off the output, so the
 /// input is not kept and is overwritten if no one else holds it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Relu;
 
-impl<T: Element> Op<T> for Relu {
+impl UnaryOp for Relu {
     /// The output.
-    type Saved = Tensor<T>;
+    type Saved<T: Element> = Tensor<T>;
 
-    fn name(&self) -> &'static str {
-        "relu"
+    const NAME: &'static str = "relu";
+
+    fn compute<T: Element>(&self, _: &Context, mut x: Tensor<T>) -> (Tensor<T>, Tensor<T>) {
+        x.data_mut().iter_mut().for_each(|x| *x = if *x < T::ZERO { T::ZERO } else { *x });
+        (x.clone(), x)
     }
 
-    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
-        expect_inputs("relu", inputs, 1)?;
-        Ok(inputs[0])
-    }
-
-    fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Tensor<T>) {
-        let mut x = only(inputs);
-        let output = if x.is_unique() {
-            for value in x.data_mut() {
-                *value = rectified(*value);
-            }
-            x
-        } else {
-            let mut output = Tensor::uninit_in(context.pool(), x.shape());
-            for (y, &x) in output.data_mut().iter_mut().zip(x.data()) {
-                *y = rectified(x);
-            }
-            output
-        };
-        (output.clone(), output)
-    }
-
-    fn backward(
-        &self,
-        _: &Context,
-        output: Tensor<T>,
-        mut grad_output: Tensor<T>,
-        wanted: &[bool],
-    ) -> Vec<Option<Tensor<T>>> {
-        if !wanted[0] {
-            return vec![None];
+    fn gradient<T: Element>(&self, _: &Context, y: Tensor<T>, mut dy: Tensor<T>) -> Tensor<T> {
+        for (dy, &y) in dy.data_mut().iter_mut().zip(y.data()) {
+            *dy = if y > T::ZERO { *dy } else { T::ZERO };
         }
-        for (gradient, &y) in grad_output.data_mut().iter_mut().zip(output.data()) {
-            *gradient = if y > T::ZERO { *gradient } else { T::ZERO };
-        }
-        vec![Some(grad_output)]
+        dy
     }
-}
-
-/// `max(x, 0)` that keeps NaN, so that a diverged network shows it.
-#[inline]
-fn rectified<T: Element>(x: T) -> T {
-    if x < T::ZERO { T::ZERO } else { x }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::op::Op;
     use crate::testing::{check_gradients, distinct};
 
     #[test]

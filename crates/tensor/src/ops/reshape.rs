@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::element::Element;
-use crate::op::{Op, expect_inputs, only};
+use crate::op::UnaryOp;
 use crate::shape::{Shape, ShapeError};
 use crate::tensor::Tensor;
 
@@ -17,88 +17,58 @@ pub struct Reshape {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Flatten;
 
-fn reshaped<T: Element>(x: Tensor<T>, shape: Shape) -> Tensor<T> {
-    x.reshape(shape).expect("both shapes have the same number of elements")
+/// The tensor under another shape, and the shape that it had.
+fn reshaped<T: Element>(x: Tensor<T>, shape: Shape) -> (Tensor<T>, Shape) {
+    let before = x.shape();
+    (x.reshape(shape).expect("the shapes were checked"), before)
 }
 
-impl<T: Element> Op<T> for Reshape {
+impl UnaryOp for Reshape {
     /// The input's shape.
-    type Saved = Shape;
+    type Saved<T: Element> = Shape;
 
-    fn name(&self) -> &'static str {
-        "reshape"
+    const NAME: &'static str = "reshape";
+
+    fn shape(&self, input: Shape) -> Result<Shape, ShapeError> {
+        input.reshaped(self.shape)
     }
 
-    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
-        expect_inputs("reshape", inputs, 1)?;
-        let (from, to) = (inputs[0], self.shape);
-        if from.elements() == to.elements() {
-            Ok(to)
-        } else {
-            let message = format!("{from} has {} elements, {to} has {}", from.elements(), to.elements());
-            Err(ShapeError::new("reshape", message))
-        }
+    fn compute<T: Element>(&self, _: &Context, x: Tensor<T>) -> (Tensor<T>, Shape) {
+        reshaped(x, self.shape)
     }
 
-    fn forward(&self, _: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Shape) {
-        let x = only(inputs);
-        let input = x.shape();
-        (reshaped(x, self.shape), input)
-    }
-
-    fn backward(
-        &self,
-        _: &Context,
-        input: Shape,
-        grad_output: Tensor<T>,
-        wanted: &[bool],
-    ) -> Vec<Option<Tensor<T>>> {
-        vec![wanted[0].then(|| reshaped(grad_output, input))]
+    fn gradient<T: Element>(&self, _: &Context, input: Shape, dy: Tensor<T>) -> Tensor<T> {
+        reshaped(dy, input).0
     }
 }
 
-impl Flatten {
-    fn shape(input: Shape) -> Shape {
-        Shape::from([input[0], input[1..].iter().product()])
-    }
-}
-
-impl<T: Element> Op<T> for Flatten {
+impl UnaryOp for Flatten {
     /// The input's shape.
-    type Saved = Shape;
+    type Saved<T: Element> = Shape;
 
-    fn name(&self) -> &'static str {
-        "flatten"
+    const NAME: &'static str = "flatten";
+
+    fn shape(&self, input: Shape) -> Result<Shape, ShapeError> {
+        let Some((&n, rest)) = input.split_first() else {
+            return Err(ShapeError::new(Self::NAME, "expects at least one axis, input is a scalar"));
+        };
+        Ok(Shape::from([n, rest.iter().product()]))
     }
 
-    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
-        expect_inputs("flatten", inputs, 1)?;
-        if inputs[0].is_empty() {
-            return Err(ShapeError::new("flatten", "expects at least one axis, input is a scalar"));
-        }
-        Ok(Self::shape(inputs[0]))
+    fn compute<T: Element>(&self, _: &Context, x: Tensor<T>) -> (Tensor<T>, Shape) {
+        let shape = self.shape(x.shape()).expect("the shapes were checked");
+        reshaped(x, shape)
     }
 
-    fn forward(&self, _: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Shape) {
-        let x = only(inputs);
-        let input = x.shape();
-        (reshaped(x, Self::shape(input)), input)
-    }
-
-    fn backward(
-        &self,
-        _: &Context,
-        input: Shape,
-        grad_output: Tensor<T>,
-        wanted: &[bool],
-    ) -> Vec<Option<Tensor<T>>> {
-        vec![wanted[0].then(|| reshaped(grad_output, input))]
+    fn gradient<T: Element>(&self, _: &Context, input: Shape, dy: Tensor<T>) -> Tensor<T> {
+        reshaped(dy, input).0
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::op::Op;
     use crate::testing::{check_gradients, poisoned, random};
 
     #[test]

@@ -1,10 +1,8 @@
 //! A tensor times a constant.
 
-use super::map::map;
 use crate::context::Context;
 use crate::element::Element;
-use crate::op::{Op, expect_inputs, only};
-use crate::shape::{Shape, ShapeError};
+use crate::op::UnaryOp;
 use crate::tensor::Tensor;
 
 /// `y = factor x`, element by element, for any shape. Works in place where no one else holds the input.
@@ -14,43 +12,26 @@ pub struct Scale {
     pub factor: f64,
 }
 
-impl Scale {
-    fn scaled<T: Element>(&self, context: &Context, x: Tensor<T>) -> Tensor<T> {
+impl UnaryOp for Scale {
+    type Saved<T: Element> = ();
+
+    const NAME: &'static str = "scale";
+
+    fn compute<T: Element>(&self, _: &Context, mut x: Tensor<T>) -> (Tensor<T>, ()) {
         let factor = T::from_f64(self.factor);
-        map(context.pool(), x, |x| x * factor)
-    }
-}
-
-impl<T: Element> Op<T> for Scale {
-    type Saved = ();
-
-    fn name(&self) -> &'static str {
-        "scale"
+        x.data_mut().iter_mut().for_each(|x| *x *= factor);
+        (x, ())
     }
 
-    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
-        expect_inputs("scale", inputs, 1)?;
-        Ok(inputs[0])
-    }
-
-    fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, ()) {
-        (self.scaled(context, only(inputs)), ())
-    }
-
-    fn backward(
-        &self,
-        context: &Context,
-        (): (),
-        grad_output: Tensor<T>,
-        wanted: &[bool],
-    ) -> Vec<Option<Tensor<T>>> {
-        vec![wanted[0].then(|| self.scaled(context, grad_output))]
+    fn gradient<T: Element>(&self, context: &Context, (): (), dy: Tensor<T>) -> Tensor<T> {
+        self.compute(context, dy).0
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::op::Op;
     use crate::testing::{check_gradients, poisoned, random};
 
     #[test]

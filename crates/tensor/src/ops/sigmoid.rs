@@ -1,10 +1,8 @@
 //! The logistic function.
 
-use super::map::{map, zip_map};
 use crate::context::Context;
 use crate::element::Element;
-use crate::op::{Op, expect_inputs, only};
-use crate::shape::{Shape, ShapeError};
+use crate::op::UnaryOp;
 use crate::tensor::Tensor;
 
 /// `y = 1 / (1 + e^-x)`, element by element, for any shape.
@@ -13,32 +11,22 @@ use crate::tensor::Tensor;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sigmoid;
 
-impl<T: Element> Op<T> for Sigmoid {
+impl UnaryOp for Sigmoid {
     /// The output.
-    type Saved = Tensor<T>;
+    type Saved<T: Element> = Tensor<T>;
 
-    fn name(&self) -> &'static str {
-        "sigmoid"
+    const NAME: &'static str = "sigmoid";
+
+    fn compute<T: Element>(&self, _: &Context, mut x: Tensor<T>) -> (Tensor<T>, Tensor<T>) {
+        x.data_mut().iter_mut().for_each(|x| *x = sigmoid(*x));
+        (x.clone(), x)
     }
 
-    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
-        expect_inputs("sigmoid", inputs, 1)?;
-        Ok(inputs[0])
-    }
-
-    fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Tensor<T>) {
-        let y = map(context.pool(), only(inputs), sigmoid);
-        (y.clone(), y)
-    }
-
-    fn backward(
-        &self,
-        context: &Context,
-        y: Tensor<T>,
-        grad_output: Tensor<T>,
-        wanted: &[bool],
-    ) -> Vec<Option<Tensor<T>>> {
-        vec![wanted[0].then(|| zip_map(context.pool(), grad_output, &y, |dy, y| dy * y * (T::ONE - y)))]
+    fn gradient<T: Element>(&self, _: &Context, y: Tensor<T>, mut dy: Tensor<T>) -> Tensor<T> {
+        for (dy, &y) in dy.data_mut().iter_mut().zip(y.data()) {
+            *dy = *dy * y * (T::ONE - y);
+        }
+        dy
     }
 }
 
@@ -52,6 +40,7 @@ fn sigmoid<T: Element>(x: T) -> T {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::op::Op;
     use crate::testing::{check_gradients, poisoned, random};
 
     #[test]

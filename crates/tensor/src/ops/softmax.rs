@@ -1,8 +1,11 @@
 //! Softmax: numbers become probabilities.
 
+use std::iter::StepBy;
+use std::ops::Range;
+
 use crate::context::Context;
 use crate::element::Element;
-use crate::op::{Op, expect_inputs, only};
+use crate::op::UnaryOp;
 use crate::shape::{Shape, ShapeError};
 use crate::tensor::Tensor;
 
@@ -16,82 +19,82 @@ pub struct Softmax {
 }
 
 impl Softmax {
-    /// (axes before, the axis, axes after), each as one extent.
-    fn extents(&self, shape: Shape) -> Result<[usize; 3], ShapeError> {
-        let axis = self.axis.unwrap_or(shape.len().saturating_sub(1));
-        if axis >= shape.len() {
-            let message = format!("axis {axis} is not one of the {} axes of {shape}", shape.len());
-            return Err(ShapeError::new("softmax", message));
-        }
-        Ok([shape[..axis].iter().product(), shape[axis], shape[axis + 1..].iter().product()])
+    fn axis(&self, shape: Shape) -> usize {
+        self.axis.unwrap_or(shape.len().saturating_sub(1))
+    }
+
+    /// The indices of the elements that add up to 1, group by group.
+    fn groups(&self, shape: Shape) -> impl Iterator<Item = StepBy<Range<usize>>> + use<> {
+        let axis = self.axis(shape);
+        let [before, after] = [&shape[..axis], &shape[axis + 1..]].map(|axes| axes.iter().product());
+        let block = shape[axis] * after;
+        (0..before * after).map(move |group: usize| {
+            let start = group / after * block + group % after;
+            (start..start + block).step_by(after)
+        })
     }
 }
 
-impl<T: Element> Op<T> for Softmax {
+/// Writes the softmax of the logits at `indices`. Returns their maximum, and the sum of e^(x - maximum).
+pub(super) fn normalize<T: Element>(
+    x: &[T],
+    y: &mut [T],
+    indices: impl Iterator<Item = usize> + Clone,
+) -> (T, T) {
+    let largest =
+        indices.clone().fold(T::NEG_INFINITY, |largest, i| if x[i] > largest { x[i] } else { largest });
+    let mut sum = T::ZERO;
+    for i in indices.clone() {
+        y[i] = (x[i] - largest).exp();
+        sum += y[i];
+    }
+    for i in indices {
+        y[i] = y[i] / sum;
+    }
+    (largest, sum)
+}
+
+impl UnaryOp for Softmax {
     /// The output.
-    type Saved = Tensor<T>;
+    type Saved<T: Element> = Tensor<T>;
 
-    fn name(&self) -> &'static str {
-        "softmax"
+    const NAME: &'static str = "softmax";
+
+    fn shape(&self, input: Shape) -> Result<Shape, ShapeError> {
+        let axis = self.axis(input);
+        if axis >= input.len() {
+            let message = format!("axis {axis} is not one of the {} axes of {input}", input.len());
+            return Err(ShapeError::new(Self::NAME, message));
+        }
+        Ok(input)
     }
 
-    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
-        expect_inputs("softmax", inputs, 1)?;
-        self.extents(inputs[0])?;
-        Ok(inputs[0])
-    }
-
-    fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Tensor<T>) {
-        let x = only(inputs);
-        let [before, classes, after] = self.extents(x.shape()).expect("the shapes were checked");
+    fn compute<T: Element>(&self, context: &Context, x: Tensor<T>) -> (Tensor<T>, Tensor<T>) {
         let mut y = Tensor::uninit_in(context.pool(), x.shape());
-        let (x, out) = (x.data(), y.data_mut());
-        for group in 0..before * after {
-            let start = group / after * classes * after + group % after;
-            let indices = (0..classes).map(|k| start + k * after);
-            let largest = indices
-                .clone()
-                .fold(T::NEG_INFINITY, |largest, i| if x[i] > largest { x[i] } else { largest });
-            let mut sum = T::ZERO;
-            for i in indices.clone() {
-                out[i] = (x[i] - largest).exp();
-                sum += out[i];
-            }
-            for i in indices {
-                out[i] = out[i] / sum;
-            }
+        for indices in self.groups(x.shape()) {
+            normalize(x.data(), y.data_mut(), indices);
         }
         (y.clone(), y)
     }
 
-    fn backward(
-        &self,
-        _: &Context,
-        y: Tensor<T>,
-        mut grad_output: Tensor<T>,
-        wanted: &[bool],
-    ) -> Vec<Option<Tensor<T>>> {
-        if !wanted[0] {
-            return vec![None];
-        }
+    fn gradient<T: Element>(&self, _: &Context, y: Tensor<T>, mut dy: Tensor<T>) -> Tensor<T> {
         // dx = y (dy - sum of y dy).
-        let [before, classes, after] = self.extents(y.shape()).expect("the shapes were checked");
-        let (y, gradient) = (y.data(), grad_output.data_mut());
-        for group in 0..before * after {
-            let start = group / after * classes * after + group % after;
-            let indices = (0..classes).map(|k| start + k * after);
+        let (gradient, groups) = (dy.data_mut(), self.groups(y.shape()));
+        let y = y.data();
+        for indices in groups {
             let mean: T = indices.clone().map(|i| y[i] * gradient[i]).sum();
             for i in indices {
                 gradient[i] = y[i] * (gradient[i] - mean);
             }
         }
-        vec![Some(grad_output)]
+        dy
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::op::Op;
     use crate::testing::{check_gradients, poisoned, random};
 
     #[test]

@@ -1,8 +1,9 @@
 //! The loss of classification: softmax, logarithm and the label's entry in one op.
 
+use super::softmax::normalize;
 use crate::context::Context;
 use crate::element::Element;
-use crate::op::{Op, expect_inputs, only};
+use crate::op::UnaryOp;
 use crate::shape::{Shape, ShapeError};
 use crate::tensor::Tensor;
 
@@ -36,41 +37,34 @@ impl SoftmaxCrossEntropy {
     }
 }
 
-impl<T: Element> Op<T> for SoftmaxCrossEntropy {
+impl UnaryOp for SoftmaxCrossEntropy {
     /// The probabilities, N x K.
-    type Saved = Tensor<T>;
+    type Saved<T: Element> = Tensor<T>;
 
-    fn name(&self) -> &'static str {
-        "softmax_cross_entropy"
-    }
+    const NAME: &'static str = "softmax_cross_entropy";
 
-    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
-        const OP: &str = "softmax_cross_entropy";
-        expect_inputs(OP, inputs, 1)?;
-        let [n, classes] = inputs[0].matrix(OP)?;
+    fn shape(&self, input: Shape) -> Result<Shape, ShapeError> {
+        let error = |message| Err(ShapeError::new(Self::NAME, message));
+        let [n, classes] = input.matrix(Self::NAME)?;
         if n == 0 || self.labels.len() != n {
-            let message = format!(
+            return error(format!(
                 "expects a label for each of at least one sample, found N = {n} and {} labels",
                 self.labels.len()
-            );
-            return Err(ShapeError::new(OP, message));
+            ));
         }
         if let Some((sample, label)) = self.labels.iter().enumerate().find(|&(_, &label)| label >= classes) {
-            let message = format!("label {label} of sample {sample} is not below K = {classes} classes");
-            return Err(ShapeError::new(OP, message));
+            return error(format!("label {label} of sample {sample} is not below K = {classes} classes"));
         }
         if !(0.0..=1.0).contains(&self.label_smoothing) {
-            let message = format!("label smoothing must be from 0 to 1, found {}", self.label_smoothing);
-            return Err(ShapeError::new(OP, message));
+            return error(format!("label smoothing must be from 0 to 1, found {}", self.label_smoothing));
         }
         if self.divisor == Some(0) {
-            return Err(ShapeError::new(OP, "the divisor must be at least 1, found 0"));
+            return error("the divisor must be at least 1, found 0".to_owned());
         }
         Ok(Shape::scalar())
     }
 
-    fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Tensor<T>) {
-        let logits = only(inputs);
+    fn compute<T: Element>(&self, context: &Context, logits: Tensor<T>) -> (Tensor<T>, Tensor<T>) {
         let classes = logits.shape()[1];
         let smoothing = T::from_f64(self.label_smoothing);
         let mut probabilities = Tensor::uninit_in(context.pool(), logits.shape());
@@ -78,13 +72,7 @@ impl<T: Element> Op<T> for SoftmaxCrossEntropy {
         let rows =
             logits.data().chunks_exact(classes).zip(probabilities.data_mut().chunks_exact_mut(classes));
         for ((x, p), &label) in rows.zip(&self.labels) {
-            let largest = x.iter().fold(T::NEG_INFINITY, |largest, &x| if x > largest { x } else { largest });
-            let mut sum = T::ZERO;
-            for (p, &x) in p.iter_mut().zip(x) {
-                *p = (x - largest).exp();
-                sum += *p;
-            }
-            p.iter_mut().for_each(|p| *p = *p / sum);
+            let (largest, sum) = normalize(x, p, 0..classes);
             let log_sum = sum.ln();
             let mut sample = (T::ONE - smoothing) * (log_sum - (x[label] - largest));
             if smoothing > T::ZERO {
@@ -98,31 +86,23 @@ impl<T: Element> Op<T> for SoftmaxCrossEntropy {
         (output, probabilities)
     }
 
-    fn backward(
-        &self,
-        _: &Context,
-        mut probabilities: Tensor<T>,
-        grad_output: Tensor<T>,
-        wanted: &[bool],
-    ) -> Vec<Option<Tensor<T>>> {
-        if !wanted[0] {
-            return vec![None];
-        }
+    fn gradient<T: Element>(&self, _: &Context, mut probabilities: Tensor<T>, dy: Tensor<T>) -> Tensor<T> {
         let classes = probabilities.shape()[1];
-        let scale = grad_output.item() / self.divisor();
+        let scale = dy.item() / self.divisor();
         let on_label = T::from_f64(1.0 - self.label_smoothing);
         let everywhere = T::from_f64(self.label_smoothing / classes as f64);
         for (p, &label) in probabilities.data_mut().chunks_exact_mut(classes).zip(&self.labels) {
             p[label] -= on_label;
             p.iter_mut().for_each(|p| *p = (*p - everywhere) * scale);
         }
-        vec![Some(probabilities)]
+        probabilities
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::op::Op;
     use crate::testing::{check_gradients, poisoned, random};
 
     fn loss(op: &SoftmaxCrossEntropy, logits: &Tensor<f64>) -> f64 {

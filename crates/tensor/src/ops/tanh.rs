@@ -1,10 +1,8 @@
 //! The hyperbolic tangent.
 
-use super::map::{map, zip_map};
 use crate::context::Context;
 use crate::element::Element;
-use crate::op::{Op, expect_inputs, only};
-use crate::shape::{Shape, ShapeError};
+use crate::op::UnaryOp;
 use crate::tensor::Tensor;
 
 /// `y = tanh x`, element by element, for any shape.
@@ -13,38 +11,29 @@ use crate::tensor::Tensor;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tanh;
 
-impl<T: Element> Op<T> for Tanh {
+impl UnaryOp for Tanh {
     /// The output.
-    type Saved = Tensor<T>;
+    type Saved<T: Element> = Tensor<T>;
 
-    fn name(&self) -> &'static str {
-        "tanh"
+    const NAME: &'static str = "tanh";
+
+    fn compute<T: Element>(&self, _: &Context, mut x: Tensor<T>) -> (Tensor<T>, Tensor<T>) {
+        x.data_mut().iter_mut().for_each(|x| *x = x.tanh());
+        (x.clone(), x)
     }
 
-    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
-        expect_inputs("tanh", inputs, 1)?;
-        Ok(inputs[0])
-    }
-
-    fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Tensor<T>) {
-        let y = map(context.pool(), only(inputs), T::tanh);
-        (y.clone(), y)
-    }
-
-    fn backward(
-        &self,
-        context: &Context,
-        y: Tensor<T>,
-        grad_output: Tensor<T>,
-        wanted: &[bool],
-    ) -> Vec<Option<Tensor<T>>> {
-        vec![wanted[0].then(|| zip_map(context.pool(), grad_output, &y, |dy, y| dy * (T::ONE - y * y)))]
+    fn gradient<T: Element>(&self, _: &Context, y: Tensor<T>, mut dy: Tensor<T>) -> Tensor<T> {
+        for (dy, &y) in dy.data_mut().iter_mut().zip(y.data()) {
+            *dy *= T::ONE - y * y;
+        }
+        dy
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::op::Op;
     use crate::testing::{check_gradients, poisoned, random};
 
     #[test]
