@@ -6,6 +6,7 @@ use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
 use crate::buffer_pool::Pooled;
 use crate::conv::Convolve;
+use crate::ops::linear::Products;
 
 /// A real number that tensors are made of: `f32` or `f64`, and no other.
 ///
@@ -14,6 +15,7 @@ use crate::conv::Convolve;
 pub trait Element:
     Convolve
     + Pooled
+    + Products
     + PartialOrd
     + Debug
     + Display
@@ -92,17 +94,11 @@ fn fits([rows, columns]: [usize; 2], strides: [usize; 2], len: usize) -> bool {
 }
 
 /// Tells whether all elements of a matrix that [`fits`] have places of their own.
-fn is_disjoint([rows, columns]: [usize; 2], strides: [usize; 2]) -> bool {
-    // Of one row or column, the other stride is not used. No product overflows where two or more of it fit into memory.
-    match (rows, columns) {
-        (0, _) | (_, 0) | (1, 1) => true,
-        (_, 1) => strides[0] > 0,
-        (1, _) => strides[1] > 0,
-        _ => {
-            let nested = |outer: usize, inner: usize, count: usize| inner > 0 && outer >= count * inner;
-            nested(strides[0], strides[1], columns) || nested(strides[1], strides[0], rows)
-        }
-    }
+fn is_disjoint([rows, columns]: [usize; 2], [row, column]: [usize; 2]) -> bool {
+    let apart = |count: usize, stride: usize| count <= 1 || stride > 0;
+    // The products do not overflow: two rows and two columns fit into memory.
+    let nested = || rows == 1 || columns == 1 || row >= columns * column || column >= rows * row;
+    rows == 0 || columns == 0 || (apart(rows, row) && apart(columns, column) && nested())
 }
 
 /// Strides as signed numbers. One that is none is never used: no slice holds two elements so far apart.

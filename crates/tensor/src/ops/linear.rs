@@ -1,16 +1,13 @@
 //! The fully connected layer.
 //!
-//! Training cuts a batch into shards of a few images, so x and dy are a few rows and the weight is what takes time: it is
-//! large (AlexNet's first is 105 MB), and read or written once in each product. In `f32` the products therefore walk over the
+//! Training cuts a batch into micro-batches of a few images, so x and dy are a few rows and the weight is what takes time: it
+//! is large (AlexNet's first is 105 MB), and read or written once in each product. In `f32` the products therefore go over the
 //! weight in bands of [`BAND`] rows, in the order of memory and without packing it.
 
-use crate::context::Context;
-use crate::element::Element;
+use super::broadcast::reduce;
 use crate::gemm::{MatrixRef, gemm_strided};
-use crate::op::Op;
-use crate::shape::{Shape, ShapeError};
 use crate::simd::Isa;
-use crate::tensor::Tensor;
+use crate::{Context, Element, Op, Shape, ShapeError, Tensor};
 
 /// `y = x w^T + b`: the inputs are x (N x IN), w (OUT x IN) and, if there are three, b (OUT); the output is N x OUT.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -18,52 +15,111 @@ pub struct Linear;
 
 /// Rows of the weight that are read or written side by side: few enough for the memory's prefetchers to follow each.
 const BAND: usize = 16;
-/// Rows of x that one walk over the weight serves.
+/// Rows of x that one pass over the weight serves.
 const ROWS: usize = 48;
 
-/// `y += x w^T` for x (N x IN), w (OUT x IN) and y (N x OUT).
-fn add_product(context: &Context, [_, features, outputs]: [usize; 3], x: &[f32], w: &[f32], y: &mut [f32]) {
-    if features == 0 || outputs == 0 {
-        return;
+/// The products of the layer, which each element type has in the form that suits it; by default the portable matrix product.
+///
+/// Extents are N, IN and OUT; x is N x IN, w is OUT x IN and y is N x OUT.
+pub trait Products: Sized {
+    /// `y += x w^T`.
+    fn add_product(_: &Context, extents: [usize; 3], x: &[Self], w: &[Self], y: &mut [Self])
+    where
+        Self: Element,
+    {
+        let [_, features, outputs] = extents;
+        Self::matmul(extents, x, [features, 1], w, [1, features], true, y, [outputs, 1]);
     }
-    let isa = Isa::current();
-    for (x, y) in x.chunks(ROWS * features).zip(y.chunks_mut(ROWS * outputs)) {
-        let rows = y.len() / outputs;
-        // The kernel wants the columns of its right operand side by side, which makes x^T of x, and gives y^T.
-        let mut turned = context.pool().take::<f32>(rows * (features + BAND));
-        let (x_turned, sums) = turned.split_at_mut(rows * features);
-        for (row, x) in x.chunks_exact(features).enumerate() {
-            for (place, &value) in x_turned[row..].iter_mut().step_by(rows).zip(x) {
-                *place = value;
-            }
+
+    /// `dx += dy w`.
+    fn add_input_gradient([n, features, outputs]: [usize; 3], dy: &[Self], w: &[Self], dx: &mut [Self])
+    where
+        Self: Element,
+    {
+        let strides = [features, 1];
+        Self::matmul([n, outputs, features], dy, [outputs, 1], w, strides, true, dx, strides);
+    }
+
+    /// `dw = dy^T x`.
+    fn weight_gradient([n, features, outputs]: [usize; 3], dy: &[Self], x: &[Self], dw: &mut [Self])
+    where
+        Self: Element,
+    {
+        let strides = [features, 1];
+        Self::matmul([outputs, n, features], dy, [1, outputs], x, strides, false, dw, strides);
+    }
+
+    /// Leaves dy and x to [`Context::weight_sums`], which makes one product of those of many micro-batches. Tells whether it
+    /// did.
+    fn keep_factors(_: &Context, _w: &Tensor<Self>, _dy: &[Self], _x: &[Self]) -> bool
+    where
+        Self: Element,
+    {
+        false
+    }
+}
+
+impl Products for f64 {}
+
+impl Products for f32 {
+    fn add_product(
+        context: &Context,
+        [_, features, outputs]: [usize; 3],
+        x: &[f32],
+        w: &[f32],
+        y: &mut [f32],
+    ) {
+        if features == 0 || outputs == 0 {
+            return;
         }
-        for (band, w) in w.chunks(BAND * features).enumerate() {
-            let height = w.len() / features;
-            let a = MatrixRef { data: w, strides: [features, 1] };
-            gemm_strided(isa, [height, rows, features], a, (x_turned, rows), (sums, rows), false);
-            for (output, sums) in sums[..height * rows].chunks_exact(rows).enumerate() {
-                for (row, sum) in sums.iter().enumerate() {
-                    y[row * outputs + band * BAND + output] += sum;
+        let isa = Isa::current();
+        for (x, y) in x.chunks(ROWS * features).zip(y.chunks_mut(ROWS * outputs)) {
+            let rows = y.len() / outputs;
+            // The kernel wants the columns of its right operand side by side, which makes x^T of x, and gives y^T.
+            let mut transposed = context.pool().take::<f32>(rows * (features + BAND));
+            let (x_transposed, sums) = transposed.split_at_mut(rows * features);
+            for (row, x) in x.chunks_exact(features).enumerate() {
+                for (place, &value) in x_transposed[row..].iter_mut().step_by(rows).zip(x) {
+                    *place = value;
+                }
+            }
+            for (band, w) in w.chunks(BAND * features).enumerate() {
+                let height = w.len() / features;
+                let a = MatrixRef { data: w, strides: [features, 1] };
+                gemm_strided(isa, [height, rows, features], a, (x_transposed, rows), (sums, rows), false);
+                for (output, sums) in sums[..height * rows].chunks_exact(rows).enumerate() {
+                    for (row, sum) in sums.iter().enumerate() {
+                        y[row * outputs + band * BAND + output] += sum;
+                    }
                 }
             }
         }
     }
+
+    fn add_input_gradient([n, features, outputs]: [usize; 3], dy: &[f32], w: &[f32], dx: &mut [f32]) {
+        if features == 0 || n == 0 {
+            return;
+        }
+        let isa = Isa::current();
+        for (band, w) in w.chunks(BAND * features).enumerate() {
+            let height = w.len() / features;
+            let a = MatrixRef { data: &dy[band * BAND..], strides: [outputs, 1] };
+            gemm_strided(isa, [n, features, height], a, (w, features), (dx, features), true);
+        }
+    }
+
+    fn weight_gradient(extents: [usize; 3], dy: &[f32], x: &[f32], dw: &mut [f32]) {
+        weight_gradient(extents, dy, x, false, dw);
+    }
+
+    fn keep_factors(context: &Context, w: &Tensor<f32>, dy: &[f32], x: &[f32]) -> bool {
+        let Some(sums) = &context.weight_sums else { return false };
+        sums.add_rows(context, w.address(), dy, x);
+        true
+    }
 }
 
-/// `dx = dy w` for dy (N x OUT), w (OUT x IN) and dx (N x IN), which holds zeros.
-fn input_gradient([n, features, outputs]: [usize; 3], dy: &[f32], w: &[f32], dx: &mut [f32]) {
-    if features == 0 || n == 0 {
-        return;
-    }
-    let isa = Isa::current();
-    for (band, w) in w.chunks(BAND * features).enumerate() {
-        let height = w.len() / features;
-        let a = MatrixRef { data: &dy[band * BAND..], strides: [outputs, 1] };
-        gemm_strided(isa, [n, features, height], a, (w, features), (dx, features), true);
-    }
-}
-
-/// `dw = dy^T x` for dy (N x OUT), x (N x IN) and dw (OUT x IN), overwritten, or added to if `accumulate`.
+/// [`Products::weight_gradient`] of `f32`; `dw += dy^T x` if `accumulate`.
 pub(crate) fn weight_gradient(
     [n, features, outputs]: [usize; 3],
     dy: &[f32],
@@ -133,14 +189,7 @@ impl<T: Element> Op<T> for Linear {
         } else {
             y.data_mut().fill(T::ZERO);
         }
-        let extents = [n, features, outputs];
-        match (T::as_f32(x.data()), T::as_f32(w.data()), T::as_f32_mut(y.data_mut())) {
-            (Some(x), Some(w), Some(y)) => add_product(context, extents, x, w, y),
-            _ => {
-                let (x, w, y) = (x.data(), w.data(), y.data_mut());
-                T::matmul(extents, x, [features, 1], w, [1, features], true, y, [outputs, 1]);
-            }
-        }
+        T::add_product(context, [n, features, outputs], x.data(), w.data(), y.data_mut());
         (y, Saved { x, w, has_bias: bias.is_some() })
     }
 
@@ -152,51 +201,21 @@ impl<T: Element> Op<T> for Linear {
         wanted: &[bool],
     ) -> Vec<Option<Tensor<T>>> {
         let Saved { x, w, has_bias } = saved;
-        let [n, features, outputs] = [x.shape()[0], x.shape()[1], w.shape()[0]];
-        let (extents, strides, dy) = ([n, features, outputs], [features, 1], grad_output.data());
+        let (extents, dy) = ([x.shape()[0], x.shape()[1], w.shape()[0]], grad_output.data());
         let grad_x = wanted[0].then(|| {
             let mut dx = Tensor::zeros_in(context.pool(), x.shape());
-            match (T::as_f32(dy), T::as_f32(w.data()), T::as_f32_mut(dx.data_mut())) {
-                (Some(dy), Some(w), Some(dx)) => input_gradient(extents, dy, w, dx),
-                _ => {
-                    let (w, dx) = (w.data(), dx.data_mut());
-                    T::matmul([n, outputs, features], dy, [outputs, 1], w, strides, true, dx, strides);
-                }
-            }
+            T::add_input_gradient(extents, dy, w.data(), dx.data_mut());
             dx
         });
-        let summed = match (&context.weight_sums, T::as_f32(dy), T::as_f32(x.data())) {
-            (Some(sums), Some(dy), Some(x)) if wanted[1] => {
-                sums.add_rows(context, w.address(), dy, x);
-                true
-            }
-            _ => false,
-        };
-        let grad_w = (wanted[1] && !summed).then(|| {
+        let grad_w = (wanted[1] && !T::keep_factors(context, &w, dy, x.data())).then(|| {
             let mut dw = Tensor::uninit_in(context.pool(), w.shape());
-            match (T::as_f32(dy), T::as_f32(x.data()), T::as_f32_mut(dw.data_mut())) {
-                (Some(dy), Some(x), Some(dw)) => weight_gradient(extents, dy, x, false, dw),
-                _ => {
-                    let (x, dw) = (x.data(), dw.data_mut());
-                    dw.fill(T::ZERO);
-                    T::matmul([outputs, n, features], dy, [1, outputs], x, strides, true, dw, strides);
-                }
-            }
+            T::weight_gradient(extents, dy, x.data(), dw.data_mut());
             dw
         });
+        let grad_b = (has_bias && wanted[2])
+            .then(|| reduce(context.pool(), grad_output.clone(), Shape::from([w.shape()[0]])));
         let mut gradients = vec![grad_x, grad_w];
-        if has_bias {
-            gradients.push(wanted[2].then(|| {
-                let mut db = Tensor::zeros_in(context.pool(), [outputs]);
-                let sums = db.data_mut();
-                for row in dy.chunks_exact(outputs.max(1)) {
-                    for (sum, &dy) in sums.iter_mut().zip(row) {
-                        *sum += dy;
-                    }
-                }
-                db
-            }));
-        }
+        gradients.extend(has_bias.then_some(grad_b));
         gradients
     }
 }
