@@ -61,27 +61,23 @@ impl BufferPool {
     }
 
     /// An empty pool.
-    #[must_use]
     pub fn new() -> Arc<Self> {
         Arc::new(Self::default())
     }
 
     /// An empty pool that fills each buffer it hands out with NaN, so that a test sees any element that an op forgot
     /// to write.
-    #[must_use]
     pub fn poisoning() -> Arc<Self> {
         Arc::new(Self { poison: true, ..Self::default() })
     }
 
     /// The pool of the whole process, for tensors made outside of a training step.
-    #[must_use]
     pub fn global() -> &'static Arc<Self> {
         static GLOBAL: OnceLock<Arc<BufferPool>> = OnceLock::new();
         GLOBAL.get_or_init(Self::new)
     }
 
     /// A buffer of `len` elements **whose contents are unspecified**: zeros, or what an earlier owner left.
-    #[must_use]
     pub fn take<T: Pooled>(self: &Arc<Self>, len: usize) -> Buffer<T> {
         let bytes = len.checked_mul(size_of::<T>()).expect("a buffer fits into the address space");
         let block = self.space().take(bytes);
@@ -93,7 +89,6 @@ impl BufferPool {
     }
 
     /// A buffer of `len` zeros.
-    #[must_use]
     pub fn zeros<T: Pooled>(self: &Arc<Self>, len: usize) -> Buffer<T> {
         let mut buffer = self.take(len);
         buffer.fill(T::default());
@@ -101,13 +96,11 @@ impl BufferPool {
     }
 
     /// Bytes that the pools of this process have ever taken into use: what does not grow asks nothing new of the system.
-    #[must_use]
     pub fn bytes_made() -> u64 {
         space::MADE.load(Ordering::Relaxed)
     }
 
     /// Bytes that were in use and lie free in the pool.
-    #[must_use]
     pub fn free_bytes(&self) -> usize {
         self.space().free_bytes()
     }
@@ -134,7 +127,6 @@ pub struct Buffer<T: Pooled> {
 
 impl<T: Pooled> Buffer<T> {
     /// The pool that the buffer goes back to.
-    #[must_use]
     pub fn home(&self) -> &Arc<BufferPool> {
         &self.home
     }

@@ -3,10 +3,7 @@
 //! A weight of O x C x KH x KW (or OUT x IN) has fan-in C KH KW (IN) and fan-out O KH KW (OUT). Each parameter draws from
 //! its own stream, so one layer's numbers do not depend on the others.
 
-use crate::element::Element;
-use crate::rng::{Purpose, RandomStream};
-use crate::shape::Shape;
-use crate::tensor::Tensor;
+use crate::{Element, Purpose, RandomStream, Shape, Tensor};
 
 /// How a weight is first filled.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,7 +23,6 @@ pub enum Init {
 }
 
 /// Fan-in and fan-out of a weight: its extents are output, input, and then the window.
-#[must_use]
 pub fn fans(weight: Shape) -> (usize, usize) {
     let window: usize = weight.iter().skip(2).product();
     let outputs = weight.first().copied().unwrap_or(1);
@@ -37,7 +33,6 @@ pub fn fans(weight: Shape) -> (usize, usize) {
 impl Init {
     /// A tensor of this shape, filled. `fan_in` and `fan_out` are those of the layer's weight (a bias has none of its own),
     /// and `index` is the parameter's number in its network.
-    #[must_use]
     pub fn fill<T: Element>(
         self,
         shape: Shape,

@@ -7,7 +7,7 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use crate::element::Element;
+use crate::Element;
 
 /// What random numbers are drawn for. Different purposes never share a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +42,6 @@ pub struct RandomStream(ChaCha8Rng);
 
 impl RandomStream {
     /// The stream of `sample` for `purpose` in `epoch` of a run with `seed`.
-    #[must_use]
     pub fn new(seed: u64, epoch: u64, purpose: Purpose, sample: u64) -> Self {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
@@ -52,11 +51,6 @@ impl RandomStream {
         let mut generator = ChaCha8Rng::from_seed(key);
         generator.set_stream(sample);
         Self(generator)
-    }
-
-    /// 32 random bits.
-    pub fn next_u32(&mut self) -> u32 {
-        self.0.next_u32()
     }
 
     /// 64 random bits.

@@ -44,13 +44,11 @@ impl Shape {
     }
 
     /// The shape of a scalar: no axes, one element.
-    #[must_use]
     pub fn scalar() -> Self {
         Self::new(&[])
     }
 
     /// The number of elements: the product of the extents, 1 for a scalar.
-    #[must_use]
     pub fn elements(&self) -> usize {
         self.iter().product()
     }

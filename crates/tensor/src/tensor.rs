@@ -43,7 +43,6 @@ impl<T: Element> Tensor<T> {
     ///
     /// # Panics
     /// If the buffer does not hold exactly the shape's elements.
-    #[must_use]
     pub fn from_buffer(shape: impl Into<Shape>, buffer: Buffer<T>) -> Self {
         let shape = shape.into();
         assert_eq!(buffer.len(), shape.elements(), "a tensor of {shape} has {} elements", shape.elements());
@@ -51,27 +50,23 @@ impl<T: Element> Tensor<T> {
     }
 
     /// A tensor **whose elements are unspecified**, with storage from `pool`. For outputs that are overwritten whole.
-    #[must_use]
     pub fn uninit_in(pool: &Arc<BufferPool>, shape: impl Into<Shape>) -> Self {
         let shape = shape.into();
         Self::from_buffer(shape, pool.take(shape.elements()))
     }
 
     /// Zeros, with storage from `pool`.
-    #[must_use]
     pub fn zeros_in(pool: &Arc<BufferPool>, shape: impl Into<Shape>) -> Self {
         let shape = shape.into();
         Self::from_buffer(shape, pool.zeros(shape.elements()))
     }
 
     /// Zeros.
-    #[must_use]
     pub fn zeros(shape: impl Into<Shape>) -> Self {
         Self::zeros_in(BufferPool::global(), shape)
     }
 
     /// Every element the same.
-    #[must_use]
     pub fn full(shape: impl Into<Shape>, value: T) -> Self {
         let mut tensor = Self::uninit_in(BufferPool::global(), shape);
         tensor.data_mut().fill(value);
@@ -79,13 +74,11 @@ impl<T: Element> Tensor<T> {
     }
 
     /// A tensor of no axes and one element.
-    #[must_use]
     pub fn scalar(value: T) -> Self {
         Self::full(Shape::scalar(), value)
     }
 
     /// The element at linear index `i` is `element(i)`.
-    #[must_use]
     pub fn from_fn(shape: impl Into<Shape>, mut element: impl FnMut(usize) -> T) -> Self {
         let mut tensor = Self::uninit_in(BufferPool::global(), shape);
         for (index, value) in tensor.data_mut().iter_mut().enumerate() {
@@ -111,25 +104,21 @@ impl<T: Element> Tensor<T> {
     }
 
     /// The extents.
-    #[must_use]
     pub fn shape(&self) -> Shape {
         self.shape
     }
 
     /// The number of elements.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.storage.buffer.len()
     }
 
     /// Whether there are no elements.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// The elements, outermost axis first.
-    #[must_use]
     pub fn data(&self) -> &[T] {
         &self.storage.buffer
     }
@@ -148,13 +137,11 @@ impl<T: Element> Tensor<T> {
     }
 
     /// Whether no other tensor shares the elements, so that an op may work in place.
-    #[must_use]
     pub fn is_unique(&self) -> bool {
         Arc::strong_count(&self.storage) == 1
     }
 
     /// What tells the storage of a tensor from every other that lives at the same time.
-    #[must_use]
     pub(crate) fn address(&self) -> usize {
         Arc::as_ptr(&self.storage).addr()
     }
@@ -163,7 +150,6 @@ impl<T: Element> Tensor<T> {
     ///
     /// # Panics
     /// If there are more or none.
-    #[must_use]
     pub fn item(&self) -> T {
         assert_eq!(self.len(), 1, "item() is for tensors of one element, not {}", self.shape);
         self.data()[0]
@@ -181,14 +167,10 @@ impl<T: Element> Tensor<T> {
     ///
     /// # Panics
     /// If the range lies outside of the axis or the tensor is a scalar.
-    #[must_use]
     pub fn entries_in(&self, pool: &Arc<BufferPool>, from: usize, to: usize) -> Self {
         assert!(from <= to && to <= self.shape[0], "entries {from}..{to} of a tensor of {}", self.shape);
         let entry: usize = self.shape[1..].iter().product();
-        let mut extents = [1; crate::shape::MAX_AXES];
-        extents[..self.shape.len()].copy_from_slice(&self.shape);
-        extents[0] = to - from;
-        let mut tensor = Self::uninit_in(pool, &extents[..self.shape.len()]);
+        let mut tensor = Self::uninit_in(pool, &*[&[to - from], &self.shape[1..]].concat());
         tensor.data_mut().copy_from_slice(&self.data()[from * entry..to * entry]);
         tensor
     }
@@ -205,7 +187,6 @@ impl<T: Element> Tensor<T> {
     }
 
     /// The same values in another element type, each rounded to the nearest.
-    #[must_use]
     pub fn cast<U: Element>(&self) -> Tensor<U> {
         let data = self.data();
         Tensor::from_fn(self.shape, |index| U::from_f64(data[index].to_f64()))

@@ -1,11 +1,6 @@
 //! What the ops' tests share: inputs, and a central-difference check of a backward pass.
 
-use crate::buffer_pool::BufferPool;
-use crate::context::Context;
-use crate::op::Op;
-use crate::rng::{Purpose, RandomStream};
-use crate::shape::Shape;
-use crate::tensor::Tensor;
+use crate::{BufferPool, Context, Op, Purpose, RandomStream, Shape, Tensor};
 
 /// A training context whose pool hands out NaN, so that an element an op forgot to write is seen.
 pub(crate) fn poisoned() -> Context {

@@ -3,11 +3,7 @@
 use std::ops::Range;
 
 use super::sum_slice::sum_slice;
-use crate::context::Context;
-use crate::element::Element;
-use crate::op::UnaryOp;
-use crate::shape::{Shape, ShapeError};
-use crate::tensor::Tensor;
+use crate::{Context, Element, Shape, ShapeError, Tensor, UnaryOp};
 
 /// Means over windows that divide an N x C x H x W input into N x C x OH x OW; H and W may be any.
 ///

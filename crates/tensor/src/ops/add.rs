@@ -1,11 +1,7 @@
 //! The sum of two tensors.
 
 use super::broadcast::{broadcast_shape, combine, reduce};
-use crate::context::Context;
-use crate::element::Element;
-use crate::op::{Op, expect_inputs};
-use crate::shape::{Shape, ShapeError};
-use crate::tensor::Tensor;
+use crate::{Context, Element, Op, Shape, ShapeError, Tensor, expect_inputs};
 
 /// `y = a + b`, with both inputs broadcast by NumPy's rules: shapes are aligned at their last axes, and an extent of 1 is
 /// repeated. The gradient of a repeated input is summed over its repetitions.

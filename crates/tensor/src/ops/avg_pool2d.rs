@@ -3,12 +3,8 @@
 use std::ops::Range;
 
 use super::pool_window::{PoolGeometry, Pooling, Span, Windows, phase};
-use crate::context::Context;
-use crate::element::Element;
-use crate::op::UnaryOp;
-use crate::shape::{Shape, ShapeError};
 use crate::simd::{Isa, Kernel, Simd, dispatch};
-use crate::tensor::Tensor;
+use crate::{Context, Element, Shape, ShapeError, Tensor, UnaryOp};
 
 /// The mean of each window of an N x C x H x W input; the output is N x C x OH x OW with
 /// OH = floor((H + 2 padding - kernel) / stride) + 1. Pairs are (vertical, horizontal).

@@ -3,10 +3,7 @@
 use std::sync::Arc;
 
 use super::sum_slice::sum_slice;
-use crate::buffer_pool::BufferPool;
-use crate::element::Element;
-use crate::shape::{MAX_AXES, Shape, ShapeError};
-use crate::tensor::Tensor;
+use crate::{BufferPool, Element, MAX_AXES, Shape, ShapeError, Tensor};
 
 /// The extents with ones put before them up to four axes.
 fn aligned(shape: Shape) -> [usize; MAX_AXES] {
@@ -17,17 +14,19 @@ fn aligned(shape: Shape) -> [usize; MAX_AXES] {
 
 /// The shape that both inputs broadcast to.
 pub(super) fn broadcast_shape(op: &'static str, a: Shape, b: Shape) -> Result<Shape, ShapeError> {
-    let (long, short) = (aligned(a), aligned(b));
     let mut extents = [1; MAX_AXES];
-    for (extent, (&a_extent, &b_extent)) in extents.iter_mut().zip(long.iter().zip(&short)) {
-        if a_extent != b_extent && a_extent != 1 && b_extent != 1 {
-            let message =
-                format!("{a} and {b} do not broadcast: {a_extent} and {b_extent} differ and neither is 1");
-            return Err(ShapeError::new(op, message));
-        }
-        *extent = if a_extent == 1 { b_extent } else { a_extent };
+    for (extent, of_both) in extents.iter_mut().zip(aligned(a).into_iter().zip(aligned(b))) {
+        *extent = match of_both {
+            (1, other) | (other, 1) => other,
+            (same, other) if same == other => same,
+            (one, other) => {
+                let message =
+                    format!("{a} and {b} do not broadcast: {one} and {other} differ and neither is 1");
+                return Err(ShapeError::new(op, message));
+            }
+        };
     }
-    Ok(Shape::new(&extents[MAX_AXES - a.len().max(b.len())..]))
+    Shape::checked(&extents[MAX_AXES - a.len().max(b.len())..])
 }
 
 /// Calls `visit(row, start)` for each row (last axis) of a tensor of shape `whole`, with the place in a tensor of shape
@@ -64,14 +63,11 @@ pub(super) fn combine<T: Element>(
     mut b: Tensor<T>,
     f: impl Fn(T, T) -> T,
 ) -> Tensor<T> {
-    if b.shape().len() >= a.shape().len() && a.shape() != b.shape() && a.len() < b.len() && b.is_unique() {
-        let shape = b.shape();
-        if broadcast_shape("broadcast", a.shape(), shape) == Ok(shape) {
-            update(&mut b, &a, |b, a| f(a, b));
-            return b;
-        }
-    }
     let shape = broadcast_shape("broadcast", a.shape(), b.shape()).expect("the shapes were checked");
+    if a.shape() != shape && b.shape() == shape && b.is_unique() {
+        update(&mut b, &a, |b, a| f(a, b));
+        return b;
+    }
     if !a.is_unique() || a.shape() != shape {
         a = expand(pool, &a, shape);
     }
@@ -98,17 +94,7 @@ fn update<T: Element>(a: &mut Tensor<T>, b: &Tensor<T>, f: impl Fn(T, T) -> T) {
 /// A copy of `part`, repeated to `shape`.
 pub(super) fn expand<T: Element>(pool: &Arc<BufferPool>, part: &Tensor<T>, shape: Shape) -> Tensor<T> {
     let mut whole = Tensor::uninit_in(pool, shape);
-    let width = row_len(shape);
-    let (data, source) = (whole.data_mut(), part.data());
-    let repeated = row_len(part.shape()) == 1;
-    for_each_row(shape, part.shape(), |row, start| {
-        let row = &mut data[row * width..][..width];
-        if repeated && width > 0 {
-            row.fill(source[start]);
-        } else {
-            row.copy_from_slice(&source[start..][..width]);
-        }
-    });
+    update(&mut whole, part, |_, value| value);
     whole
 }
 

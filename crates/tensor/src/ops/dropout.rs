@@ -1,13 +1,7 @@
 //! Dropout: in training, elements are set to zero at random.
 
-use crate::buffer_pool::Buffer;
-use crate::context::Context;
-use crate::element::Element;
-use crate::op::UnaryOp;
-use crate::rng::{Purpose, RandomStream};
-use crate::shape::{Shape, ShapeError};
 use crate::simd::{Isa, Kernel, Simd, dispatch};
-use crate::tensor::Tensor;
+use crate::{Buffer, Context, Element, Purpose, RandomStream, Shape, ShapeError, Tensor, UnaryOp};
 
 /// In training, each element is zero with probability p and otherwise 1 / (1 - p) times the input's, so that its mean stays
 /// (Srivastava et al. 2014, section 10, "inverted"). In evaluation, the identity.

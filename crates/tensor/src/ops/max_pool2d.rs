@@ -8,13 +8,8 @@ use rayon::prelude::*;
 use self::gradients::Gradients;
 use self::maxima::Maxima;
 use super::pool_window::{PoolGeometry, Windows};
-use crate::buffer_pool::Buffer;
-use crate::context::Context;
-use crate::element::Element;
-use crate::op::UnaryOp;
-use crate::shape::{Shape, ShapeError};
 use crate::simd::{Isa, dispatch};
-use crate::tensor::Tensor;
+use crate::{Buffer, Context, Element, Shape, ShapeError, Tensor, UnaryOp};
 
 /// The maximum of each window of an N x C x H x W input; the output is N x C x OH x OW with
 /// OH = floor((H + 2 padding - kernel) / stride) + 1. Pairs are (vertical, horizontal).
@@ -48,7 +43,6 @@ const NOTHING: u8 = 255;
 
 impl MaxPool2d {
     /// Square windows without padding.
-    #[must_use]
     pub fn square(kernel: usize, stride: usize) -> Self {
         Self { kernel: [kernel; 2], stride: [stride; 2], padding: [0; 2], ceil_mode: false, relu: false }
     }

@@ -1,11 +1,7 @@
 //! The product of two tensors, element by element.
 
 use super::broadcast::{broadcast_shape, combine, reduce};
-use crate::context::Context;
-use crate::element::Element;
-use crate::op::{Op, expect_inputs};
-use crate::shape::{Shape, ShapeError};
-use crate::tensor::Tensor;
+use crate::{Context, Element, Op, Shape, ShapeError, Tensor, expect_inputs};
 
 /// `y = a b` element by element, with both inputs broadcast by NumPy's rules as in [`Add`](super::Add).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

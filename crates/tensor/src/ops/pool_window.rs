@@ -2,9 +2,8 @@
 
 use std::ops::Range;
 
-use crate::element::Element;
-use crate::shape::{Shape, ShapeError};
 use crate::simd::{Kernel, Simd};
+use crate::{Element, Shape, ShapeError};
 
 /// The sizes of a pooling of N x C planes of H x W. Pairs are (vertical, horizontal).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

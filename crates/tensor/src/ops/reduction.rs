@@ -1,11 +1,7 @@
 //! Sums and means over axes.
 
 use super::broadcast::{expand, reduce};
-use crate::context::Context;
-use crate::element::Element;
-use crate::op::UnaryOp;
-use crate::shape::{MAX_AXES, Shape, ShapeError};
-use crate::tensor::Tensor;
+use crate::{Context, Element, MAX_AXES, Shape, ShapeError, Tensor, UnaryOp};
 
 /// The sum over some axes, or over all of them to a scalar.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,9 +1,6 @@
 //! ReLU: `y = max(x, 0)`.
 
-use crate::context::Context;
-use crate::element::Element;
-use crate::op::UnaryOp;
-use crate::tensor::Tensor;
+use crate::{Context, Element, Tensor, UnaryOp};
 
 /// `y = max(x, 0)`, element by element, for any shape. NaN stays NaN, so that a diverged network shows it.
 ///

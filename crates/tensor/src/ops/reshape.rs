@@ -1,10 +1,6 @@
 //! The same elements under another shape.
 
-use crate::context::Context;
-use crate::element::Element;
-use crate::op::UnaryOp;
-use crate::shape::{Shape, ShapeError};
-use crate::tensor::Tensor;
+use crate::{Context, Element, Shape, ShapeError, Tensor, UnaryOp};
 
 /// The elements in the same order under another shape of as many elements. Nothing is copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

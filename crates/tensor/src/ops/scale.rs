@@ -1,9 +1,6 @@
 //! A tensor times a constant.
 
-use crate::context::Context;
-use crate::element::Element;
-use crate::op::UnaryOp;
-use crate::tensor::Tensor;
+use crate::{Context, Element, Tensor, UnaryOp};
 
 /// `y = factor x`, element by element, for any shape. Works in place where no one else holds the input.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,9 +1,6 @@
 //! The logistic function.
 
-use crate::context::Context;
-use crate::element::Element;
-use crate::op::UnaryOp;
-use crate::tensor::Tensor;
+use crate::{Context, Element, Tensor, UnaryOp};
 
 /// `y = 1 / (1 + e^-x)`, element by element, for any shape.
 ///

@@ -3,11 +3,7 @@
 use std::iter::StepBy;
 use std::ops::Range;
 
-use crate::context::Context;
-use crate::element::Element;
-use crate::op::UnaryOp;
-use crate::shape::{Shape, ShapeError};
-use crate::tensor::Tensor;
+use crate::{Context, Element, Shape, ShapeError, Tensor, UnaryOp};
 
 /// `y_k = e^(x_k) / sum of e^(x_j)` along an axis. The largest x is subtracted first, so that no exponential overflows.
 ///

@@ -1,11 +1,7 @@
 //! The loss of classification: softmax, logarithm and the label's entry in one op.
 
 use super::softmax::normalize;
-use crate::context::Context;
-use crate::element::Element;
-use crate::op::UnaryOp;
-use crate::shape::{Shape, ShapeError};
-use crate::tensor::Tensor;
+use crate::{Context, Element, Shape, ShapeError, Tensor, UnaryOp};
 
 /// The cross-entropy of softmax(logits) against labels; logits are N x K, the output is a scalar.
 ///
@@ -27,7 +23,6 @@ pub struct SoftmaxCrossEntropy {
 
 impl SoftmaxCrossEntropy {
     /// The mean over the samples, without label smoothing.
-    #[must_use]
     pub fn mean(labels: Vec<usize>) -> Self {
         Self { labels, label_smoothing: 0.0, divisor: None }
     }

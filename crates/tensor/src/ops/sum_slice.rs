@@ -1,6 +1,6 @@
 //! The sum of a slice, in an order that vectorises and that depends on the length alone.
 
-use crate::element::Element;
+use crate::Element;
 
 const LANES: usize = 16;
 

@@ -1,9 +1,6 @@
 //! The hyperbolic tangent.
 
-use crate::context::Context;
-use crate::element::Element;
-use crate::op::UnaryOp;
-use crate::tensor::Tensor;
+use crate::{Context, Element, Tensor, UnaryOp};
 
 /// `y = tanh x`, element by element, for any shape.
 ///

@@ -1,7 +1,7 @@
 //! The backward pass of max pooling: each output's gradient goes to the input that was its maximum.
 
 use super::NOTHING;
-use crate::element::Element;
+use crate::Element;
 use crate::ops::pool_window::PoolGeometry;
 use crate::simd::{Kernel, Simd};
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::NOTHING;
-use crate::element::Element;
+use crate::Element;
 use crate::ops::pool_window::{PoolGeometry, Pooling, Span, phase};
 
 /// The outputs of the forward pass. `argmax` is as long as `y` if `ARGMAX`, and otherwise not used.
