@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::pool_window::{PoolGeometry, Pooling, Span, Windows, phase};
+use super::pool_window::{PoolGeometry, phase, windows};
 use crate::simd::{Isa, Kernel, Simd, dispatch};
 use crate::{Context, Element, Shape, ShapeError, Tensor, UnaryOp};
 
@@ -22,7 +22,7 @@ pub struct AvgPool2d {
     /// Rounds the output's size up, so that the last rows and columns are covered. A window must start inside the input
     /// or the padding before it.
     pub ceil_mode: bool,
-    /// Whether the padding counts in the number of elements that a sum is divided by.
+    /// Counts the padding in the number of elements that a sum is divided by.
     pub count_include_pad: bool,
 }
 
@@ -51,8 +51,8 @@ impl UnaryOp for AvgPool2d {
     fn compute<T: Element>(&self, context: &Context, x: Tensor<T>) -> (Tensor<T>, Shape) {
         let g = self.geometry(x.shape()).expect("the shapes were checked");
         let mut y = Tensor::uninit_in(context.pool(), g.output_shape());
-        let pooling = Means { y: y.data_mut(), count_pad: self.count_include_pad };
-        dispatch(Isa::current(), Windows { g: &g, x: x.data(), pooling });
+        let count_pad = self.count_include_pad;
+        dispatch(Isa::current(), Planes { g: &g, count_pad, x: x.data(), y: y.data_mut() });
         (y, x.shape())
     }
 
@@ -61,53 +61,89 @@ impl UnaryOp for AvgPool2d {
         let mut dx = Tensor::uninit_in(context.pool(), input);
         let mut row = context.pool().take::<T>(g.input[1]);
         let (count_pad, dy, row) = (self.count_include_pad, dy.data(), &mut *row);
-        dispatch(Isa::current(), Gradients { g: &g, count_pad, dy, row, dx: dx.data_mut() });
+        dispatch(Isa::current(), PlanesBackward { g: &g, count_pad, dy, row, dx: dx.data_mut() });
         dx
     }
 }
 
-/// The number of elements that a window's sum is divided by.
+/// The number of positions of the window of output `out` that count along `axis`.
 #[inline(always)]
-fn count<T: Element>(rows: &Span, columns: &Span, count_pad: bool) -> T {
-    let along = |span: &Span| if count_pad { span.padded } else { span.inside.len() };
-    T::from_usize(along(rows) * along(columns))
+fn counted(g: &PoolGeometry, axis: usize, out: usize, inside: &Range<usize>, count_pad: bool) -> usize {
+    if count_pad {
+        let start = out * g.stride[axis];
+        (start + g.kernel[axis]).min(g.input[axis] + 2 * g.padding[axis]) - start
+    } else {
+        inside.len()
+    }
 }
 
-/// The outputs of the forward pass.
-struct Means<'a, T> {
-    y: &'a mut [T],
+/// The forward pass over whole planes.
+struct Planes<'a, T> {
+    g: &'a PoolGeometry,
     count_pad: bool,
+    x: &'a [T],
+    y: &'a mut [T],
 }
 
-impl<T: Element> Pooling<T> for Means<'_, T> {
+impl<T: Element> Kernel for Planes<'_, T> {
     #[inline(always)]
-    fn whole<const K: usize, const S: usize>(&mut self, x: [[&[[T; S]]; K]; K], outputs: Range<usize>) {
-        let (y, count) = (&mut self.y[outputs], T::from_usize(K * K));
-        for j in 0..y.len() {
-            let mut sum = T::ZERO;
-            for u in 0..K {
-                for v in 0..K {
-                    sum += x[u][v][j][phase::<K, S>(v)];
-                }
-            }
-            y[j] = sum / count;
+    fn run<S: Simd>(self, _: S) {
+        let Self { g, count_pad, x, y } = self;
+        for (x, y) in x.chunks_exact(g.in_pixels()).zip(y.chunks_exact_mut(g.out_pixels())) {
+            pool_plane(g, count_pad, x, y);
         }
     }
+}
 
-    #[inline(always)]
-    fn any(&mut self, g: &PoolGeometry, x: &[T], rows: &Span, columns: &Span, output: usize) {
-        let mut sum = T::ZERO;
-        for row in rows.inside.clone() {
-            for &value in &x[row * g.input[1]..][columns.inside.clone()] {
-                sum += value;
+#[inline(always)]
+fn pool_plane<T: Element>(g: &PoolGeometry, count_pad: bool, x: &[T], y: &mut [T]) {
+    let [ow, w] = [g.output[1], g.input[1]];
+    let full_columns = g.interior(1);
+    for (i, y) in y.chunks_exact_mut(ow).enumerate() {
+        let rows = g.span(0, i).inside;
+        let height = counted(g, 0, i, &rows, count_pad);
+        // The columns whose windows are whole, which the specialized loops take; the general loop has the others.
+        let mut whole = if rows.len() == g.kernel[0] { full_columns.clone() } else { 0..0 };
+        if !whole.is_empty() {
+            let first = rows.start * w + whole.start * g.stride[1] - g.padding[1];
+            match (g.kernel, g.stride[1]) {
+                ([3, 3], 2) => whole_windows::<T, 3, 2>(&x[first..], w, &mut y[whole.clone()]),
+                ([2, 2], 2) => whole_windows::<T, 2, 2>(&x[first..], w, &mut y[whole.clone()]),
+                _ => whole = 0..0,
             }
         }
-        self.y[output] = sum / count(rows, columns, self.count_pad);
+        for j in (0..whole.start).chain(whole.end..ow) {
+            let columns = g.span(1, j).inside;
+            let width = counted(g, 1, j, &columns, count_pad);
+            let mut sum = T::ZERO;
+            for row in rows.clone() {
+                for &value in &x[row * w..][columns.clone()] {
+                    sum += value;
+                }
+            }
+            y[j] = sum / T::from_usize(height * width);
+        }
+    }
+}
+
+/// Consecutive windows that lie wholly inside the input.
+#[inline(always)]
+fn whole_windows<T: Element, const K: usize, const S: usize>(rows: &[T], width: usize, y: &mut [T]) {
+    let x = windows::<T, K, S>(rows, width, y.len());
+    let count = T::from_usize(K * K);
+    for (j, y) in y.iter_mut().enumerate() {
+        let mut sum = T::ZERO;
+        for u in 0..K {
+            for v in 0..K {
+                sum += x[u][v][j][phase::<K, S>(v)];
+            }
+        }
+        *y = sum / count;
     }
 }
 
 /// The backward pass over whole planes; `row` is scratch of W elements.
-struct Gradients<'a, T> {
+struct PlanesBackward<'a, T> {
     g: &'a PoolGeometry,
     count_pad: bool,
     dy: &'a [T],
@@ -115,7 +151,7 @@ struct Gradients<'a, T> {
     dx: &'a mut [T],
 }
 
-impl<T: Element> Kernel for Gradients<'_, T> {
+impl<T: Element> Kernel for PlanesBackward<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Self { g, count_pad, dy, row, dx } = self;
@@ -124,16 +160,17 @@ impl<T: Element> Kernel for Gradients<'_, T> {
             dx.fill(T::ZERO);
             for (i, dy) in dy.chunks_exact(ow).enumerate() {
                 // All rows under this row of windows get the same: what the windows give to each column.
-                let rows = g.span(0, i);
+                let rows = g.span(0, i).inside;
+                let height = counted(g, 0, i, &rows, count_pad);
                 row.fill(T::ZERO);
                 for (j, &dy) in dy.iter().enumerate() {
-                    let columns = g.span(1, j);
-                    let share = dy / count(&rows, &columns, count_pad);
-                    for value in &mut row[columns.inside] {
+                    let columns = g.span(1, j).inside;
+                    let share = dy / T::from_usize(height * counted(g, 1, j, &columns, count_pad));
+                    for value in &mut row[columns] {
                         *value += share;
                     }
                 }
-                for dx in dx[rows.inside.start * w..rows.inside.end * w].chunks_exact_mut(w) {
+                for dx in dx[rows.start * w..rows.end * w].chunks_exact_mut(w) {
                     for (dx, &value) in dx.iter_mut().zip(&*row) {
                         *dx += value;
                     }

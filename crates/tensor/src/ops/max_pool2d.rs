@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use self::gradients::Gradients;
 use self::maxima::Maxima;
-use super::pool_window::{PoolGeometry, Windows};
+use super::pool_window::PoolGeometry;
 use crate::simd::{Isa, dispatch};
 use crate::{Buffer, Context, Element, Shape, ShapeError, Tensor, UnaryOp};
 
@@ -33,7 +33,7 @@ pub struct MaxPool2d {
     /// Rounds the output's size up, so that the last rows and columns are covered. A window must start inside the input
     /// or the padding before it.
     pub ceil_mode: bool,
-    /// Whether the input goes through ReLU first.
+    /// Applies ReLU to the input first.
     pub relu: bool,
 }
 
@@ -55,19 +55,9 @@ impl MaxPool2d {
         }
         PoolGeometry::new(Self::NAME, input, self.kernel, self.stride, self.padding, self.ceil_mode)
     }
-
-    /// Pools whole planes. `argmax` is as long as `y`, or empty if it is not wanted.
-    fn pool<T: Element>(&self, g: &PoolGeometry, x: &[T], y: &mut [T], argmax: &mut [u8]) {
-        let (isa, relu) = (Isa::current(), self.relu);
-        if argmax.is_empty() {
-            dispatch(isa, Windows { g, x, pooling: Maxima::<T, false> { relu, y, argmax } });
-        } else {
-            dispatch(isa, Windows { g, x, pooling: Maxima::<T, true> { relu, y, argmax } });
-        }
-    }
 }
 
-/// What the backward pass of max pooling needs.
+/// Sizes and places of the maxima, for the backward pass.
 #[derive(Debug)]
 pub struct Saved {
     geometry: PoolGeometry,
@@ -88,7 +78,9 @@ impl UnaryOp for MaxPool2d {
         let geometry = self.geometry(x.shape()).expect("the shapes were checked");
         let mut y = Tensor::uninit_in(context.pool(), geometry.output_shape());
         let mut argmax = context.pool().take::<u8>(if context.recording { y.len() } else { 0 });
-        let pool = |x: &[T], y: &mut [T], argmax: &mut [u8]| self.pool(&geometry, x, y, argmax);
+        let pool = |x: &[T], y: &mut [T], argmax: &mut [u8]| {
+            dispatch(Isa::current(), Maxima { g: &geometry, relu: self.relu, x, y, argmax });
+        };
         let (in_pixels, out_pixels) = (geometry.in_pixels(), geometry.out_pixels());
         if context.parallel {
             let planes = x.data().par_chunks(in_pixels).zip(y.data_mut().par_chunks_mut(out_pixels));
@@ -302,8 +294,8 @@ mod tests {
             // ReLU left to the pooling.
             let fused = MaxPool2d { relu: true, ..op };
             let single = x.cast::<f32>();
-            let (rectified, of_relu) = Relu.forward(&poisoned(), vec![single.clone()]);
-            let (expected, of_pooling) = op.forward(&poisoned(), vec![rectified]);
+            let (relu_output, of_relu) = Relu.forward(&poisoned(), vec![single.clone()]);
+            let (expected, of_pooling) = op.forward(&poisoned(), vec![relu_output]);
             let (found, saved) = fused.forward(&poisoned(), vec![single]);
             prop_assert_eq!(found, expected);
             let masked = op.backward(&poisoned(), of_pooling, dy.clone(), &[true]).remove(0).unwrap();

@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-use crate::simd::{Kernel, Simd};
-use crate::{Element, Shape, ShapeError};
+use crate::{Shape, ShapeError};
 
 /// The sizes of a pooling of N x C planes of H x W. Pairs are (vertical, horizontal).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,10 +21,8 @@ pub(super) struct PoolGeometry {
 pub(super) struct Span {
     /// The positions inside the input; never empty.
     pub(super) inside: Range<usize>,
-    /// How many of the window's first positions lie in the padding before the input.
+    /// The number of the window's first positions in the padding before the input.
     pub(super) before: usize,
-    /// How many of the window's positions lie in the input or in the padding on either side.
-    pub(super) padded: usize,
 }
 
 impl PoolGeometry {
@@ -90,8 +87,7 @@ impl PoolGeometry {
         let before = self.padding[axis].saturating_sub(start);
         let from = start + before - self.padding[axis];
         let to = (start + self.kernel[axis] - self.padding[axis]).min(self.input[axis]);
-        let padded = self.kernel[axis].min(self.input[axis] + 2 * self.padding[axis] - start);
-        Span { inside: from..to, before, padded }
+        Span { inside: from..to, before }
     }
 
     /// The output positions along `axis` whose whole window lies inside the input.
@@ -105,72 +101,12 @@ impl PoolGeometry {
     }
 }
 
-/// A pooling's outputs, those of all planes in order, and how they are computed.
-pub(super) trait Pooling<T> {
-    /// Computes consecutive outputs of a row, from K x K windows at stride S that lie wholly inside of the input; `x` is as
-    /// [`columns`] has it.
-    fn whole<const K: usize, const S: usize>(&mut self, x: [[&[[T; S]]; K]; K], outputs: Range<usize>);
-
-    /// Computes one output, from what its window has of the plane `x`.
-    fn any(&mut self, g: &PoolGeometry, x: &[T], rows: &Span, columns: &Span, output: usize);
-}
-
-/// The forward pass over whole planes: whole windows of the usual sizes in vector loops, the others one by one.
-pub(super) struct Windows<'a, T, P> {
-    pub(super) g: &'a PoolGeometry,
-    pub(super) x: &'a [T],
-    pub(super) pooling: P,
-}
-
-impl<T: Element, P: Pooling<T>> Kernel for Windows<'_, T, P> {
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        let Self { g, x, mut pooling } = self;
-        let (interior, ow) = (g.interior(1), g.output[1]);
-        // Loops, not `for_each`: a closure might be compiled on its own, without the instruction set.
-        for (plane, x) in x.chunks_exact(g.in_pixels()).enumerate() {
-            for i in 0..g.output[0] {
-                let (rows, output) = (g.span(0, i), plane * g.out_pixels() + i * ow);
-                let mut whole = if rows.inside.len() == g.kernel[0] { interior.clone() } else { 0..0 };
-                if !whole.is_empty() {
-                    let first = rows.inside.start * g.input[1] + whole.start * g.stride[1] - g.padding[1];
-                    let outputs = output + whole.start..output + whole.end;
-                    match (g.kernel, g.stride[1]) {
-                        ([3, 3], 2) => whole_windows::<T, P, 3, 2>(g, &x[first..], &mut pooling, outputs),
-                        ([2, 2], 2) => whole_windows::<T, P, 2, 2>(g, &x[first..], &mut pooling, outputs),
-                        _ => whole = 0..0,
-                    }
-                }
-                for j in (0..whole.start).chain(whole.end..ow) {
-                    pooling.any(g, x, &rows, &g.span(1, j), output + j);
-                }
-            }
-        }
-    }
-}
-
-/// Consecutive windows that lie wholly inside of the input; `rows` begins at the first one's first element.
-#[inline(always)]
-fn whole_windows<T: Element, P: Pooling<T>, const K: usize, const S: usize>(
-    g: &PoolGeometry,
-    rows: &[T],
-    pooling: &mut P,
-    outputs: Range<usize>,
-) {
-    for run in runs(outputs.len()) {
-        if !run.is_empty() {
-            let x = columns::<T, K, S>(&rows[run.start * S..], g.input[1], run.len());
-            pooling.whole(x, outputs.start + run.start..outputs.start + run.end);
-        }
-    }
-}
-
-/// For K x K windows at stride S over consecutive output columns: `columns[u][v][j][phase(v)]` is the input in row u and
+/// For K x K windows at stride S over consecutive output columns: `windows[u][v][j][phase(v)]` is the input in row u and
 /// column v of the j-th window. Reading whole strides of S elements lets the compiler load them as vectors.
 ///
 /// `rows` begins at the first window's first element, in a plane of `width` columns.
 #[inline(always)]
-fn columns<T, const K: usize, const S: usize>(
+pub(super) fn windows<T, const K: usize, const S: usize>(
     rows: &[T],
     width: usize,
     outputs: usize,
@@ -188,7 +124,7 @@ fn columns<T, const K: usize, const S: usize>(
 /// A vector of elements two apart reads one more than it needs, so the compiler always leaves at least one column to be
 /// taken alone: the runs are one longer than whole vectors, of 16 lanes or, in narrow planes, of 4.
 #[inline(always)]
-fn runs(outputs: usize) -> [Range<usize>; 2] {
+pub(super) fn runs(outputs: usize) -> [Range<usize>; 2] {
     let lanes = match outputs {
         17.. => 16,
         5.. => 4,
@@ -198,7 +134,7 @@ fn runs(outputs: usize) -> [Range<usize>; 2] {
     [0..first, if first == outputs { 0..0 } else { outputs - lanes - 1..outputs }]
 }
 
-/// Which of the S elements of a stride in [`columns`] is column `v` of the window.
+/// The place of column `v` of the window among the S elements of a stride in [`windows`].
 #[inline(always)]
 pub(super) const fn phase<const K: usize, const S: usize>(v: usize) -> usize {
     v.saturating_sub(K - S)

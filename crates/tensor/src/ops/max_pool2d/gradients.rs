@@ -112,7 +112,7 @@ fn gather_row<T: Element, const N: usize>(lines: [Line<'_, T>; N], first: [u8; N
     if let Some(dx) = dx.get_mut(1) {
         *dx = odd(0);
     }
-    // Windows that have a neighbour before them and two inputs of their own.
+    // Windows that have a neighbor before them and two inputs of their own.
     let whole = outputs.min(dx.len() / 2).max(1);
     let before = lines.map(|(dy, places)| (&dy[..whole - 1], &places[..whole - 1]));
     let here = lines.map(|(dy, places)| (&dy[1..whole], &places[1..whole]));
