@@ -31,7 +31,7 @@ mod sealed {
 
 /// An element type that a [`BufferPool`] keeps buffers of: `f32`, `f64` or `u8`, and no other.
 pub trait Pooled: sealed::Sealed + Pod + Default + Send + Sync {
-    /// What fresh and recycled buffers are filled with in a poisoning pool.
+    /// The value that a poisoning pool fills buffers with.
     const POISON: Self;
 }
 

@@ -5,7 +5,7 @@
 
 use crate::{Element, Purpose, RandomStream, Shape, Tensor};
 
-/// How a weight is first filled.
+/// The first values of a weight.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Init {
     /// Uniform in +-sqrt(6 / (fan-in + fan-out)): Glorot and Bengio 2010, equation 16; the d2l book's choice.
@@ -41,7 +41,7 @@ impl Init {
         index: u64,
     ) -> Tensor<T> {
         let mut tensor = Tensor::zeros(shape);
-        let mut stream = RandomStream::new(seed, 0, Purpose::Initialisation, index);
+        let mut stream = RandomStream::new(seed, 0, Purpose::Initialization, index);
         let (fan_in, fan_out) = (fan_in.max(1) as f64, fan_out.max(1) as f64);
         let data = tensor.data_mut();
         match self {

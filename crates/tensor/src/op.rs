@@ -12,9 +12,9 @@ use crate::tensor::Tensor;
 
 /// A differentiable function of tensors. See the module's documentation, and `docs/adding-an-op.md` for a walk through.
 pub trait Op<T: Element>: Debug + Send + 'static {
-    /// What the backward pass needs of the forward pass: some of the inputs, the output, indices, or nothing.
+    /// Values of the forward pass for the backward pass: some of the inputs, the output, indices, or nothing.
     ///
-    /// What is not named here is freed or used again as soon as the forward pass is over.
+    /// All else is freed or used again as soon as the forward pass is over.
     type Saved: Send + 'static;
 
     /// The name in errors and profiles, as PyTorch has it: `conv2d`, `max_pool2d`, ...

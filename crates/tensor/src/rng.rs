@@ -9,11 +9,11 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::Element;
 
-/// What random numbers are drawn for. Different purposes never share a number.
+/// The use of random numbers. Different purposes never share a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// Initial weights; the sample is the index of the parameter.
-    Initialisation,
+    Initialization,
     /// The order of an epoch's samples.
     Shuffle,
     /// A dropout layer's mask; the number counts the dropout layers of the network.
@@ -27,7 +27,7 @@ pub enum Purpose {
 impl Purpose {
     fn code(self) -> u64 {
         match self {
-            Self::Initialisation => 1,
+            Self::Initialization => 1,
             Self::Shuffle => 2,
             Self::Augmentation => 3,
             Self::Dropout(layer) => 1 << 32 | u64::from(layer),

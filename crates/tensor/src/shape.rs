@@ -20,7 +20,7 @@ impl Shape {
     /// The shape with these extents, which are the program's own.
     ///
     /// # Panics
-    /// Where [`Shape::checked`] refuses.
+    /// If [`Shape::checked`] refuses them.
     pub fn new(extents: &[usize]) -> Self {
         Self::checked(extents).unwrap_or_else(|error| panic!("{error}"))
     }
@@ -136,7 +136,7 @@ impl fmt::Debug for Shape {
 pub struct ShapeError {
     /// The op that refused, by its field name: `conv2d`, `max_pool2d`, ...
     pub op: &'static str,
-    /// What was expected and what was found, with the axes and sizes.
+    /// Expected and found axes and sizes.
     pub message: String,
 }
 

@@ -27,7 +27,7 @@ struct Storage<T: Element> {
 struct Derived {
     kind: TypeId,
     key: u64,
-    /// Whether it was made from the elements as they are now.
+    /// Made from the elements as they are now.
     fresh: bool,
     value: Arc<dyn Any + Send + Sync>,
 }
@@ -113,7 +113,7 @@ impl<T: Element> Tensor<T> {
         self.storage.buffer.len()
     }
 
-    /// Whether there are no elements.
+    /// Tells whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -136,12 +136,12 @@ impl<T: Element> Tensor<T> {
         &mut storage.buffer
     }
 
-    /// Whether no other tensor shares the elements, so that an op may work in place.
+    /// Tells whether no other tensor shares the elements, so that an op may work in place.
     pub fn is_unique(&self) -> bool {
         Arc::strong_count(&self.storage) == 1
     }
 
-    /// What tells the storage of a tensor from every other that lives at the same time.
+    /// A number that no other storage has at the same time.
     pub(crate) fn address(&self) -> usize {
         Arc::as_ptr(&self.storage).addr()
     }

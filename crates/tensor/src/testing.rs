@@ -1,4 +1,4 @@
-//! What the ops' tests share: inputs, and a central-difference check of a backward pass.
+//! Inputs for the ops' tests, and a central-difference check of a backward pass.
 
 use crate::{BufferPool, Context, Op, Purpose, RandomStream, Shape, Tensor};
 

@@ -3,10 +3,10 @@
 //! The buffers of a training step have many sizes and short lives. Memory kept by size would need half as much again as is ever
 //! in use: the maps of one layer could not lie where those of another, a little smaller or larger, lay before. So blocks are cut
 //! off one long region, each in the lowest gap that has room for it, and a block that comes back becomes one gap with its
-//! neighbours. A region is much longer than what is used of it: the system backs only what is written.
+//! neighbors. A region is much longer than what is used of it: the system backs only what is written.
 //!
 //! A processor looks up where a page lies in a small cache. At 4 KiB a page, that of a current core covers 8 MiB, less than
-//! one layer's feature maps of a shard, and every plane of a tile in the Winograd domain is on a page of its own. With
+//! one layer's feature maps of a micro-batch, and every plane of a tile in the Winograd domain is on a page of its own. With
 //! pages of 2 MiB, which Linux gives to those who ask, the look-ups all hit.
 #![allow(unsafe_code)]
 
@@ -114,7 +114,7 @@ impl Space {
 #[repr(C, align(64))]
 struct Line([u8; ALIGNMENT]);
 
-/// What keeps a region's memory.
+/// The owner of a region's memory.
 #[derive(Debug)]
 enum Memory {
     Mapped(MmapMut),
@@ -127,7 +127,7 @@ struct Region {
     _memory: Memory,
     start: NonNull<u8>,
     len: usize,
-    /// Where each free stretch begins, and its length. No two touch.
+    /// The start of each free stretch, and its length. No two touch.
     gaps: BTreeMap<usize, usize>,
     /// The end of what was ever handed out.
     used: usize,
@@ -169,7 +169,7 @@ impl Region {
         Some(Block { start, bytes })
     }
 
-    /// Where a block lies, if it is of this region.
+    /// The place of a block, if it is of this region.
     fn offset(&self, block: &Block) -> Option<usize> {
         let offset = block.start.as_ptr().addr().checked_sub(self.start.as_ptr().addr())?;
         (offset < self.len).then_some(offset)
@@ -223,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn neighbours_are_joined_and_cut_anew() {
+    fn neighbors_are_joined_and_cut_anew() {
         let mut space = Space::default();
         let blocks = [100, 200, 300, 64].map(|bytes| space.take(bytes));
         let [first, second, third, last] = blocks;

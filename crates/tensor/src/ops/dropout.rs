@@ -122,9 +122,9 @@ mod tests {
         let op = Dropout { p: 0.5, layer: 3 };
         let context = |samples: &[u64]| Context { samples: samples.to_vec(), ..poisoned() };
         let batch = ones(op, &context(&[10, 11, 12, 13]), 4);
-        let shard = ones(op, &context(&[12, 10]), 2);
-        assert_eq!(shard.data()[..1000], batch.data()[2000..3000]);
-        assert_eq!(shard.data()[1000..], batch.data()[..1000]);
+        let part = ones(op, &context(&[12, 10]), 2);
+        assert_eq!(part.data()[..1000], batch.data()[2000..3000]);
+        assert_eq!(part.data()[1000..], batch.data()[..1000]);
         for other in [
             ones(Dropout { layer: 4, ..op }, &context(&[10]), 1),
             ones(op, &Context { epoch: 1, ..context(&[10]) }, 1),

@@ -141,7 +141,7 @@ pub(crate) fn weight_gradient(
     }
 }
 
-/// What the backward pass of a linear layer needs.
+/// Inputs of the forward pass, for the backward pass.
 #[derive(Debug)]
 pub struct Saved<T: Element> {
     x: Tensor<T>,
@@ -251,7 +251,7 @@ mod tests {
         }
     }
 
-    /// `f32` walks over the weight in bands, `f64` does not.
+    /// `f32` goes over the weight in bands, `f64` does not.
     #[test]
     fn both_element_types_agree_for_any_sizes() {
         for (n, features, outputs) in [

@@ -8,7 +8,7 @@ use crate::{Context, Element, MAX_AXES, Shape, ShapeError, Tensor, UnaryOp};
 pub struct Sum {
     /// The axes summed over, each at most once; all axes if not given.
     pub axes: Option<Vec<usize>>,
-    /// Whether the axes stay, with extent 1.
+    /// Keeps the axes, with extent 1.
     pub keepdim: bool,
 }
 
@@ -17,7 +17,7 @@ pub struct Sum {
 pub struct Mean {
     /// The axes averaged over, each at most once; all axes if not given.
     pub axes: Option<Vec<usize>>,
-    /// Whether the axes stay, with extent 1.
+    /// Keeps the axes, with extent 1.
     pub keepdim: bool,
 }
 

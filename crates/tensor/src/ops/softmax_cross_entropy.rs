@@ -16,8 +16,8 @@ pub struct SoftmaxCrossEntropy {
     pub labels: Vec<usize>,
     /// The share of the target spread evenly over all classes, from 0 to 1.
     pub label_smoothing: f64,
-    /// What the sum of the samples' losses is divided by; N if not given. A shard gives the whole batch's N, so that
-    /// shards' losses and gradients add up to the batch's.
+    /// The divisor of the sum of the samples' losses; N if not given. A micro-batch gives the whole batch's N, so that
+    /// micro-batches' losses and gradients add up to the batch's.
     pub divisor: Option<usize>,
 }
 
@@ -135,11 +135,11 @@ mod tests {
     }
 
     #[test]
-    fn shards_add_up_to_the_batch() {
+    fn micro_batches_add_up_to_the_batch() {
         let logits = random([5, 4], 1);
         let labels = vec![0, 3, 1, 2, 3];
         let whole = loss(&SoftmaxCrossEntropy::mean(labels.clone()), &logits);
-        let shards: f64 = [(0, 2), (2, 5)]
+        let parts: f64 = [(0, 2), (2, 5)]
             .map(|(from, to)| {
                 let op = SoftmaxCrossEntropy {
                     divisor: Some(5),
@@ -149,7 +149,7 @@ mod tests {
             })
             .iter()
             .sum();
-        assert!((whole - shards).abs() < 1e-12);
+        assert!((whole - parts).abs() < 1e-12);
     }
 
     #[test]

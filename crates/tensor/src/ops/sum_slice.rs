@@ -1,4 +1,4 @@
-//! The sum of a slice, in an order that vectorises and that depends on the length alone.
+//! The sum of a slice, in an order that vectorizes and that depends on the length alone.
 
 use crate::Element;
 
