@@ -161,9 +161,8 @@ macro_rules! element {
                 let (a, b, c) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr());
                 // SAFETY: the product reads and writes elements (row, column) of the three matrices, no others, and the
                 // first three assertions have found the last of each inside of its slice. A stride along which there are
-                // two elements or more is less than a slice's length, so `signed` has kept it;
-                // of a matrix without elements, none is used. C is borrowed
-                // exclusively, and none of its elements is another.
+                // two elements or more is less than a slice's length, so `signed` has kept it; of a matrix without
+                // elements, none is used. C is borrowed exclusively, and no two of its elements share a place.
                 unsafe {
                     $gemm(m, k, n, 1.0, a, a_row, a_column, b, b_row, b_column, beta, c, c_row, c_column);
                 }
