@@ -14,8 +14,8 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use tensor::conv::winograd::{self, Direction, PreparedWeights, Tile, WeightGradientAccumulator};
-use tensor::conv::{self, Algorithm, ConvAlgorithm, ConvGeometry, Wanted};
+use tensor::conv::winograd::{self, PreparedWeights, Tile, WeightGradientAccumulator};
+use tensor::conv::{self, ConvAlgorithm, ConvGeometry, Convolution, Pass, Wanted};
 use tensor::simd::Isa;
 use tensor::{BufferPool, Context, Shape, Tensor};
 
@@ -52,14 +52,15 @@ fn number(index: usize) -> f32 {
 
 /// Storage from the context's pool that nothing else shares, as a gradient on the tape.
 fn fresh(context: &Context, shape: Shape) -> Tensor<f32> {
-    let mut tensor = Tensor::uninit_in(context.pool(), shape);
+    let mut tensor = Tensor::empty_in(context.pool(), shape);
     tensor.data_mut().iter_mut().enumerate().for_each(|(index, value)| *value = number(index));
     tensor
 }
 
 /// Which algorithms there are for a geometry, by name.
 fn paths(g: &ConvGeometry) -> impl Iterator<Item = ConvAlgorithm> {
-    let winograd = matches!(conv::choose::<f32>(g, ConvAlgorithm::Winograd(None)), Algorithm::Winograd(_));
+    let winograd =
+        matches!(conv::choose::<f32>(g, ConvAlgorithm::Winograd(None)), ConvAlgorithm::Winograd(_));
     let all = [
         (ConvAlgorithm::Direct, true),
         (ConvAlgorithm::Winograd(None), winograd),
@@ -71,19 +72,19 @@ fn paths(g: &ConvGeometry) -> impl Iterator<Item = ConvAlgorithm> {
 fn layers(c: &mut Criterion) {
     for (kernel, stride, c_in, c_out, size) in LAYERS {
         let g = geometry(kernel, stride, c_in, c_out, size);
-        let layer = format!("{kernel}x{kernel}_{c_in}_{c_out}_at_{}", g.out_h());
+        let name = format!("{kernel}x{kernel}_{c_in}_{c_out}_at_{}", g.out_h());
         let context = Context::training(BufferPool::new());
         let [x, w, bias] =
             [g.input_shape(), g.weight_shape(), [c_out].into()].map(|shape| fresh(&context, shape));
         let output = fresh(&context, g.output_shape());
+        let layer = Convolution { geometry: g, weight: &w, bias: Some(&bias), relu: true };
 
         let mut group = c.benchmark_group("forward");
         group.throughput(Throughput::Elements(g.flops()));
         for path in paths(&g) {
             let context = Context { conv: path, ..context.clone() };
-            let mut y = fresh(&context, g.output_shape());
-            group.bench_function(BenchmarkId::new(path.to_string(), &layer), |b| {
-                b.iter(|| conv::forward(&context, &g, &x, &w, Some(&bias), true, black_box(&mut y)));
+            group.bench_function(BenchmarkId::new(path.to_string(), &name), |b| {
+                b.iter(|| conv::forward(&context, &layer, black_box(&x)));
             });
         }
         group.finish();
@@ -97,10 +98,10 @@ fn layers(c: &mut Criterion) {
             group.throughput(Throughput::Elements(g.flops()));
             for path in paths(&g) {
                 let context = Context { conv: path, ..context.clone() };
-                group.bench_function(BenchmarkId::new(path.to_string(), &layer), |b| {
+                group.bench_function(BenchmarkId::new(path.to_string(), &name), |b| {
                     b.iter_batched(
                         || fresh(&context, g.output_shape()),
-                        |dy| conv::backward(&context, &g, &x, &w, dy, Some(&output), wanted),
+                        |dy| conv::backward(&context, &layer, &x, Some(&output), dy, wanted),
                         BatchSize::PerIteration,
                     );
                 });
@@ -126,13 +127,15 @@ fn tiles(c: &mut Criterion) {
             let name = |pass: &str| {
                 BenchmarkId::new(format!("{pass}_{tile:?}"), format!("{c_in}_{c_out}_at_{size}"))
             };
-            let weights = |direction| PreparedWeights::new(&pool, tile, direction, &g, &w, isa);
-            let (straight, turned) = (weights(Direction::Forward), weights(Direction::InputGradient));
+            let weights = |pass| PreparedWeights::new(&pool, tile, pass, &g, &w, isa);
+            let (forward, flipped) = (weights(Pass::Forward), weights(Pass::InputGradient));
             group.bench_function(name("forward"), |b| {
-                b.iter(|| winograd::forward(&pool, &straight, &g, &x, None, true, false, black_box(&mut y)));
+                b.iter(|| winograd::forward(&pool, &forward, &g, &x, None, true, false, black_box(&mut y)));
             });
             group.bench_function(name("input_gradient"), |b| {
-                b.iter(|| winograd::input_gradient(&pool, &turned, &g, &dy, None, false, black_box(&mut dx)));
+                b.iter(|| {
+                    winograd::input_gradient(&pool, &flipped, &g, &dy, None, false, black_box(&mut dx))
+                });
             });
             let mut sum = WeightGradientAccumulator::new(&pool, tile, &g, isa);
             group.bench_function(name("weight_gradient"), |b| {
@@ -148,7 +151,7 @@ fn tiles(c: &mut Criterion) {
 fn once_per_step(c: &mut Criterion) {
     let (pool, isa) = (BufferPool::new(), Isa::current());
     for (kernel, c_in, c_out, size) in [(5, 96, 256, 35), (3, 256, 384, 17)] {
-        let g = ConvGeometry { n: 1, ..geometry(kernel, 1, c_in, c_out, size) };
+        let g = geometry(kernel, 1, c_in, c_out, size).with_images(1);
         let layer = format!("{kernel}x{kernel}_{c_in}_{c_out}");
         let [x, w, dy] = [g.input_len(), g.weight_len(), g.output_len()]
             .map(|len| (0..len).map(number).collect::<Vec<_>>());
@@ -156,12 +159,11 @@ fn once_per_step(c: &mut Criterion) {
         let mut group = c.benchmark_group("once_per_step");
         group.throughput(Throughput::Elements(g.weight_len() as u64));
         for tile in Tile::ALL.into_iter().filter(|tile| tile.supports(&g)) {
-            for direction in [Direction::Forward, Direction::InputGradient] {
-                let mut weights = PreparedWeights::new(&pool, tile, direction, &g, &w, isa);
-                group.bench_function(
-                    BenchmarkId::new(format!("prepare_{direction:?}_{tile:?}"), &layer),
-                    |b| b.iter(|| black_box(&mut weights).refill(&w)),
-                );
+            for pass in [Pass::Forward, Pass::InputGradient] {
+                let mut weights = PreparedWeights::new(&pool, tile, pass, &g, &w, isa);
+                group.bench_function(BenchmarkId::new(format!("prepare_{pass:?}_{tile:?}"), &layer), |b| {
+                    b.iter(|| black_box(&mut weights).refill(&w))
+                });
             }
             let mut sum = WeightGradientAccumulator::new(&pool, tile, &g, isa);
             group.bench_function(BenchmarkId::new(format!("finish_{tile:?}"), &layer), |b| {

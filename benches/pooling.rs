@@ -36,7 +36,7 @@ fn bench<O: Op<f32> + Copy>(c: &mut Criterion, name: &str, op: O) {
         // A gradient has one owner, as on the tape, so that an op may work in it.
         let prepare = || {
             (op.forward(&context, vec![x.clone()]).1, {
-                let mut own = Tensor::uninit_in(context.pool(), dy.shape());
+                let mut own = Tensor::empty_in(context.pool(), dy.shape());
                 own.data_mut().copy_from_slice(dy.data());
                 own
             })

@@ -37,7 +37,7 @@ impl Module<f32> for Probe {
 
     fn forward<'t>(&self, x: Var<'t, f32>) -> Result<Var<'t, f32>, AutogradError> {
         let context = x.tape().context();
-        self.0.lock().unwrap().push((context.recording, context.conv));
+        self.0.lock().unwrap().push((context.grad_enabled, context.conv));
         Ok(x)
     }
 

@@ -17,7 +17,7 @@ impl<T: Element> Tape<T> {
         if loss.value().len() != 1 {
             return Err(AutogradError::NotScalar { shape: loss.shape() });
         }
-        let mut one = Tensor::uninit_in(self.context().pool(), loss.shape());
+        let mut one = Tensor::empty_in(self.context().pool(), loss.shape());
         one.data_mut().fill(T::ONE);
         self.backward_with(loss, one)
     }

@@ -126,7 +126,7 @@ impl Gradcheck {
         let gradients = tape.backward_with(output, weights.clone()).map_err(failed)?;
 
         let scalar = |inputs: &[Tensor<f64>]| -> Result<f64, GradcheckError> {
-            let tape = Tape::new(Context { recording: false, ..self.context.clone() });
+            let tape = Tape::new(Context { grad_enabled: false, ..self.context.clone() });
             let inputs: Vec<_> = inputs.iter().map(|input| tape.constant(input.clone())).collect();
             let output = function(&tape, &inputs).map_err(failed)?;
             Ok(output.value().data().iter().zip(weights.data()).map(|(y, r)| y * r).sum())

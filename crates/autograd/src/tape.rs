@@ -87,7 +87,7 @@ impl<T: Element> Tape<T> {
     }
 
     fn add_leaf(&self, value: Tensor<T>, parameter: Option<u64>) -> Var<'_, T> {
-        if !self.context.recording {
+        if !self.context.grad_enabled {
             return Var::new(self, value, None);
         }
         let node = Node { inputs: Vec::new(), backward: None, parameter, shape: value.shape() };
@@ -132,7 +132,7 @@ impl<T: Element> Tape<T> {
         }
         let shapes: Vec<Shape> = values.iter().map(Tensor::shape).collect();
         let shape = op.output_shape(&shapes)?;
-        let recorded = self.context.recording && nodes.iter().any(Option::is_some);
+        let recorded = self.context.grad_enabled && nodes.iter().any(Option::is_some);
         let (output, saved) = op.forward(&self.context, values);
         debug_assert_eq!(
             output.shape(),

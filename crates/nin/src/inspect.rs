@@ -118,7 +118,7 @@ pub fn inspect(
     let mut logits = Vec::new();
     for from in (0..batch.len()).step_by(TOGETHER) {
         let to = batch.len().min(from + TOGETHER);
-        let mut x = batch.entries_in(lanes.pool(), from, to);
+        let mut x = batch.narrow_in(lanes.pool(), from, to);
         let mut row = 0;
         for (index, (_, layer)) in leaves.iter().enumerate() {
             x = apply(lanes, *layer, x)?;

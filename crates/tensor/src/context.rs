@@ -13,7 +13,7 @@ pub struct Context {
     /// Where storage comes from.
     pub pool: Arc<BufferPool>,
     /// Whether ops must keep what their backward pass needs.
-    pub recording: bool,
+    pub grad_enabled: bool,
     /// Whether dropout drops.
     pub training: bool,
     /// Whether kernels may spread one image's work over rayon's threads. Off inside a shard, which has one worker to
@@ -38,7 +38,7 @@ impl Context {
     pub fn training(pool: Arc<BufferPool>) -> Self {
         Self {
             pool,
-            recording: true,
+            grad_enabled: true,
             training: true,
             parallel: false,
             conv: ConvAlgorithm::current(),
@@ -52,7 +52,7 @@ impl Context {
     /// A context that keeps nothing for a backward pass and drops nothing out.
     #[must_use]
     pub fn evaluation(pool: Arc<BufferPool>) -> Self {
-        Self { recording: false, training: false, ..Self::training(pool) }
+        Self { grad_enabled: false, training: false, ..Self::training(pool) }
     }
 
     /// Where storage comes from.

@@ -29,7 +29,7 @@ pub trait Op<T: Element>: Debug + Send + 'static {
     /// Computes the output, all of it.
     ///
     /// The inputs are given away: one that has no other owner may be changed in place and become the output. They have
-    /// passed [`Op::output_shape`]; if they have not, a panic is right. Where [`Context::recording`] is off, what is saved
+    /// passed [`Op::output_shape`]; if they have not, a panic is right. Where [`Context::grad_enabled`] is off, what is saved
     /// is dropped at once, so nothing need be computed for it alone.
     fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Self::Saved);
 

@@ -50,7 +50,7 @@ impl<T: Element> Tensor<T> {
     }
 
     /// A tensor **whose elements are unspecified**, with storage from `pool`. For outputs that are overwritten whole.
-    pub fn uninit_in(pool: &Arc<BufferPool>, shape: impl Into<Shape>) -> Self {
+    pub fn empty_in(pool: &Arc<BufferPool>, shape: impl Into<Shape>) -> Self {
         let shape = shape.into();
         Self::from_buffer(shape, pool.take(shape.elements()))
     }
@@ -68,7 +68,7 @@ impl<T: Element> Tensor<T> {
 
     /// Every element the same.
     pub fn full(shape: impl Into<Shape>, value: T) -> Self {
-        let mut tensor = Self::uninit_in(BufferPool::global(), shape);
+        let mut tensor = Self::empty_in(BufferPool::global(), shape);
         tensor.data_mut().fill(value);
         tensor
     }
@@ -80,7 +80,7 @@ impl<T: Element> Tensor<T> {
 
     /// The element at linear index `i` is `element(i)`.
     pub fn from_fn(shape: impl Into<Shape>, mut element: impl FnMut(usize) -> T) -> Self {
-        let mut tensor = Self::uninit_in(BufferPool::global(), shape);
+        let mut tensor = Self::empty_in(BufferPool::global(), shape);
         for (index, value) in tensor.data_mut().iter_mut().enumerate() {
             *value = element(index);
         }
@@ -98,7 +98,7 @@ impl<T: Element> Tensor<T> {
                 format!("a shape of {shape} has {} elements, data has {}", shape.elements(), data.len());
             return Err(ShapeError::new("tensor", message));
         }
-        let mut tensor = Self::uninit_in(BufferPool::global(), shape);
+        let mut tensor = Self::empty_in(BufferPool::global(), shape);
         tensor.data_mut().copy_from_slice(data);
         Ok(tensor)
     }
@@ -167,10 +167,10 @@ impl<T: Element> Tensor<T> {
     ///
     /// # Panics
     /// If the range lies outside of the axis or the tensor is a scalar.
-    pub fn entries_in(&self, pool: &Arc<BufferPool>, from: usize, to: usize) -> Self {
+    pub fn narrow_in(&self, pool: &Arc<BufferPool>, from: usize, to: usize) -> Self {
         assert!(from <= to && to <= self.shape[0], "entries {from}..{to} of a tensor of {}", self.shape);
         let entry: usize = self.shape[1..].iter().product();
-        let mut tensor = Self::uninit_in(pool, &*[&[to - from], &self.shape[1..]].concat());
+        let mut tensor = Self::empty_in(pool, &*[&[to - from], &self.shape[1..]].concat());
         tensor.data_mut().copy_from_slice(&self.data()[from * entry..to * entry]);
         tensor
     }
@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn entries_are_images_of_a_batch() {
         let batch = Tensor::<f32>::from_fn([3, 1, 2, 2], |i| i as f32);
-        let image = batch.entries_in(BufferPool::global(), 1, 2);
+        let image = batch.narrow_in(BufferPool::global(), 1, 2);
         assert_eq!(image.shape(), Shape::from([1, 1, 2, 2]));
         assert_eq!(image.data(), [4.0, 5.0, 6.0, 7.0]);
     }

@@ -119,7 +119,7 @@ fn convolution(
     let gradient = |wanted: Wanted| {
         until.measure(|| {
             // A copy that the pass may overwrite.
-            let dy = dy.entries_in(context.pool(), 0, dy.shape()[0]);
+            let dy = dy.narrow_in(context.pool(), 0, dy.shape()[0]);
             let begin = Instant::now();
             let gradients = conv::backward(context, &layer, &x, relu.then_some(&y), dy, wanted);
             let time = begin.elapsed();
@@ -158,8 +158,8 @@ fn other(
     let mut forward = Vec::new();
     let backward = until.measure(|| {
         let tape = Tape::new(context.clone());
-        let input = tape.leaf(x.entries_in(context.pool(), 0, n));
-        let gradient = dy.entries_in(context.pool(), 0, n);
+        let input = tape.leaf(x.narrow_in(context.pool(), 0, n));
+        let gradient = dy.narrow_in(context.pool(), 0, n);
         let begin = Instant::now();
         let output = if after_relu { module.forward_after_relu(input) } else { module.forward(input) }?;
         forward.push(begin.elapsed());

@@ -87,10 +87,10 @@ impl Batch {
     ///
     /// # Panics
     /// If the range lies outside of the batch.
-    pub fn entries_in(&self, pool: &Arc<BufferPool>, from: usize, to: usize) -> Tensor<f32> {
+    pub fn narrow_in(&self, pool: &Arc<BufferPool>, from: usize, to: usize) -> Tensor<f32> {
         assert!(from <= to && to <= self.len(), "images {from}..{to} of a batch of {}", self.len());
         let [c, h, w] = self.image_shape;
-        let mut images = Tensor::uninit_in(pool, [to - from, c, h, w]);
+        let mut images = Tensor::empty_in(pool, [to - from, c, h, w]);
         let image = c * h * w;
         self.table.apply(h * w, &self.pixels[from * image..to * image], images.data_mut());
         images
@@ -98,7 +98,7 @@ impl Batch {
 
     /// All images as the network sees them, N x C x H x W, with storage from `pool`.
     pub fn images_in(&self, pool: &Arc<BufferPool>) -> Tensor<f32> {
-        self.entries_in(pool, 0, self.len())
+        self.narrow_in(pool, 0, self.len())
     }
 }
 

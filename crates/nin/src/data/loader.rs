@@ -5,7 +5,7 @@
 //! would have.
 //!
 //! Batches carry 8-bit pixels at the network's size. They become `f32` shard by shard
-//! ([`Batch::entries_in`]), on the worker that computes on them, which keeps a prepared batch four times
+//! ([`Batch::narrow_in`]), on the worker that computes on them, which keeps a prepared batch four times
 //! smaller and a shard's numbers in cache.
 
 #[cfg(test)]

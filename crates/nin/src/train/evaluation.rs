@@ -56,7 +56,7 @@ impl Lanes {
     /// # Errors
     /// [`TrainError`] if the network does not fit the images.
     pub fn predict(&self, model: &dyn Module<f32>, images: &Tensor<f32>) -> Result<Tensor<f32>, TrainError> {
-        self.predict_from(model, images.shape(), |pool, from, to| images.entries_in(pool, from, to))
+        self.predict_from(model, images.shape(), |pool, from, to| images.narrow_in(pool, from, to))
     }
 
     /// The logits of a batch, N x K.
@@ -64,7 +64,7 @@ impl Lanes {
     /// # Errors
     /// [`TrainError`] if the network does not fit the images.
     pub fn predict_batch(&self, model: &dyn Module<f32>, batch: &Batch) -> Result<Tensor<f32>, TrainError> {
-        self.predict_from(model, batch.shape(), |pool, from, to| batch.entries_in(pool, from, to))
+        self.predict_from(model, batch.shape(), |pool, from, to| batch.narrow_in(pool, from, to))
     }
 
     fn predict_from(

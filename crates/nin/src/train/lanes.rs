@@ -242,7 +242,7 @@ impl Lanes {
     /// A tensor for each parameter's gradient, not yet written.
     fn lane_gradients(&self, parameters: &[&Parameter<f32>]) -> Vec<Tensor<f32>> {
         let gradient =
-            |parameter: &&Parameter<f32>| Tensor::uninit_in(&self.gradients, parameter.value.shape());
+            |parameter: &&Parameter<f32>| Tensor::empty_in(&self.gradients, parameter.value.shape());
         parameters.iter().map(gradient).collect()
     }
 

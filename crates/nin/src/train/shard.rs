@@ -45,7 +45,7 @@ impl Shard<'_> {
             ..Context::training(Arc::clone(pool))
         };
         let tape = Tape::new(context);
-        let images = tape.constant(self.batch.entries_in(pool, self.start, self.end));
+        let images = tape.constant(self.batch.narrow_in(pool, self.start, self.end));
         let logits = self.model.forward(images)?;
         let correct = correct(logits.value().data(), labels);
         let n = self.batch.len();
@@ -62,7 +62,7 @@ impl Shard<'_> {
             match (found.parameter(parameter.identity), sum) {
                 (Some(gradient), Some(sum)) => sum.add_assign(gradient),
                 (Some(gradient), sum) => {
-                    let mut first = Tensor::uninit_in(gradients, gradient.shape());
+                    let mut first = Tensor::empty_in(gradients, gradient.shape());
                     first.data_mut().copy_from_slice(gradient.data());
                     *sum = Some(first);
                 }

@@ -160,7 +160,7 @@ fn blocks(
 ) -> impl Iterator<Item = Tensor<f32>> + use<> {
     let pool = context.pool();
     let target = |(index, layer): (usize, &Convolution<'_, f32>)| match keep || index + 1 == layers.len() {
-        true => Target::Whole(Tensor::uninit_in(pool, layer.geometry.output_shape())),
+        true => Target::Whole(Tensor::empty_in(pool, layer.geometry.output_shape())),
         false => Target::Block(pool.take(layer.geometry.c_out * BLOCK)),
     };
     let mut targets: Vec<Target> = layers.iter().enumerate().map(target).collect();

@@ -54,7 +54,7 @@ impl Convolve for f32 {
             return reference_forward(context, layer, x);
         }
         let (g, pool, parallel) = (&layer.geometry, context.pool(), context.parallel);
-        let mut y = Tensor::uninit_in(pool, g.output_shape());
+        let mut y = Tensor::empty_in(pool, g.output_shape());
         let (bias, relu) = (layer.bias.map(Tensor::data), layer.relu);
         match algorithm {
             ConvAlgorithm::Winograd(Some(tile)) => {

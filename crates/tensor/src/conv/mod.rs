@@ -178,7 +178,7 @@ pub struct ConvGradients<T: Element> {
 impl<T: Element> ConvGradients<T> {
     /// Tensors of unspecified contents for what is wanted.
     fn empty(context: &Context, g: &ConvGeometry, wanted: Wanted) -> Self {
-        let empty = |wanted: bool, shape| wanted.then(|| Tensor::uninit_in(context.pool(), shape));
+        let empty = |wanted: bool, shape| wanted.then(|| Tensor::empty_in(context.pool(), shape));
         Self {
             input: empty(wanted.input, g.input_shape()),
             weight: empty(wanted.weight, g.weight_shape()),
@@ -293,7 +293,7 @@ pub fn backward<T: Element>(
 /// [`forward`] by the reference algorithms.
 fn reference_forward<T: Element>(context: &Context, layer: &Convolution<'_, T>, x: &Tensor<T>) -> Tensor<T> {
     let g = &layer.geometry;
-    let mut y = Tensor::uninit_in(context.pool(), g.output_shape());
+    let mut y = Tensor::empty_in(context.pool(), g.output_shape());
     let (x, w, bias) = (x.data(), layer.weight.data(), layer.bias.map(Tensor::data));
     match layer.algorithm(context) {
         ConvAlgorithm::Naive => naive::forward(g, x, w, bias, y.data_mut()),

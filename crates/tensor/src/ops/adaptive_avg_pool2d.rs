@@ -57,7 +57,7 @@ impl UnaryOp for AdaptiveAvgPool2d {
     fn compute<T: Element>(&self, context: &Context, x: Tensor<T>) -> (Tensor<T>, Shape) {
         let ([n, c, h, w], [oh, ow]) =
             (x.shape().nchw(Self::NAME).expect("the shapes were checked"), self.output);
-        let mut y = Tensor::uninit_in(context.pool(), [n, c, oh, ow]);
+        let mut y = Tensor::empty_in(context.pool(), [n, c, oh, ow]);
         for (x, y) in x.data().chunks_exact(h * w).zip(y.data_mut().chunks_exact_mut(oh * ow)) {
             if let [y] = y {
                 *y = sum_slice(x) / T::from_usize(h * w);
@@ -73,7 +73,7 @@ impl UnaryOp for AdaptiveAvgPool2d {
     fn gradient<T: Element>(&self, context: &Context, input: Shape, dy: Tensor<T>) -> Tensor<T> {
         let ([_, _, h, w], [oh, ow]) =
             (input.nchw(Self::NAME).expect("the shapes were checked"), self.output);
-        let mut dx = Tensor::uninit_in(context.pool(), input);
+        let mut dx = Tensor::empty_in(context.pool(), input);
         for (dx, dy) in dx.data_mut().chunks_exact_mut(h * w).zip(dy.data().chunks_exact(oh * ow)) {
             if let [dy] = dy {
                 dx.fill(*dy / T::from_usize(h * w));

@@ -50,7 +50,7 @@ impl UnaryOp for AvgPool2d {
 
     fn compute<T: Element>(&self, context: &Context, x: Tensor<T>) -> (Tensor<T>, Shape) {
         let g = self.geometry(x.shape()).expect("the shapes were checked");
-        let mut y = Tensor::uninit_in(context.pool(), g.output_shape());
+        let mut y = Tensor::empty_in(context.pool(), g.output_shape());
         let count_pad = self.count_include_pad;
         dispatch(Isa::current(), Planes { g: &g, count_pad, x: x.data(), y: y.data_mut() });
         (y, x.shape())
@@ -58,7 +58,7 @@ impl UnaryOp for AvgPool2d {
 
     fn gradient<T: Element>(&self, context: &Context, input: Shape, dy: Tensor<T>) -> Tensor<T> {
         let g = self.geometry(input).expect("the shapes were checked");
-        let mut dx = Tensor::uninit_in(context.pool(), input);
+        let mut dx = Tensor::empty_in(context.pool(), input);
         let mut row = context.pool().take::<T>(g.input[1]);
         let (count_pad, dy, row) = (self.count_include_pad, dy.data(), &mut *row);
         dispatch(Isa::current(), PlanesBackward { g: &g, count_pad, dy, row, dx: dx.data_mut() });

@@ -93,7 +93,7 @@ fn update<T: Element>(a: &mut Tensor<T>, b: &Tensor<T>, f: impl Fn(T, T) -> T) {
 
 /// A copy of `part`, repeated to `shape`.
 pub(super) fn expand<T: Element>(pool: &Arc<BufferPool>, part: &Tensor<T>, shape: Shape) -> Tensor<T> {
-    let mut whole = Tensor::uninit_in(pool, shape);
+    let mut whole = Tensor::empty_in(pool, shape);
     update(&mut whole, part, |_, value| value);
     whole
 }

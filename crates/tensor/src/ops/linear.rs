@@ -181,7 +181,7 @@ impl<T: Element> Op<T> for Linear {
         let (x, w, bias) = (inputs.next(), inputs.next(), inputs.next());
         let (x, w) = (x.expect("linear has an input"), w.expect("linear has a weight"));
         let [n, features, outputs] = [x.shape()[0], x.shape()[1], w.shape()[0]];
-        let mut y = Tensor::uninit_in(context.pool(), [n, outputs]);
+        let mut y = Tensor::empty_in(context.pool(), [n, outputs]);
         if let Some(bias) = &bias
             && outputs > 0
         {
@@ -208,7 +208,7 @@ impl<T: Element> Op<T> for Linear {
             dx
         });
         let grad_w = (wanted[1] && !T::keep_factors(context, &w, dy, x.data())).then(|| {
-            let mut dw = Tensor::uninit_in(context.pool(), w.shape());
+            let mut dw = Tensor::empty_in(context.pool(), w.shape());
             T::weight_gradient(extents, dy, x.data(), dw.data_mut());
             dw
         });
@@ -245,7 +245,7 @@ mod tests {
         let (x, w) = (random([37, 300], 1).cast::<f32>(), random([10, 300], 2).cast::<f32>());
         let (whole, _) = Linear.forward(&poisoned(), vec![x.clone(), w.clone()]);
         for (from, to) in [(0, 1), (5, 13), (36, 37)] {
-            let part = x.entries_in(poisoned().pool(), from, to);
+            let part = x.narrow_in(poisoned().pool(), from, to);
             let (part, _) = Linear.forward(&poisoned(), vec![part, w.clone()]);
             assert_eq!(part.data(), &whole.data()[from * 10..to * 10]);
         }

@@ -76,15 +76,15 @@ impl UnaryOp for MaxPool2d {
 
     fn compute<T: Element>(&self, context: &Context, x: Tensor<T>) -> (Tensor<T>, Saved) {
         let geometry = self.geometry(x.shape()).expect("the shapes were checked");
-        let mut y = Tensor::uninit_in(context.pool(), geometry.output_shape());
-        let mut argmax = context.pool().take::<u8>(if context.recording { y.len() } else { 0 });
+        let mut y = Tensor::empty_in(context.pool(), geometry.output_shape());
+        let mut argmax = context.pool().take::<u8>(if context.grad_enabled { y.len() } else { 0 });
         let pool = |x: &[T], y: &mut [T], argmax: &mut [u8]| {
             dispatch(Isa::current(), Maxima { g: &geometry, relu: self.relu, x, y, argmax });
         };
         let (in_pixels, out_pixels) = (geometry.in_pixels(), geometry.out_pixels());
         if context.parallel {
             let planes = x.data().par_chunks(in_pixels).zip(y.data_mut().par_chunks_mut(out_pixels));
-            if context.recording {
+            if context.grad_enabled {
                 let planes = planes.zip(argmax.par_chunks_mut(out_pixels));
                 planes.for_each(|((x, y), argmax)| pool(x, y, argmax));
             } else {
@@ -98,7 +98,7 @@ impl UnaryOp for MaxPool2d {
 
     fn gradient<T: Element>(&self, context: &Context, saved: Saved, dy: Tensor<T>) -> Tensor<T> {
         let Saved { geometry, argmax } = saved;
-        let mut dx = Tensor::uninit_in(context.pool(), geometry.input_shape());
+        let mut dx = Tensor::empty_in(context.pool(), geometry.input_shape());
         dispatch(
             Isa::current(),
             Gradients { g: &geometry, dy: dy.data(), argmax: &argmax, dx: dx.data_mut() },

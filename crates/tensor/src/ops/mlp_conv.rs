@@ -84,7 +84,7 @@ impl<T: Element> Op<T> for MlpConv {
         };
         let geometries: Vec<_> = self.layers.iter().zip(parameters.chunks_exact(2)).map(sizes).collect();
         let layers = self.layers(&geometries, &parameters);
-        let mut outputs = chain::forward(context, &layers, &x, context.recording);
+        let mut outputs = chain::forward(context, &layers, &x, context.grad_enabled);
         let y = outputs.last().expect("there is a layer").clone();
         if layers.last().is_some_and(|layer| !layer.relu) {
             outputs.pop();
@@ -179,7 +179,7 @@ mod tests {
     /// Output and gradients of the op, and of its layers one by one.
     fn compare(context: &Context, op: &MlpConv, values: &[Tensor<f32>], input: bool) {
         let (y, saved) = op.forward(context, values.to_vec());
-        let evaluation = Context { recording: false, ..context.clone() };
+        let evaluation = Context { grad_enabled: false, ..context.clone() };
         assert_eq!(op.forward(&evaluation, values.to_vec()).0, y, "{op:?}: without recording");
         let shapes: Vec<_> = values.iter().map(Tensor::shape).collect();
         assert_eq!(Op::<f32>::output_shape(op, &shapes).unwrap(), y.shape());

@@ -66,7 +66,7 @@ impl UnaryOp for Softmax {
     }
 
     fn compute<T: Element>(&self, context: &Context, x: Tensor<T>) -> (Tensor<T>, Tensor<T>) {
-        let mut y = Tensor::uninit_in(context.pool(), x.shape());
+        let mut y = Tensor::empty_in(context.pool(), x.shape());
         for indices in self.groups(x.shape()) {
             normalize(x.data(), y.data_mut(), indices);
         }

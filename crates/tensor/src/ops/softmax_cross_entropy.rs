@@ -62,7 +62,7 @@ impl UnaryOp for SoftmaxCrossEntropy {
     fn compute<T: Element>(&self, context: &Context, logits: Tensor<T>) -> (Tensor<T>, Tensor<T>) {
         let classes = logits.shape()[1];
         let smoothing = T::from_f64(self.label_smoothing);
-        let mut probabilities = Tensor::uninit_in(context.pool(), logits.shape());
+        let mut probabilities = Tensor::empty_in(context.pool(), logits.shape());
         let mut loss = T::ZERO;
         let rows =
             logits.data().chunks_exact(classes).zip(probabilities.data_mut().chunks_exact_mut(classes));
@@ -76,7 +76,7 @@ impl UnaryOp for SoftmaxCrossEntropy {
             }
             loss += sample;
         }
-        let mut output = Tensor::uninit_in(context.pool(), Shape::scalar());
+        let mut output = Tensor::empty_in(context.pool(), Shape::scalar());
         output.data_mut()[0] = loss / self.divisor();
         (output, probabilities)
     }
@@ -145,7 +145,7 @@ mod tests {
                     divisor: Some(5),
                     ..SoftmaxCrossEntropy::mean(labels[from..to].to_vec())
                 };
-                loss(&op, &logits.entries_in(poisoned().pool(), from, to))
+                loss(&op, &logits.narrow_in(poisoned().pool(), from, to))
             })
             .iter()
             .sum();

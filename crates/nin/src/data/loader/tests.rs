@@ -126,7 +126,7 @@ fn numbers_are_those_of_the_samples() {
             assert_eq!(image[1], (scaled - 0.5) / 0.5);
             assert_eq!(image[39], (scaled - 0.25) / 2.0);
         }
-        let part = batch.entries_in(&pool, 1, batch.len());
+        let part = batch.narrow_in(&pool, 1, batch.len());
         assert_eq!(part.data(), &images.data()[40..]);
         assert_eq!(*part.shape(), [batch.len() - 1, 2, 4, 5]);
     }
