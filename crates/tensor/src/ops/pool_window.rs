@@ -111,11 +111,14 @@ pub(super) fn windows<T, const K: usize, const S: usize>(
     width: usize,
     outputs: usize,
 ) -> [[&[[T; S]]; K]; K] {
-    std::array::from_fn(|u| {
-        std::array::from_fn(|v| {
-            &rows[u * width + v.min(K - S)..][..outputs * S].as_chunks::<S>().0[..outputs]
-        })
-    })
+    let mut windows: [[&[[T; S]]; K]; K] = [[&[]; K]; K];
+    for u in 0..K {
+        for v in 0..K {
+            let row = &rows[u * width + v.min(K - S)..][..outputs * S];
+            windows[u][v] = &row.as_chunks::<S>().0[..outputs];
+        }
+    }
+    windows
 }
 
 /// Splits `outputs` columns into two runs for the vector loops. What the runs share is computed twice, which is cheaper than
