@@ -198,7 +198,7 @@ fn unknown_algorithms_and_instruction_sets_are_refused() {
     };
     let (train, nin) = (env!("CARGO_BIN_EXE_train"), env!("CARGO_BIN_EXE_nin"));
     let conv = ["expected auto, naive, im2col, direct or winograd", "\"fast\""];
-    let isa = ["NIN_ISA", "expected portable, avx2 or avx512", "\"fast\""];
+    let isa = ["NIN_ISA", "expected one of portable, neon, avx2, avx512", "\"fast\""];
     for (binary, args) in
         [(train, &[] as &[&str]), (train, &["--resume", "run"]), (nin, &["eval", "run"]), (nin, &["summary"])]
     {

@@ -11,7 +11,7 @@ use crate::ops::linear::Products;
 /// A real number that tensors are made of: `f32` or `f64`, and no other.
 ///
 /// Every op is generic over it, so that a gradient check in `f64` runs the very backward code that trains in `f32`.
-/// A fast path for `f32` alone asks [`Element::as_f32`] and falls back to the generic code when the answer is `None`.
+/// What `f32` has fast are methods that its type has in a form of its own: convolutions, and a linear layer's products.
 pub trait Element:
     Convolve
     + Pooled
@@ -61,16 +61,12 @@ pub trait Element:
     /// Neither infinite nor NaN.
     fn is_finite(self) -> bool;
 
-    /// The slice itself, if the elements are `f32`.
-    fn as_f32(slice: &[Self]) -> Option<&[f32]>;
-    /// The slice itself, if the elements are `f32`.
-    fn as_f32_mut(slice: &mut [Self]) -> Option<&mut [f32]>;
-
     /// `C = A B` or `C += A B` by the portable matrix product: A is `m x k`, B is `k x n`, C is `m x n`, each with a
     /// (row, column) stride in elements.
     ///
     /// # Panics
     /// If a slice is too short for its extents and strides, or elements of C share a place.
+    #[expect(clippy::too_many_arguments, reason = "as BLAS has them")]
     fn matmul(
         extents: [usize; 3],
         a: &[Self],
@@ -84,7 +80,7 @@ pub trait Element:
 }
 
 /// Tells whether a strided matrix lies inside of `len` elements.
-fn fits([rows, columns]: [usize; 2], strides: [usize; 2], len: usize) -> bool {
+pub(crate) fn fits([rows, columns]: [usize; 2], strides: [usize; 2], len: usize) -> bool {
     if rows == 0 || columns == 0 {
         return true;
     }
@@ -115,7 +111,7 @@ macro_rules! float_functions {
 }
 
 macro_rules! element {
-    ($type:ident, $name:literal, $gemm:path, $as_f32:expr, $as_f32_mut:expr) => {
+    ($type:ident, $name:literal, $gemm:path) => {
         impl Element for $type {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -133,13 +129,6 @@ macro_rules! element {
             fn is_finite(self) -> bool {
                 $type::is_finite(self)
             }
-            fn as_f32(slice: &[Self]) -> Option<&[f32]> {
-                $as_f32(slice)
-            }
-            fn as_f32_mut(slice: &mut [Self]) -> Option<&mut [f32]> {
-                $as_f32_mut(slice)
-            }
-
             #[allow(unsafe_code, reason = "matrixmultiply takes raw pointers")]
             fn matmul(
                 [m, k, n]: [usize; 3],
@@ -171,8 +160,8 @@ macro_rules! element {
     };
 }
 
-element!(f32, "f32", matrixmultiply::sgemm, Some, Some);
-element!(f64, "f64", matrixmultiply::dgemm, |_| None, |_| None);
+element!(f32, "f32", matrixmultiply::sgemm);
+element!(f64, "f64", matrixmultiply::dgemm);
 
 #[cfg(test)]
 mod tests {
@@ -249,11 +238,5 @@ mod tests {
         ] {
             assert_eq!(is_disjoint(sizes, strides), disjoint, "{sizes:?} at {strides:?}");
         }
-    }
-
-    #[test]
-    fn only_f32_has_the_fast_path() {
-        assert!(f32::as_f32(&[1.0]).is_some());
-        assert!(f64::as_f32(&[1.0]).is_none());
     }
 }

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::kernel::Tile;
+use crate::element::fits;
 use crate::simd::{Isa, Kernel, Simd, dispatch};
 
 /// A matrix in a slice: element `[i, j]` at `i * strides[0] + j * strides[1]`.
@@ -32,18 +33,9 @@ pub(crate) fn gemm_strided(
     if m == 0 || n == 0 {
         return;
     }
-    // The last element of a matrix, if there is one, must be inside of its slice.
-    let fits = |rows: usize, columns: usize, strides: [usize; 2], len: usize| {
-        let last = |count: usize, stride: usize| (count - 1).checked_mul(stride);
-        rows == 0
-            || columns == 0
-            || last(rows, strides[0])
-                .and_then(|row| row.checked_add(last(columns, strides[1])?))
-                .is_some_and(|last| last < len)
-    };
-    assert!(fits(m, k, a.strides, a.data.len()), "A is too short for {m} x {k}");
-    assert!(fits(k, n, [b_stride, 1], b.len()), "B is too short for {k} x {n}");
-    assert!(fits(m, n, [c_stride, 1], c.len()), "C is too short for {m} x {n}");
+    assert!(fits([m, k], a.strides, a.data.len()), "A is too short for {m} x {k}");
+    assert!(fits([k, n], [b_stride, 1], b.len()), "B is too short for {k} x {n}");
+    assert!(fits([m, n], [c_stride, 1], c.len()), "C is too short for {m} x {n}");
     assert!(m == 1 || c_stride >= n, "the rows of C overlap: stride {c_stride}, {n} columns");
     dispatch(isa, Strided { sizes: [m, n, k], a, b, b_stride, c, c_stride, accumulate });
 }

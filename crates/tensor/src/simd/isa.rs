@@ -13,7 +13,7 @@ pub const ISA_VARIABLE: &str = "NIN_ISA";
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IsaError {
     /// The name is none of those known.
-    #[error("unknown instruction set {name:?}: expected {}", Isa::NAMES.join(", "))]
+    #[error("unknown instruction set {name:?}: expected one of {}", Isa::NAMES.join(", "))]
     Unknown {
         /// What was asked for.
         name: String,

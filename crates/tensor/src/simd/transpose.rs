@@ -1,6 +1,7 @@
 //! Transposing matrices in memory, a square of registers at a time.
 
 use super::{Isa, Kernel, Simd, dispatch};
+use crate::element::fits;
 
 /// Rows of neighboring values in a slice.
 #[derive(Clone, Copy, Debug)]
@@ -17,11 +18,6 @@ pub(crate) struct Rows<'a> {
     pub(crate) columns: usize,
 }
 
-/// The index one past the last value of a matrix in a slice.
-fn end(rows: usize, columns: usize, stride: usize) -> Option<usize> {
-    if rows == 0 || columns == 0 { Some(0) } else { (rows - 1).checked_mul(stride)?.checked_add(columns) }
-}
-
 /// Writes row `i` of `from` to column `i` of `to`, whose rows are `stride` values apart; zeros to the columns from the number of
 /// rows on until `width`. With `ADD` it adds instead.
 ///
@@ -36,11 +32,10 @@ pub(crate) fn transpose<S: Simd, const ADD: bool>(
     width: usize,
 ) {
     let Rows { data, mask, stride: from_stride, rows, columns } = from;
-    let inside = |end: Option<usize>, len: usize| end.is_some_and(|end| end <= len);
-    assert!(inside(end(rows, columns, from_stride), data.len()), "{rows} x {columns} values to transpose");
+    assert!(fits([rows, columns], [from_stride, 1], data.len()), "{rows} x {columns} values to transpose");
     assert!(mask.is_none_or(|mask| mask.len() == data.len()), "a mask as long as the values");
     assert!(
-        rows <= width && inside(end(columns, width, stride), to.len()),
+        rows <= width && fits([columns, width], [stride, 1], to.len()),
         "{columns} x {width} values of space"
     );
     for first in (0..width).step_by(S::LANES) {
