@@ -14,6 +14,7 @@ mod tests;
 mod weight_sums;
 mod windows;
 #[doc(hidden)]
+#[doc(hidden)]
 pub mod winograd;
 
 use std::fmt;
