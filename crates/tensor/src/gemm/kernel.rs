@@ -241,7 +241,9 @@ unsafe fn accumulate_and_fetch<S: Simd, const ROWS: usize, const VECTORS: usize>
     sums: &mut [[S::Vector; VECTORS]; ROWS],
 ) {
     let (mut a, mut b) = (tile.a, tile.b);
-    for p in 0..tile.k {
+    // So long as there is something to fetch, at most a line of each kind for each k.
+    let busy = tile.k.min((ROWS * VECTORS).max(fetch.lines).max(fetch.others.len()));
+    for p in 0..busy {
         if p < ROWS * VECTORS {
             s.prefetch(tile.c.wrapping_add(p / VECTORS * tile.c_stride + p % VECTORS * S::LANES));
         }
@@ -255,6 +257,15 @@ unsafe fn accumulate_and_fetch<S: Simd, const ROWS: usize, const VECTORS: usize>
         unsafe { step::<_, _, _, 1>(s, a, b, strides, 0, None, sums) };
         a = a.wrapping_add(strides[1]);
         b = b.wrapping_add(strides[2]);
+    }
+    // SAFETY: the rest of the same tile. Row by row, a register for each row would not leave room for all of these sums.
+    unsafe {
+        let whole_turns = if strides[0] == 1 {
+            accumulate::<_, _, _, UNROLL>(s, tile, strides, busy, None, sums)
+        } else {
+            busy
+        };
+        accumulate::<_, _, _, 1>(s, tile, strides, whole_turns, None, sums);
     }
     // What did not find a turn: where few values are summed up.
     for line in tile.k..fetch.lines {
