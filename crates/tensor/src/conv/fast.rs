@@ -59,7 +59,7 @@ impl Convolve for f32 {
         match algorithm {
             ConvAlgorithm::Winograd(Some(tile)) => {
                 let weights = transformed(layer, tile, Pass::Forward);
-                winograd::forward(pool, &weights, g, x.data(), bias, relu, parallel, y.data_mut());
+                winograd::forward(pool, &weights, g, x.data(), (bias, relu), parallel, y.data_mut());
             }
             _ => {
                 let weights = packed(layer, Pass::Forward);
@@ -98,12 +98,12 @@ impl Convolve for f32 {
                 sums.add(context, (layer.weight, g, tile), x, (dy, mask), db);
             } else if let Some(dw) = dw {
                 let mut sum = WeightGradientAccumulator::new(pool, tile, g, Isa::current());
-                sum.accumulate(pool, g, x, dy, mask);
+                sum.accumulate(pool, g, x, (dy, mask));
                 sum.finish(dw, db, false);
             }
             if let Some(dx) = dx {
                 let weights = transformed(layer, tile, Pass::InputGradient);
-                winograd::input_gradient(pool, &weights, g, dy, mask, parallel, dx);
+                winograd::input_gradient(pool, &weights, g, (dy, mask), parallel, dx);
             }
             return gradients;
         }

@@ -60,7 +60,7 @@ impl WeightSums {
             || Partial::Winograd(make()),
             |partial| {
                 if let Partial::Winograd(sum) = partial {
-                    sum.accumulate(context.pool(), g, x, dy, mask);
+                    sum.accumulate(context.pool(), g, x, (dy, mask));
                     sum.finish_bias(db);
                 }
             },

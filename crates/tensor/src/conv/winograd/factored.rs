@@ -157,6 +157,26 @@ impl<const N: usize, const R: usize> Transform<N, R> for KernelGradientSide {
     }
 }
 
+/// Applies `T` along both axes of a square of vectors, `T X T^T`, down the columns first. Both squares have their strides
+/// between rows and between columns.
+#[inline(always)]
+pub(super) fn transform_square<S: Simd, T: Transform<FROM, TO>, const FROM: usize, const TO: usize>(
+    s: S,
+    (from, [row, column]): (&[f32], [usize; 2]),
+    (to, [to_row, to_column]): (&mut [f32], [usize; 2]),
+) {
+    let mut half = [[s.splat(0.0); FROM]; TO];
+    for j in 0..FROM {
+        let values = T::apply(s, s.load_strided(&from[j * column..], row));
+        for i in 0..TO {
+            half[i][j] = values[i];
+        }
+    }
+    for i in 0..TO {
+        s.store_strided(T::apply(s, half[i]), &mut to[i * to_row..], to_column);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::matrices::dense;

@@ -8,40 +8,38 @@
 //! |---|---|---|
 //! | weights, once per step | `G g G^T` | [`PreparedWeights`] |
 //! | forward | `A^T [U . (B^T d B)] A` | [`forward`] |
-//! | input gradient | forward, of the output gradient with turned and transposed kernels | [`input_gradient`] |
+//! | input gradient | forward, of the output gradient with flipped and transposed kernels | [`input_gradient`] |
 //! | weight gradient | `G^T [ sum over tiles (B^T d B) . (A dY A^T) ] G` | [`WeightGradientAccumulator`] |
 //!
 //! Each pass takes a block of tiles through the domain one row of planes at a time, which stays in the second-level cache; between it and
-//! the pixels are bands, tiles that are transformed along one axis.
+//! the pixels are partially transformed tiles, along one axis ([`blocks`] has the loop nest).
 //! Tiles and algorithms depend on the geometry and the instruction set alone, so results do not depend on threads.
 //!
 //! Rounding: the rms error over the rms of the exact result, standard normal data, against f64 sums, stays below
 //! [`Tile::error_bound`]; direct summation in f32 has 3e-7 to 1e-6.
 
-mod ahead;
-mod bands;
-mod channel_lanes;
+mod blocks;
 mod choice;
 mod convolve;
 mod factored;
-mod from_domain;
-mod into_domain;
+mod images;
 mod layout;
 mod matrices;
 mod multiply;
-mod prepared;
-mod tiling;
+mod tiles;
+mod transforms;
 mod weight_gradient;
-mod weight_transform;
+mod weights;
 
 #[cfg(test)]
 mod tests;
 
 pub use choice::tile_for;
 pub use convolve::{forward, input_gradient};
-pub use prepared::PreparedWeights;
 pub use weight_gradient::WeightGradientAccumulator;
+pub use weights::PreparedWeights;
 
+use super::direct::Masked;
 use super::{ConvGeometry, Pass};
 
 /// A tile size: outputs and kernel.

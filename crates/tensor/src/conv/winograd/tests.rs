@@ -70,20 +70,20 @@ impl Case {
 
         let prepared = PreparedWeights::new(BufferPool::global(), tile, Pass::Forward, g, &self.w, isa);
         let mut y = vec![f32::NAN; g.output_len()];
-        forward(&pool, &prepared, g, &self.x, Some(&self.bias), false, false, &mut y);
+        forward(&pool, &prepared, g, &self.x, (Some(&self.bias), false), false, &mut y);
         let mut expected = vec![f64::NAN; y.len()];
         naive::forward(g, &x, &w, Some(&bias), &mut expected);
         let of_output = relative_error(&y, &expected);
 
         let prepared = PreparedWeights::new(BufferPool::global(), tile, Pass::InputGradient, g, &self.w, isa);
         let mut dx = vec![f32::NAN; g.input_len()];
-        input_gradient(&pool, &prepared, g, &self.dy, mask, false, &mut dx);
+        input_gradient(&pool, &prepared, g, (&self.dy, mask), false, &mut dx);
         let mut expected = vec![f64::NAN; dx.len()];
         naive::input_gradient(g, &dy, &w, &mut expected);
         let of_input = relative_error(&dx, &expected);
 
         let mut sum = WeightGradientAccumulator::new(BufferPool::global(), tile, g, isa);
-        sum.accumulate(&pool, g, &self.x, &self.dy, mask);
+        sum.accumulate(&pool, g, &self.x, (&self.dy, mask));
         let (mut dw, mut db) = (vec![f32::NAN; g.weight_len()], vec![f32::NAN; g.c_out]);
         sum.finish(&mut dw, Some(&mut db), false);
         let mut expected = vec![f64::NAN; dw.len()];
@@ -156,13 +156,13 @@ proptest! {
         let norm = |a: &[f32]| dot(a, a).sqrt();
         let mut y = vec![f32::NAN; g.output_len()];
         let prepared = PreparedWeights::new(BufferPool::global(), tile, Pass::Forward, &g, &case.w, isa);
-        forward(&pool, &prepared, &g, &case.x, None, false, false, &mut y);
+        forward(&pool, &prepared, &g, &case.x, (None, false), false, &mut y);
         let mut dx = vec![f32::NAN; g.input_len()];
         let prepared = PreparedWeights::new(BufferPool::global(), tile, Pass::InputGradient, &g, &case.w, isa);
-        input_gradient(&pool, &prepared, &g, &case.dy, None, false, &mut dx);
+        input_gradient(&pool, &prepared, &g, (&case.dy, None), false, &mut dx);
         let mut dw = vec![f32::NAN; g.weight_len()];
         let mut sum = WeightGradientAccumulator::new(BufferPool::global(), tile, &g, isa);
-        sum.accumulate(&pool, &g, &case.x, &case.dy, None);
+        sum.accumulate(&pool, &g, &case.x, (&case.dy, None));
         sum.finish(&mut dw, None, false);
         let scale = 1e-4 * (norm(&y) * norm(&case.dy)).max(1e-3);
         let output = dot(&y, &case.dy);
@@ -211,11 +211,11 @@ fn bias_and_relu_are_fused() {
         let prepared =
             PreparedWeights::new(BufferPool::global(), Tile::F6x6K3x3, Pass::Forward, &g, &case.w, isa);
         let mut plain = vec![f32::NAN; g.output_len()];
-        forward(&pool, &prepared, &g, &case.x, Some(&case.bias), false, false, &mut plain);
-        let mut rectified = vec![f32::NAN; g.output_len()];
-        forward(&pool, &prepared, &g, &case.x, Some(&case.bias), true, false, &mut rectified);
+        forward(&pool, &prepared, &g, &case.x, (Some(&case.bias), false), false, &mut plain);
+        let mut relu_output = vec![f32::NAN; g.output_len()];
+        forward(&pool, &prepared, &g, &case.x, (Some(&case.bias), true), false, &mut relu_output);
         let expected: Vec<f32> = plain.iter().map(|v| v.max(0.0)).collect();
-        assert_eq!(rectified, expected);
+        assert_eq!(relu_output, expected);
         assert!(plain.iter().any(|&v| v < 0.0) && plain.iter().any(|&v| v > 0.0));
     }
 }
@@ -230,7 +230,7 @@ fn relu_lets_nan_through() {
         let prepared =
             PreparedWeights::new(BufferPool::global(), Tile::F4x4K3x3, Pass::Forward, &g, &case.w, isa);
         let mut y = vec![0.0; g.output_len()];
-        forward(&BufferPool::new(), &prepared, &g, &case.x, None, true, false, &mut y);
+        forward(&BufferPool::new(), &prepared, &g, &case.x, (None, true), false, &mut y);
         assert!(y[0].is_nan());
     }
 }
@@ -258,13 +258,13 @@ fn shards_add_up(tile: Tile) {
         let mut dw = vec![f32::NAN; whole.weight_len()];
         sum.finish(&mut dw, None, false);
         assert!(dw.iter().all(|&v| v == 0.0), "a sum of nothing is zero");
-        sum.accumulate(&pool, &first, x.0, dy.0, Some(mask.0));
-        sum.accumulate(&pool, &rest, x.1, dy.1, Some(mask.1));
+        sum.accumulate(&pool, &first, x.0, (dy.0, Some(mask.0)));
+        sum.accumulate(&pool, &rest, x.1, (dy.1, Some(mask.1)));
         let (mut dw, mut db) = (vec![f32::NAN; whole.weight_len()], vec![f32::NAN; whole.c_out]);
         sum.finish(&mut dw, Some(&mut db), false);
         assert!(relative_error(&dw, &expected) < tile.error_bound());
-        sum.accumulate(&pool, &first, x.0, dy.0, Some(mask.0));
-        sum.accumulate(&pool, &rest, x.1, dy.1, Some(mask.1));
+        sum.accumulate(&pool, &first, x.0, (dy.0, Some(mask.0)));
+        sum.accumulate(&pool, &rest, x.1, (dy.1, Some(mask.1)));
         // Into the first gradient once more: twice the sum.
         let db_once = db.clone();
         sum.finish(&mut dw, Some(&mut db), true);
@@ -285,7 +285,7 @@ fn weights_are_refilled_in_place() {
         let pool = BufferPool::new();
         let output = |prepared: &PreparedWeights| {
             let mut y = vec![f32::NAN; g.output_len()];
-            forward(&pool, prepared, &g, &new.x, None, false, false, &mut y);
+            forward(&pool, prepared, &g, &new.x, (None, false), false, &mut y);
             (y, pool.free_bytes())
         };
         let mut prepared =
@@ -306,11 +306,11 @@ fn threads_do_not_change_a_bit() {
         let case = Case::new(g, true, 9);
         let (mask, isa, pool) = (case.mask.as_deref(), Isa::best(), BufferPool::poisoning());
         let weights = PreparedWeights::new(BufferPool::global(), tile, Pass::Forward, &g, &case.w, isa);
-        let turned = PreparedWeights::new(BufferPool::global(), tile, Pass::InputGradient, &g, &case.w, isa);
+        let flipped = PreparedWeights::new(BufferPool::global(), tile, Pass::InputGradient, &g, &case.w, isa);
         let run = |parallel: bool| {
             let (mut y, mut dx) = (vec![f32::NAN; g.output_len()], vec![f32::NAN; g.input_len()]);
-            forward(&pool, &weights, &g, &case.x, Some(&case.bias), true, parallel, &mut y);
-            input_gradient(&pool, &turned, &g, &case.dy, mask, parallel, &mut dx);
+            forward(&pool, &weights, &g, &case.x, (Some(&case.bias), true), parallel, &mut y);
+            input_gradient(&pool, &flipped, &g, (&case.dy, mask), parallel, &mut dx);
             (y, dx)
         };
         let serial = run(false);
@@ -331,9 +331,9 @@ fn an_empty_batch_is_nothing() {
     let g = same(Tile::F4x4K3x3, 0, 3, 4, 6);
     let (pool, isa, w) = (BufferPool::new(), Isa::best(), vec![1.0; g.weight_len()]);
     let weights = PreparedWeights::new(BufferPool::global(), Tile::F4x4K3x3, Pass::Forward, &g, &w, isa);
-    forward(&pool, &weights, &g, &[], None, false, true, &mut []);
+    forward(&pool, &weights, &g, &[], (None, false), true, &mut []);
     let mut sum = WeightGradientAccumulator::new(BufferPool::global(), Tile::F4x4K3x3, &g, isa);
-    sum.accumulate(&pool, &g, &[], &[], None);
+    sum.accumulate(&pool, &g, &[], (&[], None));
     let mut dw = vec![f32::NAN; w.len()];
     sum.finish(&mut dw, None, false);
     assert!(dw.iter().all(|&v| v == 0.0));

@@ -1,20 +1,17 @@
-//! The weight gradient, summed over tiles, images and shards in the Winograd domain.
+//! The weight gradient, summed over tiles, images and micro-batches in the Winograd domain.
 
 use std::sync::Arc;
 
-use super::ahead::Ahead;
-use super::bands::Bands;
-use super::channel_lanes::Images;
-use super::convolve::block_tiles;
-use super::into_domain::{BandIntoPlanes, IntoBands, Side, scratch_len};
-use super::layout::Planes;
-use super::multiply::{Left, MultiplyPlanes};
-use super::tiling::Grid;
-use super::weight_transform::WeightGradientFromDomain;
-use super::{ConvGeometry, Tile};
+use super::blocks::{Blocks, PanelPass, Turn};
+use super::factored::{KernelGradientSide, transform_square};
+use super::images::{Images, MAX_KERNEL, channels_to_rows};
+use super::layout::{Planes, panels};
+use super::multiply::MultiplyPanel;
+use super::tiles::{Block, Extent, Grid};
+use super::transforms::{Source, TileKernel, dispatch_tile};
+use super::{ConvGeometry, Masked, Tile};
 use crate::buffer_pool::{Buffer, BufferPool};
-use crate::simd::Isa;
-use crate::simd::dispatch;
+use crate::simd::{Isa, Simd, dispatch};
 
 /// Bytes of the planes of one row, inputs and output gradients, of a block of tiles, at most: half of the second-level cache.
 /// More than in the other passes, since not only read but written are the sums that stream past.
@@ -23,16 +20,16 @@ const ROW_BYTES: usize = 1 << 20;
 /// The sum of `(B^T d B) . (A dY A^T)` over everything seen since the last [`finish`](Self::finish), and of the output
 /// gradients for the bias.
 ///
-/// The way back, `G^T S G`, is linear, so that it can wait until a whole lane has been added up: one transform for each kernel
-/// instead of one for each shard.
+/// The way back, `G^T S G`, is linear, so that it can wait until all micro-batches of a group have been added up: one transform for
+/// each kernel instead of one for each micro-batch.
 #[derive(Debug)]
 pub struct WeightGradientAccumulator {
     tile: Tile,
     isa: Isa,
     /// `[O, C]` of the weights.
     channels: [usize; 2],
-    layout: Planes,
-    planes: Buffer<f32>,
+    /// Rows are input channels, columns output channels.
+    planes: Planes,
     bias: Buffer<f32>,
     /// Nothing was added yet: the planes hold old sums, which the first block overwrites.
     empty: bool,
@@ -46,14 +43,13 @@ impl WeightGradientAccumulator {
     #[must_use]
     pub fn new(pool: &Arc<BufferPool>, tile: Tile, g: &ConvGeometry, isa: Isa) -> Self {
         assert!(tile.supports(g), "{tile:?} does not support {g:?}");
-        let layout = Planes::panelled(g.c_in, g.c_out, isa);
         // The first block overwrites the planes.
-        let planes = pool.take(layout.len(tile));
+        let planes = Planes::new(pool, tile.inputs() * tile.inputs(), g.c_in, panels(g.c_out, isa));
         let bias = pool.zeros(g.c_out);
-        Self { tile, isa, channels: [g.c_out, g.c_in], layout, planes, bias, empty: true }
+        Self { tile, isa, channels: [g.c_out, g.c_in], planes, bias, empty: true }
     }
 
-    /// Adds the images of a shard: `x` (N x C x H x W) and `dy` (N x O x OH x OW), which with `mask`, the saved output of ReLU,
+    /// Adds the images of a micro-batch: `x` (N x C x H x W) and `dy` (N x O x OH x OW), which with a mask, the saved output of ReLU,
     /// counts only where the output is positive. Serial. Scratch comes from `pool`.
     ///
     /// # Panics
@@ -63,120 +59,23 @@ impl WeightGradientAccumulator {
         pool: &Arc<BufferPool>,
         g: &ConvGeometry,
         x: &[f32],
-        dy: &[f32],
-        mask: Option<&[f32]>,
+        (dy, mask): Masked<'_>,
     ) {
-        let (tile, isa, panels) = (self.tile, self.isa, self.layout);
+        let (tile, isa) = (self.tile, self.isa);
         assert!(tile.supports(g), "{tile:?} does not support {g:?}");
         assert_eq!(self.channels, [g.c_out, g.c_in], "the sum is for other channels");
         assert_eq!([x.len(), dy.len()], [g.input_len(), g.output_len()]);
         assert!(mask.is_none_or(|mask| mask.len() == dy.len()));
-        let (out_h, out_w) = (g.out_h(), g.out_w());
-        let input = Images { data: x, mask: None, channels: g.c_in, height: g.h, width: g.w };
-        let gradient = Images { data: dy, mask, channels: g.c_out, height: out_h, width: out_w };
-        let grid = Grid::new(g.n, out_h, out_w, tile.outputs());
-        let n = tile.inputs();
-        let size = block_tiles(tile, grid.total(), g.c_in + g.c_out, ROW_BYTES, 1);
-        let sides = [Side::Input { padding: g.padding }, Side::Gradient];
-        let input_bands = Bands::new(&grid, size, sides[0].extent(tile), g.c_in);
-        let gradient_bands = Bands::new(&grid, size, sides[1].extent(tile), g.c_out);
-        let inputs = Planes::single(size, g.c_in);
-        let gradients = Planes::new(size, panels.width, panels.panels);
-        let mut input_band = pool.take::<f32>(input_bands.len(tile));
-        let mut gradient_band = pool.take::<f32>(gradient_bands.len(tile));
-        let mut transformed = pool.take::<f32>(inputs.row_len(tile));
-        let mut transformed_gradient = pool.take::<f32>(gradients.row_len(tile));
-        let mut scratch = pool.take::<f32>(scratch_len(tile, &grid, size));
-        for start in (0..grid.total()).step_by(size.max(1)) {
-            let block = start..(start + size).min(grid.total());
-            let job = IntoBands {
-                tile,
-                side: sides[0],
-                images: input,
-                grid,
-                block: block.clone(),
-                bands: input_bands,
-                out: &mut input_band,
-                scratch: &mut scratch,
-                sums: None,
-            };
-            dispatch(isa, job);
-            let job = IntoBands {
-                tile,
-                side: sides[1],
-                images: gradient,
-                grid,
-                block: block.clone(),
-                bands: gradient_bands,
-                out: &mut gradient_band,
-                scratch: &mut scratch,
-                sums: Some(&mut self.bias),
-            };
-            dispatch(isa, job);
-            let next = block.end..(block.end + size).min(grid.total());
-            let more = !next.is_empty();
-            for row in 0..n {
-                let job = BandIntoPlanes {
-                    tile,
-                    side: sides[0],
-                    grid,
-                    block: block.clone(),
-                    bands: input_bands,
-                    band: &input_band[row * input_bands.stride()..][..input_bands.stride()],
-                    channels: g.c_in,
-                    layout: inputs,
-                    out: &mut transformed,
-                };
-                dispatch(isa, job);
-                let job = BandIntoPlanes {
-                    tile,
-                    side: sides[1],
-                    grid,
-                    block: block.clone(),
-                    bands: gradient_bands,
-                    band: &gradient_band[row * gradient_bands.stride()..][..gradient_bands.stride()],
-                    channels: g.c_out,
-                    layout: gradients,
-                    out: &mut transformed_gradient,
-                };
-                dispatch(isa, job);
-                for (panel, first) in (0..g.c_out).step_by(panels.width).enumerate() {
-                    let ahead = |data, mask, shape, before, extent| Ahead {
-                        data,
-                        mask,
-                        shape,
-                        channels: 0..shape[0],
-                        grid,
-                        tiles: next.clone(),
-                        step: tile.outputs(),
-                        before,
-                        extent,
-                        first: (row * panels.panels + panel) * n,
-                        shares: n * n * panels.panels,
-                    };
-                    let input = ahead(x, None, [g.c_in, g.h, g.w], g.padding[0], n);
-                    let gradient = ahead(dy, mask, [g.c_out, out_h, out_w], 0, tile.outputs());
-                    let job = MultiplyPlanes {
-                        planes: n,
-                        rows: g.c_in,
-                        depth: block.len(),
-                        width: panels.width,
-                        left: &transformed,
-                        left_layout: Left::Columns { stride: inputs.width },
-                        left_stride: inputs.stride,
-                        right: &transformed_gradient[gradients.column(first)..],
-                        right_stride: gradients.stride,
-                        product: &mut self.planes[row * n * panels.stride + panels.column(first)..],
-                        product_stride: panels.stride,
-                        add: !self.empty,
-                        then: &transformed_gradient,
-                        ahead: [more.then_some(input), more.then_some(gradient)],
-                    };
-                    dispatch(isa, job);
-                }
-            }
-            self.empty = false;
-        }
+        let (size, padding) = ([g.out_h(), g.out_w()], g.padding);
+        let grid = Grid::new(g.n, size, tile.outputs());
+        let blocks = Blocks::new((tile, isa), grid, g.c_in + g.c_out, ROW_BYTES, 1);
+        let (shape, extent) = ([g.c_in, g.h, g.w], Extent::inputs(tile));
+        let inputs = Images { data: x, mask: None, shape, extent, padding };
+        let (shape, extent) = ([g.c_out, size[0], size[1]], Extent::outputs(tile));
+        let gradients = Images { data: dy, mask, shape, extent, padding: [0; 2] };
+        let panels = [self.planes.width, self.planes.panels];
+        let gradients = Source::new(pool, blocks, gradients, panels);
+        blocks.run(pool, inputs, panels[1], &mut Products { sums: self, gradients });
     }
 
     /// Writes the weight gradient `dw` (O x C x r x r) and, if given, the bias gradient `db` (O), or adds them if `add`, and
@@ -200,10 +99,7 @@ impl WeightGradientAccumulator {
             }
             return;
         }
-        let (sums, channels) = (&self.planes, self.channels);
-        let job =
-            WeightGradientFromDomain { tile: self.tile, sums, layout: self.layout, channels, out: dw, add };
-        dispatch(self.isa, job);
+        dispatch_tile(self.isa, self.tile, Finish { sums: self, dw, add });
         self.empty = true;
     }
 
@@ -219,14 +115,88 @@ impl WeightGradientAccumulator {
     }
 
     /// The tile size.
-    #[must_use]
     pub fn tile(&self) -> Tile {
         self.tile
     }
 
     /// Bytes of the sums.
-    #[must_use]
     pub fn bytes(&self) -> usize {
-        size_of_val(&*self.planes)
+        size_of_val(&*self.planes.values)
+    }
+}
+
+/// The products of inputs and output gradients on their way into the sums.
+struct Products<'s, 'a> {
+    sums: &'s mut WeightGradientAccumulator,
+    gradients: Source<'a>,
+}
+
+impl PanelPass for Products<'_, '_> {
+    fn begin_block(&mut self, block: Block, scratch: &mut [f32]) {
+        self.gradients.load_block(block, scratch, Some(&mut self.sums.bias));
+    }
+
+    fn begin_row(&mut self, block: Block, row: usize) {
+        self.gradients.row_into_planes(block, row);
+    }
+
+    fn multiply(&mut self, inputs: &Source<'_>, turn: Turn) {
+        let Self { sums: WeightGradientAccumulator { tile, isa, planes: sums, empty, .. }, gradients } = self;
+        let (n, Turn { block, row, panel, .. }) = (tile.inputs(), turn);
+        let (factors, c_at) = (&gradients.planes, sums.panel(row * n, panel));
+        let product = MultiplyPanel {
+            planes: n,
+            m: inputs.images.shape[0],
+            k: block.len(),
+            width: factors.width,
+            a: (&inputs.planes.values, inputs.planes.stride),
+            // A transposed: rows of the planes are tiles, which are summed over.
+            a_strides: [1, inputs.planes.width],
+            b: (&factors.values[factors.panel(0, panel)..], factors.stride),
+            c: (&mut sums.values[c_at..], sums.stride),
+            accumulate: !*empty,
+            next: &factors.values,
+            prefetch: [turn.prefetch(&inputs.images), turn.prefetch(&gradients.images)],
+        };
+        dispatch(*isa, product);
+    }
+
+    fn end_block(&mut self, _: Block, _: &mut [f32]) {
+        self.sums.empty = false;
+    }
+}
+
+/// [`WeightGradientAccumulator::finish`].
+struct Finish<'a> {
+    sums: &'a WeightGradientAccumulator,
+    /// `[O, C, r, r]`.
+    dw: &'a mut [f32],
+    /// Adds to `dw` instead of overwriting it.
+    add: bool,
+}
+
+impl TileKernel for Finish<'_> {
+    #[inline(always)]
+    fn run<S: Simd, const M: usize, const R: usize, const N: usize>(self, s: S) {
+        let WeightGradientAccumulator { channels: [outputs, inputs], ref planes, .. } = *self.sums;
+        let (width, stride) = (planes.width, planes.stride);
+        let mut scratch = [0.0; MAX_KERNEL];
+        let kernels = &mut scratch[..R * R * S::LANES];
+        for panel in (0..outputs).step_by(width) {
+            for row in 0..inputs {
+                for first in (panel..outputs.min(panel + width)).step_by(S::LANES) {
+                    let sums = (&planes.values[planes.column(first) + row * width..], [N * stride, stride]);
+                    let taps = (&mut *kernels, [R * S::LANES, S::LANES]);
+                    transform_square::<S, KernelGradientSide, N, R>(s, sums, taps);
+                    let dw = &mut self.dw[(first * inputs + row) * R * R..];
+                    let (stride, count) = (inputs * R * R, (outputs - first).min(S::LANES));
+                    if self.add {
+                        channels_to_rows::<S, true>(s, kernels, dw, stride, count);
+                    } else {
+                        channels_to_rows::<S, false>(s, kernels, dw, stride, count);
+                    }
+                }
+            }
+        }
     }
 }

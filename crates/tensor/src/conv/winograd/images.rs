@@ -1,34 +1,45 @@
-//! From NCHW, where neighbours in memory are neighbouring pixels, to vectors of channels, and back.
+//! From NCHW, where neighbors in memory are neighboring pixels, to vectors of channels, and back.
 //!
 //! The transforms work on vectors whose lanes are channels: no lane is wasted at image edges, and the transformed
 //! tiles come out as rows of channels, the layout the multiplication reads without packing. Squares of `LANES` channels
 //! by `LANES` pixels are transposed in registers on the way.
 
-use crate::simd::Simd;
-use crate::simd::transpose::{Rows, transpose};
 use std::ops::Range;
 
-/// NCHW images, possibly masked.
+use super::tiles::Extent;
+use crate::simd::Simd;
+use crate::simd::transpose::{Rows, transpose};
+
+/// The most values of a kernel, in vectors of the widest unit.
+pub(super) const MAX_KERNEL: usize = 25 * 16;
+
+/// NCHW images, possibly masked, cut into tiles.
 #[derive(Clone, Copy)]
 pub(super) struct Images<'a> {
     /// `[N, C, H, W]`.
     pub(super) data: &'a [f32],
-    /// Same shape: `data` counts as zero where this is not positive (the derivative of ReLU, from its output).
+    /// As long as `data`, which counts as zero where this is not positive (the derivative of ReLU, from its output).
     pub(super) mask: Option<&'a [f32]>,
-    /// C.
-    pub(super) channels: usize,
-    /// H.
-    pub(super) height: usize,
-    /// W.
-    pub(super) width: usize,
+    /// `[C, H, W]`.
+    pub(super) shape: [usize; 3],
+    /// The pixels of tiles.
+    pub(super) extent: Extent,
+    /// Pixels of the first tile before the image: above it, and to the left of it.
+    pub(super) padding: [usize; 2],
 }
 
 impl<'a> Images<'a> {
     /// The images `range` alone.
     pub(super) fn range(&self, range: &Range<usize>) -> Images<'a> {
-        let volume = self.channels * self.height * self.width;
+        let volume = self.shape.iter().product::<usize>();
         let elements = range.start * volume..range.end * volume;
         Images { data: &self.data[elements.clone()], mask: self.mask.map(|mask| &mask[elements]), ..*self }
+    }
+
+    /// The pixels under `tiles` along an axis, some of which may lie outside of the image.
+    pub(super) fn pixels(&self, axis: usize, tiles: &Range<usize>) -> Range<isize> {
+        let start = (tiles.start * self.extent.step) as isize - self.padding[axis] as isize;
+        start..start + self.extent.pixels(tiles.len()) as isize
     }
 
     /// Copies the pixels `rows` x `columns` of the channels from `first` on to `into`, as `[row][column][LANES]`.
@@ -37,29 +48,26 @@ impl<'a> Images<'a> {
     pub(super) fn gather<S: Simd>(
         &self,
         s: S,
-        image: usize,
-        first: usize,
-        rows: Range<isize>,
-        columns: Range<isize>,
+        (image, first): (usize, usize),
+        [rows, columns]: [Range<isize>; 2],
         into: &mut [f32],
     ) {
-        let line = columns.len() * S::LANES;
-        let channels = self.channels.saturating_sub(first).min(S::LANES);
-        let plane = self.height * self.width;
-        let inside = columns.start.max(0) as usize..(columns.end.max(0) as usize).min(self.width);
+        let [channels, height, width] = self.shape;
+        let (line, plane) = (columns.len() * S::LANES, height * width);
+        let count = channels.saturating_sub(first).min(S::LANES);
+        let inside = columns.start.max(0) as usize..(columns.end.max(0) as usize).min(width);
         let left = (inside.start as isize - columns.start) as usize * S::LANES;
         for (y, into) in rows.zip(into.chunks_exact_mut(line)) {
-            if y < 0 || y as usize >= self.height || channels == 0 || inside.is_empty() {
+            if y < 0 || y as usize >= height || count == 0 || inside.is_empty() {
                 into.fill(0.0);
                 continue;
             }
             into[..left].fill(0.0);
             let right = left + inside.len() * S::LANES;
             into[right..].fill(0.0);
-            let start = (image * self.channels + first) * plane + y as usize * self.width + inside.start;
-            let data = &self.data[start..];
-            let mask = self.mask.map(|mask| &mask[start..]);
-            let pixels = Rows { data, mask, stride: plane, rows: channels, columns: inside.len() };
+            let start = (image * channels + first) * plane + y as usize * width + inside.start;
+            let (data, mask) = (&self.data[start..], self.mask.map(|mask| &mask[start..]));
+            let pixels = Rows { data, mask, stride: plane, rows: count, columns: inside.len() };
             transpose::<S, false>(s, pixels, &mut into[left..right], S::LANES, S::LANES);
         }
     }
@@ -96,14 +104,16 @@ mod tests {
             let data: Vec<f32> = (0..2 * channels * height * width).map(|i| i as f32 + 1.0).collect();
             let mask: Vec<f32> = (0..data.len()).map(|i| (i % 3) as f32 - 1.0).collect();
             for mask in [None, Some(&mask[..])] {
-                let images = Images { data: &data, mask, channels, height, width };
+                let extent = Extent { step: 1, taps: 1 };
+                let shape = [channels, height, width];
+                let images = Images { data: &data, mask, shape, extent, padding: [0; 2] };
                 for (rows, columns) in
                     [(-2..7, -2..21), (0..5, 0..19), (3..9, 15..40), (-4..1, -9..3), (1..2, 19..22)]
                 {
                     for first in (0..channels + S::LANES).step_by(S::LANES) {
                         let size = rows.len() * columns.len() * S::LANES;
                         let mut into = vec![f32::NAN; size];
-                        images.gather(s, 1, first, rows.clone(), columns.clone(), &mut into);
+                        images.gather(s, (1, first), [rows.clone(), columns.clone()], &mut into);
                         let mut got = into.iter();
                         for y in rows.clone() {
                             for x in columns.clone() {
