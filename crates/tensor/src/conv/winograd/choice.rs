@@ -17,7 +17,6 @@ const DIRECT_PERCENT: usize = 105;
 ///
 /// The number of images counts: decide once for a step, from its full shards, and keep to it in a smaller last one, whose
 /// weights are the same.
-#[must_use]
 pub fn tile_for(g: &ConvGeometry) -> Option<Tile> {
     if g.n == 0 || g.output_len() == 0 {
         return None;

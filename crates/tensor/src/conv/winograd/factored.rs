@@ -11,7 +11,7 @@
 //! | [`KernelSide`] | `G` | r -> n | weights |
 //! | [`KernelGradientSide`] | `G^T` | n -> r | the weight gradient, out of the Winograd domain |
 
-use super::matrices::{EvaluationTable, has_zero, input_table, kernel_table, output_table};
+use super::matrices::{MAX_PAIRS, evaluation_table, has_zero, points, products};
 use crate::simd::Simd;
 
 /// A linear map along one axis, on vectors of channels.
@@ -22,32 +22,36 @@ pub(super) trait Transform<const FROM: usize, const TO: usize> {
 
 /// `B^T`.
 pub(super) struct InputSide;
+/// Values at the points of the polynomial with some coefficients, over Lagrange's denominators if `DIVIDED`.
+pub(super) struct Evaluate<const DIVIDED: bool>;
+/// The transpose of [`Evaluate`].
+pub(super) struct Collect<const DIVIDED: bool>;
 /// `A^T`.
-pub(super) struct OutputSide;
+pub(super) type OutputSide = Collect<false>;
 /// `A`.
-pub(super) struct GradientSide;
+pub(super) type GradientSide = Evaluate<false>;
 /// `G`.
-pub(super) struct KernelSide;
+pub(super) type KernelSide = Evaluate<true>;
 /// `G^T`.
-pub(super) struct KernelGradientSide;
+pub(super) type KernelGradientSide = Collect<true>;
 
 impl<const N: usize> Transform<N, N> for InputSide {
     #[inline(always)]
     fn apply<S: Simd>(s: S, d: [S::Vector; N]) -> [S::Vector; N] {
-        let (table, pairs) = const { (input_table(N), (N - 1) / 2) };
+        let (products, points, pairs) = const { (products(N), points(N), (N - 1) / 2) };
         let mut out = [d[0]; N];
         // Q on the inputs that start at the first is the row of 0, or of infinity if 0 is no point; on those that start at the second, the
         // row of infinity. Leading coefficients are 1.
         // Where 0 is a point, the rows of a pair have a factor x, and begin at the next input.
         let zero = const { if has_zero(N) { 1 } else { 0 } };
-        out[0] = every_other(s, &d, 0, &table.all[..=pairs]);
-        out[N - 1] = every_other(s, &d, zero, &table.all[..=pairs]);
+        out[0] = every_other(s, &d, 0, &products[MAX_PAIRS][..=pairs]);
+        out[N - 1] = every_other(s, &d, zero, &products[MAX_PAIRS][..=pairs]);
         for k in 0..pairs {
             // Q_k on every other input: the powers that the two rows have in common, and those that differ in sign.
-            let coefficients = &table.without[k][..pairs];
+            let coefficients = &products[k][..pairs];
             let common = every_other(s, &d, 2 * zero, coefficients);
             let other = every_other(s, &d, 1, coefficients);
-            let point = s.splat(table.point[k]);
+            let point = s.splat(points[k] as f32);
             let (plus, minus) = if zero == 1 {
                 (s.mul_add(other, point, common), s.neg_mul_add(other, point, common))
             } else {
@@ -62,98 +66,66 @@ impl<const N: usize> Transform<N, N> for InputSide {
 
 /// The sum of every other input from `first` on, times `coefficients`, the last of which is one.
 #[inline(always)]
-fn every_other<S: Simd>(s: S, d: &[S::Vector], first: usize, coefficients: &[f32]) -> S::Vector {
+fn every_other<S: Simd>(s: S, d: &[S::Vector], first: usize, coefficients: &[f64]) -> S::Vector {
     let last = coefficients.len() - 1;
     let mut sum = d[first + 2 * last];
     for i in (0..last).rev() {
-        sum = s.mul_add(d[first + 2 * i], s.splat(coefficients[i]), sum);
+        sum = s.mul_add(d[first + 2 * i], s.splat(coefficients[i] as f32), sum);
     }
     sum
 }
 
-/// The values at the points of the polynomial with coefficients `x`.
-#[inline(always)]
-fn evaluate<S: Simd, const TAPS: usize, const N: usize>(
-    s: S,
-    table: &EvaluationTable,
-    x: [S::Vector; TAPS],
-) -> [S::Vector; N] {
-    let mut out = [x[TAPS - 1]; N];
-    let zero = const { if has_zero(N) { 1 } else { 0 } };
-    if zero == 1 {
-        out[0] = s.mul(x[0], s.splat(table.at_zero));
-    }
-    for k in 0..const { (N - 1) / 2 } {
-        let powers = &table.power[k];
-        let mut even = s.mul(x[0], s.splat(powers[0]));
-        for i in (2..TAPS).step_by(2) {
-            even = s.mul_add(x[i], s.splat(powers[i]), even);
+impl<const TAPS: usize, const N: usize, const DIVIDED: bool> Transform<TAPS, N> for Evaluate<DIVIDED> {
+    #[inline(always)]
+    fn apply<S: Simd>(s: S, x: [S::Vector; TAPS]) -> [S::Vector; N] {
+        let table = const { evaluation_table(N, DIVIDED) };
+        let mut out = [x[TAPS - 1]; N];
+        let zero = const { if has_zero(N) { 1 } else { 0 } };
+        if zero == 1 {
+            out[0] = s.mul(x[0], s.splat(table.at_zero));
         }
-        let mut odd = s.mul(x[1], s.splat(powers[1]));
-        for i in (3..TAPS).step_by(2) {
-            odd = s.mul_add(x[i], s.splat(powers[i]), odd);
+        for k in 0..const { (N - 1) / 2 } {
+            let powers = &table.power[k];
+            let mut even = s.mul(x[0], s.splat(powers[0]));
+            for i in (2..TAPS).step_by(2) {
+                even = s.mul_add(x[i], s.splat(powers[i]), even);
+            }
+            let mut odd = s.mul(x[1], s.splat(powers[1]));
+            for i in (3..TAPS).step_by(2) {
+                odd = s.mul_add(x[i], s.splat(powers[i]), odd);
+            }
+            out[zero + 2 * k] = s.add(even, odd);
+            out[zero + 2 * k + 1] = s.sub(even, odd);
         }
-        out[zero + 2 * k] = s.add(even, odd);
-        out[zero + 2 * k + 1] = s.sub(even, odd);
+        out
     }
-    out
 }
 
-/// The transpose of [`evaluate`].
-#[inline(always)]
-fn collect<S: Simd, const N: usize, const TAPS: usize>(
-    s: S,
-    table: &EvaluationTable,
-    v: [S::Vector; N],
-) -> [S::Vector; TAPS] {
-    let mut out = [v[0]; TAPS];
-    let zero = const { if has_zero(N) { 1 } else { 0 } };
-    let (first, second) = (v[zero], v[zero + 1]);
-    let (sum, difference) = (s.add(first, second), s.sub(first, second));
-    for i in 0..TAPS {
-        let part = if i % 2 == 0 { sum } else { difference };
-        out[i] = s.mul(part, s.splat(table.power[0][i]));
-    }
-    for k in 1..const { (N - 1) / 2 } {
-        let (first, second) = (v[zero + 2 * k], v[zero + 2 * k + 1]);
+impl<const N: usize, const TAPS: usize, const DIVIDED: bool> Transform<N, TAPS> for Collect<DIVIDED> {
+    #[inline(always)]
+    fn apply<S: Simd>(s: S, v: [S::Vector; N]) -> [S::Vector; TAPS] {
+        let table = const { evaluation_table(N, DIVIDED) };
+        let mut out = [v[0]; TAPS];
+        let zero = const { if has_zero(N) { 1 } else { 0 } };
+        let (first, second) = (v[zero], v[zero + 1]);
         let (sum, difference) = (s.add(first, second), s.sub(first, second));
         for i in 0..TAPS {
             let part = if i % 2 == 0 { sum } else { difference };
-            out[i] = s.mul_add(part, s.splat(table.power[k][i]), out[i]);
+            out[i] = s.mul(part, s.splat(table.power[0][i]));
         }
-    }
-    if zero == 1 {
-        out[0] = s.mul_add(v[0], s.splat(table.at_zero), out[0]);
-    }
-    out[TAPS - 1] = s.add(out[TAPS - 1], v[N - 1]);
-    out
-}
-
-impl<const N: usize, const M: usize> Transform<N, M> for OutputSide {
-    #[inline(always)]
-    fn apply<S: Simd>(s: S, v: [S::Vector; N]) -> [S::Vector; M] {
-        collect(s, const { &output_table(N) }, v)
-    }
-}
-
-impl<const M: usize, const N: usize> Transform<M, N> for GradientSide {
-    #[inline(always)]
-    fn apply<S: Simd>(s: S, y: [S::Vector; M]) -> [S::Vector; N] {
-        evaluate(s, const { &output_table(N) }, y)
-    }
-}
-
-impl<const R: usize, const N: usize> Transform<R, N> for KernelSide {
-    #[inline(always)]
-    fn apply<S: Simd>(s: S, g: [S::Vector; R]) -> [S::Vector; N] {
-        evaluate(s, const { &kernel_table(N) }, g)
-    }
-}
-
-impl<const N: usize, const R: usize> Transform<N, R> for KernelGradientSide {
-    #[inline(always)]
-    fn apply<S: Simd>(s: S, v: [S::Vector; N]) -> [S::Vector; R] {
-        collect(s, const { &kernel_table(N) }, v)
+        for k in 1..const { (N - 1) / 2 } {
+            let (first, second) = (v[zero + 2 * k], v[zero + 2 * k + 1]);
+            let (sum, difference) = (s.add(first, second), s.sub(first, second));
+            for i in 0..TAPS {
+                let part = if i % 2 == 0 { sum } else { difference };
+                out[i] = s.mul_add(part, s.splat(table.power[k][i]), out[i]);
+            }
+        }
+        if zero == 1 {
+            out[0] = s.mul_add(v[0], s.splat(table.at_zero), out[0]);
+        }
+        out[TAPS - 1] = s.add(out[TAPS - 1], v[N - 1]);
+        out
     }
 }
 

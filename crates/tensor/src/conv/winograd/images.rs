@@ -16,6 +16,8 @@ pub(super) const MAX_KERNEL: usize = 25 * 16;
 /// NCHW images, possibly masked, cut into tiles.
 #[derive(Clone, Copy)]
 pub(super) struct Images<'a> {
+    /// N.
+    pub(super) count: usize,
     /// `[N, C, H, W]`.
     pub(super) data: &'a [f32],
     /// As long as `data`, which counts as zero where this is not positive (the derivative of ReLU, from its output).
@@ -30,10 +32,11 @@ pub(super) struct Images<'a> {
 
 impl<'a> Images<'a> {
     /// The images `range` alone.
-    pub(super) fn range(&self, range: &Range<usize>) -> Images<'a> {
+    pub(super) fn range(&self, range: Range<usize>) -> Images<'a> {
         let volume = self.shape.iter().product::<usize>();
         let elements = range.start * volume..range.end * volume;
-        Images { data: &self.data[elements.clone()], mask: self.mask.map(|mask| &mask[elements]), ..*self }
+        let (data, mask) = (&self.data[elements.clone()], self.mask.map(|mask| &mask[elements]));
+        Images { count: range.len(), data, mask, ..*self }
     }
 
     /// The pixels under `tiles` along an axis, some of which may lie outside of the image.
@@ -106,7 +109,7 @@ mod tests {
             for mask in [None, Some(&mask[..])] {
                 let extent = Extent { step: 1, taps: 1 };
                 let shape = [channels, height, width];
-                let images = Images { data: &data, mask, shape, extent, padding: [0; 2] };
+                let images = Images { count: 2, data: &data, mask, shape, extent, padding: [0; 2] };
                 for (rows, columns) in
                     [(-2..7, -2..21), (0..5, 0..19), (3..9, 15..40), (-4..1, -9..3), (1..2, 19..22)]
                 {

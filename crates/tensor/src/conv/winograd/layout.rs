@@ -3,7 +3,6 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use super::Tile;
 use super::tiles::{Extent, Grid, Run};
 use crate::buffer_pool::{Buffer, BufferPool};
 use crate::simd::{Isa, Registers};
@@ -58,6 +57,21 @@ impl Planes {
         self.width * self.panels
     }
 
+    /// The vectors of a plane, of the first `columns` columns, panel by panel and row by row: row, first column, and place.
+    pub(super) fn vectors(
+        &self,
+        columns: usize,
+        lanes: usize,
+    ) -> impl Iterator<Item = (usize, usize, usize)> + use<> {
+        let Self { rows, width, panels, .. } = *self;
+        let panel_rows = move |panel| (0..rows).map(move |row| (panel, row));
+        (0..panels).flat_map(panel_rows).flat_map(move |(panel, row)| {
+            let (first, place) = (panel * width, (panel * rows + row) * width);
+            let vectors = (0..width).step_by(lanes).map(move |i| (row, first + i, place + i));
+            vectors.take_while(move |&(_, column, _)| column < columns)
+        })
+    }
+
     /// The place of panel `panel` in plane `plane`.
     pub(super) fn panel(&self, plane: usize, panel: usize) -> usize {
         plane * self.stride + panel * self.rows * self.width
@@ -94,19 +108,11 @@ pub(super) struct PartialTiles {
 }
 
 impl PartialTiles {
-    /// For any block of up to `size` tiles of `grid`, in memory of `pool`.
-    pub(super) fn new(
-        pool: &Arc<BufferPool>,
-        tile: Tile,
-        (grid, size): (Grid, usize),
-        extent: Extent,
-        channels: usize,
-    ) -> Self {
-        // A block touches one row more than it fills if it starts inside a row.
-        let runs = size.saturating_sub(1).div_ceil(grid.columns.max(1)) + 1;
-        let pixels = size * extent.step + runs * (extent.taps - extent.step);
+    /// For any block of `grid`, in memory of `pool`.
+    pub(super) fn new(pool: &Arc<BufferPool>, grid: Grid, extent: Extent, channels: usize) -> Self {
+        let pixels = grid.size * extent.step + grid.runs() * (extent.taps - extent.step);
         let stride = odd_lines(pixels * channels.next_multiple_of(CHANNEL_ALIGNMENT));
-        Self { extent, pixels, stride, values: pool.take(tile.inputs() * stride) }
+        Self { extent, pixels, stride, values: pool.take(grid.tile.inputs() * stride) }
     }
 
     /// The place where `run` begins in row 0, for the channels from `first` on, a multiple of `lanes`.
@@ -118,6 +124,7 @@ impl PartialTiles {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Tile;
     use super::*;
 
     #[test]
@@ -149,22 +156,21 @@ mod tests {
     /// Runs lie one after the other, whatever the block, and all fit.
     #[test]
     fn runs_fill_a_line_without_gaps() {
-        for (images, size, tile) in
-            [(1, [35, 35], Tile::F5x5K5x5), (3, [7, 13], Tile::F6x6K3x3), (2, [9, 30], Tile::F4x4K3x3)]
+        for (tile, images, outputs) in
+            [(Tile::F5x5K5x5, 1, [35, 35]), (Tile::F6x6K3x3, 3, [7, 13]), (Tile::F4x4K3x3, 2, [9, 30])]
         {
-            let grid = Grid::new(images, size, tile.outputs());
-            for extent in [Extent::inputs(tile), Extent::outputs(tile)] {
-                for size in [1, 2, 5, 7, 50, 1000] {
-                    let partial = PartialTiles::new(&BufferPool::new(), tile, (grid, size), extent, 16);
-                    let mut block = grid.block(0, size);
-                    while block.len() > 0 {
+            for size in [1, 2, 5, 7, 50, 1000] {
+                let mut grid = Grid::new(tile, images, outputs, 1, 1);
+                grid.size = size;
+                for extent in [Extent::inputs(tile), Extent::outputs(tile)] {
+                    let partial = PartialTiles::new(&BufferPool::new(), grid, extent, 16);
+                    for block in grid.blocks() {
                         let mut next = 0;
                         for run in block.runs() {
                             assert_eq!(partial.at(0, &run, 1), next);
                             next += extent.pixels(run.columns.len());
                         }
                         assert!(next <= partial.pixels, "{next} pixels of {}", partial.pixels);
-                        block = block.next(size);
                     }
                 }
             }
@@ -173,10 +179,9 @@ mod tests {
 
     #[test]
     fn rows_of_partial_tiles_are_an_odd_number_of_cache_lines_apart() {
-        let (tile, grid) = (Tile::F5x5K5x5, Grid::new(4, [35, 35], 5));
+        let grid = Grid::new(Tile::F5x5K5x5, 4, [35, 35], 49, 1);
         for channels in [1, 96, 256] {
-            let partial =
-                PartialTiles::new(&BufferPool::new(), tile, (grid, 49), Extent::inputs(tile), channels);
+            let partial = PartialTiles::new(&BufferPool::new(), grid, Extent::inputs(grid.tile), channels);
             assert_eq!(partial.stride % 32, 16);
             assert!(partial.stride >= partial.pixels * channels);
         }

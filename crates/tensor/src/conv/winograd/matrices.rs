@@ -54,17 +54,6 @@ pub(super) const fn has_zero(n: usize) -> bool {
     n.is_multiple_of(2)
 }
 
-/// Coefficients of the shared even/odd parts of `B^T` for `n` inputs.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct InputTable {
-    /// `p_k`.
-    pub(super) point: [f32; MAX_PAIRS],
-    /// Coefficients of `Q` in `x^2`, lowest first; the leading one is 1.
-    pub(super) all: [f32; MAX_PAIRS + 1],
-    /// Coefficients of `Q_k` in `x^2`, lowest first; the leading one is 1.
-    pub(super) without: [[f32; MAX_PAIRS]; MAX_PAIRS],
-}
-
 /// `p_k^i`, possibly over Lagrange's denominators: how a short vector is evaluated at the points.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct EvaluationTable {
@@ -74,7 +63,7 @@ pub(super) struct EvaluationTable {
     pub(super) power: [[f32; MAX_TAPS]; MAX_PAIRS],
 }
 
-/// Coefficients in `x^2` of `prod_k (x^2 - p_k^2)`, leaving out the factor `skip`.
+/// Coefficients in `x^2` of `prod_k (x^2 - p_k^2)`, lowest first, leaving out the factor `skip`, if there is one. The leading one is 1.
 const fn product(points: &[f64], skip: usize) -> [f64; MAX_PAIRS + 1] {
     let mut poly = [0.0; MAX_PAIRS + 1];
     poly[0] = 1.0;
@@ -109,49 +98,24 @@ const fn denominator(points: &[f64], k: usize, has_zero: bool) -> f64 {
     value
 }
 
-/// The factored `B^T` of a tile that reads `n` inputs.
-pub(super) const fn input_table(n: usize) -> InputTable {
-    let points = points(n);
-    let mut table = InputTable {
-        point: [0.0; MAX_PAIRS],
-        all: [0.0; MAX_PAIRS + 1],
-        without: [[0.0; MAX_PAIRS]; MAX_PAIRS],
-    };
-    let all = product(points, usize::MAX);
-    let mut i = 0;
-    while i <= points.len() {
-        table.all[i] = all[i] as f32;
-        i += 1;
-    }
+/// The factored `B^T` of a tile that reads `n` inputs: row `k` has the coefficients of `Q_k`, the last one those of `Q`.
+pub(super) const fn products(n: usize) -> [[f64; MAX_PAIRS + 1]; MAX_PAIRS + 1] {
+    let mut rows = [[0.0; MAX_PAIRS + 1]; MAX_PAIRS + 1];
     let mut k = 0;
-    while k < points.len() {
-        table.point[k] = points[k] as f32;
-        let without = product(points, k);
-        let mut i = 0;
-        while i < points.len() {
-            table.without[k][i] = without[i] as f32;
-            i += 1;
-        }
+    while k <= MAX_PAIRS {
+        rows[k] = product(points(n), k);
         k += 1;
     }
-    table
+    rows
 }
 
-/// How output pixels are evaluated at the points (`A`, whose transpose ends the tile): plain powers.
-pub(super) const fn output_table(n: usize) -> EvaluationTable {
-    evaluation_table(n, false)
-}
-
-/// How kernel taps are evaluated at the points (`G`): powers over Lagrange's denominators.
-pub(super) const fn kernel_table(n: usize) -> EvaluationTable {
-    evaluation_table(n, true)
-}
-
-const fn evaluation_table(n: usize, divided: bool) -> EvaluationTable {
+/// How output pixels are evaluated at the `n` points (`A`, whose transpose ends the tile): plain powers. Or how kernel taps are
+/// (`G`): powers over Lagrange's denominators.
+pub(super) const fn evaluation_table(n: usize, divided: bool) -> EvaluationTable {
     let points = points(n);
     let mut table = EvaluationTable { at_zero: 1.0, power: [[0.0; MAX_TAPS]; MAX_PAIRS] };
     if divided {
-        table.at_zero = (1.0 / product(points, usize::MAX)[0]) as f32;
+        table.at_zero = (1.0 / product(points, MAX_PAIRS)[0]) as f32;
     }
     let mut k = 0;
     while k < points.len() {

@@ -12,13 +12,12 @@
 //! | weight gradient | `G^T [ sum over tiles (B^T d B) . (A dY A^T) ] G` | [`WeightGradientAccumulator`] |
 //!
 //! Each pass takes a block of tiles through the domain one row of planes at a time, which stays in the second-level cache; between it and
-//! the pixels are partially transformed tiles, along one axis ([`blocks`] has the loop nest).
+//! the pixels are tiles that are transformed along one axis.
 //! Tiles and algorithms depend on the geometry and the instruction set alone, so results do not depend on threads.
 //!
 //! Rounding: the rms error over the rms of the exact result, standard normal data, against f64 sums, stays below
 //! [`Tile::error_bound`]; direct summation in f32 has 3e-7 to 1e-6.
 
-mod blocks;
 mod choice;
 mod convolve;
 mod factored;
@@ -59,33 +58,32 @@ impl Tile {
     /// All tiles.
     pub const ALL: [Self; 4] = [Self::F5x5K5x5, Self::F4x4K5x5, Self::F6x6K3x3, Self::F4x4K3x3];
 
-    /// m: outputs along each axis.
-    #[must_use]
-    pub const fn outputs(self) -> usize {
+    /// m and r: outputs and kernel taps along each axis.
+    const fn sizes(self) -> [usize; 2] {
         match self {
-            Self::F6x6K3x3 => 6,
-            Self::F5x5K5x5 => 5,
-            Self::F4x4K5x5 | Self::F4x4K3x3 => 4,
+            Self::F5x5K5x5 => [5, 5],
+            Self::F4x4K5x5 => [4, 5],
+            Self::F6x6K3x3 => [6, 3],
+            Self::F4x4K3x3 => [4, 3],
         }
+    }
+
+    /// m: outputs along each axis.
+    pub const fn outputs(self) -> usize {
+        self.sizes()[0]
     }
 
     /// r: kernel taps along each axis.
-    #[must_use]
     pub const fn kernel(self) -> usize {
-        match self {
-            Self::F5x5K5x5 | Self::F4x4K5x5 => 5,
-            Self::F6x6K3x3 | Self::F4x4K3x3 => 3,
-        }
+        self.sizes()[1]
     }
 
     /// n = m + r - 1: inputs along each axis.
-    #[must_use]
     pub const fn inputs(self) -> usize {
         self.outputs() + self.kernel() - 1
     }
 
-    /// What the rms error over the rms of the exact result stays below, in all three passes, for standard normal data.
-    #[must_use]
+    /// The bound of the rms error over the rms of the exact result, in all three passes, for standard normal data.
     pub const fn error_bound(self) -> f64 {
         match self {
             Self::F5x5K5x5 => 1.2e-5,
@@ -95,9 +93,8 @@ impl Tile {
         }
     }
 
-    /// Whether this tile can compute all passes of the convolution: its kernel, stride 1, no dilation, one group, padding
+    /// Tells whether this tile can compute all passes of the convolution: its kernel, stride 1, no dilation, one group, padding
     /// smaller than the kernel.
-    #[must_use]
     pub fn supports(self, g: &ConvGeometry) -> bool {
         g.kernel == [self.kernel(); 2]
             && g.stride == [1, 1]

@@ -7,15 +7,17 @@ use std::ops::Range;
 
 use super::Tile;
 
-/// The tiles of all images.
+/// The tiles of all images, and the blocks that they are cut into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Grid {
-    /// Images.
+    pub(super) tile: Tile,
     images: usize,
     /// Tile rows of an image.
-    pub(super) rows: usize,
+    rows: usize,
     /// Tiles in a row.
-    pub(super) columns: usize,
+    columns: usize,
+    /// Tiles of a block.
+    pub(super) size: usize,
 }
 
 /// Neighboring tiles of a grid.
@@ -26,21 +28,16 @@ pub(super) struct Block {
     end: usize,
 }
 
-/// The rectangle of tiles in one image that a block reaches.
+/// The tile rows of a block in one image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Part {
-    /// The image.
     pub(super) image: usize,
-    /// Tile rows.
     pub(super) rows: Range<usize>,
-    /// Tile columns that any of the rows reaches.
-    pub(super) columns: Range<usize>,
 }
 
 /// The tiles of a block in one row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Run {
-    /// The image.
     pub(super) image: usize,
     /// Tile row.
     pub(super) row: usize,
@@ -49,7 +46,7 @@ pub(super) struct Run {
     /// Tiles of the block in the runs before this one.
     pub(super) offset: usize,
     /// Runs of the block before this one.
-    pub(super) index: usize,
+    index: usize,
 }
 
 /// The pixels of tiles along an axis.
@@ -62,19 +59,37 @@ pub(super) struct Extent {
 }
 
 impl Grid {
-    /// Tiles of `step` x `step` outputs over images of `height` x `width` outputs; the last ones may hang over the edge.
-    pub(super) fn new(images: usize, [height, width]: [usize; 2], step: usize) -> Self {
-        Self { images, rows: height.div_ceil(step), columns: width.div_ceil(step) }
+    /// The tiles of images with such outputs, `[height, width]`; the last ones may hang over the edge. A block of them has at most
+    /// `most` tiles, or 24, rounded up to a multiple of `multiple`: the more there are, the fewer times the weights, or their sums,
+    /// stream past.
+    pub(super) fn new(tile: Tile, images: usize, outputs: [usize; 2], most: usize, multiple: usize) -> Self {
+        let [rows, columns] = outputs.map(|outputs| outputs.div_ceil(tile.outputs()));
+        let total = images * rows * columns;
+        // Blocks of equal size, so that the last one is not a small rest.
+        let size = total.div_ceil(total.div_ceil(most.max(24)).max(1)).next_multiple_of(multiple);
+        Self { tile, images, rows, columns, size: size.min(total) }
     }
 
-    /// Tiles of all images.
-    pub(super) fn total(&self) -> usize {
-        self.images * self.rows * self.columns
+    /// All blocks.
+    pub(super) fn blocks(self) -> impl Iterator<Item = Block> {
+        let total = self.images * self.rows * self.columns;
+        (0..total).step_by(self.size.max(1)).map(move |start| self.block(start))
     }
 
-    /// Up to `size` tiles from `start` on.
-    pub(super) fn block(self, start: usize, size: usize) -> Block {
-        Block { grid: self, start, end: (start + size).min(self.total()) }
+    /// The block that begins with tile `start`.
+    fn block(self, start: usize) -> Block {
+        Block { grid: self, start, end: (start + self.size).min(self.images * self.rows * self.columns) }
+    }
+
+    /// Runs of a block at most: a block touches one row more than it fills if it starts inside a row.
+    pub(super) fn runs(self) -> usize {
+        self.size.saturating_sub(1).div_ceil(self.columns.max(1)) + 1
+    }
+
+    /// Pixels of all tiles that a block has in an image.
+    pub(super) fn pixels(self) -> usize {
+        let [rows, columns] = [self.runs().min(self.rows), self.columns].map(|tiles| tiles.max(1));
+        Extent::inputs(self.tile).pixels(rows) * Extent::inputs(self.tile).pixels(columns)
     }
 }
 
@@ -84,32 +99,19 @@ impl Block {
         self.end - self.start
     }
 
-    /// Up to `size` tiles behind these.
-    pub(super) fn next(self, size: usize) -> Self {
-        self.grid.block(self.end, size)
+    /// Tiles in a row of an image.
+    pub(super) fn columns(self) -> usize {
+        self.grid.columns
+    }
+
+    /// The tiles behind these, if there are any.
+    pub(super) fn next(self) -> Option<Self> {
+        Some(self.grid.block(self.end)).filter(|next| next.len() > 0)
     }
 
     /// Tile rows, numbered over all images.
     fn rows(self) -> Range<usize> {
         self.start / self.grid.columns..self.end.div_ceil(self.grid.columns)
-    }
-
-    /// The tiles in the tile rows `rows`, numbered over all images.
-    #[inline(always)]
-    fn runs_in(self, rows: Range<usize>) -> impl Iterator<Item = Run> {
-        let Grid { rows: per_image, columns, .. } = self.grid;
-        let first = self.rows().start;
-        rows.map(move |row| {
-            let base = row * columns;
-            let tiles = self.start.max(base)..self.end.min(base + columns);
-            Run {
-                image: row / per_image,
-                row: row % per_image,
-                columns: tiles.start - base..tiles.end - base,
-                offset: tiles.start - self.start,
-                index: row - first,
-            }
-        })
     }
 
     /// The tiles row by row.
@@ -125,18 +127,27 @@ impl Block {
         self.runs_in(base + part.rows.start..base + part.rows.end)
     }
 
+    #[inline(always)]
+    fn runs_in(self, rows: Range<usize>) -> impl Iterator<Item = Run> {
+        let Grid { rows: per_image, columns: width, .. } = self.grid;
+        let first = self.rows().start;
+        rows.map(move |row| {
+            let base = row * width;
+            let (start, end) = (self.start.max(base), self.end.min(base + width));
+            let columns = start - base..end - base;
+            let (image, row, index) = (row / per_image, row % per_image, row - first);
+            Run { image, row, columns, offset: start - self.start, index }
+        })
+    }
+
     /// The parts, image by image.
     #[inline(always)]
     pub(super) fn parts(self) -> impl Iterator<Item = Part> {
-        let (Grid { rows: per_image, columns, .. }, rows) = (self.grid, self.rows());
+        let (per_image, rows) = (self.grid.rows, self.rows());
         (rows.start / per_image..rows.end.div_ceil(per_image)).map(move |image| {
             let base = image * per_image;
-            let own = rows.start.max(base)..rows.end.min(base + per_image);
-            let columns = match self.runs_in(own.clone()).next() {
-                Some(run) if own.len() == 1 => run.columns,
-                _ => 0..columns,
-            };
-            Part { image, rows: own.start - base..own.end - base, columns }
+            let (start, end) = (rows.start.max(base), rows.end.min(base + per_image));
+            Part { image, rows: start - base..end - base }
         })
     }
 }
@@ -172,29 +183,27 @@ mod tests {
     /// Any cut into blocks visits every tile once, in order, with consecutive numbers inside each block.
     #[test]
     fn blocks_cover_all_tiles_once() {
-        for (images, height, width, step) in [(1, 35, 35, 4), (3, 7, 13, 6), (2, 4, 4, 4), (5, 1, 9, 4)] {
-            let grid = Grid::new(images, [height, width], step);
+        let tiles = [Tile::F4x4K5x5, Tile::F6x6K3x3, Tile::F4x4K3x3, Tile::F5x5K5x5];
+        let sizes = [(1, 35, 35), (3, 7, 13), (2, 4, 4), (5, 1, 9)];
+        for (tile, (images, height, width)) in tiles.into_iter().zip(sizes) {
+            let step = tile.outputs();
             for size in [1, 2, 5, 7, 50, 1000] {
+                let grid = Grid { size, ..Grid::new(tile, images, [height, width], 1, 1) };
                 let mut seen = Vec::new();
-                let mut block = grid.block(0, size);
-                while block.len() > 0 {
+                for block in grid.blocks() {
                     let (mut next, mut index) = (0, 0);
                     assert!(block.parts().flat_map(|part| block.runs_of(&part)).eq(block.runs()));
                     for part in block.parts() {
                         for run in block.runs_of(&part) {
                             assert_eq!((run.image, run.offset, run.index), (part.image, next, index));
                             assert!(part.rows.contains(&run.row));
-                            assert!(
-                                run.columns.start >= part.columns.start
-                                    && run.columns.end <= part.columns.end
-                            );
                             next += run.columns.len();
                             index += 1;
                             seen.extend(run.columns.map(|column| (part.image, run.row, column)));
                         }
                     }
                     assert_eq!(next, block.len());
-                    block = block.next(size);
+                    assert!(index <= grid.runs());
                 }
                 let mut expected = Vec::new();
                 for image in 0..images {

@@ -5,11 +5,10 @@
 use std::sync::Arc;
 
 use super::Tile;
-use super::blocks::Blocks;
-use super::factored::{GradientSide, InputSide, OutputSide, Transform};
+use super::factored::{OutputSide, Transform};
 use super::images::{Images, channels_to_rows};
 use super::layout::{PartialTiles, Planes};
-use super::tiles::{Block, Extent};
+use super::tiles::{Block, Extent, Grid};
 use crate::buffer_pool::BufferPool;
 use crate::simd::{Isa, Kernel, Simd, dispatch};
 
@@ -21,19 +20,19 @@ pub(super) trait TileKernel {
 
 /// Runs a kernel for `tile` with the vector unit of `isa`.
 pub(super) fn dispatch_tile<K: TileKernel>(isa: Isa, tile: Tile, kernel: K) {
-    struct Sized<K>(Tile, K);
-    impl<K: TileKernel> Kernel for Sized<K> {
+    struct Sized<K, const M: usize, const R: usize, const N: usize>(K);
+    impl<K: TileKernel, const M: usize, const R: usize, const N: usize> Kernel for Sized<K, M, R, N> {
         #[inline(always)]
         fn run<S: Simd>(self, s: S) {
-            match self.0 {
-                Tile::F5x5K5x5 => self.1.run::<S, 5, 5, 9>(s),
-                Tile::F4x4K5x5 => self.1.run::<S, 4, 5, 8>(s),
-                Tile::F6x6K3x3 => self.1.run::<S, 6, 3, 8>(s),
-                Tile::F4x4K3x3 => self.1.run::<S, 4, 3, 6>(s),
-            }
+            self.0.run::<S, M, R, N>(s);
         }
     }
-    dispatch(isa, Sized(tile, kernel));
+    match tile {
+        Tile::F5x5K5x5 => dispatch(isa, Sized::<K, 5, 5, 9>(kernel)),
+        Tile::F4x4K5x5 => dispatch(isa, Sized::<K, 4, 5, 8>(kernel)),
+        Tile::F6x6K3x3 => dispatch(isa, Sized::<K, 6, 3, 8>(kernel)),
+        Tile::F4x4K3x3 => dispatch(isa, Sized::<K, 4, 3, 6>(kernel)),
+    }
 }
 
 /// Applies `T` `count` times. The vectors that it reads and writes are `stride` values apart, and so many `step` values further for
@@ -65,87 +64,51 @@ fn transform_line<S: Simd, T: Transform<FROM, TO>, const FROM: usize, const TO: 
 /// lie side by side.
 pub(super) struct Source<'a> {
     pub(super) images: Images<'a>,
-    blocks: Blocks,
     partial: PartialTiles,
-    /// The planes of one row. Columns past the last channel are zero, or unspecified where nobody multiplies them.
+    /// The `n` planes of one row. Columns past the last channel are zero or unspecified.
     pub(super) planes: Planes,
 }
 
 impl<'a> Source<'a> {
     /// Images whose planes have such panels, `[width, number]`.
-    pub(super) fn new(
-        pool: &Arc<BufferPool>,
-        blocks: Blocks,
-        images: Images<'a>,
-        panels: [usize; 2],
-    ) -> Self {
-        let partial = blocks.partial(pool, images.extent, images.shape[0]);
-        let mut planes = Planes::new(pool, blocks.tile.inputs(), blocks.size, panels);
+    pub(super) fn new(pool: &Arc<BufferPool>, grid: Grid, images: Images<'a>, panels: [usize; 2]) -> Self {
+        let partial = PartialTiles::new(pool, grid, images.extent, images.shape[0]);
+        let mut planes = Planes::new(pool, grid.tile.inputs(), grid.size, panels);
         if planes.columns() > images.shape[0] {
             planes.values.fill(0.0);
         }
-        Self { images, blocks, partial, planes }
+        Self { images, partial, planes }
     }
 
     /// Transforms the columns of a block's tiles. Adds the sum of their pixels to `sums`, if given, channel by channel: tiles must
     /// then lie side by side.
-    pub(super) fn load_block(&mut self, block: Block, scratch: &mut [f32], sums: Option<&mut [f32]>) {
-        let Blocks { isa, tile, .. } = self.blocks;
-        dispatch_tile(isa, tile, LoadBlock { source: self, block, scratch, sums });
-    }
-
-    /// Transforms row `row` of the block's tiles into the planes.
-    pub(super) fn row_into_planes(&mut self, block: Block, row: usize) {
-        let Blocks { isa, tile, .. } = self.blocks;
-        dispatch_tile(isa, tile, RowIntoPlanes { source: self, block, row });
-    }
-}
-
-/// [`Source::load_block`].
-struct LoadBlock<'s, 'a> {
-    source: &'s mut Source<'a>,
-    block: Block,
-    scratch: &'s mut [f32],
-    sums: Option<&'s mut [f32]>,
-}
-
-impl TileKernel for LoadBlock<'_, '_> {
     #[inline(always)]
-    fn run<S: Simd, const M: usize, const R: usize, const N: usize>(self, s: S) {
-        if self.source.images.extent.taps == N {
-            self.transform::<S, InputSide, N, N, M>(s);
-        } else {
-            self.transform::<S, GradientSide, M, N, M>(s);
-        }
-    }
-}
-
-impl LoadBlock<'_, '_> {
-    #[inline(always)]
-    fn transform<S, T, const TAPS: usize, const N: usize, const STEP: usize>(mut self, s: S)
-    where
-        S: Simd,
-        T: Transform<TAPS, N>,
-    {
-        let Source { images, partial, .. } = self.source;
-        let extent = Extent { step: STEP, taps: TAPS };
-        for part in self.block.parts() {
-            let (rows, columns) = (images.pixels(0, &part.rows), images.pixels(1, &part.columns));
+    pub(super) fn load_block<S: Simd, T: Transform<TAPS, N>, const TAPS: usize, const N: usize>(
+        &mut self,
+        s: S,
+        block: Block,
+        scratch: &mut [f32],
+        mut sums: Option<&mut [f32]>,
+    ) {
+        let Self { images, partial, .. } = self;
+        let Extent { step, .. } = images.extent;
+        for part in block.parts() {
+            let (rows, columns) = (images.pixels(0, &part.rows), images.pixels(1, &(0..block.columns())));
             let line = columns.len() * S::LANES;
-            let gathered = &mut self.scratch[..rows.len() * line];
+            let gathered = &mut scratch[..rows.len() * line];
             for first in (0..images.shape[0]).step_by(S::LANES) {
                 images.gather(s, (part.image, first), [rows.clone(), columns.clone()], gathered);
-                for run in self.block.runs_of(&part) {
-                    let x = (run.columns.start - part.columns.start) * STEP;
-                    let lines = &gathered[(run.row - part.rows.start) * STEP * line + x * S::LANES..];
+                for run in block.runs_of(&part) {
+                    let x = run.columns.start * step * S::LANES;
+                    let lines = &gathered[(run.row - part.rows.start) * step * line + x..];
                     let at = partial.at(first, &run, S::LANES);
                     let into = (&mut partial.values[at..], [S::LANES, partial.stride]);
-                    let pixels = extent.pixels(run.columns.len());
+                    let pixels = images.extent.pixels(run.columns.len());
                     transform_line::<S, T, TAPS, N>(s, pixels, (lines, [S::LANES, line]), into, None);
-                    if let Some(sums) = &mut self.sums {
+                    if let Some(sums) = &mut sums {
                         // What hangs over the edge is zero.
                         let mut total = s.splat(0.0);
-                        for y in 0..STEP {
+                        for y in 0..step {
                             for pixel in lines[y * line..][..pixels * S::LANES].chunks_exact(S::LANES) {
                                 total = s.add(total, s.load(pixel));
                             }
@@ -158,40 +121,22 @@ impl LoadBlock<'_, '_> {
             }
         }
     }
-}
 
-/// [`Source::row_into_planes`].
-struct RowIntoPlanes<'s, 'a> {
-    source: &'s mut Source<'a>,
-    block: Block,
-    row: usize,
-}
-
-impl TileKernel for RowIntoPlanes<'_, '_> {
+    /// Transforms row `row` of the block's tiles into the planes.
     #[inline(always)]
-    fn run<S: Simd, const M: usize, const R: usize, const N: usize>(self, s: S) {
-        if self.source.images.extent.taps == N {
-            self.transform::<S, InputSide, N, N, M>(s);
-        } else {
-            self.transform::<S, GradientSide, M, N, M>(s);
-        }
-    }
-}
-
-impl RowIntoPlanes<'_, '_> {
-    #[inline(always)]
-    fn transform<S, T, const TAPS: usize, const N: usize, const STEP: usize>(self, s: S)
-    where
-        S: Simd,
-        T: Transform<TAPS, N>,
-    {
-        let Source { images, partial, planes, .. } = self.source;
-        let (width, stride) = (planes.width, planes.stride);
-        let row = &partial.values[self.row * partial.stride..][..partial.stride];
+    pub(super) fn row_into_planes<S: Simd, T: Transform<TAPS, N>, const TAPS: usize, const N: usize>(
+        &mut self,
+        s: S,
+        block: Block,
+        row: usize,
+    ) {
+        let Self { images, partial, planes } = self;
+        let (step, width, stride) = (images.extent.step, planes.width, planes.stride);
+        let row = &partial.values[row * partial.stride..][..partial.stride];
         for first in (0..images.shape[0]).step_by(S::LANES) {
             let column = planes.column(first);
-            for run in self.block.runs() {
-                let tiles = (&row[partial.at(first, &run, S::LANES)..], [STEP * S::LANES, S::LANES]);
+            for run in block.runs() {
+                let tiles = (&row[partial.at(first, &run, S::LANES)..], [step * S::LANES, S::LANES]);
                 let into = (&mut planes.values[column + run.offset * width..], [width, stride]);
                 transform_line::<S, T, TAPS, N>(s, run.columns.len(), tiles, into, None);
             }
@@ -199,51 +144,49 @@ impl RowIntoPlanes<'_, '_> {
     }
 }
 
-/// Transforms row `row` of products, the channels from `first` on, along the rows of a block's tiles.
-pub(super) struct PanelIntoPartial<'a> {
-    /// The planes of a row: a panel, with the channels from `first` on, as far as the output has them.
-    pub(super) products: &'a Planes,
-    pub(super) partial: &'a mut PartialTiles,
-    pub(super) block: Block,
-    pub(super) row: usize,
-    pub(super) first: usize,
-    /// Channels of the output.
-    pub(super) channels: usize,
+/// Products on their way out of the domain, to N x C x H x W in memory.
+pub(super) struct Sink<'a> {
+    pub(super) out: &'a mut [f32],
+    /// `[C, H, W]`.
+    shape: [usize; 3],
+    partial: PartialTiles,
 }
 
-impl TileKernel for PanelIntoPartial<'_> {
+impl<'a> Sink<'a> {
+    /// Outputs of such `[C, H, W]`.
+    pub(super) fn new(pool: &Arc<BufferPool>, grid: Grid, out: &'a mut [f32], shape: [usize; 3]) -> Self {
+        Self { out, shape, partial: PartialTiles::new(pool, grid, Extent::outputs(grid.tile), shape[0]) }
+    }
+
+    /// Transforms the products of a row of planes, the channels from `first` on, along the rows of the tiles.
     #[inline(always)]
-    fn run<S: Simd, const M: usize, const R: usize, const N: usize>(self, s: S) {
-        let Self { products, partial, block, row, first: panel, channels } = self;
+    pub(super) fn store_panel<S: Simd, const N: usize, const M: usize>(
+        &mut self,
+        s: S,
+        products: &Planes,
+        (block, row, first): (Block, usize, usize),
+    ) {
+        let Self { partial, shape: [channels, ..], .. } = self;
         let (width, stride) = (products.width, products.stride);
         let row = &mut partial.values[row * partial.stride..][..partial.stride];
         // Tiles lie side by side, in all runs.
-        for first in (panel..channels.min(panel + width)).step_by(S::LANES) {
-            let tiles = (&products.values[first - panel..], [width, stride]);
-            let into = (&mut row[first * partial.pixels..], [M * S::LANES, S::LANES]);
+        for channel in (first..(first + width).min(*channels)).step_by(S::LANES) {
+            let tiles = (&products.values[channel - first..], [width, stride]);
+            let into = (&mut row[channel * partial.pixels..], [M * S::LANES, S::LANES]);
             transform_line::<S, OutputSide, N, M>(s, block.len(), tiles, into, None);
         }
     }
-}
 
-/// Transforms the columns of a block's products and writes its outputs.
-pub(super) struct StoreBlock<'a> {
-    pub(super) partial: &'a PartialTiles,
-    pub(super) block: Block,
-    /// One per channel, and whether ReLU follows.
-    pub(super) epilogue: (Option<&'a [f32]>, bool),
-    /// `[N, C, H, W]`.
-    pub(super) out: &'a mut [f32],
-    /// `[C, H, W]`.
-    pub(super) shape: [usize; 3],
-    pub(super) scratch: &'a mut [f32],
-}
-
-impl TileKernel for StoreBlock<'_> {
+    /// Transforms the columns of a block's products and writes its outputs, with a bias, one per channel, and ReLU if asked for.
     #[inline(always)]
-    fn run<S: Simd, const M: usize, const R: usize, const N: usize>(self, s: S) {
-        let Self { partial, block, epilogue: (bias, relu), out, shape, scratch } = self;
-        let [channels, height, width] = shape;
+    pub(super) fn store_block<S: Simd, const N: usize, const M: usize>(
+        &mut self,
+        s: S,
+        block: Block,
+        (bias, relu): (Option<&[f32]>, bool),
+        scratch: &mut [f32],
+    ) {
+        let Self { ref mut out, shape: [channels, height, width], ref partial } = *self;
         for first in (0..channels).step_by(S::LANES) {
             let count = (channels - first).min(S::LANES);
             let bias = bias.map_or(s.splat(0.0), |bias| s.load_partial(&bias[first..first + count]));
@@ -252,14 +195,10 @@ impl TileKernel for StoreBlock<'_> {
                 let rows = run.row * M..((run.row + 1) * M).min(height);
                 let line = columns.len() * S::LANES;
                 let lines = &mut scratch[..M * line];
-                let tiles = &partial.values[partial.at(first, &run, S::LANES)..];
-                transform_line::<S, OutputSide, N, M>(
-                    s,
-                    columns.len(),
-                    (tiles, [S::LANES, partial.stride]),
-                    (lines, [S::LANES, line]),
-                    Some((bias, relu)),
-                );
+                let tiles =
+                    (&partial.values[partial.at(first, &run, S::LANES)..], [S::LANES, partial.stride]);
+                let (into, epilogue) = ((&mut *lines, [S::LANES, line]), Some((bias, relu)));
+                transform_line::<S, OutputSide, N, M>(s, columns.len(), tiles, into, epilogue);
                 let start = ((run.image * channels + first) * height + rows.start) * width + columns.start;
                 // Whole rows follow each other in the image, too.
                 let at_once = if columns.len() == width { rows.len() } else { 1 };

@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use super::blocks::{Blocks, PanelPass, Turn};
-use super::factored::{KernelGradientSide, transform_square};
+use super::factored::{GradientSide, InputSide, KernelGradientSide, transform_square};
 use super::images::{Images, MAX_KERNEL, channels_to_rows};
-use super::layout::{Planes, panels};
-use super::multiply::MultiplyPanel;
-use super::tiles::{Block, Extent, Grid};
+use super::layout::{CHANNEL_ALIGNMENT, Planes, panels};
+use super::multiply::{MultiplyPanel, Prefetch};
+use super::tiles::{Extent, Grid};
 use super::transforms::{Source, TileKernel, dispatch_tile};
 use super::{ConvGeometry, Masked, Tile};
 use crate::buffer_pool::{Buffer, BufferPool};
-use crate::simd::{Isa, Simd, dispatch};
+use crate::simd::{Isa, Simd};
 
 /// Bytes of the planes of one row, inputs and output gradients, of a block of tiles, at most: half of the second-level cache.
 /// More than in the other passes, since not only read but written are the sums that stream past.
@@ -40,7 +39,6 @@ impl WeightGradientAccumulator {
     ///
     /// # Panics
     /// If `tile` does not support the geometry.
-    #[must_use]
     pub fn new(pool: &Arc<BufferPool>, tile: Tile, g: &ConvGeometry, isa: Isa) -> Self {
         assert!(tile.supports(g), "{tile:?} does not support {g:?}");
         // The first block overwrites the planes.
@@ -66,16 +64,7 @@ impl WeightGradientAccumulator {
         assert_eq!(self.channels, [g.c_out, g.c_in], "the sum is for other channels");
         assert_eq!([x.len(), dy.len()], [g.input_len(), g.output_len()]);
         assert!(mask.is_none_or(|mask| mask.len() == dy.len()));
-        let (size, padding) = ([g.out_h(), g.out_w()], g.padding);
-        let grid = Grid::new(g.n, size, tile.outputs());
-        let blocks = Blocks::new((tile, isa), grid, g.c_in + g.c_out, ROW_BYTES, 1);
-        let (shape, extent) = ([g.c_in, g.h, g.w], Extent::inputs(tile));
-        let inputs = Images { data: x, mask: None, shape, extent, padding };
-        let (shape, extent) = ([g.c_out, size[0], size[1]], Extent::outputs(tile));
-        let gradients = Images { data: dy, mask, shape, extent, padding: [0; 2] };
-        let panels = [self.planes.width, self.planes.panels];
-        let gradients = Source::new(pool, blocks, gradients, panels);
-        blocks.run(pool, inputs, panels[1], &mut Products { sums: self, gradients });
+        dispatch_tile(isa, tile, Accumulate { sums: self, pool, g, x, dy: (dy, mask) });
     }
 
     /// Writes the weight gradient `dw` (O x C x r x r) and, if given, the bias gradient `db` (O), or adds them if `add`, and
@@ -125,44 +114,57 @@ impl WeightGradientAccumulator {
     }
 }
 
-/// The products of inputs and output gradients on their way into the sums.
-struct Products<'s, 'a> {
-    sums: &'s mut WeightGradientAccumulator,
-    gradients: Source<'a>,
+/// [`WeightGradientAccumulator::accumulate`].
+struct Accumulate<'a> {
+    sums: &'a mut WeightGradientAccumulator,
+    pool: &'a Arc<BufferPool>,
+    g: &'a ConvGeometry,
+    x: &'a [f32],
+    dy: Masked<'a>,
 }
 
-impl PanelPass for Products<'_, '_> {
-    fn begin_block(&mut self, block: Block, scratch: &mut [f32]) {
-        self.gradients.load_block(block, scratch, Some(&mut self.sums.bias));
-    }
-
-    fn begin_row(&mut self, block: Block, row: usize) {
-        self.gradients.row_into_planes(block, row);
-    }
-
-    fn multiply(&mut self, inputs: &Source<'_>, turn: Turn) {
-        let Self { sums: WeightGradientAccumulator { tile, isa, planes: sums, empty, .. }, gradients } = self;
-        let (n, Turn { block, row, panel, .. }) = (tile.inputs(), turn);
-        let (factors, c_at) = (&gradients.planes, sums.panel(row * n, panel));
-        let product = MultiplyPanel {
-            planes: n,
-            m: inputs.images.shape[0],
-            k: block.len(),
-            width: factors.width,
-            a: (&inputs.planes.values, inputs.planes.stride),
-            // A transposed: rows of the planes are tiles, which are summed over.
-            a_strides: [1, inputs.planes.width],
-            b: (&factors.values[factors.panel(0, panel)..], factors.stride),
-            c: (&mut sums.values[c_at..], sums.stride),
-            accumulate: !*empty,
-            next: &factors.values,
-            prefetch: [turn.prefetch(&inputs.images), turn.prefetch(&gradients.images)],
-        };
-        dispatch(*isa, product);
-    }
-
-    fn end_block(&mut self, _: Block, _: &mut [f32]) {
-        self.sums.empty = false;
+impl TileKernel for Accumulate<'_> {
+    #[inline(always)]
+    fn run<S: Simd, const M: usize, const R: usize, const N: usize>(self, s: S) {
+        let Self { sums, pool, g, x, dy: (dy, mask) } = self;
+        let (tile, count, panels) = (sums.tile, g.n, sums.planes.panels);
+        let (shape, extent) = ([g.c_in, g.h, g.w], Extent::inputs(tile));
+        let x = Images { count, data: x, mask: None, shape, extent, padding: g.padding };
+        let (shape, extent) = ([g.c_out, g.out_h(), g.out_w()], Extent::outputs(tile));
+        let dy = Images { count, data: dy, mask, shape, extent, padding: [0; 2] };
+        let most = ROW_BYTES / (N * (g.c_in + g.c_out) * size_of::<f32>());
+        let grid = Grid::new(tile, count, [shape[1], shape[2]], most, 1);
+        let mut inputs = Source::new(pool, grid, x, [g.c_in.next_multiple_of(CHANNEL_ALIGNMENT), 1]);
+        let mut gradients = Source::new(pool, grid, dy, [sums.planes.width, panels]);
+        let mut scratch = pool.take(grid.pixels() * S::LANES);
+        for block in grid.blocks() {
+            inputs.load_block::<S, InputSide, N, N>(s, block, &mut scratch, None);
+            gradients.load_block::<S, GradientSide, M, N>(s, block, &mut scratch, Some(&mut sums.bias));
+            for row in 0..N {
+                inputs.row_into_planes::<S, InputSide, N, N>(s, block, row);
+                gradients.row_into_planes::<S, GradientSide, M, N>(s, block, row);
+                for panel in 0..panels {
+                    let share = [row * panels + panel, N * panels];
+                    let c_place = sums.planes.panel(row * N, panel);
+                    s.call(MultiplyPanel {
+                        planes: N,
+                        m: g.c_in,
+                        k: block.len(),
+                        a: &inputs.planes,
+                        // Its rows are tiles, which are summed over.
+                        a_transposed: true,
+                        b: &gradients.planes,
+                        b_places: [panel, (panel + 1) % panels].map(|panel| gradients.planes.panel(0, panel)),
+                        c: &mut sums.planes,
+                        c_place,
+                        accumulate: !sums.empty,
+                        prefetch: [x, dy]
+                            .map(|images| block.next().map(|next| Prefetch(images, next, share))),
+                    });
+                }
+            }
+            sums.empty = false;
+        }
     }
 }
 
@@ -179,23 +181,19 @@ impl TileKernel for Finish<'_> {
     #[inline(always)]
     fn run<S: Simd, const M: usize, const R: usize, const N: usize>(self, s: S) {
         let WeightGradientAccumulator { channels: [outputs, inputs], ref planes, .. } = *self.sums;
-        let (width, stride) = (planes.width, planes.stride);
+        let stride = planes.stride;
         let mut scratch = [0.0; MAX_KERNEL];
         let kernels = &mut scratch[..R * R * S::LANES];
-        for panel in (0..outputs).step_by(width) {
-            for row in 0..inputs {
-                for first in (panel..outputs.min(panel + width)).step_by(S::LANES) {
-                    let sums = (&planes.values[planes.column(first) + row * width..], [N * stride, stride]);
-                    let taps = (&mut *kernels, [R * S::LANES, S::LANES]);
-                    transform_square::<S, KernelGradientSide, N, R>(s, sums, taps);
-                    let dw = &mut self.dw[(first * inputs + row) * R * R..];
-                    let (stride, count) = (inputs * R * R, (outputs - first).min(S::LANES));
-                    if self.add {
-                        channels_to_rows::<S, true>(s, kernels, dw, stride, count);
-                    } else {
-                        channels_to_rows::<S, false>(s, kernels, dw, stride, count);
-                    }
-                }
+        for (row, first, place) in planes.vectors(outputs, S::LANES) {
+            let taps = (&mut *kernels, [R * S::LANES, S::LANES]);
+            let from = (&planes.values[place..], [N * stride, stride]);
+            transform_square::<S, KernelGradientSide, N, R>(s, from, taps);
+            let dw = &mut self.dw[(first * inputs + row) * R * R..];
+            let (stride, count) = (inputs * R * R, (outputs - first).min(S::LANES));
+            if self.add {
+                channels_to_rows::<S, true>(s, kernels, dw, stride, count);
+            } else {
+                channels_to_rows::<S, false>(s, kernels, dw, stride, count);
             }
         }
     }

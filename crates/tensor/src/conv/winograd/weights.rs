@@ -28,7 +28,6 @@ impl PreparedWeights {
     ///
     /// # Panics
     /// If `tile` does not support the geometry or `weights` does not have its length.
-    #[must_use]
     pub fn new(
         pool: &Arc<BufferPool>,
         tile: Tile,
@@ -92,35 +91,30 @@ impl TileKernel for Refill<'_> {
     #[inline(always)]
     fn run<S: Simd, const M: usize, const R: usize, const N: usize>(self, s: S) {
         let PreparedWeights { pass, channels: [outputs, inputs], ref mut planes, .. } = *self.prepared;
-        let (width, stride) = (planes.width, planes.stride);
+        let stride = planes.stride;
         // Strides of the weights along the planes' columns and rows.
-        let (columns, column_stride, rows, row_stride) = match pass {
-            Pass::Forward => (outputs, inputs * R * R, inputs, R * R),
-            Pass::InputGradient => (inputs, R * R, outputs, inputs * R * R),
+        let (columns, column_stride, row_stride) = match pass {
+            Pass::Forward => (outputs, inputs * R * R, R * R),
+            Pass::InputGradient => (inputs, R * R, inputs * R * R),
         };
         let mut scratch = [0.0; MAX_KERNEL];
         let kernels = &mut scratch[..R * R * S::LANES];
-        for panel in (0..planes.columns()).step_by(width) {
-            for row in 0..rows {
-                for first in (panel..panel + width).step_by(S::LANES) {
-                    let count = columns.saturating_sub(first).min(S::LANES);
-                    let start = row * row_stride + first.min(columns) * column_stride;
-                    let data = &self.weights[start.min(self.weights.len())..];
-                    let taps = Rows { data, mask: None, stride: column_stride, rows: count, columns: R * R };
-                    transpose::<S, false>(s, taps, kernels, S::LANES, S::LANES);
-                    if pass == Pass::InputGradient {
-                        // The flipped kernel: its taps in the opposite order.
-                        for (i, j) in (0..R * R / 2).map(|i| (i * S::LANES, (R * R - 1 - i) * S::LANES)) {
-                            let (a, b) = (s.load(&kernels[i..]), s.load(&kernels[j..]));
-                            s.store(b, &mut kernels[i..]);
-                            s.store(a, &mut kernels[j..]);
-                        }
-                    }
-                    let to = planes.column(first) + row * width;
-                    let into = (&mut planes.values[to..], [N * stride, stride]);
-                    transform_square::<S, KernelSide, R, N>(s, (kernels, [R * S::LANES, S::LANES]), into);
+        for (row, first, place) in planes.vectors(planes.columns(), S::LANES) {
+            let count = columns.saturating_sub(first).min(S::LANES);
+            let start = row * row_stride + first.min(columns) * column_stride;
+            let data = &self.weights[start.min(self.weights.len())..];
+            let taps = Rows { data, mask: None, stride: column_stride, rows: count, columns: R * R };
+            transpose::<S, false>(s, taps, kernels, S::LANES, S::LANES);
+            if pass == Pass::InputGradient {
+                // The flipped kernel: its taps in the opposite order.
+                for (i, j) in (0..R * R / 2).map(|i| (i * S::LANES, (R * R - 1 - i) * S::LANES)) {
+                    let (a, b) = (s.load(&kernels[i..]), s.load(&kernels[j..]));
+                    s.store(b, &mut kernels[i..]);
+                    s.store(a, &mut kernels[j..]);
                 }
             }
+            let into = (&mut planes.values[place..], [N * stride, stride]);
+            transform_square::<S, KernelSide, R, N>(s, (kernels, [R * S::LANES, S::LANES]), into);
         }
     }
 }
