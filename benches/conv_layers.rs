@@ -130,16 +130,16 @@ fn tiles(c: &mut Criterion) {
             let weights = |pass| PreparedWeights::new(&pool, tile, pass, &g, &w, isa);
             let (forward, flipped) = (weights(Pass::Forward), weights(Pass::InputGradient));
             group.bench_function(name("forward"), |b| {
-                b.iter(|| winograd::forward(&pool, &forward, &g, &x, None, true, false, black_box(&mut y)));
+                b.iter(|| winograd::forward(&pool, &forward, &g, &x, (None, true), false, black_box(&mut y)));
             });
             group.bench_function(name("input_gradient"), |b| {
                 b.iter(|| {
-                    winograd::input_gradient(&pool, &flipped, &g, &dy, None, false, black_box(&mut dx))
+                    winograd::input_gradient(&pool, &flipped, &g, (&dy, None), false, black_box(&mut dx))
                 });
             });
             let mut sum = WeightGradientAccumulator::new(&pool, tile, &g, isa);
             group.bench_function(name("weight_gradient"), |b| {
-                b.iter(|| sum.accumulate(&pool, &g, &x, &dy, None));
+                b.iter(|| sum.accumulate(&pool, &g, &x, (&dy, None)));
             });
         }
         group.finish();
@@ -170,7 +170,7 @@ fn once_per_step(c: &mut Criterion) {
                 b.iter_custom(|times| {
                     let mut total = Duration::ZERO;
                     for _ in 0..times {
-                        sum.accumulate(&pool, &g, &x, &dy, None);
+                        sum.accumulate(&pool, &g, &x, (&dy, None));
                         let start = Instant::now();
                         sum.finish(black_box(&mut dw), None, false);
                         total += start.elapsed();
