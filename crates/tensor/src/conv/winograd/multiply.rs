@@ -48,14 +48,9 @@ impl Kernel for MultiplyPanel<'_> {
         let mut lines = [std::ptr::null(); QUEUE];
         for plane in 0..planes {
             let mut count = 0;
-            self.prefetch.into_iter().flatten().flat_map(|fetch| fetch.lines(plane, planes)).for_each(
-                |line| {
-                    if count < QUEUE {
-                        lines[count] = line;
-                        count += 1;
-                    }
-                },
-            );
+            for prefetch in self.prefetch.into_iter().flatten() {
+                count = prefetch.queue([plane, planes], &mut lines, count);
+            }
             let a = &a.values[plane * a.stride..][..a_len];
             let panel = &b.values[plane * b.stride + b_places[0]..][..b_len];
             let c = &mut c.values[plane * c.stride + c_place..][..c_len];
@@ -97,24 +92,28 @@ pub(super) struct Prefetch<'a>(pub(super) Images<'a>, pub(super) Block, pub(supe
 const QUEUE: usize = 512;
 
 impl Prefetch<'_> {
-    /// The cache lines that belong to plane `plane` of `planes`: the pixels of some channels.
+    /// Queues the cache lines that belong to plane `plane` of `planes`, the pixels of some channels, behind the first `count` lines.
+    /// Returns their number.
     #[inline(always)]
-    fn lines(self, plane: usize, planes: usize) -> impl Iterator<Item = *const f32> {
+    fn queue(self, [plane, planes]: [usize; 2], lines: &mut [*const f32; QUEUE], mut count: usize) -> usize {
         let Self(images, block, [share, shares]) = self;
         let Images { data, mask, shape: [channels, height, width], .. } = images;
-        let bound = |share: usize| channels * share / (shares * planes);
-        let share = share * planes + plane;
-        let channels_now = bound(share)..bound(share + 1);
-        let pixels = block.parts().flat_map(move |part| {
-            let rows = images.pixels(0, &part.rows);
-            let [from, to] = [rows.start, rows.end].map(|row| (row.max(0) as usize).min(height) * width);
-            channels_now.clone().flat_map(move |channel| {
-                let plane = (part.image * channels + channel) * height * width;
-                (plane + from..plane + to).step_by(16)
-            })
-        });
-        pixels.flat_map(move |pixel| {
-            [Some(data), mask].into_iter().flatten().map(move |pixels| pixels.as_ptr().wrapping_add(pixel))
-        })
+        let bound = |plane: usize| channels * (share * planes + plane) / (shares * planes);
+        for pixels in [Some(data), mask].into_iter().flatten() {
+            for part in block.parts() {
+                let rows = images.pixels(0, &part.rows);
+                let [from, to] = [rows.start, rows.end].map(|row| (row.max(0) as usize).min(height) * width);
+                for channel in bound(plane)..bound(plane + 1) {
+                    let plane = (part.image * channels + channel) * height * width;
+                    for start in (plane + from..plane + to).step_by(16) {
+                        if count < QUEUE {
+                            lines[count] = pixels.as_ptr().wrapping_add(start);
+                            count += 1;
+                        }
+                    }
+                }
+            }
+        }
+        count
     }
 }
