@@ -78,7 +78,7 @@ fn every_other<S: Simd>(s: S, d: &[S::Vector], first: usize, coefficients: &[f64
 impl<const TAPS: usize, const N: usize, const DIVIDED: bool> Transform<TAPS, N> for Evaluate<DIVIDED> {
     #[inline(always)]
     fn apply<S: Simd>(s: S, x: [S::Vector; TAPS]) -> [S::Vector; N] {
-        let table = const { evaluation_table(N, DIVIDED) };
+        let table = const { &evaluation_table(N, DIVIDED) };
         let mut out = [x[TAPS - 1]; N];
         let zero = const { if has_zero(N) { 1 } else { 0 } };
         if zero == 1 {
@@ -104,7 +104,7 @@ impl<const TAPS: usize, const N: usize, const DIVIDED: bool> Transform<TAPS, N> 
 impl<const N: usize, const TAPS: usize, const DIVIDED: bool> Transform<N, TAPS> for Collect<DIVIDED> {
     #[inline(always)]
     fn apply<S: Simd>(s: S, v: [S::Vector; N]) -> [S::Vector; TAPS] {
-        let table = const { evaluation_table(N, DIVIDED) };
+        let table = const { &evaluation_table(N, DIVIDED) };
         let mut out = [v[0]; TAPS];
         let zero = const { if has_zero(N) { 1 } else { 0 } };
         let (first, second) = (v[zero], v[zero + 1]);

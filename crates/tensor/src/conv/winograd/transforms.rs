@@ -65,7 +65,7 @@ fn transform_line<S: Simd, T: Transform<FROM, TO>, const FROM: usize, const TO: 
 pub(super) struct Source<'a> {
     pub(super) images: Images<'a>,
     partial: PartialTiles,
-    /// The `n` planes of one row. Columns past the last channel are zero or unspecified.
+    /// The `n` planes of one row. Columns past the last channel are zero.
     pub(super) planes: Planes,
 }
 
