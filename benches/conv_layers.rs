@@ -134,7 +134,7 @@ fn tiles(c: &mut Criterion) {
             });
             group.bench_function(name("input_gradient"), |b| {
                 b.iter(|| {
-                    winograd::input_gradient(&pool, &flipped, &g, (&dy, None), false, black_box(&mut dx))
+                    winograd::input_gradient(&pool, &flipped, &g, (&dy, None), false, black_box(&mut dx));
                 });
             });
             let mut sum = WeightGradientAccumulator::new(&pool, tile, &g, isa);
@@ -162,7 +162,7 @@ fn once_per_step(c: &mut Criterion) {
             for pass in [Pass::Forward, Pass::InputGradient] {
                 let mut weights = PreparedWeights::new(&pool, tile, pass, &g, &w, isa);
                 group.bench_function(BenchmarkId::new(format!("prepare_{pass:?}_{tile:?}"), &layer), |b| {
-                    b.iter(|| black_box(&mut weights).refill(&w))
+                    b.iter(|| black_box(&mut weights).refill(&w));
                 });
             }
             let mut sum = WeightGradientAccumulator::new(&pool, tile, &g, isa);

@@ -1,4 +1,5 @@
 //! NEON: four lanes, 32 registers, multiply-adds with one lane of a register.
+#![allow(clippy::pointers_in_nomem_asm_block, reason = "a hint is given an address and reads nothing there")]
 
 use std::arch::aarch64::*;
 
