@@ -131,8 +131,8 @@ impl<const ROWS: usize, const VECTORS: usize, const MASKED: bool> Kernel
                 // The sums take far longer than fetching the lines of C that they will be added to or stored over.
                 for i in 0..ROWS {
                     let row = tile.c.wrapping_add(i * tile.c_stride);
-                    for v in 0..VECTORS {
-                        s.prefetch(row.wrapping_add(v * S::LANES));
+                    for line in 0..panel.div_ceil(16) {
+                        s.prefetch(row.wrapping_add(line * 16));
                     }
                     s.prefetch(row.wrapping_add(tile.columns - 1));
                 }
