@@ -10,19 +10,19 @@ use crate::rng::{Purpose, RandomStream};
 /// The surroundings of a forward or backward pass.
 #[derive(Debug, Clone)]
 pub struct Context {
-    /// Where storage comes from.
+    /// The source of storage.
     pub pool: Arc<BufferPool>,
-    /// Whether ops must keep what their backward pass needs.
+    /// Has ops keep what their backward pass needs.
     pub grad_enabled: bool,
-    /// Whether dropout drops.
+    /// Has dropout drop.
     pub training: bool,
-    /// Whether kernels may spread one image's work over rayon's threads. Off inside a shard, which has one worker to
+    /// Allows kernels to spread one image's work over rayon's threads. Off inside a micro-batch, which has one worker to
     /// itself. Results do not depend on it.
     pub parallel: bool,
-    /// Which convolution algorithm is used.
+    /// The convolution algorithm that is used.
     pub conv: ConvAlgorithm,
-    /// Where convolutions and fully connected layers leave weight gradients that are cheapest to add up before they are complete; the backward pass
-    /// then does not answer them. `None` where every gradient is wanted from the backward pass itself.
+    /// A place for weight gradients of convolutions and fully connected layers that are cheapest to add up before they are
+    /// complete; the backward pass then does not answer them. `None` where every gradient is wanted from the pass itself.
     pub weight_sums: Option<Arc<WeightSums>>,
     /// The seed of the run.
     pub seed: u64,
@@ -55,7 +55,7 @@ impl Context {
         Self { grad_enabled: false, training: false, ..Self::training(pool) }
     }
 
-    /// Where storage comes from.
+    /// The source of storage.
     #[must_use]
     pub fn pool(&self) -> &Arc<BufferPool> {
         &self.pool

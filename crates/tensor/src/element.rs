@@ -11,7 +11,7 @@ use crate::ops::linear::Products;
 /// A real number that tensors are made of: `f32` or `f64`, and no other.
 ///
 /// Every op is generic over it, so that a gradient check in `f64` runs the very backward code that trains in `f32`.
-/// What `f32` has fast are methods that its type has in a form of its own: convolutions, and a linear layer's products.
+/// Fast forms for `f32` are methods that its type has in a form of its own: convolutions, and a linear layer's products.
 pub trait Element:
     Convolve
     + Pooled

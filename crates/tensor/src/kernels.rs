@@ -156,7 +156,7 @@ pub fn product(
     gemm::gemm(pool, &weights.packed, &images.planes(x, None).by(By::Position), epilogue, &mut output, false);
 }
 
-/// Where [`gradients`] writes to, and what else it reads for it.
+/// The places that [`gradients`] writes to, and what else it reads for it.
 #[derive(Debug)]
 pub struct Gradients<'a> {
     /// The sums of `dy x^T`: row-major, a row per channel of `dy`, a column per channel of `x`.

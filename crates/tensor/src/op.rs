@@ -10,7 +10,7 @@ use crate::element::Element;
 use crate::shape::{Shape, ShapeError};
 use crate::tensor::Tensor;
 
-/// A differentiable function of tensors. See the module's documentation, and `docs/adding-an-op.md` for a walk through.
+/// A differentiable function of tensors. See the module's documentation, and `docs/adding-an-op.md` for an introduction.
 pub trait Op<T: Element>: Debug + Send + 'static {
     /// Values of the forward pass for the backward pass: some of the inputs, the output, indices, or nothing.
     ///

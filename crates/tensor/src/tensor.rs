@@ -20,11 +20,11 @@ pub struct Tensor<T: Element> {
 
 struct Storage<T: Element> {
     buffer: Buffer<T>,
-    /// Forms made from the elements, such as packed weights; see [`Tensor::derived`].
-    derived: Mutex<Vec<Derived>>,
+    /// Forms made from the elements, such as packed weights; see [`Tensor::cached`].
+    cached: Mutex<Vec<Cached>>,
 }
 
-struct Derived {
+struct Cached {
     kind: TypeId,
     key: u64,
     /// Made from the elements as they are now.
@@ -34,7 +34,7 @@ struct Derived {
 
 impl<T: Element> Storage<T> {
     fn new(buffer: Buffer<T>) -> Arc<Self> {
-        Arc::new(Self { buffer, derived: Mutex::new(Vec::new()) })
+        Arc::new(Self { buffer, cached: Mutex::new(Vec::new()) })
     }
 }
 
@@ -123,15 +123,15 @@ impl<T: Element> Tensor<T> {
         &self.storage.buffer
     }
 
-    /// The elements, to be changed. Copies them first if another tensor shares them, and outdates what was derived.
+    /// The elements, to be changed. Copies them first if another tensor shares them, and outdates what was made of them.
     pub fn data_mut(&mut self) -> &mut [T] {
         if Arc::get_mut(&mut self.storage).is_none() {
             self.storage = Storage::new(self.storage.buffer.clone());
         }
         let storage =
             Arc::get_mut(&mut self.storage).expect("the storage has one owner: it was copied if it had more");
-        for derived in storage.derived.get_mut().unwrap_or_else(PoisonError::into_inner) {
-            derived.fresh = false;
+        for cached in storage.cached.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            cached.fresh = false;
         }
         &mut storage.buffer
     }
@@ -196,18 +196,18 @@ impl<T: Element> Tensor<T> {
     /// asked for, kept beside the elements, and made again in the same memory once they have changed.
     ///
     /// `key` tells apart several forms of the same type. Threads that ask at the same time wait for the first to make it.
-    pub(crate) fn derived<D: Send + Sync + 'static>(
+    pub(crate) fn cached<D: Send + Sync + 'static>(
         &self,
         key: u64,
         make: impl Fn(&[T]) -> D,
         refill: impl FnOnce(&mut D, &[T]),
     ) -> Arc<D> {
-        let mut all = self.storage.derived.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.storage.cached.lock().unwrap_or_else(PoisonError::into_inner);
         let kind = TypeId::of::<D>();
-        let position = all.iter().position(|derived| derived.kind == kind && derived.key == key);
+        let position = all.iter().position(|cached| cached.kind == kind && cached.key == key);
         let index = position.unwrap_or_else(|| {
             let value = Arc::new(make(&self.storage.buffer));
-            all.push(Derived { kind, key, fresh: true, value });
+            all.push(Cached { kind, key, fresh: true, value });
             all.len() - 1
         });
         let entry = &mut all[index];
@@ -282,7 +282,7 @@ mod tests {
                 made.set(made.get() + 1);
                 vec![data.iter().sum::<f32>()]
             };
-            let sum = weight.derived(7, make, |sum, data| {
+            let sum = weight.cached(7, make, |sum, data| {
                 refilled.set(refilled.get() + 1);
                 sum[0] = data.iter().sum();
             });

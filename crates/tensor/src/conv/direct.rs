@@ -27,7 +27,7 @@ use crate::simd::Isa;
 /// above zero.
 pub(super) type Masked<'a> = (&'a [f32], Option<&'a [f32]>);
 
-/// Weights in the order in which a pass reads them, packed once for all shards and threads: a matrix for each group.
+/// Weights in the order in which a pass reads them, packed once for all micro-batches and threads: a matrix for each group.
 #[derive(Debug)]
 pub(super) struct PackedWeights {
     groups: Vec<PackedA>,

@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::simd::Isa;
 use crate::tensor::Tensor;
 
-/// Images that the choice counts with, whatever a shard holds, so that a short last shard is computed as the others are.
+/// Images that the choice counts with, whatever a micro-batch holds, so that a short last one is computed as the others are.
 const NOMINAL_IMAGES: usize = 8;
 
 /// Tells apart the forms of one weight: its pass, how its gradient is computed, its groups.
@@ -27,14 +27,14 @@ fn key(g: &ConvGeometry, pass: Pass, tile: Option<Tile>) -> u64 {
 pub(super) fn packed(layer: &Convolution<'_, f32>, pass: Pass) -> Arc<PackedWeights> {
     let g = &layer.geometry;
     let pack = |w: &[f32]| PackedWeights::new(BufferPool::global(), Isa::current(), g, pass, w);
-    layer.weight.derived(key(g, pass, None), pack, |packed, w| packed.refill(g, pass, w))
+    layer.weight.cached(key(g, pass, None), pack, |packed, w| packed.refill(g, pass, w))
 }
 
 /// The layer's weights in the Winograd domain, for a pass, kept with them.
 fn transformed(layer: &Convolution<'_, f32>, tile: Tile, pass: Pass) -> Arc<PreparedWeights> {
     let g = &layer.geometry;
     let transform = |w: &[f32]| PreparedWeights::new(BufferPool::global(), tile, pass, g, w, Isa::current());
-    layer.weight.derived(key(g, pass, Some(tile)), transform, PreparedWeights::refill)
+    layer.weight.cached(key(g, pass, Some(tile)), transform, PreparedWeights::refill)
 }
 
 impl Convolve for f32 {

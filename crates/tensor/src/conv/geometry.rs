@@ -85,7 +85,7 @@ impl ConvGeometry {
         Ok(geometry)
     }
 
-    /// Whether every index into the padded input, the output, the weight and a matrix of windows fits into an address space.
+    /// Checks that every index into the padded input, the output, the weight and a matrix of windows fits into an address space.
     fn address_space(&self) -> Option<()> {
         let mut all = [self.n, self.c_in.max(self.c_out), self.kernel[0], self.kernel[1], size_of::<f64>()]
             .into_iter()
@@ -183,13 +183,13 @@ impl ConvGeometry {
         2 * (self.output_len() * self.patch()) as u64
     }
 
-    /// Whether this is a 1x1 convolution of stride 1 without padding: a plain matrix product over the pixels.
+    /// Tells whether this is a 1x1 convolution of stride 1 without padding: a plain matrix product over the pixels.
     #[must_use]
     pub fn is_pointwise(&self) -> bool {
         self.kernel == [1, 1] && self.stride == [1, 1] && self.padding == [0, 0]
     }
 
-    /// Whether the input gradient is a convolution with the flipped kernel.
+    /// Tells whether the input gradient is a convolution with the flipped kernel.
     pub(crate) fn flips(&self) -> bool {
         !self.is_pointwise()
             && self.stride == [1, 1]

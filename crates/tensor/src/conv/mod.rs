@@ -53,7 +53,7 @@ impl ConvAlgorithm {
     /// All that can be asked for by name.
     const ASKED: [Self; 5] = [Self::Auto, Self::Naive, Self::Im2col, Self::Direct, Self::Winograd(None)];
 
-    /// What the environment variable [`CONV_VARIABLE`] asks for; `None` where it is unset or empty.
+    /// Reads what the environment variable [`CONV_VARIABLE`] asks for; `None` where it is unset or empty.
     ///
     /// # Errors
     /// [`UnknownConvAlgorithm`] if it has another value. A command-line program should call this first and report the error;
@@ -84,7 +84,7 @@ impl ConvAlgorithm {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected auto, naive, im2col, direct or winograd, found {name:?}")]
 pub struct UnknownConvAlgorithm {
-    /// What was asked for.
+    /// The name that was asked for.
     pub name: String,
 }
 
@@ -131,7 +131,7 @@ pub struct Convolution<'a, T: Element> {
     pub weight: &'a Tensor<T>,
     /// O.
     pub bias: Option<&'a Tensor<T>>,
-    /// Whether ReLU is applied to the output.
+    /// Applies ReLU to the output.
     pub relu: bool,
 }
 
@@ -154,7 +154,7 @@ impl<T: Element> Convolution<'_, T> {
     }
 }
 
-/// Which gradients of a convolution are asked for.
+/// The gradients of a convolution that are asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted {
     /// With respect to the input: never for the first layer.
@@ -256,7 +256,7 @@ pub trait Convolve: Sized {
 impl Convolve for f64 {}
 
 /// Picks the algorithm for elements of `T`: a pure function of the geometry (but for N) and of what was asked for, so that it
-/// is the same for any number of threads and any shard. `f64` has the reference algorithms only.
+/// is the same for any number of threads and any micro-batch. `f64` has the reference algorithms only.
 #[must_use]
 pub fn choose<T: Element>(geometry: &ConvGeometry, asked: ConvAlgorithm) -> ConvAlgorithm {
     T::choose(geometry, asked)

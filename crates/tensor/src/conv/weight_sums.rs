@@ -1,9 +1,9 @@
-//! Weight gradients that are cheapest to add up before they are complete, from shard to shard.
+//! Weight gradients that are cheapest to add up before they are complete, from micro-batch to micro-batch.
 //!
-//! The way back from the Winograd domain is linear, so a lane of many shards needs it once, not once a shard. The gradient of a
-//! fully connected weight is a product of a few rows, dy^T x, but as large as the weight: the rows of all shards are kept, and
-//! multiplied at once. A lane gives its backward passes a [`WeightSums`] in their [`Context`](crate::Context); they add to it
-//! instead of answering the gradient of a weight, and the lane asks for the sum at its end.
+//! The way back from the Winograd domain is linear, so an accumulation group needs it once, not once a micro-batch. The gradient of a
+//! fully connected weight is a product of a few rows, dy^T x, but as large as the weight: the rows of all micro-batches are
+//! kept, and multiplied at once. A group gives its backward passes a [`WeightSums`] in their [`Context`](crate::Context); they add to it
+//! instead of answering the gradient of a weight, and the group asks for the sum at its end.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -12,20 +12,20 @@ use super::direct::Masked;
 use super::winograd::{Tile, WeightGradientAccumulator};
 use crate::buffer_pool::Buffer;
 use crate::context::Context;
-use crate::ops::linear;
+use crate::ops::linear::Products;
 use crate::simd::Isa;
 use crate::tensor::Tensor;
 
-/// What there is of one weight's gradient.
+/// The part of one weight's gradient that there is.
 #[derive(Debug)]
 enum Partial {
     /// The sum in the Winograd domain, of a convolution.
     Winograd(WeightGradientAccumulator),
-    /// The factors dy (N x OUT) and x (N x IN) of each shard, of a fully connected layer.
+    /// The factors dy (N x OUT) and x (N x IN) of each micro-batch, of a fully connected layer.
     Rows(Vec<[Buffer<f32>; 2]>),
 }
 
-/// See the module's documentation. One belongs to one lane at a time: sums are made in the order of the calls.
+/// See the module's documentation. One belongs to one accumulation group at a time: sums are made in the order of the calls.
 #[derive(Debug, Default)]
 pub struct WeightSums {
     /// By the weight: [`Tensor::address`].
@@ -78,8 +78,8 @@ impl WeightSums {
             weight,
             || Partial::Rows(Vec::new()),
             |partial| {
-                if let Partial::Rows(shards) = partial {
-                    shards.push(kept);
+                if let Partial::Rows(factors) = partial {
+                    factors.push(kept);
                 }
             },
         );
@@ -94,10 +94,10 @@ impl WeightSums {
         let Some(position) = sums.iter().position(|&(of, _)| of == weight.address()) else { return false };
         match sums.remove(position).1 {
             Partial::Winograd(mut sum) => sum.finish(gradient.data_mut(), None, true),
-            Partial::Rows(shards) => {
+            Partial::Rows(factors) => {
                 let [dy, x] = [0, 1].map(|factor| {
-                    let rows = shards.iter().map(|shard| &*shard[factor]);
-                    let mut all = shards[0][factor].home().take::<f32>(rows.clone().map(<[f32]>::len).sum());
+                    let rows = factors.iter().map(|pair| &*pair[factor]);
+                    let mut all = factors[0][factor].home().take::<f32>(rows.clone().map(<[f32]>::len).sum());
                     let mut rest = &mut *all;
                     for rows in rows {
                         let (own, behind) = rest.split_at_mut(rows.len());
@@ -108,7 +108,7 @@ impl WeightSums {
                 });
                 let [outputs, features] = [weight.shape()[0], weight.shape()[1]];
                 let n = dy.len().checked_div(outputs).unwrap_or(0);
-                linear::weight_gradient([n, features, outputs], &dy, &x, true, gradient.data_mut());
+                f32::weight_gradient([n, features, outputs], &dy, &x, true, gradient.data_mut());
             }
         }
         true
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn shards_summed_in_the_domain_are_the_sum_of_their_gradients() {
+    fn micro_batches_summed_in_the_domain_are_the_sum_of_their_gradients() {
         let (shape, channels) = ([2, 16, 9, 9], 32);
         let w = numbers([channels, 16, 3, 3], 5);
         let g = ConvGeometry::new(shape.into(), w.shape(), [1, 1], [1, 1], [1, 1], 1).unwrap();
@@ -137,8 +137,8 @@ mod tests {
         let plain = Context { conv: ConvAlgorithm::Winograd(None), ..poisoned() };
         let summing = Context { weight_sums: Some(Arc::default()), ..plain.clone() };
         let mut expected = Tensor::<f32>::full(w.shape(), 1.0);
-        for shard in 1..4 {
-            let (x, dy) = (numbers(shape, shard), numbers([2, channels, 9, 9], shard + 7));
+        for micro_batch in 1..4 {
+            let (x, dy) = (numbers(shape, micro_batch), numbers([2, channels, 9, 9], micro_batch + 7));
             let layer = Convolution { geometry: g, weight: &w, bias: None, relu: true };
             let one = backward(&plain, &layer, &x, Some(&dy), dy.clone(), wanted);
             let other = backward(&summing, &layer, &x, Some(&dy), dy.clone(), wanted);
@@ -157,14 +157,14 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_shards_multiplied_at_once_are_the_sum_of_their_gradients() {
+    fn rows_of_micro_batches_multiplied_at_once_are_the_sum_of_their_gradients() {
         let w = Tensor::<f32>::from_fn([37, 50], |i| (i % 11) as f32 - 5.0);
         let plain = poisoned();
         let summing = Context { weight_sums: Some(Arc::default()), ..plain.clone() };
         let mut expected = Tensor::<f32>::full(w.shape(), 1.0);
-        for shard in 1..4 {
-            let x = Tensor::from_fn([shard, 50], |i| (i * (shard + 5) % 23) as f32 / 23.0 - 0.4);
-            let dy = Tensor::from_fn([shard, 37], |i| (i * (shard + 8) % 19) as f32 / 19.0 - 0.5);
+        for micro_batch in 1..4 {
+            let x = Tensor::from_fn([micro_batch, 50], |i| (i * (micro_batch + 5) % 23) as f32 / 23.0 - 0.4);
+            let dy = Tensor::from_fn([micro_batch, 37], |i| (i * (micro_batch + 8) % 19) as f32 / 19.0 - 0.5);
             let gradients = |context: &Context| {
                 let (_, saved) = Linear.forward(context, vec![x.clone(), w.clone()]);
                 Linear.backward(context, saved, dy.clone(), &[true, true])

@@ -2,7 +2,7 @@
 //!
 //! The matrix has a row per window element (channel, u, v) and a column per output position (image, i, j). Either may be
 //! the lanes of a panel. In both cases a panel consists of contiguous pieces of image rows, provided that no piece meets
-//! the padding and that neighbours in the panel are neighbours in memory. Where an image does not lie like that,
+//! the padding and that neighbors in the panel are neighbors in memory. Where an image does not lie like that,
 //! it is copied first, once: with its padding, masked, and with the columns of each residue modulo the stride side by
 //! side. The copy has the size of the image; the matrix would have KH x KW / stride^2 times that.
 
@@ -119,7 +119,7 @@ impl<'a> Windows<'a> {
         self.source = Source::Copied(copy);
     }
 
-    /// Where the window elements `range` lie within a window.
+    /// Places of the window elements `range` within a window.
     fn elements(&self, range: Range<usize>) -> impl ExactSizeIterator<Item = usize> + Clone {
         let (step, phases, phase_stride) = (self.dilation[1], self.phases, self.phase_stride);
         let column = move |v: usize| match phases {
@@ -129,7 +129,7 @@ impl<'a> Windows<'a> {
         offsets(range, self.kernel, [self.channel_stride, self.dilation[0] * self.row_stride], column)
     }
 
-    /// Where the windows of the output positions `range` begin. A step to the next window is one column if the residues
+    /// Places where the windows of the output positions `range` begin. A step to the next window is one column if the residues
     /// are stored apart, and the stride if they are not.
     fn positions(&self, range: Range<usize>) -> impl ExactSizeIterator<Item = usize> + Clone {
         let step = self.stride[1] / self.phases;
@@ -216,7 +216,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::gemm::reference::{random, rectified};
+    use crate::gemm::reference::{random, relu_output};
 
     proptest! {
         #[test]
@@ -228,7 +228,7 @@ mod tests {
             let g = ConvGeometry { n: images, c_in: channels, h, w, c_out: 1, kernel, stride, padding, dilation, groups: 1 };
             prop_assume!(g.window(0) <= h + 2 * padding[0] && g.window(1) <= w + 2 * padding[1]);
             let pool = BufferPool::poisoning();
-            let (data, mask) = (random(g.input_len(), seed), rectified(g.input_len(), seed ^ 1));
+            let (data, mask) = (random(g.input_len(), seed), relu_output(g.input_len(), seed ^ 1));
             let part = Planes { data: &data, mask: masked.then_some(&mask), images, channels, pixels: h * w, image_stride: channels * h * w };
             let element = |element: usize, position: usize| {
                 let (c, u, v) = (element / (kernel[0] * kernel[1]), element / kernel[1] % kernel[0], element % kernel[1]);

@@ -6,9 +6,9 @@ use crate::simd::{Isa, Kernel, Simd, dispatch};
 /// A piece of a panel's row that is contiguous in the source.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Run {
-    /// Where the piece begins in the panel's row.
+    /// The place where it begins in the panel's row.
     pub(crate) column: usize,
-    /// Where it begins in the source, before the row's offset is added.
+    /// The place where it begins in the source, before the row's offset is added.
     pub(crate) offset: usize,
     /// Its length.
     pub(crate) len: usize,
@@ -80,9 +80,7 @@ impl<I: Iterator<Item = usize>> Kernel for CopyRuns<'_, I> {
                 }
             }
             for row in rows.chunks_exact_mut(self.width) {
-                for rest in row[self.filled..].chunks_mut(S::LANES) {
-                    s.store_partial(s.splat(0.0), rest);
-                }
+                row[self.filled..].fill(0.0);
             }
         }
     }

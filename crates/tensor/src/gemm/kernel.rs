@@ -54,7 +54,7 @@ pub(crate) struct Tile<'a> {
     pub(crate) bias: *const f32,
     /// Stores `max(value, 0)`. A NaN is stored as it is.
     pub(crate) relu: bool,
-    /// What is fetched meanwhile. Whole vectors, a panel of B, and a stride of A that is 1, are then a must.
+    /// Lines that are fetched meanwhile. Whole vectors, a panel of B, and a stride of A that is 1, are then a must.
     pub(crate) prefetch: Option<Prefetch<'a>>,
 }
 

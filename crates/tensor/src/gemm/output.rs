@@ -1,4 +1,4 @@
-//! Where a product goes: a row-major matrix, or the planes of several images side by side.
+//! The place that a product goes to: a row-major matrix, or the planes of several images side by side.
 #![allow(unsafe_code)]
 
 use std::marker::PhantomData;
@@ -12,7 +12,7 @@ use crate::simd::Simd;
 /// The most elements that a tile has: 8 rows of 48, 12 of 32 or 6 of 64.
 const MAX_TILE: usize = 12 * 32;
 
-/// What is done to C on its way to memory, in this order: add to what is there, add the bias, ReLU.
+/// Steps on the way of C to memory, in this order: add to what is there, add the bias, ReLU.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Epilogue<'a> {
     /// Adds to C. Otherwise C is overwritten and its old contents are never read.
@@ -121,7 +121,7 @@ pub(super) struct Columns<'a> {
     columns: Range<usize>,
     /// The element in row 0 and the first column.
     start: usize,
-    /// Whether all columns lie in one image.
+    /// All columns lie in one image.
     whole: bool,
 }
 

@@ -95,7 +95,7 @@ impl<'a> Planes<'a> {
     }
 }
 
-/// What the columns of an operand that is read off images are, and its k the other.
+/// The meaning of the columns of an operand that is read off images; its k is the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum By {
     /// Positions (image, pixel): B of the forward pass.

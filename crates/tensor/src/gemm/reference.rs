@@ -1,4 +1,4 @@
-//! What the tests of the kernels compare with: random operands and sums in f64.
+//! Things that the tests of the kernels compare with: random operands and sums in f64.
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -9,8 +9,8 @@ pub(crate) fn random(len: usize, seed: u64) -> Vec<f32> {
     (0..len).map(|_| rng.random_range(-1.0f32..1.0)).collect()
 }
 
-/// What ReLU makes of [`random`] numbers: half of them are exactly zero.
-pub(crate) fn rectified(len: usize, seed: u64) -> Vec<f32> {
+/// ReLU of [`random`] numbers: half of them are exactly zero.
+pub(crate) fn relu_output(len: usize, seed: u64) -> Vec<f32> {
     random(len, seed).into_iter().map(|value| value.max(0.0)).collect()
 }
 

@@ -30,7 +30,7 @@ const LIST_STRIDE: usize = KC + 16;
 /// with zeros.
 struct Lists {
     values: Buffer<f32>,
-    /// Where in the row a value is.
+    /// The place of each value in its row.
     indices: Buffer<u8>,
     /// The length of each pair of lists.
     lengths: Vec<usize>,
@@ -39,7 +39,7 @@ struct Lists {
     k: usize,
 }
 
-/// What is kept to multiply blocks that are mostly zeros, for an A of up to so many rows.
+/// Memory to multiply blocks that are mostly zeros with, for an A of up to so many rows.
 pub(super) struct Sparse {
     isa: Isa,
     registers: Registers,
@@ -65,7 +65,7 @@ impl Sparse {
         Self { isa, registers, lists, pixels: pool.take(KC * KC), product }
     }
 
-    /// Whether so few of the elements of a block, a row of `k` elements for each channel, are not zero that it should be
+    /// Tells whether so few of the elements of a block, a row of `k` elements for each channel, are not zero that it should be
     /// multiplied here; then its rows are listed.
     pub(super) fn takes(&mut self, block: &[f32], channels: usize, k: usize) -> bool {
         let rows = || block.chunks_exact(BLOCK_STRIDE).take(channels).map(|row| &row[..k]);

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::reference::{assert_close, naive_gemm, random, rectified};
+use super::reference::{assert_close, naive_gemm, random, relu_output};
 use super::*;
 use crate::buffer_pool::BufferPool;
 use crate::simd::Isa;
@@ -22,7 +22,7 @@ impl Batch {
     fn new(images: usize, channels: usize, pixels: usize, seed: u64) -> Self {
         let stride = (channels + 1) * pixels;
         let data = random(images * stride, seed);
-        let mask = rectified(images * stride, seed + 1);
+        let mask = relu_output(images * stride, seed + 1);
         Self { data, mask, images, channels, pixels, stride }
     }
 
@@ -122,7 +122,7 @@ proptest! {
         }
     }
 
-    /// Three layers of a walk are the products one after the other; a first block that is mostly zeros gives the bits of any other.
+    /// Three stages are the products one after the other; a first block that is mostly zeros gives the bits of any other.
     #[test]
     fn a_walk_is_its_products_one_after_the_other(
         sizes in [1usize..100, 1usize..60, 1usize..300], images in 1usize..4,
@@ -152,7 +152,7 @@ proptest! {
             ];
             gemm_backward(&pool, isa, &a.planes(true), &mut stages, accumulate, None);
 
-            // One layer at a time, with the input's gradient where the walk had none to give.
+            // One layer at a time, with the input's gradient where the pass had none to give.
             let mut alone = vec![start; m * n + m];
             let (dw, db) = alone.split_at_mut(m * n);
             let mut out = Output::planes(&mut dx, n, pixels, [images, pixels, n * pixels]);

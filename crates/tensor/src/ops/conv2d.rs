@@ -21,7 +21,7 @@ pub struct Conv2d {
     pub dilation: [usize; 2],
     /// Output channels of one group see only that group's input channels.
     pub groups: usize,
-    /// Whether ReLU is applied to the output while it is still in registers.
+    /// Applies ReLU to the output while it is still in registers.
     pub relu: bool,
 }
 
@@ -32,7 +32,7 @@ impl Default for Conv2d {
     }
 }
 
-/// What the backward pass of a convolution needs.
+/// Tensors that the backward pass of a convolution needs.
 #[derive(Debug)]
 pub struct Saved<T: Element> {
     geometry: ConvGeometry,
@@ -139,13 +139,12 @@ mod tests {
         for conv in [ConvAlgorithm::Naive, ConvAlgorithm::Im2col, ConvAlgorithm::Auto] {
             let context = Context { conv, ..poisoned() };
             let (y, saved) = plain.forward(&context, inputs.clone());
-            let (rectified, saved_rectified) = super::super::Relu.forward(&context, vec![y]);
+            let (relu_output, saved_relu) = super::super::Relu.forward(&context, vec![y]);
             let (z, saved_fused) = fused.forward(&context, inputs.clone());
-            assert_eq!(z, rectified);
+            assert_eq!(z, relu_output);
             assert!(z.data().contains(&0.0) && z.data().iter().any(|&z| z > 0.0));
             let dy = random(z.shape(), 4);
-            let masked =
-                super::super::Relu.backward(&context, saved_rectified, dy.clone(), &[true]).remove(0);
+            let masked = super::super::Relu.backward(&context, saved_relu, dy.clone(), &[true]).remove(0);
             let expected = plain.backward(&context, saved, masked.unwrap(), &[true; 3]);
             assert_eq!(fused.backward(&context, saved_fused, dy, &[true; 3]), expected);
         }

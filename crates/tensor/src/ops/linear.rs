@@ -40,13 +40,18 @@ pub trait Products: Sized {
         Self::matmul([n, outputs, features], dy, [outputs, 1], w, strides, true, dx, strides);
     }
 
-    /// `dw = dy^T x`.
-    fn weight_gradient([n, features, outputs]: [usize; 3], dy: &[Self], x: &[Self], dw: &mut [Self])
-    where
+    /// `dw = dy^T x`, or `dw += dy^T x` if `accumulate`.
+    fn weight_gradient(
+        [n, features, outputs]: [usize; 3],
+        dy: &[Self],
+        x: &[Self],
+        accumulate: bool,
+        dw: &mut [Self],
+    ) where
         Self: Element,
     {
         let strides = [features, 1];
-        Self::matmul([outputs, n, features], dy, [1, outputs], x, strides, false, dw, strides);
+        Self::matmul([outputs, n, features], dy, [1, outputs], x, strides, accumulate, dw, strides);
     }
 
     /// Leaves dy and x to [`Context::weight_sums`], which makes one product of those of many micro-batches. Tells whether it
@@ -108,36 +113,31 @@ impl Products for f32 {
         }
     }
 
-    fn weight_gradient(extents: [usize; 3], dy: &[f32], x: &[f32], dw: &mut [f32]) {
-        weight_gradient(extents, dy, x, false, dw);
+    fn weight_gradient(
+        [n, features, outputs]: [usize; 3],
+        dy: &[f32],
+        x: &[f32],
+        accumulate: bool,
+        dw: &mut [f32],
+    ) {
+        if features == 0 || n == 0 {
+            if !accumulate {
+                dw.fill(0.0);
+            }
+            return;
+        }
+        let isa = Isa::current();
+        for (band, dw) in dw.chunks_mut(BAND * features).enumerate() {
+            let height = dw.len() / features;
+            let a = MatrixRef { data: &dy[band * BAND..], strides: [1, outputs] };
+            gemm_strided(isa, [height, features, n], a, (x, features), (dw, features), accumulate);
+        }
     }
 
     fn keep_factors(context: &Context, w: &Tensor<f32>, dy: &[f32], x: &[f32]) -> bool {
         let Some(sums) = &context.weight_sums else { return false };
         sums.add_rows(context, w.address(), dy, x);
         true
-    }
-}
-
-/// [`Products::weight_gradient`] of `f32`; `dw += dy^T x` if `accumulate`.
-pub(crate) fn weight_gradient(
-    [n, features, outputs]: [usize; 3],
-    dy: &[f32],
-    x: &[f32],
-    accumulate: bool,
-    dw: &mut [f32],
-) {
-    if features == 0 || n == 0 {
-        if !accumulate {
-            dw.fill(0.0);
-        }
-        return;
-    }
-    let isa = Isa::current();
-    for (band, dw) in dw.chunks_mut(BAND * features).enumerate() {
-        let height = dw.len() / features;
-        let a = MatrixRef { data: &dy[band * BAND..], strides: [1, outputs] };
-        gemm_strided(isa, [height, features, n], a, (x, features), (dw, features), accumulate);
     }
 }
 
@@ -209,7 +209,7 @@ impl<T: Element> Op<T> for Linear {
         });
         let grad_w = (wanted[1] && !T::keep_factors(context, &w, dy, x.data())).then(|| {
             let mut dw = Tensor::empty_in(context.pool(), w.shape());
-            T::weight_gradient(extents, dy, x.data(), dw.data_mut());
+            T::weight_gradient(extents, dy, x.data(), false, dw.data_mut());
             dw
         });
         let grad_b = (has_bias && wanted[2])

@@ -20,7 +20,7 @@ pub struct MlpConv {
     pub layers: Vec<Conv2d>,
 }
 
-/// What the backward pass needs.
+/// Tensors that the backward pass needs.
 #[derive(Debug)]
 pub struct Saved<T: Element> {
     geometries: Vec<ConvGeometry>,
@@ -159,7 +159,7 @@ mod tests {
             ),
             (vec![stride(1, 2), relu(true), relu(true)], inputs([2, 16, 16, 15], &[24, 20, 12], [5, 5])),
             (vec![stride(1, 1), relu(true), relu(false)], inputs([2, 16, 13, 12], &[16, 3, 8], [3, 3])),
-            // Maps too wide for one walk.
+            // Maps too wide for one pass.
             (vec![relu(true), relu(true), relu(false)], inputs([1, 400, 5, 3], &[300, 420, 30], [1, 1])),
             (vec![relu(true)], inputs([2, 3, 4, 5], &[6], [1, 1])),
         ] {

@@ -15,13 +15,13 @@ pub enum IsaError {
     /// The name is none of those known.
     #[error("unknown instruction set {name:?}: expected one of {}", Isa::NAMES.join(", "))]
     Unknown {
-        /// What was asked for.
+        /// The name that was asked for.
         name: String,
     },
     /// The name is known, but this processor cannot execute it.
     #[error("this processor has no {name}; available: {available}")]
     Unavailable {
-        /// What was asked for.
+        /// The name that was asked for.
         name: String,
         /// Names of what can be used, separated by commas.
         available: String,
@@ -38,7 +38,7 @@ impl Isa {
         *Self::available().last().expect("plain Rust runs everywhere")
     }
 
-    /// What the environment variable `NIN_ISA` asks for, or [`Isa::best`] where it is unset or empty.
+    /// Reads what the environment variable `NIN_ISA` asks for, or [`Isa::best`] where it is unset or empty.
     ///
     /// # Errors
     /// [`IsaError`] if the name is unknown or the processor lacks it. A command-line program should call this first and

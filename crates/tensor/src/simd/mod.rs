@@ -72,7 +72,7 @@ instruction_sets! {
 /// The most registers across a tile of a matrix product.
 pub(crate) const MAX_TILE_VECTORS: usize = 4;
 
-/// What the registers of an instruction set hold.
+/// The sizes of what the registers of an instruction set hold.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Registers {
     /// f32 of a register.
@@ -150,7 +150,7 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn transpose(self, square: Self::Square) -> Self::Square;
     /// A square of zeros.
     fn square(self) -> Self::Square;
-    /// How many lanes are not zero.
+    /// The number of lanes that are not zero.
     fn count_nonzero(self, value: Self::Vector) -> usize;
     /// The first `count` lanes, or all if there are fewer.
     fn mask(self, count: usize) -> Self::Mask;
@@ -268,8 +268,10 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// Writes as many lanes as `to` holds.
     #[inline(always)]
     fn store_partial(self, value: Self::Vector, to: &mut [f32]) {
-        // SAFETY: the lanes of the mask have a place in the slice.
-        unsafe { self.store_masked_at(to.as_mut_ptr(), self.mask(to.len()), value) }
+        // A masked store takes some processors twenty times as long as one of all lanes.
+        let mask = (to.len() < Self::LANES).then_some(self.mask(to.len()));
+        // SAFETY: all lanes, or those of the mask, have a place in the slice.
+        unsafe { self.store_lanes_at(to.as_mut_ptr(), mask, value) }
     }
 
     /// The vectors at the start of `from` and every `stride` values after it. Panics if the last one does not fit.

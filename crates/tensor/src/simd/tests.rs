@@ -90,7 +90,7 @@ impl Kernel for SmallDifference<'_> {
     }
 }
 
-/// Whether multiply-adds of `isa` are rounded once. Kernels have the same bits with all such instruction sets.
+/// Tells whether multiply-adds of `isa` are rounded once. Kernels have the same bits with all such instruction sets.
 pub(crate) fn is_fused(isa: Isa) -> bool {
     let mut lane = [0.0];
     dispatch(isa, SmallDifference(&mut lane));

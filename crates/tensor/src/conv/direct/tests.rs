@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::conv::naive;
-use crate::gemm::reference::{random, rectified};
+use crate::gemm::reference::{random, relu_output};
 
 /// Any small convolution: strides, padding, dilation and groups included, and now and then one that is pointwise.
 fn geometries() -> impl Strategy<Value = ConvGeometry> {
@@ -65,7 +65,7 @@ proptest! {
         }
         let dy = random(g.output_len(), seed ^ 3);
         // The mask is drawn, not computed: a computed one could differ where an output is almost zero.
-        let mask = rectified(g.output_len(), seed ^ 4);
+        let mask = relu_output(g.output_len(), seed ^ 4);
         let output = relu.then_some(&*mask);
         let masked: Vec<f32> =
             dy.iter().zip(&mask).map(|(&dy, &y)| if relu && y <= 0.0 { 0.0 } else { dy }).collect();

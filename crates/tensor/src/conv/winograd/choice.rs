@@ -1,4 +1,4 @@
-//! Which tile pays for a geometry: a count of work, no measurement, so that every machine and thread count agrees.
+//! The choice of the tile that pays for a geometry: a count of work, no measurement, so that every machine and thread count agrees.
 
 use super::{ConvGeometry, Tile};
 
@@ -15,7 +15,7 @@ const DIRECT_PERCENT: usize = 105;
 /// Counts multiply-adds over whole tiles, those that hang over the edge included, with channels padded to 16,
 /// the transforms of inputs and outputs, and one pass over the weights.
 ///
-/// The number of images counts: decide once for a step, from its full shards, and keep to it in a smaller last one, whose
+/// The number of images counts: decide once for a step, from its full micro-batches, and keep to it in a smaller last one, whose
 /// weights are the same.
 pub fn tile_for(g: &ConvGeometry) -> Option<Tile> {
     if g.n == 0 || g.output_len() == 0 {

@@ -1,4 +1,4 @@
-//! Where values lie on their way: the planes of the Winograd domain, and tiles halfway into or out of it.
+//! Places of values on their way: the planes of the Winograd domain, and tiles halfway into or out of it.
 
 use std::cmp::Reverse;
 use std::sync::Arc;

@@ -49,7 +49,7 @@ pub(super) const fn points(n: usize) -> &'static [f64] {
     }
 }
 
-/// Whether 0 is one of the `n` points: they are pairs and infinity besides.
+/// Tells whether 0 is one of the `n` points: they are pairs and infinity besides.
 pub(super) const fn has_zero(n: usize) -> bool {
     n.is_multiple_of(2)
 }
@@ -109,7 +109,7 @@ pub(super) const fn products(n: usize) -> [[f64; MAX_PAIRS + 1]; MAX_PAIRS + 1] 
     rows
 }
 
-/// How output pixels are evaluated at the `n` points (`A`, whose transpose ends the tile): plain powers. Or how kernel taps are
+/// Evaluation of output pixels at the `n` points (`A`, whose transpose ends the tile): plain powers. Or how kernel taps are
 /// (`G`): powers over Lagrange's denominators.
 pub(super) const fn evaluation_table(n: usize, divided: bool) -> EvaluationTable {
     let points = points(n);

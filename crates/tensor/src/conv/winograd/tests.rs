@@ -235,7 +235,7 @@ fn relu_lets_nan_through() {
     }
 }
 
-/// Two shards into one sum and one call over all images: the same gradient; `finish` can add, and empties.
+/// Two micro-batches into one sum and one call over all images: the same gradient; `finish` can add, and empties.
 #[test]
 fn sums_over_shards_add_up() {
     for tile in [Tile::F4x4K5x5, Tile::F5x5K5x5] {

@@ -1,4 +1,4 @@
-//! How the outputs of a convolution are cut into tiles, and tiles are numbered and blocked.
+//! Tiles of the outputs of a convolution, their numbers, and blocks of them.
 //!
 //! Tiles are numbered over the whole call: image by image, then row by row. A block is any range of those numbers; it may
 //! start in the middle of a row and span images, so that its size can be chosen for the caches and the micro-kernel alone.
