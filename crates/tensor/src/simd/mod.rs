@@ -1,7 +1,7 @@
 //! The vector unit: the only place that knows an instruction set.
 //!
-//! [`Simd`] is a vector unit as kernels see it, and every kernel is written once, generic over it. Each file of this folder
-//! implements it for one instruction set. [`dispatch`] runs a [`Kernel`] with the vector unit of an [`Isa`], inside of a
+//! `Simd` is a vector unit as kernels see it, and every kernel is written once, generic over it. Each file of this folder
+//! implements it for one instruction set. `dispatch` runs a `Kernel` with the vector unit of an [`Isa`], inside of a
 //! function that is compiled for it; all that the kernel calls on its way to the innermost loop is `#[inline(always)]`, so
 //! that it becomes part of that one function. A closure does not inherit the function's instructions: loops over vectors are
 //! loops, not `map` or `for_each`.
