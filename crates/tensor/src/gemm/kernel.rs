@@ -128,13 +128,16 @@ impl<const ROWS: usize, const VECTORS: usize, const MASKED: bool> Kernel
                     strides => unreachable!("no stride of A is 1: {strides:?}"),
                 }
             } else if ROWS <= S::REGISTERS.mr() && VECTORS <= S::REGISTERS.tile_vectors {
-                // The sums take far longer than fetching the lines of C that they will be added to or stored over.
-                for i in 0..ROWS {
-                    let row = tile.c.wrapping_add(i * tile.c_stride);
-                    for line in 0..panel.div_ceil(16) {
-                        s.prefetch(row.wrapping_add(line * 16));
+                // The sums of a wide tile take far longer than fetching the lines of C that they will be added to or stored over;
+                // those of a narrow one do not, and have a hint for every few multiply-adds.
+                if panel > 16 {
+                    for i in 0..ROWS {
+                        let row = tile.c.wrapping_add(i * tile.c_stride);
+                        for line in 0..panel.div_ceil(16) {
+                            s.prefetch(row.wrapping_add(line * 16));
+                        }
+                        s.prefetch(row.wrapping_add(tile.columns - 1));
                     }
-                    s.prefetch(row.wrapping_add(tile.columns - 1));
                 }
                 let (tail, sums) = (MASKED.then_some(tail), &mut sums);
                 let whole_turns = match (tile.a_strides, tile.b_stride) {
