@@ -14,6 +14,9 @@ impl<T: Element> Tape<T> {
     /// # Errors
     /// [`AutogradError::NotScalar`], [`AutogradError::NotRecorded`], [`AutogradError::Spent`], [`AutogradError::OtherTape`].
     pub fn backward(&self, loss: Var<'_, T>) -> Result<Gradients<T>, AutogradError> {
+        if self.is_tracing() {
+            return Err(AutogradError::NotRecorded);
+        }
         if loss.value().len() != 1 {
             return Err(AutogradError::NotScalar { shape: loss.shape() });
         }
@@ -31,6 +34,9 @@ impl<T: Element> Tape<T> {
         output: Var<'_, T>,
         gradient: Tensor<T>,
     ) -> Result<Gradients<T>, AutogradError> {
+        if self.is_tracing() {
+            return Err(AutogradError::NotRecorded);
+        }
         if !std::ptr::eq(output.tape(), self) {
             return Err(AutogradError::OtherTape { op: "backward" });
         }

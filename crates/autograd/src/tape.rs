@@ -1,10 +1,13 @@
 //! [`Tape`]: the record of a forward pass.
 
 use std::cell::RefCell;
+use std::fmt::Display;
+use std::sync::Arc;
 
-use tensor::{Context, Element, Op, Shape, Tensor};
+use tensor::{Context, Element, Op, Shape, ShapeError, Tensor};
 
 use crate::error::AutogradError;
+use crate::graph::{self, Source};
 use crate::var::Var;
 
 /// One op's backward pass with what it saved: takes the gradient with respect to the output and which inputs want one.
@@ -29,6 +32,8 @@ pub(crate) struct Record<T: Element> {
     pub nodes: Vec<Box<Node<T>>>,
     pub spent: bool,
     random_ops: u32,
+    /// Where the module is that runs: `0.2`.
+    path: String,
 }
 
 /// The record of one forward pass. A shard of a batch has a tape of its own.
@@ -38,13 +43,73 @@ pub(crate) struct Record<T: Element> {
 pub struct Tape<T: Element> {
     context: Context,
     pub(crate) record: RefCell<Record<T>>,
+    /// The nodes so far, if this tape traces a graph instead of computing values.
+    trace: Option<RefCell<Vec<graph::Node<T>>>>,
 }
 
 impl<T: Element> Tape<T> {
     /// An empty tape over these surroundings.
     #[must_use]
     pub fn new(context: Context) -> Self {
-        Self { context, record: RefCell::new(Record { nodes: Vec::new(), spent: false, random_ops: 0 }) }
+        let record = Record { nodes: Vec::new(), spent: false, random_ops: 0, path: String::new() };
+        Self { context, record: RefCell::new(record), trace: None }
+    }
+
+    /// A tape on which variables have shapes and no values.
+    pub(crate) fn tracing() -> Self {
+        Self { trace: Some(RefCell::default()), ..Self::new(Context::default()) }
+    }
+
+    /// The input of the graph that is traced.
+    pub(crate) fn input(&self, shape: Shape) -> Var<'_, T> {
+        self.traced(Source::Input, Vec::new(), shape)
+    }
+
+    /// The nodes that were traced.
+    pub(crate) fn into_trace(self) -> Vec<graph::Node<T>> {
+        self.trace.map_or(Vec::new(), RefCell::into_inner)
+    }
+
+    /// A new node of the graph that is traced.
+    fn traced(&self, source: Source<T>, inputs: Vec<usize>, shape: Shape) -> Var<'_, T> {
+        let trace = self.trace.as_ref().expect("the tape traces");
+        let path = self.record.borrow().path.clone();
+        trace.borrow_mut().push(graph::Node { source, inputs, shape, path });
+        Var::traced(self, shape, trace.borrow().len() - 1)
+    }
+
+    /// Tells whether a graph is traced: variables have shapes and no values.
+    #[must_use]
+    pub fn is_tracing(&self) -> bool {
+        self.trace.is_some()
+    }
+
+    /// Runs a part of a module under its name, which nodes of a graph and errors of shapes then bear: a module within a module
+    /// has a path such as `0.2`.
+    pub fn scope<R>(&self, name: impl Display, work: impl FnOnce() -> R) -> R {
+        let before = self.record.borrow().path.len();
+        {
+            use std::fmt::Write;
+            let path = &mut self.record.borrow_mut().path;
+            let point = if path.is_empty() { "" } else { "." };
+            write!(path, "{point}{name}").expect("a string takes any text");
+        }
+        let result = work();
+        self.record.borrow_mut().path.truncate(before);
+        result
+    }
+
+    /// The error of an op, with the path of the module that applied it and the shape that it was given.
+    fn located(&self, error: ShapeError, description: &str, input: Option<Shape>) -> ShapeError {
+        let path = &self.record.borrow().path;
+        match input {
+            Some(input) if !path.is_empty() => {
+                let message =
+                    format!("layer {path}, {description}: {} (its input is {input})", error.message);
+                ShapeError::new(error.op, message)
+            }
+            _ => error,
+        }
     }
 
     /// What ops on this tape run with.
@@ -67,6 +132,10 @@ impl<T: Element> Tape<T> {
 
     /// A value that needs no gradient, such as a batch of images.
     pub fn constant(&self, value: Tensor<T>) -> Var<'_, T> {
+        if self.is_tracing() {
+            let shape = value.shape();
+            return self.traced(Source::Constant(value), Vec::new(), shape);
+        }
         Var::new(self, value, None)
     }
 
@@ -79,6 +148,14 @@ impl<T: Element> Tape<T> {
     /// ([`Gradients::parameter`](crate::Gradients::parameter)). Asked twice for one identity, the tape answers the same node, so a
     /// weight that is used in two places gets the sum of both gradients.
     pub fn parameter(&self, identity: u64, value: Tensor<T>) -> Var<'_, T> {
+        if let Some(trace) = &self.trace {
+            let known = trace.borrow().iter().position(|node| node.parameter() == Some(identity));
+            let shape = value.shape();
+            return match known {
+                Some(node) => Var::traced(self, shape, node),
+                None => self.traced(Source::Parameter(identity), Vec::new(), shape),
+            };
+        }
         let known = self.record.borrow().nodes.iter().position(|node| node.parameter == Some(identity));
         match known {
             Some(node) => Var::new(self, value, Some(node)),
@@ -87,6 +164,9 @@ impl<T: Element> Tape<T> {
     }
 
     fn add_leaf(&self, value: Tensor<T>, parameter: Option<u64>) -> Var<'_, T> {
+        if self.is_tracing() {
+            return self.constant(value);
+        }
         if !self.context.grad_enabled {
             return Var::new(self, value, None);
         }
@@ -120,18 +200,19 @@ impl<T: Element> Tape<T> {
         op: O,
         inputs: impl IntoIterator<Item = Var<'t, T>>,
     ) -> Result<Var<'t, T>, AutogradError> {
-        let mut values = Vec::with_capacity(3);
-        let mut nodes = Vec::with_capacity(3);
-        for input in inputs {
-            if !std::ptr::eq(input.tape(), self) {
-                return Err(AutogradError::OtherTape { op: op.name() });
-            }
-            let (value, node) = input.into_parts();
-            values.push(value);
-            nodes.push(node);
+        let inputs: Vec<Var<'t, T>> = inputs.into_iter().collect();
+        if inputs.iter().any(|input| !std::ptr::eq(input.tape(), self)) {
+            return Err(AutogradError::OtherTape { op: op.name() });
         }
-        let shapes: Vec<Shape> = values.iter().map(Tensor::shape).collect();
-        let shape = op.output_shape(&shapes)?;
+        let shapes: Vec<Shape> = inputs.iter().map(Var::shape).collect();
+        let shape = op.output_shape(&shapes);
+        let shape =
+            shape.map_err(|error| self.located(error, &op.describe(&shapes), shapes.first().copied()))?;
+        if self.is_tracing() {
+            let inputs = inputs.iter().filter_map(Var::node).collect();
+            return Ok(self.traced(Source::Op(Arc::new(op)), inputs, shape));
+        }
+        let (values, nodes): (Vec<_>, Vec<_>) = inputs.into_iter().map(Var::into_parts).unzip();
         let recorded = self.context.grad_enabled && nodes.iter().any(Option::is_some);
         let (output, saved) = op.forward(&self.context, values);
         debug_assert_eq!(

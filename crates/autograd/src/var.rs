@@ -4,21 +4,33 @@ use tensor::{Element, Shape, Tensor};
 
 use crate::tape::Tape;
 
+const NO_VALUE: &str = "a variable of a graph that is traced has a shape and no value";
+
 /// A value and, if a gradient passes through it, its place on a [`Tape`]. Ops consume it; a clone shares the value.
 #[derive(Clone)]
 pub struct Var<'t, T: Element> {
     tape: &'t Tape<T>,
-    value: Tensor<T>,
+    shape: Shape,
+    /// `None` on a tape that traces.
+    value: Option<Tensor<T>>,
     node: Option<usize>,
 }
 
 impl<'t, T: Element> Var<'t, T> {
     pub(crate) fn new(tape: &'t Tape<T>, value: Tensor<T>, node: Option<usize>) -> Self {
-        Self { tape, value, node }
+        Self { tape, shape: value.shape(), value: Some(value), node }
     }
 
+    /// A variable without a value, of a tape that traces.
+    pub(crate) fn traced(tape: &'t Tape<T>, shape: Shape, node: usize) -> Self {
+        Self { tape, shape, value: None, node: Some(node) }
+    }
+
+    /// # Panics
+    /// If the variable is traced.
     pub(crate) fn into_parts(self) -> (Tensor<T>, Option<usize>) {
-        (self.value, self.node)
+        let node = self.node;
+        (self.into_value(), node)
     }
 
     pub(crate) fn node(&self) -> Option<usize> {
@@ -32,21 +44,27 @@ impl<'t, T: Element> Var<'t, T> {
     }
 
     /// The value.
+    ///
+    /// # Panics
+    /// While a [`Graph`](crate::Graph) is traced: a module whose control flow depends on values runs on a recording tape.
     #[must_use]
     pub fn value(&self) -> &Tensor<T> {
-        &self.value
+        self.value.as_ref().expect(NO_VALUE)
     }
 
     /// The value, given away.
+    ///
+    /// # Panics
+    /// As [`Var::value`].
     #[must_use]
     pub fn into_value(self) -> Tensor<T> {
-        self.value
+        self.value.expect(NO_VALUE)
     }
 
     /// The value's extents.
     #[must_use]
     pub fn shape(&self) -> Shape {
-        self.value.shape()
+        self.shape
     }
 
     /// Whether a gradient passes through it.
@@ -58,6 +76,11 @@ impl<'t, T: Element> Var<'t, T> {
 
 impl<T: Element> std::fmt::Debug for Var<'_, T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Var").field("value", &self.value).field("node", &self.node).finish()
+        let mut text = f.debug_struct("Var");
+        match &self.value {
+            Some(value) => text.field("value", value),
+            None => text.field("shape", &self.shape),
+        };
+        text.field("node", &self.node).finish()
     }
 }

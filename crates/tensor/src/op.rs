@@ -11,7 +11,7 @@ use crate::shape::{Shape, ShapeError};
 use crate::tensor::Tensor;
 
 /// A differentiable function of tensors. See the module's documentation, and `docs/adding-an-op.md` for an introduction.
-pub trait Op<T: Element>: Debug + Send + 'static {
+pub trait Op<T: Element>: Debug + Send + Sync + 'static {
     /// Values of the forward pass for the backward pass: some of the inputs, the output, indices, or nothing.
     ///
     /// All else is freed or used again as soon as the forward pass is over.
@@ -19,6 +19,20 @@ pub trait Op<T: Element>: Debug + Send + 'static {
 
     /// The name in errors and profiles, as PyTorch has it: `conv2d`, `max_pool2d`, ...
     fn name(&self) -> &'static str;
+
+    /// The op with its settings, as the summary of a network shows it: `Conv2d(96, 256, 5x5, padding 2)`. The inputs have passed
+    /// [`Op::output_shape`].
+    fn describe(&self, inputs: &[Shape]) -> String {
+        let _ = inputs;
+        self.name().to_owned()
+    }
+
+    /// Floating-point operations of the forward pass, a multiplication and an addition counted one each, as if it were computed
+    /// directly; 0 where they are negligible. The inputs have passed [`Op::output_shape`].
+    fn flops(&self, inputs: &[Shape]) -> u64 {
+        let _ = inputs;
+        0
+    }
 
     /// The shape of the output for inputs of these shapes.
     ///
@@ -46,12 +60,17 @@ pub trait Op<T: Element>: Debug + Send + 'static {
 }
 
 /// A differentiable function of one tensor: an [`Op`] that counts its inputs, and computes a gradient only if it is wanted.
-pub trait UnaryOp: Debug + Send + 'static {
+pub trait UnaryOp: Debug + Send + Sync + 'static {
     /// As [`Op::Saved`].
     type Saved<T: Element>: Send + 'static;
 
     /// As [`Op::name`].
     const NAME: &'static str;
+
+    /// As [`Op::describe`].
+    fn describe(&self) -> String {
+        Self::NAME.to_owned()
+    }
 
     /// The shape of the output: that of the input, unless the op has a rule of its own.
     ///
@@ -73,6 +92,10 @@ impl<T: Element, O: UnaryOp> Op<T> for O {
 
     fn name(&self) -> &'static str {
         O::NAME
+    }
+
+    fn describe(&self, _: &[Shape]) -> String {
+        UnaryOp::describe(self)
     }
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {

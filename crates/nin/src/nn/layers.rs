@@ -63,22 +63,8 @@ impl<T: Element> Conv2d<T> {
 
 impl<T: Element> Module<T> for Conv2d<T> {
     fn kind(&self) -> String {
-        let shape = self.weight.value.shape();
-        let mut text =
-            format!("Conv2d({}, {}, {}x{}", shape[1] * self.op.groups, shape[0], shape[2], shape[3]);
-        for (name, value, usual) in [
-            ("stride", self.op.stride, 1),
-            ("padding", self.op.padding, 0),
-            ("dilation", self.op.dilation, 1),
-        ] {
-            if value != [usual; 2] {
-                text += &format!(", {name} {}", pair(value));
-            }
-        }
-        if self.op.groups > 1 {
-            text += &format!(", groups {}", self.op.groups);
-        }
-        text + ")"
+        let weight = self.weight.value.shape();
+        Op::<T>::describe(&self.op, &[weight, weight])
     }
 
     fn forward<'t>(&self, x: Var<'t, T>) -> Output<'t, T> {
@@ -118,7 +104,7 @@ pub struct Relu;
 
 impl<T: Element> Module<T> for Relu {
     fn kind(&self) -> String {
-        "ReLU".to_owned()
+        Op::<T>::describe(&ops::Relu, &[])
     }
 
     fn forward<'t>(&self, x: Var<'t, T>) -> Output<'t, T> {
@@ -134,11 +120,6 @@ impl<T: Element> Module<T> for Relu {
     }
 }
 
-/// `3`, or `3x2` where the extents differ.
-pub(super) fn pair([vertical, horizontal]: [usize; 2]) -> String {
-    if vertical == horizontal { vertical.to_string() } else { format!("{vertical}x{horizontal}") }
-}
-
 /// Sets elements to 0 with probability `p` while training. See [`ops::Dropout`].
 #[derive(Debug, Clone, Copy)]
 pub struct Dropout {
@@ -148,7 +129,7 @@ pub struct Dropout {
 
 impl<T: Element> Module<T> for Dropout {
     fn kind(&self) -> String {
-        format!("Dropout({})", self.p)
+        Op::<T>::describe(&ops::Dropout { p: self.p, layer: 0 }, &[])
     }
 
     fn forward<'t>(&self, x: Var<'t, T>) -> Output<'t, T> {
@@ -166,7 +147,7 @@ pub struct Flatten;
 
 impl<T: Element> Module<T> for Flatten {
     fn kind(&self) -> String {
-        "Flatten".to_owned()
+        Op::<T>::describe(&ops::Flatten, &[])
     }
 
     fn forward<'t>(&self, x: Var<'t, T>) -> Output<'t, T> {
@@ -184,7 +165,7 @@ pub struct Sigmoid;
 
 impl<T: Element> Module<T> for Sigmoid {
     fn kind(&self) -> String {
-        "Sigmoid".to_owned()
+        Op::<T>::describe(&ops::Sigmoid, &[])
     }
 
     fn forward<'t>(&self, x: Var<'t, T>) -> Output<'t, T> {
@@ -202,7 +183,7 @@ pub struct Tanh;
 
 impl<T: Element> Module<T> for Tanh {
     fn kind(&self) -> String {
-        "Tanh".to_owned()
+        Op::<T>::describe(&ops::Tanh, &[])
     }
 
     fn forward<'t>(&self, x: Var<'t, T>) -> Output<'t, T> {
@@ -233,8 +214,8 @@ impl<T: Element> Linear<T> {
 
 impl<T: Element> Module<T> for Linear<T> {
     fn kind(&self) -> String {
-        let shape = self.weight.value.shape();
-        format!("Linear({}, {})", shape[1], shape[0])
+        let weight = self.weight.value.shape();
+        Op::<T>::describe(&ops::Linear, &[weight, weight])
     }
 
     fn forward<'t>(&self, x: Var<'t, T>) -> Output<'t, T> {

@@ -3,14 +3,8 @@
 use autograd::Var;
 use tensor::{Element, Op, Shape, ShapeError, ops};
 
-use super::layers::{Output, pair};
+use super::layers::Output;
 use super::module::Module;
-
-/// What a pooling layer's kind says of its windows: window/stride, and what is unusual.
-fn window(kernel: [usize; 2], stride: [usize; 2], padding: [usize; 2], ceil_mode: bool) -> String {
-    let padding = if padding == [0; 2] { String::new() } else { format!(", padding {}", pair(padding)) };
-    format!("{}/{}{padding}{}", pair(kernel), pair(stride), if ceil_mode { ", ceil" } else { "" })
-}
 
 /// The largest value under each window. See [`ops::MaxPool2d`].
 #[derive(Debug, Clone, Copy)]
@@ -32,8 +26,7 @@ impl MaxPool2d {
 
 impl<T: Element> Module<T> for MaxPool2d {
     fn kind(&self) -> String {
-        let ops::MaxPool2d { kernel, stride, padding, ceil_mode, .. } = self.0;
-        format!("MaxPool2d({})", window(kernel, stride, padding, ceil_mode))
+        Op::<T>::describe(&self.0, &[])
     }
 
     fn forward<'t>(&self, x: Var<'t, T>) -> Output<'t, T> {
@@ -79,8 +72,7 @@ impl AvgPool2d {
 
 impl<T: Element> Module<T> for AvgPool2d {
     fn kind(&self) -> String {
-        let ops::AvgPool2d { kernel, stride, padding, ceil_mode, .. } = self.0;
-        format!("AvgPool2d({})", window(kernel, stride, padding, ceil_mode))
+        Op::<T>::describe(&self.0, &[])
     }
 
     fn forward<'t>(&self, x: Var<'t, T>) -> Output<'t, T> {
@@ -98,7 +90,7 @@ pub struct GlobalAvgPool2d;
 
 impl<T: Element> Module<T> for GlobalAvgPool2d {
     fn kind(&self) -> String {
-        "GlobalAvgPool2d".to_owned()
+        Op::<T>::describe(&ops::AdaptiveAvgPool2d { output: [1, 1] }, &[])
     }
 
     fn forward<'t>(&self, x: Var<'t, T>) -> Output<'t, T> {
@@ -116,8 +108,7 @@ pub struct AdaptiveAvgPool2d(pub ops::AdaptiveAvgPool2d);
 
 impl<T: Element> Module<T> for AdaptiveAvgPool2d {
     fn kind(&self) -> String {
-        let [height, width] = self.0.output;
-        format!("AdaptiveAvgPool2d({height}x{width})")
+        Op::<T>::describe(&self.0, &[])
     }
 
     fn forward<'t>(&self, x: Var<'t, T>) -> Output<'t, T> {

@@ -45,6 +45,13 @@ impl UnaryOp for AdaptiveAvgPool2d {
 
     const NAME: &'static str = "adaptive_avg_pool2d";
 
+    fn describe(&self) -> String {
+        match self.output {
+            [1, 1] => "GlobalAvgPool2d".to_owned(),
+            [height, width] => format!("AdaptiveAvgPool2d({height}x{width})"),
+        }
+    }
+
     fn shape(&self, input: Shape) -> Result<Shape, ShapeError> {
         let ([n, c, h, w], [oh, ow]) = (input.nchw(Self::NAME)?, self.output);
         if [h, w, oh, ow].contains(&0) {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::pool_window::{PoolGeometry, phase, windows};
+use super::pool_window::{PoolGeometry, describe_windows, phase, windows};
 use crate::simd::{Isa, Kernel, Simd, dispatch};
 use crate::{Context, Element, Shape, ShapeError, Tensor, UnaryOp};
 
@@ -43,6 +43,10 @@ impl UnaryOp for AvgPool2d {
     type Saved<T: Element> = Shape;
 
     const NAME: &'static str = "avg_pool2d";
+
+    fn describe(&self) -> String {
+        format!("AvgPool2d({})", describe_windows(self.kernel, self.stride, self.padding, self.ceil_mode))
+    }
 
     fn shape(&self, input: Shape) -> Result<Shape, ShapeError> {
         Ok(self.geometry(input)?.output_shape())

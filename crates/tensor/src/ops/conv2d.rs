@@ -1,5 +1,6 @@
 //! Two-dimensional convolution, with its bias and, if wanted, the ReLU that follows it.
 
+use super::pool_window::pair;
 use crate::context::Context;
 use crate::conv::{self, ConvGeometry, Convolution};
 use crate::element::Element;
@@ -58,6 +59,28 @@ impl<T: Element> Op<T> for Conv2d {
 
     fn name(&self) -> &'static str {
         "conv2d"
+    }
+
+    fn describe(&self, inputs: &[Shape]) -> String {
+        let Some(&[c_out, c_in, height, width]) = inputs.get(1).map(|weight| &**weight) else {
+            return "Conv2d".to_owned();
+        };
+        let mut text = format!("Conv2d({}, {c_out}, {height}x{width}", c_in * self.groups);
+        let pairs =
+            [("stride", self.stride, 1), ("padding", self.padding, 0), ("dilation", self.dilation, 1)];
+        for (name, value, usual) in pairs {
+            if value != [usual; 2] {
+                text += &format!(", {name} {}", pair(value));
+            }
+        }
+        if self.groups > 1 {
+            text += &format!(", groups {}", self.groups);
+        }
+        text + if self.relu { ") + ReLU" } else { ")" }
+    }
+
+    fn flops(&self, inputs: &[Shape]) -> u64 {
+        self.geometry(inputs[0], inputs[1]).map_or(0, |geometry| geometry.flops())
     }
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {

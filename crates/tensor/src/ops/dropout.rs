@@ -22,6 +22,10 @@ impl UnaryOp for Dropout {
 
     const NAME: &'static str = "dropout";
 
+    fn describe(&self) -> String {
+        format!("Dropout({})", self.p)
+    }
+
     fn shape(&self, input: Shape) -> Result<Shape, ShapeError> {
         if !(0.0..=1.0).contains(&self.p) {
             return Err(ShapeError::new(Self::NAME, format!("p must be from 0 to 1, found {}", self.p)));

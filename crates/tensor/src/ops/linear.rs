@@ -156,6 +156,17 @@ impl<T: Element> Op<T> for Linear {
         "linear"
     }
 
+    fn describe(&self, inputs: &[Shape]) -> String {
+        match inputs.get(1).map(|weight| &**weight) {
+            Some([outputs, inputs]) => format!("Linear({inputs}, {outputs})"),
+            _ => "Linear".to_owned(),
+        }
+    }
+
+    fn flops(&self, inputs: &[Shape]) -> u64 {
+        2 * (inputs[0][0] * inputs[1].elements()) as u64
+    }
+
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
         let error = |message| Err(ShapeError::new("linear", message));
         let (&[x, w] | &[x, w, _]) = inputs else {

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use self::gradients::Gradients;
 use self::maxima::Maxima;
-use super::pool_window::PoolGeometry;
+use super::pool_window::{PoolGeometry, describe_windows};
 use crate::simd::{Isa, dispatch};
 use crate::{Buffer, Context, Element, Shape, ShapeError, Tensor, UnaryOp};
 
@@ -69,6 +69,14 @@ impl UnaryOp for MaxPool2d {
     type Saved<T: Element> = Saved;
 
     const NAME: &'static str = "max_pool2d";
+
+    fn describe(&self) -> String {
+        let relu = if self.relu { "ReLU + " } else { "" };
+        format!(
+            "{relu}MaxPool2d({})",
+            describe_windows(self.kernel, self.stride, self.padding, self.ceil_mode)
+        )
+    }
 
     fn shape(&self, input: Shape) -> Result<Shape, ShapeError> {
         Ok(self.geometry(input)?.output_shape())

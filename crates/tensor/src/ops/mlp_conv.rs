@@ -57,6 +57,28 @@ impl<T: Element> Op<T> for MlpConv {
         "mlp_conv"
     }
 
+    /// The layers' own descriptions, one after the other.
+    fn describe(&self, inputs: &[Shape]) -> String {
+        let weights = inputs[1..].chunks(2);
+        let all = self
+            .layers
+            .iter()
+            .zip(weights)
+            .map(|(layer, own)| Op::<T>::describe(layer, &[inputs[0], own[0]]));
+        all.collect::<Vec<_>>().join(", ")
+    }
+
+    fn flops(&self, inputs: &[Shape]) -> u64 {
+        let mut x = inputs[0];
+        let layers = self.layers.iter().zip(inputs[1..].chunks_exact(2));
+        let flops = layers.map(|(layer, own)| {
+            let geometry = layer.geometry(x, own[0]).expect("the shapes were checked");
+            x = geometry.output_shape();
+            geometry.flops()
+        });
+        flops.sum()
+    }
+
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
         let expected = 1 + 2 * self.layers.len();
         if inputs.len() != expected || self.layers.is_empty() {

@@ -143,6 +143,22 @@ pub(super) const fn phase<const K: usize, const S: usize>(v: usize) -> usize {
     v.saturating_sub(K - S)
 }
 
+/// `3`, or `3x2` where the extents differ.
+pub(super) fn pair([vertical, horizontal]: [usize; 2]) -> String {
+    if vertical == horizontal { vertical.to_string() } else { format!("{vertical}x{horizontal}") }
+}
+
+/// Windows as a description has them: window/stride, and what is unusual.
+pub(super) fn describe_windows(
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    padding: [usize; 2],
+    ceil: bool,
+) -> String {
+    let padding = if padding == [0; 2] { String::new() } else { format!(", padding {}", pair(padding)) };
+    format!("{}/{}{padding}{}", pair(kernel), pair(stride), if ceil { ", ceil" } else { "" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,6 +15,10 @@ impl UnaryOp for Relu {
 
     const NAME: &'static str = "relu";
 
+    fn describe(&self) -> String {
+        "ReLU".to_owned()
+    }
+
     fn compute<T: Element>(&self, _: &Context, mut x: Tensor<T>) -> (Tensor<T>, Tensor<T>) {
         x.data_mut().iter_mut().for_each(|x| *x = if *x < T::ZERO { T::ZERO } else { *x });
         (x.clone(), x)

@@ -44,6 +44,10 @@ impl UnaryOp for Flatten {
 
     const NAME: &'static str = "flatten";
 
+    fn describe(&self) -> String {
+        "Flatten".to_owned()
+    }
+
     fn shape(&self, input: Shape) -> Result<Shape, ShapeError> {
         let Some((&n, rest)) = input.split_first() else {
             return Err(ShapeError::new(Self::NAME, "expects at least one axis, input is a scalar"));

@@ -14,6 +14,10 @@ impl UnaryOp for Sigmoid {
 
     const NAME: &'static str = "sigmoid";
 
+    fn describe(&self) -> String {
+        "Sigmoid".to_owned()
+    }
+
     fn compute<T: Element>(&self, _: &Context, mut x: Tensor<T>) -> (Tensor<T>, Tensor<T>) {
         x.data_mut().iter_mut().for_each(|x| *x = sigmoid(*x));
         (x.clone(), x)

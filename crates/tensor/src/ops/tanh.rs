@@ -14,6 +14,10 @@ impl UnaryOp for Tanh {
 
     const NAME: &'static str = "tanh";
 
+    fn describe(&self) -> String {
+        "Tanh".to_owned()
+    }
+
     fn compute<T: Element>(&self, _: &Context, mut x: Tensor<T>) -> (Tensor<T>, Tensor<T>) {
         x.data_mut().iter_mut().for_each(|x| *x = x.tanh());
         (x.clone(), x)

@@ -1,0 +1,304 @@
+//! [`Graph`]: the forward pass of a module, traced once on shapes alone.
+
+use std::any::Any;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use tensor::{Context, Element, Op, Shape, Tensor};
+
+use crate::error::AutogradError;
+use crate::tape::Tape;
+use crate::var::Var;
+
+/// What an op saved for its backward pass.
+pub(crate) type Saved = Box<dyn Any + Send>;
+
+/// An [`Op`] behind a pointer, with what it saved behind one, too.
+pub(crate) trait AnyOp<T: Element>: Any + Debug + Send + Sync {
+    fn describe(&self, inputs: &[Shape]) -> String;
+    fn flops(&self, inputs: &[Shape]) -> u64;
+    fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Saved);
+    fn backward(
+        &self,
+        context: &Context,
+        saved: Saved,
+        gradient: Tensor<T>,
+        wanted: &[bool],
+    ) -> Vec<Option<Tensor<T>>>;
+}
+
+impl<T: Element, O: Op<T>> AnyOp<T> for O {
+    fn describe(&self, inputs: &[Shape]) -> String {
+        Op::describe(self, inputs)
+    }
+
+    fn flops(&self, inputs: &[Shape]) -> u64 {
+        Op::flops(self, inputs)
+    }
+
+    fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Saved) {
+        let (output, saved) = Op::forward(self, context, inputs);
+        // Dropped at once where no backward pass will come: it may be large, and the next op may write over it.
+        let saved: Saved = if context.grad_enabled { Box::new(saved) } else { Box::new(()) };
+        (output, saved)
+    }
+
+    fn backward(
+        &self,
+        context: &Context,
+        saved: Saved,
+        gradient: Tensor<T>,
+        wanted: &[bool],
+    ) -> Vec<Option<Tensor<T>>> {
+        let saved = saved.downcast().expect("the op saved it itself");
+        Op::backward(self, context, *saved, gradient, wanted)
+    }
+}
+
+/// Where the value of a [`Node`] comes from.
+#[derive(Debug, Clone)]
+pub(crate) enum Source<T: Element> {
+    /// The input of the graph.
+    Input,
+    /// A parameter, by its identity.
+    Parameter(u64),
+    /// A tensor that the module brought along.
+    Constant(Tensor<T>),
+    /// An op applied to earlier nodes.
+    Op(Arc<dyn AnyOp<T>>),
+}
+
+/// A value of a [`Graph`]: the input, a parameter, a constant, or the output of an op.
+#[derive(Debug, Clone)]
+pub struct Node<T: Element> {
+    pub(crate) source: Source<T>,
+    pub(crate) inputs: Vec<usize>,
+    pub(crate) shape: Shape,
+    pub(crate) path: String,
+}
+
+impl<T: Element> Node<T> {
+    /// The shape of the value.
+    #[must_use]
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// Where in the module the op was applied ([`Tape::scope`]): `0.2`.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The numbers of the op's inputs among the [nodes](Graph::nodes), all lower than its own; empty if it is no op.
+    #[must_use]
+    pub fn inputs(&self) -> &[usize] {
+        &self.inputs
+    }
+
+    /// The identity of the parameter, if it is one.
+    #[must_use]
+    pub fn parameter(&self) -> Option<u64> {
+        match self.source {
+            Source::Parameter(identity) => Some(identity),
+            _ => None,
+        }
+    }
+
+    /// Tells whether it is the output of an op.
+    #[must_use]
+    pub fn is_op(&self) -> bool {
+        matches!(self.source, Source::Op(_))
+    }
+
+    /// The op, if it is one of this type.
+    #[must_use]
+    pub fn op<O: Op<T>>(&self) -> Option<&O> {
+        match &self.source {
+            Source::Op(op) => (&**op as &dyn Any).downcast_ref(),
+            _ => None,
+        }
+    }
+}
+
+/// The ops of a forward pass, each with the shape of its output, in an order in which they can be computed.
+///
+/// It belongs to one shape of input, N x C x H x W, and holds no values but constants: parameters are named by their identity.
+#[derive(Debug, Clone)]
+pub struct Graph<T: Element> {
+    pub(crate) nodes: Vec<Node<T>>,
+    pub(crate) output: usize,
+}
+
+impl<T: Element> Graph<T> {
+    /// Traces `forward`: runs it once on a variable that has a shape and no value.
+    ///
+    /// # Errors
+    /// [`AutogradError`] if a shape does not fit or the output is of another tape.
+    pub fn trace(
+        input: impl Into<Shape>,
+        forward: impl for<'t> FnOnce(Var<'t, T>) -> Result<Var<'t, T>, AutogradError>,
+    ) -> Result<Self, AutogradError> {
+        let tape = Tape::tracing();
+        let output = forward(tape.input(input.into()))?;
+        if !std::ptr::eq(output.tape(), &raw const tape) {
+            return Err(AutogradError::OtherTape { op: "trace" });
+        }
+        let output = output.node().expect("every variable of a tape that traces is a node");
+        Ok(Self { nodes: tape.into_trace(), output })
+    }
+
+    /// The nodes, each after its inputs.
+    #[must_use]
+    pub fn nodes(&self) -> &[Node<T>] {
+        &self.nodes
+    }
+
+    /// The shape of the output.
+    #[must_use]
+    pub fn output_shape(&self) -> Shape {
+        self.nodes[self.output].shape
+    }
+
+    /// The shapes of the inputs of node `index`.
+    #[must_use]
+    pub fn input_shapes(&self, index: usize) -> Vec<Shape> {
+        self.nodes[index].inputs.iter().map(|&input| self.nodes[input].shape).collect()
+    }
+
+    /// The op of node `index` with its settings: `Conv2d(96, 256, 5x5, padding 2)`. Empty if it is no op.
+    #[must_use]
+    pub fn describe(&self, index: usize) -> String {
+        match &self.nodes[index].source {
+            Source::Op(op) => op.describe(&self.input_shapes(index)),
+            _ => String::new(),
+        }
+    }
+
+    /// Floating-point operations of node `index` in the forward pass ([`Op::flops`]).
+    #[must_use]
+    pub fn flops(&self, index: usize) -> u64 {
+        match &self.nodes[index].source {
+            Source::Op(op) => op.flops(&self.input_shapes(index)),
+            _ => 0,
+        }
+    }
+
+    /// The only op that reads node `index`; `None` if there are several or the node is the output.
+    #[must_use]
+    pub fn only_reader(&self, index: usize) -> Option<usize> {
+        let uses = |node: &Node<T>| node.inputs.iter().filter(|&&input| input == index).count();
+        let mut readers = (0..self.nodes.len()).filter(|&reader| uses(&self.nodes[reader]) > 0);
+        let reader = readers.next()?;
+        (readers.next().is_none() && uses(&self.nodes[reader]) == 1 && self.output != index).then_some(reader)
+    }
+
+    /// The output of node `index`, an op, for these inputs. `context` says whether a backward pass will follow: it is the
+    /// answer's second part.
+    ///
+    /// # Panics
+    /// If the node is no op, or the inputs do not have the shapes of [`Graph::input_shapes`].
+    pub fn apply(&self, index: usize, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Backward<T>) {
+        let Source::Op(op) = &self.nodes[index].source else { panic!("node {index} is no op") };
+        assert!(inputs.iter().map(Tensor::shape).eq(self.input_shapes(index)), "inputs of node {index}");
+        let (output, saved) = op.forward(context, inputs);
+        (output, Backward { op: Arc::clone(op), saved })
+    }
+
+    /// Computes the output, node by node. `see` is shown the number and the value of every op and may change the value, which is
+    /// what later ops get.
+    ///
+    /// # Panics
+    /// If the input or a parameter does not have the shape that was traced.
+    pub fn visit(
+        &self,
+        context: &Context,
+        input: Tensor<T>,
+        parameter: impl Fn(u64) -> Tensor<T>,
+        mut see: impl FnMut(usize, &mut Tensor<T>),
+    ) -> Tensor<T> {
+        let mut values = Values::new(self);
+        let mut input = Some(input);
+        for (index, node) in self.nodes.iter().enumerate() {
+            let value = match &node.source {
+                Source::Input => input.take().expect("there is one input"),
+                Source::Parameter(identity) => parameter(*identity),
+                Source::Constant(value) => value.clone(),
+                Source::Op(op) => {
+                    let (mut value, _) = op.forward(context, values.inputs(node, index));
+                    see(index, &mut value);
+                    value
+                }
+            };
+            values.set(node, index, value);
+        }
+        values.take(self.output)
+    }
+}
+
+/// The backward pass of one op ([`Graph::apply`]).
+#[derive(Debug)]
+pub struct Backward<T: Element> {
+    op: Arc<dyn AnyOp<T>>,
+    saved: Saved,
+}
+
+impl<T: Element> Backward<T> {
+    /// The gradient of each input that is `wanted`, from that of the output.
+    ///
+    /// # Panics
+    /// If the context of the forward pass did not say that this would follow.
+    #[must_use]
+    pub fn run(self, context: &Context, gradient: Tensor<T>, wanted: &[bool]) -> Vec<Option<Tensor<T>>> {
+        self.op.backward(context, self.saved, gradient, wanted)
+    }
+}
+
+/// Values while a graph runs. Each is given away by its last use, so that the op may write over it.
+pub(crate) struct Values<T: Element> {
+    values: Vec<Option<Tensor<T>>>,
+    /// For each node the last that uses it.
+    last_use: Vec<usize>,
+}
+
+impl<T: Element> Values<T> {
+    pub(crate) fn new(graph: &Graph<T>) -> Self {
+        let mut last_use = vec![0; graph.nodes.len()];
+        for (index, node) in graph.nodes.iter().enumerate() {
+            for &input in &node.inputs {
+                last_use[input] = index;
+            }
+        }
+        last_use[graph.output] = graph.nodes.len();
+        let mut values = Vec::new();
+        values.resize_with(graph.nodes.len(), || None);
+        Self { values, last_use }
+    }
+
+    /// # Panics
+    /// If the value does not have the node's shape.
+    pub(crate) fn set(&mut self, node: &Node<T>, index: usize, value: Tensor<T>) {
+        assert_eq!(value.shape(), node.shape, "node {index}: not the shape that was traced");
+        if self.last_use[index] > index {
+            self.values[index] = Some(value);
+        }
+    }
+
+    /// The inputs of node `index`.
+    pub(crate) fn inputs(&mut self, node: &Node<T>, index: usize) -> Vec<Tensor<T>> {
+        let mut inputs = Vec::with_capacity(node.inputs.len());
+        for (place, &input) in node.inputs.iter().enumerate() {
+            let again = node.inputs[place + 1..].contains(&input);
+            inputs.push(if self.last_use[input] == index && !again {
+                self.take(input)
+            } else {
+                self.values[input].clone().expect("inputs come first")
+            });
+        }
+        inputs
+    }
+
+    pub(crate) fn take(&mut self, index: usize) -> Tensor<T> {
+        self.values[index].take().expect("inputs come first")
+    }
+}
