@@ -180,6 +180,19 @@ impl Case<'_> {
             "relu" => self.check::<T>(&ops::Relu, ONE, auto, tolerance, worst),
             "sigmoid" => self.check::<T>(&ops::Sigmoid, ONE, auto, tolerance, worst),
             "tanh" => self.check::<T>(&ops::Tanh, ONE, auto, tolerance, worst),
+            "leaky_relu" => {
+                let op = ops::LeakyRelu { slope: self.number("negative_slope") };
+                self.check::<T>(&op, ONE, auto, tolerance, worst);
+            }
+            "gelu" => {
+                let op = match self.param("approximate").as_str() {
+                    Some("none") => ops::Gelu::Erf,
+                    Some("tanh") => ops::Gelu::Tanh,
+                    other => panic!("{}: approximate is {other:?}", self.name),
+                };
+                self.check::<T>(&op, ONE, auto, tolerance, worst);
+            }
+            "hardswish" => self.check::<T>(&ops::Hardswish, ONE, auto, tolerance, worst),
             "scale" => {
                 let op = ops::Scale { factor: self.number("factor") };
                 self.check::<T>(&op, ONE, auto, tolerance, worst);

@@ -64,6 +64,10 @@ fn elementwise_and_reductions() {
         check("relu", &[shape], |_, v| v[0].clone().relu());
         check("sigmoid", &[shape], |_, v| v[0].clone().sigmoid());
         check("tanh", &[shape], |_, v| v[0].clone().tanh());
+        check("gelu", &[shape], |_, v| v[0].clone().gelu(ops::Gelu::Erf));
+        check("gelu", &[shape], |_, v| v[0].clone().gelu(ops::Gelu::Tanh));
+        check("hardswish", &[shape], |_, v| v[0].clone().hardswish());
+        check("leaky_relu", &[shape], |_, v| v[0].clone().leaky_relu(0.1));
         check("scale", &[shape], |_, v| v[0].clone().scale(-1.5));
         check("sum", &[shape], |_, v| v[0].clone().sum(ops::Sum::default()));
         check("mean", &[shape], |_, v| v[0].clone().mean(ops::Mean::default()));

@@ -83,6 +83,21 @@ impl<'t, T: Element> Var<'t, T> {
         self.tape().apply(ops::Tanh, [self])
     }
 
+    /// x where it is above 0, a small multiple of it elsewhere: [`ops::LeakyRelu`].
+    pub fn leaky_relu(self, slope: f64) -> Result<Self> {
+        self.tape().apply(ops::LeakyRelu { slope }, [self])
+    }
+
+    /// x times the normal distribution's probability of what is below it: [`ops::Gelu`].
+    pub fn gelu(self, op: ops::Gelu) -> Result<Self> {
+        self.tape().apply(op, [self])
+    }
+
+    /// x min(max(x + 3, 0), 6) / 6: [`ops::Hardswish`].
+    pub fn hardswish(self) -> Result<Self> {
+        self.tape().apply(ops::Hardswish, [self])
+    }
+
     /// The sum with another tensor, both broadcast: [`ops::Add`].
     #[allow(clippy::should_implement_trait, reason = "the operator cannot return an error")]
     pub fn add(self, other: Self) -> Result<Self> {

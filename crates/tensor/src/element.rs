@@ -7,6 +7,7 @@ use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 use crate::buffer_pool::Pooled;
 use crate::conv::Convolve;
 use crate::ops::linear::Products;
+use crate::ops::special::Special;
 
 /// A real number that tensors are made of: `f32` or `f64`, and no other.
 ///
@@ -16,6 +17,7 @@ pub trait Element:
     Convolve
     + Pooled
     + Products
+    + Special
     + PartialOrd
     + Debug
     + Display

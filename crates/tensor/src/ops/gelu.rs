@@ -1,0 +1,165 @@
+//! GELU: the Gaussian error linear unit.
+
+use super::elementwise::{Function, apply, gradient};
+use crate::{Context, Element, Tensor, UnaryOp};
+
+/// `y = x P(X <= x)` for a standard normal X, element by element, for any shape (Hendrycks and Gimpel 2016, section 2). NaN stays NaN,
+/// and so, as in PyTorch, does what -infinity becomes.
+///
+/// The gradient is `P(X <= x) + x p(x)` with the density p. The input is kept for it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Gelu {
+    /// `y = x (1 + erf(x / sqrt 2)) / 2`: PyTorch's `approximate="none"`. Negative numbers are computed by erfc, so that nothing
+    /// cancels: small results have as many digits as large ones.
+    #[default]
+    Erf,
+    /// `y = x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2`: PyTorch's `approximate="tanh"`.
+    Tanh,
+}
+
+/// The exact form.
+#[derive(Clone, Copy)]
+struct Exact;
+
+/// `P(X <= x)` and `p(x)`.
+#[inline(always)]
+fn gaussian<T: Element>(x: T) -> [T; 2] {
+    let density = (-x * x * T::from_f64(0.5)).exp_nonpositive();
+    let distance = x.abs() * T::from_f64(std::f64::consts::FRAC_1_SQRT_2);
+    let tail = T::from_f64(0.5) * density * distance.erfcx();
+    let below = if x < T::ZERO { tail } else { T::ONE - tail };
+    [below, density * T::from_f64(0.5 * std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2)]
+}
+
+impl<T: Element> Function<T> for Exact {
+    #[inline(always)]
+    fn value(self, x: T) -> T {
+        x * gaussian(x)[0]
+    }
+
+    #[inline(always)]
+    fn derivative(self, x: T) -> T {
+        let [below, density] = gaussian(x);
+        below + x * density
+    }
+}
+
+/// The form with tanh.
+#[derive(Clone, Copy)]
+struct Approximate;
+
+/// The cubic coefficient of the approximation.
+const CUBIC: f64 = 0.044_715;
+
+/// sqrt(8 / pi): (1 + tanh u) / 2 is the logistic function of 2 u.
+const TWICE: f64 = 2.0 * std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2;
+
+/// The logistic functions of `z` and `-z`, with `z` twice the argument of tanh.
+#[inline(always)]
+fn logistic<T: Element>(x: T) -> [T; 2] {
+    let z = T::from_f64(TWICE) * x * (T::ONE + T::from_f64(CUBIC) * x * x);
+    let small = (-z.abs()).exp_nonpositive();
+    let large = T::ONE / (T::ONE + small);
+    let small = small * large;
+    if z < T::ZERO { [small, large] } else { [large, small] }
+}
+
+impl<T: Element> Function<T> for Approximate {
+    #[inline(always)]
+    fn value(self, x: T) -> T {
+        x * logistic(x)[0]
+    }
+
+    #[inline(always)]
+    fn derivative(self, x: T) -> T {
+        let [below, above] = logistic(x);
+        let slope = T::from_f64(TWICE) * (T::ONE + T::from_f64(3.0 * CUBIC) * x * x);
+        below + x * slope * below * above
+    }
+}
+
+impl UnaryOp for Gelu {
+    /// The input.
+    type Saved<T: Element> = Tensor<T>;
+
+    const NAME: &'static str = "gelu";
+
+    fn compute<T: Element>(&self, context: &Context, x: Tensor<T>) -> (Tensor<T>, Tensor<T>) {
+        match self {
+            Self::Erf => apply(context, Exact, x),
+            Self::Tanh => apply(context, Approximate, x),
+        }
+    }
+
+    fn gradient<T: Element>(&self, _: &Context, x: Tensor<T>, dy: Tensor<T>) -> Tensor<T> {
+        match self {
+            Self::Erf => gradient(Exact, &x, dy),
+            Self::Tanh => gradient(Approximate, &x, dy),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::op::Op;
+    use crate::ops::elementwise::check_every_isa;
+    use crate::testing::{check_gradients, poisoned, random};
+
+    #[test]
+    fn values() {
+        let x = [0.0f64, 1.0, -1.0, 2.0, -5.0, 100.0, -100.0];
+        // x times the normal distribution, computed with 40 digits.
+        let exact = [
+            0.0,
+            0.841_344_746_068_543,
+            -0.158_655_253_931_457,
+            1.954_499_736_103_642,
+            -1.433_257_859_395_97e-6,
+            100.0,
+            0.0,
+        ];
+        let x = Tensor::from_slice([7], &x).unwrap();
+        let (y, _) = Gelu::Erf.forward(&poisoned(), vec![x.clone()]);
+        for (y, expected) in y.data().iter().zip(exact) {
+            assert!((y - expected).abs() < 1e-14, "{y} is not {expected}");
+        }
+        let (y, _) = Gelu::Tanh.forward(&poisoned(), vec![x]);
+        for (y, expected) in y.data().iter().zip(exact) {
+            assert!((y - expected).abs() < 1e-3, "{y} is not near {expected}");
+        }
+    }
+
+    #[test]
+    fn small_results_have_all_digits() {
+        for step in 0u8..100 {
+            let x = -f32::from(step) / 20.0;
+            let (found, expected) = (Exact.value(x), Exact.value(f64::from(x)));
+            let error = (f64::from(found) - expected).abs() / expected.abs().max(f64::MIN_POSITIVE);
+            assert!(error < 4e-6, "gelu({x}) is {expected}, found {found}");
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_agrees() {
+        check_every_isa(Exact, 4e-7);
+        check_every_isa(Approximate, 1e-6);
+    }
+
+    #[test]
+    fn gradients() {
+        for op in [Gelu::Erf, Gelu::Tanh] {
+            let mut x = random([2, 3, 2, 5], 1);
+            check_gradients(&op, std::slice::from_ref(&x));
+            x.data_mut().iter_mut().for_each(|x| *x *= 5.0);
+            check_gradients(&op, &[x]);
+            check_gradients(&op, &[random([], 2)]);
+        }
+    }
+
+    #[test]
+    fn errors_name_numbers() {
+        let error = Op::<f32>::output_shape(&Gelu::Erf, &[]).unwrap_err();
+        assert_eq!(error.to_string(), "gelu: expects 1 inputs, found 0");
+    }
+}
