@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::depthwise;
 use super::direct::{self, PackedWeights};
 use super::winograd::{self, PreparedWeights, Tile, WeightGradientAccumulator};
 use super::{
@@ -61,6 +62,10 @@ impl Convolve for f32 {
                 let weights = transformed(layer, tile, Pass::Forward);
                 winograd::forward(pool, &weights, g, x.data(), (bias, relu), parallel, y.data_mut());
             }
+            _ if depthwise::applies(g) => {
+                let inputs = (x.data(), layer.weight.data());
+                depthwise::forward(pool, Isa::current(), g, inputs, (bias, relu), parallel, y.data_mut());
+            }
             _ => {
                 let weights = packed(layer, Pass::Forward);
                 direct::forward(pool, g, x.data(), &weights, (bias, relu), parallel, y.data_mut());
@@ -104,6 +109,16 @@ impl Convolve for f32 {
             if let Some(dx) = dx {
                 let weights = transformed(layer, tile, Pass::InputGradient);
                 winograd::input_gradient(pool, &weights, g, (dy, mask), parallel, dx);
+            }
+            return gradients;
+        }
+        if depthwise::applies(g) {
+            if let Some(dw) = dw {
+                depthwise::weight_gradient(pool, Isa::current(), g, x, (dy, mask), (dw, db));
+            }
+            if let Some(dx) = dx {
+                let inputs = ((dy, mask), layer.weight.data());
+                depthwise::input_gradient(pool, Isa::current(), g, inputs, parallel, dx);
             }
             return gradients;
         }

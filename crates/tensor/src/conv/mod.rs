@@ -4,6 +4,7 @@
 //! respect to the weight. [`ConvAlgorithm`] says which may be used and [`choose`] picks one for a geometry.
 
 pub(crate) mod chain;
+mod depthwise;
 mod direct;
 mod fast;
 mod geometry;
@@ -42,7 +43,8 @@ pub enum ConvAlgorithm {
     /// im2col and a matrix product by the `matrixmultiply` crate: the portable reference. A 1x1 convolution of stride 1 is
     /// multiplied in place, without copying the image.
     Im2col,
-    /// Our own matrix product, whose packing reads the windows off the image. `f32` only.
+    /// Our own matrix product, whose packing reads the windows off the image; depthwise, where there is nothing to multiply by,
+    /// vectors of outputs. `f32` only.
     Direct,
     /// Winograd's. Asked for without a tile, wherever the geometry allows it, even where it does not pay; chosen with one.
     /// `f32` only.
