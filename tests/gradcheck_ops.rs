@@ -76,6 +76,15 @@ fn elementwise_and_reductions() {
         check("add", &[a, b], |_, v| v[0].clone().add(v[1].clone()));
         check("mul", &[a, b], |_, v| v[0].clone().mul(v[1].clone()));
     }
+    check("concat", &[&[2, 3, 4], &[2, 1, 4], &[2, 2, 4]], |_, v| {
+        v[0].clone().concat(v[1..].iter().cloned(), 1)
+    });
+    check("concat", &[&[2, 3]], |_, v| v[0].clone().concat([v[0].clone()], 0));
+    for groups in [1, 2, 4] {
+        check("group_norm", &[&[2, 4, 3, 2], &[4], &[4]], |_, v| {
+            v[0].clone().group_norm(v[1].clone(), v[2].clone(), ops::GroupNorm::new(groups))
+        });
+    }
     // An input that is used twice gets both gradients.
     check("square", &[&[2, 3]], |_, v| v[0].clone().mul(v[0].clone()));
     check("dropout", &[&[3, 2, 4, 5]], |_, v| v[0].clone().dropout(0.4));

@@ -284,6 +284,30 @@ def activation_cases(cases):
         cases.add(f"{label}_nan", op, params, function, {"input": poisoned}, forward_only=True)
 
 
+def normalization_cases(cases):
+    for label, shape, groups, eps in (
+        ("one", (2, 4, 5, 3), 1, 1e-5),
+        ("pairs", (3, 6, 4, 5), 3, 1e-5),
+        ("instance", (2, 3, 7, 6), 3, 1e-3),
+        ("one_pixel", (2, 8, 1, 1), 2, 1e-5),
+    ):
+        cases.add(f"group_norm_{label}", "group_norm", {"num_groups": groups, "eps": eps},
+                  lambda x, w, b, g=groups, e=eps: F.group_norm(x, g, w, b, e),
+                  {"input": cases.values(*shape, scale=3.0) + np.float32(1.0),
+                   "weight": cases.values(shape[1]), "bias": cases.values(shape[1])})
+
+
+def joining_cases(cases):
+    for label, axis, shapes in (
+        ("channels", 1, ((2, 3, 4, 5), (2, 1, 4, 5), (2, 4, 4, 5))),
+        ("images", 0, ((1, 2, 3), (4, 2, 3))),
+        ("columns", 3, ((2, 2, 2, 3), (2, 2, 2, 1))),
+    ):
+        names = ("input", "input2", "input3")
+        cases.add(f"cat_{label}", "cat", {"axis": axis}, lambda *x, a=axis: torch.cat(x, a),
+                  {name: cases.values(*shape) for name, shape in zip(names, shapes)})
+
+
 def operations():
     cases = Cases()
     conv_cases(cases)
@@ -292,6 +316,8 @@ def operations():
     reduction_cases(cases)
     classifier_cases(cases)
     activation_cases(cases)
+    normalization_cases(cases)
+    joining_cases(cases)
     save_file(cases.tensors, HERE / "ops.safetensors")
     write_json("cases.json", cases.index)
     print(f"ops: {len(cases.index)} cases")

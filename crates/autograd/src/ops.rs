@@ -98,6 +98,17 @@ impl<'t, T: Element> Var<'t, T> {
         self.tape().apply(ops::Hardswish, [self])
     }
 
+    /// Channels in groups, each normalized in each image, times a weight of C and plus a bias of C: [`ops::GroupNorm`].
+    pub fn group_norm(self, weight: Self, bias: Self, op: ops::GroupNorm) -> Result<Self> {
+        self.tape().apply(op, [self, weight, bias])
+    }
+
+    /// This tensor and `others` one after the other along an axis, 1 for channels: [`ops::Concat`].
+    pub fn concat(self, others: impl IntoIterator<Item = Self>, axis: usize) -> Result<Self> {
+        let (tape, first) = (self.tape(), [self]);
+        tape.apply(ops::Concat { axis }, first.into_iter().chain(others))
+    }
+
     /// The sum with another tensor, both broadcast: [`ops::Add`].
     #[allow(clippy::should_implement_trait, reason = "the operator cannot return an error")]
     pub fn add(self, other: Self) -> Result<Self> {

@@ -1,0 +1,200 @@
+//! Sums over many elements that normalizations are made of: in f64, in an order that depends on the lengths alone.
+
+use crate::Element;
+use crate::simd::{Isa, Kernel, Simd, dispatch};
+
+/// Running sums side by side.
+const LANES: usize = 8;
+
+/// The number of elements, their mean, and the sum of the squares of their differences from it.
+///
+/// Moments of parts make those of the whole ([`Moments::merge`]), without the cancellation of sums of squares (Chan, Golub and LeVeque
+/// 1983, equation 2.1).
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Moments {
+    /// The number of elements.
+    pub count: f64,
+    /// Their mean; 0 of none.
+    pub mean: f64,
+    /// The sum of the squares of the differences from the mean.
+    pub squares: f64,
+}
+
+impl Moments {
+    /// The moments of some elements: two passes over them, so they should be few enough to stay in a cache, such as a plane.
+    #[must_use]
+    pub fn of<T: Element>(values: &[T]) -> Self {
+        if values.is_empty() {
+            return Self::default();
+        }
+        let count = values.len() as f64;
+        let mean = sums(values, values, 0.0, 0.0)[0] / count;
+        let [rest, squares] = sums(values, values, mean, mean);
+        // What rounding of the mean left (Chan, Golub and LeVeque 1983, equation 1.7).
+        Self { count, mean: mean + rest / count, squares: squares - rest * rest / count }
+    }
+
+    /// The moments of the elements of both. Not the same bits in another order.
+    #[must_use]
+    pub fn merge(self, other: Self) -> Self {
+        if self.count == 0.0 || other.count == 0.0 {
+            return if self.count == 0.0 { other } else { self };
+        }
+        let (count, difference) = (self.count + other.count, other.mean - self.mean);
+        Self {
+            count,
+            mean: self.mean + difference * (other.count / count),
+            squares: self.squares
+                + other.squares
+                + difference * difference * (self.count * (other.count / count)),
+        }
+    }
+
+    /// The mean of the squared differences: the variance that normalizes.
+    #[must_use]
+    pub fn variance(&self) -> f64 {
+        self.squares / self.count
+    }
+
+    /// The variance of which these are a sample: with one less in the divisor. Infinite or NaN for fewer than two elements.
+    #[must_use]
+    pub fn unbiased_variance(&self) -> f64 {
+        self.squares / (self.count - 1.0)
+    }
+}
+
+/// The sum of `a - a_shift` and of `(a - a_shift) (b - b_shift)`.
+///
+/// # Panics
+/// If the slices differ in length.
+pub(super) fn sums<T: Element>(a: &[T], b: &[T], a_shift: f64, b_shift: f64) -> [f64; 2] {
+    assert_eq!(a.len(), b.len(), "elements of both");
+    let mut answer = [0.0; 2];
+    dispatch(Isa::current(), Sums { a, b, shifts: [a_shift, b_shift], answer: &mut answer });
+    answer
+}
+
+struct Sums<'a, T> {
+    a: &'a [T],
+    b: &'a [T],
+    shifts: [f64; 2],
+    answer: &'a mut [f64; 2],
+}
+
+impl<T: Element> Kernel for Sums<'_, T> {
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let [a_shift, b_shift] = self.shifts;
+        let ((a, a_rest), (b, b_rest)) = (self.a.as_chunks::<LANES>(), self.b.as_chunks::<LANES>());
+        let (mut sum, mut products) = ([0.0; LANES], [0.0; LANES]);
+        for (a, b) in a.iter().zip(b) {
+            for lane in 0..LANES {
+                let a = a[lane].to_f64() - a_shift;
+                sum[lane] += a;
+                products[lane] += a * (b[lane].to_f64() - b_shift);
+            }
+        }
+        for (lane, (a, b)) in a_rest.iter().zip(b_rest).enumerate() {
+            let a = a.to_f64() - a_shift;
+            sum[lane] += a;
+            products[lane] += a * (b.to_f64() - b_shift);
+        }
+        *self.answer = [sum, products].map(|lanes| lanes.into_iter().sum());
+    }
+}
+
+/// `y = scale x + shift`, element by element.
+pub(super) fn affine<T: Element>(scale: f64, shift: f64, x: &[T], y: &mut [T]) {
+    let (scale, shift) = (T::from_f64(scale), T::from_f64(shift));
+    dispatch(Isa::current(), Affine { scale, shift, x, y });
+}
+
+struct Affine<'a, T> {
+    scale: T,
+    shift: T,
+    x: &'a [T],
+    y: &'a mut [T],
+}
+
+impl<T: Element> Kernel for Affine<'_, T> {
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        for (y, &x) in self.y.iter_mut().zip(self.x) {
+            *y = self.scale * x + self.shift;
+        }
+    }
+}
+
+/// `dy = scale dy + slope x + shift`, element by element, in place: every normalization's input gradient.
+pub(super) fn affine_gradient<T: Element>(scale: f64, slope: f64, shift: f64, x: &[T], dy: &mut [T]) {
+    let [scale, slope, shift] = [scale, slope, shift].map(T::from_f64);
+    dispatch(Isa::current(), AffineGradient { scale, slope, shift, x, dy });
+}
+
+struct AffineGradient<'a, T> {
+    scale: T,
+    slope: T,
+    shift: T,
+    x: &'a [T],
+    dy: &'a mut [T],
+}
+
+impl<T: Element> Kernel for AffineGradient<'_, T> {
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        for (dy, &x) in self.dy.iter_mut().zip(self.x) {
+            *dy = self.scale * *dy + (self.slope * x + self.shift);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_make_the_whole() {
+        let values: Vec<f32> = (0..1000u16).map(|i| 1e4 + f32::from(i * 37 % 101) / 64.0).collect();
+        let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / 1000.0;
+        let squares: f64 = values.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum();
+        let near = |found: Moments| {
+            assert_eq!(found.count, 1000.0);
+            assert!((found.mean / mean - 1.0).abs() < 1e-15, "mean {} of {mean}", found.mean);
+            assert!((found.squares / squares - 1.0).abs() < 1e-11, "squares {} of {squares}", found.squares);
+        };
+        near(Moments::of(&values));
+        for cut in [1, 7, 500, 999] {
+            near(Moments::of(&values[..cut]).merge(Moments::of(&values[cut..])));
+        }
+        assert_eq!(Moments::of::<f32>(&[]).merge(Moments::of(&values)), Moments::of(&values));
+        assert_eq!(Moments::of(&values).merge(Moments::default()), Moments::of(&values));
+        let two = Moments::of(&[1.0f64, 3.0]);
+        assert_eq!((two.variance(), two.unbiased_variance()), (1.0, 2.0));
+    }
+
+    #[test]
+    fn every_instruction_set_has_the_same_bits() {
+        for len in [0usize, 1, 7, 8, 9, 1003] {
+            let a: Vec<f32> = (0..len).map(|i| (i * 29 % 31) as f32 / 7.0).collect();
+            let b: Vec<f32> = (0..len).map(|i| (i * 17 % 23) as f32 / 3.0).collect();
+            let expected: f64 =
+                a.iter().zip(&b).map(|(&a, &b)| (f64::from(a) - 0.5) * (f64::from(b) - 2.0)).sum();
+            for isa in Isa::available() {
+                let mut answer = [f64::NAN; 2];
+                dispatch(isa, Sums { a: &a, b: &b, shifts: [0.5, 2.0], answer: &mut answer });
+                assert_eq!(answer, sums(&a, &b, 0.5, 2.0), "{isa}");
+                assert!(
+                    (answer[1] - expected).abs() <= 1e-12 * expected.abs(),
+                    "{isa}: {answer:?}, {expected}"
+                );
+                let mut y = vec![f32::NAN; len];
+                dispatch(isa, Affine { scale: 2.0, shift: 1.0, x: &a, y: &mut y });
+                let mut dy = b.clone();
+                dispatch(isa, AffineGradient { scale: 2.0, slope: 0.5, shift: 1.0, x: &a, dy: &mut dy });
+                for (((a, b), y), dy) in a.iter().zip(&b).zip(&y).zip(&dy) {
+                    assert_eq!((*y, *dy), (2.0 * a + 1.0, 2.0 * b + (0.5 * a + 1.0)), "{isa}");
+                }
+            }
+        }
+    }
+}
