@@ -201,6 +201,21 @@ impl Case<'_> {
                 let op = ops::GroupNorm { groups: self.count("num_groups"), eps: self.number("eps") };
                 self.check::<T>(&op, weighted, auto, tolerance, worst);
             }
+            "batch_norm2d" => {
+                let statistics = ops::batch_norm2d::BatchStatistics::default();
+                let op = ops::BatchNorm2d { eps: self.number("eps"), statistics: Some(statistics.clone()) };
+                if !self.flag("training") {
+                    let inputs = ["input", "weight", "bias", "running_mean", "running_var"];
+                    return self.check::<T>(&op, &inputs, auto, tolerance, worst);
+                }
+                self.check::<T>(&op, weighted, auto, tolerance, worst);
+                let [mut mean, mut var] = ["running_mean", "running_var"].map(|name| self.tensor::<T>(name));
+                let momentum = self.number("momentum");
+                let batch = statistics.take();
+                ops::batch_norm2d::update_running(mean.data_mut(), var.data_mut(), &batch, momentum);
+                self.compare("next_mean", &mean, tolerance, worst);
+                self.compare("next_var", &var, tolerance, worst);
+            }
             "cat" => {
                 let inputs: &[&str] = if self.has("input3") { &["input", "input2", "input3"] } else { TWO };
                 self.check::<T>(&ops::Concat { axis: self.count("axis") }, inputs, auto, tolerance, worst);

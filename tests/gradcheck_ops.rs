@@ -85,6 +85,13 @@ fn elementwise_and_reductions() {
             v[0].clone().group_norm(v[1].clone(), v[2].clone(), ops::GroupNorm::new(groups))
         });
     }
+    check("batch_norm2d", &[&[3, 2, 3, 2], &[2], &[2]], |_, v| {
+        v[0].clone().batch_norm2d(v[1].clone(), v[2].clone(), None, ops::BatchNorm2d::default())
+    });
+    check("batch_norm2d", &[&[3, 2, 3, 2], &[2], &[2]], |tape, v| {
+        let statistics = [0.3, 0.8].map(|value| tape.constant(Tensor::full([2], value)));
+        v[0].clone().batch_norm2d(v[1].clone(), v[2].clone(), Some(statistics), ops::BatchNorm2d::default())
+    });
     // An input that is used twice gets both gradients.
     check("square", &[&[2, 3]], |_, v| v[0].clone().mul(v[0].clone()));
     check("dropout", &[&[3, 2, 4, 5]], |_, v| v[0].clone().dropout(0.4));

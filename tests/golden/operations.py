@@ -297,6 +297,28 @@ def normalization_cases(cases):
                    "weight": cases.values(shape[1]), "bias": cases.values(shape[1])})
 
 
+def batch_norm_cases(cases):
+    for label, shape, training, momentum, eps in (
+        ("training", (4, 3, 5, 6), True, 0.1, 1e-5),
+        ("training_one_image", (1, 2, 3, 4), True, 0.3, 1e-3),
+        ("training_one_pixel", (6, 4, 1, 1), True, 0.1, 1e-5),
+        ("evaluation", (2, 3, 4, 5), False, 0.1, 1e-5),
+    ):
+        c, name = shape[1], f"batch_norm2d_{label}"
+        running = {"running_mean": cases.values(c), "running_var": cases.values(c) + np.float32(1.5)}
+        mean, var = (torch.from_numpy(array.astype(np.float64)) for array in running.values())
+        cases.add(name, "batch_norm2d", {"training": training, "momentum": momentum, "eps": eps},
+                  lambda x, w, b, m=mean, v=var, t=training, p=momentum, e=eps: F.batch_norm(
+                      x, m, v, w, b, t, p, e
+                  ),
+                  {"input": cases.values(*shape, scale=3.0) + np.float32(1.0),
+                   "weight": cases.values(c), "bias": cases.values(c)})
+        if training:
+            running |= {"next_mean": mean.numpy(), "next_var": var.numpy()}
+        for key, array in running.items():
+            cases.tensors[f"{name}.{key}"] = array.astype(np.float32)
+
+
 def joining_cases(cases):
     for label, axis, shapes in (
         ("channels", 1, ((2, 3, 4, 5), (2, 1, 4, 5), (2, 4, 4, 5))),
@@ -318,6 +340,7 @@ def operations():
     activation_cases(cases)
     normalization_cases(cases)
     joining_cases(cases)
+    batch_norm_cases(cases)
     save_file(cases.tensors, HERE / "ops.safetensors")
     write_json("cases.json", cases.index)
     print(f"ops: {len(cases.index)} cases")

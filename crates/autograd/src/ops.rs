@@ -103,6 +103,18 @@ impl<'t, T: Element> Var<'t, T> {
         self.tape().apply(op, [self, weight, bias])
     }
 
+    /// Each channel normalized over the batch, or by `statistics`, a mean and a variance of C each, times a weight of C and plus a
+    /// bias of C: [`ops::BatchNorm2d`].
+    pub fn batch_norm2d(
+        self,
+        weight: Self,
+        bias: Self,
+        statistics: Option<[Self; 2]>,
+        op: ops::BatchNorm2d,
+    ) -> Result<Self> {
+        self.tape().apply(op, [self, weight, bias].into_iter().chain(statistics.into_iter().flatten()))
+    }
+
     /// This tensor and `others` one after the other along an axis, 1 for channels: [`ops::Concat`].
     pub fn concat(self, others: impl IntoIterator<Item = Self>, axis: usize) -> Result<Self> {
         let (tape, first) = (self.tape(), [self]);

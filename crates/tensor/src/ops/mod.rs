@@ -3,6 +3,7 @@
 mod adaptive_avg_pool2d;
 mod add;
 mod avg_pool2d;
+pub mod batch_norm2d;
 mod broadcast;
 mod concat;
 mod conv2d;
@@ -32,6 +33,7 @@ mod tanh;
 pub use adaptive_avg_pool2d::AdaptiveAvgPool2d;
 pub use add::Add;
 pub use avg_pool2d::AvgPool2d;
+pub use batch_norm2d::BatchNorm2d;
 pub use concat::Concat;
 pub use conv2d::Conv2d;
 pub use dropout::Dropout;

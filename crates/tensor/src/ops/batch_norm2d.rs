@@ -1,0 +1,485 @@
+//! Batch normalization of images: each channel by the mean and variance of the whole batch.
+//!
+//! In training, a batch meets at this op. What a micro-batch computes by itself are functions of their own, so that an executor can have
+//! micro-batches on several threads: [`partial_moments`], joined in a fixed order by [`combine_moments`], then [`normalize`]; and on the way back
+//! [`partial_sums`], added up by [`combine_sums`], then [`input_gradient`]. The op is those six for a batch in one tensor.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::group_norm::{check_channels, check_eps};
+use super::moments::{Moments, affine, affine_gradient, sums};
+use crate::{BufferPool, Context, Element, Op, Shape, ShapeError, Tensor};
+
+/// `y = weight (x - mean) / sqrt(variance + eps) + bias` for each channel (Ioffe and Szegedy 2015, algorithm 1). The inputs are x
+/// (N x C x H x W), weight (C) and bias (C); the output is as x.
+///
+/// With these three, mean and (biased) variance are those of the N x H x W elements of each channel, and part of the gradient. With
+/// two more, a mean (C) and a variance (C), such as the running ones in evaluation, those are constants and have no gradient.
+/// Statistics are summed in f64.
+#[derive(Debug, Clone)]
+pub struct BatchNorm2d {
+    /// Added to the variance: 0 or more.
+    pub eps: f64,
+    /// A place for the batch's moments, for [`update_running`]: overwritten by each forward pass that computes them.
+    pub statistics: Option<BatchStatistics>,
+}
+
+impl Default for BatchNorm2d {
+    /// PyTorch's eps of 1e-5, and no place for the moments.
+    fn default() -> Self {
+        Self { eps: 1e-5, statistics: None }
+    }
+}
+
+/// The moments of each channel of a batch, shared between an op and whoever wants to know them.
+#[derive(Debug, Clone, Default)]
+pub struct BatchStatistics(Arc<Mutex<Vec<Moments>>>);
+
+impl BatchStatistics {
+    /// Takes the moments away; none before a forward pass.
+    #[must_use]
+    pub fn take(&self) -> Vec<Moments> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set(&self, moments: &[Moments]) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = moments.to_vec();
+    }
+}
+
+/// C, and the pixels of a plane.
+fn sizes<T: Element>(x: &Tensor<T>) -> [usize; 2] {
+    let [_, c, h, w] = x.shape().nchw("batch_norm2d").unwrap_or_else(|error| panic!("{error}"));
+    [c, h * w]
+}
+
+/// Calls `visit` with the channel and the place of each plane of an N x C x H x W tensor.
+fn each_plane<T: Element>(x: &Tensor<T>, mut visit: impl FnMut(usize, std::ops::Range<usize>)) {
+    let [c, pixels] = sizes(x);
+    for plane in 0..x.len().checked_div(pixels).unwrap_or(0) {
+        visit(plane % c, plane * pixels..(plane + 1) * pixels);
+    }
+}
+
+/// The moments of each channel of a micro-batch (N x C x H x W), image after image.
+///
+/// # Panics
+/// If there are not four axes.
+#[must_use]
+pub fn partial_moments<T: Element>(x: &Tensor<T>) -> Vec<Moments> {
+    let mut all = vec![Moments::default(); sizes(x)[0]];
+    each_plane(x, |channel, plane| all[channel] = all[channel].merge(Moments::of(&x.data()[plane])));
+    all
+}
+
+/// The moments of each channel of a batch from those of its micro-batches, merged in the order given.
+///
+/// # Panics
+/// If they differ in their channels.
+#[must_use]
+pub fn combine_moments<'a>(parts: impl IntoIterator<Item = &'a [Moments]>) -> Vec<Moments> {
+    let mut all: Vec<Moments> = Vec::new();
+    for part in parts {
+        if all.is_empty() {
+            all = part.to_vec();
+            continue;
+        }
+        assert_eq!(all.len(), part.len(), "channels of the micro-batches");
+        for (all, part) in all.iter_mut().zip(part) {
+            *all = all.merge(*part);
+        }
+    }
+    all
+}
+
+/// The mean and `1 / sqrt(variance + eps)` of a channel: what normalizes it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Normalizer {
+    /// The mean.
+    pub mean: f64,
+    /// `1 / sqrt(variance + eps)`.
+    pub factor: f64,
+}
+
+impl Normalizer {
+    /// From a mean and a variance.
+    #[must_use]
+    pub fn new(mean: f64, variance: f64, eps: f64) -> Self {
+        Self { mean, factor: 1.0 / (variance + eps).sqrt() }
+    }
+
+    /// From the moments of a batch.
+    #[must_use]
+    pub fn of(moments: &Moments, eps: f64) -> Self {
+        Self::new(moments.mean, moments.variance(), eps)
+    }
+}
+
+/// `y = weight (x - mean) factor + bias` of a micro-batch (N x C x H x W), given the channels' normalizers, weights and biases (C each).
+///
+/// # Panics
+/// If a slice has not an element for each channel.
+#[must_use]
+pub fn normalize<T: Element>(
+    pool: &Arc<BufferPool>,
+    x: &Tensor<T>,
+    normalizers: &[Normalizer],
+    weight: &[T],
+    bias: &[T],
+) -> Tensor<T> {
+    assert_eq!([normalizers.len(), weight.len(), bias.len()], [sizes(x)[0]; 3], "channels");
+    let mut y = Tensor::empty_in(pool, x.shape());
+    let to = y.data_mut();
+    each_plane(x, |channel, plane| {
+        let Normalizer { mean, factor } = normalizers[channel];
+        let scale = weight[channel].to_f64() * factor;
+        affine(scale, bias[channel].to_f64() - mean * scale, &x.data()[plane.clone()], &mut to[plane]);
+    });
+    y
+}
+
+/// Sums over a channel's elements on the way back.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct GradientSums {
+    /// The sum of `dy`: the bias's gradient.
+    pub dy: f64,
+    /// The sum of `dy xhat`, xhat the normalized input: the weight's gradient.
+    pub dy_xhat: f64,
+}
+
+/// The sums of each channel of a micro-batch: x and dy are N x C x H x W.
+///
+/// # Panics
+/// If the shapes differ or there is not a normalizer for each channel.
+#[must_use]
+pub fn partial_sums<T: Element>(
+    x: &Tensor<T>,
+    dy: &Tensor<T>,
+    normalizers: &[Normalizer],
+) -> Vec<GradientSums> {
+    assert_eq!((x.shape(), normalizers.len()), (dy.shape(), sizes(x)[0]), "shape and channels");
+    let mut all = vec![GradientSums::default(); normalizers.len()];
+    each_plane(x, |channel, plane| {
+        let Normalizer { mean, factor } = normalizers[channel];
+        let [sum, product] = sums(&dy.data()[plane.clone()], &x.data()[plane], 0.0, mean);
+        all[channel].dy += sum;
+        all[channel].dy_xhat += product * factor;
+    });
+    all
+}
+
+/// The sums of each channel of a batch from those of its micro-batches, added in the order given.
+///
+/// # Panics
+/// If they differ in their channels.
+#[must_use]
+pub fn combine_sums<'a>(parts: impl IntoIterator<Item = &'a [GradientSums]>) -> Vec<GradientSums> {
+    let mut all: Vec<GradientSums> = Vec::new();
+    for part in parts {
+        if all.is_empty() {
+            all = part.to_vec();
+            continue;
+        }
+        assert_eq!(all.len(), part.len(), "channels of the micro-batches");
+        for (all, part) in all.iter_mut().zip(part) {
+            all.dy += part.dy;
+            all.dy_xhat += part.dy_xhat;
+        }
+    }
+    all
+}
+
+/// `dx = weight factor (dy - (sum of dy + xhat sum of dy xhat) / count)` of a micro-batch, in place of dy, given the batch's sums and its
+/// elements per channel. Without sums, where mean and variance are constants, `dx = weight factor dy`.
+///
+/// # Panics
+/// If the shapes differ or a slice has not an element for each channel.
+#[must_use]
+pub fn input_gradient<T: Element>(
+    x: &Tensor<T>,
+    mut dy: Tensor<T>,
+    normalizers: &[Normalizer],
+    weight: &[T],
+    of_batch: Option<(&[GradientSums], f64)>,
+) -> Tensor<T> {
+    assert_eq!((x.shape(), normalizers.len()), (dy.shape(), sizes(x)[0]), "shape and channels");
+    assert_eq!(weight.len(), normalizers.len(), "channels");
+    assert!(of_batch.is_none_or(|(sums, _)| sums.len() == weight.len()), "channels");
+    let to = dy.data_mut();
+    each_plane(x, |channel, plane| {
+        let Normalizer { mean, factor } = normalizers[channel];
+        let scale = weight[channel].to_f64() * factor;
+        let (x, to) = (&x.data()[plane.clone()], &mut to[plane]);
+        match of_batch {
+            Some((sums, count)) => {
+                let slope = -scale * factor * sums[channel].dy_xhat / count;
+                affine_gradient(scale, slope, -scale * sums[channel].dy / count - slope * mean, x, to);
+            }
+            None => {
+                let scale = T::from_f64(scale);
+                to.iter_mut().for_each(|dy| *dy *= scale);
+            }
+        }
+    });
+    dy
+}
+
+/// Moves running means and variances (C each) towards those of a batch: `running = (1 - momentum) running + momentum batch`, with the unbiased
+/// variance, as PyTorch does.
+///
+/// # Panics
+/// If a slice has not an element for each channel.
+pub fn update_running<T: Element>(mean: &mut [T], variance: &mut [T], batch: &[Moments], momentum: f64) {
+    assert_eq!([mean.len(), variance.len()], [batch.len(); 2], "channels");
+    let moved =
+        |running: T, batch: f64| T::from_f64(running.to_f64() + momentum * (batch - running.to_f64()));
+    for ((mean, variance), batch) in mean.iter_mut().zip(variance).zip(batch) {
+        *mean = moved(*mean, batch.mean);
+        *variance = moved(*variance, batch.unbiased_variance());
+    }
+}
+
+/// The weight (O x C/groups x KH x KW) and bias (O) of a convolution that does what one with `weight` and `bias` and an evaluated batch
+/// normalization after it do: `[gamma, beta, mean, variance]` have O elements each.
+///
+/// # Errors
+/// [`ShapeError`] if the weight is no convolution's or a vector has not an element for each output channel.
+pub fn fold<T: Element>(
+    weight: &Tensor<T>,
+    bias: Option<&Tensor<T>>,
+    [gamma, beta, mean, variance]: [&Tensor<T>; 4],
+    eps: f64,
+) -> Result<(Tensor<T>, Tensor<T>), ShapeError> {
+    const NAME: &str = "batch_norm2d";
+    check_eps(NAME, eps)?;
+    let &[c_out, ..] = &weight.shape().nchw(NAME)?;
+    let vectors = [("gamma", gamma), ("beta", beta), ("mean", mean), ("variance", variance)];
+    for (name, vector) in vectors.into_iter().chain(bias.map(|bias| ("bias", bias))) {
+        check_channels(NAME, name, vector.shape(), c_out)?;
+    }
+    let normalizers = normalizers_of(mean.data(), variance.data(), eps);
+    let scale = |o: usize| gamma.data()[o].to_f64() * normalizers[o].factor;
+    let patch = weight.shape()[1..].iter().product::<usize>().max(1);
+    let folded =
+        Tensor::from_fn(weight.shape(), |i| T::from_f64(weight.data()[i].to_f64() * scale(i / patch)));
+    let shifted = Tensor::from_fn([c_out], |o| {
+        let before = bias.map_or(0.0, |bias| bias.data()[o].to_f64());
+        T::from_f64(beta.data()[o].to_f64() + (before - normalizers[o].mean) * scale(o))
+    });
+    Ok((folded, shifted))
+}
+
+fn normalizers_of<T: Element>(mean: &[T], variance: &[T], eps: f64) -> Vec<Normalizer> {
+    let each = mean.iter().zip(variance);
+    each.map(|(mean, variance)| Normalizer::new(mean.to_f64(), variance.to_f64(), eps)).collect()
+}
+
+/// Values of the forward pass that the backward pass needs.
+#[derive(Debug)]
+pub struct Saved<T: Element> {
+    x: Tensor<T>,
+    weight: Tensor<T>,
+    normalizers: Vec<Normalizer>,
+    /// Elements per channel, if mean and variance depend on them.
+    count: Option<f64>,
+}
+
+impl<T: Element> Op<T> for BatchNorm2d {
+    type Saved = Saved<T>;
+
+    fn name(&self) -> &'static str {
+        "batch_norm2d"
+    }
+
+    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
+        let error = |message| Err(ShapeError::new("batch_norm2d", message));
+        if ![3, 5].contains(&inputs.len()) {
+            return error(format!(
+                "expects x, weight, bias and maybe mean and variance, found {} inputs",
+                inputs.len()
+            ));
+        }
+        let [n, c, h, w] = inputs[0].nchw("batch_norm2d")?;
+        check_eps("batch_norm2d", self.eps)?;
+        for (name, &vector) in ["weight", "bias", "mean", "variance"].into_iter().zip(&inputs[1..]) {
+            check_channels("batch_norm2d", name, vector, c)?;
+        }
+        if inputs.len() == 3 && n * h * w < 2 {
+            return error(format!("the variance of fewer than 2 elements: N = {n}, H = {h}, W = {w}"));
+        }
+        Ok(inputs[0])
+    }
+
+    fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Saved<T>) {
+        let mut inputs = inputs.into_iter();
+        let mut next = || inputs.next().expect("batch_norm2d has x, weight and bias");
+        let (x, weight, bias) = (next(), next(), next());
+        let (normalizers, count) = match (inputs.next(), inputs.next()) {
+            (Some(mean), Some(variance)) => (normalizers_of(mean.data(), variance.data(), self.eps), None),
+            _ => {
+                let moments = partial_moments(&x);
+                if let Some(place) = &self.statistics {
+                    place.set(&moments);
+                }
+                let normalizers = moments.iter().map(|moments| Normalizer::of(moments, self.eps)).collect();
+                (normalizers, Some(moments.first().map_or(0.0, |moments| moments.count)))
+            }
+        };
+        let y = normalize(context.pool(), &x, &normalizers, weight.data(), bias.data());
+        (y, Saved { x, weight, normalizers, count })
+    }
+
+    fn backward(
+        &self,
+        context: &Context,
+        saved: Saved<T>,
+        grad_output: Tensor<T>,
+        wanted: &[bool],
+    ) -> Vec<Option<Tensor<T>>> {
+        let Saved { x, weight, normalizers, count } = saved;
+        let sums = partial_sums(&x, &grad_output, &normalizers);
+        let vector = |value: fn(&GradientSums) -> f64| {
+            let mut vector = Tensor::empty_in(context.pool(), weight.shape());
+            for (to, sums) in vector.data_mut().iter_mut().zip(&sums) {
+                *to = T::from_f64(value(sums));
+            }
+            vector
+        };
+        let mut all = vec![
+            None,
+            wanted[1].then(|| vector(|sums| sums.dy_xhat)),
+            wanted[2].then(|| vector(|sums| sums.dy)),
+        ];
+        if wanted[0] {
+            let of_batch = count.map(|count| (&*sums, count));
+            all[0] = Some(input_gradient(&x, grad_output, &normalizers, weight.data(), of_batch));
+        }
+        all.resize_with(wanted.len(), || None);
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::Conv2d;
+    use crate::testing::{check_gradients, check_some_gradients, poisoned, random};
+
+    fn positive(shape: [usize; 1], seed: u64) -> Tensor<f64> {
+        let mut tensor = random(shape, seed);
+        tensor.data_mut().iter_mut().for_each(|x| *x += 1.1);
+        tensor
+    }
+
+    #[test]
+    fn micro_batches_make_the_batch() {
+        let (context, op) = (poisoned(), BatchNorm2d::default());
+        let (x, dy) = (random([7, 3, 4, 5], 1), random([7, 3, 4, 5], 2));
+        let (w, b) = (random([3], 3), random([3], 4));
+        let (y, saved) = op.forward(&context, vec![x.clone(), w.clone(), b.clone()]);
+        let gradients = op.backward(&context, saved, dy.clone(), &[true; 3]);
+        let cuts = [0..3, 3..4, 4..7];
+        let part =
+            |of: &Tensor<f64>| cuts.clone().map(|cut| of.narrow_in(context.pool(), cut.start, cut.end));
+        let (xs, dys) = (part(&x), part(&dy));
+        let moments = xs.each_ref().map(partial_moments);
+        let moments = combine_moments(moments.iter().map(Vec::as_slice));
+        let normalizers: Vec<_> = moments.iter().map(|moments| Normalizer::of(moments, op.eps)).collect();
+        let sums: Vec<_> = xs.iter().zip(&dys).map(|(x, dy)| partial_sums(x, dy, &normalizers)).collect();
+        let sums = combine_sums(sums.iter().map(Vec::as_slice));
+        let near = |found: &[f64], expected: &[f64]| {
+            assert_eq!(found.len(), expected.len());
+            assert!(
+                found.iter().zip(expected).all(|(f, e)| (f - e).abs() < 1e-12),
+                "{found:?}, {expected:?}"
+            );
+        };
+        for ((x, dy), (y, dx)) in
+            xs.iter().zip(dys).zip(part(&y).iter().zip(part(gradients[0].as_ref().unwrap())))
+        {
+            near(normalize(context.pool(), x, &normalizers, w.data(), b.data()).data(), y.data());
+            near(
+                input_gradient(x, dy, &normalizers, w.data(), Some((&sums, moments[0].count))).data(),
+                dx.data(),
+            );
+        }
+        near(
+            &sums.iter().map(|sums| sums.dy_xhat).collect::<Vec<_>>(),
+            gradients[1].as_ref().unwrap().data(),
+        );
+        near(&sums.iter().map(|sums| sums.dy).collect::<Vec<_>>(), gradients[2].as_ref().unwrap().data());
+    }
+
+    #[test]
+    fn gradients() {
+        for shape in [[3, 2, 2, 3], [2, 3, 1, 1], [1, 2, 5, 3]] {
+            let c = shape[1];
+            let three = [random(shape, 1), random([c], 2), random([c], 3)];
+            let op = BatchNorm2d { eps: 0.05, ..BatchNorm2d::default() };
+            check_gradients(&op, &three);
+            check_some_gradients(&op, &three, &[false, true, true]);
+            let five: Vec<_> = three.into_iter().chain([random([c], 4), positive([c], 5)]).collect();
+            check_some_gradients(&op, &five, &[true, true, true, false, false]);
+        }
+    }
+
+    #[test]
+    fn running_statistics_follow_the_batch() {
+        let statistics = BatchStatistics::default();
+        let op = BatchNorm2d { statistics: Some(statistics.clone()), ..BatchNorm2d::default() };
+        let x = Tensor::from_slice([2, 1, 1, 2], &[1.0f32, 2.0, 3.0, 6.0]).unwrap();
+        op.forward(&poisoned(), vec![x, Tensor::full([1], 1.0), Tensor::full([1], 0.0)]);
+        let (mut mean, mut variance) = ([1.0f32], [1.0f32]);
+        update_running(&mut mean, &mut variance, &statistics.take(), 0.5);
+        // The mean is 3; the squares sum to 14, over 3.
+        assert_eq!((mean, variance), ([2.0], [((1.0 + 14.0 / 3.0) / 2.0) as f32]));
+        assert_eq!(statistics.take(), []);
+    }
+
+    #[test]
+    fn a_folded_convolution_does_both() {
+        let context = poisoned();
+        for groups in [1, 2] {
+            let conv = Conv2d { padding: [1, 1], stride: [2, 1], groups, ..Conv2d::default() };
+            let (x, w, b) = (random([2, 4, 5, 6], 1), random([6, 4 / groups, 3, 3], 2), random([6], 3));
+            let [gamma, beta, mean] = [4, 5, 6].map(|seed| random([6], seed));
+            let variance = positive([6], 7);
+            for bias in [None, Some(&b)] {
+                let inputs = |w: &Tensor<f64>, b: Option<&Tensor<f64>>| {
+                    [Some(&x), Some(w), b].into_iter().flatten().cloned().collect::<Vec<_>>()
+                };
+                let (between, _) = conv.forward(&context, inputs(&w, bias));
+                let all = [&between, &gamma, &beta, &mean, &variance].map(Clone::clone);
+                let (expected, _) = BatchNorm2d::default().forward(&context, all.to_vec());
+                let (w, b) = fold(&w, bias, [&gamma, &beta, &mean, &variance], 1e-5).unwrap();
+                let (found, _) = conv.forward(&context, inputs(&w, Some(&b)));
+                let near = |(f, e): (&f64, &f64)| (f - e).abs() < 1e-12;
+                assert!(found.data().iter().zip(expected.data()).all(near), "{groups} groups");
+            }
+        }
+        let (w, v, short) = (random([6, 1, 1, 1], 1), random([6], 2), random([5], 3));
+        let error = fold(&w, Some(&short), [&v; 4], 1e-5).unwrap_err().to_string();
+        assert_eq!(error, "batch_norm2d: bias expects C = 6, found 5");
+    }
+
+    #[test]
+    fn errors_name_axes_and_sizes() {
+        let error = |inputs: &[&[usize]]| {
+            let inputs: Vec<Shape> = inputs.iter().map(|&shape| Shape::new(shape)).collect();
+            Op::<f32>::output_shape(&BatchNorm2d::default(), &inputs).unwrap_err().to_string()
+        };
+        assert_eq!(
+            error(&[&[2, 3, 4, 4], &[3]]),
+            "batch_norm2d: expects x, weight, bias and maybe mean and variance, found 2 inputs"
+        );
+        assert_eq!(error(&[&[2, 3, 4, 4], &[3], &[4]]), "batch_norm2d: bias expects C = 3, found 4");
+        assert_eq!(
+            error(&[&[2, 3, 4, 4], &[3], &[3], &[3], &[1]]),
+            "batch_norm2d: variance expects C = 3, found 1"
+        );
+        assert_eq!(
+            error(&[&[1, 3, 1, 1], &[3], &[3]]),
+            "batch_norm2d: the variance of fewer than 2 elements: N = 1, H = 1, W = 1"
+        );
+    }
+}
