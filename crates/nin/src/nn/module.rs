@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use autograd::{AutogradError, Var};
 use tensor::conv::ConvGeometry;
 use tensor::init::Init;
-use tensor::{Element, Shape, ShapeError};
+use tensor::{Element, Shape, ShapeError, Tensor};
 
 use super::layers::Conv2d;
 use super::parameter::Parameter;
@@ -102,9 +102,14 @@ pub fn parameter_count<T: Element>(module: &dyn Module<T>) -> usize {
     parameters(module).iter().map(|(_, parameter)| parameter.value.len()).sum()
 }
 
-/// Fills every parameter anew: weights by one scheme, biases by another. Each draws from its own stream of the seed.
+/// Fills every parameter anew: weights by one scheme, biases by another. Each draws from its own stream of the seed. A
+/// [`Parameter::constant`] becomes that constant.
 pub fn initialise<T: Element>(module: &mut dyn Module<T>, weights: Init, biases: Init, seed: u64) {
     for (index, (_, parameter)) in parameters_mut(module).into_iter().enumerate() {
+        if let Some(value) = parameter.constant {
+            parameter.value = Tensor::full(parameter.value.shape(), T::from_f64(value));
+            continue;
+        }
         let scheme = if parameter.decays { weights } else { biases };
         parameter.value = scheme.fill(parameter.value.shape(), parameter.fans, seed, index as u64);
     }

@@ -16,6 +16,8 @@ pub struct Parameter<T: Element> {
     pub decays: bool,
     /// Fan-in and fan-out of the layer's weight, which the initialisers scale by.
     pub fans: (usize, usize),
+    /// The value that initializers leave it at, if it is not drawn: a normalization's ones and zeros.
+    pub constant: Option<f64>,
 }
 
 impl<T: Element> Parameter<T> {
@@ -23,7 +25,16 @@ impl<T: Element> Parameter<T> {
     #[must_use]
     pub fn new(shape: impl Into<Shape>, decays: bool, fans: (usize, usize)) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        Self { identity: NEXT.fetch_add(1, Ordering::Relaxed), value: Tensor::zeros(shape), decays, fans }
+        let identity = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self { identity, value: Tensor::zeros(shape), decays, fans, constant: None }
+    }
+
+    /// The same number in every element, which initializers leave and weight decay does not touch.
+    #[must_use]
+    pub fn constant(shape: impl Into<Shape>, value: f64) -> Self {
+        let shape = shape.into();
+        let all = Tensor::full(shape, T::from_f64(value));
+        Self { value: all, constant: Some(value), ..Self::new(shape, false, (1, 1)) }
     }
 
     /// The parameter on the tape of `x`.
