@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use autograd::{Context, Tape};
 use nin::models::{Model, Network};
 use nin::nn::{Module, Sequential, parameters, parameters_mut};
-use nin::optim::Sgd;
+use nin::optim::{Gradients, Optimizer, Sgd};
 use nin::summary::layers;
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -209,7 +209,8 @@ fn ten_steps_of_sgd() {
         assert_eq!(expected.len(), 10);
         for conv in [ConvAlgorithm::Auto, ConvAlgorithm::Direct] {
             let mut network = golden.network();
-            let mut sgd = Sgd::new(number("momentum"), false, number("weight_decay"));
+            let mut sgd =
+                Sgd::new(number("lr")).momentum(number("momentum")).weight_decay(number("weight_decay"));
             for (step, &expected) in expected.iter().enumerate() {
                 let (_, loss, gradients) = golden.pass(&network, conv);
                 let error = (loss / expected - 1.0).abs();
@@ -218,9 +219,7 @@ fn ten_steps_of_sgd() {
                     "{} by {conv}, step {step}: loss {loss}, PyTorch {expected}",
                     golden.name()
                 );
-                let mut named = parameters_mut(&mut network);
-                let mut all: Vec<_> = named.iter_mut().map(|(_, own)| &mut **own).collect();
-                sgd.step(number("lr"), 1.0, &mut all, &gradients);
+                sgd.step(&mut network, Gradients::new(&gradients)).unwrap();
             }
             let (_, loss, _) = golden.pass(&network, conv);
             let expected = golden.about["final_loss"].as_f64().unwrap();

@@ -26,12 +26,12 @@ import torch
 import torchvision
 from PIL import Image
 from safetensors.numpy import save_file
-from torch import nn
 
-from draws import HERE, symmetric, write_json
+from draws import HERE, write_json
 from models import COMPARED, MODELS, models
 from networks import alexnet, lenet, nin, nin_cifar, vgg11
 from operations import operations
+from optimizers import optimizers
 
 PINNED = {torch: "2.15.0", torchvision: "0.29.2", PIL: "13.0.0"}
 
@@ -73,47 +73,6 @@ def layer_shapes():
     write_json("shapes.json", result)
 
 
-def optimiser():
-    tensors, index = {}, []
-    start = symmetric(20_000, 7)
-    grads = symmetric(20_001, 35).reshape(5, 7)
-    tensors["start"], tensors["grads"] = start, grads
-    for name, options in {
-        "plain": {},
-        "decay": {"weight_decay": 0.05},
-        "momentum": {"momentum": 0.9},
-        "momentum_decay": {"momentum": 0.9, "weight_decay": 0.05},
-        "nesterov": {"momentum": 0.9, "nesterov": True},
-        "nesterov_decay": {"momentum": 0.8, "nesterov": True, "weight_decay": 0.01},
-    }.items():
-        options = {"lr": 0.1, "momentum": 0.0, "nesterov": False, "weight_decay": 0.0} | options
-        vector = torch.from_numpy(start.astype(np.float64)).requires_grad_()
-        sgd = torch.optim.SGD([vector], **options)
-        trace = []
-        for grad in grads:
-            vector.grad = torch.from_numpy(grad.astype(np.float64))
-            sgd.step()
-            trace.append(vector.detach().numpy().copy())
-        tensors[f"{name}.after"] = np.stack(trace).astype(np.float32)
-        index.append({"name": name, "kind": "sgd", "params": options})
-
-    for name, limit in (("clip_above", 1.0), ("clip_below", 100.0)):
-        parts = [symmetric(20_002, 6).reshape(2, 3), symmetric(20_003, 4), symmetric(20_004, 5)]
-        vectors = []
-        for part in parts:
-            vector = torch.zeros(part.shape, dtype=torch.float64).requires_grad_()
-            vector.grad = torch.from_numpy(part.astype(np.float64))
-            vectors.append(vector)
-        norm = nn.utils.clip_grad_norm_(vectors, limit)
-        for number, (part, vector) in enumerate(zip(parts, vectors)):
-            tensors[f"{name}.grad{number}"] = part
-            tensors[f"{name}.clipped{number}"] = vector.grad.numpy().astype(np.float32)
-        index.append({"name": name, "kind": "clip_grad_norm", "params": {"max_norm": limit},
-                      "total_norm": norm.item()})
-    save_file(tensors, HERE / "sgd.safetensors")
-    write_json("sgd.json", index)
-
-
 def resizing(dataset):
     path = dataset / "t10k-images-idx3-ubyte.gz"
     raw = gzip.decompress(path.read_bytes())
@@ -140,7 +99,7 @@ def main():
     torch.set_num_threads(1)
     operations()
     layer_shapes()
-    optimiser()
+    optimizers()
     resizing(options.dataset)
     models(MODELS, "models")
     models(COMPARED, "compared")

@@ -6,7 +6,7 @@ use nin::checkpoint::{load_parameters, save_parameters};
 use nin::data::{DataLoader, DataSources, DatasetKind, LoaderOptions, Normalization, load};
 use nin::models::nin_block;
 use nin::nn::{Dropout, Flatten, GlobalAvgPool2d, MaxPool2d, Module, Sequential, initialise, parameters_mut};
-use nin::optim::Sgd;
+use nin::optim::{Optimizer, Sgd};
 use nin::train::{Lanes, lanes::StepSettings};
 use tensor::init::Init;
 
@@ -34,12 +34,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         weight.1.value.data_mut().iter_mut().for_each(|w| *w *= 0.3);
         bias.1.value.data_mut().fill(1.0);
     }
-    let (lanes, mut sgd) = (Lanes::new(2)?, Sgd::new(0.9, false, 5e-4));
+    let (lanes, mut sgd) = (Lanes::new(2)?, Sgd::new(0.01).momentum(0.9).weight_decay(5e-4));
     for (step, batch) in batches.epoch(0).enumerate() {
         let sums = lanes.step(&net, &batch?, StepSettings { seed: 7, ..StepSettings::default() })?;
-        let mut named = parameters_mut(&mut net);
-        let mut all: Vec<_> = named.iter_mut().map(|(_, parameter)| &mut **parameter).collect();
-        lanes.gradients(|gradients| sgd.step(0.01, 1.0, &mut all, gradients));
+        lanes.gradients(|gradients| sgd.step(&mut net, gradients.into()))?;
         if step % 20 == 0 {
             println!("step {step}: loss {:.4}", sums.mean_loss());
         }

@@ -13,8 +13,8 @@ use tensor::{BufferPool, Purpose, RandomStream, Shape};
 use super::{Until, median_seconds, peak_memory_mib};
 use crate::data::{Batch, DataLoader, Dataset, DatasetInfo, LoaderOptions};
 use crate::models::{Head, Model, Network};
-use crate::nn::{Sequential, initialise, parameters_mut};
-use crate::optim::Sgd;
+use crate::nn::{Sequential, initialise};
+use crate::optim::{Optimizer, Sgd};
 use crate::summary::{Work, layers};
 use crate::train::lanes::StepSettings;
 use crate::train::{Lanes, TrainError};
@@ -165,11 +165,11 @@ impl Settings {
         let images = self.images()?;
         let times = match self.task {
             Task::Train => {
-                let mut optimiser = Sgd::new(0.9, false, 5e-4);
+                let mut optimizer = Sgd::new(0.01).momentum(0.9).weight_decay(5e-4);
                 let mut step = 0;
                 self.until.measure(|| {
                     step += 1;
-                    train_step(&lanes, &mut network, &mut optimiser, &images, step)
+                    train_step(&lanes, &mut network, &mut optimizer, &images, step)
                 })?
             }
             Task::Infer => {
@@ -221,7 +221,7 @@ impl Settings {
 fn train_step(
     lanes: &Lanes,
     network: &mut Sequential<f32>,
-    optimiser: &mut Sgd,
+    optimizer: &mut Sgd,
     images: &Batch,
     step: u64,
 ) -> Result<Duration, TrainError> {
@@ -230,10 +230,6 @@ fn train_step(
     if !sums.loss.is_finite() {
         return Err(TrainError::Diverged { epoch: 1, step, loss: sums.mean_loss() });
     }
-    lanes.gradients(|gradients| {
-        let mut named = parameters_mut(network);
-        let mut all: Vec<_> = named.iter_mut().map(|(_, parameter)| &mut **parameter).collect();
-        optimiser.step(0.01, 1.0, &mut all, gradients);
-    });
+    lanes.gradients(|gradients| optimizer.step(network, gradients.into()))?;
     Ok(begin.elapsed())
 }

@@ -11,7 +11,7 @@ mod sequential;
 
 pub use activations::{Gelu, Hardswish, LeakyRelu};
 pub use layers::{Conv2d, Dropout, Flatten, Linear, Relu, Sigmoid, Tanh};
-pub use module::{Module, initialise, parameter_count, parameters, parameters_mut};
+pub use module::{Module, freeze, initialise, parameter_count, parameters, parameters_mut};
 pub use norm::{BatchNorm2d, GroupNorm};
 pub use parameter::Parameter;
 pub use pooling::{AdaptiveAvgPool2d, AvgPool2d, GlobalAvgPool2d, MaxPool2d};

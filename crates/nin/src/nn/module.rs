@@ -9,6 +9,7 @@ use tensor::{Element, Shape, ShapeError, Tensor};
 
 use super::layers::Conv2d;
 use super::parameter::Parameter;
+use crate::optim::matches;
 
 /// A layer or a network: a function of one variable with parameters of its own.
 pub trait Module<T: Element>: Debug + Send + Sync {
@@ -97,7 +98,21 @@ pub fn parameters_mut<T: Element>(module: &mut dyn Module<T>) -> Vec<(String, &m
     all
 }
 
-/// The number of numbers that training changes.
+/// Freezes the parameters whose names match a pattern, in which `*` stands for any text (`0.*`), and says how many they are: no
+/// gradient of theirs is computed, and optimizers leave them as they are (`requires_grad = False` in PyTorch). What comes before
+/// the first parameter that learns has no backward pass at all.
+pub fn freeze<T: Element>(module: &mut dyn Module<T>, pattern: &str) -> usize {
+    let mut frozen = 0;
+    for (name, parameter) in parameters_mut(module) {
+        if matches(pattern, &name) {
+            parameter.requires_grad = false;
+            frozen += 1;
+        }
+    }
+    frozen
+}
+
+/// The number of numbers that a network has.
 pub fn parameter_count<T: Element>(module: &dyn Module<T>) -> usize {
     parameters(module).iter().map(|(_, parameter)| parameter.value.len()).sum()
 }

@@ -14,6 +14,8 @@ pub struct Parameter<T: Element> {
     pub value: Tensor<T>,
     /// Whether weight decay applies: to weights, not to biases.
     pub decays: bool,
+    /// Whether gradients are computed and optimizers move it: true, unless it is frozen ([`freeze`](super::freeze)).
+    pub requires_grad: bool,
     /// Fan-in and fan-out of the layer's weight, which the initialisers scale by.
     pub fans: (usize, usize),
     /// The value that initializers leave it at, if it is not drawn: a normalization's ones and zeros.
@@ -26,7 +28,7 @@ impl<T: Element> Parameter<T> {
     pub fn new(shape: impl Into<Shape>, decays: bool, fans: (usize, usize)) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let identity = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self { identity, value: Tensor::zeros(shape), decays, fans, constant: None }
+        Self { identity, value: Tensor::zeros(shape), decays, requires_grad: true, fans, constant: None }
     }
 
     /// The same number in every element, which initializers leave and weight decay does not touch.
@@ -37,8 +39,11 @@ impl<T: Element> Parameter<T> {
         Self { value: all, constant: Some(value), ..Self::new(shape, false, (1, 1)) }
     }
 
-    /// The parameter on the tape of `x`.
+    /// The parameter on the tape of `x`: a constant if it needs no gradient, so that none is computed.
     pub fn on<'t>(&self, x: &Var<'t, T>) -> Var<'t, T> {
+        if !self.requires_grad {
+            return x.tape().constant(self.value.clone());
+        }
         x.tape().parameter(self.identity, self.value.clone())
     }
 }

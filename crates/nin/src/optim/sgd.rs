@@ -3,101 +3,136 @@
 use rayon::prelude::*;
 use tensor::Tensor;
 
-use crate::nn::Parameter;
+use super::group::Group;
+use super::optimizer::{
+    BLOCK, Gradients, Moved, Optimizer, OptimizerError, State, check_fraction, check_state, for_each_moved,
+};
+use crate::nn::Module;
 
-/// Elements that one task updates: two such blocks of four arrays fit a level-1 cache.
-const BLOCK: usize = 4096;
+/// The name of a momentum buffer in the state.
+const MOMENTUM_BUFFER: &str = "momentum_buffer";
 
 /// `v <- momentum v + (g + decay w)`, `w <- w - lr v` (or `w - lr (g + momentum v)` with Nesterov), d2l book section 12.6.
 ///
-/// The first step of a parameter sets `v` to the gradient, as PyTorch does.
-#[derive(Debug)]
+/// The first step of a parameter sets `v` to the gradient, as PyTorch does. The state has a `momentum_buffer` for each parameter
+/// that moved, if there is momentum.
+#[derive(Debug, Clone)]
 pub struct Sgd {
-    /// The factor on the old velocity; 0 for plain gradient descent.
-    pub momentum: f64,
-    /// Whether to look ahead by one step of momentum (Sutskever et al. 2013).
-    pub nesterov: bool,
-    /// L2 penalty, on parameters that decay: weights, not biases.
-    pub weight_decay: f64,
-    /// A velocity for each parameter, in the order of the network; empty before the first step or without momentum.
-    velocities: Vec<Tensor<f32>>,
-}
-
-/// The factor that brings gradients of this Euclidean norm down to `limit`: 1 if they are below it.
-#[must_use]
-pub fn clip_scale(norm: f64, limit: Option<f64>) -> f64 {
-    match limit {
-        Some(limit) if norm > limit => limit / norm,
-        _ => 1.0,
-    }
+    learning_rate: f64,
+    momentum: f64,
+    nesterov: bool,
+    weight_decay: f64,
+    decoupled: bool,
+    groups: Vec<Group>,
+    state: State,
 }
 
 impl Sgd {
-    /// An optimiser that has not stepped yet.
+    /// Plain gradient descent at this learning rate.
     #[must_use]
-    pub fn new(momentum: f64, nesterov: bool, weight_decay: f64) -> Self {
-        Self { momentum, nesterov, weight_decay, velocities: Vec::new() }
-    }
-
-    /// The velocities, in the order of the parameters: empty before the first step or without momentum.
-    #[must_use]
-    pub fn velocities(&self) -> &[Tensor<f32>] {
-        &self.velocities
-    }
-
-    /// Puts saved velocities back.
-    pub fn set_velocities(&mut self, velocities: Vec<Tensor<f32>>) {
-        self.velocities = velocities;
-    }
-
-    /// Moves every parameter by one step. `gradients` has a tensor for each parameter, in the same order, and is multiplied
-    /// by `scale` first ([`clip_scale`]).
-    ///
-    /// Element by element, so the result does not depend on how the work is spread over threads.
-    ///
-    /// # Panics
-    /// If the gradients or the velocities do not have the parameters' shapes.
-    pub fn step(
-        &mut self,
-        learning_rate: f64,
-        scale: f64,
-        parameters: &mut [&mut Parameter<f32>],
-        gradients: &[Tensor<f32>],
-    ) {
-        assert_eq!(parameters.len(), gradients.len(), "one gradient for each parameter");
-        let first = self.velocities.is_empty() && self.momentum != 0.0;
-        if first {
-            self.velocities =
-                parameters.iter().map(|parameter| Tensor::zeros(parameter.value.shape())).collect();
+    pub fn new(learning_rate: f64) -> Self {
+        Self {
+            learning_rate,
+            momentum: 0.0,
+            nesterov: false,
+            weight_decay: 0.0,
+            decoupled: false,
+            groups: Vec::new(),
+            state: State::new(),
         }
-        let (rate, scale, momentum, nesterov) =
-            (learning_rate as f32, scale as f32, self.momentum as f32, self.nesterov);
-        for (index, parameter) in parameters.iter_mut().enumerate() {
-            let decay = if parameter.decays { self.weight_decay as f32 } else { 0.0 };
-            let gradient = &gradients[index];
-            assert_eq!(parameter.value.shape(), gradient.shape(), "gradient of parameter {index}");
+    }
+
+    /// With this factor on the old momentum buffer, at least 0 and below 1.
+    #[must_use]
+    pub fn momentum(self, momentum: f64) -> Self {
+        Self { momentum, ..self }
+    }
+
+    /// Whether to look ahead by one step of momentum (Sutskever et al. 2013).
+    #[must_use]
+    pub fn nesterov(self, nesterov: bool) -> Self {
+        Self { nesterov, ..self }
+    }
+
+    /// With an L2 penalty on weights, not on biases.
+    #[must_use]
+    pub fn weight_decay(self, weight_decay: f64) -> Self {
+        Self { weight_decay, ..self }
+    }
+
+    /// Whether the decay shrinks the weights by `lr decay w` beside the step instead of going through the gradient and the
+    /// momentum (SGDW, Loshchilov and Hutter 2019, algorithm 1).
+    #[must_use]
+    pub fn decoupled(self, decoupled: bool) -> Self {
+        Self { decoupled, ..self }
+    }
+
+    /// With one more group, after those that there are.
+    #[must_use]
+    pub fn group(mut self, group: Group) -> Self {
+        self.groups.push(group);
+        self
+    }
+}
+
+impl Optimizer for Sgd {
+    fn learning_rate(&self) -> f64 {
+        self.learning_rate
+    }
+
+    fn set_learning_rate(&mut self, rate: f64) {
+        self.learning_rate = rate;
+    }
+
+    fn step(&mut self, module: &mut dyn Module<f32>, gradients: Gradients<'_>) -> Result<(), OptimizerError> {
+        check_fraction("momentum", self.momentum)?;
+        let (scale, momentum, nesterov) = (gradients.scale() as f32, self.momentum as f32, self.nesterov);
+        let (decoupled, state) = (self.decoupled, &mut self.state);
+        let settings = (self.learning_rate, self.weight_decay);
+        for_each_moved(module, gradients, &self.groups, settings, |moved| {
+            let Moved { mut name, parameter, gradient, rate, decay } = moved;
+            // The two forms of decay: what is left of a weight, and what is added to its gradient.
+            let (kept, decay) =
+                if decoupled { ((1.0 - rate * decay) as f32, 0.0) } else { (1.0, decay as f32) };
+            let (shape, rate) = (parameter.value.shape(), rate as f32);
             let values = parameter.value.data_mut();
-            let Some(velocity) = self.velocities.get_mut(index) else {
-                let blocks = values.par_chunks_mut(BLOCK).zip(gradient.data().par_chunks(BLOCK));
+            if kept != 1.0 {
+                values.par_chunks_mut(BLOCK).for_each(|block| block.iter_mut().for_each(|w| *w *= kept));
+            }
+            if momentum == 0.0 {
+                let blocks = values.par_chunks_mut(BLOCK).zip(gradient.par_chunks(BLOCK));
                 blocks.for_each(|(values, gradients)| {
                     for (value, &gradient) in values.iter_mut().zip(gradients) {
                         *value -= rate * (gradient * scale + decay * *value);
                     }
                 });
-                continue;
-            };
-            assert_eq!(velocity.shape(), gradient.shape(), "velocity of parameter {index}");
+                return;
+            }
+            name.push('.');
+            name.push_str(MOMENTUM_BUFFER);
+            let first = !state.contains_key(&name);
+            let buffer = state.entry(name).or_insert_with(|| Tensor::zeros(shape));
             let blocks = values
                 .par_chunks_mut(BLOCK)
-                .zip(gradient.data().par_chunks(BLOCK))
-                .zip(velocity.data_mut().par_chunks_mut(BLOCK));
-            blocks.for_each(|((values, gradients), velocities)| {
-                for ((value, &gradient), velocity) in values.iter_mut().zip(gradients).zip(velocities) {
+                .zip(gradient.par_chunks(BLOCK))
+                .zip(buffer.data_mut().par_chunks_mut(BLOCK));
+            blocks.for_each(|((values, gradients), buffers)| {
+                for ((value, &gradient), buffer) in values.iter_mut().zip(gradients).zip(buffers) {
                     let gradient = gradient * scale + decay * *value;
-                    *velocity = if first { gradient } else { momentum * *velocity + gradient };
-                    *value -= rate * if nesterov { gradient + momentum * *velocity } else { *velocity };
+                    *buffer = if first { gradient } else { momentum * *buffer + gradient };
+                    *value -= rate * if nesterov { gradient + momentum * *buffer } else { *buffer };
                 }
             });
-        }
+        })
+    }
+
+    fn state(&self) -> State {
+        self.state.clone()
+    }
+
+    fn load_state(&mut self, module: &dyn Module<f32>, state: State) -> Result<(), OptimizerError> {
+        check_state(module, &state, &[(MOMENTUM_BUFFER, false)])?;
+        self.state = state;
+        Ok(())
     }
 }

@@ -27,12 +27,12 @@ impl Trainer {
     ) -> Result<Outcome, TrainError> {
         let mut last = run.epochs()?.last().copied();
         if self.position.step == 0 {
-            run.save(&self.model, self.optimiser.velocities(), &self.position)?;
+            run.save(&self.model, &self.optimizer.state(), &self.position)?;
         }
         while self.position.epoch < self.config.epochs {
             if let Some(outcome) = self.train_epoch(run, interrupt)? {
                 self.refuse_broken_weights()?;
-                run.save(&self.model, self.optimiser.velocities(), &self.position)?;
+                run.save(&self.model, &self.optimizer.state(), &self.position)?;
                 return Ok(outcome);
             }
             self.refuse_broken_weights()?;
@@ -50,7 +50,7 @@ impl Trainer {
             run.log(&metrics)?;
             self.position =
                 Position { step: self.position.step, epoch: metrics.epoch, ..Position::default() };
-            run.save(&self.model, self.optimiser.velocities(), &self.position)?;
+            run.save(&self.model, &self.optimizer.state(), &self.position)?;
             let title = format!("{}, {}", self.config.model, self.config.dataset);
             write_curves(&run.path().join("curves.svg"), &title, &run.epochs()?)?;
             report(&metrics);
@@ -120,7 +120,7 @@ impl Trainer {
         let finite = |tensor: &Tensor<f32>| tensor.data().iter().all(|x| x.is_finite());
         let weights = parameters(&self.model);
         if weights.iter().all(|(_, parameter)| finite(&parameter.value))
-            && self.optimiser.velocities().iter().all(finite)
+            && self.optimizer.state().values().all(finite)
         {
             return Ok(());
         }

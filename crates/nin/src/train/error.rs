@@ -7,6 +7,7 @@ use tensor::ShapeError;
 
 use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
+use crate::optim::OptimizerError;
 
 /// What can go wrong in a run.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +25,9 @@ pub enum TrainError {
     /// An op refused its inputs.
     #[error(transparent)]
     Autograd(#[from] AutogradError),
+    /// The optimizer refused the step.
+    #[error(transparent)]
+    Optimizer(#[from] OptimizerError),
     /// A checkpoint could not be read or written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),

@@ -5,7 +5,7 @@
 //! | `config.toml` | every setting; `--config` reads it |
 //! | `metrics.jsonl` | a line for each step and each epoch |
 //! | `model.safetensors` | the weights, named as PyTorch's `state_dict` |
-//! | `checkpoint.safetensors` | weights, velocities and position: what `--resume` goes on from |
+//! | `checkpoint.safetensors` | weights, the optimizer's state and position: what `--resume` goes on from |
 //! | `curves.svg` | the curves |
 
 use std::collections::HashMap;
@@ -23,6 +23,12 @@ use super::evaluation::Evaluation;
 use super::metrics::EpochMetrics;
 use crate::checkpoint::{CheckpointError, atomic_write, load_tensors, save_parameters, save_tensors};
 use crate::nn::{Module, parameters};
+use crate::optim::State;
+
+/// What the names of the optimizer's state begin with in `checkpoint.safetensors`.
+const OPTIMIZER: &str = "optimizer.";
+/// What the names of momentum buffers began with before optimizers saved their state by name.
+const FORMER_MOMENTUM: &str = "momentum.";
 
 /// Where a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -46,8 +52,8 @@ pub struct Position {
 pub struct Checkpoint {
     /// Weights by their name in the network.
     pub weights: Vec<(String, Tensor<f32>)>,
-    /// Velocities in the order of the weights; empty if there was no momentum.
-    pub velocities: Vec<Tensor<f32>>,
+    /// The optimizer's state by name; empty if it has none.
+    pub optimizer: State,
     /// Where the run stood.
     pub position: Position,
 }
@@ -157,21 +163,20 @@ impl RunDir {
         }
     }
 
-    /// Saves weights, velocities and position, each file beside the old one and then in its place.
+    /// Saves weights, the optimizer's state and position, each file beside the old one and then in its place.
     ///
     /// # Errors
     /// [`TrainError`] if a file cannot be written; the old ones are whole then.
     pub fn save(
         &self,
         model: &dyn Module<f32>,
-        velocities: &[Tensor<f32>],
+        optimizer: &State,
         position: &Position,
     ) -> Result<(), TrainError> {
         let parameters = parameters(model);
-        let names: Vec<String> = parameters.iter().map(|(name, _)| format!("momentum.{name}")).collect();
         let mut tensors: Vec<(String, &Tensor<f32>)> =
             parameters.iter().map(|(name, parameter)| (format!("model.{name}"), &parameter.value)).collect();
-        tensors.extend(names.into_iter().zip(velocities));
+        tensors.extend(optimizer.iter().map(|(name, tensor)| (format!("{OPTIMIZER}{name}"), tensor)));
         let metadata = HashMap::from([
             ("step".to_owned(), position.step.to_string()),
             ("epoch".to_owned(), position.epoch.to_string()),
@@ -227,18 +232,23 @@ fn load_checkpoint(path: &Path) -> Result<Checkpoint, TrainError> {
     let names = metadata.get("parameters").ok_or_else(|| broken("no list of parameters in its header"))?;
     let names: Vec<&str> = names.split(',').collect();
     let mut weights = Vec::new();
-    let mut velocities = Vec::new();
     for name in &names {
         let weight = tensors
             .remove(&format!("model.{name}"))
             .ok_or_else(|| broken(&format!("no tensor model.{name}")))?;
         weights.push(((*name).to_owned(), weight));
-        velocities.extend(tensors.remove(&format!("momentum.{name}")));
     }
-    if !velocities.is_empty() && velocities.len() != weights.len() {
-        return Err(broken(&format!("{} velocities for {} weights", velocities.len(), weights.len())));
+    let mut optimizer = State::new();
+    for (name, tensor) in tensors {
+        if let Some(name) = name.strip_prefix(OPTIMIZER) {
+            optimizer.insert(name.to_owned(), tensor);
+        } else if let Some(name) = name.strip_prefix(FORMER_MOMENTUM) {
+            optimizer.insert(format!("{name}.momentum_buffer"), tensor);
+        } else {
+            return Err(broken(&format!("a tensor {name} that is of no use")));
+        }
     }
-    Ok(Checkpoint { weights, velocities, position })
+    Ok(Checkpoint { weights, optimizer, position })
 }
 
 /// Keeps the lines up to a position: steps that are done, epochs that are over. A last line that was cut off goes, too.
@@ -256,4 +266,77 @@ fn trim_metrics(path: &Path, position: &Position) -> Result<(), TrainError> {
     });
     let kept: String = kept.flat_map(|line| [line, "\n"]).collect();
     atomic_write(path, kept.as_bytes()).map_err(|error: CheckpointError| error.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use tensor::Shape;
+
+    use super::*;
+    use crate::nn::{Linear, Sequential};
+    use crate::optim::{AdamW, Gradients, Optimizer, Sgd};
+
+    fn network() -> Sequential<f32> {
+        Sequential::new().with(Linear::new(3, 2))
+    }
+
+    /// As version 0.1 wrote it: momentum buffers named after their parameters.
+    #[test]
+    fn checkpoints_of_earlier_versions_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("checkpoint.safetensors");
+        let numbers =
+            |shape: &[usize], first: f32| Tensor::from_fn(Shape::new(shape), |index| first + index as f32);
+        let (weight, bias) = (numbers(&[2, 3], 1.0), numbers(&[2], 10.0));
+        let (of_weight, of_bias) = (numbers(&[2, 3], 20.0), numbers(&[2], 30.0));
+        let tensors = [
+            ("model.0.weight", &weight),
+            ("model.0.bias", &bias),
+            ("momentum.0.weight", &of_weight),
+            ("momentum.0.bias", &of_bias),
+        ];
+        let metadata = [
+            ("step", "7"),
+            ("epoch", "2"),
+            ("batch", "1"),
+            ("loss", "4611686018427387904"),
+            ("correct", "3"),
+            ("images", "8"),
+            ("milliseconds", "1500"),
+            ("waited_milliseconds", "250"),
+            ("parameters", "0.weight,0.bias"),
+        ];
+        let tensors = tensors.map(|(name, tensor)| (name.to_owned(), tensor));
+        let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        save_tensors(&path, &tensors, HashMap::from(metadata)).unwrap();
+        let checkpoint = load_checkpoint(&path).unwrap();
+        let sums = Evaluation { loss: 2.0, correct: 3, images: 8 };
+        let expected = Position { step: 7, epoch: 2, batch: 1, sums, seconds: 1.5, waited: 0.25 };
+        assert_eq!(checkpoint.position, expected);
+        assert_eq!(checkpoint.weights, [("0.weight".to_owned(), weight), ("0.bias".to_owned(), bias)]);
+        let mut sgd = Sgd::new(0.1).momentum(0.5);
+        sgd.load_state(&network(), checkpoint.optimizer).unwrap();
+        let state = sgd.state();
+        assert_eq!(state["0.weight.momentum_buffer"], of_weight);
+        assert_eq!(state["0.bias.momentum_buffer"], of_bias);
+    }
+
+    #[test]
+    fn the_state_of_any_optimizer_comes_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunDir::create(&folder.path().join("run"), "").unwrap();
+        let (mut network, mut adamw) = (network(), AdamW::new(0.1));
+        let gradients = [Tensor::full([2, 3], 0.5), Tensor::full([2], -2.0)];
+        adamw.step(&mut network, Gradients::new(&gradients)).unwrap();
+        run.save(&network, &adamw.state(), &Position::default()).unwrap();
+        let checkpoint = load_checkpoint(&run.path().join("checkpoint.safetensors")).unwrap();
+        assert_eq!(checkpoint.optimizer.len(), 6);
+        assert_eq!(checkpoint.optimizer, adamw.state());
+        // Another optimizer's state is refused by name.
+        let error = Sgd::new(0.1).load_state(&network, checkpoint.optimizer).unwrap_err().to_string();
+        assert!(
+            error.starts_with("optimizer state: tensor 0.bias.exp_avg is 2, expected momentum_buffer"),
+            "{error}"
+        );
+    }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tensor::{BufferPool, Shape, Tensor};
+use tensor::{BufferPool, Shape};
 
 use super::config::Config;
 use super::error::TrainError;
@@ -16,8 +16,8 @@ use super::watch::{Warning, Watch};
 use crate::checkpoint::load_parameters;
 use crate::data::{Augmentation, Batch, DataLoader, Dataset, LoaderOptions, Normalization, Splits};
 use crate::inspect::{Signal, inspect};
-use crate::nn::{Sequential, initialise, parameters_mut};
-use crate::optim::{Schedule, Sgd, clip_scale};
+use crate::nn::{Sequential, initialise, parameters, parameters_mut};
+use crate::optim::{Gradients, Optimizer, Schedule, Sgd};
 
 /// Images that the data-dependent start looks at: enough for each channel's mean and deviation where maps are one pixel, and few
 /// enough for their maps in the largest layer to need less memory than training does.
@@ -37,7 +37,7 @@ pub enum Outcome {
     Interrupted,
 }
 
-/// A run: the network, the data, the optimiser and where they stand.
+/// A run: the network, the data, the optimizer and where they stand.
 #[derive(Debug)]
 pub struct Trainer {
     pub(super) config: Config,
@@ -46,7 +46,7 @@ pub struct Trainer {
     pub(super) train: DataLoader,
     test: DataLoader,
     lanes: Lanes,
-    pub(super) optimiser: Sgd,
+    pub(super) optimizer: Box<dyn Optimizer>,
     pub(super) position: Position,
     pub(super) watch: Watch,
     /// The number of the class maps' bias among the parameters.
@@ -94,6 +94,10 @@ impl Trainer {
             standardise(&mut model, batch.images_in(&BufferPool::new()), &lanes)?;
         }
         scale_head(&mut model, &config);
+        let optimizer = Sgd::new(config.lr)
+            .momentum(config.momentum)
+            .nesterov(config.nesterov)
+            .weight_decay(config.weight_decay);
         let watch = Watch::new(&counts, train.batches_per_epoch() as u64);
         Ok(Self {
             schedule: config.schedule()?,
@@ -101,7 +105,7 @@ impl Trainer {
             train,
             test: DataLoader::new(Arc::new(splits.test), test_options)?,
             lanes,
-            optimiser: Sgd::new(config.momentum, config.nesterov, config.weight_decay),
+            optimizer: Box::new(optimizer),
             position: Position::default(),
             watch,
             class_map_bias,
@@ -173,14 +177,14 @@ impl Trainer {
     /// Goes on from a checkpoint.
     ///
     /// # Errors
-    /// [`TrainError::Config`] if its weights are not those of this network, or its place in the epoch cannot be with batches of
-    /// this size.
+    /// [`TrainError::Config`] if its weights are not those of this network, its state is not this optimizer's, or its place in the
+    /// epoch cannot be with batches of this size.
     pub fn restore(&mut self, checkpoint: Checkpoint, path: &Path) -> Result<(), TrainError> {
         let refuse = |message: String| {
             let file = path.join("checkpoint.safetensors");
             Err(TrainError::Config(format!("{}: {message}", file.display())))
         };
-        let mut own = parameters_mut(&mut self.model);
+        let own = parameters(&self.model);
         let (found, expected) = (checkpoint.weights.len(), own.len());
         if found != expected {
             return refuse(format!("a checkpoint of another network: {found} tensors, expected {expected}"));
@@ -193,10 +197,6 @@ impl Trainer {
                 ));
             }
         }
-        let shapes = own.iter().zip(&checkpoint.velocities).all(|((_, p), v)| p.value.shape() == v.shape());
-        if !shapes {
-            return refuse("velocities of another network".to_owned());
-        }
         let Position { batch, sums, .. } = checkpoint.position;
         if (batch * self.config.batch_size as u64) != sums.images as u64 {
             return refuse(format!(
@@ -204,10 +204,14 @@ impl Trainer {
                 sums.images, self.config.batch_size
             ));
         }
-        for ((_, parameter), (_, tensor)) in own.iter_mut().zip(checkpoint.weights) {
+        if let Err(error) = self.optimizer.load_state(&self.model, checkpoint.optimizer) {
+            return refuse(error.to_string());
+        }
+        for ((_, parameter), (_, tensor)) in
+            parameters_mut(&mut self.model).into_iter().zip(checkpoint.weights)
+        {
             parameter.value = tensor;
         }
-        self.optimiser.set_velocities(checkpoint.velocities);
         self.position = checkpoint.position;
         Ok(())
     }
@@ -218,7 +222,7 @@ impl Trainer {
         self.config.epochs * self.train.batches_per_epoch() as u64
     }
 
-    /// One step: gradients of the batch, clipped, and the optimiser's update. The weights stay as they are if the loss is not a
+    /// One step: gradients of the batch, clipped, and the optimizer's update. The weights stay as they are if the loss is not a
     /// number. [`Trainer::run`] also moves the position on and writes down what came of it.
     ///
     /// # Errors
@@ -232,16 +236,17 @@ impl Trainer {
         let warmup = (self.config.warmup_epochs * per_epoch as f64).round() as u64;
         let rate =
             self.config.lr * self.schedule.factor(self.position.step, self.total_steps(), warmup, per_epoch);
-        let limit = (self.config.clip_norm > 0.0).then_some(self.config.clip_norm);
-        let (model, optimiser, watch) = (&mut self.model, &mut self.optimiser, &mut self.watch);
+        self.optimizer.set_learning_rate(rate);
+        let limit = self.config.clip_norm;
+        let (model, optimizer, watch) = (&mut self.model, &mut self.optimizer, &mut self.watch);
         let (epoch, step, bias) = (self.position.epoch, self.position.step + 1, self.class_map_bias);
         let warning = self.lanes.gradients(|gradients| {
-            let scale = limit.map_or(1.0, |limit| clip_scale(norm(gradients), Some(limit)));
-            let mut named = parameters_mut(model);
-            let mut all: Vec<_> = named.iter_mut().map(|(_, parameter)| &mut **parameter).collect();
-            optimiser.step(rate, scale, &mut all, gradients);
-            bias.and_then(|bias| watch.class_maps(epoch, step, batch.labels(), &gradients[bias]))
-        });
+            let all = Gradients::new(gradients);
+            optimizer.step(model, if limit > 0.0 { all.clip_norm(limit) } else { all })?;
+            let warning =
+                bias.and_then(|bias| watch.class_maps(epoch, step, batch.labels(), &gradients[bias]));
+            Ok::<_, TrainError>(warning)
+        })?;
         self.warnings.extend(warning);
         Ok(sums)
     }
@@ -257,20 +262,6 @@ impl Trainer {
         }
         Ok(sums)
     }
-}
-
-/// The Euclidean norm of all gradients together, summed in f64 in the parameters' order.
-fn norm(gradients: &[Tensor<f32>]) -> f64 {
-    use rayon::prelude::*;
-    const BLOCK: usize = 1 << 14;
-    let sums: Vec<f64> = gradients
-        .iter()
-        .flat_map(|gradient| gradient.data().chunks(BLOCK))
-        .collect::<Vec<_>>()
-        .into_par_iter()
-        .map(|block| block.iter().map(|&g| f64::from(g) * f64::from(g)).sum())
-        .collect();
-    sums.iter().sum::<f64>().sqrt()
 }
 
 /// At most so many training images, as the first epoch has them first but without random variations.
@@ -311,7 +302,6 @@ mod tests {
     use super::*;
     use crate::data::DatasetInfo;
     use crate::models::Model;
-    use crate::nn::parameters;
     use crate::train::Recipe;
 
     fn set(channels: usize, classes: usize) -> Dataset {

@@ -1,0 +1,258 @@
+//! [`Optimizer`]: what moves the parameters of a module, with the gradients it is given and the state it keeps by name.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use rayon::prelude::*;
+use tensor::{Shape, Tensor};
+
+use super::group::Group;
+use crate::nn::{Module, Parameter, parameters, parameters_mut};
+
+/// Elements that one task updates: two such blocks of four arrays fit a level-1 cache.
+pub(super) const BLOCK: usize = 4096;
+
+/// State tensors by name: the parameter's name, a dot, and PyTorch's name of the buffer, as in `0.weight.momentum_buffer`.
+pub type State = BTreeMap<String, Tensor<f32>>;
+
+/// Moves the parameters of a module against their gradients.
+///
+/// One step reads as in PyTorch: `optimizer.step(&mut net, gradients)?`. An optimizer of one's own implements four methods, as
+/// [`Sgd`](super::Sgd) does; a run then trains with it, saves its state and goes on from it.
+pub trait Optimizer: Debug + Send {
+    /// The learning rate of the next step, before the factors of groups.
+    fn learning_rate(&self) -> f64;
+
+    /// Sets the learning rate of the next step: what a [`Scheduler`](super::Scheduler) says, as a rule.
+    fn set_learning_rate(&mut self, rate: f64);
+
+    /// Moves every parameter by one step. A parameter that needs no gradient stays as it is.
+    ///
+    /// The result must not depend on how the work is spread over threads.
+    ///
+    /// # Errors
+    /// [`OptimizerError`] if the settings cannot work or the gradients are not those of the module; nothing is changed then.
+    fn step(&mut self, module: &mut dyn Module<f32>, gradients: Gradients<'_>) -> Result<(), OptimizerError>;
+
+    /// What the next step depends on besides parameters and settings: empty before the first step. Tensors share their elements.
+    fn state(&self) -> State;
+
+    /// Puts a saved state back; an empty one is that of an optimizer that has not stepped.
+    ///
+    /// # Errors
+    /// [`OptimizerError::State`] if a tensor is none of this optimizer's for this module; nothing is changed then.
+    fn load_state(&mut self, module: &dyn Module<f32>, state: State) -> Result<(), OptimizerError>;
+}
+
+/// Why an optimizer cannot step or go on.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OptimizerError {
+    /// There is not one gradient for each parameter.
+    #[error("optimizer: {gradients} gradients for {parameters} parameters")]
+    Count {
+        /// The gradients that were given.
+        gradients: usize,
+        /// The parameters of the module.
+        parameters: usize,
+    },
+    /// A gradient has another shape than its parameter.
+    #[error("optimizer: the gradient of {name} is {gradient}, expected {parameter}")]
+    Shape {
+        /// The parameter's name.
+        name: String,
+        /// The shape of the gradient.
+        gradient: Shape,
+        /// The shape of the parameter.
+        parameter: Shape,
+    },
+    /// A setting cannot work.
+    #[error("optimizer: {name}: expected {expected}, found {found}")]
+    Setting {
+        /// The setting.
+        name: &'static str,
+        /// The values that can.
+        expected: &'static str,
+        /// The value found.
+        found: f64,
+    },
+    /// A group has no parameter: its pattern is misspelt.
+    #[error("optimizer: no parameter's name matches the group {pattern:?}; there are: {known}")]
+    Group {
+        /// The pattern.
+        pattern: String,
+        /// The names of all parameters, comma separated.
+        known: String,
+    },
+    /// A saved tensor is not part of the optimizer's state for this module.
+    #[error("optimizer state: tensor {name} is {found}, expected {expected}")]
+    State {
+        /// The tensor's name.
+        name: String,
+        /// Its shape.
+        found: Shape,
+        /// The shape that is expected under that name, or the names that there are.
+        expected: String,
+    },
+}
+
+/// The gradients of a step: a tensor for each parameter, in the order of [`parameters`], and a factor on all of them.
+#[derive(Debug, Clone, Copy)]
+pub struct Gradients<'a> {
+    tensors: &'a [Tensor<f32>],
+    scale: f64,
+}
+
+impl<'a> Gradients<'a> {
+    /// These gradients as they are.
+    #[must_use]
+    pub fn new(tensors: &'a [Tensor<f32>]) -> Self {
+        Self { tensors, scale: 1.0 }
+    }
+
+    /// The tensors, which are yet to be multiplied by [`Gradients::scale`].
+    #[must_use]
+    pub fn tensors(&self) -> &'a [Tensor<f32>] {
+        self.tensors
+    }
+
+    /// The factor on all tensors.
+    #[must_use]
+    pub fn scale(&self) -> f64 {
+        self.scale
+    }
+
+    /// All gradients times a factor. No pass over memory: the optimizer multiplies when it reads them.
+    #[must_use]
+    pub fn scaled(self, factor: f64) -> Self {
+        Self { scale: self.scale * factor, ..self }
+    }
+
+    /// The Euclidean norm of all gradients together, summed in f64 in the parameters' order.
+    #[must_use]
+    pub fn norm(&self) -> f64 {
+        const BLOCK: usize = 1 << 14;
+        let blocks: Vec<_> = self.tensors.iter().flat_map(|gradient| gradient.data().chunks(BLOCK)).collect();
+        let sums: Vec<f64> = blocks
+            .into_par_iter()
+            .map(|block| block.iter().map(|&g| f64::from(g) * f64::from(g)).sum())
+            .collect();
+        self.scale * sums.iter().sum::<f64>().sqrt()
+    }
+
+    /// All gradients brought down to a Euclidean norm of `limit`, if it is larger (`torch.nn.utils.clip_grad_norm_`).
+    #[must_use]
+    pub fn clip_norm(self, limit: f64) -> Self {
+        let norm = self.norm();
+        if norm > limit { self.scaled(limit / norm) } else { self }
+    }
+}
+
+impl<'a> From<&'a [Tensor<f32>]> for Gradients<'a> {
+    fn from(tensors: &'a [Tensor<f32>]) -> Self {
+        Self::new(tensors)
+    }
+}
+
+/// A parameter that a step moves, with what its group says.
+pub(super) struct Moved<'a> {
+    pub(super) name: String,
+    pub(super) parameter: &'a mut Parameter<f32>,
+    pub(super) gradient: &'a [f32],
+    /// The learning rate with the group's factor.
+    pub(super) rate: f64,
+    pub(super) decay: f64,
+}
+
+/// Calls `update` for each parameter that moves, after every check that may refuse the step.
+pub(super) fn for_each_moved(
+    module: &mut dyn Module<f32>,
+    gradients: Gradients<'_>,
+    groups: &[Group],
+    (rate, decay): (f64, f64),
+    mut update: impl FnMut(Moved<'_>),
+) -> Result<(), OptimizerError> {
+    check_setting("learning rate", rate)?;
+    check_setting("weight decay", decay)?;
+    let all = parameters_mut(module);
+    let tensors = gradients.tensors();
+    if tensors.len() != all.len() {
+        return Err(OptimizerError::Count { gradients: tensors.len(), parameters: all.len() });
+    }
+    for ((name, parameter), gradient) in all.iter().zip(tensors) {
+        let (gradient, parameter) = (gradient.shape(), parameter.value.shape());
+        if gradient != parameter {
+            return Err(OptimizerError::Shape { name: name.clone(), gradient, parameter });
+        }
+    }
+    for group in groups {
+        check_setting("rate of a group", group.rate)?;
+        check_setting("weight decay of a group", group.weight_decay.unwrap_or(0.0))?;
+        if !all.iter().any(|(name, _)| group.contains(name)) {
+            let known: Vec<&str> = all.iter().map(|(name, _)| name.as_str()).collect();
+            let (pattern, known) = (group.pattern.clone(), known.join(", "));
+            return Err(OptimizerError::Group { pattern, known });
+        }
+    }
+    for ((name, parameter), gradient) in all.into_iter().zip(tensors) {
+        let group = groups.iter().find(|group| group.contains(&name));
+        let factor = group.map_or(1.0, |group| group.rate);
+        if factor == 0.0 || !parameter.requires_grad {
+            continue;
+        }
+        let usual = if parameter.decays { decay } else { 0.0 };
+        let decay = group.and_then(|group| group.weight_decay).unwrap_or(usual);
+        update(Moved { name, parameter, gradient: gradient.data(), rate: rate * factor, decay });
+    }
+    Ok(())
+}
+
+/// Refuses what is not a finite number of at least 0.
+fn check_setting(name: &'static str, found: f64) -> Result<(), OptimizerError> {
+    if found.is_finite() && found >= 0.0 {
+        return Ok(());
+    }
+    Err(OptimizerError::Setting { name, expected: "a finite number of at least 0", found })
+}
+
+/// Refuses a number that is not at least 0 and below 1.
+pub(super) fn check_fraction(name: &'static str, found: f64) -> Result<(), OptimizerError> {
+    if (0.0..1.0).contains(&found) {
+        return Ok(());
+    }
+    Err(OptimizerError::Setting { name, expected: "at least 0 and below 1", found })
+}
+
+/// Refuses a state with a tensor whose name is not a parameter's and one of `buffers`, or whose shape is not what the buffer has.
+/// A buffer comes with whether it is a number and not of the parameter's shape.
+pub(super) fn check_state(
+    module: &dyn Module<f32>,
+    state: &State,
+    buffers: &[(&str, bool)],
+) -> Result<(), OptimizerError> {
+    let all = parameters(module);
+    for (name, tensor) in state {
+        let refuse = |expected: String| {
+            Err(OptimizerError::State { name: name.clone(), found: tensor.shape(), expected })
+        };
+        let parts = name.rsplit_once('.');
+        let own = parts.and_then(|(owner, buffer)| {
+            let (_, parameter) = all.iter().find(|(name, _)| name == owner)?;
+            let &(_, number) = buffers.iter().find(|(name, _)| *name == buffer)?;
+            Some(if number { Shape::scalar() } else { parameter.value.shape() })
+        });
+        match own {
+            Some(expected) if expected == tensor.shape() => {}
+            Some(expected) => return refuse(expected.to_string()),
+            None => {
+                let names: Vec<&str> = buffers.iter().map(|&(name, _)| name).collect();
+                return refuse(format!(
+                    "{} of one of the network's {} parameters",
+                    names.join(" or "),
+                    all.len()
+                ));
+            }
+        }
+    }
+    Ok(())
+}
