@@ -1,11 +1,11 @@
-//! Optimizers against PyTorch's: five steps of each, with and without groups, clipping by the norm, and what they refuse.
+//! Optimizers against PyTorch's: five steps of each, with and without groups, schedules, clipping by the norm, and refusals.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use nin::checkpoint::load_tensors;
 use nin::nn::{Linear, Sequential, freeze, parameters, parameters_mut};
-use nin::optim::{AdamW, Gradients, Group, Optimizer, Sgd, State};
+use nin::optim::{AdamW, Gradients, Group, Optimizer, Schedule, Sgd, State};
 use serde_json::Value;
 use tensor::Tensor;
 
@@ -201,6 +201,21 @@ fn clipping_by_the_norm() {
             let clipped: Vec<f32> = tensor.data().iter().map(|g| scale * g).collect();
             let expected = tensors[&format!("{name}.clipped{index}")].data();
             close(&clipped, expected, &format!("{name}, gradient {index}"));
+        }
+    }
+}
+
+#[test]
+fn schedules() {
+    let (cases, _) = cases("schedule");
+    assert_eq!(cases.len(), 4);
+    for case in cases {
+        let name = case["name"].as_str().unwrap();
+        let factors = case["factors"].as_array().unwrap();
+        let scheduler = name.parse::<Schedule>().unwrap().over(factors.len() as u64);
+        for (step, expected) in factors.iter().enumerate() {
+            let (found, expected) = (scheduler.factor(step as u64), expected.as_f64().unwrap());
+            assert!((found - expected).abs() < 1e-12, "{name}, step {step}: {found}, PyTorch {expected}");
         }
     }
 }

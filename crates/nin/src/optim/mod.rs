@@ -10,5 +10,5 @@ pub use adamw::AdamW;
 pub use group::Group;
 pub(crate) use group::matches;
 pub use optimizer::{Gradients, Optimizer, OptimizerError, State};
-pub use schedule::Schedule;
+pub use schedule::{Schedule, Scheduler};
 pub use sgd::Sgd;

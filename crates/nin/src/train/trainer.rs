@@ -17,7 +17,7 @@ use crate::checkpoint::load_parameters;
 use crate::data::{Augmentation, Batch, DataLoader, Dataset, LoaderOptions, Normalization, Splits};
 use crate::inspect::{Signal, inspect};
 use crate::nn::{Sequential, initialise, parameters, parameters_mut};
-use crate::optim::{Gradients, Optimizer, Schedule, Sgd};
+use crate::optim::{Gradients, Optimizer, Schedule, Scheduler, Sgd};
 
 /// Images that the data-dependent start looks at: enough for each channel's mean and deviation where maps are one pixel, and few
 /// enough for their maps in the largest layer to need less memory than training does.
@@ -234,9 +234,8 @@ impl Trainer {
         }
         let per_epoch = self.train.batches_per_epoch() as u64;
         let warmup = (self.config.warmup_epochs * per_epoch as f64).round() as u64;
-        let rate =
-            self.config.lr * self.schedule.factor(self.position.step, self.total_steps(), warmup, per_epoch);
-        self.optimizer.set_learning_rate(rate);
+        let scheduler = Scheduler { schedule: self.schedule, steps: self.total_steps(), warmup, per_epoch };
+        self.optimizer.set_learning_rate(self.config.lr * scheduler.factor(self.position.step));
         let limit = self.config.clip_norm;
         let (model, optimizer, watch) = (&mut self.model, &mut self.optimizer, &mut self.watch);
         let (epoch, step, bias) = (self.position.epoch, self.position.step + 1, self.class_map_bias);
