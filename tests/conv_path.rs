@@ -11,6 +11,7 @@ use assert_cmd::Command;
 use autograd::{AutogradError, Var};
 use common::{small_train, write_dataset};
 use nin::data::{DataLoader, DataSources, DatasetKind, LoaderOptions, load};
+use nin::loss::CrossEntropy;
 use nin::models::Model;
 use nin::nn::{Flatten, GlobalAvgPool2d, Module, Sequential, initialise, parameters_mut};
 use nin::train::{Lanes, lanes::StepSettings};
@@ -63,8 +64,8 @@ fn steps_and_evaluations_use_the_lanes_algorithm() {
             .with(Flatten);
         let lanes = Lanes::new(2).unwrap().with_conv(conv);
         let batch = batches.epoch(0).next().unwrap().unwrap();
-        lanes.step(&network, &batch, StepSettings::default()).unwrap();
-        lanes.evaluate(&network, &batch).unwrap();
+        lanes.step(&network, &batch, &CrossEntropy::default(), StepSettings::default()).unwrap();
+        lanes.evaluate(&network, &batch, &CrossEntropy::default()).unwrap();
         lanes.predict_batch(&network, &batch).unwrap();
         let seen = probe.0.lock().unwrap();
         for recording in [true, false] {
@@ -95,11 +96,11 @@ fn a_step_after_one_that_failed_is_like_any_other() {
     for conv in PATHS {
         let lanes = Lanes::new(1).unwrap().with_conv(conv);
         let gradients = || {
-            lanes.step(&network, &good, StepSettings::default()).unwrap();
+            lanes.step(&network, &good, &CrossEntropy::default(), StepSettings::default()).unwrap();
             lanes.gradients(|all| all.iter().map(|one| one.data().to_vec()).collect::<Vec<_>>())
         };
         let before = gradients();
-        lanes.step(&network, &bad, StepSettings::default()).unwrap_err();
+        lanes.step(&network, &bad, &CrossEntropy::default(), StepSettings::default()).unwrap_err();
         assert!(gradients() == before, "{conv}");
     }
 }

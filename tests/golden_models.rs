@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use autograd::{Context, Tape};
+use nin::loss::{CrossEntropy, Loss};
 use nin::models::{Model, Network};
 use nin::nn::{Module, Sequential, parameters, parameters_mut};
 use nin::optim::{Gradients, Optimizer, Sgd};
@@ -17,7 +18,6 @@ use nin::summary::layers;
 use safetensors::SafeTensors;
 use serde_json::Value;
 use tensor::conv::ConvAlgorithm;
-use tensor::ops::SoftmaxCrossEntropy;
 use tensor::{BufferPool, Element, Shape, Tensor};
 
 fn mix(mut z: u64) -> u64 {
@@ -140,7 +140,8 @@ impl Golden {
         let tape = Tape::new(context);
         let logits = network.forward(tape.constant(self.images.clone())).unwrap();
         let values = logits.value().clone();
-        let loss = logits.softmax_cross_entropy(SoftmaxCrossEntropy::mean(self.labels.clone())).unwrap();
+        let labels = Tensor::from_fn([self.labels.len()], |i| self.labels[i] as f32);
+        let loss = CrossEntropy::default().mean(logits, tape.constant(labels)).unwrap();
         let number = loss.value().item().to_f64();
         let gradients = tape.backward(loss).unwrap();
         let gradients = parameters(network)

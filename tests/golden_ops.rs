@@ -37,18 +37,16 @@ impl Case<'_> {
     fn tensor<T: Element>(&self, tensor: &str) -> Tensor<T> {
         let name = format!("{}.{tensor}", self.name);
         let view = self.tensors.tensor(&name).unwrap_or_else(|error| panic!("{name}: {error}"));
+        if view.dtype() == Dtype::I64 {
+            // Class labels.
+            let labels = view.data().as_chunks::<8>().0;
+            return Tensor::from_fn(Shape::new(view.shape()), |i| {
+                T::from_f64(i64::from_le_bytes(labels[i]) as f64)
+            });
+        }
         assert_eq!(view.dtype(), Dtype::F32, "{name}");
         let numbers = view.data().as_chunks::<4>().0;
         Tensor::from_fn(Shape::new(view.shape()), |i| T::from_f64(f64::from(f32::from_le_bytes(numbers[i]))))
-    }
-
-    fn labels(&self) -> Vec<usize> {
-        let name = format!("{}.labels", self.name);
-        let view = self.tensors.tensor(&name).unwrap_or_else(|error| panic!("{name}: {error}"));
-        assert_eq!(view.dtype(), Dtype::I64, "{name}");
-        let label =
-            |bytes: &[u8; 8]| usize::try_from(i64::from_le_bytes(*bytes)).expect("labels are not negative");
-        view.data().as_chunks::<8>().0.iter().map(label).collect()
     }
 
     fn param(&self, name: &str) -> &Value {
@@ -102,6 +100,9 @@ impl Case<'_> {
         assert!(wanted[0], "{}: the first input has a gradient", self.name);
         let gradients = op.backward(&context, saved, self.tensor("grad_output"), &wanted);
         assert_eq!(gradients.len(), inputs.len(), "{}", self.name);
+        if let Some(labels) = inputs.iter().position(|input| *input == "labels") {
+            assert!(gradients[labels].is_none(), "{}: labels have no gradient", self.name);
+        }
         for ((input, gradient), _) in
             inputs.iter().zip(&gradients).zip(&wanted).filter(|&(_, &wanted)| wanted)
         {
@@ -240,12 +241,17 @@ impl Case<'_> {
             }
             "cross_entropy" => {
                 assert_eq!(self.param("reduction"), "mean", "{}", self.name);
+                let weights = self.params["weights"].as_array();
                 let op = ops::SoftmaxCrossEntropy {
-                    labels: self.labels(),
                     label_smoothing: self.number("label_smoothing"),
+                    weights: weights.map(|all| all.iter().map(|weight| weight.as_f64().unwrap()).collect()),
                     divisor: None,
                 };
-                self.check::<T>(&op, ONE, auto, tolerance, worst);
+                self.check::<T>(&op, &["input", "labels"], auto, tolerance, worst);
+            }
+            "mse_loss" => self.check::<T>(&ops::MseLoss::default(), TWO, auto, tolerance, worst),
+            "bce_with_logits" => {
+                self.check::<T>(&ops::BceWithLogits::default(), TWO, auto, tolerance, worst);
             }
             unknown => panic!("{}: no test knows the op {unknown}", self.name),
         }

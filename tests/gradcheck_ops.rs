@@ -101,12 +101,16 @@ fn elementwise_and_reductions() {
     check("sum", &[&[2, 3, 4]], |_, v| v[0].clone().sum(ops::Sum { axes: Some(vec![0, 2]), keepdim: true }));
     check("mean", &[&[2, 3, 4]], |_, v| v[0].clone().mean(ops::Mean { axes: Some(vec![1]), keepdim: false }));
     for label_smoothing in [0.0, 0.1] {
-        check("softmax_cross_entropy", &[&[3, 5]], |_, v| {
-            let op =
-                ops::SoftmaxCrossEntropy { label_smoothing, ..ops::SoftmaxCrossEntropy::mean(vec![2, 0, 4]) };
-            v[0].clone().softmax_cross_entropy(op)
+        check("softmax_cross_entropy", &[&[3, 5]], |tape, v| {
+            let op = ops::SoftmaxCrossEntropy { label_smoothing, ..ops::SoftmaxCrossEntropy::default() };
+            v[0].clone().softmax_cross_entropy(labels(tape, &[2.0, 0.0, 4.0]), op)
         });
     }
+}
+
+/// Class labels on a tape.
+fn labels<'t>(tape: &'t Tape<f64>, labels: &[f64]) -> Var<'t, f64> {
+    tape.constant(Tensor::from_slice([labels.len()], labels).unwrap())
 }
 
 /// A block of the paper: a convolution and two 1x1 convolutions, each followed by ReLU.
@@ -132,12 +136,12 @@ fn a_small_network_in_network() {
     shapes.extend(block_of(1, 4, 5));
     shapes.extend(block_of(4, 3, 3));
     let shapes: Vec<&[usize]> = shapes.iter().map(Vec::as_slice).collect();
-    check("nin", &shapes, |_, v| {
+    check("nin", &shapes, |tape, v| {
         let rectified = ops::Conv2d { relu: true, ..ops::Conv2d::default() };
         let x = block(v[0].clone(), &v[1..7], ops::Conv2d { stride: [2, 2], ..rectified })?;
         let x = x.max_pool2d(ops::MaxPool2d::square(3, 2))?.dropout(0.5)?;
         let x = block(x, &v[7..13], ops::Conv2d { padding: [1, 1], ..rectified })?;
         let logits = x.adaptive_avg_pool2d([1, 1])?.flatten()?;
-        logits.softmax_cross_entropy(ops::SoftmaxCrossEntropy::mean(vec![2, 0]))
+        logits.softmax_cross_entropy(labels(tape, &[2.0, 0.0]), ops::SoftmaxCrossEntropy::default())
     });
 }

@@ -330,6 +330,23 @@ def joining_cases(cases):
                   {name: cases.values(*shape) for name, shape in zip(names, shapes)})
 
 
+def loss_cases(cases):
+    for name, smoothing in (("weighted", 0.0), ("weighted_smoothed", 0.2)):
+        data, weights = cases.values(6, 4, scale=3.0), [0.5, 1.0, 2.0, 0.25]
+        labels = (draw(cases.stream, np.arange(6)) % U64(4)).astype(np.int64)
+        cases.add(f"cross_entropy_{name}", "cross_entropy",
+                  {"reduction": "mean", "label_smoothing": smoothing, "weights": weights},
+                  lambda x, y, s=smoothing, w=weights: F.cross_entropy(
+                      x, y, weight=torch.tensor(w, dtype=torch.float64), label_smoothing=s),
+                  {"input": data}, labels=labels)
+    cases.add("mse_loss", "mse_loss", {}, F.mse_loss,
+              {"input": cases.values(4, 3, scale=2.0), "input2": cases.values(4, 3)})
+    logits, targets = cases.values(5, 3, scale=4.0), (cases.values(5, 3) + 1) / 2
+    logits[0] = [80, -80, 0]
+    cases.add("bce_with_logits", "bce_with_logits", {}, F.binary_cross_entropy_with_logits,
+              {"input": logits, "input2": targets})
+
+
 def operations():
     cases = Cases()
     conv_cases(cases)
@@ -341,6 +358,7 @@ def operations():
     normalization_cases(cases)
     joining_cases(cases)
     batch_norm_cases(cases)
+    loss_cases(cases)
     save_file(cases.tensors, HERE / "ops.safetensors")
     write_json("cases.json", cases.index)
     print(f"ops: {len(cases.index)} cases")

@@ -1,6 +1,6 @@
 //! Ops as methods of [`Var`], named as in PyTorch. Each gives its variable away; clone what is still needed.
 
-use tensor::{Element, Shape, ops};
+use tensor::{Element, Op, Shape, ops};
 
 use crate::error::AutogradError;
 use crate::var::Var;
@@ -63,9 +63,23 @@ impl<'t, T: Element> Var<'t, T> {
         self.tape().apply(ops::Reshape { shape: shape.into() }, [self])
     }
 
-    /// Cross-entropy of the softmax of N x K logits, a scalar: [`ops::SoftmaxCrossEntropy`].
-    pub fn softmax_cross_entropy(self, op: ops::SoftmaxCrossEntropy) -> Result<Self> {
-        self.tape().apply(op, [self])
+    /// Cross-entropy of the softmax of N x K logits against N class labels, a scalar: [`ops::SoftmaxCrossEntropy`]. A label that
+    /// names no class is an error, too.
+    pub fn softmax_cross_entropy(self, labels: Self, op: ops::SoftmaxCrossEntropy) -> Result<Self> {
+        // Shapes first: their error says more.
+        Op::<T>::output_shape(&op, &[self.shape(), labels.shape()])?;
+        ops::SoftmaxCrossEntropy::check_labels(self.shape(), labels.value())?;
+        self.tape().apply(op, [self, labels])
+    }
+
+    /// The mean squared difference from a target of the same shape, a scalar: [`ops::MseLoss`].
+    pub fn mse_loss(self, target: Self, op: ops::MseLoss) -> Result<Self> {
+        self.tape().apply(op, [self, target])
+    }
+
+    /// Binary cross-entropy of logits against targets of the same shape, a scalar: [`ops::BceWithLogits`].
+    pub fn bce_with_logits(self, target: Self, op: ops::BceWithLogits) -> Result<Self> {
+        self.tape().apply(op, [self, target])
     }
 
     /// x w^T + b of an N x IN input, an OUT x IN weight and, if given, a bias of OUT: [`ops::Linear`].

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use nin::checkpoint::{load_parameters, save_parameters};
 use nin::data::{DataLoader, DataSources, DatasetKind, LoaderOptions, Normalization, load};
+use nin::loss::CrossEntropy;
 use nin::models::nin_block;
 use nin::nn::{Dropout, Flatten, GlobalAvgPool2d, MaxPool2d, Module, Sequential, initialise, parameters_mut};
 use nin::optim::{Optimizer, Sgd};
@@ -36,7 +37,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let (lanes, mut sgd) = (Lanes::new(2)?, Sgd::new(0.01).momentum(0.9).weight_decay(5e-4));
     for (step, batch) in batches.epoch(0).enumerate() {
-        let sums = lanes.step(&net, &batch?, StepSettings { seed: 7, ..StepSettings::default() })?;
+        let sums = lanes.step(
+            &net,
+            &batch?,
+            &CrossEntropy::default(),
+            StepSettings { seed: 7, ..StepSettings::default() },
+        )?;
         lanes.gradients(|gradients| sgd.step(&mut net, gradients.into()))?;
         if step % 20 == 0 {
             println!("step {step}: loss {:.4}", sums.mean_loss());

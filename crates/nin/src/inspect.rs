@@ -10,6 +10,7 @@ use serde::Serialize;
 use tensor::Tensor;
 
 use crate::data::Batch;
+use crate::loss::Loss;
 use crate::nn::{Module, parameters};
 use crate::summary::leaves;
 use crate::train::lanes::StepSettings;
@@ -111,6 +112,7 @@ pub fn inspect(
     network: &dyn Module<f32>,
     batch: &Batch,
     lanes: &Lanes,
+    loss: &dyn Loss<f32>,
     settings: StepSettings,
 ) -> Result<Signal, TrainError> {
     let leaves = leaves(network);
@@ -140,7 +142,7 @@ pub fn inspect(
         }
         logits.extend_from_slice(x.data());
     }
-    let loss = lanes.step(network, batch, settings)?.mean_loss();
+    let loss = lanes.step(network, batch, loss, settings)?.mean_loss();
     let norms = lanes.gradients(|gradients| gradients.iter().map(norm_of).collect::<Vec<_>>());
     let weights: Vec<(String, [f64; 3])> = parameters(network)
         .into_iter()

@@ -10,6 +10,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod data;
 pub mod inspect;
+pub mod loss;
 pub mod models;
 pub mod names;
 pub mod nn;

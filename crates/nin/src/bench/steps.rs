@@ -12,6 +12,7 @@ use tensor::{BufferPool, Purpose, RandomStream, Shape};
 
 use super::{Until, median_seconds, peak_memory_mib};
 use crate::data::{Batch, DataLoader, Dataset, DatasetInfo, LoaderOptions};
+use crate::loss::CrossEntropy;
 use crate::models::{Head, Model, Network};
 use crate::nn::{Sequential, initialise};
 use crate::optim::{Optimizer, Sgd};
@@ -226,7 +227,12 @@ fn train_step(
     step: u64,
 ) -> Result<Duration, TrainError> {
     let begin = Instant::now();
-    let sums = lanes.step(network, images, StepSettings { epoch: step, ..StepSettings::default() })?;
+    let sums = lanes.step(
+        network,
+        images,
+        &CrossEntropy::default(),
+        StepSettings { epoch: step, ..StepSettings::default() },
+    )?;
     if !sums.loss.is_finite() {
         return Err(TrainError::Diverged { epoch: 1, step, loss: sums.mean_loss() });
     }

@@ -73,6 +73,20 @@ impl Batch {
         &self.ids.labels
     }
 
+    /// What images `from..to` are to become, the input of a [`Loss`](crate::loss::Loss), with storage from `pool`: the numbers of
+    /// their classes.
+    ///
+    /// # Panics
+    /// If the range lies outside of the batch.
+    pub fn targets_in(&self, pool: &Arc<BufferPool>, from: usize, to: usize) -> Tensor<f32> {
+        let labels = &self.ids.labels[from..to];
+        let mut targets = Tensor::empty_in(pool, [labels.len()]);
+        for (target, &label) in targets.data_mut().iter_mut().zip(labels) {
+            *target = label as f32;
+        }
+        targets
+    }
+
     /// The data set's index of each image.
     pub fn samples(&self) -> &[u64] {
         &self.ids.samples

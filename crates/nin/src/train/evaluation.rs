@@ -3,12 +3,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use autograd::{Context, Tape, Var};
-use tensor::ops::SoftmaxCrossEntropy;
 use tensor::{BufferPool, Shape, Tensor};
 
 use super::error::TrainError;
 use super::lanes::Lanes;
 use crate::data::Batch;
+use crate::loss::Loss;
 use crate::nn::Module;
 
 /// Sums over some images.
@@ -107,15 +107,21 @@ impl Lanes {
     /// Loss and accuracy over a batch, in evaluation mode.
     ///
     /// # Errors
-    /// [`TrainError`] if the network does not fit the images or the labels.
-    pub fn evaluate(&self, model: &dyn Module<f32>, batch: &Batch) -> Result<Evaluation, TrainError> {
+    /// [`TrainError`] if the network does not fit the images or the loss the targets.
+    pub fn evaluate(
+        &self,
+        model: &dyn Module<f32>,
+        batch: &Batch,
+        loss: &dyn Loss<f32>,
+    ) -> Result<Evaluation, TrainError> {
         let logits = self.predict_batch(model, batch)?;
-        let labels = batch.labels();
-        let correct = correct(logits.data(), labels);
+        let correct = correct(logits.data(), batch.labels());
         let tape = Tape::new(Context::evaluation(Arc::clone(BufferPool::global())));
-        let loss = SoftmaxCrossEntropy { labels: labels.to_vec(), label_smoothing: 0.0, divisor: Some(1) };
-        let loss = tape.apply(loss, [tape.constant(logits)])?;
-        Ok(Evaluation { loss: f64::from(loss.value().item()), correct, images: labels.len() })
+        let targets = batch.targets_in(BufferPool::global(), 0, batch.len());
+        // The mean, times the images of the batch.
+        let divisor = loss.divisor(&targets) / batch.len() as f64;
+        let loss = loss.share(tape.constant(logits), tape.constant(targets), divisor)?;
+        Ok(Evaluation { loss: f64::from(loss.value().item()), correct, images: batch.len() })
     }
 }
 

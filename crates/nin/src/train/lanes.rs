@@ -20,6 +20,7 @@ use super::error::TrainError;
 use super::evaluation::Evaluation;
 use super::shard::Shard;
 use crate::data::Batch;
+use crate::loss::Loss;
 use crate::nn::{Module, Parameter, parameters};
 
 /// The most lanes of a batch: the most threads that one step can use.
@@ -29,15 +30,13 @@ pub const MAX_THREADS: usize = 1024;
 /// The most images of a shard: few enough for its activations to stay near the core.
 pub const SHARD: usize = 4;
 
-/// What the random numbers of a step depend on, and how its loss is made.
+/// What the random numbers of a step depend on.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct StepSettings {
     /// The seed of the run.
     pub seed: u64,
     /// The epoch, counted from 0.
     pub epoch: u64,
-    /// Label smoothing of the loss, 0 for none.
-    pub label_smoothing: f64,
 }
 
 /// What a worker keeps from task to task.
@@ -262,17 +261,19 @@ impl Lanes {
         self.total.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Computes the gradients of the batch's mean loss, kept for [`Lanes::gradients`], and the sums over its images.
+    /// Computes the gradients of the batch's mean `loss`, kept for [`Lanes::gradients`], and the sums over its images.
     ///
     /// # Errors
-    /// [`TrainError`] if the network does not fit the images or the labels.
+    /// [`TrainError`] if the network does not fit the images or the loss the targets.
     pub fn step(
         &self,
         model: &dyn Module<f32>,
         batch: &Batch,
+        loss: &dyn Loss<f32>,
         settings: StepSettings,
     ) -> Result<Evaluation, TrainError> {
         let n = batch.len();
+        let divisor = loss.divisor(&batch.targets_in(self.pool(), 0, n));
         // Two at least, so that a batch of a few images has work for two threads.
         let lanes = n.div_ceil(SHARD).max(2).min(n).min(LANES);
         let parameters = parameters(model);
@@ -289,7 +290,7 @@ impl Lanes {
             let mut run = || {
                 for start in images.clone().step_by(SHARD) {
                     let end = images.end.min(start + SHARD);
-                    let shard = Shard { model, batch, start, end, settings, conv: self.conv };
+                    let shard = Shard { model, batch, start, end, settings, loss, divisor, conv: self.conv };
                     shard.run(worker, &parameters, &self.gradients, &mut sums)?;
                 }
                 Ok(())

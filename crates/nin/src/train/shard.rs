@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use autograd::{Context, Tape};
 use tensor::conv::ConvAlgorithm;
-use tensor::ops::SoftmaxCrossEntropy;
 use tensor::{BufferPool, Tensor};
 
 use super::error::TrainError;
 use super::evaluation::{Evaluation, correct};
 use super::lanes::{LaneSums, StepSettings, Worker};
 use crate::data::Batch;
+use crate::loss::Loss;
 use crate::nn::{Module, Parameter};
 
 /// The images `start..end` of a batch.
@@ -20,6 +20,9 @@ pub(super) struct Shard<'a> {
     pub(super) start: usize,
     pub(super) end: usize,
     pub(super) settings: StepSettings,
+    pub(super) loss: &'a dyn Loss<f32>,
+    /// The loss's divisor for the whole batch.
+    pub(super) divisor: f64,
     pub(super) conv: ConvAlgorithm,
 }
 
@@ -48,14 +51,10 @@ impl Shard<'_> {
         let images = tape.constant(self.batch.narrow_in(pool, self.start, self.end));
         let logits = self.model.forward(images)?;
         let correct = correct(logits.value().data(), labels);
-        let n = self.batch.len();
-        let loss = SoftmaxCrossEntropy {
-            labels: labels.to_vec(),
-            label_smoothing: self.settings.label_smoothing,
-            divisor: Some(n),
-        };
-        let loss = tape.apply(loss, [logits])?;
-        let sum = f64::from(loss.value().item()) * n as f64;
+        let targets = tape.constant(self.batch.targets_in(pool, self.start, self.end));
+        let loss = self.loss.share(logits, targets, self.divisor)?;
+        // The share of the batch's mean, times the images of the batch.
+        let sum = f64::from(loss.value().item()) * self.batch.len() as f64;
         sums.evaluation.add(Evaluation { loss: sum, correct, images: labels.len() });
         let found = tape.backward(loss)?;
         for (parameter, sum) in parameters.iter().zip(&mut sums.gradients) {

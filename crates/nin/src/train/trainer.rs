@@ -16,6 +16,7 @@ use super::watch::{Warning, Watch};
 use crate::checkpoint::load_parameters;
 use crate::data::{Augmentation, Batch, DataLoader, Dataset, LoaderOptions, Normalization, Splits};
 use crate::inspect::{Signal, inspect};
+use crate::loss::CrossEntropy;
 use crate::nn::{Sequential, initialise, parameters, parameters_mut};
 use crate::optim::{Gradients, Optimizer, Schedule, Scheduler, Sgd};
 
@@ -148,16 +149,17 @@ impl Trainer {
         let Some(batch) = some_images(&self.train, images)? else {
             return Err(TrainError::Config("there are no training images to inspect".to_owned()));
         };
-        inspect(&self.model, &batch, &self.lanes, self.step_settings())
+        inspect(&self.model, &batch, &self.lanes, &self.loss(), self.step_settings())
     }
 
-    /// What the random numbers and the loss of a step depend on.
+    /// What the random numbers of a step depend on.
     fn step_settings(&self) -> StepSettings {
-        StepSettings {
-            seed: self.config.seed,
-            epoch: self.position.epoch,
-            label_smoothing: self.config.label_smoothing,
-        }
+        StepSettings { seed: self.config.seed, epoch: self.position.epoch }
+    }
+
+    /// The training loss.
+    fn loss(&self) -> CrossEntropy {
+        CrossEntropy { label_smoothing: self.config.label_smoothing, weights: None }
     }
 
     /// Where the run stands.
@@ -228,7 +230,7 @@ impl Trainer {
     /// # Errors
     /// [`TrainError`] if the network does not fit the images or the labels.
     pub fn step(&mut self, batch: &Batch) -> Result<Evaluation, TrainError> {
-        let sums = self.lanes.step(&self.model, batch, self.step_settings())?;
+        let sums = self.lanes.step(&self.model, batch, &self.loss(), self.step_settings())?;
         if !sums.loss.is_finite() {
             return Ok(sums);
         }
@@ -257,7 +259,7 @@ impl Trainer {
     pub fn test(&self) -> Result<Evaluation, TrainError> {
         let mut sums = Evaluation::default();
         for batch in self.test.epoch(0) {
-            sums.add(self.lanes.evaluate(&self.model, &batch?)?);
+            sums.add(self.lanes.evaluate(&self.model, &batch?, &CrossEntropy::default())?);
         }
         Ok(sums)
     }

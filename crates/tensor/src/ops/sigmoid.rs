@@ -32,7 +32,7 @@ impl UnaryOp for Sigmoid {
 }
 
 /// Computed from e^-|x|, which does not overflow.
-fn sigmoid<T: Element>(x: T) -> T {
+pub(super) fn sigmoid<T: Element>(x: T) -> T {
     let small = (-x.abs()).exp();
     let one_side = T::ONE / (T::ONE + small);
     if x < T::ZERO { small * one_side } else { one_side }

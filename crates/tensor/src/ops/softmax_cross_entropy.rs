@@ -1,190 +1,306 @@
 //! The loss of classification: softmax, logarithm and the label's entry in one op.
 
 use super::softmax::normalize;
-use crate::{Context, Element, Shape, ShapeError, Tensor, UnaryOp};
+use crate::op::expect_inputs;
+use crate::{Context, Element, Op, Shape, ShapeError, Tensor};
 
-/// The cross-entropy of softmax(logits) against labels; logits are N x K, the output is a scalar.
+/// The cross-entropy of softmax(logits) against class labels; inputs are logits, N x K, and labels, N, the output is a scalar.
 ///
-/// Of each sample, with p = softmax of its row: (1 - eps) (-log p of its label) + eps / K times the sum over all classes of
-/// -log p, where eps is the label smoothing, as in PyTorch. The output is their sum over the divisor: the mean, by default.
+/// A label is the number of a class: a whole number below K. Of each sample, with p = softmax of its row, y its label, w the class
+/// weights (all 1 if not given) and eps the label smoothing: (1 - eps) w\[y\] (-log p\[y\]) + eps / K times the sum over all
+/// classes k of w\[k\] (-log p\[k\]), as in PyTorch. The output is their sum over the divisor: by default the sum of the labels'
+/// weights, which makes it the weighted mean.
 ///
-/// Computed from logits less their maximum, so that no exponential overflows (d2l book, section 4.5). The gradient is
-/// (p - target) / divisor.
-#[derive(Debug, Clone, PartialEq)]
+/// Computed from logits less their maximum, so that no exponential overflows (d2l book, section 4.5). Without weights, the
+/// gradient is (p - target) / divisor. A label that names no class makes the loss and its row's gradient NaN; see
+/// [`SoftmaxCrossEntropy::check_labels`].
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct SoftmaxCrossEntropy {
-    /// The class of each sample, below K.
-    pub labels: Vec<usize>,
     /// The share of the target spread evenly over all classes, from 0 to 1.
     pub label_smoothing: f64,
-    /// The divisor of the sum of the samples' losses; N if not given. A micro-batch gives the whole batch's N, so that
-    /// micro-batches' losses and gradients add up to the batch's.
-    pub divisor: Option<usize>,
+    /// The weight of each class, K numbers of at least 0; all 1 if not given.
+    pub weights: Option<Vec<f64>>,
+    /// The divisor of the sum of the samples' losses; the sum of the labels' weights if not given. A micro-batch gives the whole
+    /// batch's, so that micro-batches' losses and gradients add up to the batch's.
+    pub divisor: Option<f64>,
+}
+
+/// The class that a label names, if there is such a class.
+fn class<T: Element>(label: T, classes: usize) -> Option<usize> {
+    let label = label.to_f64();
+    (label >= 0.0 && label < classes as f64 && label.fract() == 0.0).then_some(label as usize)
 }
 
 impl SoftmaxCrossEntropy {
-    /// The mean over the samples, without label smoothing.
-    pub fn mean(labels: Vec<usize>) -> Self {
-        Self { labels, label_smoothing: 0.0, divisor: None }
+    /// The name in errors and profiles.
+    pub const NAME: &'static str = "softmax_cross_entropy";
+
+    /// Refuses labels that name no class of N x K logits.
+    ///
+    /// # Errors
+    /// [`ShapeError`] with the first such label.
+    pub fn check_labels<T: Element>(logits: Shape, labels: &Tensor<T>) -> Result<(), ShapeError> {
+        let [_, classes] = logits.matrix(Self::NAME)?;
+        let unknown = labels.data().iter().position(|&label| class(label, classes).is_none());
+        unknown.map_or(Ok(()), |sample| {
+            let label = labels.data()[sample];
+            let message = format!("label {label} of sample {sample} is not below K = {classes} classes");
+            Err(ShapeError::new(Self::NAME, message))
+        })
     }
 
-    fn divisor<T: Element>(&self) -> T {
-        T::from_usize(self.divisor.unwrap_or(self.labels.len()))
+    /// The sum of the labels' weights: the number of samples if all weights are 1.
+    #[must_use]
+    pub fn total_weight<T: Element>(&self, labels: &Tensor<T>) -> f64 {
+        self.weights.as_ref().map_or(labels.len() as f64, |weights| {
+            let weight = |&label| class(label, weights.len()).map_or(f64::NAN, |class| weights[class]);
+            labels.data().iter().map(weight).sum()
+        })
+    }
+
+    fn weight<T: Element>(&self, class: usize) -> T {
+        self.weights.as_ref().map_or(T::ONE, |weights| T::from_f64(weights[class]))
     }
 }
 
-impl UnaryOp for SoftmaxCrossEntropy {
-    /// The probabilities, N x K.
-    type Saved<T: Element> = Tensor<T>;
+impl<T: Element> Op<T> for SoftmaxCrossEntropy {
+    /// The probabilities, N x K, the labels and the divisor.
+    type Saved = (Tensor<T>, Tensor<T>, T);
 
-    const NAME: &'static str = "softmax_cross_entropy";
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
 
-    fn shape(&self, input: Shape) -> Result<Shape, ShapeError> {
+    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
         let error = |message| Err(ShapeError::new(Self::NAME, message));
-        let [n, classes] = input.matrix(Self::NAME)?;
-        if n == 0 || self.labels.len() != n {
+        expect_inputs(Self::NAME, inputs, 2)?;
+        let [n, classes] = inputs[0].matrix(Self::NAME)?;
+        if n == 0 || *inputs[1] != [n] {
             return error(format!(
-                "expects a label for each of at least one sample, found N = {n} and {} labels",
-                self.labels.len()
+                "expects a label for each of at least one sample, found N = {n} and labels of {}",
+                inputs[1]
             ));
-        }
-        if let Some((sample, label)) = self.labels.iter().enumerate().find(|&(_, &label)| label >= classes) {
-            return error(format!("label {label} of sample {sample} is not below K = {classes} classes"));
         }
         if !(0.0..=1.0).contains(&self.label_smoothing) {
             return error(format!("label smoothing must be from 0 to 1, found {}", self.label_smoothing));
         }
-        if self.divisor == Some(0) {
-            return error("the divisor must be at least 1, found 0".to_owned());
+        if let Some(weights) = &self.weights {
+            if weights.len() != classes {
+                return error(format!("expects K = {classes} class weights, found {}", weights.len()));
+            }
+            if let Some(weight) = weights.iter().find(|weight| !(weight.is_finite() && **weight >= 0.0)) {
+                return error(format!("class weights must be finite numbers of at least 0, found {weight}"));
+            }
+        }
+        if let Some(divisor) = self.divisor
+            && !(divisor.is_finite() && divisor > 0.0)
+        {
+            return error(format!("the divisor must be above 0, found {divisor}"));
         }
         Ok(Shape::scalar())
     }
 
-    fn compute<T: Element>(&self, context: &Context, logits: Tensor<T>) -> (Tensor<T>, Tensor<T>) {
+    fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Self::Saved) {
+        let [logits, labels] = <[Tensor<T>; 2]>::try_from(inputs).expect("the op takes two inputs");
         let classes = logits.shape()[1];
         let smoothing = T::from_f64(self.label_smoothing);
         let mut probabilities = Tensor::empty_in(context.pool(), logits.shape());
         let mut loss = T::ZERO;
         let rows =
             logits.data().chunks_exact(classes).zip(probabilities.data_mut().chunks_exact_mut(classes));
-        for ((x, p), &label) in rows.zip(&self.labels) {
+        for ((x, p), &label) in rows.zip(labels.data()) {
             let (largest, sum) = normalize(x, p, 0..classes);
+            let Some(label) = class(label, classes) else {
+                loss += T::from_f64(f64::NAN);
+                continue;
+            };
             let log_sum = sum.ln();
-            let mut sample = (T::ONE - smoothing) * (log_sum - (x[label] - largest));
+            let mut sample =
+                (T::ONE - smoothing) * self.weight::<T>(label) * (log_sum - (x[label] - largest));
             if smoothing > T::ZERO {
-                let all: T = x.iter().map(|&x| log_sum - (x - largest)).sum();
+                let each = x.iter().enumerate();
+                let all: T = each.map(|(k, &x)| self.weight::<T>(k) * (log_sum - (x - largest))).sum();
                 sample += smoothing / T::from_usize(classes) * all;
             }
             loss += sample;
         }
+        let divisor = T::from_f64(self.divisor.unwrap_or_else(|| self.total_weight(&labels)));
         let mut output = Tensor::empty_in(context.pool(), Shape::scalar());
-        output.data_mut()[0] = loss / self.divisor();
-        (output, probabilities)
+        output.data_mut()[0] = loss / divisor;
+        (output, (probabilities, labels, divisor))
     }
 
-    fn gradient<T: Element>(&self, _: &Context, mut probabilities: Tensor<T>, dy: Tensor<T>) -> Tensor<T> {
+    /// Labels have no gradient.
+    fn backward(
+        &self,
+        _: &Context,
+        (mut probabilities, labels, divisor): Self::Saved,
+        dy: Tensor<T>,
+        wanted: &[bool],
+    ) -> Vec<Option<Tensor<T>>> {
+        if !wanted[0] {
+            return vec![None, None];
+        }
         let classes = probabilities.shape()[1];
-        let scale = dy.item() / self.divisor();
+        let scale = dy.item() / divisor;
         let on_label = T::from_f64(1.0 - self.label_smoothing);
         let everywhere = T::from_f64(self.label_smoothing / classes as f64);
-        for (p, &label) in probabilities.data_mut().chunks_exact_mut(classes).zip(&self.labels) {
-            p[label] -= on_label;
-            p.iter_mut().for_each(|p| *p = (*p - everywhere) * scale);
+        // The weights of all classes, which label smoothing spreads over.
+        let all = self.weights.as_ref().map(|weights| T::from_f64(weights.iter().sum()));
+        for (p, &label) in probabilities.data_mut().chunks_exact_mut(classes).zip(labels.data()) {
+            let Some(label) = class(label, classes) else {
+                p.fill(T::from_f64(f64::NAN));
+                continue;
+            };
+            if let Some(all) = all {
+                let own = on_label * self.weight::<T>(label);
+                let total = own + everywhere * all;
+                for (k, p) in p.iter_mut().enumerate() {
+                    *p = (total * *p - everywhere * self.weight::<T>(k)) * scale;
+                }
+                p[label] -= own * scale;
+            } else {
+                p[label] -= on_label;
+                p.iter_mut().for_each(|p| *p = (*p - everywhere) * scale);
+            }
         }
-        probabilities
+        vec![Some(probabilities), None]
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::op::Op;
-    use crate::testing::{check_gradients, poisoned, random};
+    use crate::testing::{check_some_gradients, poisoned, random};
 
-    fn loss(op: &SoftmaxCrossEntropy, logits: &Tensor<f64>) -> f64 {
-        op.forward(&poisoned(), vec![logits.clone()]).0.item()
+    fn labels<T: Element>(labels: &[usize]) -> Tensor<T> {
+        Tensor::from_fn([labels.len()], |i| T::from_usize(labels[i]))
+    }
+
+    fn loss(op: &SoftmaxCrossEntropy, logits: &Tensor<f64>, classes: &[usize]) -> f64 {
+        op.forward(&poisoned(), vec![logits.clone(), labels(classes)]).0.item()
+    }
+
+    fn mean() -> SoftmaxCrossEntropy {
+        SoftmaxCrossEntropy::default()
     }
 
     #[test]
     fn by_hand() {
         // Row 0: p = (1/4, 3/4). Row 1: p = (1/2, 1/2).
         let logits = Tensor::from_slice([2, 2], &[0.0, 3f64.ln(), 7.0, 7.0]).unwrap();
-        let op = SoftmaxCrossEntropy::mean(vec![0, 1]);
-        let (loss, saved) = op.forward(&poisoned(), vec![logits.clone()]);
+        let (loss, saved) = mean().forward(&poisoned(), vec![logits.clone(), labels(&[0, 1])]);
         assert!((loss.item() - (4f64.ln() + 2f64.ln()) / 2.0).abs() < 1e-12);
-        let gradient = op.backward(&poisoned(), saved, Tensor::scalar(1.0), &[true]).remove(0).unwrap();
-        for (found, expected) in gradient.data().iter().zip([-0.375, 0.375, 0.25, -0.25]) {
+        let gradients = mean().backward(&poisoned(), saved, Tensor::scalar(1.0), &[true, true]);
+        assert!(gradients[1].is_none(), "labels have none");
+        for (found, expected) in
+            gradients[0].as_ref().unwrap().data().iter().zip([-0.375, 0.375, 0.25, -0.25])
+        {
             assert!((found - expected).abs() < 1e-12);
         }
-        let smooth = SoftmaxCrossEntropy { label_smoothing: 0.2, ..SoftmaxCrossEntropy::mean(vec![0]) };
+        let smooth = SoftmaxCrossEntropy { label_smoothing: 0.2, ..mean() };
         let row = Tensor::from_slice([1, 2], &[0.0, 3f64.ln()]).unwrap();
         let expected = 0.8 * 4f64.ln() + 0.1 * (4f64.ln() + (4.0f64 / 3.0).ln());
-        assert!((self::loss(&smooth, &row) - expected).abs() < 1e-12);
+        assert!((self::loss(&smooth, &row, &[0]) - expected).abs() < 1e-12);
+        let weighted = SoftmaxCrossEntropy { weights: Some(vec![1.0, 3.0]), ..mean() };
+        let expected = (4f64.ln() + 3.0 * 2f64.ln()) / 4.0;
+        assert!((self::loss(&weighted, &logits, &[0, 1]) - expected).abs() < 1e-12);
     }
 
     #[test]
     fn large_logits_do_not_overflow() {
         let logits = Tensor::from_slice([1, 3], &[1000.0f32, 0.0, -1000.0]).unwrap();
-        let (loss, _) = SoftmaxCrossEntropy::mean(vec![2]).forward(&poisoned(), vec![logits]);
+        let (loss, _) = mean().forward(&poisoned(), vec![logits, labels(&[2])]);
         assert_eq!(loss.item(), 2000.0);
     }
 
     #[test]
-    fn nan_shows_in_the_loss() {
+    fn what_is_no_number_or_no_class_shows_in_the_loss() {
         let logits = Tensor::from_slice([1, 2], &[0.0, f64::NAN]).unwrap();
-        assert!(loss(&SoftmaxCrossEntropy::mean(vec![0]), &logits).is_nan());
+        assert!(loss(&mean(), &logits, &[0]).is_nan());
+        let logits = random([2, 3], 1);
+        let odd = Tensor::from_slice([2], &[1.0, 1.5]).unwrap();
+        let (loss, saved) = mean().forward(&poisoned(), vec![logits.clone(), odd.clone()]);
+        assert!(loss.item().is_nan());
+        let gradient =
+            mean().backward(&poisoned(), saved, Tensor::scalar(1.0), &[true, false]).remove(0).unwrap();
+        assert!(
+            gradient.data()[..3].iter().all(|x| x.is_finite())
+                && gradient.data()[3..].iter().all(|x| x.is_nan())
+        );
+        let error = |labels: &[f64]| {
+            let labels = Tensor::from_slice([labels.len()], labels).unwrap();
+            SoftmaxCrossEntropy::check_labels(logits.shape(), &labels).unwrap_err().to_string()
+        };
+        assert_eq!(
+            error(&[1.0, 1.5]),
+            "softmax_cross_entropy: label 1.5 of sample 1 is not below K = 3 classes"
+        );
+        assert_eq!(
+            error(&[3.0, 0.0]),
+            "softmax_cross_entropy: label 3 of sample 0 is not below K = 3 classes"
+        );
+        assert!(error(&[-1.0]).contains("label -1 of sample 0"));
+        assert!(error(&[f64::NAN]).contains("label NaN of sample 0"));
     }
 
     #[test]
     fn micro_batches_add_up_to_the_batch() {
         let logits = random([5, 4], 1);
-        let labels = vec![0, 3, 1, 2, 3];
-        let whole = loss(&SoftmaxCrossEntropy::mean(labels.clone()), &logits);
-        let parts: f64 = [(0, 2), (2, 5)]
-            .map(|(from, to)| {
-                let op = SoftmaxCrossEntropy {
-                    divisor: Some(5),
-                    ..SoftmaxCrossEntropy::mean(labels[from..to].to_vec())
-                };
-                loss(&op, &logits.narrow_in(poisoned().pool(), from, to))
-            })
-            .iter()
-            .sum();
-        assert!((whole - parts).abs() < 1e-12);
+        let classes = [0, 3, 1, 2, 3];
+        for weights in [None, Some(vec![0.5, 1.0, 2.0, 4.0])] {
+            let op = SoftmaxCrossEntropy { label_smoothing: 0.1, weights, divisor: None };
+            let divisor = Some(op.total_weight(&labels::<f64>(&classes)));
+            let part = SoftmaxCrossEntropy { divisor, ..op.clone() };
+            let parts = [(0, 2), (2, 5)].map(|(from, to)| {
+                loss(&part, &logits.narrow_in(poisoned().pool(), from, to), &classes[from..to])
+            });
+            assert!((loss(&op, &logits, &classes) - parts.iter().sum::<f64>()).abs() < 1e-12);
+        }
     }
 
     #[test]
     fn errors_name_sizes() {
-        let error = |op: SoftmaxCrossEntropy, input: &[usize]| {
-            Op::<f32>::output_shape(&op, &[Shape::new(input)]).unwrap_err().to_string()
+        let error = |op: SoftmaxCrossEntropy, input: &[usize], labels: usize| {
+            let inputs = [Shape::new(input), Shape::from([labels])];
+            Op::<f32>::output_shape(&op, &inputs).unwrap_err().to_string()
         };
-        let op = SoftmaxCrossEntropy::mean;
         assert_eq!(
-            error(op(vec![0, 1]), &[3, 10]),
-            "softmax_cross_entropy: expects a label for each of at least one sample, found N = 3 and 2 labels"
+            error(mean(), &[3, 10], 2),
+            "softmax_cross_entropy: expects a label for each of at least one sample, found N = 3 and labels of 2"
         );
         assert_eq!(
-            error(op(vec![0, 10]), &[2, 10]),
-            "softmax_cross_entropy: label 10 of sample 1 is not below K = 10 classes"
-        );
-        assert_eq!(
-            error(op(vec![0]), &[1, 10, 1, 1]),
+            error(mean(), &[1, 10, 1, 1], 1),
             "softmax_cross_entropy: expects a matrix of two axes, input is 1 x 10 x 1 x 1"
         );
         assert_eq!(
-            error(SoftmaxCrossEntropy { label_smoothing: 1.5, ..op(vec![0]) }, &[1, 10]),
+            error(SoftmaxCrossEntropy { label_smoothing: 1.5, ..mean() }, &[1, 10], 1),
             "softmax_cross_entropy: label smoothing must be from 0 to 1, found 1.5"
         );
         assert_eq!(
-            error(SoftmaxCrossEntropy { divisor: Some(0), ..op(vec![0]) }, &[1, 10]),
-            "softmax_cross_entropy: the divisor must be at least 1, found 0"
+            error(SoftmaxCrossEntropy { divisor: Some(0.0), ..mean() }, &[1, 10], 1),
+            "softmax_cross_entropy: the divisor must be above 0, found 0"
+        );
+        assert_eq!(
+            error(SoftmaxCrossEntropy { weights: Some(vec![1.0; 9]), ..mean() }, &[1, 10], 1),
+            "softmax_cross_entropy: expects K = 10 class weights, found 9"
+        );
+        assert_eq!(
+            error(SoftmaxCrossEntropy { weights: Some(vec![1.0, -1.0]), ..mean() }, &[1, 2], 1),
+            "softmax_cross_entropy: class weights must be finite numbers of at least 0, found -1"
         );
     }
 
     #[test]
     fn gradients() {
-        for (label_smoothing, divisor) in [(0.0, None), (0.1, None), (0.3, Some(32)), (1.0, Some(1))] {
-            let op = SoftmaxCrossEntropy { labels: vec![2, 0, 4], label_smoothing, divisor };
-            check_gradients(&op, &[random([3, 5], 1)]);
+        let inputs = [random([3, 5], 1), labels(&[2, 0, 4])];
+        for weights in [None, Some(vec![0.5, 1.0, 2.0, 0.0, 4.0])] {
+            for (label_smoothing, divisor) in [(0.0, None), (0.1, None), (0.3, Some(32.0)), (1.0, Some(1.0))]
+            {
+                let op = SoftmaxCrossEntropy { label_smoothing, weights: weights.clone(), divisor };
+                check_some_gradients(&op, &inputs, &[true, false]);
+                check_some_gradients(&op, &inputs, &[false, false]);
+            }
         }
     }
 }

@@ -1,0 +1,110 @@
+//! The loss of independent yes-or-no questions: the logistic function and the binary cross-entropy in one op.
+
+use super::mse_loss::{divisor, elementwise_loss_shape};
+use super::sigmoid::sigmoid;
+use crate::{Context, Element, Op, Shape, ShapeError, Tensor};
+
+/// The mean over all elements of -(t log s + (1 - t) log(1 - s)) with s = sigmoid(x); inputs are logits x and targets t of the same
+/// shape, from 0 to 1, the output is a scalar (`torch.nn.BCEWithLogitsLoss`).
+///
+/// Computed as max(x, 0) - x t + log(1 + e^-|x|), which does not overflow. The gradient is (s - t) / divisor.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct BceWithLogits {
+    /// The divisor of the sum over all elements; their number if not given. A micro-batch gives the whole batch's number, so that
+    /// micro-batches' losses and gradients add up to the batch's.
+    pub divisor: Option<f64>,
+}
+
+impl BceWithLogits {
+    /// The name in errors and profiles.
+    pub const NAME: &'static str = "bce_with_logits";
+}
+
+impl<T: Element> Op<T> for BceWithLogits {
+    /// Both inputs.
+    type Saved = [Tensor<T>; 2];
+
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
+        elementwise_loss_shape(Self::NAME, inputs, self.divisor)
+    }
+
+    fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Self::Saved) {
+        let [x, target] = <[Tensor<T>; 2]>::try_from(inputs).expect("the op takes two inputs");
+        let mut sum = T::ZERO;
+        for (&x, &t) in x.data().iter().zip(target.data()) {
+            sum += positive(x) - x * t + log_1p_exp(-x.abs());
+        }
+        let mut output = Tensor::empty_in(context.pool(), Shape::scalar());
+        output.data_mut()[0] = sum / divisor(self.divisor, x.len());
+        (output, [x, target])
+    }
+
+    fn backward(
+        &self,
+        context: &Context,
+        [x, target]: Self::Saved,
+        dy: Tensor<T>,
+        wanted: &[bool],
+    ) -> Vec<Option<Tensor<T>>> {
+        let scale = dy.item() / divisor(self.divisor, x.len());
+        let gradient = |of: fn(T, T) -> T| {
+            let mut gradient = Tensor::empty_in(context.pool(), x.shape());
+            let inputs = x.data().iter().zip(target.data());
+            for (g, (&x, &t)) in gradient.data_mut().iter_mut().zip(inputs) {
+                *g = of(x, t) * scale;
+            }
+            gradient
+        };
+        vec![wanted[0].then(|| gradient(|x, t| sigmoid(x) - t)), wanted[1].then(|| gradient(|x, _| -x))]
+    }
+}
+
+/// max(x, 0).
+fn positive<T: Element>(x: T) -> T {
+    if x > T::ZERO { x } else { T::ZERO }
+}
+
+/// log(1 + e^x) for x of at most 0.
+fn log_1p_exp<T: Element>(x: T) -> T {
+    (T::ONE + x.exp()).ln()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{check_gradients, poisoned, random};
+
+    fn loss(x: &[f64], target: &[f64]) -> f64 {
+        let tensor = |data: &[f64]| Tensor::from_slice([data.len()], data).unwrap();
+        BceWithLogits::default().forward(&poisoned(), vec![tensor(x), tensor(target)]).0.item()
+    }
+
+    #[test]
+    fn by_hand_and_extremes() {
+        // sigmoid = 3/4, twice.
+        let x = 3f64.ln();
+        assert!((loss(&[x, x], &[1.0, 0.0]) - ((4.0f64 / 3.0).ln() + 4f64.ln()) / 2.0).abs() < 1e-12);
+        assert_eq!(loss(&[1000.0, -1000.0], &[0.0, 1.0]), 1000.0);
+        assert_eq!(loss(&[1000.0, -1000.0], &[1.0, 0.0]), 0.0);
+        assert!(loss(&[f64::NAN], &[1.0]).is_nan());
+    }
+
+    #[test]
+    fn gradients() {
+        let target = Tensor::from_fn([3, 2], |i| i as f64 / 5.0);
+        for divisor in [None, Some(7.0)] {
+            check_gradients(&BceWithLogits { divisor }, &[random([3, 2], 1), target.clone()]);
+        }
+    }
+
+    #[test]
+    fn errors_name_sizes() {
+        let inputs = [Shape::from([4, 3]), Shape::from([4])];
+        let error = Op::<f32>::output_shape(&BceWithLogits::default(), &inputs).unwrap_err().to_string();
+        assert_eq!(error, "bce_with_logits: expects an output and a target of one shape, found 4 x 3 and 4");
+    }
+}
