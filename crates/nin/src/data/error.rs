@@ -230,7 +230,18 @@ pub enum DataError {
         w: usize,
     },
 
-    /// The thread that prepares batches failed.
+    /// Weights that nothing can be drawn by.
+    #[error(
+        "sampler: weight {weight} of sample {index}: expected finite numbers of at least 0 that are not all 0"
+    )]
+    Weights {
+        /// The first sample whose weight cannot be.
+        index: usize,
+        /// Its weight.
+        weight: f64,
+    },
+
+    /// A batch could not be prepared: the thread failed, or the sampler drew what is not there.
     #[error("loader: batch {index} could not be prepared: {message}")]
     Worker {
         /// The batch's number within its epoch.

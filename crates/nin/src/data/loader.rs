@@ -14,7 +14,7 @@ mod tests;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tensor::{BufferPool, Purpose, RandomStream};
+use tensor::BufferPool;
 
 use super::augment::Augmentation;
 use super::batch::{Batch, Ids};
@@ -23,6 +23,7 @@ use super::error::DataError;
 use super::normalize::{Normalization, PixelTable};
 use super::prefetch::Prefetch;
 use super::resize::{ResizeScratch, Resizer};
+use super::sampler::{Sampler, Sequential, Shuffled};
 
 /// How a [`DataLoader`] makes batches.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,7 +32,7 @@ pub struct LoaderOptions {
     pub batch_size: usize,
     /// Height and width that images are resized to; `None` keeps them.
     pub image_size: Option<(usize, usize)>,
-    /// Whether each epoch has an order of its own; otherwise samples come as the set has them.
+    /// Whether each epoch has an order of its own ([`Shuffled`]); otherwise samples come as the set has them.
     pub shuffle: bool,
     /// Whether a last batch of fewer than `batch_size` samples is left out.
     pub drop_last: bool,
@@ -69,6 +70,7 @@ impl Default for LoaderOptions {
 pub struct DataLoader {
     maker: Arc<BatchMaker>,
     options: LoaderOptions,
+    sampler: Arc<dyn Sampler>,
     /// The last epoch's order, whose memory the next epoch takes over.
     spare_order: Mutex<Arc<Vec<usize>>>,
     waited: Arc<Mutex<Duration>>,
@@ -100,12 +102,21 @@ impl DataLoader {
             ids: Arc::default(),
             dataset,
         };
+        let sampler: Arc<dyn Sampler> =
+            if options.shuffle { Arc::new(Shuffled { seed: options.seed }) } else { Arc::new(Sequential) };
         Ok(DataLoader {
             maker: Arc::new(maker),
             options,
+            sampler,
             spare_order: Mutex::default(),
             waited: Arc::default(),
         })
+    }
+
+    /// The same loader with epochs that this sampler draws, whatever [`LoaderOptions::shuffle`] says.
+    #[must_use]
+    pub fn with_sampler(self, sampler: impl Sampler + 'static) -> DataLoader {
+        DataLoader { sampler: Arc::new(sampler), ..self }
     }
 
     /// The data set.
@@ -126,7 +137,7 @@ impl DataLoader {
 
     /// How many batches an epoch has (0 if `drop_last` leaves none).
     pub fn batches_per_epoch(&self) -> usize {
-        let (n, size) = (self.maker.dataset.len(), self.options.batch_size);
+        let (n, size) = (self.sampler.len(self.maker.dataset.len()), self.options.batch_size);
         if self.options.drop_last { n / size } else { n.div_ceil(size) }
     }
 
@@ -177,20 +188,9 @@ impl DataLoader {
         }
         if let Some(order) = Arc::get_mut(&mut spare) {
             order.clear();
-            order.extend(0..self.maker.dataset.len());
-            if self.options.shuffle {
-                shuffle(order, self.options.seed, epoch);
-            }
+            self.sampler.fill(self.maker.dataset.len(), epoch, order);
         }
         Arc::clone(&spare)
-    }
-}
-
-/// Puts `order` in the random order of (seed, epoch): Fisher and Yates' shuffle.
-fn shuffle(order: &mut [usize], seed: u64, epoch: u64) {
-    let mut stream = RandomStream::new(seed, epoch, Purpose::Shuffle, 0);
-    for last in (1..order.len()).rev() {
-        order.swap(last, stream.below(last as u64 + 1) as usize);
     }
 }
 
@@ -207,7 +207,7 @@ pub struct Epoch {
 #[derive(Debug)]
 enum Source {
     Here(Box<Work>),
-    Ahead(Prefetch<Batch>),
+    Ahead(Prefetch<Result<Batch, DataError>>),
 }
 
 impl Epoch {
@@ -221,8 +221,8 @@ impl Epoch {
 impl Iterator for Epoch {
     type Item = Result<Batch, DataError>;
 
-    /// The next batch; [`DataError::Worker`] if the thread that was to prepare it panicked, after which there
-    /// are none.
+    /// The next batch; [`DataError::Worker`] if the thread that was to prepare it panicked or the sampler drew
+    /// what is not there, after which there are none.
     fn next(&mut self) -> Option<Self::Item> {
         if self.next == self.last {
             return None;
@@ -231,9 +231,9 @@ impl Iterator for Epoch {
         self.next += 1;
         let start = Instant::now();
         let batch = match &mut self.source {
-            Source::Here(work) => Ok(work.make(index)),
+            Source::Here(work) => work.make(index),
             Source::Ahead(prefetch) => {
-                prefetch.next().map_err(|message| DataError::Worker { index, message })
+                prefetch.next().unwrap_or_else(|message| Err(DataError::Worker { index, message }))
             }
         };
         let waited = start.elapsed();
@@ -282,12 +282,19 @@ struct Work {
 }
 
 impl Work {
-    /// Makes batch `index` of the epoch.
-    fn make(&mut self, index: usize) -> Batch {
+    /// Makes batch `index` of the epoch. An error is the sampler's fault.
+    fn make(&mut self, index: usize) -> Result<Batch, DataError> {
         let BatchMaker { dataset, resizer, table, augmentation, seed, batch_size, pool, ids } = &*self.maker;
         let Scratch { varied, resize } = &mut self.scratch;
         let from = index * batch_size;
-        let samples = &self.order[from..self.order.len().min(from + batch_size)];
+        let samples = self.order.get(from..self.order.len().min(from + batch_size)).unwrap_or_default();
+        let refuse = |message| Err(DataError::Worker { index, message });
+        if samples.is_empty() {
+            return refuse(format!("the sampler drew only {} samples", self.order.len()));
+        }
+        if let Some(sample) = samples.iter().find(|&&sample| sample >= dataset.len()) {
+            return refuse(format!("the sampler drew sample {sample} of a set of {}", dataset.len()));
+        }
         let (channels, (h, w)) = (dataset.channels(), resizer.output_size());
         let (source_plane, plane) = (dataset.height() * dataset.width(), h * w);
 
@@ -307,6 +314,6 @@ impl Work {
 
         let mut batch_ids = ids.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
         batch_ids.fill(samples, dataset, *batch_size);
-        Batch::new(index, [channels, h, w], pixels, batch_ids, Arc::clone(table), Arc::clone(ids))
+        Ok(Batch::new(index, [channels, h, w], pixels, batch_ids, Arc::clone(table), Arc::clone(ids)))
     }
 }

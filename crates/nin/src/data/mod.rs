@@ -3,7 +3,7 @@
 //! The way of an image: [`idx`] reads the files, [`dataset`] holds the 8-bit images and their labels,
 //! [`files`] knows their names, [`load`](mod@load) where each data set lies, and [`download`] how to fetch
 //! one. [`augment`] varies an image, [`resize`] brings it to the network's size, [`normalize`] makes numbers
-//! of its pixels. [`loader`] does all this for one [`batch`] after another, ahead of the training, on threads
+//! of its pixels, a [`sampler`] draws which samples an epoch has. [`loader`] does all this for one [`batch`] after another, ahead of the training, on threads
 //! of its own.
 
 pub mod augment;
@@ -19,6 +19,7 @@ pub mod loader;
 pub mod normalize;
 mod prefetch;
 pub mod resize;
+pub mod sampler;
 
 pub use augment::Augmentation;
 pub use batch::Batch;
@@ -28,3 +29,4 @@ pub use kind::DatasetKind;
 pub use load::{DataSources, load};
 pub use loader::{DataLoader, Epoch, LoaderOptions};
 pub use normalize::Normalization;
+pub use sampler::Sampler;

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::data::DatasetInfo;
+use crate::data::sampler::Weighted;
 use std::collections::HashSet;
+use tensor::{Purpose, RandomStream};
 
 /// `n` images of 2 channels of 4 x 5 pixels; sample i is full of i, but for a corner that shows a shift.
 fn toy(n: usize) -> Arc<Dataset> {
@@ -163,24 +165,47 @@ fn dropping_an_epoch_early_stops_its_threads() {
     }
 }
 
+/// Draws a sample that is not there, and promises more than it draws.
+#[derive(Debug)]
+struct Broken(usize);
+
+impl Sampler for Broken {
+    fn len(&self, _: usize) -> usize {
+        12
+    }
+
+    fn fill(&self, _: usize, _: u64, order: &mut Vec<usize>) {
+        order.extend([0, 1, 2, 3, 4, self.0, 6, 7]);
+    }
+}
+
 #[test]
-fn a_failing_thread_is_an_error_and_the_end() {
-    let loader = loader(8, options());
-    let order = Arc::new(vec![0, 1, 2, 3, 4, 99, 6, 7]);
-    let maker = Arc::clone(&loader.maker);
-    let prefetch = Prefetch::start(1, 2, 0..2, |_| {
-        let (maker, order) = (Arc::clone(&maker), Arc::clone(&order));
-        let mut work = Work { maker, order, epoch: 0, scratch: Scratch::default() };
-        move |index| work.make(index)
-    });
-    let waited = Arc::default();
-    let source = Source::Ahead(prefetch);
-    let mut epoch = Epoch { source, next: 0, last: 2, waited: Duration::ZERO, total_waited: waited };
-    assert_eq!(epoch.next().unwrap().unwrap().samples(), [0, 1, 2, 3]);
-    let error = epoch.next().unwrap().unwrap_err().to_string();
-    assert!(error.starts_with("loader: batch 1 could not be prepared: panicked: "), "{error}");
-    assert!(!error.contains('\n'));
-    assert!(epoch.next().is_none());
+fn a_sampler_s_fault_is_an_error_and_the_end() {
+    for workers in [0, 1, 2] {
+        let fault = |sample| {
+            let loader = loader(8, LoaderOptions { workers, ..options() }).with_sampler(Broken(sample));
+            let mut epoch = loader.epoch(0);
+            assert_eq!(epoch.next().unwrap().unwrap().samples(), [0, 1, 2, 3]);
+            let error = epoch.find_map(Result::err).unwrap().to_string();
+            assert!(epoch.next().is_none());
+            error
+        };
+        assert_eq!(
+            fault(99),
+            "loader: batch 1 could not be prepared: the sampler drew sample 99 of a set of 8"
+        );
+        assert_eq!(fault(5), "loader: batch 2 could not be prepared: the sampler drew only 8 samples");
+    }
+}
+
+#[test]
+fn a_sampler_may_draw_more_than_the_set_has() {
+    let weighted = Weighted::new(&[1.0, 0.0, 1.0], 10, 3).unwrap();
+    let loader = loader(3, options()).with_sampler(weighted);
+    let whole = contents(loader.epoch(1));
+    assert_eq!(whole.iter().map(|(_, samples, ..)| samples.len()).collect::<Vec<_>>(), [4, 4, 2]);
+    assert!(whole.iter().all(|(_, samples, ..)| samples.iter().all(|&sample| sample != 1)));
+    assert_eq!(contents(loader.epoch_from(1, 1)), whole[1..]);
 }
 
 #[test]

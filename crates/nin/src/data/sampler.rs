@@ -1,0 +1,145 @@
+//! [`Sampler`]: which samples an epoch has, in which order.
+
+use std::fmt::Debug;
+
+use tensor::{Purpose, RandomStream};
+
+use super::error::DataError;
+
+/// Draws the samples of an epoch: a function of the epoch alone, so that a run can go on in the middle of one.
+pub trait Sampler: Debug + Send + Sync {
+    /// The number of samples of every epoch over a data set of `samples`.
+    fn len(&self, samples: usize) -> usize {
+        samples
+    }
+
+    /// Fills the empty `order` with [`Sampler::len`] numbers below `samples`: those of `epoch`, counted from 0.
+    fn fill(&self, samples: usize, epoch: u64, order: &mut Vec<usize>);
+}
+
+/// Every sample once, as the set has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sequential;
+
+impl Sampler for Sequential {
+    fn fill(&self, samples: usize, _: u64, order: &mut Vec<usize>) {
+        order.extend(0..samples);
+    }
+}
+
+/// Every sample once, in an order that is a function of (seed, epoch): Fisher and Yates' shuffle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Shuffled {
+    /// The seed.
+    pub seed: u64,
+}
+
+impl Sampler for Shuffled {
+    fn fill(&self, samples: usize, epoch: u64, order: &mut Vec<usize>) {
+        order.extend(0..samples);
+        let mut stream = RandomStream::new(self.seed, epoch, Purpose::Shuffle, 0);
+        for last in (1..order.len()).rev() {
+            order.swap(last, stream.below(last as u64 + 1) as usize);
+        }
+    }
+}
+
+/// Samples drawn with replacement, each as often as its weight says (`WeightedRandomSampler` in PyTorch): a function of
+/// (seed, epoch). For classes of unequal size, for instance.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Weighted {
+    /// The sum of the weights up to each sample and with it.
+    sums: Vec<f64>,
+    draws: usize,
+    seed: u64,
+}
+
+impl Weighted {
+    /// Draws `draws` samples an epoch, by a weight for each sample of the set.
+    ///
+    /// # Errors
+    /// [`DataError::Weights`] if a weight is not a finite number of at least 0, or all are 0.
+    pub fn new(weights: &[f64], draws: usize, seed: u64) -> Result<Self, DataError> {
+        let refuse = |index: usize, weight: f64| DataError::Weights { index, weight };
+        let mut sums = Vec::with_capacity(weights.len());
+        let mut sum = 0.0;
+        for (index, &weight) in weights.iter().enumerate() {
+            sum += weight;
+            if !(weight >= 0.0 && sum.is_finite()) {
+                return Err(refuse(index, weight));
+            }
+            sums.push(sum);
+        }
+        if sum == 0.0 {
+            return Err(refuse(0, 0.0));
+        }
+        Ok(Self { sums, draws, seed })
+    }
+}
+
+impl Sampler for Weighted {
+    fn len(&self, _: usize) -> usize {
+        self.draws
+    }
+
+    /// Weights of samples that the set does not have are left out; samples without a weight are never drawn.
+    fn fill(&self, samples: usize, epoch: u64, order: &mut Vec<usize>) {
+        let sums = &self.sums[..self.sums.len().min(samples)];
+        let total = sums.last().copied().unwrap_or(0.0);
+        let mut stream = RandomStream::new(self.seed, epoch, Purpose::Shuffle, 0);
+        order.extend((0..self.draws).map(|_| {
+            let drawn = stream.uniform() * total;
+            // The first sum above the drawn number: a sample of weight 0 has the sum of the one before.
+            sums.partition_point(|&sum| sum <= drawn).min(sums.len().saturating_sub(1))
+        }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(sampler: &dyn Sampler, samples: usize, epoch: u64) -> Vec<usize> {
+        let mut order = Vec::new();
+        sampler.fill(samples, epoch, &mut order);
+        assert_eq!(order.len(), sampler.len(samples));
+        order
+    }
+
+    #[test]
+    fn every_sample_comes_once() {
+        assert_eq!(order(&Sequential, 4, 9), [0, 1, 2, 3]);
+        let shuffled = Shuffled { seed: 7 };
+        let first = order(&shuffled, 20, 0);
+        assert_eq!(first, order(&shuffled, 20, 0));
+        assert_ne!(first, order(&shuffled, 20, 1));
+        assert_ne!(first, order(&Shuffled { seed: 8 }, 20, 0));
+        let mut sorted = first;
+        sorted.sort_unstable();
+        assert_eq!(sorted, order(&Sequential, 20, 0));
+    }
+
+    #[test]
+    fn samples_come_as_often_as_their_weights_say() {
+        let weighted = Weighted::new(&[0.0, 1.0, 0.0, 3.0, 0.0], 4000, 5).unwrap();
+        let drawn = order(&weighted, 5, 2);
+        assert_eq!(drawn, order(&weighted, 5, 2));
+        assert_ne!(drawn, order(&weighted, 5, 3));
+        let count = |sample| drawn.iter().filter(|&&own| own == sample).count();
+        assert_eq!(count(1) + count(3), 4000, "what weighs nothing is never drawn");
+        assert!((900..1100).contains(&count(1)), "{}", count(1));
+    }
+
+    #[test]
+    fn weights_that_cannot_be_are_refused() {
+        let refused = |weights: &[f64]| Weighted::new(weights, 1, 0).unwrap_err().to_string();
+        assert_eq!(
+            refused(&[1.0, -2.0]),
+            "sampler: weight -2 of sample 1: expected finite numbers of at least 0 that are not all 0"
+        );
+        assert!(refused(&[f64::NAN]).contains("weight NaN of sample 0"));
+        assert!(refused(&[f64::INFINITY]).contains("weight inf of sample 0"));
+        assert!(refused(&[0.0, 0.0]).contains("weight 0 of sample 0"));
+        assert!(refused(&[]).contains("sample 0"));
+    }
+}
