@@ -1,8 +1,36 @@
-//! Network in Network on the CPU: models, data, optimiser, training loop and command line.
+//! Network in Network on the CPU: models, data, optimizers, training loop and command line.
+//!
+//! A training loop of one's own:
+//!
+//! ```
+//! # use std::sync::Arc;
+//! # use nin::data::{DataLoader, DataSources, DatasetKind, LoaderOptions, load};
+//! # use nin::loss::CrossEntropy;
+//! # use nin::nn::{Conv2d, Flatten, GlobalAvgPool2d, Relu, Sequential, initialise};
+//! # use nin::optim::{AdamW, Optimizer, Schedule};
+//! # use nin::train::{Lanes, lanes::StepSettings};
+//! # use tensor::init::Init;
+//! # let data = Arc::new(load(DatasetKind::FashionMnistMini, &DataSources::new(None))?.train.head(64));
+//! let mut net = Sequential::new().with(Conv2d::new(1, 10, 3, 2, 1)).with(Relu).with(GlobalAvgPool2d).with(Flatten);
+//! initialise(&mut net, Init::HeNormal, Init::Constant(0.0), 7);
+//! let loader = DataLoader::new(data, LoaderOptions { batch_size: 32, shuffle: true, ..Default::default() })?;
+//! let (loss, mut optimizer, workers) = (CrossEntropy::default(), AdamW::new(1e-3), Lanes::new(2)?);
+//! let schedule = Schedule::Cosine.over(2 * loader.batches_per_epoch() as u64);
+//! let mut steps = 0..;
+//! for epoch in 0..2 {
+//!     for batch in loader.epoch(epoch) {
+//!         let sums = workers.step(&net, &batch?, &loss, StepSettings { seed: 7, epoch })?;
+//!         optimizer.set_learning_rate(1e-3 * schedule.factor(steps.next().unwrap_or(0)));
+//!         workers.gradients(|gradients| optimizer.step(&mut net, gradients.into()))?;
+//!         println!("loss {:.4}, accuracy {:.3}", sums.mean_loss(), sums.accuracy());
+//!     }
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 //!
 //! The way of a batch: [`data`] reads the images and hands out batches, [`train::Lanes`] cuts each into shards, a shard's
-//! tape runs the [`models`]' layers ([`nn`]) forward and backward, the gradients are summed and [`optim::Sgd`] moves the
-//! parameters, [`train::RunDir`] writes down the figures and [`checkpoint`] the weights.
+//! tape runs the [`models`]' layers ([`nn`]) forward, the [`loss`], and both backward, the gradients are summed and an
+//! [`optim::Optimizer`] moves the parameters, [`train::RunDir`] writes down the figures and [`checkpoint`] the weights.
 #![forbid(unsafe_code)]
 
 pub mod bench;
