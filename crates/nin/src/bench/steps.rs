@@ -11,7 +11,7 @@ use tensor::simd::Isa;
 use tensor::{BufferPool, Purpose, RandomStream, Shape};
 
 use super::{Until, median_seconds, peak_memory_mib};
-use crate::data::{Batch, DataLoader, Dataset, DatasetInfo, LoaderOptions};
+use crate::data::{Batch, DataLoader, DatasetInfo, LabeledImages, LoaderOptions};
 use crate::loss::CrossEntropy;
 use crate::models::{Head, Model, Network};
 use crate::nn::{Sequential, initialise};
@@ -148,7 +148,7 @@ impl Settings {
             width: self.image_size,
             class_names: (0..CLASSES).map(|class| class.to_string()).collect(),
         };
-        let dataset = Arc::new(Dataset::new(pixels, labels, info)?);
+        let dataset = Arc::new(LabeledImages::new(pixels, labels, info)?);
         // No thread of its own: it would take time from the steps.
         let options = LoaderOptions { batch_size: self.batch, workers: 0, ..LoaderOptions::default() };
         let loader = DataLoader::new(dataset, options)?;

@@ -1,6 +1,6 @@
 //! Random variations of the training images, drawn as a function of (seed, epoch, sample).
 //!
-//! They act on the 8-bit image at its published size, before any resizing, where an image has few pixels.
+//! They act on the image at its published size, before any resizing, where an image has few pixels.
 
 use std::fmt;
 use std::str::FromStr;
@@ -107,27 +107,27 @@ impl Variation {
     ///
     /// # Panics
     /// If the slices differ in length or are not whole planes.
-    pub fn apply(&self, height: usize, width: usize, source: &[u8], target: &mut [u8]) {
+    pub fn apply<P: Copy + Default>(&self, height: usize, width: usize, source: &[P], target: &mut [P]) {
         let plane = height * width;
         assert!(source.len() == target.len() && source.len().is_multiple_of(plane), "whole planes");
         for (source, target) in source.chunks_exact(plane).zip(target.chunks_exact_mut(plane)) {
             for (y, row) in target.chunks_exact_mut(width).enumerate() {
                 match y.checked_add_signed(-self.down).filter(|&from| from < height) {
                     Some(from) => self.apply_row(&source[from * width..][..width], row),
-                    None => row.fill(0),
+                    None => row.fill(P::default()),
                 }
             }
         }
     }
 
-    fn apply_row(&self, source: &[u8], target: &mut [u8]) {
+    fn apply_row<P: Copy + Default>(&self, source: &[P], target: &mut [P]) {
         let width = source.len();
         let reach = self.right.unsigned_abs().min(width);
         // The columns of the target that receive a pixel, and the first column (of the mirrored image) they
         // receive.
         let (to, from) = if self.right >= 0 { (reach..width, 0) } else { (0..width - reach, reach) };
-        target[..to.start].fill(0);
-        target[to.end..].fill(0);
+        target[..to.start].fill(P::default());
+        target[to.end..].fill(P::default());
         let moved = &mut target[to];
         if self.mirrored {
             let end = width - from;

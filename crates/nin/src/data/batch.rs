@@ -1,31 +1,37 @@
-//! One mini-batch: images as 8-bit pixels at the network's size, their labels, and which samples they are.
+//! One mini-batch: images at the network's size, their targets, and which samples they are.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tensor::{Buffer, BufferPool, Shape, Tensor};
 
-use super::dataset::Dataset;
 use super::normalize::PixelTable;
 
-/// The labels and sample numbers of a batch, recycled like its pixels.
+/// The targets and sample numbers of a batch, recycled like its pixels.
 #[derive(Debug, Default)]
 pub(super) struct Ids {
-    labels: Vec<usize>,
-    samples: Vec<u64>,
+    pub(super) labels: Vec<usize>,
+    /// Dense targets, N x K; empty if there are labels.
+    pub(super) values: Vec<f32>,
+    pub(super) samples: Vec<u64>,
 }
 
 impl Ids {
-    /// Replaces the contents; `room` is the most samples that a batch has, so that no later batch needs new
-    /// memory.
-    pub(super) fn fill(&mut self, samples: &[usize], dataset: &Dataset, room: usize) {
-        let room = room.min(dataset.len());
-        self.labels.clear();
-        self.labels.reserve_exact(room);
-        self.labels.extend(samples.iter().map(|&sample| dataset.label(sample)));
-        self.samples.clear();
-        self.samples.reserve_exact(room);
-        self.samples.extend(samples.iter().map(|&sample| sample as u64));
+    /// Empties all lists; `room` is the most samples that a batch has, so that no later batch needs new memory.
+    pub(super) fn clear(&mut self, room: usize) {
+        let Self { labels, values, samples } = self;
+        labels.clear();
+        labels.reserve_exact(room);
+        values.clear();
+        samples.clear();
+        samples.reserve_exact(room);
     }
+}
+
+/// The pixels of a batch, N x C x H x W.
+#[derive(Debug)]
+pub(super) enum Pixels {
+    Bytes(Buffer<u8>),
+    Floats(Buffer<f32>),
 }
 
 /// A mini-batch. Its memory goes back to the loader when it is dropped.
@@ -33,7 +39,7 @@ impl Ids {
 pub struct Batch {
     index: usize,
     image_shape: [usize; 3],
-    pixels: Buffer<u8>,
+    pixels: Pixels,
     ids: Ids,
     table: Arc<PixelTable>,
     home: Arc<Mutex<Vec<Ids>>>,
@@ -43,7 +49,7 @@ impl Batch {
     pub(super) fn new(
         index: usize,
         image_shape: [usize; 3],
-        pixels: Buffer<u8>,
+        pixels: Pixels,
         ids: Ids,
         table: Arc<PixelTable>,
         home: Arc<Mutex<Vec<Ids>>>,
@@ -59,7 +65,7 @@ impl Batch {
     /// N, the number of samples (at least 1, which is why there is no `is_empty`).
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
-        self.ids.labels.len()
+        self.ids.samples.len()
     }
 
     /// N x C x H x W.
@@ -68,17 +74,23 @@ impl Batch {
         Shape::from([self.len(), c, h, w])
     }
 
-    /// The label of each image.
+    /// The class of each image; empty if targets are dense.
     pub fn labels(&self) -> &[usize] {
         &self.ids.labels
     }
 
     /// What images `from..to` are to become, the input of a [`Loss`](crate::loss::Loss), with storage from `pool`: the numbers of
-    /// their classes.
+    /// their classes, or dense values, (to - from) x K.
     ///
     /// # Panics
     /// If the range lies outside of the batch.
     pub fn targets_in(&self, pool: &Arc<BufferPool>, from: usize, to: usize) -> Tensor<f32> {
+        if self.ids.labels.is_empty() {
+            let width = self.ids.values.len() / self.len();
+            let mut targets = Tensor::empty_in(pool, [to - from, width]);
+            targets.data_mut().copy_from_slice(&self.ids.values[from * width..to * width]);
+            return targets;
+        }
         let labels = &self.ids.labels[from..to];
         let mut targets = Tensor::empty_in(pool, [labels.len()]);
         for (target, &label) in targets.data_mut().iter_mut().zip(labels) {
@@ -92,9 +104,12 @@ impl Batch {
         &self.ids.samples
     }
 
-    /// The 8-bit pixels, N x C x H x W.
+    /// The 8-bit pixels, N x C x H x W; empty if pixels are numbers.
     pub fn pixels(&self) -> &[u8] {
-        &self.pixels
+        match &self.pixels {
+            Pixels::Bytes(pixels) => pixels,
+            Pixels::Floats(_) => &[],
+        }
     }
 
     /// Images `from..to` as the network sees them, (to - from) x C x H x W, with storage from `pool`.
@@ -106,7 +121,15 @@ impl Batch {
         let [c, h, w] = self.image_shape;
         let mut images = Tensor::empty_in(pool, [to - from, c, h, w]);
         let image = c * h * w;
-        self.table.apply(h * w, &self.pixels[from * image..to * image], images.data_mut());
+        match &self.pixels {
+            Pixels::Bytes(pixels) => {
+                self.table.apply(h * w, &pixels[from * image..to * image], images.data_mut());
+            }
+            Pixels::Floats(pixels) => {
+                images.data_mut().copy_from_slice(&pixels[from * image..to * image]);
+                self.table.normalize(h * w, images.data_mut());
+            }
+        }
         images
     }
 

@@ -1,17 +1,78 @@
-//! A labelled set of 8-bit images, held in memory as published.
+//! [`Dataset`]: images with their targets. [`LabeledImages`]: 8-bit images, held in memory as published.
 
+use std::borrow::Cow;
+use std::fmt::Debug;
 use std::path::Path;
 
 use super::error::DataError;
 use super::idx::Idx;
 use super::kind::DatasetKind;
 
-/// N labelled images of C x H x W 8-bit pixels.
+/// Images of one size, each with a target. Implement it for data of one's own; [`DataLoader`](super::DataLoader) does the rest.
+pub trait Dataset: Debug + Send + Sync {
+    /// The name in messages.
+    fn name(&self) -> &str {
+        "data set"
+    }
+
+    /// The number of samples, N.
+    fn len(&self) -> usize;
+
+    /// Whether there are no samples.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// C, H and W of every image.
+    fn image_shape(&self) -> [usize; 3];
+
+    /// The image and the target of sample `index`, which is below [`Dataset::len`]. All images have pixels of one kind, all
+    /// targets are of one kind and length. What is in memory is borrowed: nothing is copied.
+    fn get(&self, index: usize) -> (Image<'_>, Target<'_>);
+}
+
+/// The pixels of an image, C x H x W.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Image<'a> {
+    /// 8 bits each. The network sees them divided by 255, then normalized.
+    Bytes(Cow<'a, [u8]>),
+    /// Numbers. The network sees them as they are, or normalized.
+    Floats(Cow<'a, [f32]>),
+}
+
+/// What a network is to answer for an image.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Target<'a> {
+    /// The number of its class.
+    Class(usize),
+    /// Dense values, K of them.
+    Values(Cow<'a, [f32]>),
+}
+
+impl Dataset for LabeledImages {
+    fn name(&self) -> &str {
+        LabeledImages::name(self)
+    }
+
+    fn len(&self) -> usize {
+        LabeledImages::len(self)
+    }
+
+    fn image_shape(&self) -> [usize; 3] {
+        [self.channels(), self.height(), self.width()]
+    }
+
+    fn get(&self, index: usize) -> (Image<'_>, Target<'_>) {
+        (Image::Bytes(self.image(index).into()), Target::Class(self.label(index)))
+    }
+}
+
+/// N labeled images of C x H x W 8-bit pixels.
 ///
 /// A value of this type is sound: as many labels as images, every label below `classes`, nothing empty. The
 /// fields can be read by anyone and changed by no one, through the accessors.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dataset {
+pub struct LabeledImages {
     images: Vec<u8>,
     labels: Vec<u8>,
     info: DatasetInfo,
@@ -36,19 +97,19 @@ pub struct DatasetInfo {
 #[derive(Debug, Clone)]
 pub struct Splits {
     /// The images to learn from.
-    pub train: Dataset,
+    pub train: LabeledImages,
     /// The images to be judged by.
-    pub test: Dataset,
+    pub test: LabeledImages,
 }
 
-impl Dataset {
+impl LabeledImages {
     /// Puts a set together from pixels (N x C x H x W, row-major, 8 bits each) and labels (N).
     ///
     /// # Errors
     /// [`DataError::Empty`] if N, C, H, W or the number of classes is 0, [`DataError::PartialImage`] if the
     /// pixels are not a whole number of images, [`DataError::CountMismatch`] if images and labels differ in
     /// number, [`DataError::LabelOutOfRange`] with the first label that names no class.
-    pub fn new(images: Vec<u8>, labels: Vec<u8>, info: DatasetInfo) -> Result<Dataset, DataError> {
+    pub fn new(images: Vec<u8>, labels: Vec<u8>, info: DatasetInfo) -> Result<LabeledImages, DataError> {
         let DatasetInfo { channels: c, height: h, width: w, .. } = info;
         let classes = info.class_names.len();
         let empty = |n| DataError::Empty { name: info.name.clone(), n, c, h, w, classes };
@@ -66,21 +127,21 @@ impl Dataset {
         if let Some(index) = labels.iter().position(|&label| usize::from(label) >= classes) {
             return Err(DataError::LabelOutOfRange { name: info.name, index, label: labels[index], classes });
         }
-        Ok(Dataset { images, labels, info })
+        Ok(LabeledImages { images, labels, info })
     }
 
     /// Reads one split of a published data set from its image and its label file (IDX, plain or
     /// gzip-compressed). `split` ("train", "test") goes into the set's name.
     ///
     /// # Errors
-    /// Every error of [`Idx::read`], and those of [`Dataset::new`] with the file names in them;
+    /// Every error of [`Idx::read`], and those of [`LabeledImages::new`] with the file names in them;
     /// [`DataError::WrongImageSize`] if the images are not of the size the set is published in.
     pub fn from_idx_files(
         kind: DatasetKind,
         split: &str,
         images: &Path,
         labels: &Path,
-    ) -> Result<Dataset, DataError> {
+    ) -> Result<LabeledImages, DataError> {
         let pixels = Idx::read(images, 3)?;
         let targets = Idx::read(labels, 1)?;
         let (n, found_h, found_w) = (pixels.dims[0], pixels.dims[1], pixels.dims[2]);
@@ -96,7 +157,7 @@ impl Dataset {
             width: w,
             class_names: kind.class_names().iter().map(|&name| name.to_owned()).collect(),
         };
-        Dataset::new(pixels.data, targets.data, info).map_err(|error| match error {
+        LabeledImages::new(pixels.data, targets.data, info).map_err(|error| match error {
             DataError::Empty { c, h, w, classes, .. } => {
                 DataError::Empty { name: images.display().to_string(), n, c, h, w, classes }
             }
@@ -153,7 +214,7 @@ impl Dataset {
         &self.images
     }
 
-    /// All labels, N, each below [`Dataset::classes`].
+    /// All labels, N, each below [`LabeledImages::classes`].
     pub fn labels(&self) -> &[u8] {
         &self.labels
     }
@@ -161,7 +222,7 @@ impl Dataset {
     /// The pixels of sample `index`, C x H x W.
     ///
     /// # Panics
-    /// If `index` is not below [`Dataset::len`].
+    /// If `index` is not below [`LabeledImages::len`].
     pub fn image(&self, index: usize) -> &[u8] {
         let len = self.info.channels * self.info.height * self.info.width;
         &self.images[index * len..][..len]
@@ -170,7 +231,7 @@ impl Dataset {
     /// The label of sample `index`.
     ///
     /// # Panics
-    /// If `index` is not below [`Dataset::len`].
+    /// If `index` is not below [`LabeledImages::len`].
     pub fn label(&self, index: usize) -> usize {
         usize::from(self.labels[index])
     }
@@ -185,10 +246,10 @@ impl Dataset {
     }
 
     /// The first `n` samples as a set of their own (all of them if there are no more; at least one).
-    pub fn head(&self, n: usize) -> Dataset {
+    pub fn head(&self, n: usize) -> LabeledImages {
         let n = n.clamp(1, self.len());
         let image_len = self.images.len() / self.len();
-        Dataset {
+        LabeledImages {
             images: self.images[..n * image_len].to_vec(),
             labels: self.labels[..n].to_vec(),
             info: self.info.clone(),
@@ -196,12 +257,12 @@ impl Dataset {
     }
 
     /// The last `n` samples as a set of their own (all of them if there are no more; at least one), named after that.
-    pub fn tail(&self, n: usize) -> Dataset {
+    pub fn tail(&self, n: usize) -> LabeledImages {
         let n = n.clamp(1, self.len());
         let from = self.len() - n;
         let image_len = self.images.len() / self.len();
         let name = format!("{}, last {n}", self.info.name);
-        Dataset {
+        LabeledImages {
             images: self.images[from * image_len..].to_vec(),
             labels: self.labels[from..].to_vec(),
             info: DatasetInfo { name, ..self.info.clone() },
@@ -225,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_sound_set_answers_for_its_samples() {
-        let set = Dataset::new((0..24).collect(), vec![1, 0, 1, 2], info(1, 2, 3, 3)).unwrap();
+        let set = LabeledImages::new((0..24).collect(), vec![1, 0, 1, 2], info(1, 2, 3, 3)).unwrap();
         assert_eq!((set.len(), set.channels(), set.height(), set.width(), set.classes()), (4, 1, 2, 3, 3));
         assert_eq!(set.image(2), [12, 13, 14, 15, 16, 17]);
         assert_eq!(set.label(3), 2);
@@ -241,7 +302,7 @@ mod tests {
     #[test]
     fn each_fault_has_its_message() {
         let fault = |n_pixels: usize, labels: &[u8], info| {
-            Dataset::new(vec![0; n_pixels], labels.to_vec(), info).unwrap_err().to_string()
+            LabeledImages::new(vec![0; n_pixels], labels.to_vec(), info).unwrap_err().to_string()
         };
         assert_eq!(
             fault(12, &[0; 3], info(1, 2, 3, 2)),
@@ -273,7 +334,7 @@ mod tests {
     fn faults_of_files_name_the_files() {
         let dir = tempfile::tempdir().unwrap();
         let (images, labels) = (dir.path().join("images"), dir.path().join("labels"));
-        let load = || Dataset::from_idx_files(DatasetKind::Mnist, "train", &images, &labels);
+        let load = || LabeledImages::from_idx_files(DatasetKind::Mnist, "train", &images, &labels);
 
         write_idx(&images, &[2, 28, 28], &[9; 2 * 784]);
         write_idx(&labels, &[2], &[3, 9]);

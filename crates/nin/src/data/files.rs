@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::dataset::{Dataset, Splits};
+use super::dataset::{LabeledImages, Splits};
 use super::error::DataError;
 use super::kind::DatasetKind;
 
@@ -62,7 +62,7 @@ pub fn is_complete(dir: &Path) -> bool {
 /// Reads both splits of `kind` from the four files in `dir`.
 ///
 /// # Errors
-/// [`DataError::FileNotFound`] if one is missing, and every error of [`Dataset::from_idx_files`].
+/// [`DataError::FileNotFound`] if one is missing, and every error of [`LabeledImages::from_idx_files`].
 pub fn load_dir(kind: DatasetKind, dir: &Path) -> Result<Splits, DataError> {
     // All four are looked for before the first is read: a missing label file is known at once.
     let mut paths = [const { PathBuf::new() }; 4];
@@ -71,8 +71,8 @@ pub fn load_dir(kind: DatasetKind, dir: &Path) -> Result<Splits, DataError> {
     }
     let [train_images, train_labels, test_images, test_labels] = &paths;
     Ok(Splits {
-        train: Dataset::from_idx_files(kind, "train", train_images, train_labels)?,
-        test: Dataset::from_idx_files(kind, "test", test_images, test_labels)?,
+        train: LabeledImages::from_idx_files(kind, "train", train_images, train_labels)?,
+        test: LabeledImages::from_idx_files(kind, "test", test_images, test_labels)?,
     })
 }
 

@@ -17,12 +17,12 @@ use std::time::{Duration, Instant};
 use tensor::BufferPool;
 
 use super::augment::Augmentation;
-use super::batch::{Batch, Ids};
-use super::dataset::Dataset;
+use super::batch::{Batch, Ids, Pixels};
+use super::dataset::{Dataset, Image, Target};
 use super::error::DataError;
 use super::normalize::{Normalization, PixelTable};
 use super::prefetch::Prefetch;
-use super::resize::{ResizeScratch, Resizer};
+use super::resize::{Pixel, ResizeScratch, Resizer};
 use super::sampler::{Sampler, Sequential, Shuffled};
 
 /// How a [`DataLoader`] makes batches.
@@ -84,17 +84,22 @@ impl DataLoader {
     /// resized as asked, [`DataError::Normalization`] if a normalisation is not for the set's channels or
     /// divides by what is not a positive number, [`DataError::Padding`] if the augmentation would pad by more
     /// than an image's side.
-    pub fn new(dataset: Arc<Dataset>, options: LoaderOptions) -> Result<DataLoader, DataError> {
+    pub fn new(dataset: Arc<dyn Dataset>, options: LoaderOptions) -> Result<DataLoader, DataError> {
         if options.batch_size == 0 {
             return Err(DataError::BatchSize { name: dataset.name().to_owned() });
         }
-        let size = (dataset.height(), dataset.width());
+        let [c, h, w] = dataset.image_shape();
+        if dataset.is_empty() || c * h * w == 0 {
+            let (name, n) = (dataset.name().to_owned(), dataset.len());
+            return Err(DataError::Empty { name, n, c, h, w, classes: 0 });
+        }
+        let size = (h, w);
         if options.augmentation.padding > size.0.min(size.1) {
             return Err(DataError::Padding { found: options.augmentation.padding, h: size.0, w: size.1 });
         }
         let maker = BatchMaker {
             resizer: Resizer::new(size, options.image_size.unwrap_or(size))?,
-            table: Arc::new(PixelTable::new(dataset.channels(), options.normalization.as_ref())?),
+            table: Arc::new(PixelTable::new(c, options.normalization.as_ref())?),
             augmentation: options.augmentation,
             seed: options.seed,
             batch_size: options.batch_size,
@@ -120,7 +125,7 @@ impl DataLoader {
     }
 
     /// The data set.
-    pub fn dataset(&self) -> &Arc<Dataset> {
+    pub fn dataset(&self) -> &Arc<dyn Dataset> {
         &self.maker.dataset
     }
 
@@ -132,7 +137,7 @@ impl DataLoader {
     /// C, H and W of the batches' images.
     pub fn image_shape(&self) -> [usize; 3] {
         let (h, w) = self.maker.resizer.output_size();
-        [self.maker.dataset.channels(), h, w]
+        [self.maker.dataset.image_shape()[0], h, w]
     }
 
     /// How many batches an epoch has (0 if `drop_last` leaves none).
@@ -255,7 +260,7 @@ impl ExactSizeIterator for Epoch {}
 /// All that is needed to make any batch of any epoch.
 #[derive(Debug)]
 struct BatchMaker {
-    dataset: Arc<Dataset>,
+    dataset: Arc<dyn Dataset>,
     resizer: Resizer,
     table: Arc<PixelTable>,
     augmentation: Augmentation,
@@ -268,8 +273,14 @@ struct BatchMaker {
 /// Memory that one thread uses for one image after another.
 #[derive(Debug, Default)]
 struct Scratch {
-    varied: Vec<u8>,
-    resize: ResizeScratch,
+    bytes: PixelScratch<u8>,
+    floats: PixelScratch<f32>,
+}
+
+#[derive(Debug, Default)]
+struct PixelScratch<P: Pixel> {
+    varied: Vec<P>,
+    resize: ResizeScratch<P>,
 }
 
 /// One thread's part in an epoch.
@@ -282,38 +293,88 @@ struct Work {
 }
 
 impl Work {
-    /// Makes batch `index` of the epoch. An error is the sampler's fault.
+    /// Makes batch `index` of the epoch. An error is the sampler's or the data set's fault.
     fn make(&mut self, index: usize) -> Result<Batch, DataError> {
-        let BatchMaker { dataset, resizer, table, augmentation, seed, batch_size, pool, ids } = &*self.maker;
-        let Scratch { varied, resize } = &mut self.scratch;
+        let BatchMaker { dataset, resizer, table, batch_size, pool, ids, .. } = &*self.maker;
+        let Scratch { bytes, floats } = &mut self.scratch;
         let from = index * batch_size;
         let samples = self.order.get(from..self.order.len().min(from + batch_size)).unwrap_or_default();
         let refuse = |message| Err(DataError::Worker { index, message });
-        if samples.is_empty() {
+        let Some(&first) = samples.first() else {
             return refuse(format!("the sampler drew only {} samples", self.order.len()));
-        }
+        };
         if let Some(sample) = samples.iter().find(|&&sample| sample >= dataset.len()) {
             return refuse(format!("the sampler drew sample {sample} of a set of {}", dataset.len()));
         }
-        let (channels, (h, w)) = (dataset.channels(), resizer.output_size());
-        let (source_plane, plane) = (dataset.height() * dataset.width(), h * w);
-
-        let mut pixels = pool.take::<u8>(samples.len() * channels * plane);
-        for (&sample, target) in samples.iter().zip(pixels.chunks_exact_mut(channels * plane)) {
-            let mut image = dataset.image(sample);
-            if !augmentation.is_none() {
-                varied.resize(image.len(), 0);
-                let variation = augmentation.draw(*seed, self.epoch, sample as u64);
-                variation.apply(dataset.height(), dataset.width(), image, varied);
-                image = varied;
+        let ([channels, ..], (h, w)) = (dataset.image_shape(), resizer.output_size());
+        let image = channels * h * w;
+        let (kind, target) = dataset.get(first);
+        let width = if let Target::Values(values) = &target { values.len() } else { 0 };
+        let mut pixels = match kind {
+            Image::Bytes(_) => Pixels::Bytes(pool.take(samples.len() * image)),
+            Image::Floats(_) => Pixels::Floats(pool.take(samples.len() * image)),
+        };
+        let mut own = ids.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        own.clear((*batch_size).min(self.order.len()));
+        own.values.reserve_exact(width * (*batch_size).min(self.order.len()));
+        for (row, &sample) in samples.iter().enumerate() {
+            let place = row * image..(row + 1) * image;
+            let (source, wanted) = dataset.get(sample);
+            let prepared = match (&mut pixels, &source) {
+                (Pixels::Bytes(all), Image::Bytes(source)) => {
+                    self.maker.prepare(self.epoch, sample, source, &mut all[place], bytes)
+                }
+                (Pixels::Floats(all), Image::Floats(source)) => {
+                    self.maker.prepare(self.epoch, sample, source, &mut all[place], floats)
+                }
+                _ => Err("pixels of another kind than the first image of the batch has".to_owned()),
+            };
+            let result = prepared.and_then(|()| match (&target, wanted) {
+                (Target::Class(_), Target::Class(class)) => {
+                    own.labels.push(class);
+                    Ok(())
+                }
+                (Target::Values(_), Target::Values(values)) if values.len() == width && width > 0 => {
+                    own.values.extend_from_slice(&values);
+                    Ok(())
+                }
+                _ => Err("a target of another kind or length than the first of the batch has".to_owned()),
+            });
+            if let Err(message) = result {
+                return refuse(format!("sample {sample}: {message}"));
             }
-            for (source, target) in image.chunks_exact(source_plane).zip(target.chunks_exact_mut(plane)) {
-                resizer.resize(source, target, resize);
-            }
+            own.samples.push(sample as u64);
         }
+        Ok(Batch::new(index, [channels, h, w], pixels, own, Arc::clone(table), Arc::clone(ids)))
+    }
+}
 
-        let mut batch_ids = ids.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        batch_ids.fill(samples, dataset, *batch_size);
-        Ok(Batch::new(index, [channels, h, w], pixels, batch_ids, Arc::clone(table), Arc::clone(ids)))
+impl BatchMaker {
+    /// Varies and resizes one image.
+    fn prepare<P: Pixel>(
+        &self,
+        epoch: u64,
+        sample: usize,
+        image: &[P],
+        target: &mut [P],
+        scratch: &mut PixelScratch<P>,
+    ) -> Result<(), String> {
+        let PixelScratch { varied, resize } = scratch;
+        let ([c, height, width], (h, w)) = (self.dataset.image_shape(), self.resizer.output_size());
+        if image.len() != c * height * width {
+            return Err(format!("{} pixels, expected {c} x {height} x {width}", image.len()));
+        }
+        let image = if self.augmentation.is_none() {
+            image
+        } else {
+            varied.resize(image.len(), P::default());
+            let variation = self.augmentation.draw(self.seed, epoch, sample as u64);
+            variation.apply(height, width, image, varied);
+            varied
+        };
+        for (source, target) in image.chunks_exact(height * width).zip(target.chunks_exact_mut(h * w)) {
+            self.resizer.resize(source, target, resize);
+        }
+        Ok(())
     }
 }

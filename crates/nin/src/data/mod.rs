@@ -1,11 +1,13 @@
 //! Data: from files on disk to batches of N x C x H x W tensors.
 //!
-//! The way of an image: [`idx`] reads the files, [`dataset`] holds the 8-bit images and their labels,
+//! The way of an image: [`idx`] reads the files, a [`Dataset`] has the images and their targets (one from files,
+//! [`ArrayDataset`] from memory, or one's own),
 //! [`files`] knows their names, [`load`](mod@load) where each data set lies, and [`download`] how to fetch
 //! one. [`augment`] varies an image, [`resize`] brings it to the network's size, [`normalize`] makes numbers
 //! of its pixels, a [`sampler`] draws which samples an epoch has. [`loader`] does all this for one [`batch`] after another, ahead of the training, on threads
 //! of its own.
 
+pub mod array;
 pub mod augment;
 pub mod batch;
 pub mod dataset;
@@ -21,9 +23,10 @@ mod prefetch;
 pub mod resize;
 pub mod sampler;
 
+pub use array::ArrayDataset;
 pub use augment::Augmentation;
 pub use batch::Batch;
-pub use dataset::{Dataset, DatasetInfo, Splits};
+pub use dataset::{Dataset, DatasetInfo, Image, LabeledImages, Splits, Target};
 pub use error::DataError;
 pub use kind::DatasetKind;
 pub use load::{DataSources, load};

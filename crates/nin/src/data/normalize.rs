@@ -4,7 +4,7 @@
 //! / std of its channel (`Normalize`), each step rounded to f32. There are only 256 pixels, so the result is
 //! looked up in a table.
 
-use super::dataset::Dataset;
+use super::dataset::LabeledImages;
 use super::error::DataError;
 
 /// What is subtracted from the pixels of each channel and what they are divided by, after division by 255.
@@ -22,7 +22,7 @@ impl Normalization {
     ///
     /// Sums of 8-bit pixels and of their squares are exact integers, so the order of adding cannot matter. A
     /// channel whose pixels are all the same would have deviation 0; it gets 1, and becomes 0 everywhere.
-    pub fn of(dataset: &Dataset) -> Normalization {
+    pub fn of(dataset: &LabeledImages) -> Normalization {
         let (channels, plane) = (dataset.channels(), dataset.height() * dataset.width());
         let mut sums = vec![(0u64, 0u64); channels];
         for (i, pixels) in dataset.images().chunks_exact(plane).enumerate() {
@@ -47,6 +47,8 @@ impl Normalization {
 #[derive(Debug, Clone)]
 pub struct PixelTable {
     tables: Vec<[f32; 256]>,
+    /// For pixels that are numbers already.
+    normalization: Option<Normalization>,
 }
 
 impl PixelTable {
@@ -70,12 +72,22 @@ impl PixelTable {
             normalization.map_or(scaled, |n| (scaled - n.mean[channel]) / n.std[channel])
         };
         let tables = (0..channels).map(|c| std::array::from_fn(|pixel| value(c, pixel))).collect();
-        Ok(PixelTable { tables })
+        Ok(PixelTable { tables, normalization: normalization.cloned() })
     }
 
     /// The number of channels.
     pub fn channels(&self) -> usize {
         self.tables.len()
+    }
+
+    /// Brings numbers (n x C x H x W, `plane` = H x W) to mean 0 and standard deviation 1, if there is a normalization. They are
+    /// not divided by 255.
+    pub fn normalize(&self, plane: usize, values: &mut [f32]) {
+        let Some(Normalization { mean, std }) = &self.normalization else { return };
+        let channels = mean.iter().zip(std).cycle();
+        for (values, (mean, std)) in values.chunks_mut(plane).zip(channels) {
+            values.iter_mut().for_each(|value| *value = (*value - mean) / std);
+        }
     }
 
     /// Writes the values of `pixels` (n x C x H x W, `plane` = H x W) to `values`.
@@ -99,7 +111,7 @@ mod tests {
     use super::*;
     use crate::data::{DatasetInfo, DatasetKind, files};
 
-    fn set(channels: usize, pixels: &[u8]) -> Dataset {
+    fn set(channels: usize, pixels: &[u8]) -> LabeledImages {
         let info = DatasetInfo {
             name: "toy".into(),
             channels,
@@ -107,7 +119,7 @@ mod tests {
             width: 2,
             class_names: vec!["one".into()],
         };
-        Dataset::new(pixels.to_vec(), vec![0; pixels.len() / 2 / channels], info).unwrap()
+        LabeledImages::new(pixels.to_vec(), vec![0; pixels.len() / 2 / channels], info).unwrap()
     }
 
     #[test]

@@ -12,6 +12,9 @@
 //!
 //! A [`Resizer`] holds the weights of one pair of sizes; they are computed once, not for each image.
 
+use std::fmt::Debug;
+use std::ops::{Add, AddAssign};
+
 use super::error::DataError;
 
 /// Fractional bits of the weights. 8 bits of pixel, 22 of fraction and 2 spare make up 32: sums never
@@ -108,11 +111,49 @@ pub struct Resizer {
 
 /// Memory between the two passes, kept by the caller so that resizing allocates nothing once it is warm.
 #[derive(Debug, Default, Clone)]
-pub struct ResizeScratch {
+pub struct ResizeScratch<P: Pixel> {
     /// The image after the pass along the rows: input height x output width.
-    narrowed: Vec<u8>,
+    narrowed: Vec<P>,
     /// The sums of one output row.
-    sums: Vec<i32>,
+    sums: Vec<P::Sum>,
+}
+
+/// A pixel that can be resized: 8 bits in fixed point, or `f32`.
+pub trait Pixel: Copy + Debug + Default + Send + Sync + 'static {
+    /// A weighted sum of pixels.
+    type Sum: Copy + Debug + Default + Add<Output = Self::Sum> + AddAssign + Send + Sync;
+    /// The sum of no pixels.
+    const START: Self::Sum;
+    /// The pixel times a weight in fixed point.
+    fn times(self, weight: i32) -> Self::Sum;
+    /// The pixel that a sum is.
+    fn of_sum(sum: Self::Sum) -> Self;
+}
+
+impl Pixel for u8 {
+    type Sum = i32;
+    const START: i32 = HALF;
+
+    fn times(self, weight: i32) -> i32 {
+        weight * i32::from(self)
+    }
+
+    fn of_sum(sum: i32) -> u8 {
+        (sum >> FRACTION_BITS).clamp(0, 255) as u8
+    }
+}
+
+impl Pixel for f32 {
+    type Sum = f32;
+    const START: f32 = 0.0;
+
+    fn times(self, weight: i32) -> f32 {
+        self * (weight as f32 * (1.0 / (1 << FRACTION_BITS) as f32))
+    }
+
+    fn of_sum(sum: f32) -> f32 {
+        sum
+    }
 }
 
 impl Resizer {
@@ -144,7 +185,7 @@ impl Resizer {
     ///
     /// # Panics
     /// If a slice is not of its size.
-    pub fn resize(&self, source: &[u8], target: &mut [u8], scratch: &mut ResizeScratch) {
+    pub fn resize<P: Pixel>(&self, source: &[P], target: &mut [P], scratch: &mut ResizeScratch<P>) {
         assert_eq!(source.len(), self.from.0 * self.from.1, "input plane of {:?}", self.from);
         assert_eq!(target.len(), self.to.0 * self.to.1, "output plane of {:?}", self.to);
         let ResizeScratch { narrowed, sums } = scratch;
@@ -153,7 +194,7 @@ impl Resizer {
             (Some(rows), None) => resample_rows(rows, self.from.1, source, target),
             (None, Some(columns)) => resample_columns(columns, self.to.1, source, target, sums),
             (Some(rows), Some(columns)) => {
-                narrowed.resize(self.from.0 * self.to.1, 0);
+                narrowed.resize(self.from.0 * self.to.1, P::default());
                 resample_rows(rows, self.from.1, source, narrowed);
                 resample_columns(columns, self.to.1, narrowed, target, sums);
             }
@@ -161,19 +202,13 @@ impl Resizer {
     }
 }
 
-/// The integer part of a sum in fixed point, as a pixel.
-fn to_pixel(sum: i32) -> u8 {
-    (sum >> FRACTION_BITS).clamp(0, 255) as u8
-}
-
 /// Resamples each row of `source` (rows of `width` pixels) to a row of `target`.
-fn resample_rows(taps: &Taps, width: usize, source: &[u8], target: &mut [u8]) {
+fn resample_rows<P: Pixel>(taps: &Taps, width: usize, source: &[P], target: &mut [P]) {
     for (input, output) in source.chunks_exact(width).zip(target.chunks_exact_mut(taps.len())) {
         for (x, pixel) in output.iter_mut().enumerate() {
             let (first, weights) = taps.of(x);
-            let products =
-                weights.iter().zip(&input[first..]).map(|(&weight, &pixel)| weight * i32::from(pixel));
-            *pixel = to_pixel(HALF + products.sum::<i32>());
+            let products = weights.iter().zip(&input[first..]).map(|(&weight, &pixel)| pixel.times(weight));
+            *pixel = P::of_sum(products.fold(P::START, |sum, product| sum + product));
         }
     }
 }
@@ -181,8 +216,14 @@ fn resample_rows(taps: &Taps, width: usize, source: &[u8], target: &mut [u8]) {
 /// Resamples the rows of `source` (of `width` pixels) to as many rows of `target` as there are output
 /// positions: each output row is a weighted sum of input rows, so that the inner loops run over neighbouring
 /// pixels.
-fn resample_columns(taps: &Taps, width: usize, source: &[u8], target: &mut [u8], sums: &mut Vec<i32>) {
-    sums.resize(width, 0);
+fn resample_columns<P: Pixel>(
+    taps: &Taps,
+    width: usize,
+    source: &[P],
+    target: &mut [P],
+    sums: &mut Vec<P::Sum>,
+) {
+    sums.resize(width, P::START);
     for (y, output) in target.chunks_exact_mut(width).enumerate() {
         let (first, weights) = taps.of(y);
         let row = |tap: usize| &source[(first + tap) * width..][..width];
@@ -190,23 +231,23 @@ fn resample_columns(taps: &Taps, width: usize, source: &[u8], target: &mut [u8],
             // Enlarging reads at most two rows in most places: no need to keep the sums.
             [only] => {
                 for (pixel, &a) in output.iter_mut().zip(row(0)) {
-                    *pixel = to_pixel(HALF + only * i32::from(a));
+                    *pixel = P::of_sum(P::START + a.times(*only));
                 }
             }
             [upper, lower] => {
                 for ((pixel, &a), &b) in output.iter_mut().zip(row(0)).zip(row(1)) {
-                    *pixel = to_pixel(HALF + upper * i32::from(a) + lower * i32::from(b));
+                    *pixel = P::of_sum(P::START + a.times(*upper) + b.times(*lower));
                 }
             }
             _ => {
-                sums.fill(HALF);
-                for (tap, weight) in weights.iter().enumerate() {
+                sums.fill(P::START);
+                for (tap, &weight) in weights.iter().enumerate() {
                     for (sum, &pixel) in sums.iter_mut().zip(row(tap)) {
-                        *sum += weight * i32::from(pixel);
+                        *sum += pixel.times(weight);
                     }
                 }
                 for (pixel, &sum) in output.iter_mut().zip(&*sums) {
-                    *pixel = to_pixel(sum);
+                    *pixel = P::of_sum(sum);
                 }
             }
         }

@@ -276,7 +276,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{Dataset, DatasetInfo};
+    use crate::data::{DatasetInfo, LabeledImages};
 
     #[test]
     fn flags_win_over_the_file_and_the_file_over_the_recipe() {
@@ -368,8 +368,8 @@ mod tests {
             class_names: vec!["a".into(), "b".into()],
         };
         let train =
-            Dataset::new((0..10).collect(), vec![0, 0, 0, 0, 0, 0, 0, 1, 1, 1], info.clone()).unwrap();
-        let test = Dataset::new(vec![99], vec![1], info).unwrap();
+            LabeledImages::new((0..10).collect(), vec![0, 0, 0, 0, 0, 0, 0, 1, 1, 1], info.clone()).unwrap();
+        let test = LabeledImages::new(vec![99], vec![1], info).unwrap();
         let splits = || Splits { train: train.clone(), test: test.clone() };
         let held = |hold_out| Config { hold_out, ..Config::of(Recipe::Default) };
         let all = held(0).split(splits()).unwrap();

@@ -38,7 +38,8 @@ impl Shard<'_> {
     ) -> Result<(), TrainError> {
         let pool = &worker.pool;
         let rows = self.start..self.end;
-        let labels = &self.batch.labels()[rows.clone()];
+        // None if targets are dense: nothing is right or wrong then.
+        let labels = self.batch.labels().get(rows.clone()).unwrap_or_default();
         let context = Context {
             seed: self.settings.seed,
             epoch: self.settings.epoch,
@@ -55,7 +56,7 @@ impl Shard<'_> {
         let loss = self.loss.share(logits, targets, self.divisor)?;
         // The share of the batch's mean, times the images of the batch.
         let sum = f64::from(loss.value().item()) * self.batch.len() as f64;
-        sums.evaluation.add(Evaluation { loss: sum, correct, images: labels.len() });
+        sums.evaluation.add(Evaluation { loss: sum, correct, images: self.end - self.start });
         let found = tape.backward(loss)?;
         for (parameter, sum) in parameters.iter().zip(&mut sums.gradients) {
             match (found.parameter(parameter.identity), sum) {

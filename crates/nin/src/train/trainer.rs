@@ -14,7 +14,7 @@ use super::run_dir::{Checkpoint, Position};
 use super::start::{class_map_bias, scale_head, standardise};
 use super::watch::{Warning, Watch};
 use crate::checkpoint::load_parameters;
-use crate::data::{Augmentation, Batch, DataLoader, Dataset, LoaderOptions, Normalization, Splits};
+use crate::data::{Augmentation, Batch, DataLoader, LabeledImages, LoaderOptions, Normalization, Splits};
 use crate::inspect::{Signal, inspect};
 use crate::loss::CrossEntropy;
 use crate::nn::{Sequential, initialise, parameters, parameters_mut};
@@ -278,7 +278,7 @@ fn some_images(train: &DataLoader, images: usize) -> Result<Option<Batch>, Train
 /// The network for a data set.
 fn network(config: &Config, splits: &Splits) -> Result<Sequential<f32>, TrainError> {
     let (train, test) = (&splits.train, &splits.test);
-    let of = |set: &Dataset| (set.channels(), set.classes());
+    let of = |set: &LabeledImages| (set.channels(), set.classes());
     if of(train) != of(test) {
         return Err(TrainError::Config(format!(
             "{} does not fit the data: the {} images have {} channels and {} classes, the {} images {} and {}",
@@ -305,7 +305,7 @@ mod tests {
     use crate::models::Model;
     use crate::train::Recipe;
 
-    fn set(channels: usize, classes: usize) -> Dataset {
+    fn set(channels: usize, classes: usize) -> LabeledImages {
         let info = DatasetInfo {
             name: format!("toy of {channels} channels"),
             channels,
@@ -313,14 +313,14 @@ mod tests {
             width: 28,
             class_names: (0..classes).map(|class| class.to_string()).collect(),
         };
-        Dataset::new(vec![7; 4 * channels * 28 * 28], vec![0; 4], info).unwrap()
+        LabeledImages::new(vec![7; 4 * channels * 28 * 28], vec![0; 4], info).unwrap()
     }
 
     fn trainer(
         model: Model,
         head: Option<&str>,
-        train: Dataset,
-        test: Dataset,
+        train: LabeledImages,
+        test: LabeledImages,
     ) -> Result<Trainer, TrainError> {
         let head = head.map(str::to_owned);
         let config = Config { head, image_size: 28, ..Config::for_model(Recipe::Default, model) };

@@ -1,13 +1,13 @@
 //! Order, resumption, threads, memory and faults of the loader, on toy images.
 
 use super::*;
-use crate::data::DatasetInfo;
 use crate::data::sampler::Weighted;
+use crate::data::{ArrayDataset, DatasetInfo, LabeledImages};
 use std::collections::HashSet;
 use tensor::{Purpose, RandomStream};
 
 /// `n` images of 2 channels of 4 x 5 pixels; sample i is full of i, but for a corner that shows a shift.
-fn toy(n: usize) -> Arc<Dataset> {
+fn toy(n: usize) -> Arc<LabeledImages> {
     let info = DatasetInfo {
         name: "toy".into(),
         channels: 2,
@@ -22,7 +22,7 @@ fn toy(n: usize) -> Arc<Dataset> {
         images.extend_from_slice(&image);
     }
     let labels = (0..n).map(|i| (i % 3) as u8).collect();
-    Arc::new(Dataset::new(images, labels, info).unwrap())
+    Arc::new(LabeledImages::new(images, labels, info).unwrap())
 }
 
 fn options() -> LoaderOptions {
@@ -196,6 +196,67 @@ fn a_sampler_s_fault_is_an_error_and_the_end() {
         );
         assert_eq!(fault(5), "loader: batch 2 could not be prepared: the sampler drew only 8 samples");
     }
+}
+
+#[test]
+fn numbers_and_dense_targets_come_as_they_are_or_normalized() {
+    let pixels: Vec<f32> = (0..6 * 2 * 4).map(|i| i as f32 / 2.0).collect();
+    let targets: Vec<[f32; 3]> = (0..6).map(|i| [i as f32, 0.5, -1.0]).collect();
+    let set = Arc::new(ArrayDataset::new([2, 2, 2], pixels.clone(), targets).unwrap());
+    let pool = BufferPool::poisoning();
+    let normalization = Normalization { mean: vec![1.0, 2.0], std: vec![2.0, 4.0] };
+    for normalization in [None, Some(normalization)] {
+        let options = LoaderOptions { normalization: normalization.clone(), ..options() };
+        for batch in DataLoader::new(set.clone(), options).unwrap().epoch(0) {
+            let batch = batch.unwrap();
+            let (images, targets) = (batch.images_in(&pool), batch.targets_in(&pool, 1, batch.len()));
+            assert_eq!(*targets.shape(), [batch.len() - 1, 3]);
+            assert!(batch.labels().is_empty() && batch.pixels().is_empty());
+            for (row, &sample) in batch.samples().iter().enumerate() {
+                for (i, &found) in images.data()[row * 8..][..8].iter().enumerate() {
+                    let value = pixels[sample as usize * 8 + i];
+                    let expected =
+                        normalization.as_ref().map_or(value, |n| (value - n.mean[i / 4]) / n.std[i / 4]);
+                    assert_eq!(found, expected);
+                }
+                if row > 0 {
+                    assert_eq!(targets.data()[(row - 1) * 3..][..3], [sample as f32, 0.5, -1.0]);
+                }
+            }
+        }
+    }
+    // Enlarging a plane that is the same everywhere keeps it.
+    let flat = Arc::new(ArrayDataset::new([1, 3, 3], vec![0.25f32; 9], vec![0usize]).unwrap());
+    let larger = LoaderOptions { image_size: Some((7, 5)), ..LoaderOptions::default() };
+    let batch = DataLoader::new(flat, larger).unwrap().epoch(0).next().unwrap().unwrap();
+    assert!(batch.images_in(&pool).data().iter().all(|value| (value - 0.25).abs() < 1e-6));
+}
+
+/// A set whose second image is short.
+#[derive(Debug)]
+struct Ragged;
+
+impl Dataset for Ragged {
+    fn len(&self) -> usize {
+        2
+    }
+
+    fn image_shape(&self) -> [usize; 3] {
+        [1, 2, 2]
+    }
+
+    fn get(&self, index: usize) -> (Image<'_>, Target<'_>) {
+        (Image::Bytes(vec![0; 4 - index].into()), Target::Class(0))
+    }
+}
+
+#[test]
+fn a_data_set_s_fault_is_an_error() {
+    let loader = DataLoader::new(Arc::new(Ragged), LoaderOptions::default()).unwrap();
+    assert_eq!(
+        loader.epoch(0).next().unwrap().unwrap_err().to_string(),
+        "loader: batch 0 could not be prepared: sample 1: 3 pixels, expected 1 x 2 x 2"
+    );
 }
 
 #[test]
