@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use nin::cli::{
     BenchArgs, CompareArgs, EvalArgs, InspectArgs, PlotArgs, SummaryArgs, bench, compare, evaluate, fail,
-    inspect, parse, plot, show_warnings, summarise,
+    inspect, parse, plot, summarise,
 };
 
 /// Evaluate, inspect, measure and compare Network in Network models.
@@ -27,7 +27,6 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    show_warnings();
     let result = match parse::<Arguments>() {
         Ok(Arguments { command: Command::Eval(args) }) => evaluate(&args),
         Ok(Arguments { command: Command::Summary(args) }) => summarise(&args),

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
+use super::downloads::sources;
 use super::settings::{check_environment, convolution, resolve};
 use super::{default_threads, print};
 use crate::checkpoint::load_parameters;
-use crate::data::{DataLoader, DataSources, LoaderOptions, Normalization, load};
+use crate::data::{DataLoader, LoaderOptions, Normalization, load};
 use crate::train::{Lanes, Overrides, TrainError, argmax};
 
 /// Accuracy and confusion matrix of a run's weights on the test images of its data set, or on those that the run held out.
@@ -68,7 +69,7 @@ pub fn evaluate(args: &EvalArgs) -> Result<ExitCode, TrainError> {
     let flags = Overrides { conv: convolution(args.conv.as_deref())?, ..Overrides::default() };
     let config = resolve(Some(&file), &Overrides::from_toml(&file)?, &flags)?;
     let lanes = Lanes::new(args.threads.unwrap_or_else(default_threads))?.with_conv(config.conv()?);
-    let splits = config.split(load(config.dataset()?, &DataSources::new(args.data_dir.clone()))?)?;
+    let splits = config.split(load(config.dataset()?, &sources(args.data_dir.clone()))?)?;
     let (channels, classes) = (splits.test.channels(), splits.test.classes());
     let mut model = config.network(channels, classes)?;
     let weights = args.weights.clone().unwrap_or_else(|| args.run.join("model.safetensors"));

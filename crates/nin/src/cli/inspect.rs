@@ -7,13 +7,14 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
+use super::downloads::sources;
 use super::runs::{groups, median};
 use super::seeds::parse;
 use super::settings::{check_environment, resolve};
 use super::table::Table;
 use super::{default_threads, print};
 use crate::checkpoint::atomic_write;
-use crate::data::{DataSources, load};
+use crate::data::load;
 use crate::inspect::{LayerSignal, Signal};
 use crate::pictures::{Line, Panel, write_panels};
 use crate::train::lanes::check_threads;
@@ -177,7 +178,7 @@ fn flags(args: &InspectArgs, recipe: &str, seed: u64) -> Overrides {
 }
 
 fn signal(config: Config, weights: Option<&Path>, args: &InspectArgs) -> Result<Signal, TrainError> {
-    let splits = load(config.dataset()?, &DataSources::new(args.data_dir.clone()))?;
+    let splits = load(config.dataset()?, &sources(args.data_dir.clone()))?;
     let mut trainer = Trainer::new(config, splits, args.threads.unwrap_or_else(default_threads))?;
     if let Some(weights) = weights {
         trainer.init_from(weights)?;

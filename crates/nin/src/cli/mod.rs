@@ -8,13 +8,16 @@ macro_rules! say {
     }};
 }
 
+mod advice;
 mod bench;
 mod compare;
+mod curves;
+mod downloads;
 mod eval;
 mod inspect;
 mod network;
-mod news;
 mod plot;
+mod progress;
 mod run_name;
 mod runs;
 mod seeds;
@@ -33,7 +36,6 @@ pub use compare::{CompareArgs, compare};
 pub use eval::{EvalArgs, evaluate};
 pub use inspect::{InspectArgs, inspect};
 pub use network::NetworkArgs;
-pub use news::show_warnings;
 pub use plot::{PlotArgs, plot};
 pub use summary::{SummaryArgs, summarise};
 pub use train::{TrainArgs, train};

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use super::progress::Display;
 use super::run_name::default_run_dir;
 use super::runs::median;
 use super::train::{TrainArgs, announce, data};
@@ -97,7 +98,7 @@ impl SeedRun<'_> {
         interrupt: &AtomicBool,
     ) -> Result<Ending, TrainError> {
         let epochs = config.epochs;
-        let (mut run, trainer) = if self.folder.join("config.toml").exists() {
+        let (mut run, mut trainer) = if self.folder.join("config.toml").exists() {
             let (run, overrides, checkpoint) = RunDir::open(&self.folder)?;
             refuse_other_settings(&self.folder, &overrides, &config)?;
             let done = checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.position.epoch == epochs);
@@ -118,9 +119,9 @@ impl SeedRun<'_> {
         if first {
             announce(&trainer, run.path(), self.threads)?;
         }
-        let name = format!("seed {}", trainer.config().seed);
-        let mut trainer = trainer.named(&name);
-        match trainer.run(&mut run, interrupt, |_| ()) {
+        let name = format!("seed {}, ", trainer.config().seed);
+        let mut display = Display::new(&trainer, run.path(), &name);
+        match trainer.run(&mut run, interrupt, |event| display.show(event, |_| ())) {
             Ok(Outcome::Finished(metrics)) => Ok(Ending::Finished(metrics, false)),
             Ok(Outcome::StepsDone) => Ok(Ending::Stopped(trainer.position().step)),
             Ok(Outcome::Interrupted) => Ok(Ending::Interrupted(trainer.position().step)),

@@ -10,10 +10,12 @@ use std::time::Instant;
 use clap::Parser;
 
 use super::default_threads;
+use super::downloads::sources;
+use super::progress::Display;
 use super::run_name::default_run_dir;
 use super::seeds;
 use super::settings::{check_environment, convolution, resolve};
-use crate::data::{DataSources, Splits, load};
+use crate::data::{Splits, load};
 use crate::nn::parameter_count;
 use crate::summary::{Work, layers};
 use crate::train::lanes::check_threads;
@@ -235,7 +237,8 @@ pub fn train(args: &TrainArgs) -> Result<ExitCode, TrainError> {
     };
     announce(&trainer, run.path(), threads)?;
     let started = Instant::now();
-    let outcome = trainer.run(&mut run, &interrupt, print_epoch)?;
+    let mut display = Display::new(&trainer, run.path(), "");
+    let outcome = trainer.run(&mut run, &interrupt, |event| display.show(event, print_epoch))?;
     let minutes = started.elapsed().as_secs_f64() / 60.0;
     let (folder, step) = (run.path().display(), trainer.position().step);
     Ok(match outcome {
@@ -284,7 +287,7 @@ fn resume(path: &Path, args: &TrainArgs, threads: usize) -> Result<(RunDir, Trai
 pub(super) fn data(config: &Config, args: &TrainArgs) -> Result<Splits, TrainError> {
     // What needs no data is refused before any is fetched.
     drop(config.network(1, 10)?);
-    Ok(load(config.dataset()?, &DataSources::new(args.data_dir.clone()))?)
+    Ok(load(config.dataset()?, &sources(args.data_dir.clone()))?)
 }
 
 /// Raises the flag at Ctrl-C; a second one ends the process at once.

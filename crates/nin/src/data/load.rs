@@ -4,10 +4,14 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use super::dataset::Splits;
+#[cfg(feature = "download")]
 use super::download::{Downloader, fashion_mnist_files};
 use super::error::DataError;
-use super::files::{FILE_NAMES, bundled_dir, find_file, is_complete, load_dir, resolve_dir};
+#[cfg(feature = "download")]
+use super::files::find_file;
+use super::files::{FILE_NAMES, bundled_dir, is_complete, load_dir, resolve_dir};
 use super::kind::DatasetKind;
+use super::observer::{DataEvent, Observer};
 
 /// Where data sets are looked for.
 #[derive(Debug, Clone)]
@@ -16,15 +20,30 @@ pub struct DataSources {
     pub data_dir: Option<PathBuf>,
     /// The folder below which downloads are kept; `None` if there is nowhere to keep them.
     pub cache_dir: Option<PathBuf>,
+    /// Who is told of what happens.
+    pub observer: Observer,
     /// How the official Fashion-MNIST is fetched.
+    #[cfg(feature = "download")]
     pub downloader: Downloader,
 }
 
 impl DataSources {
     /// The user's folder, the cache folder of [`cache_dir`], and the authors' server (or its replacement in
-    /// the environment) with progress on standard error.
+    /// the environment).
     pub fn new(data_dir: Option<PathBuf>) -> DataSources {
-        DataSources { data_dir, cache_dir: cache_dir(), downloader: Downloader::fashion_mnist() }
+        DataSources {
+            data_dir,
+            cache_dir: cache_dir(),
+            observer: Observer::default(),
+            #[cfg(feature = "download")]
+            downloader: Downloader::fashion_mnist(),
+        }
+    }
+
+    /// The same sources, with an observer who is told of what happens.
+    #[must_use]
+    pub fn observed(self, observer: Observer) -> DataSources {
+        DataSources { observer, ..self }
     }
 }
 
@@ -32,12 +51,12 @@ impl DataSources {
 ///
 /// * `fashion-mnist-mini`: from `data_dir` if that is given, else from the bundled folder ([`bundled_dir`]).
 /// * `fashion-mnist`: from `data_dir` if all four files are there, else from `CACHE/fashion-mnist`, else
-///   downloaded to it.
+///   downloaded to it if the crate was built with the feature `download`.
 /// * `mnist`: from `data_dir`, which must be given.
 ///
 /// # Errors
 /// [`DataError::NotFound`] or [`DataError::FileNotFound`] if there is nothing to read, every error of
-/// [`Downloader::fetch`] and of [`load_dir`].
+/// `Downloader::fetch` and of [`load_dir`].
 pub fn load(kind: DatasetKind, sources: &DataSources) -> Result<Splits, DataError> {
     load_dir(kind, &locate(kind, sources)?)
 }
@@ -61,10 +80,7 @@ pub fn locate(kind: DatasetKind, sources: &DataSources) -> Result<PathBuf, DataE
         (DatasetKind::FashionMnist, Some(dir)) if is_complete(&dir) => Ok(dir),
         (DatasetKind::FashionMnist, dir) => {
             if let Some(dir) = dir {
-                tracing::warn!(
-                    "{}: not all four files of {kind} are here; looking in the cache",
-                    dir.display()
-                );
+                sources.observer.tell(DataEvent::Incomplete { dir: &dir, kind });
             }
             cached(sources)
         }
@@ -80,10 +96,19 @@ fn cached(sources: &DataSources) -> Result<PathBuf, DataError> {
         });
     };
     let dir = cache.join(DatasetKind::FashionMnist.name());
+    #[cfg(feature = "download")]
     for (file, name) in fashion_mnist_files().iter().zip(FILE_NAMES) {
         if find_file(&dir, name).is_err() {
-            sources.downloader.fetch(file, &dir)?;
+            sources.downloader.fetch(file, &dir, &sources.observer)?;
         }
+    }
+    #[cfg(not(feature = "download"))]
+    if !is_complete(&dir) {
+        let reason = format!(
+            "it is not in {}, and the feature `download` is off; give its folder with --data-dir",
+            dir.display()
+        );
+        return Err(DataError::NotFound { name: DatasetKind::FashionMnist.name(), reason });
     }
     Ok(dir)
 }
@@ -118,6 +143,8 @@ mod tests {
         DataSources {
             data_dir: data_dir.map(Path::to_path_buf),
             cache_dir: cache_dir.map(Path::to_path_buf),
+            observer: Observer::default(),
+            #[cfg(feature = "download")]
             downloader: Downloader { use_proxy: false, ..Downloader::new("http://127.0.0.1:1") },
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! The way of an image: [`idx`] reads the files, a [`Dataset`] has the images and their targets (one from files,
 //! [`ArrayDataset`] from memory, or one's own),
-//! [`files`] knows their names, [`load`](mod@load) where each data set lies, and [`download`] how to fetch
+//! [`files`] knows their names, [`load`](mod@load) where each data set lies, and `download` (a feature) how to fetch
 //! one. [`augment`] varies an image, [`resize`] brings it to the network's size, [`normalize`] makes numbers
 //! of its pixels, a [`sampler`] draws which samples an epoch has. [`loader`] does all this for one [`batch`] after another, ahead of the training, on threads
 //! of its own.
@@ -11,6 +11,7 @@ pub mod array;
 pub mod augment;
 pub mod batch;
 pub mod dataset;
+#[cfg(feature = "download")]
 pub mod download;
 pub mod error;
 pub mod files;
@@ -19,6 +20,7 @@ pub mod kind;
 pub mod load;
 pub mod loader;
 pub mod normalize;
+pub mod observer;
 mod prefetch;
 pub mod resize;
 pub mod sampler;
@@ -32,4 +34,5 @@ pub use kind::DatasetKind;
 pub use load::{DataSources, load};
 pub use loader::{DataLoader, Epoch, LoaderOptions};
 pub use normalize::Normalization;
+pub use observer::{DataEvent, Observer};
 pub use sampler::Sampler;

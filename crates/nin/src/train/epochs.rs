@@ -7,15 +7,41 @@ use tensor::Tensor;
 
 use super::error::TrainError;
 use super::metrics::{EpochMetrics, StepMetrics};
-use super::plot::write_curves;
-use super::progress::Progress;
 use super::run_dir::{Position, RunDir};
 use super::trainer::{Outcome, Trainer};
+use super::watch::Warning;
 use crate::nn::parameters;
+
+/// News of a run while it goes on, for whoever shows them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Event<'a> {
+    /// The steps of an epoch begin, or go on after a checkpoint inside of it.
+    EpochStarted {
+        /// The epoch, counted from 1.
+        epoch: u64,
+        /// Training images that it still has.
+        images: u64,
+    },
+    /// A step was made.
+    Stepped {
+        /// N: images of its batch.
+        images: u64,
+        /// The mean loss of its batch.
+        loss: f64,
+        /// Training images of the epochs after this one.
+        rest: u64,
+    },
+    /// The step made last gives reason to warn.
+    Warned(&'a Warning),
+    /// No further step is made in this epoch: it is over, or the run ends inside of it.
+    StepsOver,
+    /// An epoch is over, tested and saved.
+    EpochFinished(&'a EpochMetrics),
+}
 
 impl Trainer {
     /// Trains until the epochs are over, `max_steps` are made or `interrupt` is raised, writing to the run folder as it goes.
-    /// A line for each epoch goes to `report`.
+    /// What happens goes to `report`, whose error ends the run.
     ///
     /// # Errors
     /// [`TrainError`]; the last checkpoint stays as it was.
@@ -23,14 +49,16 @@ impl Trainer {
         &mut self,
         run: &mut RunDir,
         interrupt: &AtomicBool,
-        mut report: impl FnMut(&EpochMetrics),
+        mut report: impl FnMut(Event<'_>) -> Result<(), TrainError>,
     ) -> Result<Outcome, TrainError> {
         let mut last = run.epochs()?.last().copied();
         if self.position.step == 0 {
             run.save(&self.model, &self.optimizer.state(), &self.position)?;
         }
         while self.position.epoch < self.config.epochs {
-            if let Some(outcome) = self.train_epoch(run, interrupt)? {
+            let ended = self.train_epoch(run, interrupt, &mut report);
+            report(Event::StepsOver)?;
+            if let Some(outcome) = ended? {
                 self.refuse_broken_weights()?;
                 run.save(&self.model, &self.optimizer.state(), &self.position)?;
                 return Ok(outcome);
@@ -51,9 +79,7 @@ impl Trainer {
             self.position =
                 Position { step: self.position.step, epoch: metrics.epoch, ..Position::default() };
             run.save(&self.model, &self.optimizer.state(), &self.position)?;
-            let title = format!("{}, {}", self.config.model, self.config.dataset);
-            write_curves(&run.path().join("curves.svg"), &title, &run.epochs()?)?;
-            report(&metrics);
+            report(Event::EpochFinished(&metrics))?;
             last = Some(metrics);
             if self.config.max_steps.is_some_and(|most| self.position.step >= most) {
                 return Ok(Outcome::StepsDone);
@@ -69,14 +95,14 @@ impl Trainer {
         &mut self,
         run: &mut RunDir,
         interrupt: &AtomicBool,
+        report: &mut impl FnMut(Event<'_>) -> Result<(), TrainError>,
     ) -> Result<Option<Outcome>, TrainError> {
         let epoch = self.position.epoch;
         let images = self.train.dataset().len() as u64;
         let rest = (self.config.epochs - epoch - 1) * images;
         let mut batches = self.train.epoch_from(epoch, self.position.batch as usize);
-        let title = format!("{}epoch {}", self.name, epoch + 1);
         let left = images - self.position.sums.images as u64;
-        let mut progress = Progress::new(format!("{title}/{}", self.config.epochs), left);
+        report(Event::EpochStarted { epoch: epoch + 1, images: left })?;
         let (seconds, waited) = (self.position.seconds, self.position.waited);
         let started = Instant::now();
         while let Some(batch) = batches.next() {
@@ -86,7 +112,6 @@ impl Trainer {
             drop(batch);
             let loss = sums.mean_loss();
             if !loss.is_finite() {
-                progress.finish();
                 return Err(TrainError::Diverged { epoch: epoch + 1, step: self.position.step + 1, loss });
             }
             self.position.step += 1;
@@ -95,23 +120,20 @@ impl Trainer {
             self.position.seconds = seconds + started.elapsed().as_secs_f64();
             self.position.waited = waited + batches.wait_time().as_secs_f64();
             run.log(&StepMetrics { step: self.position.step, loss })?;
-            progress.step(n as u64, loss, rest);
+            report(Event::Stepped { images: n as u64, loss, rest })?;
             self.warnings.extend(self.watch.loss(self.position.step, loss));
             for warning in self.warnings.drain(..) {
-                progress.warn(&format!("{title}, {warning}; {}", warning.advice(&self.config)));
+                report(Event::Warned(&warning))?;
                 run.log(&warning)?;
             }
             let over = batches.len() == 0;
             if interrupt.load(Ordering::Relaxed) && !over {
-                progress.finish();
                 return Ok(Some(Outcome::Interrupted));
             }
             if self.config.max_steps.is_some_and(|most| self.position.step >= most) && !over {
-                progress.finish();
                 return Ok(Some(Outcome::StepsDone));
             }
         }
-        progress.finish();
         Ok(None)
     }
 

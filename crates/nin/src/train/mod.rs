@@ -1,15 +1,12 @@
 //! Training: a batch is cut into lanes and shards ([`lanes`]), the loop walks the epochs ([`Trainer`]), and the run folder
 //! ([`RunDir`]) keeps what came of it.
 
-mod advice;
 mod config;
 mod epochs;
 mod error;
 mod evaluation;
 pub mod lanes;
 mod metrics;
-mod plot;
-mod progress;
 mod run_dir;
 mod shard;
 mod start;
@@ -17,11 +14,11 @@ mod trainer;
 mod watch;
 
 pub use config::{Config, Overrides, Recipe};
+pub use epochs::Event;
 pub use error::TrainError;
 pub use evaluation::{Evaluation, argmax};
 pub use lanes::Lanes;
 pub use metrics::EpochMetrics;
-pub use plot::write_curves;
 pub use run_dir::{Checkpoint, Position, RunDir};
 pub use trainer::{Outcome, Trainer};
 pub use watch::{Warning, Watch};

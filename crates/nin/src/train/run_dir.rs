@@ -6,7 +6,7 @@
 //! | `metrics.jsonl` | a line for each step and each epoch |
 //! | `model.safetensors` | the weights, named as PyTorch's `state_dict` |
 //! | `checkpoint.safetensors` | weights, the optimizer's state and position: what `--resume` goes on from |
-//! | `curves.svg` | the curves |
+//! | `curves.svg` | the curves, which the command line draws |
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};

@@ -54,8 +54,6 @@ pub struct Trainer {
     class_map_bias: Option<usize>,
     /// What a step found that was not told yet.
     pub(super) warnings: Vec<Warning>,
-    /// What tells its progress and warnings from another run's of the same command.
-    pub(super) name: String,
 }
 
 impl Trainer {
@@ -111,15 +109,8 @@ impl Trainer {
             watch,
             class_map_bias,
             warnings: Vec::new(),
-            name: String::new(),
             config,
         })
-    }
-
-    /// The same run, whose lines of progress and warnings begin with a name, such as "seed 3".
-    #[must_use]
-    pub fn named(self, name: &str) -> Self {
-        Self { name: format!("{name}, "), ..self }
     }
 
     /// The network.

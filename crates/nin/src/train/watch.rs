@@ -43,7 +43,7 @@ pub enum Warning {
 }
 
 impl std::fmt::Display for Warning {
-    /// One line of what was seen; [`Warning::advice`] says what to change.
+    /// One line of what was seen.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::DeadClassMaps { at_step, classes, dead: [dead, all] } => {

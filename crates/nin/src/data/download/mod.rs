@@ -7,7 +7,6 @@
 //! the part renamed: a file under its final name is always whole. Since the hash is fixed here, nothing is
 //! lost by not using TLS.
 
-mod progress;
 #[cfg(test)]
 mod tests;
 
@@ -20,10 +19,9 @@ use sha2::{Digest, Sha256};
 use ureq::http::Response;
 use ureq::{Agent, Body};
 
-pub use progress::Progress;
-
 use super::error::DataError;
 use super::files::FILE_NAMES;
+use super::observer::{DataEvent, Observer};
 
 /// Where the authors publish Fashion-MNIST.
 pub const FASHION_MNIST_URL: &str = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com";
@@ -65,47 +63,45 @@ pub struct Downloader {
     pub connect_timeout: Duration,
     /// How long the server may be silent, before its answer and within it.
     pub read_timeout: Duration,
-    /// How progress is shown.
-    pub progress: Progress,
     /// Whether the proxy that the environment names (`http_proxy`) is used.
     pub use_proxy: bool,
 }
 
 impl Downloader {
-    /// A downloader from `base_url`, with 15 s to connect, 30 s of silence and no display.
+    /// A downloader from `base_url`, with 15 s to connect and 30 s of silence.
     pub fn new(base_url: impl Into<String>) -> Downloader {
         Downloader {
             base_url: base_url.into(),
             connect_timeout: Duration::from_secs(15),
             read_timeout: Duration::from_secs(30),
-            progress: Progress::Silent,
             use_proxy: true,
         }
     }
 
     /// A downloader of Fashion-MNIST: from `NIN_FASHION_MNIST_URL` if that is set, else from
-    /// [`FASHION_MNIST_URL`], with a display on standard error.
+    /// [`FASHION_MNIST_URL`].
     pub fn fashion_mnist() -> Downloader {
         let url = std::env::var(FASHION_MNIST_URL_VARIABLE).ok().filter(|url| !url.is_empty());
         let url = url.unwrap_or_else(|| FASHION_MNIST_URL.to_owned());
-        Downloader { progress: Progress::for_stderr(), ..Downloader::new(url.trim_end_matches('/')) }
+        Downloader::new(url.trim_end_matches('/'))
     }
 
     /// Fetches `file` into the folder `dir` (made if absent) and returns its path. Nothing is done if it is
-    /// there already.
+    /// there already. `observer` is told how far it is.
     ///
     /// # Errors
     /// [`DataError::Network`] (the part is kept), [`DataError::HttpStatus`], [`DataError::WrongSize`],
     /// [`DataError::WrongHash`] (the part is removed), [`DataError::Busy`], or [`DataError::Io`] if the disk
     /// refuses.
-    pub fn fetch(&self, file: &RemoteFile, dir: &Path) -> Result<PathBuf, DataError> {
+    pub fn fetch(&self, file: &RemoteFile, dir: &Path, observer: &Observer) -> Result<PathBuf, DataError> {
         let target = dir.join(&file.name);
         if target.is_file() {
             return Ok(target);
         }
         fs::create_dir_all(dir).map_err(DataError::io(dir, "create"))?;
         let mut part = Part::open(dir.join(format!("{}.part", file.name)))?;
-        let transfer = Transfer { downloader: self, file, url: format!("{}/{}", self.base_url, file.name) };
+        let transfer =
+            Transfer { downloader: self, file, observer, url: format!("{}/{}", self.base_url, file.name) };
         if let Err(error) = transfer.complete(&mut part) {
             if part.len == 0 {
                 // Nothing to go on from: leave nothing behind. The error at hand matters more than one of the
@@ -206,6 +202,7 @@ impl Part {
 struct Transfer<'a> {
     downloader: &'a Downloader,
     file: &'a RemoteFile,
+    observer: &'a Observer,
     url: String,
 }
 
@@ -231,10 +228,10 @@ impl Transfer<'_> {
         if part.len > size {
             part.restart()?;
         }
-        let meter = self.downloader.progress.start(&self.file.name, size, part.len);
+        self.tell(part.len);
         let mut furthest = part.len;
         while part.len < size {
-            match self.attempt(part, &meter) {
+            match self.attempt(part) {
                 Ok(()) => {}
                 Err(Stop::Broken(_)) if part.len > furthest => furthest = part.len,
                 Err(Stop::Broken(reason)) => {
@@ -244,12 +241,11 @@ impl Transfer<'_> {
                 Err(Stop::Final(error)) => return Err(error),
             }
         }
-        meter.finish();
         Ok(())
     }
 
     /// Asks once for what is missing and appends what comes.
-    fn attempt(&self, part: &mut Part, meter: &progress::Meter) -> Result<(), Stop> {
+    fn attempt(&self, part: &mut Part) -> Result<(), Stop> {
         let response = self.ask(part.len)?;
         match response.status().as_u16() {
             206 if part.len > 0 => self.check_range(&response, part.len)?,
@@ -261,11 +257,11 @@ impl Transfer<'_> {
             // empty.
             416 if part.len > 0 => {
                 part.restart()?;
-                return self.attempt(part, meter);
+                return self.attempt(part);
             }
             status => return Err(DataError::HttpStatus { url: self.url.clone(), status }.into()),
         }
-        meter.at(part.len);
+        self.tell(part.len);
 
         let mut body = response.into_body().into_reader();
         let mut buffer = vec![0; 1 << 16];
@@ -281,13 +277,17 @@ impl Transfer<'_> {
                 return Err(self.wrong_size("more".to_owned()));
             }
             part.append(&buffer[..n])?;
-            meter.at(part.len);
+            self.tell(part.len);
         }
         if part.len < self.file.size {
             Err(Stop::Broken("the connection closed early".to_owned()))
         } else {
             Ok(())
         }
+    }
+
+    fn tell(&self, done: u64) {
+        self.observer.tell(DataEvent::Received { name: &self.file.name, size: self.file.size, done });
     }
 
     /// Sends the request for the bytes from `from` on.

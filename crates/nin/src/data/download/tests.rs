@@ -142,7 +142,7 @@ fn run(answers: &[Answer], part: Option<&[u8]>) -> Outcome {
         fs::write(&part_path, bytes).unwrap();
     }
     let server = Server::start(contents(), answers.to_vec());
-    let result = server.downloader().fetch(&file(), &into);
+    let result = server.downloader().fetch(&file(), &into, &Observer::default());
     assert_eq!(into.join("thing.gz").exists(), result.is_ok(), "a file under its final name is a whole one");
     if result.is_ok() {
         assert!(!part_path.exists());
@@ -166,7 +166,10 @@ fn a_file_that_is_there_is_not_asked_for() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("thing.gz"), "here").unwrap();
     let nowhere = Downloader { use_proxy: false, ..Downloader::new("http://127.0.0.1:1") };
-    assert_eq!(nowhere.fetch(&file(), dir.path()).unwrap(), dir.path().join("thing.gz"));
+    assert_eq!(
+        nowhere.fetch(&file(), dir.path(), &Observer::default()).unwrap(),
+        dir.path().join("thing.gz")
+    );
 }
 
 #[test]
@@ -270,7 +273,7 @@ fn a_refused_connection_says_so() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let url = format!("http://127.0.0.1:{port}");
     let message = Downloader { use_proxy: false, ..Downloader::new(&url) }
-        .fetch(&file(), dir.path())
+        .fetch(&file(), dir.path(), &Observer::default())
         .unwrap_err()
         .to_string();
     assert!(
@@ -286,7 +289,10 @@ fn two_writers_of_one_part_are_kept_apart() {
     let part = dir.path().join("thing.gz.part");
     let held = File::create(&part).unwrap();
     held.lock().unwrap();
-    let error = Downloader::new("http://127.0.0.1:1").fetch(&file(), dir.path()).unwrap_err().to_string();
+    let error = Downloader::new("http://127.0.0.1:1")
+        .fetch(&file(), dir.path(), &Observer::default())
+        .unwrap_err()
+        .to_string();
     assert_eq!(
         error,
         format!("{}: another process is writing this file; wait for it to end", part.display())
@@ -299,7 +305,10 @@ fn a_folder_that_cannot_be_made_is_named() {
     let blocked = dir.path().join("file");
     fs::write(&blocked, "").unwrap();
     let into = blocked.join("cache");
-    let error = Downloader::new("http://127.0.0.1:1").fetch(&file(), &into).unwrap_err().to_string();
+    let error = Downloader::new("http://127.0.0.1:1")
+        .fetch(&file(), &into, &Observer::default())
+        .unwrap_err()
+        .to_string();
     assert!(error.starts_with(&format!("{}: cannot create: ", into.display())), "{error}");
 }
 

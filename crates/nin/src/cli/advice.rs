@@ -1,24 +1,20 @@
 //! What to change in a run that is told of dead class maps or of a loss that does not move.
 
-use super::config::{Config, Recipe};
-use super::watch::Warning;
+use crate::train::{Config, Recipe, Warning};
 
-impl Warning {
-    /// What to try, of what the run's settings do not have already: the settings of the robust recipe that keep class maps open,
-    /// then the learning rate, then the seed. It is the end of the line that begins with the warning itself.
-    #[must_use]
-    pub fn advice(&self, config: &Config) -> String {
-        let mut tries = Vec::new();
-        if config.recipe == Recipe::Chapter.to_string() {
-            tries.push("--recipe robust".to_owned());
-        }
-        tries.extend(missing(config));
-        let rate = match self {
-            Self::DeadClassMaps { .. } => "a smaller --lr",
-            Self::StuckLoss { .. } => "another --lr",
-        };
-        format!("try {rate} or another --seed", rate = [&tries[..], &[rate.to_owned()]].concat().join(", "))
+/// Flags to try, of what the run's settings do not have already: the settings of the robust recipe that keep class maps open,
+/// then the learning rate, then the seed. It is the end of the line that begins with the warning itself.
+pub(super) fn advice(warning: &Warning, config: &Config) -> String {
+    let mut tries = Vec::new();
+    if config.recipe == Recipe::Chapter.to_string() {
+        tries.push("--recipe robust".to_owned());
     }
+    tries.extend(missing(config));
+    let rate = match warning {
+        Warning::DeadClassMaps { .. } => "a smaller --lr",
+        Warning::StuckLoss { .. } => "another --lr",
+    };
+    format!("try {rate} or another --seed", rate = [&tries[..], &[rate.to_owned()]].concat().join(", "))
 }
 
 /// The flags that bring the settings to the robust recipe's start and clipping (`docs/lottery.md`).
@@ -49,25 +45,25 @@ mod tests {
     fn only_what_the_run_does_not_have_is_advised() {
         let chapter = Config::of(Recipe::Chapter);
         assert_eq!(
-            DEAD.advice(&chapter),
+            advice(&DEAD, &chapter),
             "try --recipe robust, --init data-dependent --head-bias 1 --head-scale 0.1 --clip-norm 1, a smaller --lr or another \
              --seed"
         );
         let half = Config { clip_norm: 5.0, init: "he".into(), ..Config::of(Recipe::Robust) };
         assert_eq!(
-            STUCK.advice(&half),
+            advice(&STUCK, &half),
             "try --init data-dependent --clip-norm 1, another --lr or another --seed"
         );
         for recipe in [Recipe::Robust, Recipe::Default] {
             let config = Config { clip_norm: 0.5, ..Config::of(recipe) };
-            assert_eq!(DEAD.advice(&config), "try a smaller --lr or another --seed");
+            assert_eq!(advice(&DEAD, &config), "try a smaller --lr or another --seed");
         }
         // What begins with Xavier weights on purpose and has no class maps is not advised Network in Network's start.
         let lenet = Config::for_model(Recipe::Robust, Model::LeNet);
-        assert_eq!(STUCK.advice(&lenet), "try another --lr or another --seed");
+        assert_eq!(advice(&STUCK, &lenet), "try another --lr or another --seed");
         let chapter = Config::for_model(Recipe::Chapter, Model::LeNet);
         assert_eq!(
-            STUCK.advice(&chapter),
+            advice(&STUCK, &chapter),
             "try --recipe robust, --clip-norm 1, another --lr or another --seed"
         );
     }

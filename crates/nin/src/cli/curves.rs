@@ -4,15 +4,14 @@ use std::path::Path;
 
 use plotters::prelude::*;
 
-use super::error::TrainError;
-use super::metrics::EpochMetrics;
 use crate::checkpoint::atomic_write;
+use crate::train::{EpochMetrics, TrainError};
 
 /// Draws the curves as in the d2l book: loss and both accuracies over the epochs. Writes nothing before there is an epoch.
 ///
 /// # Errors
 /// [`TrainError`] if the file cannot be written.
-pub fn write_curves(path: &Path, title: &str, epochs: &[EpochMetrics]) -> Result<(), TrainError> {
+pub(super) fn write_curves(path: &Path, title: &str, epochs: &[EpochMetrics]) -> Result<(), TrainError> {
     let Some(last) = epochs.last() else { return Ok(()) };
     let mut svg = String::new();
     draw(&mut svg, title, epochs, last)

@@ -1,16 +1,82 @@
 //! What is shown while a run goes on: a bar on a terminal, plain lines elsewhere.
 
 use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::advice::advice;
+use super::curves::write_curves;
+use crate::train::{Config, EpochMetrics, Event, RunDir, TrainError, Trainer};
+
 /// Seconds between two plain lines.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Shows a run: its progress and its warnings on standard error, its curves in the run folder.
+#[derive(Debug)]
+pub(super) struct Display {
+    config: Config,
+    folder: PathBuf,
+    /// A beginning of each line that tells this run from another of the same command, such as "seed 3, ".
+    name: String,
+    /// The epoch that goes on, such as "epoch 1".
+    title: String,
+    progress: Option<Progress>,
+}
+
+impl Display {
+    /// Shows this run, whose folder is `folder`.
+    pub(super) fn new(trainer: &Trainer, folder: &Path, name: &str) -> Self {
+        let (config, folder) = (trainer.config().clone(), folder.to_path_buf());
+        Self { config, folder, name: name.to_owned(), title: String::new(), progress: None }
+    }
+
+    /// Shows what happened. The figures of an epoch that is over go to `report` when its curves are drawn.
+    ///
+    /// # Errors
+    /// [`TrainError`] if the curves cannot be written.
+    pub(super) fn show(
+        &mut self,
+        event: Event<'_>,
+        report: impl FnOnce(&EpochMetrics),
+    ) -> Result<(), TrainError> {
+        match event {
+            Event::EpochStarted { epoch, images } => {
+                self.title = format!("{}epoch {epoch}", self.name);
+                let title = format!("{}/{}", self.title, self.config.epochs);
+                self.progress = Some(Progress::new(title, images));
+            }
+            Event::Stepped { images, loss, rest } => {
+                if let Some(progress) = &mut self.progress {
+                    progress.step(images, loss, rest);
+                }
+            }
+            Event::Warned(warning) => {
+                if let Some(progress) = &self.progress {
+                    let advice = advice(warning, &self.config);
+                    progress.warn(&format!("{}, {warning}; {advice}", self.title));
+                }
+            }
+            Event::StepsOver => {
+                if let Some(progress) = self.progress.take() {
+                    progress.finish();
+                }
+            }
+            Event::EpochFinished(metrics) => {
+                let title = format!("{}, {}", self.config.model, self.config.dataset);
+                let epochs = RunDir::read_epochs(&self.folder)?;
+                write_curves(&self.folder.join("curves.svg"), &title, &epochs)?;
+                report(metrics);
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The progress of one epoch, written to standard error.
 #[derive(Debug)]
-pub(crate) struct Progress {
+struct Progress {
     bar: Option<ProgressBar>,
     started: Instant,
     last_line: Instant,
@@ -21,7 +87,7 @@ pub(crate) struct Progress {
 
 impl Progress {
     /// Shows an epoch by its title, such as "epoch 1/9", with this many images left to go in it.
-    pub(crate) fn new(title: String, images: u64) -> Self {
+    fn new(title: String, images: u64) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(Some(images), ProgressDrawTarget::stderr_with_hz(8));
             let template = "{prefix} {bar:30} {pos}/{len} images, {msg}, {eta} left in the epoch";
@@ -34,7 +100,7 @@ impl Progress {
     }
 
     /// Counts a step of `images` with this loss. `rest` is how many images the whole run still has after this epoch.
-    pub(crate) fn step(&mut self, images: u64, loss: f64, rest: u64) {
+    fn step(&mut self, images: u64, loss: f64, rest: u64) {
         self.done += images;
         let rate = self.done as f64 / self.started.elapsed().as_secs_f64();
         let left = Duration::from_secs_f64((rest + self.images - self.done.min(self.images)) as f64 / rate);
@@ -59,7 +125,7 @@ impl Progress {
     }
 
     /// Writes a line of warning that stays.
-    pub(crate) fn warn(&self, text: &str) {
+    fn warn(&self, text: &str) {
         let write = || {
             let _ = writeln!(std::io::stderr(), "warning: {text}");
         };
@@ -70,7 +136,7 @@ impl Progress {
     }
 
     /// Takes the bar away.
-    pub(crate) fn finish(self) {
+    fn finish(self) {
         if let Some(bar) = self.bar {
             bar.finish_and_clear();
         }
@@ -78,7 +144,7 @@ impl Progress {
 }
 
 /// A duration as `1:02:03` or `2:03`.
-pub(crate) fn clock(duration: Duration) -> String {
+fn clock(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
