@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, View};
@@ -69,12 +70,11 @@ fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> Check
 /// left beside it.
 pub fn atomic_write(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut beside =
-        tempfile::Builder::new().prefix(".writing-").tempfile_in(folder).map_err(io(path, "writing"))?;
-    beside.as_file_mut().write_all(bytes).map_err(io(path, "writing"))?;
-    beside.as_file().sync_all().map_err(io(path, "writing to the disk"))?;
-    set_usual_permissions(beside.as_file()).map_err(io(path, "setting permissions"))?;
-    beside.persist(path).map_err(|error| io(path, "putting in place")(error.error))?;
+    let mut beside = Beside::new(folder).map_err(io(path, "writing"))?;
+    beside.file.write_all(bytes).map_err(io(path, "writing"))?;
+    beside.file.sync_all().map_err(io(path, "writing to the disk"))?;
+    std::fs::rename(&beside.path, path).map_err(io(path, "putting in place"))?;
+    beside.renamed = true;
     sync_folder(folder).map_err(io(path, "writing its folder to the disk"))
 }
 
@@ -100,16 +100,37 @@ fn cannot_flush_folders(error: &std::io::Error) -> bool {
     matches!(error.kind(), InvalidInput | Unsupported)
 }
 
-/// Temporary files are for their owner alone; what is kept should be readable as any file is.
-#[cfg(unix)]
-fn set_usual_permissions(file: &File) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(std::fs::Permissions::from_mode(0o644))
+/// A new file that is removed again unless it was renamed.
+struct Beside {
+    path: PathBuf,
+    file: File,
+    renamed: bool,
 }
 
-#[cfg(not(unix))]
-fn set_usual_permissions(_: &File) -> std::io::Result<()> {
-    Ok(())
+impl Beside {
+    /// A name that no other file of the folder has: another thread has another number, another process another name.
+    fn new(folder: &Path) -> std::io::Result<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        loop {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let path = folder.join(format!(".writing-{}-{number}", std::process::id()));
+            match File::create_new(&path) {
+                Ok(file) => return Ok(Self { path, file, renamed: false }),
+                // Left by a process of the same number that was killed.
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        if !self.renamed {
+            // The error of what was being written matters more than one of the clean-up.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
 }
 
 /// A tensor as the file has it. Bytes are made when they are written, so that there is never a second copy of all weights.
@@ -150,7 +171,7 @@ pub fn save_tensors(
     metadata: HashMap<String, String>,
 ) -> Result<(), CheckpointError> {
     let views = tensors.iter().map(|(name, tensor)| (name.as_str(), Bytes { tensor, shape: tensor.shape() }));
-    let file = safetensors::serialize(views, Some(metadata))
+    let file = safetensors::serialize(views, Some(metadata.into_iter().collect()))
         .map_err(|error| CheckpointError::Format { path: path.to_path_buf(), reason: error.to_string() })?;
     atomic_write(path, &file)
 }
@@ -180,7 +201,7 @@ pub fn load_tensors(
         let tensor = Tensor::from_slice(shape, &data).map_err(|error| broken(error.to_string()))?;
         tensors.insert(name, tensor);
     }
-    Ok((tensors, header.metadata().clone().unwrap_or_default()))
+    Ok((tensors, header.metadata().iter().flatten().map(|(key, text)| (key.clone(), text.clone())).collect()))
 }
 
 /// Saves a network's parameters under the names of PyTorch's `state_dict`.

@@ -14,7 +14,6 @@ use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read};
 use std::path::Path;
 
-use byteorder::{BigEndian, ByteOrder};
 use flate2::bufread::MultiGzDecoder;
 
 use super::error::DataError;
@@ -99,7 +98,7 @@ fn parse(mut reader: impl Read, source: &Path, rank: usize, gzip: bool) -> Resul
     let mut header = [0u8; 20];
     let got = read_full(&mut reader, &mut header[..4]).map_err(|e| failed(0, e))?;
     if got == 4 {
-        let found = BigEndian::read_u32(&header);
+        let found = u32::from_be_bytes([header[0], header[1], header[2], header[3]]);
         if found != magic(rank) {
             return Err(DataError::WrongMagic {
                 path: source.to_path_buf(),
@@ -125,7 +124,9 @@ fn parse(mut reader: impl Read, source: &Path, rank: usize, gzip: bool) -> Resul
     }
 
     let mut dims32 = [0u32; 4];
-    BigEndian::read_u32_into(&header[4..header_len], &mut dims32[..rank]);
+    for (dim, bytes) in dims32.iter_mut().zip(header[4..header_len].chunks_exact(4)) {
+        *dim = u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+    }
     let dims: Vec<usize> = dims32[..rank].iter().map(|&d| d as usize).collect();
     let promised = dims32[..rank]
         .iter()
