@@ -184,6 +184,36 @@ impl<T: Element> Graph<T> {
         }
     }
 
+    /// Elements of the largest set of ops' outputs and input that a forward pass without a backward pass needs at once, if no op
+    /// writes over its input. Parameters and constants do not count.
+    #[must_use]
+    pub fn peak_elements(&self) -> usize {
+        let last_use = self.last_uses();
+        let moves = |node: &Node<T>| matches!(node.source, Source::Input | Source::Op(_));
+        let (mut live, mut peak) = (0, 0);
+        for (index, node) in self.nodes.iter().enumerate() {
+            if moves(node) {
+                live += node.shape.elements();
+                peak = peak.max(live);
+            }
+            let over = (0..=index).filter(|&own| last_use[own] == index && moves(&self.nodes[own]));
+            live -= over.map(|own| self.nodes[own].shape.elements()).sum::<usize>();
+        }
+        peak
+    }
+
+    /// For each node the last that uses it; its own number if none does, one beyond all for the output.
+    fn last_uses(&self) -> Vec<usize> {
+        let mut last_use: Vec<usize> = (0..self.nodes.len()).collect();
+        for (index, node) in self.nodes.iter().enumerate() {
+            for &input in &node.inputs {
+                last_use[input] = index;
+            }
+        }
+        last_use[self.output] = self.nodes.len();
+        last_use
+    }
+
     /// The only op that reads node `index`; `None` if there are several or the node is the output.
     #[must_use]
     pub fn only_reader(&self, index: usize) -> Option<usize> {
@@ -263,13 +293,7 @@ pub(crate) struct Values<T: Element> {
 
 impl<T: Element> Values<T> {
     pub(crate) fn new(graph: &Graph<T>) -> Self {
-        let mut last_use = vec![0; graph.nodes.len()];
-        for (index, node) in graph.nodes.iter().enumerate() {
-            for &input in &node.inputs {
-                last_use[input] = index;
-            }
-        }
-        last_use[graph.output] = graph.nodes.len();
+        let last_use = graph.last_uses();
         let mut values = Vec::new();
         values.resize_with(graph.nodes.len(), || None);
         Self { values, last_use }

@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
-use tensor::conv::ConvGeometry;
-use tensor::{Element, Shape, ShapeError};
+use autograd::{AutogradError, Graph};
+use tensor::conv::{ConvAlgorithm, ConvGeometry, choose};
+use tensor::{Element, Op, Shape, ShapeError, ops};
 
 use crate::nn::{Module, parameter_count, parameters};
 
@@ -122,6 +123,69 @@ pub fn table<T: Element>(module: &dyn Module<T>, input: Shape) -> Result<String,
     Ok(text)
 }
 
+/// The plan that a pass over an input of this shape follows, as text: each op after fusion with its algorithm for convolutions,
+/// its output, its work and the bytes of its output, and what is in memory at once in evaluation.
+///
+/// # Errors
+/// [`AutogradError`], naming the layer, if the input does not fit.
+pub fn plan_table<T: Element>(
+    module: &dyn Module<T>,
+    input: Shape,
+    asked: ConvAlgorithm,
+) -> Result<String, AutogradError> {
+    let graph = Graph::<T>::trace(input, |x| module.forward(x))?.fused();
+    let mut text = String::new();
+    let mut line = |cells: [&str; 6]| {
+        let [path, op, algorithm, output, work, bytes] = cells;
+        let line = format!("{path:<6} {op:<44} {algorithm:<12} {output:<20} {work:>9} {bytes:>8}");
+        text += line.trim_end();
+        text.push('\n');
+    };
+    line(["node", "op", "algorithm", "output", "MFLOP", "KiB"]);
+    let kib = |elements: usize| format!("{:.0}", (elements * size_of::<T>()) as f64 / 1024.0);
+    line(["", "input", "", &input.to_string(), "", &kib(input.elements())]);
+    let mut total = 0;
+    for (index, node) in graph.nodes().iter().enumerate().filter(|(_, node)| node.is_op()) {
+        let flops = graph.flops(index);
+        total += flops;
+        let work = if flops > 0 { format!("{:.1}", flops as f64 / 1e6) } else { String::new() };
+        let mut parts = convolutions(&graph, index, asked);
+        if parts.is_empty() {
+            parts.push((graph.describe(index), String::new()));
+        }
+        // A line for each convolution of a chain; what is true of the whole op stands in the last.
+        let (last, rows) = parts.split_last().expect("there is a part");
+        let mut path = node.path();
+        for (op, algorithm) in rows {
+            line([std::mem::take(&mut path), op, algorithm, "", "", ""]);
+        }
+        let (output, bytes) = (node.shape().to_string(), kib(node.shape().elements()));
+        line([path, &last.0, &last.1, &output, &work, &bytes]);
+    }
+    let work = format!("{:.1}", total as f64 / 1e6);
+    line(["total", "activations in memory at once, at most", "", "", &work, &kib(graph.peak_elements())]);
+    Ok(text)
+}
+
+/// What each convolution of a node is and the algorithm that computes it; empty if the node has none.
+fn convolutions<T: Element>(graph: &Graph<T>, index: usize, asked: ConvAlgorithm) -> Vec<(String, String)> {
+    let (node, inputs) = (&graph.nodes()[index], graph.input_shapes(index));
+    let layers: &[ops::Conv2d] = match (node.op::<ops::Conv2d>(), node.op::<ops::MlpConv>()) {
+        (Some(layer), _) => std::slice::from_ref(layer),
+        (_, Some(chain)) => &chain.layers,
+        _ => return Vec::new(),
+    };
+    let mut x = inputs[0];
+    // The weights: every second input from the first on.
+    let of_layers = layers.iter().zip(inputs[1..].iter().step_by(2)).map(|(layer, &weight)| {
+        let geometry = layer.geometry(x, weight).expect("the trace checked it");
+        let op = Op::<T>::describe(layer, &[x, weight]);
+        x = geometry.output_shape();
+        (op, choose::<T>(&geometry, asked).to_string())
+    });
+    of_layers.collect()
+}
+
 /// A number with a comma between thousands.
 pub(crate) fn grouped(number: usize) -> String {
     let digits = number.to_string();
@@ -168,5 +232,23 @@ mod tests {
         assert_eq!(convolutions[0], 2 * 2 * 96 * 121 * 72 * 72);
         assert_eq!(work.training, 3 * work.forward - convolutions[0]);
         assert_eq!((work.training as f64 / 2e7).round() as u64, 835);
+    }
+
+    #[test]
+    fn the_plan_of_the_article() {
+        let network = Model::Nin.build::<f32>(1, 10, 0.5);
+        let text = plan_table(&network, [1, 1, 224, 224].into(), ConvAlgorithm::Auto).unwrap();
+        let paths = text.lines().skip(2).map(|line| line[..6].trim().to_owned());
+        let ops: Vec<_> = paths.filter(|path| !path.is_empty()).collect();
+        // Four blocks, three poolings, dropout, average and flatten.
+        assert_eq!(ops, ["0.0", "1", "2.0", "3", "4.0", "5", "6", "7.0", "8", "9", "total"]);
+        for part in
+            ["0.0    Conv2d(1, 96, 11x11, stride 3) + ReLU        direct", "ReLU + MaxPool2d(3/2)", "2824.2"]
+        {
+            assert!(text.contains(part), "no {part:?} in\n{text}");
+        }
+        // The first block's output and the pooling's are together the most that is in memory.
+        let kib = (96 * (72 * 72 + 35 * 35) * 4) as f64 / 1024.0;
+        assert!(text.trim_end().ends_with(&format!(" {kib:.0}")), "{text}");
     }
 }

@@ -4,12 +4,13 @@ use std::process::ExitCode;
 
 use clap::Args;
 use tensor::Shape;
+use tensor::conv::ConvAlgorithm;
 
 use super::network::NetworkArgs;
 use super::print;
 use super::settings::check_environment;
 use crate::models::Network;
-use crate::summary::table;
+use crate::summary::{plan_table, table};
 use crate::train::TrainError;
 
 /// Layers, output shapes, parameters and work of a network.
@@ -24,6 +25,9 @@ pub struct SummaryArgs {
     /// Classes
     #[arg(long, value_name = "K", allow_negative_numbers = true, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     pub classes: u16,
+    /// Show what a pass computes: ops after fusion, algorithms of convolutions, bytes and the most that is in memory at once
+    #[arg(long)]
+    pub plan: bool,
 }
 
 /// Runs `nin summary`.
@@ -38,6 +42,11 @@ pub fn summarise(args: &SummaryArgs) -> Result<ExitCode, TrainError> {
     }
     let (channels, classes) = (usize::from(args.channels), usize::from(args.classes));
     let network = Network { head, ..Network::new(model, [channels, side, side], classes) }.build::<f32>()?;
-    print(&table(&network, Shape::from([1, channels, side, side]))?)?;
+    let image = Shape::from([1, channels, side, side]);
+    if args.plan {
+        print(&plan_table(&network, image, ConvAlgorithm::current())?)?;
+    } else {
+        print(&table(&network, image)?)?;
+    }
     Ok(ExitCode::SUCCESS)
 }

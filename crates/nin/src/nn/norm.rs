@@ -58,6 +58,9 @@ impl<T: Element> Module<T> for GroupNorm<T> {
 /// Each channel by the mean and variance of the tensor at hand in training, and by the running ones in evaluation: weight C, bias C. See
 /// [`ops::BatchNorm2d`].
 ///
+/// [`Lanes`](crate::train::Lanes) gives it a micro-batch at a time, each of which is then normalized by itself, and checkpoints do
+/// not hold the running statistics: for those of whole batches, train on a [`Tape`](autograd::Tape) of the whole batch.
+///
 /// A forward pass in training keeps the statistics of its tensor, the last pass wins, and [`BatchNorm2d::update_running`] moves the
 /// running ones: by the owner of the step, once it is over, so that no result depends on threads.
 #[derive(Debug)]

@@ -78,6 +78,12 @@ impl<T: Element> Module<T> for Sequential<T> {
     }
 
     fn forward<'t>(&self, mut x: Var<'t, T>) -> Result<Var<'t, T>, AutogradError> {
+        let tape = x.tape();
+        if tape.is_tracing() {
+            // Each layer by itself: the graph has rules of its own for what is fused.
+            let mut layers = self.layers.iter().enumerate();
+            return layers.try_fold(x, |x, (index, layer)| tape.scope(index, || layer.forward(x)));
+        }
         let mut layers = Vec::new();
         flatten(self, &mut layers);
         let mut layers = layers.as_slice();
@@ -139,10 +145,11 @@ impl<T: Element> Module<T> for Sequential<T> {
 
 #[cfg(test)]
 mod tests {
-    use autograd::{Context, Tape};
+    use autograd::{Context, Graph, Plan, Tape};
     use tensor::{Tensor, init::Init};
 
     use super::*;
+    use crate::models::{Model, Network};
     use crate::nn::{Conv2d, MaxPool2d, Relu, initialise, parameters};
 
     #[test]
@@ -206,6 +213,42 @@ mod tests {
             let (one, other) = (&results[0], &results[1]);
             assert!(one.0 < other.0, "{fused:?}: a neighbour applies the ReLU");
             assert_eq!((&one.1, &one.2), (&other.1, &other.2), "{fused:?}");
+        }
+    }
+
+    /// The rules of the graph fuse what the layers fuse among each other, and the bits are the same.
+    #[test]
+    fn a_plan_has_the_bits_of_the_layers() {
+        for (model, side) in [(Model::Nin, 64), (Model::NinCifar, 28), (Model::LeNet, 28), (Model::Vgg11, 32)]
+        {
+            let network = Network { narrow: 16, ..Network::new(model, [1, side, side], 10) };
+            let mut network = network.build::<f32>().unwrap();
+            initialise(&mut network, Init::HeNormal, Init::Constant(0.1), 4);
+            let x = Tensor::from_fn([2, 1, side, side], |i| ((i * 37 % 19) as f32 - 9.0) / 5.0);
+            let tape = Tape::new(Context::default());
+            let output = network.forward(tape.constant(x.clone())).unwrap();
+            let (expected, recorded) = (output.value().clone(), tape.len());
+            let gradient = Tensor::from_fn(expected.shape(), |i| (i as f32).sin());
+            let gradients = tape.backward_with(output, gradient.clone()).unwrap();
+
+            let plan = Plan::new(Graph::trace(x.shape(), |x| network.forward(x)).unwrap(), false);
+            // The tape has no node for ops before the first parameter; the plan has one for its input.
+            assert_eq!(plan.graph().nodes().len() - 1, recorded, "{model}: as many nodes");
+            let own = parameters(&network);
+            let values: Vec<_> = plan
+                .parameters()
+                .map(|identity| own.iter().find(|own| own.1.identity == identity).unwrap().1.value.clone())
+                .collect();
+            let context = Context::default();
+            let run = plan.forward(&context, x, &values);
+            assert_eq!(run.output(), &expected, "{model}");
+            let identities: Vec<u64> = plan.parameters().collect();
+            let mut seen = 0;
+            plan.backward(&context, run, gradient, |number, found| {
+                assert_eq!(Some(&found), gradients.parameter(identities[number]), "{model}, {number}");
+                seen += 1;
+            });
+            assert_eq!(seen, own.len(), "{model}: every parameter has a gradient");
         }
     }
 }
