@@ -1,4 +1,4 @@
-//! Network in Network on the CPU: models, data, optimizers, training loop and command line.
+//! Network in Network on the CPU: models, data, optimizer and training loop. The command line is the crate `nin-cli`.
 //!
 //! A training loop of one's own:
 //!
@@ -33,9 +33,7 @@
 //! [`optim::Optimizer`] moves the parameters, [`train::RunDir`] writes down the figures and [`checkpoint`] the weights.
 #![forbid(unsafe_code)]
 
-pub mod bench;
 pub mod checkpoint;
-pub mod cli;
 pub mod data;
 pub mod inspect;
 pub mod loss;
@@ -43,7 +41,6 @@ pub mod models;
 pub mod names;
 pub mod nn;
 pub mod optim;
-pub mod pictures;
 pub mod summary;
 pub mod train;
 

@@ -187,7 +187,7 @@ fn convolutions<T: Element>(graph: &Graph<T>, index: usize, asked: ConvAlgorithm
 }
 
 /// A number with a comma between thousands.
-pub(crate) fn grouped(number: usize) -> String {
+pub fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {

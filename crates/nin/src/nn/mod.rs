@@ -16,4 +16,5 @@ pub use norm::{BatchNorm2d, GroupNorm};
 pub use parameter::Parameter;
 pub use pooling::{AdaptiveAvgPool2d, AvgPool2d, GlobalAvgPool2d, MaxPool2d};
 pub use sequential::Sequential;
-pub(crate) use sequential::{relu_is_left, relu_is_taken};
+#[doc(hidden)]
+pub use sequential::{relu_is_left, relu_is_taken};

@@ -44,12 +44,12 @@ fn flatten<'a, T: Element>(module: &'a dyn Module<T>, all: &mut Vec<&'a dyn Modu
 }
 
 /// Whether the first of `layers` is a ReLU that the second applies.
-pub(crate) fn relu_is_taken<T: Element>(layers: &[&dyn Module<T>]) -> bool {
+pub fn relu_is_taken<T: Element>(layers: &[&dyn Module<T>]) -> bool {
     matches!(layers, [relu, next, ..] if relu.is_relu() && next.takes_relu_before())
 }
 
 /// Whether the first of `layers` is a ReLU that the layer before it may apply.
-pub(crate) fn relu_is_left<T: Element>(layers: &[&dyn Module<T>]) -> bool {
+pub fn relu_is_left<T: Element>(layers: &[&dyn Module<T>]) -> bool {
     layers.first().is_some_and(|layer| layer.is_relu()) && !relu_is_taken(layers)
 }
 

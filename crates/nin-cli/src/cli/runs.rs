@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::train::TrainError;
+use nin::train::TrainError;
 
 /// What a folder holds, under the folder's name.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::path::Path;
 use tensor::conv::{CONV_VARIABLE, ConvAlgorithm};
 use tensor::simd::{ISA_VARIABLE, Isa};
 
-use crate::train::{Config, Overrides, TrainError};
+use nin::train::{Config, Overrides, TrainError};
 
 /// Refuses environment variables that ask for what there is not: in the library they would only make it fall back.
 ///

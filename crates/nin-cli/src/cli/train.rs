@@ -15,11 +15,11 @@ use super::progress::Display;
 use super::run_name::default_run_dir;
 use super::seeds;
 use super::settings::{check_environment, convolution, resolve};
-use crate::data::{Splits, load};
-use crate::nn::parameter_count;
-use crate::summary::{Work, layers};
-use crate::train::lanes::check_threads;
-use crate::train::{Config, EpochMetrics, Outcome, Overrides, Recipe, RunDir, TrainError, Trainer};
+use nin::data::{Splits, load};
+use nin::nn::parameter_count;
+use nin::summary::{Work, layers};
+use nin::train::lanes::check_threads;
+use nin::train::{Config, EpochMetrics, Outcome, Overrides, Recipe, RunDir, TrainError, Trainer};
 
 /// Train Network in Network on the CPU.
 ///

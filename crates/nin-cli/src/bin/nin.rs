@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use nin::cli::{
+use nin_cli::cli::{
     BenchArgs, CompareArgs, EvalArgs, InspectArgs, PlotArgs, SummaryArgs, bench, compare, evaluate, fail,
     inspect, parse, plot, summarise,
 };

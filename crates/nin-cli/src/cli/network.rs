@@ -2,9 +2,9 @@
 
 use clap::Args;
 
-use crate::models::{Head, Model};
-use crate::names::ParseError;
-use crate::train::TrainError;
+use nin::models::{Head, Model};
+use nin::names::ParseError;
+use nin::train::TrainError;
 
 /// A network by its name, its end and the size of its images.
 #[derive(Debug, Args)]

@@ -11,9 +11,9 @@ use serde_json::json;
 use super::downloads::sources;
 use super::settings::{check_environment, convolution, resolve};
 use super::{default_threads, print};
-use crate::checkpoint::load_parameters;
-use crate::data::{DataLoader, LoaderOptions, Normalization, load};
-use crate::train::{Lanes, Overrides, TrainError, argmax};
+use nin::checkpoint::load_parameters;
+use nin::data::{DataLoader, LoaderOptions, Normalization, load};
+use nin::train::{Lanes, Overrides, TrainError, argmax};
 
 /// Accuracy and confusion matrix of a run's weights on the test images of its data set, or on those that the run held out.
 #[derive(Debug, Args)]

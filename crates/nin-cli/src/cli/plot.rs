@@ -8,7 +8,7 @@ use clap::Args;
 use super::print;
 use super::runs::{Group, groups};
 use crate::pictures::{Line, Panel, write_panels};
-use crate::train::{EpochMetrics, RunDir, TrainError};
+use nin::train::{EpochMetrics, RunDir, TrainError};
 
 /// Test accuracies of many runs in one picture: by epoch, and at the end.
 ///

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::advice::advice;
 use super::curves::write_curves;
-use crate::train::{Config, EpochMetrics, Event, RunDir, TrainError, Trainer};
+use nin::train::{Config, EpochMetrics, Event, RunDir, TrainError, Trainer};
 
 /// Seconds between two plain lines.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);

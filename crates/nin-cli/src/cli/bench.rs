@@ -14,10 +14,10 @@ use super::{default_threads, print};
 use crate::bench::Until;
 use crate::bench::layers::{LayerTimes, Pass, measure};
 use crate::bench::steps::{Report, Settings, Task};
-use crate::nn::Module;
-use crate::summary::{Work, layers};
-use crate::train::TrainError;
-use crate::train::lanes::SHARD;
+use nin::nn::Module;
+use nin::summary::{Work, layers};
+use nin::train::TrainError;
+use nin::train::lanes::SHARD;
 
 /// Images per second of training or inference on this machine, or the time of every layer.
 ///

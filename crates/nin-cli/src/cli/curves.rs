@@ -4,8 +4,8 @@ use std::path::Path;
 
 use plotters::prelude::*;
 
-use crate::checkpoint::atomic_write;
-use crate::train::{EpochMetrics, TrainError};
+use nin::checkpoint::atomic_write;
+use nin::train::{EpochMetrics, TrainError};
 
 /// Draws the curves as in the d2l book: loss and both accuracies over the epochs. Writes nothing before there is an epoch.
 ///

@@ -11,14 +11,14 @@ use tensor::simd::Isa;
 use tensor::{BufferPool, Purpose, RandomStream, Shape};
 
 use super::{Until, median_seconds, peak_memory_mib};
-use crate::data::{Batch, DataLoader, DatasetInfo, LabeledImages, LoaderOptions};
-use crate::loss::CrossEntropy;
-use crate::models::{Head, Model, Network};
-use crate::nn::{Sequential, initialise};
-use crate::optim::{Optimizer, Sgd};
-use crate::summary::{Work, layers};
-use crate::train::lanes::StepSettings;
-use crate::train::{Lanes, TrainError};
+use nin::data::{Batch, DataLoader, DatasetInfo, LabeledImages, LoaderOptions};
+use nin::loss::CrossEntropy;
+use nin::models::{Head, Model, Network};
+use nin::nn::{Sequential, initialise};
+use nin::optim::{Optimizer, Sgd};
+use nin::summary::{Work, layers};
+use nin::train::lanes::StepSettings;
+use nin::train::{Lanes, TrainError};
 
 /// The most pixels of a batch: 1 GiB of them.
 const MAX_PIXELS: usize = 1 << 30;

@@ -5,8 +5,8 @@ use std::path::Path;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use crate::checkpoint::atomic_write;
-use crate::train::TrainError;
+use nin::checkpoint::atomic_write;
+use nin::train::TrainError;
 
 /// The colours of the groups, told apart also by those who see no red or green.
 const COLOURS: [RGBColor; 6] = [

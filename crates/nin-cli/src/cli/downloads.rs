@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
-use crate::data::{DataEvent, DataSources, Observer};
+use nin::data::{DataEvent, DataSources, Observer};
 
 /// The sources of a command, whose news go to standard error.
 pub(super) fn sources(data_dir: Option<PathBuf>) -> DataSources {

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use nin::cli::{TrainArgs, fail, parse, train};
+use nin_cli::cli::{TrainArgs, fail, parse, train};
 
 fn main() -> ExitCode {
     match parse::<TrainArgs>() {

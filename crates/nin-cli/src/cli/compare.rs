@@ -9,12 +9,12 @@ use serde::de::DeserializeOwned;
 
 use super::table::Table;
 use super::{default_threads, print};
-use crate::checkpoint::atomic_write;
-use crate::models::{Head, Model, Network};
-use crate::nn::parameter_count;
-use crate::summary::{Work, grouped, layers};
-use crate::train::lanes::check_threads;
-use crate::train::{EpochMetrics, RunDir, TrainError};
+use nin::checkpoint::atomic_write;
+use nin::models::{Head, Model, Network};
+use nin::nn::parameter_count;
+use nin::summary::{Work, grouped, layers};
+use nin::train::lanes::check_threads;
+use nin::train::{EpochMetrics, RunDir, TrainError};
 
 /// Networks side by side: parameters, work, speed and memory on this machine, and the accuracies of finished runs.
 ///

@@ -1,6 +1,6 @@
 //! What to change in a run that is told of dead class maps or of a loss that does not move.
 
-use crate::train::{Config, Recipe, Warning};
+use nin::train::{Config, Recipe, Warning};
 
 /// Flags to try, of what the run's settings do not have already: the settings of the robust recipe that keep class maps open,
 /// then the learning rate, then the seed. It is the end of the line that begins with the warning itself.
@@ -36,7 +36,7 @@ fn missing(config: &Config) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::Model;
+    use nin::models::Model;
 
     const DEAD: Warning = Warning::DeadClassMaps { at_step: 7, classes: Vec::new(), dead: [3, 10] };
     const STUCK: Warning = Warning::StuckLoss { at_step: 200, steps: 200, ln_classes: 2.3 };

@@ -12,9 +12,9 @@ use super::progress::Display;
 use super::run_name::default_run_dir;
 use super::runs::median;
 use super::train::{TrainArgs, announce, data};
-use crate::checkpoint::atomic_write;
-use crate::data::Splits;
-use crate::train::{Config, EpochMetrics, Outcome, Overrides, RunDir, TrainError, Trainer};
+use nin::checkpoint::atomic_write;
+use nin::data::Splits;
+use nin::train::{Config, EpochMetrics, Outcome, Overrides, RunDir, TrainError, Trainer};
 
 /// The most seeds of one command.
 const MOST: u64 = 10_000;

@@ -9,9 +9,9 @@ use tensor::conv::ConvAlgorithm;
 use super::network::NetworkArgs;
 use super::print;
 use super::settings::check_environment;
-use crate::models::Network;
-use crate::summary::{plan_table, table};
-use crate::train::TrainError;
+use nin::models::Network;
+use nin::summary::{plan_table, table};
+use nin::train::TrainError;
 
 /// Layers, output shapes, parameters and work of a network.
 #[derive(Debug, Args)]

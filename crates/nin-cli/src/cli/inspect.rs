@@ -13,12 +13,12 @@ use super::seeds::parse;
 use super::settings::{check_environment, resolve};
 use super::table::Table;
 use super::{default_threads, print};
-use crate::checkpoint::atomic_write;
-use crate::data::load;
-use crate::inspect::{LayerSignal, Signal};
 use crate::pictures::{Line, Panel, write_panels};
-use crate::train::lanes::check_threads;
-use crate::train::{Config, Overrides, TrainError, Trainer};
+use nin::checkpoint::atomic_write;
+use nin::data::load;
+use nin::inspect::{LayerSignal, Signal};
+use nin::train::lanes::check_threads;
+use nin::train::{Config, Overrides, TrainError, Trainer};
 
 /// The most training images that are sent through.
 const MOST_IMAGES: usize = 4096;

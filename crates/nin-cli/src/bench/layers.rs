@@ -13,9 +13,9 @@ use tensor::init::Init;
 use tensor::{BufferPool, Context, Shape, Tensor};
 
 use super::{Until, median_seconds};
-use crate::nn::{Module, relu_is_left, relu_is_taken};
-use crate::summary::{LayerSummary, layers, leaves};
-use crate::train::TrainError;
+use nin::nn::{Module, relu_is_left, relu_is_taken};
+use nin::summary::{LayerSummary, layers, leaves};
+use nin::train::TrainError;
 
 /// One pass of one layer.
 #[derive(Debug, Clone, PartialEq, Serialize)]

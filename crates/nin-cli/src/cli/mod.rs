@@ -41,8 +41,8 @@ pub use summary::{SummaryArgs, summarise};
 pub use train::{TrainArgs, train};
 pub use usage::parse;
 
-use crate::data::DataError;
-use crate::train::TrainError;
+use nin::data::DataError;
+use nin::train::TrainError;
 
 /// Writes an error as one line and turns it into an exit code: 2 if what was asked for cannot work, 1 if something failed on
 /// the way.

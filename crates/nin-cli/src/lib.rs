@@ -1,0 +1,7 @@
+//! The command line of Network in Network: `train`, and `nin` with its subcommands. What they do is in the library, [`nin`]; here
+//! are flags, reports, progress, pictures and measurements.
+#![forbid(unsafe_code)]
+
+pub mod bench;
+pub mod cli;
+pub mod pictures;
