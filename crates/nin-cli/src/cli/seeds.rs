@@ -99,7 +99,8 @@ impl SeedRun<'_> {
     ) -> Result<Ending, TrainError> {
         let epochs = config.epochs;
         let (mut run, mut trainer) = if self.folder.join("config.toml").exists() {
-            let (run, overrides, checkpoint) = RunDir::open(&self.folder)?;
+            let (run, checkpoint) = RunDir::open(&self.folder)?;
+            let overrides = Overrides::from_toml(&self.folder.join("config.toml"))?;
             refuse_other_settings(&self.folder, &overrides, &config)?;
             let done = checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.position.epoch == epochs);
             if let (true, Some(metrics)) = (done, run.epochs()?.last()) {

@@ -270,11 +270,12 @@ fn start(args: &TrainArgs, threads: usize) -> Result<(RunDir, Trainer), TrainErr
 }
 
 fn resume(path: &Path, args: &TrainArgs, threads: usize) -> Result<(RunDir, Trainer), TrainError> {
-    let (run, overrides, checkpoint) = RunDir::open(path)?;
+    let (run, checkpoint) = RunDir::open(path)?;
+    let file = path.join("config.toml");
     // A limit on steps belongs to the command, not to the run: the run that stopped at one is to go on.
-    let overrides = Overrides { max_steps: None, ..overrides };
+    let overrides = Overrides { max_steps: None, ..Overrides::from_toml(&file)? };
     let flags = Overrides { max_steps: args.max_steps, ..Overrides::default() };
-    let config = resolve(Some(&path.join("config.toml")), &overrides, &flags)?;
+    let config = resolve(Some(&file), &overrides, &flags)?;
     let splits = data(&config, args)?;
     let mut trainer = Trainer::new(config, splits, threads)?;
     if let Some(checkpoint) = checkpoint {

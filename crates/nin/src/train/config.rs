@@ -266,7 +266,8 @@ impl Config {
         Ok(())
     }
 
-    /// The settings as TOML, as [`Overrides::from_toml`] reads them.
+    /// The settings as TOML, as [`Overrides::from_toml`] reads them (with the feature `toml`).
+    #[cfg(feature = "toml")]
     #[must_use]
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("numbers, strings and booleans are TOML")
@@ -328,6 +329,7 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "toml")]
     #[test]
     fn a_written_configuration_reads_back() {
         let config = Config { head: Some("fc".into()), ..Config::of(Recipe::Default) };

@@ -17,6 +17,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tensor::Tensor;
 
+#[cfg(feature = "toml")]
 use super::config::{Config, Overrides};
 use super::error::TrainError;
 use super::evaluation::Evaluation;
@@ -86,14 +87,13 @@ impl RunDir {
         Ok(Self { path: path.to_path_buf(), metrics })
     }
 
-    /// Opens the folder of a run that is to go on: its settings, and its checkpoint (`None` if it stopped before the first).
+    /// Opens the folder of a run that is to go on, and its checkpoint (`None` if it stopped before the first).
     /// Metrics of steps after the checkpoint are taken away; they will be made again.
     ///
     /// # Errors
     /// [`TrainError`] if there is no run in the folder or a file of it is broken.
-    pub fn open(path: &Path) -> Result<(Self, Overrides, Option<Checkpoint>), TrainError> {
+    pub fn open(path: &Path) -> Result<(Self, Option<Checkpoint>), TrainError> {
         refuse_no_run(path)?;
-        let overrides = Overrides::from_toml(&path.join("config.toml"))?;
         let checkpoint_path = path.join("checkpoint.safetensors");
         let checkpoint =
             if checkpoint_path.exists() { Some(load_checkpoint(&checkpoint_path)?) } else { None };
@@ -105,7 +105,7 @@ impl RunDir {
             .create(true)
             .open(&metrics_path)
             .map_err(TrainError::io(&metrics_path, "opening the metrics file"))?;
-        Ok((Self { path: path.to_path_buf(), metrics }, overrides, checkpoint))
+        Ok((Self { path: path.to_path_buf(), metrics }, checkpoint))
     }
 
     /// The folder.
@@ -147,6 +147,7 @@ impl RunDir {
     ///
     /// # Errors
     /// [`TrainError`] if there is no run in the folder, a file of it is broken, or its epochs are not over.
+    #[cfg(feature = "toml")]
     pub fn finished(path: &Path) -> Result<(Config, EpochMetrics), TrainError> {
         refuse_no_run(path)?;
         let file = Overrides::from_toml(&path.join("config.toml"))?;

@@ -1,9 +1,11 @@
 //! Settings that are given, by a TOML file or by flags, in the place of a recipe's.
 
+#[cfg(feature = "toml")]
 use std::path::Path;
 
 use serde::Deserialize;
 
+#[cfg(feature = "toml")]
 use super::super::error::TrainError;
 
 /// Settings that replace a recipe's: from a TOML file, or from flags. Unknown keys are refused.
@@ -39,8 +41,9 @@ pub struct Overrides {
     pub seed: Option<u64>,
 }
 
+#[cfg(feature = "toml")]
 impl Overrides {
-    /// Reads a TOML file.
+    /// Reads a TOML file (with the feature `toml`).
     ///
     /// # Errors
     /// [`TrainError::Io`] if it cannot be read, [`TrainError::Config`] with path, line and key if it is not TOML, has a key that
@@ -54,6 +57,7 @@ impl Overrides {
     }
 }
 
+#[cfg(feature = "toml")]
 /// TOML's errors are a small picture over several lines; a command's error is one line.
 fn one_line(text: &str) -> String {
     let lines: Vec<&str> =
@@ -69,9 +73,10 @@ fn one_line(text: &str) -> String {
     line
 }
 
+#[cfg(feature = "toml")]
 const WHOLE: &str = "a whole number of at least 0";
 
-#[cfg(test)]
+#[cfg(all(test, feature = "toml"))]
 mod tests {
     use super::*;
 
