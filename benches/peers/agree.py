@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Checks that the scripts measure the same network: the same weights give the same logits in PyTorch and TensorFlow.
 
-ONNX Runtime runs what PyTorch exported; this crate is compared with PyTorch by the tests in tests/golden_models.rs.
+ONNX Runtime runs what PyTorch exported; this crate is compared with PyTorch by the tests in tests/golden/models.rs.
 """
 
 import os

@@ -1,11 +1,9 @@
 //! `train --seeds`: several seeds one after the other, as a user runs them.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 
-use common::{small_train, write_dataset};
+use crate::common::{small_train, write_dataset};
 
 /// Runs seeds below `folder/all` and returns what the command printed.
 fn seeds(folder: &Path, range: &str, more: &[&str]) -> String {

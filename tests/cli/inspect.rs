@@ -1,13 +1,11 @@
 //! `nin inspect` and `nin plot` as a user runs them.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 use std::process::Output;
 
+use crate::common::{small_train, write_dataset};
 use assert_cmd::Command;
-use common::{small_train, write_dataset};
 use serde_json::Value;
 
 fn nin(folder: &Path, arguments: &[&str]) -> Output {

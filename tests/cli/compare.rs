@@ -1,13 +1,11 @@
 //! `nin compare` as a user runs it.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 use std::process::Output;
 
+use crate::common::{small_train, write_dataset};
 use assert_cmd::Command;
-use common::{small_train, write_dataset};
 
 fn compare(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nin"));

@@ -6,7 +6,7 @@ use std::process::Output;
 use assert_cmd::Command;
 use tempfile::TempDir;
 
-use super::common::{small_train, write_dataset};
+use crate::common::{small_train, write_dataset};
 
 pub(crate) fn nin() -> Command {
     Command::new(env!("CARGO_BIN_EXE_nin"))

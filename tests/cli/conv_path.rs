@@ -1,15 +1,13 @@
 //! Which convolution algorithm is asked for, by flag, environment variable or settings, and that it gets to where convolutions
 //! are computed: in training, in evaluation, and in a run that goes on.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use crate::common::{small_train, write_dataset};
 use assert_cmd::Command;
 use autograd::{AutogradError, Var};
-use common::{small_train, write_dataset};
 use nin::data::{DataLoader, DataSources, DatasetKind, LoaderOptions, load};
 use nin::loss::CrossEntropy;
 use nin::models::Model;

@@ -1,12 +1,10 @@
 //! The same seed gives the same weights, bit for bit: on any number of threads, and whether a run goes through or stops in
 //! the middle of an epoch and goes on.
 
-mod common;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{small, small_train, write_dataset};
+use crate::common::{small, small_train, write_dataset};
 use tempfile::TempDir;
 
 struct Bench {

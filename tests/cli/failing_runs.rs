@@ -1,15 +1,11 @@
 //! A run that fails on the way costs nothing that was saved: a loss that is no number, weights that are none, a full disk.
 
-mod common;
-#[path = "common/refusals.rs"]
-mod refusals;
-
 use std::fs;
 use std::path::Path;
 
+use crate::common::small_train;
+use crate::refusals::{assert_refused, assert_refused_nothing, folder_with_data, nin, text, two_steps};
 use assert_cmd::Command;
-use common::small_train;
-use refusals::{assert_refused, assert_refused_nothing, folder_with_data, nin, text, two_steps};
 
 #[test]
 fn a_run_that_diverges_stops_and_keeps_the_last_good_checkpoint() {

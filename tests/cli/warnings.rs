@@ -1,12 +1,10 @@
 //! What a run is told while it goes on: weights that are dead on purpose, and weights that are not.
 
-mod common;
-
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-use common::{small_train, write_dataset};
+use crate::common::{small_train, write_dataset};
 use serde_json::Value;
 
 /// Trains from weights whose class maps of `dead` are far below their ReLU; the warnings on standard error, and those in

@@ -1,18 +1,14 @@
 //! What bad input gets: data files, settings, weights and folders that cannot work. Every refusal is one line that says what is
 //! wrong and where, with exit code 1 or 2, and never a panic.
 
-mod common;
-#[path = "common/refusals.rs"]
-mod refusals;
-
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
 
+use crate::common::{FILES, idx, small_train};
+use crate::refusals::{assert_refused, assert_refused_nothing, folder_with_data, nin, text, two_steps};
 use assert_cmd::Command;
-use common::{FILES, idx, small_train};
-use refusals::{assert_refused, assert_refused_nothing, folder_with_data, nin, text, two_steps};
 
 /// Puts the small data set in a folder, spoils it and asserts the refusal: which file, what was expected and found.
 fn refused_data(spoil: impl Fn(&Path), parts: &[&str]) {

@@ -1,14 +1,10 @@
 //! The commands as a user runs them: what a run leaves behind, and what the other commands print.
 
-mod common;
-#[path = "common/refusals.rs"]
-mod refusals;
-
 use std::fs;
 
+use crate::common::{small, small_train};
+use crate::refusals::{assert_refused, assert_refused_nothing, folder_with_data, nin, text, two_steps};
 use assert_cmd::Command;
-use common::small_train;
-use refusals::{assert_refused, assert_refused_nothing, folder_with_data, nin, text, two_steps};
 use serde_json::Value;
 
 #[test]
@@ -183,12 +179,7 @@ fn output_that_nobody_can_take_does_not_stop_a_run() {
     let (folder, data) = folder_with_data();
     let run = folder.path().join("run");
     let mut command = full(env!("CARGO_BIN_EXE_train"));
-    command
-        .args(common::small(&["--max-steps", "2"]))
-        .arg("--data-dir")
-        .arg(&data)
-        .arg("--run-dir")
-        .arg(&run);
+    command.args(small(&["--max-steps", "2"])).arg("--data-dir").arg(&data).arg("--run-dir").arg(&run);
     assert_refused_nothing(&command.output().unwrap());
     assert!(run.join("model.safetensors").exists());
     let output = full(env!("CARGO_BIN_EXE_nin")).arg("summary").output().unwrap();

@@ -1,0 +1,14 @@
+//! The commands `train` and `nin` as a user runs them.
+
+mod bad_input;
+mod bench;
+mod commands;
+mod common;
+mod compare;
+mod conv_path;
+mod determinism;
+mod failing_runs;
+mod inspect;
+mod refusals;
+mod seeds;
+mod warnings;
