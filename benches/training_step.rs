@@ -11,7 +11,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use nin::data::{DataLoader, DataSources, DatasetKind, LoaderOptions, Normalization, load};
 use nin::summary::{Work, layers};
-use nin::train::{Config, Recipe, Trainer};
+use nin::train::{Recipe, Settings, Trainer};
 
 const BATCH: usize = 32;
 
@@ -30,7 +30,7 @@ fn training_step(c: &mut Criterion) {
         };
         let loader = DataLoader::new(Arc::new(splits.train.head(BATCH)), options).expect("the options fit");
         let batch = loader.epoch(0).next().expect("there is a batch").expect("it can be made");
-        let config = Config { image_size, batch_size: BATCH, ..Config::of(Recipe::Default) };
+        let config = Settings { image_size, batch_size: BATCH, ..Settings::of(Recipe::Default) };
         let mut trainer = Trainer::new(config, splits, threads).expect("the settings fit");
         let all = layers(trainer.model(), trainer.input_shape()).expect("the images fit");
         let work = Work::of(&all).training;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use nin::data::{DataLoader, DataSources, DatasetKind, LoaderOptions, Normalization, load};
-use nin::train::{Config, Recipe, Trainer};
+use nin::train::{Recipe, Settings, Trainer};
 use tensor::BufferPool;
 
 const LARGE: usize = 4096;
@@ -80,7 +80,7 @@ fn steps(image_size: usize, batch_size: usize, count: usize) {
         ..LoaderOptions::default()
     };
     let loader = DataLoader::new(Arc::new(splits.train.head(count * batch_size)), options).unwrap();
-    let config = Config { image_size, batch_size, ..Config::of(Recipe::Default) };
+    let config = Settings { image_size, batch_size, ..Settings::of(Recipe::Default) };
     let mut trainer = Trainer::new(config, splits, 2).unwrap();
     let counts = || (COUNT.load(Ordering::Relaxed), BufferPool::bytes_made());
     for (step, batch) in loader.epoch(0).enumerate() {

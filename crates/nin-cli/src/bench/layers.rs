@@ -7,15 +7,15 @@
 use std::time::{Duration, Instant};
 
 use autograd::Tape;
+use nin::nn::{Module, relu_is_left, relu_is_taken};
+use nin::summary::{LayerSummary, layers, leaves};
+use nin::train::TrainError;
 use serde::Serialize;
 use tensor::conv::{self, ConvAlgorithm, ConvGeometry, Convolution, Wanted};
 use tensor::init::Init;
 use tensor::{BufferPool, Context, Shape, Tensor};
 
 use super::{Until, median_seconds};
-use nin::nn::{Module, relu_is_left, relu_is_taken};
-use nin::summary::{LayerSummary, layers, leaves};
-use nin::train::TrainError;
 
 /// One pass of one layer.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -4,13 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-use tensor::conv::ConvAlgorithm;
-use tensor::init::Init;
-use tensor::simd::Isa;
-use tensor::{BufferPool, Purpose, RandomStream, Shape};
-
-use super::{Until, median_seconds, peak_memory_mib};
 use nin::data::{Batch, DataLoader, DatasetInfo, LabeledImages, LoaderOptions};
 use nin::loss::CrossEntropy;
 use nin::models::{Head, Model, Network};
@@ -19,6 +12,13 @@ use nin::optim::{Optimizer, Sgd};
 use nin::summary::{Work, layers};
 use nin::train::lanes::StepSettings;
 use nin::train::{Lanes, TrainError};
+use serde::Serialize;
+use tensor::conv::ConvAlgorithm;
+use tensor::init::Init;
+use tensor::simd::Isa;
+use tensor::{BufferPool, Purpose, RandomStream, Shape};
+
+use super::{Until, median_seconds, peak_memory_mib};
 
 /// The most pixels of a batch: 1 GiB of them.
 const MAX_PIXELS: usize = 1 << 30;

@@ -1,15 +1,15 @@
 //! What to change in a run that is told of dead class maps or of a loss that does not move.
 
-use nin::train::{Config, Recipe, Warning};
+use nin::train::{Recipe, Settings, Warning};
 
 /// Flags to try, of what the run's settings do not have already: the settings of the robust recipe that keep class maps open,
 /// then the learning rate, then the seed. It is the end of the line that begins with the warning itself.
-pub(super) fn advice(warning: &Warning, config: &Config) -> String {
+pub(super) fn advice(warning: &Warning, settings: &Settings) -> String {
     let mut tries = Vec::new();
-    if config.recipe == Recipe::Chapter.to_string() {
+    if settings.recipe == Recipe::Chapter {
         tries.push("--recipe robust".to_owned());
     }
-    tries.extend(missing(config));
+    tries.extend(missing(settings));
     let rate = match warning {
         Warning::DeadClassMaps { .. } => "a smaller --lr",
         Warning::StuckLoss { .. } => "another --lr",
@@ -18,15 +18,15 @@ pub(super) fn advice(warning: &Warning, config: &Config) -> String {
 }
 
 /// The flags that bring the settings to the robust recipe's start and clipping (`docs/lottery.md`).
-fn missing(config: &Config) -> Option<String> {
-    let model = config.model().ok()?;
-    let (robust, maps) = (Config::for_model(Recipe::Robust, model), model.has_class_maps());
+fn missing(settings: &Settings) -> Option<String> {
+    let model = settings.model;
+    let (robust, maps) = (Settings::for_model(Recipe::Robust, model), model.has_class_maps());
     let flags = [
-        (config.init != robust.init).then(|| format!("--init {}", robust.init)),
-        (maps && config.head_bias < robust.head_bias).then(|| format!("--head-bias {}", robust.head_bias)),
-        (maps && config.head_scale > robust.head_scale)
+        (settings.init != robust.init).then(|| format!("--init {}", robust.init)),
+        (maps && settings.head_bias < robust.head_bias).then(|| format!("--head-bias {}", robust.head_bias)),
+        (maps && settings.head_scale > robust.head_scale)
             .then(|| format!("--head-scale {}", robust.head_scale)),
-        (config.clip_norm == 0.0 || config.clip_norm > robust.clip_norm)
+        (settings.clip_norm == 0.0 || settings.clip_norm > robust.clip_norm)
             .then(|| format!("--clip-norm {}", robust.clip_norm)),
     ];
     let flags: Vec<String> = flags.into_iter().flatten().collect();
@@ -37,31 +37,32 @@ fn missing(config: &Config) -> Option<String> {
 mod tests {
     use super::*;
     use nin::models::Model;
+    use nin::train::InitialWeights;
 
     const DEAD: Warning = Warning::DeadClassMaps { at_step: 7, classes: Vec::new(), dead: [3, 10] };
     const STUCK: Warning = Warning::StuckLoss { at_step: 200, steps: 200, ln_classes: 2.3 };
 
     #[test]
     fn only_what_the_run_does_not_have_is_advised() {
-        let chapter = Config::of(Recipe::Chapter);
+        let chapter = Settings::of(Recipe::Chapter);
         assert_eq!(
             advice(&DEAD, &chapter),
             "try --recipe robust, --init data-dependent --head-bias 1 --head-scale 0.1 --clip-norm 1, a smaller --lr or another \
              --seed"
         );
-        let half = Config { clip_norm: 5.0, init: "he".into(), ..Config::of(Recipe::Robust) };
+        let half = Settings { clip_norm: 5.0, init: InitialWeights::He, ..Settings::of(Recipe::Robust) };
         assert_eq!(
             advice(&STUCK, &half),
             "try --init data-dependent --clip-norm 1, another --lr or another --seed"
         );
         for recipe in [Recipe::Robust, Recipe::Default] {
-            let config = Config { clip_norm: 0.5, ..Config::of(recipe) };
-            assert_eq!(advice(&DEAD, &config), "try a smaller --lr or another --seed");
+            let settings = Settings { clip_norm: 0.5, ..Settings::of(recipe) };
+            assert_eq!(advice(&DEAD, &settings), "try a smaller --lr or another --seed");
         }
         // What begins with Xavier weights on purpose and has no class maps is not advised Network in Network's start.
-        let lenet = Config::for_model(Recipe::Robust, Model::LeNet);
+        let lenet = Settings::for_model(Recipe::Robust, Model::LeNet);
         assert_eq!(advice(&STUCK, &lenet), "try another --lr or another --seed");
-        let chapter = Config::for_model(Recipe::Chapter, Model::LeNet);
+        let chapter = Settings::for_model(Recipe::Chapter, Model::LeNet);
         assert_eq!(
             advice(&STUCK, &chapter),
             "try --recipe robust, --clip-norm 1, another --lr or another --seed"

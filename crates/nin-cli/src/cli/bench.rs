@@ -4,6 +4,10 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use nin::nn::Module;
+use nin::summary::{Work, layers};
+use nin::train::TrainError;
+use nin::train::lanes::SHARD;
 use serde_json::json;
 use tensor::conv::ConvAlgorithm;
 use tensor::simd::Isa;
@@ -14,10 +18,6 @@ use super::{default_threads, print};
 use crate::bench::Until;
 use crate::bench::layers::{LayerTimes, Pass, measure};
 use crate::bench::steps::{Report, Settings, Task};
-use nin::nn::Module;
-use nin::summary::{Work, layers};
-use nin::train::TrainError;
-use nin::train::lanes::SHARD;
 
 /// Images per second of training or inference on this machine, or the time of every layer.
 ///
@@ -70,8 +70,7 @@ pub enum TaskName {
 pub fn bench(args: &BenchArgs) -> Result<ExitCode, TrainError> {
     check_environment()?;
     let (model, head, image_size) = args.network.read()?;
-    let conv = convolution(args.conv.as_deref())?;
-    let conv = conv.and_then(|name| name.parse().ok()).unwrap_or(ConvAlgorithm::Auto);
+    let conv = convolution(args.conv.as_deref())?.unwrap_or(ConvAlgorithm::Auto);
     let settings = Settings {
         model,
         head,

@@ -4,17 +4,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use clap::Args;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
-
-use super::table::Table;
-use super::{default_threads, print};
 use nin::checkpoint::atomic_write;
 use nin::models::{Head, Model, Network};
 use nin::nn::parameter_count;
 use nin::summary::{Work, grouped, layers};
 use nin::train::lanes::check_threads;
 use nin::train::{EpochMetrics, RunDir, TrainError};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::table::Table;
+use super::{default_threads, print};
 
 /// Networks side by side: parameters, work, speed and memory on this machine, and the accuracies of finished runs.
 ///
@@ -195,14 +195,17 @@ fn note(args: &CompareArgs, threads: usize) -> String {
 fn rows(args: &CompareArgs) -> Result<Vec<Row>, TrainError> {
     let mut runs = Vec::new();
     for path in &args.runs {
-        let (config, last) = RunDir::finished(path)?;
-        let (model, head) = (config.model()?, other_head(config.head()?));
-        let subject = Subject { model, head, side: config.image_size };
-        let data = match config.hold_out {
-            0 => config.dataset,
-            images => format!("{} ({images} held out)", config.dataset),
+        let (settings, last) = RunDir::finished(path)?;
+        let (model, head) = (settings.model, other_head(settings.head));
+        let subject = Subject { model, head, side: settings.image_size };
+        let data = match settings.hold_out {
+            0 => settings.dataset.to_string(),
+            images => format!("{} ({images} held out)", settings.dataset),
         };
-        runs.push(Row { subject, run: Some(Run { path: path.clone(), recipe: config.recipe, data, last }) });
+        runs.push(Row {
+            subject,
+            run: Some(Run { path: path.clone(), recipe: settings.recipe.to_string(), data, last }),
+        });
     }
     let mut names = args.networks.clone();
     if names.is_empty() && runs.is_empty() {

@@ -6,14 +6,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
+use nin::checkpoint::load_parameters;
+use nin::data::{DataLoader, LoaderOptions, Normalization, load};
+use nin::train::{Lanes, Overrides, TrainError, argmax};
 use serde_json::json;
 
 use super::downloads::sources;
 use super::settings::{check_environment, convolution, resolve};
 use super::{default_threads, print};
-use nin::checkpoint::load_parameters;
-use nin::data::{DataLoader, LoaderOptions, Normalization, load};
-use nin::train::{Lanes, Overrides, TrainError, argmax};
 
 /// Accuracy and confusion matrix of a run's weights on the test images of its data set, or on those that the run held out.
 #[derive(Debug, Args)]
@@ -67,18 +67,18 @@ pub fn evaluate(args: &EvalArgs) -> Result<ExitCode, TrainError> {
     check_environment()?;
     let file = args.run.join("config.toml");
     let flags = Overrides { conv: convolution(args.conv.as_deref())?, ..Overrides::default() };
-    let config = resolve(Some(&file), &Overrides::from_toml(&file)?, &flags)?;
-    let lanes = Lanes::new(args.threads.unwrap_or_else(default_threads))?.with_conv(config.conv()?);
-    let splits = config.split(load(config.dataset()?, &sources(args.data_dir.clone()))?)?;
+    let settings = resolve(Some(&file), &Overrides::from_toml(&file)?, &flags)?;
+    let lanes = Lanes::new(args.threads.unwrap_or_else(default_threads))?.with_conv(settings.conv);
+    let splits = settings.split(load(settings.dataset, &sources(args.data_dir.clone()))?)?;
     let (channels, classes) = (splits.test.channels(), splits.test.classes());
-    let mut model = config.network(channels, classes)?;
+    let mut model = settings.network(channels, classes)?;
     let weights = args.weights.clone().unwrap_or_else(|| args.run.join("model.safetensors"));
     load_parameters(&weights, &mut model)?;
     let names = splits.test.class_names().to_vec();
     let options = LoaderOptions {
         batch_size: 256,
-        image_size: Some((config.image_size, config.image_size)),
-        normalization: config.normalize.then(|| Normalization::of(&splits.train)),
+        image_size: Some((settings.image_size, settings.image_size)),
+        normalization: settings.normalize.then(|| Normalization::of(&splits.train)),
         ..LoaderOptions::default()
     };
     let images = match args.on {

@@ -5,20 +5,21 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use nin::checkpoint::atomic_write;
+use nin::data::load;
+use nin::inspect::{LayerSignal, Signal};
+use nin::train::lanes::check_threads;
+use nin::train::{Overrides, Settings, TrainError, Trainer};
 use serde_json::json;
 
 use super::downloads::sources;
+use super::flags::{SettingFlags, Subset};
 use super::runs::{groups, median};
 use super::seeds::parse;
 use super::settings::{check_environment, resolve};
 use super::table::Table;
 use super::{default_threads, print};
 use crate::pictures::{Line, Panel, write_panels};
-use nin::checkpoint::atomic_write;
-use nin::data::load;
-use nin::inspect::{LayerSignal, Signal};
-use nin::train::lanes::check_threads;
-use nin::train::{Config, Overrides, TrainError, Trainer};
 
 /// The most training images that are sent through.
 const MOST_IMAGES: usize = 4096;
@@ -43,24 +44,9 @@ pub struct InspectArgs {
     /// Recipe whose start is looked at, as often as there are recipes [default, without folders: default]
     #[arg(long = "recipe", value_name = "NAME")]
     pub recipes: Vec<String>,
-    /// Network, instead of the recipe's
-    #[arg(long, value_name = "NAME")]
-    pub model: Option<String>,
-    /// Rows and columns of the images, instead of the recipe's
-    #[arg(long, value_name = "PIXELS", allow_negative_numbers = true)]
-    pub image_size: Option<usize>,
-    /// Initial weights, instead of the recipe's: see train --help
-    #[arg(long, value_name = "NAME")]
-    pub init: Option<String>,
-    /// What the initial weights of the convolution that makes the class maps are multiplied by
-    #[arg(long, value_name = "FACTOR", allow_negative_numbers = true)]
-    pub head_scale: Option<f64>,
-    /// Initial bias of that convolution
-    #[arg(long, value_name = "BIAS", allow_negative_numbers = true)]
-    pub head_bias: Option<f64>,
-    /// Data set, instead of the recipe's
-    #[arg(long, value_name = "NAME")]
-    pub dataset: Option<String>,
+    /// What to change in the recipe.
+    #[command(flatten)]
+    pub settings: SettingFlags<OfAStart>,
     /// Folder of the data set's IDX files
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -82,6 +68,16 @@ pub struct InspectArgs {
     /// Threads [default: one for each core]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub threads: Option<usize>,
+}
+
+/// The settings that what is seen at a recipe's start depends on.
+#[derive(Debug)]
+pub struct OfAStart;
+
+impl Subset for OfAStart {
+    fn has(name: &str) -> bool {
+        matches!(name, "model" | "image_size" | "init" | "head_scale" | "head_bias" | "dataset")
+    }
 }
 
 /// A recipe or a folder, and what was found for each seed.
@@ -111,8 +107,8 @@ pub fn inspect(args: &InspectArgs) -> Result<ExitCode, TrainError> {
     for recipe in &recipes {
         let mut signals = Vec::new();
         for seed in parse(args.seeds.as_deref().unwrap_or("0..1"))? {
-            let config = resolve(None, &Overrides::default(), &flags(args, recipe, seed))?;
-            signals.push(signal(config, None, args)?);
+            let settings = resolve(None, &Overrides::default(), &flags(args, recipe, seed)?)?;
+            signals.push(signal(settings, None, args)?);
             report(args, recipe, seed, &signals)?;
         }
         subjects.push(Subject { name: recipe.clone(), signals });
@@ -121,9 +117,9 @@ pub fn inspect(args: &InspectArgs) -> Result<ExitCode, TrainError> {
         let mut signals = Vec::new();
         for run in &group.runs {
             let file = run.join("config.toml");
-            let config = resolve(Some(&file), &Overrides::from_toml(&file)?, &Overrides::default())?;
-            let seed = config.seed;
-            signals.push(signal(config, Some(&run.join("model.safetensors")), args)?);
+            let settings = resolve(Some(&file), &Overrides::from_toml(&file)?, &Overrides::default())?;
+            let seed = settings.seed;
+            signals.push(signal(settings, Some(&run.join("model.safetensors")), args)?);
             report(args, &group.name, seed, &signals)?;
         }
         subjects.push(Subject { name: group.name, signals });
@@ -146,40 +142,24 @@ fn start_of_no_recipe(args: &InspectArgs) -> Result<(), TrainError> {
     if args.folders.is_empty() || !args.recipes.is_empty() {
         return Ok(());
     }
-    let given = [
-        ("model", args.model.is_some()),
-        ("image_size", args.image_size.is_some()),
-        ("init", args.init.is_some()),
-        ("head_scale", args.head_scale.is_some()),
-        ("head_bias", args.head_bias.is_some()),
-        ("dataset", args.dataset.is_some()),
-        ("seeds", args.seeds.is_some()),
-    ];
-    match given.iter().find(|(_, given)| *given) {
-        Some((name, _)) => Err(TrainError::Config(format!(
+    match args.settings.names().chain(args.seeds.as_ref().map(|_| "seeds")).next() {
+        Some(name) => Err(TrainError::Config(format!(
             "{name}: is of a recipe's start, and a run's folder has its own; there is no --recipe"
         ))),
         None => Ok(()),
     }
 }
 
-fn flags(args: &InspectArgs, recipe: &str, seed: u64) -> Overrides {
-    Overrides {
-        recipe: Some(recipe.to_owned()),
-        model: args.model.clone(),
-        image_size: args.image_size,
-        init: args.init.clone(),
-        head_scale: args.head_scale,
-        head_bias: args.head_bias,
-        dataset: args.dataset.clone(),
-        seed: Some(seed),
-        ..Overrides::default()
-    }
+fn flags(args: &InspectArgs, recipe: &str, seed: u64) -> Result<Overrides, TrainError> {
+    let mut flags = Overrides { seed: Some(seed), ..args.settings.overrides()? };
+    let refuse = |error| TrainError::Config(format!("--recipe: {error}"));
+    flags.set("recipe", recipe).map_err(refuse)?;
+    Ok(flags)
 }
 
-fn signal(config: Config, weights: Option<&Path>, args: &InspectArgs) -> Result<Signal, TrainError> {
-    let splits = load(config.dataset()?, &sources(args.data_dir.clone()))?;
-    let mut trainer = Trainer::new(config, splits, args.threads.unwrap_or_else(default_threads))?;
+fn signal(settings: Settings, weights: Option<&Path>, args: &InspectArgs) -> Result<Signal, TrainError> {
+    let splits = load(settings.dataset, &sources(args.data_dir.clone()))?;
+    let mut trainer = Trainer::new(settings, splits, args.threads.unwrap_or_else(default_threads))?;
     if let Some(weights) = weights {
         trainer.init_from(weights)?;
     }

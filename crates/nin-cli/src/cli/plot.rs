@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use nin::train::{EpochMetrics, RunDir, TrainError};
 
 use super::print;
 use super::runs::{Group, groups};
 use crate::pictures::{Line, Panel, write_panels};
-use nin::train::{EpochMetrics, RunDir, TrainError};
 
 /// Test accuracies of many runs in one picture: by epoch, and at the end.
 ///

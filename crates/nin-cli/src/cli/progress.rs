@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use nin::train::{EpochMetrics, Event, RunDir, Settings, TrainError, Trainer};
 
 use super::advice::advice;
 use super::curves::write_curves;
-use nin::train::{Config, EpochMetrics, Event, RunDir, TrainError, Trainer};
 
 /// Seconds between two plain lines.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
@@ -16,7 +16,7 @@ const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 /// Shows a run: its progress and its warnings on standard error, its curves in the run folder.
 #[derive(Debug)]
 pub(super) struct Display {
-    config: Config,
+    settings: Settings,
     folder: PathBuf,
     /// A beginning of each line that tells this run from another of the same command, such as "seed 3, ".
     name: String,
@@ -28,8 +28,8 @@ pub(super) struct Display {
 impl Display {
     /// Shows this run, whose folder is `folder`.
     pub(super) fn new(trainer: &Trainer, folder: &Path, name: &str) -> Self {
-        let (config, folder) = (trainer.config().clone(), folder.to_path_buf());
-        Self { config, folder, name: name.to_owned(), title: String::new(), progress: None }
+        let (settings, folder) = (trainer.settings().clone(), folder.to_path_buf());
+        Self { settings, folder, name: name.to_owned(), title: String::new(), progress: None }
     }
 
     /// Shows what happened. The figures of an epoch that is over go to `report` when its curves are drawn.
@@ -44,7 +44,7 @@ impl Display {
         match event {
             Event::EpochStarted { epoch, images } => {
                 self.title = format!("{}epoch {epoch}", self.name);
-                let title = format!("{}/{}", self.title, self.config.epochs);
+                let title = format!("{}/{}", self.title, self.settings.epochs);
                 self.progress = Some(Progress::new(title, images));
             }
             Event::Stepped { images, loss, rest } => {
@@ -54,7 +54,7 @@ impl Display {
             }
             Event::Warned(warning) => {
                 if let Some(progress) = &self.progress {
-                    let advice = advice(warning, &self.config);
+                    let advice = advice(warning, &self.settings);
                     progress.warn(&format!("{}, {warning}; {advice}", self.title));
                 }
             }
@@ -64,7 +64,7 @@ impl Display {
                 }
             }
             Event::EpochFinished(metrics) => {
-                let title = format!("{}, {}", self.config.model, self.config.dataset);
+                let title = format!("{}, {}", self.settings.model, self.settings.dataset);
                 let epochs = RunDir::read_epochs(&self.folder)?;
                 write_curves(&self.folder.join("curves.svg"), &title, &epochs)?;
                 report(metrics);

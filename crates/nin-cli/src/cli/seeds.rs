@@ -8,13 +8,14 @@ use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use nin::checkpoint::atomic_write;
+use nin::data::Splits;
+use nin::train::{EpochMetrics, Outcome, Overrides, RunDir, Settings, TrainError, Trainer};
+
 use super::progress::Display;
 use super::run_name::default_run_dir;
 use super::runs::median;
 use super::train::{TrainArgs, announce, data};
-use nin::checkpoint::atomic_write;
-use nin::data::Splits;
-use nin::train::{Config, EpochMetrics, Outcome, Overrides, RunDir, TrainError, Trainer};
 
 /// The most seeds of one command.
 const MOST: u64 = 10_000;
@@ -44,15 +45,16 @@ pub(super) fn train_each(
     interrupt: &AtomicBool,
 ) -> Result<ExitCode, TrainError> {
     let seeds = parse(range)?;
-    let config = args.settings()?;
-    let splits = data(&config, args)?;
-    let folder = args.run_dir.clone().unwrap_or_else(|| default_run_dir(&format!("{}-seeds", config.model)));
+    let settings = args.settings()?;
+    let splits = data(&settings, args)?;
+    let folder =
+        args.run_dir.clone().unwrap_or_else(|| default_run_dir(&format!("{}-seeds", settings.model)));
     let mut endings: Vec<(u64, Ending)> = Vec::new();
     for (index, &seed) in seeds.iter().enumerate() {
-        let config = Config { seed, ..config.clone() };
+        let settings = Settings { seed, ..settings.clone() };
         let started = Instant::now();
         let run = SeedRun { args, threads, folder: folder.join(format!("seed-{seed}")) };
-        let ending = run.train(config, splits.clone(), index == 0, interrupt)?;
+        let ending = run.train(settings, splits.clone(), index == 0, interrupt)?;
         say!("seed {seed}: {}", describe(&ending, started.elapsed().as_secs_f64()));
         let interrupted = matches!(ending, Ending::Interrupted(_));
         endings.push((seed, ending));
@@ -92,35 +94,35 @@ struct SeedRun<'a> {
 impl SeedRun<'_> {
     fn train(
         &self,
-        config: Config,
+        settings: Settings,
         splits: Splits,
         first: bool,
         interrupt: &AtomicBool,
     ) -> Result<Ending, TrainError> {
-        let epochs = config.epochs;
+        let epochs = settings.epochs;
         let (mut run, mut trainer) = if self.folder.join("config.toml").exists() {
             let (run, checkpoint) = RunDir::open(&self.folder)?;
             let overrides = Overrides::from_toml(&self.folder.join("config.toml"))?;
-            refuse_other_settings(&self.folder, &overrides, &config)?;
+            refuse_other_settings(&self.folder, &overrides, &settings)?;
             let done = checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.position.epoch == epochs);
             if let (true, Some(metrics)) = (done, run.epochs()?.last()) {
                 return Ok(Ending::Finished(*metrics, true));
             }
-            let mut trainer = Trainer::new(config, splits, self.threads)?;
+            let mut trainer = Trainer::new(settings, splits, self.threads)?;
             match checkpoint {
                 Some(checkpoint) => trainer.restore(checkpoint, &self.folder)?,
                 None => self.init_from(&mut trainer)?,
             }
             (run, trainer)
         } else {
-            let mut trainer = Trainer::new(config, splits, self.threads)?;
+            let mut trainer = Trainer::new(settings, splits, self.threads)?;
             self.init_from(&mut trainer)?;
-            (RunDir::create(&self.folder, &trainer.config().to_toml())?, trainer)
+            (RunDir::create(&self.folder, &trainer.settings().to_toml())?, trainer)
         };
         if first {
             announce(&trainer, run.path(), self.threads)?;
         }
-        let name = format!("seed {}, ", trainer.config().seed);
+        let name = format!("seed {}, ", trainer.settings().seed);
         let mut display = Display::new(&trainer, run.path(), &name);
         match trainer.run(&mut run, interrupt, |event| display.show(event, |_| ())) {
             Ok(Outcome::Finished(metrics)) => Ok(Ending::Finished(metrics, false)),
@@ -139,9 +141,9 @@ impl SeedRun<'_> {
 }
 
 /// A folder of another experiment must not be mixed into this one. A limit on steps is the command's, not the run's.
-fn refuse_other_settings(folder: &Path, found: &Overrides, asked: &Config) -> Result<(), TrainError> {
-    let found = Config { max_steps: None, ..Config::resolve(found, &Overrides::default())? };
-    let asked = Config { max_steps: None, ..asked.clone() };
+fn refuse_other_settings(folder: &Path, found: &Overrides, asked: &Settings) -> Result<(), TrainError> {
+    let found = Settings { max_steps: None, ..Settings::resolve(found, &Overrides::default())? };
+    let asked = Settings { max_steps: None, ..asked.clone() };
     if found == asked {
         return Ok(());
     }

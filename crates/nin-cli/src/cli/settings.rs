@@ -5,7 +5,7 @@ use std::path::Path;
 use tensor::conv::{CONV_VARIABLE, ConvAlgorithm};
 use tensor::simd::{ISA_VARIABLE, Isa};
 
-use nin::train::{Config, Overrides, TrainError};
+use nin::train::{Overrides, Settings, TrainError};
 
 /// Refuses environment variables that ask for what there is not: in the library they would only make it fall back.
 ///
@@ -16,7 +16,7 @@ pub(super) fn check_environment() -> Result<(), TrainError> {
     asked_by_environment().map(|_| ())
 }
 
-fn asked_by_environment() -> Result<Option<ConvAlgorithm>, TrainError> {
+pub(super) fn asked_by_environment() -> Result<Option<ConvAlgorithm>, TrainError> {
     ConvAlgorithm::from_environment().map_err(|error| TrainError::Config(format!("{CONV_VARIABLE}: {error}")))
 }
 
@@ -24,15 +24,14 @@ fn asked_by_environment() -> Result<Option<ConvAlgorithm>, TrainError> {
 ///
 /// # Errors
 /// [`TrainError::Config`], naming the flag or the variable.
-pub(super) fn convolution(flag: Option<&str>) -> Result<Option<String>, TrainError> {
+pub(super) fn convolution(flag: Option<&str>) -> Result<Option<ConvAlgorithm>, TrainError> {
     let from_flag = flag.map(|name| {
         name.parse::<ConvAlgorithm>().map_err(|error| TrainError::Config(format!("--conv: {error}")))
     });
-    let path = from_flag.map_or_else(asked_by_environment, |path| path.map(Some))?;
-    Ok(path.map(|path| path.to_string()))
+    from_flag.map_or_else(asked_by_environment, |path| path.map(Some))
 }
 
-/// [`Config::resolve`], with the path of the file before what the file alone is to blame for.
+/// [`Settings::resolve`], with the path of the file before what the file alone is to blame for.
 ///
 /// # Errors
 /// [`TrainError::Config`].
@@ -40,9 +39,9 @@ pub(super) fn resolve(
     path: Option<&Path>,
     file: &Overrides,
     flags: &Overrides,
-) -> Result<Config, TrainError> {
-    Config::resolve(file, flags).map_err(|error| match path {
-        Some(path) if Config::resolve(&Overrides::default(), flags).is_ok() => {
+) -> Result<Settings, TrainError> {
+    Settings::resolve(file, flags).map_err(|error| match path {
+        Some(path) if Settings::resolve(&Overrides::default(), flags).is_ok() => {
             TrainError::Config(format!("{}: {error}", path.display()))
         }
         _ => error,
@@ -70,6 +69,6 @@ mod tests {
     fn the_flag_is_refused_by_its_name() {
         let error = convolution(Some("fft")).unwrap_err().to_string();
         assert_eq!(error, "--conv: expected auto, naive, im2col, direct or winograd, found \"fft\"");
-        assert_eq!(convolution(Some("direct")).unwrap(), Some("direct".to_owned()));
+        assert_eq!(convolution(Some("direct")).unwrap(), Some(ConvAlgorithm::Direct));
     }
 }

@@ -3,15 +3,15 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use nin::models::Network;
+use nin::summary::{plan_table, table};
+use nin::train::TrainError;
 use tensor::Shape;
 use tensor::conv::ConvAlgorithm;
 
 use super::network::NetworkArgs;
 use super::print;
 use super::settings::check_environment;
-use nin::models::Network;
-use nin::summary::{plan_table, table};
-use nin::train::TrainError;
 
 /// Layers, output shapes, parameters and work of a network.
 #[derive(Debug, Args)]

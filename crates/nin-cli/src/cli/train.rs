@@ -8,18 +8,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use clap::Parser;
-
-use super::default_threads;
-use super::downloads::sources;
-use super::progress::Display;
-use super::run_name::default_run_dir;
-use super::seeds;
-use super::settings::{check_environment, convolution, resolve};
 use nin::data::{Splits, load};
 use nin::nn::parameter_count;
 use nin::summary::{Work, layers};
 use nin::train::lanes::check_threads;
-use nin::train::{Config, EpochMetrics, Outcome, Overrides, Recipe, RunDir, TrainError, Trainer};
+use nin::train::{EpochMetrics, Outcome, Overrides, Recipe, RunDir, Settings, TrainError, Trainer};
+
+use super::default_threads;
+use super::downloads::sources;
+use super::flags::SettingFlags;
+use super::progress::Display;
+use super::run_name::default_run_dir;
+use super::seeds;
+use super::settings::{asked_by_environment, check_environment, resolve};
 
 /// Train Network in Network on the CPU.
 ///
@@ -29,87 +30,15 @@ use nin::train::{Config, EpochMetrics, Outcome, Overrides, Recipe, RunDir, Train
 #[derive(Debug, Parser)]
 #[command(name = "train", version, after_help = EXAMPLES, after_long_help = more_help())]
 pub struct TrainArgs {
-    /// Network: nin (the article's, stem stride 3), nin-d2l (the book's, stride 4), nin-cifar (the paper's CIFAR-10
-    /// network, for 28 or 32 pixels), or one to compare them with: lenet, alexnet, vgg11 (quarter width)
-    #[arg(long, value_name = "NAME")]
-    pub model: Option<String>,
-    /// What the class maps of a nin network go through: gap (global average pooling, its own end), fc (a fully connected
-    /// layer in its place) or fc-dropout (with dropout before it), as in section 4.6 of the paper
-    #[arg(long, value_name = "NAME")]
-    pub head: Option<String>,
-    /// Settings to begin with: default (small images, learns in minutes), chapter (the book's settings; with
-    /// --model nin-d2l its network, too) or robust (the chapter's batch, epochs and image size with a start and a schedule that
-    /// learn)
-    #[arg(long, value_name = "NAME")]
-    pub recipe: Option<String>,
+    /// The settings of the run.
+    #[command(flatten)]
+    pub settings: SettingFlags,
     /// TOML file of settings, as a run folder's config.toml; flags win over it
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Data set: fashion-mnist-mini (bundled), fashion-mnist (downloaded if it is nowhere) or mnist (from --data-dir)
-    #[arg(long, value_name = "NAME")]
-    pub dataset: Option<String>,
     /// Folder of the data set's IDX files
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Rows and columns that images are resized to
-    #[arg(long, value_name = "PIXELS", allow_negative_numbers = true)]
-    pub image_size: Option<usize>,
-    /// Images of a step
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    pub batch_size: Option<usize>,
-    /// Passes over the training images
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    pub epochs: Option<u64>,
-    /// Stop after this many steps
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    pub max_steps: Option<u64>,
-    /// Base learning rate
-    #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
-    pub lr: Option<f64>,
-    /// Momentum of SGD
-    #[arg(long, value_name = "FACTOR", allow_negative_numbers = true)]
-    pub momentum: Option<f64>,
-    /// L2 penalty on weights, not on biases
-    #[arg(long, value_name = "FACTOR", allow_negative_numbers = true)]
-    pub weight_decay: Option<f64>,
-    /// Learning-rate schedule: constant, cosine or step:EPOCHS:FACTOR
-    #[arg(long, value_name = "NAME")]
-    pub schedule: Option<String>,
-    /// Probability with which dropout layers drop
-    #[arg(long, value_name = "P", allow_negative_numbers = true)]
-    pub dropout: Option<f64>,
-    /// Share of a label that the loss spreads over all classes
-    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
-    pub label_smoothing: Option<f64>,
-    /// Random variations of the training images, drawn anew each epoch: none, flip (left to right), shift:PIXELS (up to so
-    /// many of the published image's pixels along each axis) or shift:PIXELS,flip
-    #[arg(long, value_name = "LIST")]
-    pub augment: Option<String>,
-    /// Do not train on the last N training images, and test on them instead of the test images: for choosing settings
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    pub hold_out: Option<usize>,
-    /// Epochs, or a part of one, in which the learning rate rises linearly
-    #[arg(long, value_name = "EPOCHS", allow_negative_numbers = true)]
-    pub warmup_epochs: Option<f64>,
-    /// Bring gradients down to this Euclidean norm; 0 for no limit
-    #[arg(long, value_name = "NORM", allow_negative_numbers = true)]
-    pub clip_norm: Option<f64>,
-    /// What the initial weights of the convolution that makes the class maps are multiplied by
-    #[arg(long, value_name = "FACTOR", allow_negative_numbers = true)]
-    pub head_scale: Option<f64>,
-    /// Initial bias of that convolution: above 0, its ReLU begins open for every class
-    #[arg(long, value_name = "BIAS", allow_negative_numbers = true)]
-    pub head_bias: Option<f64>,
-    /// Initial weights: xavier, he, he-uniform, pytorch, or data-dependent (he, then each convolution scaled and shifted so
-    /// that its channels have mean 0 and deviation 1 over some training images)
-    #[arg(long, value_name = "NAME")]
-    pub init: Option<String>,
-    /// Take the training images in the order of the data set
-    #[arg(long)]
-    pub no_shuffle: bool,
-    /// Seed of every random number; the same seed gives the same bits on any number of threads
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    pub seed: Option<u64>,
     /// Train once with each of these seeds, such as 0..20 (0 to 19), in folders seed-N below the run folder; asked again
     /// with the same --run-dir, goes on where it stopped
     #[arg(long, value_name = "FROM..TO", conflicts_with_all = ["seed", "resume"])]
@@ -117,10 +46,6 @@ pub struct TrainArgs {
     /// Threads [default: one for each core]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub threads: Option<usize>,
-    /// Convolution algorithm: auto (the fastest for each layer), direct, winograd, im2col or naive; wins over the
-    /// environment variable NIN_CONV
-    #[arg(long, value_name = "NAME")]
-    pub conv: Option<String>,
     /// Begin with the weights of this safetensors file
     #[arg(long, value_name = "FILE")]
     pub init_from: Option<PathBuf>,
@@ -128,11 +53,14 @@ pub struct TrainArgs {
     #[arg(long, value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
     /// Go on with the run in this folder; it ends in the weights of an uninterrupted run
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["run_dir", "init_from", "config", "recipe", "model", "head",
-        "dataset", "image_size", "batch_size", "epochs", "lr", "momentum", "weight_decay", "schedule", "dropout", "init",
-        "label_smoothing", "augment", "hold_out", "warmup_epochs", "clip_norm", "head_scale", "head_bias", "no_shuffle",
-        "seed", "conv"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = begun_otherwise())]
     pub resume: Option<PathBuf>,
+}
+
+/// What a run that goes on has already.
+fn begun_otherwise() -> Vec<&'static str> {
+    let settings = Settings::ALL.iter().map(|setting| setting.name).filter(|&name| name != "max_steps");
+    ["run_dir", "init_from", "config"].into_iter().chain(settings).collect()
 }
 
 const EXAMPLES: &str = "Examples:
@@ -147,27 +75,27 @@ Exit codes: 0 done, 1 failed on the way, 2 the request cannot work, 130 interrup
 fn more_help() -> String {
     let mut text = "Recipes:\n".to_owned();
     for recipe in Recipe::ALL {
-        let config = Config::of(recipe);
-        let clip = if config.clip_norm > 0.0 { config.clip_norm.to_string() } else { "none".to_owned() };
+        let settings = Settings::of(recipe);
+        let clip = if settings.clip_norm > 0.0 { settings.clip_norm.to_string() } else { "none".to_owned() };
         text += &format!(
             "  {recipe}: {model}, {dataset}, {size} pixels, batch {batch}, {epochs} epochs, lr {lr}, momentum {momentum}, \
              weight decay {decay}, schedule {schedule}, warm-up {warmup} epochs, clip norm {clip}, dropout {dropout}, \
              init {init}, head scale {scale}, head bias {bias}, {normal}\n",
-            model = config.model,
-            dataset = config.dataset,
-            size = config.image_size,
-            batch = config.batch_size,
-            epochs = config.epochs,
-            lr = config.lr,
-            momentum = config.momentum,
-            decay = config.weight_decay,
-            schedule = config.schedule,
-            warmup = config.warmup_epochs,
-            dropout = config.dropout,
-            init = config.init,
-            scale = config.head_scale,
-            bias = config.head_bias,
-            normal = if config.normalize { "normalised images" } else { "pixels from 0 to 1" },
+            model = settings.model,
+            dataset = settings.dataset,
+            size = settings.image_size,
+            batch = settings.batch_size,
+            epochs = settings.epochs,
+            lr = settings.lr,
+            momentum = settings.momentum,
+            decay = settings.weight_decay,
+            schedule = settings.schedule,
+            warmup = settings.warmup_epochs,
+            dropout = settings.dropout,
+            init = settings.init,
+            scale = settings.head_scale,
+            bias = settings.head_bias,
+            normal = if settings.normalize { "normalised images" } else { "pixels from 0 to 1" },
         );
     }
     text + "A file for --config has the same names as a run's config.toml, for example:
@@ -179,41 +107,11 @@ Environment: NIN_CONV and NIN_ISA choose kernels, NIN_CACHE_DIR and NIN_FASHION_
 }
 
 impl TrainArgs {
-    fn overrides(&self) -> Overrides {
-        Overrides {
-            recipe: self.recipe.clone(),
-            model: self.model.clone(),
-            head: self.head.clone(),
-            dataset: self.dataset.clone(),
-            image_size: self.image_size,
-            batch_size: self.batch_size,
-            epochs: self.epochs,
-            max_steps: self.max_steps,
-            lr: self.lr,
-            momentum: self.momentum,
-            weight_decay: self.weight_decay,
-            schedule: self.schedule.clone(),
-            dropout: self.dropout,
-            init: self.init.clone(),
-            label_smoothing: self.label_smoothing,
-            augment: self.augment.clone(),
-            hold_out: self.hold_out,
-            warmup_epochs: self.warmup_epochs,
-            clip_norm: self.clip_norm,
-            head_scale: self.head_scale,
-            head_bias: self.head_bias,
-            shuffle: self.no_shuffle.then_some(false),
-            seed: self.seed,
-            ..Overrides::default()
-        }
-    }
-}
-
-impl TrainArgs {
     /// The settings that the arguments and the file come to.
-    pub(super) fn settings(&self) -> Result<Config, TrainError> {
+    pub(super) fn settings(&self) -> Result<Settings, TrainError> {
         let file = self.config.as_deref().map_or(Ok(Overrides::default()), Overrides::from_toml)?;
-        let flags = Overrides { conv: convolution(self.conv.as_deref())?, ..self.overrides() };
+        let mut flags = self.settings.overrides()?;
+        flags.conv = flags.conv.map_or_else(asked_by_environment, |conv| Ok(Some(conv)))?;
         resolve(self.config.as_deref(), &file, &flags)
     }
 }
@@ -258,14 +156,14 @@ pub fn train(args: &TrainArgs) -> Result<ExitCode, TrainError> {
 }
 
 fn start(args: &TrainArgs, threads: usize) -> Result<(RunDir, Trainer), TrainError> {
-    let config = args.settings()?;
-    let splits = data(&config, args)?;
-    let mut trainer = Trainer::new(config, splits, threads)?;
+    let settings = args.settings()?;
+    let splits = data(&settings, args)?;
+    let mut trainer = Trainer::new(settings, splits, threads)?;
     if let Some(weights) = &args.init_from {
         trainer.init_from(weights)?;
     }
-    let path = args.run_dir.clone().unwrap_or_else(|| default_run_dir(&trainer.config().model));
-    let run = RunDir::create(&path, &trainer.config().to_toml())?;
+    let path = args.run_dir.clone().unwrap_or_else(|| default_run_dir(&trainer.settings().model.to_string()));
+    let run = RunDir::create(&path, &trainer.settings().to_toml())?;
     Ok((run, trainer))
 }
 
@@ -274,10 +172,10 @@ fn resume(path: &Path, args: &TrainArgs, threads: usize) -> Result<(RunDir, Trai
     let file = path.join("config.toml");
     // A limit on steps belongs to the command, not to the run: the run that stopped at one is to go on.
     let overrides = Overrides { max_steps: None, ..Overrides::from_toml(&file)? };
-    let flags = Overrides { max_steps: args.max_steps, ..Overrides::default() };
-    let config = resolve(Some(&file), &overrides, &flags)?;
-    let splits = data(&config, args)?;
-    let mut trainer = Trainer::new(config, splits, threads)?;
+    let flags = Overrides { max_steps: args.settings.overrides()?.max_steps, ..Overrides::default() };
+    let settings = resolve(Some(&file), &overrides, &flags)?;
+    let splits = data(&settings, args)?;
+    let mut trainer = Trainer::new(settings, splits, threads)?;
     if let Some(checkpoint) = checkpoint {
         trainer.restore(checkpoint, path)?;
     }
@@ -285,10 +183,10 @@ fn resume(path: &Path, args: &TrainArgs, threads: usize) -> Result<(RunDir, Trai
 }
 
 /// The data set.
-pub(super) fn data(config: &Config, args: &TrainArgs) -> Result<Splits, TrainError> {
+pub(super) fn data(settings: &Settings, args: &TrainArgs) -> Result<Splits, TrainError> {
     // What needs no data is refused before any is fetched.
-    drop(config.network(1, 10)?);
-    Ok(load(config.dataset()?, &sources(args.data_dir.clone()))?)
+    drop(settings.network(1, 10)?);
+    Ok(load(settings.dataset, &sources(args.data_dir.clone()))?)
 }
 
 /// Raises the flag at Ctrl-C; a second one ends the process at once.
@@ -305,21 +203,21 @@ fn watch_interrupt(interrupt: &Arc<AtomicBool>) -> Result<(), TrainError> {
 }
 
 pub(super) fn announce(trainer: &Trainer, folder: &Path, threads: usize) -> Result<(), TrainError> {
-    let (config, model) = (trainer.config(), trainer.model());
+    let (settings, model) = (trainer.settings(), trainer.model());
     let flops = Work::of(&layers(model, trainer.input_shape())?).forward;
     say!(
         "{}: {} parameters, {:.2} GFLOP an image; {} at {side} x {side}, batch {}, {} epochs, {threads} threads; run folder {}",
-        config.model,
+        settings.model,
         parameter_count(model),
         flops as f64 / 1e9,
-        config.dataset,
-        config.batch_size,
-        config.epochs,
+        settings.dataset,
+        settings.batch_size,
+        settings.epochs,
         folder.display(),
-        side = config.image_size,
+        side = settings.image_size,
     );
-    if config.hold_out > 0 {
-        say!("the last {} training images are held out: \"test acc\" is measured on them", config.hold_out);
+    if settings.hold_out > 0 {
+        say!("the last {} training images are held out: \"test acc\" is measured on them", settings.hold_out);
     }
     if trainer.position().step > 0 {
         say!("going on after step {}", trainer.position().step);

@@ -55,7 +55,7 @@ impl Trainer {
         if self.position.step == 0 {
             run.save(&self.model, &self.optimizer.state(), &self.position)?;
         }
-        while self.position.epoch < self.config.epochs {
+        while self.position.epoch < self.settings.epochs {
             let ended = self.train_epoch(run, interrupt, &mut report);
             report(Event::StepsOver)?;
             if let Some(outcome) = ended? {
@@ -81,7 +81,7 @@ impl Trainer {
             run.save(&self.model, &self.optimizer.state(), &self.position)?;
             report(Event::EpochFinished(&metrics))?;
             last = Some(metrics);
-            if self.config.max_steps.is_some_and(|most| self.position.step >= most) {
+            if self.settings.max_steps.is_some_and(|most| self.position.step >= most) {
                 return Ok(Outcome::StepsDone);
             }
         }
@@ -99,7 +99,7 @@ impl Trainer {
     ) -> Result<Option<Outcome>, TrainError> {
         let epoch = self.position.epoch;
         let images = self.train.dataset().len() as u64;
-        let rest = (self.config.epochs - epoch - 1) * images;
+        let rest = (self.settings.epochs - epoch - 1) * images;
         let mut batches = self.train.epoch_from(epoch, self.position.batch as usize);
         let left = images - self.position.sums.images as u64;
         report(Event::EpochStarted { epoch: epoch + 1, images: left })?;
@@ -130,7 +130,7 @@ impl Trainer {
             if interrupt.load(Ordering::Relaxed) && !over {
                 return Ok(Some(Outcome::Interrupted));
             }
-            if self.config.max_steps.is_some_and(|most| self.position.step >= most) && !over {
+            if self.settings.max_steps.is_some_and(|most| self.position.step >= most) && !over {
                 return Ok(Some(Outcome::StepsDone));
             }
         }

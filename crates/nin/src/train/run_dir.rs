@@ -2,7 +2,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `config.toml` | every setting; `--config` reads it |
+//! | `config.toml` | every setting; `--settings` reads it |
 //! | `metrics.jsonl` | a line for each step and each epoch |
 //! | `model.safetensors` | the weights, named as PyTorch's `state_dict` |
 //! | `checkpoint.safetensors` | weights, the optimizer's state and position: what `--resume` goes on from |
@@ -17,11 +17,11 @@ use serde::Serialize;
 use serde_json::Value;
 use tensor::Tensor;
 
-#[cfg(feature = "toml")]
-use super::config::{Config, Overrides};
 use super::error::TrainError;
 use super::evaluation::Evaluation;
 use super::metrics::EpochMetrics;
+#[cfg(feature = "toml")]
+use super::settings::{Overrides, Settings};
 use crate::checkpoint::{CheckpointError, atomic_write, load_tensors, save_parameters, save_tensors};
 use crate::nn::{Module, parameters};
 use crate::optim::State;
@@ -71,7 +71,7 @@ impl RunDir {
     ///
     /// # Errors
     /// [`TrainError`] if the folder has a run in it already or cannot be written.
-    pub fn create(path: &Path, config: &str) -> Result<Self, TrainError> {
+    pub fn create(path: &Path, settings: &str) -> Result<Self, TrainError> {
         std::fs::create_dir_all(path).map_err(TrainError::io(path, "making the run folder"))?;
         if path.join("config.toml").exists() {
             let message = format!(
@@ -83,7 +83,7 @@ impl RunDir {
         let metrics_path = path.join("metrics.jsonl");
         let metrics =
             File::create(&metrics_path).map_err(TrainError::io(&metrics_path, "making the metrics file"))?;
-        atomic_write(&path.join("config.toml"), config.as_bytes())?;
+        atomic_write(&path.join("config.toml"), settings.as_bytes())?;
         Ok(Self { path: path.to_path_buf(), metrics })
     }
 
@@ -148,18 +148,18 @@ impl RunDir {
     /// # Errors
     /// [`TrainError`] if there is no run in the folder, a file of it is broken, or its epochs are not over.
     #[cfg(feature = "toml")]
-    pub fn finished(path: &Path) -> Result<(Config, EpochMetrics), TrainError> {
+    pub fn finished(path: &Path) -> Result<(Settings, EpochMetrics), TrainError> {
         refuse_no_run(path)?;
         let file = Overrides::from_toml(&path.join("config.toml"))?;
-        let config = Config::resolve(&file, &Overrides::default())?;
+        let settings = Settings::resolve(&file, &Overrides::default())?;
         let last = Self::read_epochs(path)?.pop();
         match last {
-            Some(last) if last.epoch >= config.epochs => Ok((config, last)),
+            Some(last) if last.epoch >= settings.epochs => Ok((settings, last)),
             _ => Err(TrainError::Config(format!(
                 "{0}: the run is not finished, {1} of {2} epochs are trained (go on with it: train --resume {0})",
                 path.display(),
                 last.map_or(0, |last| last.epoch),
-                config.epochs
+                settings.epochs
             ))),
         }
     }

@@ -3,29 +3,28 @@
 use autograd::{Context, Tape};
 use tensor::{BufferPool, ShapeError, Tensor};
 
-use super::config::Config;
 use super::error::TrainError;
 use super::lanes::Lanes;
-use crate::models::Model;
+use super::settings::Settings;
 use crate::nn::{Sequential, parameters, parameters_mut};
 use crate::summary::leaves;
 
 /// The number, among the parameters, of the bias of the convolution that makes the class maps: the last one's.
-pub(super) fn class_map_bias(model: &Sequential<f32>, config: &Config) -> Option<usize> {
+pub(super) fn class_map_bias(model: &Sequential<f32>, settings: &Settings) -> Option<usize> {
     let last = parameters(model).iter().rposition(|(_, parameter)| parameter.value.shape().len() == 4);
-    last.filter(|_| config.model().is_ok_and(Model::has_class_maps)).map(|weight| weight + 1)
+    last.filter(|_| settings.model.has_class_maps()).map(|weight| weight + 1)
 }
 
 /// Gives the convolution that makes the class maps the configured start: smaller weights, and a bias that opens its ReLU for
 /// every class. A fully connected layer behind it keeps its own start.
-pub(super) fn scale_head(model: &mut Sequential<f32>, config: &Config) {
-    let Some(bias) = class_map_bias(model, config) else { return };
+pub(super) fn scale_head(model: &mut Sequential<f32>, settings: &Settings) {
+    let Some(bias) = class_map_bias(model, settings) else { return };
     let mut all = parameters_mut(model);
     for value in all[bias - 1].1.value.data_mut() {
-        *value *= config.head_scale as f32;
+        *value *= settings.head_scale as f32;
     }
     for value in all[bias].1.value.data_mut() {
-        *value = *value * config.head_scale as f32 + config.head_bias as f32;
+        *value = *value * settings.head_scale as f32 + settings.head_bias as f32;
     }
 }
 

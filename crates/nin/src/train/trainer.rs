@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use tensor::{BufferPool, Shape};
 
-use super::config::Config;
 use super::error::TrainError;
 use super::evaluation::Evaluation;
 use super::lanes::{Lanes, StepSettings};
 use super::metrics::EpochMetrics;
 use super::run_dir::{Checkpoint, Position};
+use super::settings::{InitialWeights, Settings};
 use super::start::{class_map_bias, scale_head, standardise};
 use super::watch::{Warning, Watch};
 use crate::checkpoint::load_parameters;
@@ -41,7 +41,7 @@ pub enum Outcome {
 /// A run: the network, the data, the optimizer and where they stand.
 #[derive(Debug)]
 pub struct Trainer {
-    pub(super) config: Config,
+    pub(super) settings: Settings,
     schedule: Schedule,
     pub(super) model: Sequential<f32>,
     pub(super) train: DataLoader,
@@ -61,22 +61,22 @@ impl Trainer {
     ///
     /// # Errors
     /// [`TrainError`] if a setting cannot work or the network does not fit the data set's images.
-    pub fn new(config: Config, splits: Splits, threads: usize) -> Result<Self, TrainError> {
-        config.validate()?;
-        let splits = config.split(splits)?;
-        let mut model = network(&config, &splits)?;
-        let side = config.image_size;
-        let (weights, biases) = config.init()?;
-        initialise(&mut model, weights, biases, config.seed);
-        let lanes = Lanes::new(threads)?.with_conv(config.conv()?);
-        let normalization = config.normalize.then(|| Normalization::of(&splits.train));
+    pub fn new(settings: Settings, splits: Splits, threads: usize) -> Result<Self, TrainError> {
+        settings.validate()?;
+        let splits = settings.split(splits)?;
+        let mut model = network(&settings, &splits)?;
+        let side = settings.image_size;
+        let (weights, biases) = settings.init.weights_and_biases();
+        initialise(&mut model, weights, biases, settings.seed);
+        let lanes = Lanes::new(threads)?.with_conv(settings.conv);
+        let normalization = settings.normalize.then(|| Normalization::of(&splits.train));
         let options = LoaderOptions {
-            batch_size: config.batch_size,
+            batch_size: settings.batch_size,
             image_size: Some((side, side)),
-            shuffle: config.shuffle,
-            seed: config.seed,
+            shuffle: settings.shuffle,
+            seed: settings.seed,
             normalization,
-            augmentation: config.augmentation()?,
+            augmentation: settings.augment,
             ..LoaderOptions::default()
         };
         let test_options = LoaderOptions {
@@ -85,21 +85,21 @@ impl Trainer {
             augmentation: Augmentation::default(),
             ..options.clone()
         };
-        let (counts, class_map_bias) = (splits.train.class_counts(), class_map_bias(&model, &config));
+        let (counts, class_map_bias) = (splits.train.class_counts(), class_map_bias(&model, &settings));
         let train = DataLoader::new(Arc::new(splits.train), options)?;
-        if config.init == "data-dependent"
+        if settings.init == InitialWeights::DataDependent
             && let Some(batch) = some_images(&train, STANDARDISED_ON)?
         {
             standardise(&mut model, batch.images_in(&BufferPool::new()), &lanes)?;
         }
-        scale_head(&mut model, &config);
-        let optimizer = Sgd::new(config.lr)
-            .momentum(config.momentum)
-            .nesterov(config.nesterov)
-            .weight_decay(config.weight_decay);
+        scale_head(&mut model, &settings);
+        let optimizer = Sgd::new(settings.lr)
+            .momentum(settings.momentum)
+            .nesterov(settings.nesterov)
+            .weight_decay(settings.weight_decay);
         let watch = Watch::new(&counts, train.batches_per_epoch() as u64);
         Ok(Self {
-            schedule: config.schedule()?,
+            schedule: settings.schedule,
             model,
             train,
             test: DataLoader::new(Arc::new(splits.test), test_options)?,
@@ -109,7 +109,7 @@ impl Trainer {
             watch,
             class_map_bias,
             warnings: Vec::new(),
-            config,
+            settings,
         })
     }
 
@@ -121,8 +121,8 @@ impl Trainer {
 
     /// The settings.
     #[must_use]
-    pub fn config(&self) -> &Config {
-        &self.config
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// The shape of one image as the network sees it, 1 x C x H x W.
@@ -145,12 +145,12 @@ impl Trainer {
 
     /// What the random numbers of a step depend on.
     fn step_settings(&self) -> StepSettings {
-        StepSettings { seed: self.config.seed, epoch: self.position.epoch }
+        StepSettings { seed: self.settings.seed, epoch: self.position.epoch }
     }
 
     /// The training loss.
     fn loss(&self) -> CrossEntropy {
-        CrossEntropy { label_smoothing: self.config.label_smoothing, weights: None }
+        CrossEntropy { label_smoothing: self.settings.label_smoothing, weights: None }
     }
 
     /// Where the run stands.
@@ -191,10 +191,10 @@ impl Trainer {
             }
         }
         let Position { batch, sums, .. } = checkpoint.position;
-        if (batch * self.config.batch_size as u64) != sums.images as u64 {
+        if (batch * self.settings.batch_size as u64) != sums.images as u64 {
             return refuse(format!(
                 "made with another batch size: {} images in {batch} batches, expected batches of {}",
-                sums.images, self.config.batch_size
+                sums.images, self.settings.batch_size
             ));
         }
         if let Err(error) = self.optimizer.load_state(&self.model, checkpoint.optimizer) {
@@ -212,7 +212,7 @@ impl Trainer {
     /// Steps of the whole run, if it is not cut short.
     #[must_use]
     pub fn total_steps(&self) -> u64 {
-        self.config.epochs * self.train.batches_per_epoch() as u64
+        self.settings.epochs * self.train.batches_per_epoch() as u64
     }
 
     /// One step: gradients of the batch, clipped, and the optimizer's update. The weights stay as they are if the loss is not a
@@ -226,10 +226,10 @@ impl Trainer {
             return Ok(sums);
         }
         let per_epoch = self.train.batches_per_epoch() as u64;
-        let warmup = (self.config.warmup_epochs * per_epoch as f64).round() as u64;
+        let warmup = (self.settings.warmup_epochs * per_epoch as f64).round() as u64;
         let scheduler = Scheduler { schedule: self.schedule, steps: self.total_steps(), warmup, per_epoch };
-        self.optimizer.set_learning_rate(self.config.lr * scheduler.factor(self.position.step));
-        let limit = self.config.clip_norm;
+        self.optimizer.set_learning_rate(self.settings.lr * scheduler.factor(self.position.step));
+        let limit = self.settings.clip_norm;
         let (model, optimizer, watch) = (&mut self.model, &mut self.optimizer, &mut self.watch);
         let (epoch, step, bias) = (self.position.epoch, self.position.step + 1, self.class_map_bias);
         let warning = self.lanes.gradients(|gradients| {
@@ -267,13 +267,13 @@ fn some_images(train: &DataLoader, images: usize) -> Result<Option<Batch>, Train
 }
 
 /// The network for a data set.
-fn network(config: &Config, splits: &Splits) -> Result<Sequential<f32>, TrainError> {
+fn network(settings: &Settings, splits: &Splits) -> Result<Sequential<f32>, TrainError> {
     let (train, test) = (&splits.train, &splits.test);
     let of = |set: &LabeledImages| (set.channels(), set.classes());
     if of(train) != of(test) {
         return Err(TrainError::Config(format!(
             "{} does not fit the data: the {} images have {} channels and {} classes, the {} images {} and {}",
-            config.model,
+            settings.model,
             train.name(),
             train.channels(),
             train.classes(),
@@ -286,14 +286,14 @@ fn network(config: &Config, splits: &Splits) -> Result<Sequential<f32>, TrainErr
         let message = format!("{} has 1 class, a network needs at least 2 to tell apart", train.name());
         return Err(TrainError::Config(message));
     }
-    config.network(train.channels(), train.classes())
+    settings.network(train.channels(), train.classes())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::data::DatasetInfo;
-    use crate::models::Model;
+    use crate::models::{Head, Model};
     use crate::train::Recipe;
 
     fn set(channels: usize, classes: usize) -> LabeledImages {
@@ -309,13 +309,12 @@ mod tests {
 
     fn trainer(
         model: Model,
-        head: Option<&str>,
+        head: Option<Head>,
         train: LabeledImages,
         test: LabeledImages,
     ) -> Result<Trainer, TrainError> {
-        let head = head.map(str::to_owned);
-        let config = Config { head, image_size: 28, ..Config::for_model(Recipe::Default, model) };
-        Trainer::new(config, Splits { train, test }, 1)
+        let settings = Settings { head, image_size: 28, ..Settings::for_model(Recipe::Default, model) };
+        Trainer::new(settings, Splits { train, test }, 1)
     }
 
     #[test]
@@ -340,7 +339,7 @@ mod tests {
             ones.map(|(name, _)| name).collect::<Vec<_>>()
         };
         assert_eq!(biases(Model::NinCifar, None), ["6.4.bias"]);
-        assert_eq!(biases(Model::NinCifar, Some("fc")), ["6.4.bias"]);
+        assert_eq!(biases(Model::NinCifar, Some(Head::Fc)), ["6.4.bias"]);
         assert!(biases(Model::LeNet, None).is_empty());
     }
 }

@@ -3,12 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use tensor::conv::ConvAlgorithm;
-
-use super::Config;
-use crate::data::{Augmentation, DatasetKind};
+use super::{InitialWeights, Settings};
 use crate::models::Model;
 use crate::names::{ParseError, by_name};
+use crate::optim::Schedule;
 
 /// A named set of settings to begin with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -51,47 +49,20 @@ impl FromStr for Recipe {
     }
 }
 
-impl Config {
+impl Settings {
     /// The settings of a recipe.
     #[must_use]
     pub fn of(recipe: Recipe) -> Self {
-        let chapter = Self {
-            recipe: recipe.to_string(),
-            model: Model::Nin.to_string(),
-            head: None,
-            dataset: DatasetKind::FashionMnistMini.name().to_owned(),
-            image_size: 224,
-            batch_size: 128,
-            epochs: 10,
-            max_steps: None,
-            lr: 0.1,
-            momentum: 0.0,
-            nesterov: false,
-            weight_decay: 0.0,
-            schedule: "constant".to_owned(),
-            warmup_epochs: 0.0,
-            clip_norm: 0.0,
-            label_smoothing: 0.0,
-            dropout: 0.5,
-            augment: Augmentation::default().to_string(),
-            hold_out: 0,
-            shuffle: true,
-            normalize: false,
-            init: "xavier".to_owned(),
-            head_scale: 1.0,
-            head_bias: 0.0,
-            conv: ConvAlgorithm::Auto.to_string(),
-            seed: 0,
-        };
+        let chapter = Self { recipe, ..Self::default() };
         // What ends the lottery: every unit begins alive, and class maps begin open and small (docs/lottery.md). The batch of the
         // default recipe is a quarter, and its rate was chosen for that; its few steps under-fit with the chapter's dropout.
         let steady = Self {
             momentum: 0.9,
             weight_decay: 5e-4,
-            schedule: "cosine".to_owned(),
+            schedule: Schedule::Cosine,
             clip_norm: 1.0,
             normalize: true,
-            init: "data-dependent".to_owned(),
+            init: InitialWeights::DataDependent,
             head_scale: 0.1,
             head_bias: 1.0,
             ..chapter.clone()
@@ -122,21 +93,21 @@ impl Config {
     ///   dropout of 0.2 is for Network in Network; AlexNet and VGG-11 keep their chapters' 0.5.
     #[must_use]
     pub fn for_model(recipe: Recipe, model: Model) -> Self {
-        let mut config = Self { model: model.to_string(), ..Self::of(recipe) };
+        let mut settings = Self { model, ..Self::of(recipe) };
         if !matches!(model, Model::Nin | Model::NinD2l) {
-            config.image_size = model.default_image_size();
+            settings.image_size = model.default_image_size();
         }
         match (recipe, model) {
-            (Recipe::Chapter, Model::LeNet) => (config.lr, config.batch_size) = (0.9, 256),
-            (Recipe::Chapter, Model::AlexNet) => config.lr = 0.01,
-            (Recipe::Chapter, Model::Vgg11) => config.lr = 0.05,
-            (Recipe::Default, Model::NinCifar) => config.lr = 0.02,
-            (_, Model::LeNet) => (config.lr, config.init) = (0.1, "xavier".to_owned()),
+            (Recipe::Chapter, Model::LeNet) => (settings.lr, settings.batch_size) = (0.9, 256),
+            (Recipe::Chapter, Model::AlexNet) => settings.lr = 0.01,
+            (Recipe::Chapter, Model::Vgg11) => settings.lr = 0.05,
+            (Recipe::Default, Model::NinCifar) => settings.lr = 0.02,
+            (_, Model::LeNet) => (settings.lr, settings.init) = (0.1, InitialWeights::Xavier),
             (_, Model::AlexNet | Model::Vgg11) => {
-                (config.lr, config.dropout, config.init) = (0.005, 0.5, "xavier".to_owned());
+                (settings.lr, settings.dropout, settings.init) = (0.005, 0.5, InitialWeights::Xavier);
             }
             _ => {}
         }
-        config
+        settings
     }
 }

@@ -1,47 +1,10 @@
-//! Settings that are given, by a TOML file or by flags, in the place of a recipe's.
+//! Reading settings from TOML files.
 
-#[cfg(feature = "toml")]
 use std::path::Path;
 
-use serde::Deserialize;
+use super::Overrides;
+use crate::train::TrainError;
 
-#[cfg(feature = "toml")]
-use super::super::error::TrainError;
-
-/// Settings that replace a recipe's: from a TOML file, or from flags. Unknown keys are refused.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "each is the field of Config of the same name")]
-pub struct Overrides {
-    pub recipe: Option<String>,
-    pub model: Option<String>,
-    pub head: Option<String>,
-    pub dataset: Option<String>,
-    pub image_size: Option<usize>,
-    pub batch_size: Option<usize>,
-    pub epochs: Option<u64>,
-    pub max_steps: Option<u64>,
-    pub lr: Option<f64>,
-    pub momentum: Option<f64>,
-    pub nesterov: Option<bool>,
-    pub weight_decay: Option<f64>,
-    pub schedule: Option<String>,
-    pub warmup_epochs: Option<f64>,
-    pub clip_norm: Option<f64>,
-    pub label_smoothing: Option<f64>,
-    pub dropout: Option<f64>,
-    pub augment: Option<String>,
-    pub hold_out: Option<usize>,
-    pub shuffle: Option<bool>,
-    pub normalize: Option<bool>,
-    pub init: Option<String>,
-    pub head_scale: Option<f64>,
-    pub head_bias: Option<f64>,
-    pub conv: Option<String>,
-    pub seed: Option<u64>,
-}
-
-#[cfg(feature = "toml")]
 impl Overrides {
     /// Reads a TOML file (with the feature `toml`).
     ///
@@ -57,7 +20,6 @@ impl Overrides {
     }
 }
 
-#[cfg(feature = "toml")]
 /// TOML's errors are a small picture over several lines; a command's error is one line.
 fn one_line(text: &str) -> String {
     let lines: Vec<&str> =
@@ -73,10 +35,9 @@ fn one_line(text: &str) -> String {
     line
 }
 
-#[cfg(feature = "toml")]
 const WHOLE: &str = "a whole number of at least 0";
 
-#[cfg(all(test, feature = "toml"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

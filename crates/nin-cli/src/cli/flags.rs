@@ -1,0 +1,109 @@
+//! A flag for each setting of a run, made of its declaration: name, help and how its values are written.
+
+use std::ffi::OsStr;
+use std::marker::PhantomData;
+
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches, value_parser};
+use nin::train::{Kind, Overrides, Setting, Settings, TrainError};
+
+/// Which settings have a flag.
+pub trait Subset {
+    /// Whether this one has.
+    fn has(name: &str) -> bool;
+}
+
+/// Every setting.
+#[derive(Debug)]
+pub struct Every;
+
+impl Subset for Every {
+    fn has(_: &str) -> bool {
+        true
+    }
+}
+
+/// The settings that flags were given for, as they were written.
+#[derive(Debug)]
+pub struct SettingFlags<S = Every> {
+    given: Vec<(&'static Setting, String)>,
+    of: PhantomData<S>,
+}
+
+impl<S: Subset> SettingFlags<S> {
+    fn all() -> impl Iterator<Item = &'static Setting> {
+        Settings::ALL.iter().filter(|setting| S::has(setting.name))
+    }
+
+    /// The names of the settings that were given.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.given.iter().map(|(setting, _)| setting.name)
+    }
+
+    /// What was given.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`], naming the flag, what was expected and what was found.
+    pub fn overrides(&self) -> Result<Overrides, TrainError> {
+        let mut overrides = Overrides::default();
+        for (setting, text) in &self.given {
+            let refuse = |error| TrainError::Config(format!("--{}: {error}", flag(setting)));
+            overrides.set(setting.name, text).map_err(refuse)?;
+        }
+        Ok(overrides)
+    }
+}
+
+/// The name of a setting's flag.
+fn flag(setting: &Setting) -> String {
+    if setting.kind == Kind::Switch { setting.value.to_owned() } else { setting.name.replace('_', "-") }
+}
+
+/// One paragraph of the lines that the declaration has.
+fn help(setting: &Setting) -> String {
+    setting.help.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
+}
+
+fn argument(setting: &'static Setting) -> Arg {
+    let argument = Arg::new(setting.name).long(flag(setting)).help(help(setting));
+    match setting.kind {
+        Kind::Switch => argument.action(ArgAction::SetTrue),
+        Kind::Text => argument.value_name(setting.value),
+        Kind::Number => {
+            argument.value_name(setting.value).allow_negative_numbers(true).value_parser(value_parser!(f64))
+        }
+        Kind::Whole => {
+            argument.value_name(setting.value).allow_negative_numbers(true).value_parser(value_parser!(u64))
+        }
+    }
+}
+
+impl<S: Subset> Args for SettingFlags<S> {
+    fn augment_args(command: Command) -> Command {
+        command.args(Self::all().map(argument))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl<S: Subset> FromArgMatches for SettingFlags<S> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        let given = Self::all().filter_map(|setting| {
+            let text = match setting.kind {
+                Kind::Switch => matches.get_flag(setting.name).then(|| {
+                    let value = !setting.value.starts_with("no-");
+                    value.to_string()
+                })?,
+                _ => matches.get_raw(setting.name)?.next_back().map(OsStr::to_string_lossy)?.into_owned(),
+            };
+            Some((setting, text))
+        });
+        Ok(Self { given: given.collect(), of: PhantomData })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,369 @@
+//! The settings of a run: a recipe, changed by a TOML file, changed by flags. Each is declared once, here.
+
+mod declare;
+#[cfg(feature = "toml")]
+mod file;
+mod initial;
+mod recipe;
+
+use serde::Deserialize;
+use tensor::conv::ConvAlgorithm;
+
+use declare::{Field, Value, settings, text};
+pub use declare::{Kind, Setting};
+pub use initial::InitialWeights;
+pub use recipe::Recipe;
+
+use super::error::TrainError;
+use crate::data::{Augmentation, DatasetKind, Splits};
+use crate::models::{Head, Model, Network};
+use crate::nn::Sequential;
+use crate::optim::Schedule;
+
+text!(Recipe, Model, Head, DatasetKind, Schedule, Augmentation, InitialWeights, ConvAlgorithm);
+
+fn at_least_0(number: f64) -> bool {
+    number.is_finite() && number >= 0.0
+}
+
+fn below_1(number: f64) -> bool {
+    (0.0..1.0).contains(&number)
+}
+
+// The defaults are those of the chapter's recipe: `recipe.rs` says what the others change.
+settings! {
+    /// Settings to begin with: default (small images, learns in minutes), chapter (the book's settings; with
+    /// --model nin-d2l its network, too) or robust (the chapter's batch, epochs and image size with a start and a schedule that
+    /// learn)
+    recipe("NAME"): Recipe = Recipe::Chapter;
+    /// Network: nin (the article's, stem stride 3), nin-d2l (the book's, stride 4), nin-cifar (the paper's CIFAR-10
+    /// network, for 28 or 32 pixels), or one to compare them with: lenet, alexnet, vgg11 (quarter width)
+    model("NAME"): Model = Model::Nin;
+    /// What the class maps of a nin network go through: gap (global average pooling, its own end), fc (a fully connected
+    /// layer in its place) or fc-dropout (with dropout before it), as in section 4.6 of the paper
+    head("NAME"): Option<Head> = None;
+    /// Data set: fashion-mnist-mini (bundled), fashion-mnist (downloaded if it is nowhere) or mnist (from --data-dir)
+    dataset("NAME"): DatasetKind = DatasetKind::FashionMnistMini;
+    /// Rows and columns that images are resized to
+    image_size("PIXELS"): usize = 224, "1 to 4096" if |size| (1..=4096).contains(&size);
+    /// Images of a step
+    batch_size("N"): usize = 128, "1 to 1048576" if |images| (1..=1 << 20).contains(&images);
+    /// Passes over the training images
+    epochs("N"): u64 = 10, "1 to 1048576" if |epochs| (1..=1 << 20).contains(&epochs);
+    /// Stop after this many steps
+    max_steps("N"): Option<u64> = None, "at least 1" if |steps| steps > 0;
+    /// Base learning rate
+    lr("RATE"): f64 = 0.1, "a finite number of at least 0" if at_least_0;
+    /// Momentum of SGD
+    momentum("FACTOR"): f64 = 0.0, "at least 0 and below 1" if below_1;
+    /// Nesterov's form of the momentum
+    nesterov("nesterov"): bool = false;
+    /// L2 penalty on weights, not on biases
+    weight_decay("FACTOR"): f64 = 0.0, "a finite number of at least 0" if at_least_0;
+    /// Learning-rate schedule: constant, cosine, one-cycle, one-cycle:RISE or step:EPOCHS:FACTOR
+    schedule("NAME"): Schedule = Schedule::Constant;
+    /// Epochs, or a part of one, in which the learning rate rises linearly
+    warmup_epochs("EPOCHS"): f64 = 0.0, "a finite number of at least 0" if at_least_0;
+    /// Bring gradients down to this Euclidean norm; 0 for no limit
+    clip_norm("NORM"): f64 = 0.0, "a finite number of at least 0" if at_least_0;
+    /// Share of a label that the loss spreads over all classes
+    label_smoothing("SHARE"): f64 = 0.0, "at least 0 and below 1" if below_1;
+    /// Probability with which dropout layers drop
+    dropout("P"): f64 = 0.5, "at least 0 and below 1" if below_1;
+    /// Random variations of the training images, drawn anew each epoch: none, flip (left to right), shift:PIXELS (up to so
+    /// many of the published image's pixels along each axis) or shift:PIXELS,flip
+    augment("LIST"): Augmentation = Augmentation { padding: 0, flip: false };
+    /// Do not train on the last N training images, and test on them instead of the test images: for choosing settings
+    hold_out("N"): usize = 0;
+    /// Training images in a new order every epoch; without it, in the order of the data set
+    shuffle("no-shuffle"): bool = true;
+    /// Pixels brought to mean 0 and standard deviation 1; without it, they are from 0 to 1
+    normalize("no-normalize"): bool = false;
+    /// Initial weights: xavier, he, he-uniform, pytorch, or data-dependent (he, then each convolution scaled and shifted so
+    /// that its channels have mean 0 and deviation 1 over some training images)
+    init("NAME"): InitialWeights = InitialWeights::Xavier;
+    /// What the initial weights of the convolution that makes the class maps are multiplied by
+    head_scale("FACTOR"): f64 = 1.0, "a finite number of at least 0" if at_least_0;
+    /// Initial bias of that convolution: above 0, its ReLU begins open for every class
+    head_bias("BIAS"): f64 = 0.0, "a finite number" if f64::is_finite;
+    /// Convolution algorithm: auto (the fastest for each layer), direct, winograd, im2col or naive; wins over the
+    /// environment variable NIN_CONV
+    conv("NAME"): ConvAlgorithm = ConvAlgorithm::Auto;
+    /// Seed of every random number; the same seed gives the same bits on any number of threads
+    seed("N"): u64 = 0;
+}
+
+impl Settings {
+    /// The recipe's settings for the network ([`Settings::for_model`]), replaced by the file's, replaced by the flags'.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] for a value that cannot work ([`Settings::validate`]).
+    pub fn resolve(file: &Overrides, flags: &Overrides) -> Result<Self, TrainError> {
+        let recipe = flags.recipe.or(file.recipe).unwrap_or_default();
+        let model = flags.model.or(file.model).unwrap_or(Model::Nin);
+        let mut settings = Self::for_model(recipe, model);
+        settings.apply(file);
+        settings.apply(flags);
+        settings.validate()?;
+        Ok(settings)
+    }
+
+    /// The network for images of this many channels, with zeros as weights.
+    ///
+    /// # Errors
+    /// [`TrainError::Shape`] if the network cannot work on images of `image_size` or has no place for the head.
+    pub fn network(&self, channels: usize, classes: usize) -> Result<Sequential<f32>, TrainError> {
+        let network = Network {
+            head: self.head,
+            dropout: self.dropout,
+            ..Network::new(self.model, [channels, self.image_size, self.image_size], classes)
+        };
+        Ok(network.build()?)
+    }
+
+    /// The images to learn from and the images to be judged by: those of the data set, or, with `hold_out`, the first and
+    /// the last of its training images.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] if `hold_out` leaves nothing to learn from.
+    pub fn split(&self, splits: Splits) -> Result<Splits, TrainError> {
+        let (train, held) = (splits.train.len(), self.hold_out);
+        if held == 0 {
+            return Ok(splits);
+        }
+        if held >= train {
+            let expected = format!("fewer than the {train} training images");
+            return Err(TrainError::Config(format!("hold_out: expected {expected}, found {held}")));
+        }
+        Ok(Splits { train: splits.train.head(train - held), test: splits.train.tail(held) })
+    }
+
+    /// Refuses values that cannot work.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`], naming the setting, what was expected and what was found.
+    pub fn validate(&self) -> Result<(), TrainError> {
+        let refused = self.out_of_bounds().or_else(|| {
+            let lost = self.nesterov && self.momentum == 0.0;
+            lost.then(|| ("nesterov", "a momentum above 0", "momentum 0".to_owned()))
+        });
+        match refused {
+            Some((name, expected, found)) => {
+                Err(TrainError::Config(format!("{name}: expected {expected}, found {found}")))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{DatasetInfo, LabeledImages};
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_the_recipe() {
+        let file = Overrides {
+            recipe: Some(Recipe::Chapter),
+            lr: Some(0.5),
+            epochs: Some(3),
+            ..Overrides::default()
+        };
+        let flags = Overrides { lr: Some(0.25), ..Overrides::default() };
+        let settings = Settings::resolve(&file, &flags).unwrap();
+        assert_eq!(
+            (settings.lr, settings.epochs, settings.image_size, settings.batch_size),
+            (0.25, 3, 224, 128)
+        );
+        assert_eq!(settings.recipe, Recipe::Chapter);
+    }
+
+    #[test]
+    fn each_network_begins_at_its_size_and_its_chapter() {
+        let of = |recipe: &str, model: &str| {
+            let (recipe, model) = (recipe.parse().unwrap(), model.parse().unwrap());
+            let flags = Overrides { recipe: Some(recipe), model: Some(model), ..Overrides::default() };
+            let settings = Settings::resolve(&Overrides::default(), &flags).unwrap();
+            assert_eq!((settings.recipe, settings.model), (recipe, model));
+            (settings.image_size, settings.batch_size, settings.lr, settings.dropout)
+        };
+        assert_eq!(of("default", "nin"), (64, 32, 0.04, 0.2));
+        assert_eq!(of("default", "nin-cifar"), (28, 32, 0.02, 0.2));
+        assert_eq!(of("default", "lenet"), (28, 32, 0.1, 0.2));
+        assert_eq!(of("default", "alexnet"), (224, 32, 0.005, 0.5));
+        assert_eq!(of("robust", "nin-d2l"), (224, 128, 0.05, 0.5));
+        assert_eq!(of("chapter", "nin-d2l"), (224, 128, 0.1, 0.5));
+        assert_eq!(of("chapter", "lenet"), (28, 256, 0.9, 0.5));
+        assert_eq!(of("chapter", "alexnet"), (224, 128, 0.01, 0.5));
+        assert_eq!(of("chapter", "vgg11"), (224, 128, 0.05, 0.5));
+    }
+
+    #[test]
+    fn the_robust_recipe_changes_only_how_the_chapter_learns() {
+        let (chapter, robust) = (Settings::of(Recipe::Chapter), Settings::of(Recipe::Robust));
+        let what = |settings: &Settings| {
+            let Settings { model, head, dataset, image_size, batch_size, epochs, dropout, shuffle, .. } =
+                settings.clone();
+            (model, head, dataset, image_size, batch_size, epochs, dropout, shuffle)
+        };
+        assert_eq!(what(&robust), what(&chapter));
+        assert_eq!((robust.augment, robust.label_smoothing), (Augmentation::default(), 0.0));
+        for recipe in Recipe::ALL {
+            assert_eq!(recipe.to_string().parse::<Recipe>().unwrap(), recipe);
+            Settings::of(recipe).validate().unwrap();
+        }
+    }
+
+    /// Files of runs that were made before the settings were declared in one place.
+    #[cfg(feature = "toml")]
+    #[test]
+    fn what_earlier_runs_wrote_reads_back_and_is_written_the_same() {
+        for (text, expected) in [
+            (EARLIER, Settings::of(Recipe::Default)),
+            (
+                EARLIER_WITH_MORE,
+                Settings {
+                    head: Some(Head::Fc),
+                    max_steps: Some(7),
+                    momentum: 0.875,
+                    nesterov: true,
+                    schedule: Schedule::Step { epochs: 3, factor: 0.1 },
+                    augment: Augmentation { padding: 2, flip: true },
+                    shuffle: false,
+                    init: InitialWeights::HeUniform,
+                    conv: ConvAlgorithm::Direct,
+                    seed: 12,
+                    ..Settings::for_model(Recipe::Robust, Model::NinCifar)
+                },
+            ),
+        ] {
+            let overrides: Overrides = toml::from_str(text).unwrap();
+            let settings = Settings::resolve(&overrides, &Overrides::default()).unwrap();
+            assert_eq!(settings, expected);
+            assert_eq!(settings.to_toml(), text);
+        }
+    }
+
+    #[cfg(feature = "toml")]
+    const EARLIER: &str = r#"recipe = "default"
+model = "nin"
+dataset = "fashion-mnist-mini"
+image_size = 64
+batch_size = 32
+epochs = 9
+lr = 0.04
+momentum = 0.9
+nesterov = false
+weight_decay = 0.0005
+schedule = "cosine"
+warmup_epochs = 0.3
+clip_norm = 1.0
+label_smoothing = 0.0
+dropout = 0.2
+augment = "none"
+hold_out = 0
+shuffle = true
+normalize = true
+init = "data-dependent"
+head_scale = 0.1
+head_bias = 1.0
+conv = "auto"
+seed = 0
+"#;
+
+    #[cfg(feature = "toml")]
+    const EARLIER_WITH_MORE: &str = r#"recipe = "robust"
+model = "nin-cifar"
+head = "fc"
+dataset = "fashion-mnist-mini"
+image_size = 28
+batch_size = 128
+epochs = 10
+max_steps = 7
+lr = 0.05
+momentum = 0.875
+nesterov = true
+weight_decay = 0.0005
+schedule = "step:3:0.1"
+warmup_epochs = 1.0
+clip_norm = 1.0
+label_smoothing = 0.0
+dropout = 0.5
+augment = "shift:2,flip"
+hold_out = 0
+shuffle = false
+normalize = true
+init = "he-uniform"
+head_scale = 0.1
+head_bias = 1.0
+conv = "direct"
+seed = 12
+"#;
+
+    /// What a command line does with each setting: the text of its value comes back as the file has it.
+    #[test]
+    fn every_setting_is_set_by_its_name() {
+        let settings = Settings { head: Some(Head::Fc), max_steps: Some(7), ..Settings::of(Recipe::Default) };
+        let (text, mut given) = (settings.to_toml(), Overrides::default());
+        assert_eq!(text.lines().count(), Settings::ALL.len());
+        for (line, setting) in text.lines().zip(Settings::ALL) {
+            let (name, value) = line.split_once(" = ").unwrap();
+            assert_eq!(name, setting.name);
+            assert!(!setting.help.is_empty() && !setting.value.is_empty());
+            given.set(name, value.trim_matches('"')).unwrap();
+        }
+        assert_eq!(Settings::resolve(&Overrides::default(), &given).unwrap(), settings);
+        assert_eq!(given.set("learning_rate", "1").unwrap_err(), "no setting of this name");
+        assert_eq!(given.set("shuffle", "1").unwrap_err(), "expected true or false, found \"1\"");
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_by_name() {
+        let refused = |change: fn(&mut Settings)| {
+            let mut settings = Settings::of(Recipe::Default);
+            change(&mut settings);
+            settings.validate().unwrap_err().to_string()
+        };
+        assert_eq!(refused(|c| c.batch_size = 0), "batch_size: expected 1 to 1048576, found 0");
+        assert_eq!(refused(|c| c.lr = f64::NAN), "lr: expected a finite number of at least 0, found NaN");
+        assert_eq!(refused(|c| c.dropout = 1.0), "dropout: expected at least 0 and below 1, found 1");
+        assert_eq!(refused(|c| c.max_steps = Some(0)), "max_steps: expected at least 1, found 0");
+        assert_eq!(
+            refused(|c| c.head_bias = f64::INFINITY),
+            "head_bias: expected a finite number, found inf"
+        );
+        let nesterov = |c: &mut Settings| (c.nesterov, c.momentum) = (true, 0.0);
+        assert_eq!(refused(nesterov), "nesterov: expected a momentum above 0, found momentum 0");
+        let unread = |name, text| Overrides::default().set(name, text).unwrap_err();
+        assert!(unread("model", "resnet").contains("nin-cifar"));
+        assert!(unread("dataset", "imagenet").contains("fashion-mnist-mini"));
+        assert!(unread("augment", "crop").starts_with("expected none, flip, shift:PIXELS"));
+        assert!(unread("head", "mlp").ends_with("there are: gap, fc, fc-dropout"));
+        assert!(unread("schedule", "linear").starts_with("expected constant"));
+        assert!(unread("init", "zeros").starts_with("expected xavier"));
+        assert_eq!(unread("conv", "fft"), "expected auto, naive, im2col, direct or winograd, found \"fft\"");
+    }
+
+    #[test]
+    fn what_is_held_out_is_the_end_of_the_training_images() {
+        let info = DatasetInfo {
+            name: "toy train".into(),
+            channels: 1,
+            height: 1,
+            width: 1,
+            class_names: vec!["a".into(), "b".into()],
+        };
+        let train =
+            LabeledImages::new((0..10).collect(), vec![0, 0, 0, 0, 0, 0, 0, 1, 1, 1], info.clone()).unwrap();
+        let test = LabeledImages::new(vec![99], vec![1], info).unwrap();
+        let splits = || Splits { train: train.clone(), test: test.clone() };
+        let held = |hold_out| Settings { hold_out, ..Settings::of(Recipe::Default) };
+        let all = held(0).split(splits()).unwrap();
+        assert_eq!((all.train.len(), all.test.images()), (10, &[99][..]));
+        let part = held(3).split(splits()).unwrap();
+        assert_eq!((part.train.images(), part.test.images()), (&[0, 1, 2, 3, 4, 5, 6][..], &[7, 8, 9][..]));
+        assert_eq!(part.test.labels(), [1, 1, 1]);
+        let error = held(10).split(splits()).unwrap_err().to_string();
+        assert_eq!(error, "hold_out: expected fewer than the 10 training images, found 10");
+    }
+}
