@@ -166,7 +166,7 @@ mod tests {
         Tensor::from_fn([5, 3], |i| (i % 4) as f64 / 4.0)
     }
 
-    fn absolute<'t>(output: Var<'t, f64>, target: Var<'t, f64>) -> Result<Var<'t, f64>, AutogradError> {
+    fn squared<'t>(output: Var<'t, f64>, target: Var<'t, f64>) -> Result<Var<'t, f64>, AutogradError> {
         let difference = output.add(target.scale(-1.0)?)?;
         difference.clone().mul(difference)?.mean(Mean::default())
     }
@@ -178,7 +178,7 @@ mod tests {
             (Box::new(weighted), labels()),
             (Box::new(Mse), dense()),
             (Box::new(BceWithLogits), dense()),
-            (Box::new(absolute), dense()),
+            (Box::new(squared), dense()),
         ]
     }
 
