@@ -1,8 +1,8 @@
 //! Batch normalization of images: each channel by the mean and variance of the whole batch.
 //!
 //! In training, a batch meets at this op. What a micro-batch computes by itself are functions of their own, so that an executor can have
-//! micro-batches on several threads: [`partial_moments`], joined in a fixed order by [`combine_moments`], then [`normalize`]; and on the way back
-//! [`partial_sums`], added up by [`combine_sums`], then [`input_gradient`]. The op is those six for a batch in one tensor.
+//! micro-batches on several threads: [`partial_moments`], joined in a fixed order by [`combine`], then [`normalize`]; and on the way back
+//! [`partial_sums`], joined the same way, then [`input_gradient`]. The op is those five for a batch in one tensor.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -72,21 +72,21 @@ pub fn partial_moments<T: Element>(x: &Tensor<T>) -> Vec<Moments> {
     all
 }
 
-/// The moments of each channel of a batch from those of its micro-batches, merged in the order given.
+/// The moments or sums of each channel of a batch from those of its micro-batches, joined by `merge` in the order given.
 ///
 /// # Panics
 /// If they differ in their channels.
 #[must_use]
-pub fn combine_moments<'a>(parts: impl IntoIterator<Item = &'a [Moments]>) -> Vec<Moments> {
-    let mut all: Vec<Moments> = Vec::new();
+pub fn combine<'a, P: Copy + 'a>(
+    parts: impl IntoIterator<Item = &'a [P]>,
+    merge: impl Fn(P, P) -> P,
+) -> Vec<P> {
+    let mut parts = parts.into_iter();
+    let mut all = parts.next().unwrap_or_default().to_vec();
     for part in parts {
-        if all.is_empty() {
-            all = part.to_vec();
-            continue;
-        }
         assert_eq!(all.len(), part.len(), "channels of the micro-batches");
         for (all, part) in all.iter_mut().zip(part) {
-            *all = all.merge(*part);
+            *all = merge(*all, *part);
         }
     }
     all
@@ -147,6 +147,14 @@ pub struct GradientSums {
     pub dy_xhat: f64,
 }
 
+impl GradientSums {
+    /// The sums over the elements of both.
+    #[must_use]
+    pub fn merge(self, other: Self) -> Self {
+        Self { dy: self.dy + other.dy, dy_xhat: self.dy_xhat + other.dy_xhat }
+    }
+}
+
 /// The sums of each channel of a micro-batch: x and dy are N x C x H x W.
 ///
 /// # Panics
@@ -165,27 +173,6 @@ pub fn partial_sums<T: Element>(
         all[channel].dy += sum;
         all[channel].dy_xhat += product * factor;
     });
-    all
-}
-
-/// The sums of each channel of a batch from those of its micro-batches, added in the order given.
-///
-/// # Panics
-/// If they differ in their channels.
-#[must_use]
-pub fn combine_sums<'a>(parts: impl IntoIterator<Item = &'a [GradientSums]>) -> Vec<GradientSums> {
-    let mut all: Vec<GradientSums> = Vec::new();
-    for part in parts {
-        if all.is_empty() {
-            all = part.to_vec();
-            continue;
-        }
-        assert_eq!(all.len(), part.len(), "channels of the micro-batches");
-        for (all, part) in all.iter_mut().zip(part) {
-            all.dy += part.dy;
-            all.dy_xhat += part.dy_xhat;
-        }
-    }
     all
 }
 
@@ -383,10 +370,10 @@ mod tests {
             |of: &Tensor<f64>| cuts.clone().map(|cut| of.narrow_in(context.pool(), cut.start, cut.end));
         let (xs, dys) = (part(&x), part(&dy));
         let moments = xs.each_ref().map(partial_moments);
-        let moments = combine_moments(moments.iter().map(Vec::as_slice));
+        let moments = combine(moments.iter().map(Vec::as_slice), Moments::merge);
         let normalizers: Vec<_> = moments.iter().map(|moments| Normalizer::of(moments, op.eps)).collect();
         let sums: Vec<_> = xs.iter().zip(&dys).map(|(x, dy)| partial_sums(x, dy, &normalizers)).collect();
-        let sums = combine_sums(sums.iter().map(Vec::as_slice));
+        let sums = combine(sums.iter().map(Vec::as_slice), GradientSums::merge);
         let near = |found: &[f64], expected: &[f64]| {
             assert_eq!(found.len(), expected.len());
             assert!(
