@@ -26,7 +26,7 @@ use super::{default_threads, print};
   nin compare                                               every network, as it was made
   nin compare nin-d2l alexnet vgg11 --batch-size 64
   nin compare --run runs/gap --run runs/fc --no-speed       what two runs came to
-  nin compare nin-cifar nin-cifar:fc --output docs/results/heads")]
+  nin compare nin-cifar nin-cifar:fc --output runs/heads")]
 pub struct CompareArgs {
     /// Networks, NAME or NAME:HEAD such as nin-cifar:fc [default: those of the runs, or all]
     #[arg(value_name = "NETWORK")]
