@@ -51,4 +51,6 @@ mod documents {
     struct Readme;
     #[doc = include_str!("../../../docs/adding-an-op.md")]
     struct AddingAnOp;
+    #[doc = include_str!("../../../docs/coming-from-pytorch.md")]
+    struct ComingFromPytorch;
 }
