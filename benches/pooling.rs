@@ -53,8 +53,8 @@ fn bench<O: Op<f32> + Copy>(c: &mut Criterion, name: &str, op: O) {
 }
 
 fn ops_between_convolutions(c: &mut Criterion) {
-    bench(c, "max_pool2d_3_2", ops::MaxPool2d::square(3, 2));
-    bench(c, "avg_pool2d_3_2", ops::AvgPool2d::square(3, 2));
+    bench(c, "max_pool2d_3_2", ops::MaxPool2d::new(3, 2));
+    bench(c, "avg_pool2d_3_2", ops::AvgPool2d::new(3, 2));
     bench(c, "global_avg_pool2d", ops::AdaptiveAvgPool2d::GLOBAL);
     bench(c, "relu", ops::Relu);
     bench(c, "dropout", ops::Dropout { p: 0.5, layer: 0 });

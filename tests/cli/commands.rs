@@ -110,7 +110,11 @@ fn a_summary_counts_the_parameters_of_the_article() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("2.0    Conv2d(96, 256, 5x5, padding 2) + ReLU       F(5x5, 5x5)"), "{text}");
     let output = nin().args(["summary", "--model", "resnet"]).output().unwrap();
-    assert_refused(&output, 2, &["resnet", "nin-d2l", "nin-cifar, lenet, alexnet, vgg11"]);
+    assert_refused(
+        &output,
+        2,
+        &["resnet", "nin-d2l", "nin-cifar, lenet, alexnet, vgg11, resnet18, resnet18-cifar"],
+    );
     let output = nin().args(["summary", "--model", "vgg11", "--head", "fc"]).output().unwrap();
     assert_refused(&output, 2, &["vgg11", "head fc", "class maps"]);
 }

@@ -7,15 +7,14 @@ use std::sync::{Arc, Mutex};
 
 use crate::common::{small_train, write_dataset};
 use assert_cmd::Command;
-use autograd::{AutogradError, Var};
 use nin::data::{DataLoader, DataSources, DatasetKind, LoaderOptions, load};
 use nin::loss::CrossEntropy;
 use nin::models::Model;
-use nin::nn::{Flatten, GlobalAvgPool2d, Module, Sequential, initialise, parameters_mut};
+use nin::nn::{AdaptiveAvgPool2d, Flatten, Sequential, initialise, parameters_mut};
 use nin::train::{Lanes, lanes::StepSettings};
 use tensor::conv::ConvAlgorithm;
 use tensor::init::Init;
-use tensor::{Shape, ShapeError};
+use tensor::{Context, Element, Tensor, UnaryOp};
 
 const PATHS: [ConvAlgorithm; 5] = [
     ConvAlgorithm::Auto,
@@ -25,23 +24,23 @@ const PATHS: [ConvAlgorithm; 5] = [
     ConvAlgorithm::Winograd(None),
 ];
 
-/// A layer that changes nothing and writes down what it was asked to compute convolutions with.
+/// An op that changes nothing and writes down what it was asked to compute convolutions with.
 #[derive(Debug, Clone, Default)]
 struct Probe(Arc<Mutex<Vec<(bool, ConvAlgorithm)>>>);
 
-impl Module<f32> for Probe {
-    fn kind(&self) -> String {
-        "Probe".to_owned()
-    }
+impl UnaryOp for Probe {
+    type Saved<T: Element> = ();
 
-    fn forward<'t>(&self, x: Var<'t, f32>) -> Result<Var<'t, f32>, AutogradError> {
-        let context = x.tape().context();
+    const NAME: &'static str = "probe";
+
+    fn compute<T: Element>(&self, context: &Context, x: Tensor<T>) -> (Tensor<T>, ()) {
         self.0.lock().unwrap().push((context.grad_enabled, context.conv));
-        Ok(x)
+        (x, ())
     }
 
-    fn output_shape(&self, input: Shape) -> Result<Shape, ShapeError> {
-        Ok(input)
+    fn gradient<T: Element>(&self, context: &Context, (): (), dy: Tensor<T>) -> Tensor<T> {
+        self.0.lock().unwrap().push((context.grad_enabled, context.conv));
+        dy
     }
 }
 
@@ -58,7 +57,7 @@ fn steps_and_evaluations_use_the_lanes_algorithm() {
         let network = Sequential::<f32>::new()
             .with(nin::nn::Conv2d::new(1, 10, 3, 1, 0))
             .with(probe.clone())
-            .with(GlobalAvgPool2d)
+            .with(AdaptiveAvgPool2d::GLOBAL)
             .with(Flatten);
         let lanes = Lanes::new(2).unwrap().with_conv(conv);
         let batch = batches.epoch(0).next().unwrap().unwrap();
@@ -83,7 +82,7 @@ fn a_step_after_one_that_failed_is_like_any_other() {
     // Nine outputs for ten classes: images of the last class are refused.
     let mut network = Sequential::<f32>::new()
         .with(nin::nn::Conv2d::new(1, 9, 3, 1, 1))
-        .with(GlobalAvgPool2d)
+        .with(AdaptiveAvgPool2d::GLOBAL)
         .with(Flatten);
     initialise(&mut network, Init::HeNormal, Init::Constant(0.0), 5);
     let batch = |images: usize| {

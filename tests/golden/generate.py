@@ -28,8 +28,8 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from draws import HERE, write_json
-from models import COMPARED, MODELS, models
-from networks import alexnet, lenet, nin, nin_cifar, vgg11
+from models import COMPARED, MODELS, RESIDUAL, models
+from networks import alexnet, lenet, nin, nin_cifar, resnet18, vgg11
 from operations import operations
 from optimizers import optimizers
 
@@ -50,6 +50,8 @@ def layer_shapes():
         ("lenet", lenet, 1, 28),
         ("alexnet", alexnet, 1, 224),
         ("vgg11", vgg11, 1, 224),
+        ("resnet18", resnet18, 1, 224),
+        ("resnet18-cifar", lambda: resnet18(cifar=True), 1, 28),
     ):
         model, layers = make().eval(), []
 
@@ -63,12 +65,15 @@ def layer_shapes():
                 })
             module.register_forward_hook(hook)
 
+        # Of residual networks the modules with parameters of their own, in the order in which they run.
+        residual = name.startswith("resnet")
         for path, module in model.named_modules():
-            if path:
+            if path and (not residual or list(module.parameters(recurse=False))):
                 record(module, path)
         with torch.no_grad():
             model(torch.zeros(1, channels, size, size))
-        layers.sort(key=lambda layer: [int(part) for part in layer["path"].split(".")])
+        if not residual:
+            layers.sort(key=lambda layer: [int(part) for part in layer["path"].split(".")])
         result.append({"model": name, "input": [channels, size, size], "layers": layers})
     write_json("shapes.json", result)
 
@@ -103,6 +108,7 @@ def main():
     resizing(options.dataset)
     models(MODELS, "models")
     models(COMPARED, "compared")
+    models(RESIDUAL, "residual", lr=0.0003)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 from torch import nn
 
 from draws import HERE, U64, draw, fingerprint, symmetric, unit, write_json
-from networks import alexnet, lenet, nin, nin_cifar, vgg11
+from networks import alexnet, lenet, nin, nin_cifar, resnet18, vgg11
 
 BIAS_RANGE = np.float32(0.1)
 IMAGE_BLOCK = 8
@@ -22,13 +22,16 @@ def weights(model):
 
     Weight: float32(sqrt(3 / fan_in)) * symmetric, one float32 multiplication.
     Bias: float32(0.1) * unit, one float32 multiplication: small and positive.
+    Weight of a normalization: 1 minus that.
     He's bound sqrt(6 / fan_in) makes ten steps on so few images chaotic: one ReLU that
     falls on the other side of zero by rounding moved the last losses by 1 %.
     """
     result = {}
-    for stream, (name, parameter) in enumerate(model.state_dict().items()):
+    for stream, (name, parameter) in enumerate(model.named_parameters()):
         shape, count = tuple(parameter.shape), parameter.numel()
-        if len(shape) > 1:
+        if len(shape) == 1 and name.endswith("weight"):
+            data = np.float32(1.0) - BIAS_RANGE * unit(stream, count)
+        elif len(shape) > 1:
             bound = np.float32(math.sqrt(3.0 / math.prod(shape[1:])))
             data = bound * symmetric(stream, count)
         else:
@@ -64,7 +67,7 @@ def sample(array):
 def train(make, initial, batch, labels, dtype, recipe):
     """Logits, loss and gradients at the first weights, then the losses of ten SGD steps."""
     model = make().to(dtype).train()
-    model.load_state_dict({name: torch.from_numpy(data).to(dtype) for name, data in initial.items()})
+    model.load_state_dict({name: torch.from_numpy(data).to(dtype) for name, data in initial.items()}, strict=False)
     named = dict(model.named_parameters())
     optimiser = torch.optim.SGD(
         [
@@ -87,7 +90,9 @@ def train(make, initial, batch, labels, dtype, recipe):
         result["losses"].append(loss.item())
         optimiser.step()
     with torch.no_grad():
-        logits = model(x)
+        # By the running statistics, where the model has normalizations.
+        result["evaluated_loss"] = F.cross_entropy(model.eval()(x), y).item()
+        logits = model.train()(x)
         result["final_loss"] = F.cross_entropy(logits, y).item()
         flatten = next(i for i, layer in enumerate(model) if isinstance(layer, nn.Flatten))
         is_average = isinstance(model[flatten - 1], nn.AdaptiveAvgPool2d)
@@ -135,14 +140,21 @@ COMPARED = [
      1, "fc-dropout", 1),
 ]
 
+# Narrow copies of networks with normalizations, which make ten steps at the others' rate chaotic.
+RESIDUAL = [
+    ("resnet18-narrow", "resnet18", lambda: resnet18(narrow=16), (6, 1, 64, 64), [3, 7, 0, 9, 1, 8], 13, None, 16),
+    ("resnet18-cifar-narrow", "resnet18-cifar", lambda: resnet18(cifar=True, narrow=16), (6, 1, 20, 20),
+     [5, 2, 9, 4, 6, 0], 5, None, 16),
+]
 
-def models(table, file):
+
+def models(table, file, lr=0.003):
     tensors, index = {}, []
     for name, architecture, make, shape, labels, seed, *variant in table:
         model = make()
         initial, batch = weights(model), images(seed, *shape)
         labels = np.array(labels, dtype=np.int64)
-        recipe = {"lr": 0.003, "momentum": 0.9, "weight_decay": 5e-4, "steps": 10}
+        recipe = {"lr": lr, "momentum": 0.9, "weight_decay": 5e-4, "steps": 10}
         single = train(make, initial, batch, labels, torch.float32, recipe)
         double = train(make, initial, batch, labels, torch.float64, recipe)
         trials = [
@@ -193,6 +205,7 @@ def models(table, file):
             "losses_f64": double["losses"],
             "final_loss": single["final_loss"],
             "final_loss_f64": double["final_loss"],
+            **({"evaluated_loss": single["evaluated_loss"]} if list(model.buffers()) else {}),
             "loss_noise": noise,
             "final_loss_noise": final_noise,
             "logits_noise": relative(single["logits"], double["logits"]),

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use autograd::{Context, Tape};
+use autograd::{Bound, Context, Tape};
 use nin::loss::{CrossEntropy, Loss};
 use nin::models::{Model, Network};
 use nin::nn::{Module, Sequential, parameters, parameters_mut};
@@ -38,7 +38,7 @@ fn fingerprint(values: &[f32]) -> String {
     format!("{sum:016x}")
 }
 
-fn parameter(number: u64, shape: Shape) -> Tensor<f32> {
+fn parameter(number: u64, name: &str, shape: Shape) -> Tensor<f32> {
     let fan_in: usize = shape.iter().skip(1).product();
     let bound = (3.0 / fan_in as f64).sqrt() as f32;
     Tensor::from_fn(shape, |index| {
@@ -46,7 +46,8 @@ fn parameter(number: u64, shape: Shape) -> Tensor<f32> {
         if shape.len() > 1 {
             bound * ((bits - (1 << 23)) as f32 * (-23f32).exp2())
         } else {
-            0.1f32 * (bits as f32 * (-24f32).exp2())
+            let small = 0.1f32 * (bits as f32 * (-24f32).exp2());
+            if name.ends_with("weight") { 1.0 - small } else { small }
         }
     })
 }
@@ -71,7 +72,7 @@ struct Golden {
 }
 
 fn goldens() -> Vec<Golden> {
-    ["models", "compared"].into_iter().flat_map(goldens_of).collect()
+    ["models", "compared", "residual"].into_iter().flat_map(goldens_of).collect()
 }
 
 fn goldens_of(name: &str) -> Vec<Golden> {
@@ -124,33 +125,56 @@ impl Golden {
         .unwrap();
         let about = self.about["parameters"].as_array().unwrap();
         let mut all = parameters_mut(&mut network);
+        all.retain(|(_, own)| !own.is_buffer());
         assert_eq!(all.len(), about.len(), "{}: parameters", self.name());
         for (index, ((name, own), about)) in all.iter_mut().zip(about).enumerate() {
             assert_eq!(about["name"], *name, "{}: names are PyTorch's", self.name());
-            own.value = parameter(index as u64, own.value.shape());
+            own.value = parameter(index as u64, name, own.value.shape());
             assert_eq!(fingerprint(own.value.data()), about["fingerprint"], "{}: {name}", self.name());
         }
         drop(all);
         network
     }
 
-    /// Logits, loss and gradients of the network as it stands.
+    /// Logits and loss of the network as it stands, and gradients of its parameters, zeros for buffers, by the plan that training runs.
     fn pass(&self, network: &Sequential<f32>, conv: ConvAlgorithm) -> (Tensor<f32>, f64, Vec<Tensor<f32>>) {
         let context = Context { conv, ..Context::training(BufferPool::poisoning()) };
-        let tape = Tape::new(context);
-        let logits = network.forward(tape.constant(self.images.clone())).unwrap();
-        let values = logits.value().clone();
-        let labels = Tensor::from_fn([self.labels.len()], |i| self.labels[i] as f32);
-        let loss = CrossEntropy::default().mean(logits, tape.constant(labels)).unwrap();
+        let bound = self.bound(network, &context);
+        let mut run = bound.forward(&context, self.images.clone());
+        let values = run.take_output();
+        let tape = Tape::new(context.clone());
+        let logits = tape.leaf(values.clone());
+        let loss = CrossEntropy::default().mean(logits.clone(), tape.constant(self.targets())).unwrap();
         let number = loss.value().item().to_f64();
-        let gradients = tape.backward(loss).unwrap();
-        let gradients = parameters(network)
-            .iter()
-            .map(|(name, own)| {
-                gradients.parameter(own.identity).unwrap_or_else(|| panic!("{name}: no gradient")).clone()
-            })
-            .collect();
+        let gradient = tape.backward(loss).unwrap().take(&logits).unwrap();
+        let own = parameters(network);
+        let mut gradients: Vec<_> = own.iter().map(|(_, own)| Tensor::zeros(own.value.shape())).collect();
+        let identities: Vec<u64> = bound.plan().parameters().collect();
+        bound.backward(&context, run, gradient, |index, gradient| {
+            let place = own.iter().position(|(_, own)| own.identity == identities[index]).unwrap();
+            gradients[place].add_assign(&gradient);
+        });
         (values, number, gradients)
+    }
+
+    fn targets(&self) -> Tensor<f32> {
+        Tensor::from_fn([self.labels.len()], |i| self.labels[i] as f32)
+    }
+
+    fn bound(&self, network: &Sequential<f32>, context: &Context) -> Bound<f32> {
+        let own = parameters(network);
+        let value = |identity| own.iter().find(|(_, own)| own.identity == identity).unwrap().1.value.clone();
+        Bound::new(network.plan(context, self.images.shape()).unwrap(), context, value)
+    }
+
+    /// The loss by the plan that evaluation runs.
+    fn evaluated(&self, network: &Sequential<f32>, conv: ConvAlgorithm) -> f64 {
+        let context = Context { conv, ..Context::evaluation(BufferPool::poisoning()) };
+        let logits = self.bound(network, &context).forward(&context, self.images.clone()).take_output();
+        let tape = Tape::new(context);
+        let loss =
+            CrossEntropy::default().mean(tape.constant(logits), tape.constant(self.targets())).unwrap();
+        loss.value().item().to_f64()
     }
 }
 
@@ -175,8 +199,10 @@ fn logits_and_gradients() {
             let (logits, _, gradients) = golden.pass(&network, conv);
             let error = difference(logits.data().iter().map(|&z| z.to_f64()), &golden.tensors["logits"]);
             assert!(error < 1e-4, "{} by {conv}: logits are off by {error:.1e}", golden.name());
-            for (about, gradient) in golden.about["parameters"].as_array().unwrap().iter().zip(&gradients) {
-                let name = about["name"].as_str().unwrap();
+            let named = parameters(&network).into_iter().zip(&gradients);
+            for ((name, _), gradient) in named.filter(|((_, own), _)| !own.is_buffer()) {
+                let all = golden.about["parameters"].as_array().unwrap();
+                let about = all.iter().find(|about| about["name"] == name).unwrap();
                 let expected = &golden.tensors[&format!("grad.{name}")];
                 let stride = about["sample_stride"].as_u64().unwrap() as usize;
                 let sampled = gradient.data().iter().step_by(stride).map(|&g| g.to_f64());
@@ -222,6 +248,14 @@ fn ten_steps_of_sgd() {
                 );
                 sgd.step(&mut network, Gradients::new(&gradients)).unwrap();
             }
+            if let Some(expected) = golden.about["evaluated_loss"].as_f64() {
+                let loss = golden.evaluated(&network, conv);
+                assert!(
+                    (loss / expected - 1.0).abs() < 1e-4,
+                    "{} by {conv}: loss by running statistics {loss}, PyTorch {expected}",
+                    golden.name()
+                );
+            }
             let (_, loss, _) = golden.pass(&network, conv);
             let expected = golden.about["final_loss"].as_f64().unwrap();
             assert!(
@@ -245,7 +279,9 @@ fn printed_layer_shapes() {
         let input = extents(&golden["input"]);
         let network = name.parse::<Model>().unwrap().build::<f32>(input[0], 10, 0.5);
         let own = layers(&network, Shape::new(&[&[1], &input[..]].concat())).unwrap();
-        let mut leaves = own.iter();
+        // Of residual networks the layers that have parameters.
+        let residual = name.starts_with("resnet");
+        let mut leaves = own.iter().filter(|layer| !residual || layer.parameters > 0);
         for expected in golden["layers"].as_array().unwrap() {
             let (path, kind) = (expected["path"].as_str().unwrap(), expected["kind"].as_str().unwrap());
             let (output, parameters) = (extents(&expected["output"]), expected["parameters"].as_u64());

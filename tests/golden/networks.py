@@ -1,5 +1,7 @@
 """The networks as nested `nn.Sequential`, so that parameters have the names that they have in Rust."""
 
+from collections import OrderedDict
+
 from torch import nn
 
 
@@ -72,6 +74,39 @@ def alexnet(pixels=5 * 5, narrow=1):
         nn.Conv2d(c, b, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2),
         *classifier(b * pixels, max(1, 4096 // narrow)),
     )
+
+
+class BasicBlock(nn.Module):
+    def __init__(self, inputs, width, stride):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.downsample = nn.Sequential()
+        if stride != 1 or inputs != width:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(inputs, width, 1, stride, bias=False), nn.BatchNorm2d(width))
+
+    def forward(self, x):
+        y = self.bn1(self.conv1(x)).relu()
+        return (self.bn2(self.conv2(y)) + self.downsample(x)).relu()
+
+
+def resnet18(channels=1, cifar=False, narrow=1):
+    """The layers and names of torchvision's resnet18; for CIFAR with a 3 x 3 stem and no pooling."""
+    widths = [max(1, width // narrow) for width in (64, 128, 256, 512)]
+    first = nn.Conv2d(channels, widths[0], *((3, 1, 1) if cifar else (7, 2, 3)), bias=False)
+    layers = OrderedDict(conv1=first, bn1=nn.BatchNorm2d(widths[0]), relu=nn.ReLU())
+    if not cifar:
+        layers["maxpool"] = nn.MaxPool2d(3, 2, 1)
+    inputs = widths[0]
+    for number, width in enumerate(widths, 1):
+        stride = 1 if number == 1 else 2
+        layers[f"layer{number}"] = nn.Sequential(BasicBlock(inputs, width, stride), BasicBlock(width, width, 1))
+        inputs = width
+    layers |= OrderedDict(avgpool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), fc=nn.Linear(inputs, 10))
+    return nn.Sequential(layers)
 
 
 def vgg11(pixels=7 * 7, narrow=1):

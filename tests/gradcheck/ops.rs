@@ -39,8 +39,8 @@ fn convolutions_and_linear() {
 
 #[test]
 fn pooling() {
-    let max = ops::MaxPool2d::square(3, 2);
-    let average = ops::AvgPool2d::square(3, 2);
+    let max = ops::MaxPool2d::new(3, 2);
+    let average = ops::AvgPool2d::new(3, 2);
     for shape in [[2, 2, 7, 9], [1, 1, 36, 38], [1, 3, 6, 8]] {
         check("max_pool2d", &[&shape], |_, v| v[0].clone().max_pool2d(max));
         check("max_pool2d", &[&shape], |_, v| v[0].clone().max_pool2d(ops::MaxPool2d { relu: true, ..max }));
@@ -139,7 +139,7 @@ fn a_small_network_in_network() {
     check("nin", &shapes, |tape, v| {
         let rectified = ops::Conv2d { relu: true, ..ops::Conv2d::default() };
         let x = block(v[0].clone(), &v[1..7], ops::Conv2d { stride: [2, 2], ..rectified })?;
-        let x = x.max_pool2d(ops::MaxPool2d::square(3, 2))?.dropout(0.5)?;
+        let x = x.max_pool2d(ops::MaxPool2d::new(3, 2))?.dropout(0.5)?;
         let x = block(x, &v[7..13], ops::Conv2d { padding: [1, 1], ..rectified })?;
         let logits = x.adaptive_avg_pool2d([1, 1])?.flatten()?;
         logits.softmax_cross_entropy(labels(tape, &[2.0, 0.0]), ops::SoftmaxCrossEntropy::default())

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use tensor::{Element, ops};
+use tensor::{Element, Shape, ops};
 
-use crate::graph::{Graph, Node, Source};
+use crate::graph::{AnyOp, Graph, Node, Source};
 
 impl<T: Element> Graph<T> {
     /// The graph with every ReLU applied by a neighbor: by the max pooling after it, so that nothing of the size before the
@@ -24,6 +24,18 @@ impl<T: Element> Graph<T> {
         let mut graph = self.with_fused_relus();
         convolutions_into_mlp_conv(&mut graph);
         graph.without_unread()
+    }
+
+    /// The graph with every normalization by given statistics applied by the convolution before it, if that is all that reads the
+    /// convolution: the same function, by other weights, for inference.
+    #[must_use]
+    pub fn with_folded_batch_norms(mut self) -> Self {
+        let mut index = 0;
+        while index < self.nodes.len() {
+            self = batch_norm_into_conv2d(self, index);
+            index += 1;
+        }
+        self.without_unread()
     }
 
     /// The nodes that the output depends on, and the input.
@@ -47,6 +59,49 @@ impl<T: Element> Graph<T> {
         });
         Self { nodes: renumbered.collect(), output: places[self.output] }
     }
+}
+
+/// With s = gamma / sqrt(variance + eps), batch norm(conv2d(x, w, b)) is conv2d(x, w s, (b - mean) s + beta), s taken for each output
+/// channel. The new weights are ops of the graph on its parameters.
+fn batch_norm_into_conv2d<T: Element>(graph: Graph<T>, index: usize) -> Graph<T> {
+    let Some(eps) = graph.nodes[index].op::<ops::BatchNorm2d>().map(|op| op.eps) else { return graph };
+    let &[convolution, gamma, beta, mean, variance] = &graph.nodes[index].inputs[..] else { return graph };
+    let Some(&op) = graph.nodes[convolution].op::<ops::Conv2d>() else { return graph };
+    if op.relu || graph.only_reader(convolution) != Some(index) {
+        return graph;
+    }
+    let inputs = graph.nodes[convolution].inputs.clone();
+    let (channels, path) = (graph.nodes[gamma].shape, graph.nodes[convolution].path.clone());
+    let weight = graph.nodes[inputs[1]].shape;
+    let mut added = Vec::new();
+    let mut add = |op: Arc<dyn AnyOp<T>>, inputs: &[usize], shape| {
+        added.push(Node { source: Source::Op(op), inputs: inputs.to_vec(), shape, path: path.clone() });
+        index + added.len() - 1
+    };
+    let factor = add(Arc::new(ops::Rsqrt { eps }), &[variance], channels);
+    let scale = add(Arc::new(ops::Mul), &[gamma, factor], channels);
+    let of_channels = Shape::from([channels[0], 1, 1, 1]);
+    let by_channel = add(Arc::new(ops::Reshape { shape: of_channels }), &[scale], of_channels);
+    let scaled = add(Arc::new(ops::Mul), &[inputs[1], by_channel], weight);
+    let mut shift = add(Arc::new(ops::Scale { factor: -1.0 }), &[mean], channels);
+    if let Some(&bias) = inputs.get(2) {
+        shift = add(Arc::new(ops::Add), &[bias, shift], channels);
+    }
+    let shift = add(Arc::new(ops::Mul), &[shift, scale], channels);
+    let shift = add(Arc::new(ops::Add), &[shift, beta], channels);
+    let more = added.len();
+    // What comes after moves by the new nodes; they stand before the normalization, which becomes the convolution.
+    let moved = |node: usize| if node >= index { node + more } else { node };
+    let output = moved(graph.output);
+    let mut nodes = graph.nodes;
+    for node in &mut nodes[index..] {
+        node.inputs.iter_mut().for_each(|input| *input = moved(*input));
+    }
+    nodes[index].source = Source::Op(Arc::new(op));
+    nodes[index].inputs = vec![inputs[0], scaled, shift];
+    nodes[index].path = path;
+    nodes.splice(index..index, added);
+    Graph { nodes, output }
 }
 
 /// ReLU and maximum change places: max pool(relu(x)) is the pooling with `relu`.

@@ -60,8 +60,8 @@ impl<T: Element, O: Op<T>> AnyOp<T> for O {
 pub(crate) enum Source<T: Element> {
     /// The input of the graph.
     Input,
-    /// A parameter, by its identity.
-    Parameter(u64),
+    /// A parameter, by its identity, and whether it gets a gradient.
+    Parameter { identity: u64, learns: bool },
     /// A tensor that the module brought along.
     Constant(Tensor<T>),
     /// An op applied to earlier nodes.
@@ -100,7 +100,7 @@ impl<T: Element> Node<T> {
     #[must_use]
     pub fn parameter(&self) -> Option<u64> {
         match self.source {
-            Source::Parameter(identity) => Some(identity),
+            Source::Parameter { identity, .. } => Some(identity),
             _ => None,
         }
     }
@@ -131,15 +131,17 @@ pub struct Graph<T: Element> {
 }
 
 impl<T: Element> Graph<T> {
-    /// Traces `forward`: runs it once on a variable that has a shape and no value.
+    /// Traces `forward`: runs it once on a variable that has a shape and no value, in surroundings that say whether it is for
+    /// training.
     ///
     /// # Errors
     /// [`AutogradError`] if a shape does not fit or the output is of another tape.
     pub fn trace(
+        context: &Context,
         input: impl Into<Shape>,
         forward: impl for<'t> FnOnce(Var<'t, T>) -> Result<Var<'t, T>, AutogradError>,
     ) -> Result<Self, AutogradError> {
-        let tape = Tape::tracing();
+        let tape = Tape::tracing(context.clone());
         let output = forward(tape.input(input.into()))?;
         if !std::ptr::eq(output.tape(), &raw const tape) {
             return Err(AutogradError::OtherTape { op: "trace" });
@@ -182,24 +184,6 @@ impl<T: Element> Graph<T> {
             Source::Op(op) => op.flops(&self.input_shapes(index)),
             _ => 0,
         }
-    }
-
-    /// Elements of the largest set of ops' outputs and input that a forward pass without a backward pass needs at once, if no op
-    /// writes over its input. Parameters and constants do not count.
-    #[must_use]
-    pub fn peak_elements(&self) -> usize {
-        let last_use = self.last_uses();
-        let moves = |node: &Node<T>| matches!(node.source, Source::Input | Source::Op(_));
-        let (mut live, mut peak) = (0, 0);
-        for (index, node) in self.nodes.iter().enumerate() {
-            if moves(node) {
-                live += node.shape.elements();
-                peak = peak.max(live);
-            }
-            let over = (0..=index).filter(|&own| last_use[own] == index && moves(&self.nodes[own]));
-            live -= over.map(|own| self.nodes[own].shape.elements()).sum::<usize>();
-        }
-        peak
     }
 
     /// For each node the last that uses it; its own number if none does, one beyond all for the output.
@@ -247,22 +231,27 @@ impl<T: Element> Graph<T> {
         parameter: impl Fn(u64) -> Tensor<T>,
         mut see: impl FnMut(usize, &mut Tensor<T>),
     ) -> Tensor<T> {
-        let mut values = Values::new(self);
+        let lifetimes = Lifetimes::of(self);
+        let mut values = Values::new(&lifetimes);
         let mut input = Some(input);
         for (index, node) in self.nodes.iter().enumerate() {
             let value = match &node.source {
                 Source::Input => input.take().expect("there is one input"),
-                Source::Parameter(identity) => parameter(*identity),
-                Source::Constant(value) => value.clone(),
+                Source::Parameter { .. } | Source::Constant(_) => continue,
                 Source::Op(op) => {
-                    let (mut value, _) = op.forward(context, values.inputs(node, index));
+                    let fixed = |of: usize| match &self.nodes[of].source {
+                        Source::Parameter { identity, .. } => parameter(*identity),
+                        Source::Constant(value) => value.clone(),
+                        _ => unreachable!("inputs and ops have a place"),
+                    };
+                    let (mut value, _) = op.forward(context, values.inputs(self, &lifetimes, index, fixed));
                     see(index, &mut value);
                     value
                 }
             };
-            values.set(node, index, value);
+            values.set(self, &lifetimes, index, value);
         }
-        values.take(self.output)
+        values.take(&lifetimes, self.output)
     }
 }
 
@@ -284,45 +273,123 @@ impl<T: Element> Backward<T> {
     }
 }
 
-/// Values while a graph runs. Each is given away by its last use, so that the op may write over it.
-pub(crate) struct Values<T: Element> {
-    values: Vec<Option<Tensor<T>>>,
+/// When each value of a graph is needed, and the place where it is kept meanwhile. Values that are needed at the same time have places of
+/// their own.
+#[derive(Debug)]
+pub(crate) struct Lifetimes {
     /// For each node the last that uses it.
     last_use: Vec<usize>,
+    /// For each node its place; `None` for a value that is there from the beginning to the end.
+    place: Vec<Option<usize>>,
+    places: usize,
 }
 
-impl<T: Element> Values<T> {
-    pub(crate) fn new(graph: &Graph<T>) -> Self {
+impl Lifetimes {
+    /// Of the input and the ops.
+    pub(crate) fn of<T: Element>(graph: &Graph<T>) -> Self {
+        let moves = |node: &Node<T>| matches!(node.source, Source::Input | Source::Op(_));
+        Self::of_those(graph, |index| moves(&graph.nodes[index]))
+    }
+
+    /// Of the nodes for which `moves` holds.
+    pub(crate) fn of_those<T: Element>(graph: &Graph<T>, moves: impl Fn(usize) -> bool) -> Self {
         let last_use = graph.last_uses();
+        let mut place = vec![None; last_use.len()];
+        let (mut free, mut places) = (Vec::new(), 0);
+        for index in (0..place.len()).filter(|&index| moves(index)) {
+            place[index] = Some(free.pop().unwrap_or_else(|| {
+                places += 1;
+                places - 1
+            }));
+            // Its inputs end here; their places are free after it, so that a gradient can wait in its own while they arrive.
+            for input in 0..=index {
+                if last_use[input] == index
+                    && let Some(place) = place[input]
+                {
+                    free.push(place);
+                }
+            }
+        }
+        Self { last_use, place, places }
+    }
+
+    /// The largest sum of sizes of values that are needed at once.
+    pub(crate) fn peak(&self, size: impl Fn(usize) -> usize) -> usize {
+        let (mut live, mut peak) = (0, 0);
+        for index in (0..self.place.len()).filter(|&index| self.place[index].is_some()) {
+            live += size(index);
+            peak = peak.max(live);
+            let over = (0..=index).filter(|&own| self.last_use[own] == index && self.place[own].is_some());
+            live -= over.map(&size).sum::<usize>();
+        }
+        peak
+    }
+
+    pub(crate) fn place(&self, index: usize) -> Option<usize> {
+        self.place[index]
+    }
+}
+
+/// Values while a graph runs. Each is given away by its last use, so that the op may write over it.
+#[derive(Debug)]
+pub(crate) struct Values<T: Element>(Vec<Option<Tensor<T>>>);
+
+impl<T: Element> Values<T> {
+    pub(crate) fn new(lifetimes: &Lifetimes) -> Self {
         let mut values = Vec::new();
-        values.resize_with(graph.nodes.len(), || None);
-        Self { values, last_use }
+        values.resize_with(lifetimes.places, || None);
+        Self(values)
     }
 
     /// # Panics
     /// If the value does not have the node's shape.
-    pub(crate) fn set(&mut self, node: &Node<T>, index: usize, value: Tensor<T>) {
-        assert_eq!(value.shape(), node.shape, "node {index}: not the shape that was traced");
-        if self.last_use[index] > index {
-            self.values[index] = Some(value);
+    pub(crate) fn set(&mut self, graph: &Graph<T>, lifetimes: &Lifetimes, index: usize, value: Tensor<T>) {
+        assert_eq!(value.shape(), graph.nodes[index].shape, "node {index}: not the shape that was traced");
+        if lifetimes.last_use[index] > index {
+            self.0[lifetimes.place[index].expect("the value moves")] = Some(value);
         }
     }
 
-    /// The inputs of node `index`.
-    pub(crate) fn inputs(&mut self, node: &Node<T>, index: usize) -> Vec<Tensor<T>> {
-        let mut inputs = Vec::with_capacity(node.inputs.len());
-        for (place, &input) in node.inputs.iter().enumerate() {
-            let again = node.inputs[place + 1..].contains(&input);
-            inputs.push(if self.last_use[input] == index && !again {
-                self.take(input)
-            } else {
-                self.values[input].clone().expect("inputs come first")
+    /// The inputs of node `index`; `fixed` has the values that have no place.
+    pub(crate) fn inputs(
+        &mut self,
+        graph: &Graph<T>,
+        lifetimes: &Lifetimes,
+        index: usize,
+        fixed: impl Fn(usize) -> Tensor<T>,
+    ) -> Vec<Tensor<T>> {
+        let all = &graph.nodes[index].inputs;
+        let mut inputs = Vec::with_capacity(all.len());
+        for (position, &input) in all.iter().enumerate() {
+            inputs.push(match lifetimes.place[input] {
+                None => fixed(input),
+                Some(_) if lifetimes.last_use[input] == index && !all[position + 1..].contains(&input) => {
+                    self.take(lifetimes, input)
+                }
+                Some(place) => self.0[place].clone().expect("inputs come first"),
             });
         }
         inputs
     }
 
-    pub(crate) fn take(&mut self, index: usize) -> Tensor<T> {
-        self.values[index].take().expect("inputs come first")
+    /// A value that has a place, to be looked at.
+    pub(crate) fn get(&self, lifetimes: &Lifetimes, index: usize) -> Option<&Tensor<T>> {
+        self.0[lifetimes.place[index]?].as_ref()
+    }
+
+    pub(crate) fn take(&mut self, lifetimes: &Lifetimes, index: usize) -> Tensor<T> {
+        self.take_if_there(lifetimes, index).expect("inputs come first")
+    }
+
+    pub(crate) fn take_if_there(&mut self, lifetimes: &Lifetimes, index: usize) -> Option<Tensor<T>> {
+        lifetimes.place[index].and_then(|place| self.0[place].take())
+    }
+
+    /// Adds to a value that has a place; the first moves there.
+    pub(crate) fn add(&mut self, lifetimes: &Lifetimes, index: usize, value: Tensor<T>) {
+        match &mut self.0[lifetimes.place[index].expect("the value moves")] {
+            Some(sum) => sum.add_assign(&value),
+            first => *first = Some(value),
+        }
     }
 }

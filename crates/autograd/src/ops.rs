@@ -48,8 +48,14 @@ impl<'t, T: Element> Var<'t, T> {
     }
 
     /// Drops each element with probability `p` while training: [`ops::Dropout`].
+    ///
+    /// Where nothing is dropped there is no op: evaluation goes on with the input.
     pub fn dropout(self, p: f64) -> Result<Self> {
         let layer = self.tape().next_random_op();
+        if !self.tape().context().training {
+            Op::<T>::output_shape(&ops::Dropout { p, layer }, &[self.shape()])?;
+            return Ok(self);
+        }
         self.tape().apply(ops::Dropout { p, layer }, [self])
     }
 
@@ -139,6 +145,11 @@ impl<'t, T: Element> Var<'t, T> {
     #[allow(clippy::should_implement_trait, reason = "the operator cannot return an error")]
     pub fn add(self, other: Self) -> Result<Self> {
         self.tape().apply(ops::Add, [self, other])
+    }
+
+    /// 1 / sqrt(x + eps): [`ops::Rsqrt`].
+    pub fn rsqrt(self, eps: f64) -> Result<Self> {
+        self.tape().apply(ops::Rsqrt { eps }, [self])
     }
 
     /// The product with another tensor element by element, both broadcast: [`ops::Mul`].

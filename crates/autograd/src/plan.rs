@@ -1,60 +1,58 @@
-//! [`Plan`]: a fused [`Graph`] that is run, forward and backward.
+//! [`Plan`]: a fused [`Graph`], and [`Bound`]: a plan with the values of its parameters, which is run.
 
 use std::sync::Arc;
 
+use tensor::ops::batch_norm2d::{self, GradientSums};
+use tensor::ops::{BatchNorm2d, Moments};
 use tensor::{Context, Element, Op, Shape, ShapeError, Tensor};
 
-use crate::graph::{Graph, Saved, Source, Values};
+use crate::graph::{Graph, Lifetimes, Saved, Source, Values};
 
-/// A graph that is ready to run. It holds no values: runs on any number of threads may share it.
+/// A graph that is ready to run. It holds no values of parameters: runs on any number of threads may share it.
 #[derive(Debug)]
 pub struct Plan<T: Element> {
     graph: Graph<T>,
     /// The node of each parameter that is used.
     parameters: Vec<usize>,
+    input: Option<usize>,
     /// Tells of each node whether a gradient passes through it.
     differentiable: Vec<bool>,
-}
-
-/// A forward pass that a backward pass may follow.
-#[derive(Debug)]
-pub struct Run<T: Element> {
-    output: Tensor<T>,
-    /// What the op of each node saved; `None` where no gradient passes.
-    saved: Vec<Option<Saved>>,
-}
-
-impl<T: Element> Run<T> {
-    /// The output.
-    #[must_use]
-    pub fn output(&self) -> &Tensor<T> {
-        &self.output
-    }
-
-    /// The output, given away: no backward pass will follow.
-    #[must_use]
-    pub fn into_output(self) -> Tensor<T> {
-        self.output
-    }
+    /// Tells of each node whether its value is the same for every input and has no gradient: computed once, when a plan is bound.
+    fixed: Vec<bool>,
+    lifetimes: Lifetimes,
 }
 
 impl<T: Element> Plan<T> {
     /// Fuses a graph and plans its run. The gradient of the graph's input is computed only if `input_gradient`.
     #[must_use]
     pub fn new(graph: Graph<T>, input_gradient: bool) -> Self {
-        let graph = graph.fused();
-        let parameters = (0..graph.nodes.len()).filter(|&index| graph.nodes[index].parameter().is_some());
-        let parameters: Vec<usize> = parameters.collect();
-        let mut differentiable = vec![false; graph.nodes.len()];
+        Self::of_fused(graph.fused(), input_gradient, |learns| learns)
+    }
+
+    /// Plans a run that no backward pass follows. Normalizations by running statistics become part of the convolutions before them.
+    #[must_use]
+    pub fn inference(graph: Graph<T>) -> Self {
+        Self::of_fused(graph.with_folded_batch_norms().fused(), false, |_| false)
+    }
+
+    fn of_fused(graph: Graph<T>, input_gradient: bool, learns: fn(bool) -> bool) -> Self {
+        let nodes = graph.nodes.len();
+        let parameters = (0..nodes).filter(|&index| graph.nodes[index].parameter().is_some()).collect();
+        let input = graph.nodes.iter().position(|node| matches!(node.source, Source::Input));
+        let (mut differentiable, mut fixed) = (vec![false; nodes], vec![false; nodes]);
         for (index, node) in graph.nodes.iter().enumerate() {
-            differentiable[index] = match &node.source {
-                Source::Input => input_gradient,
-                Source::Parameter(_) => true,
-                Source::Constant(_) => false,
-                Source::Op(_) => node.inputs.iter().any(|&input| differentiable[input]),
+            (differentiable[index], fixed[index]) = match &node.source {
+                Source::Input => (input_gradient, false),
+                Source::Parameter { learns: asked, .. } => (learns(*asked), true),
+                Source::Constant(_) => (false, true),
+                Source::Op(_) => {
+                    let gradient = node.inputs.iter().any(|&input| differentiable[input]);
+                    (gradient, !gradient && node.inputs.iter().all(|&input| fixed[input]))
+                }
             };
         }
-        Self { graph, parameters, differentiable }
+        let lifetimes = Lifetimes::of_those(&graph, |index| !fixed[index]);
+        Self { graph, parameters, input, differentiable, fixed, lifetimes }
     }
 
     /// The fused graph.
@@ -68,36 +66,231 @@ impl<T: Element> Plan<T> {
         self.parameters.iter().filter_map(|&node| self.graph.nodes[node].parameter())
     }
 
-    /// Computes the output. `parameters` are values in the order of [`Plan::parameters`].
-    ///
-    /// # Panics
-    /// If the input or a parameter does not have the shape that was traced.
-    pub fn forward(&self, context: &Context, input: Tensor<T>, parameters: &[Tensor<T>]) -> Run<T> {
-        assert_eq!(parameters.len(), self.parameters.len(), "a value for each parameter");
-        let mut values = Values::new(&self.graph);
-        let mut saved: Vec<Option<Saved>> = Vec::new();
-        saved.resize_with(self.graph.nodes.len(), || None);
-        let (mut input, mut parameters) = (Some(input), parameters.iter());
-        for (index, node) in self.graph.nodes.iter().enumerate() {
-            let value = match &node.source {
-                Source::Input => input.take().expect("there is one input"),
-                Source::Parameter(_) => parameters.next().expect("counted above").clone(),
-                Source::Constant(value) => value.clone(),
-                Source::Op(op) => {
-                    let (value, kept) = op.forward(context, values.inputs(node, index));
-                    if context.grad_enabled && self.differentiable[index] {
-                        saved[index] = Some(kept);
-                    }
-                    value
-                }
-            };
-            values.set(node, index, value);
-        }
-        Run { output: values.take(self.graph.output), saved }
+    /// Tells whether node `index` is an op that every run computes, not only the binding of parameters.
+    #[must_use]
+    pub fn runs(&self, index: usize) -> bool {
+        self.graph.nodes[index].is_op() && !self.fixed[index]
     }
 
-    /// Computes the gradients of `sum(output * gradient)`: `add` is called with the number among [`Plan::parameters`] and the
-    /// gradient of each parameter that the output depends on. Answers the gradient of the input, if it is computed at all.
+    /// Elements of the largest set of ops' outputs and input that a forward pass without a backward pass needs at once, if no op
+    /// writes over its input. Parameters and constants do not count.
+    #[must_use]
+    pub fn peak_elements(&self) -> usize {
+        self.lifetimes.peak(|index| self.graph.nodes[index].shape.elements())
+    }
+
+    /// Tells whether micro-batches of a batch must wait for each other ([`Part`]).
+    #[must_use]
+    pub fn meets(&self) -> bool {
+        (0..self.graph.nodes.len()).any(|index| self.meeting(index).is_some())
+    }
+
+    /// The op of node `index`, if micro-batches meet at it.
+    fn meeting(&self, index: usize) -> Option<&BatchNorm2d> {
+        let node = &self.graph.nodes[index];
+        node.op::<BatchNorm2d>().filter(|op| op.meets(node.inputs.len()))
+    }
+}
+
+/// What a micro-batch brings to an op at which its batch meets, such as batch normalization.
+///
+/// A pass over a micro-batch stops there and answers its part. Once all parts are there they are [joined](Part::join) in the order of the
+/// micro-batches, so that no bit depends on threads, and every pass goes on with the result.
+#[derive(Debug, Clone)]
+pub enum Part {
+    /// On the way forward: the moments of each channel.
+    Moments(Vec<Moments>),
+    /// On the way back: sums for each channel.
+    Sums(Vec<GradientSums>),
+}
+
+impl Part {
+    /// The whole batch's, from those of its micro-batches in their order.
+    ///
+    /// # Panics
+    /// If there are none, or not all are of one op on one way.
+    #[must_use]
+    pub fn join<'a>(parts: impl IntoIterator<Item = &'a Self>) -> Self {
+        let parts: Vec<&Self> = parts.into_iter().collect();
+        match parts[0] {
+            Self::Moments(_) => {
+                Self::Moments(batch_norm2d::combine(parts.iter().map(|part| part.moments()), Moments::merge))
+            }
+            Self::Sums(_) => {
+                Self::Sums(batch_norm2d::combine(parts.iter().map(|part| part.sums()), GradientSums::merge))
+            }
+        }
+    }
+
+    fn moments(&self) -> &[Moments] {
+        let Self::Moments(moments) = self else { panic!("the pass is on its way forward") };
+        moments
+    }
+
+    fn sums(&self) -> &[GradientSums] {
+        let Self::Sums(sums) = self else { panic!("the pass is on its way back") };
+        sums
+    }
+}
+
+/// A pass over one micro-batch: forward, and back if a backward pass follows.
+#[derive(Debug)]
+pub struct Run<T: Element> {
+    /// Values on the way forward, gradients on the way back.
+    values: Values<T>,
+    /// What the op of each node saved; `None` where no gradient passes.
+    saved: Vec<Option<Saved>>,
+    /// Nodes that are computed on the way forward, or are left on the way back.
+    next: usize,
+    output: Option<Tensor<T>>,
+    /// What this micro-batch brought to the op at which it waits.
+    brought: Option<Part>,
+}
+
+impl<T: Element> Run<T> {
+    /// The output.
+    ///
+    /// # Panics
+    /// If the pass is not over, or the output was taken.
+    #[must_use]
+    pub fn output(&self) -> &Tensor<T> {
+        self.output.as_ref().expect("the forward pass is over")
+    }
+
+    /// The output, given away.
+    ///
+    /// # Panics
+    /// As [`Run::output`].
+    #[must_use]
+    pub fn take_output(&mut self) -> Tensor<T> {
+        self.output.take().expect("the forward pass is over")
+    }
+}
+
+/// A plan with the values of its parameters: what runs, on any number of threads.
+#[derive(Debug)]
+pub struct Bound<T: Element> {
+    plan: Arc<Plan<T>>,
+    /// The values of the fixed nodes that others read; `None` for the rest.
+    fixed: Vec<Option<Tensor<T>>>,
+}
+
+impl<T: Element> Bound<T> {
+    /// Gives a plan the values of its parameters, by their identity, and computes what depends on them alone.
+    ///
+    /// # Panics
+    /// If a parameter does not have the shape that was traced.
+    #[must_use]
+    pub fn new(plan: Arc<Plan<T>>, context: &Context, parameter: impl Fn(u64) -> Tensor<T>) -> Self {
+        let graph = &plan.graph;
+        let mut fixed: Vec<Option<Tensor<T>>> = Vec::new();
+        for (index, node) in graph.nodes.iter().enumerate() {
+            let value = match &node.source {
+                _ if !plan.fixed[index] => None,
+                Source::Parameter { identity, .. } => Some(parameter(*identity)),
+                Source::Constant(value) => Some(value.clone()),
+                Source::Op(op) => {
+                    let inputs =
+                        node.inputs.iter().map(|&input| fixed[input].clone().expect("it is fixed, too"));
+                    Some(op.forward(context, inputs.collect()).0)
+                }
+                Source::Input => unreachable!("an input is never fixed"),
+            };
+            if let Some(value) = &value {
+                assert_eq!(value.shape(), node.shape, "node {index}: not the shape that was traced");
+            }
+            fixed.push(value);
+        }
+        for index in 0..fixed.len() {
+            let mut readers = graph.nodes.iter().enumerate().filter(|(_, node)| node.inputs.contains(&index));
+            if graph.output != index && readers.all(|(reader, _)| plan.fixed[reader]) {
+                fixed[index] = None;
+            }
+        }
+        Self { plan, fixed }
+    }
+
+    /// The plan.
+    #[must_use]
+    pub fn plan(&self) -> &Arc<Plan<T>> {
+        &self.plan
+    }
+
+    /// Computes the output for an input that is a batch by itself.
+    ///
+    /// # Panics
+    /// If the input does not have the shape that was traced.
+    pub fn forward(&self, context: &Context, input: Tensor<T>) -> Run<T> {
+        let mut run = self.begin(input);
+        let mut part = None;
+        loop {
+            part = self.advance(context, &mut run, part.as_ref());
+            if part.is_none() {
+                return run;
+            }
+        }
+    }
+
+    /// A pass that has not computed anything yet: [`Bound::advance`] does.
+    #[must_use]
+    pub fn begin(&self, input: Tensor<T>) -> Run<T> {
+        let plan = &*self.plan;
+        let (mut values, mut saved) = (Values::new(&plan.lifetimes), Vec::new());
+        saved.resize_with(plan.graph.nodes.len(), || None);
+        if let Some(index) = plan.input {
+            values.set(&plan.graph, &plan.lifetimes, index, input);
+        }
+        Run { values, saved, next: 0, output: None, brought: None }
+    }
+
+    /// Goes on with a forward pass until it is over (`None`) or waits for the rest of its batch: call it again with the parts of all
+    /// micro-batches, joined.
+    ///
+    /// # Panics
+    /// If the pass waits and no joined part is given.
+    pub fn advance(&self, context: &Context, run: &mut Run<T>, joined: Option<&Part>) -> Option<Part> {
+        let Plan { graph, lifetimes, .. } = &*self.plan;
+        let fixed = |index: usize| self.fixed[index].clone().expect("it is read");
+        while let Some(node) = graph.nodes.get(run.next) {
+            let (index, Source::Op(op)) = (run.next, &node.source) else {
+                run.next += 1;
+                continue;
+            };
+            if self.plan.fixed[index] {
+                run.next += 1;
+                continue;
+            }
+            let (value, kept) = if let Some(op) = self.plan.meeting(index) {
+                if run.brought.is_none() {
+                    let input = node.inputs[0];
+                    let x = run.values.get(lifetimes, input).cloned().unwrap_or_else(|| fixed(input));
+                    let part = Part::Moments(batch_norm2d::partial_moments(&x));
+                    run.brought = Some(part.clone());
+                    return Some(part);
+                }
+                run.brought = None;
+                let moments = joined.expect("the pass waits for its batch").moments();
+                let inputs = run.values.inputs(graph, lifetimes, index, fixed);
+                let (value, kept) = op.forward_of_batch(context, inputs, Some(moments));
+                (value, Box::new(kept) as Saved)
+            } else {
+                op.forward(context, run.values.inputs(graph, lifetimes, index, fixed))
+            };
+            if context.grad_enabled && self.plan.differentiable[index] {
+                run.saved[index] = Some(kept);
+            }
+            run.values.set(graph, lifetimes, index, value);
+            run.next += 1;
+        }
+        run.output = Some(match &self.fixed[graph.output] {
+            Some(fixed) => fixed.clone(),
+            None => run.values.take(lifetimes, graph.output),
+        });
+        None
+    }
+
+    /// Computes the gradients of `sum(output * gradient)` for an input that is a batch by itself: `add` is called with the number among
+    /// [`Plan::parameters`] and the gradient of each use of a parameter. Answers the gradient of the input, if it is computed at all.
     ///
     /// # Panics
     /// If the gradient does not have the output's shape, or the forward pass ran in a context that keeps nothing.
@@ -108,38 +301,85 @@ impl<T: Element> Plan<T> {
         gradient: Tensor<T>,
         mut add: impl FnMut(usize, Tensor<T>),
     ) -> Option<Tensor<T>> {
-        assert_eq!(gradient.shape(), self.graph.output_shape(), "the gradient of the output");
-        let Run { output, mut saved } = run;
-        drop(output);
-        let mut arrived: Vec<Option<Tensor<T>>> = Vec::new();
-        arrived.resize_with(self.graph.nodes.len(), || None);
-        arrived[self.graph.output] = Some(gradient);
-        for (index, node) in self.graph.nodes.iter().enumerate().rev() {
-            let Source::Op(op) = &node.source else { continue };
-            let Some(gradient) = arrived[index].take() else { continue };
-            if !self.differentiable[index] {
+        let mut run = self.turn(run, gradient);
+        let mut part = None;
+        loop {
+            part = self.retreat(context, &mut run, part.as_ref(), &mut add);
+            if part.is_none() {
+                return run.output;
+            }
+        }
+    }
+
+    /// The way back of a pass, given the gradient of its output: [`Bound::retreat`] computes it.
+    ///
+    /// # Panics
+    /// As [`Bound::backward`].
+    #[must_use]
+    pub fn turn(&self, mut run: Run<T>, gradient: Tensor<T>) -> Run<T> {
+        let Plan { graph, lifetimes, .. } = &*self.plan;
+        assert_eq!(gradient.shape(), graph.output_shape(), "the gradient of the output");
+        run.output = None;
+        if lifetimes.place(graph.output).is_some() {
+            run.values.set(graph, lifetimes, graph.output, gradient);
+        }
+        run
+    }
+
+    /// Goes on with a backward pass until it is over (`None`) or waits for the rest of its batch, as [`Bound::advance`] does. When it is
+    /// over, the gradient of the input, if it is computed at all, is the run's output.
+    ///
+    /// # Panics
+    /// As [`Bound::backward`], and as [`Bound::advance`].
+    pub fn retreat(
+        &self,
+        context: &Context,
+        run: &mut Run<T>,
+        joined: Option<&Part>,
+        mut add: impl FnMut(usize, Tensor<T>),
+    ) -> Option<Part> {
+        let Plan { graph, lifetimes, differentiable, parameters, .. } = &*self.plan;
+        while run.next > 0 {
+            let index = run.next - 1;
+            let node = &graph.nodes[index];
+            let Source::Op(op) = &node.source else {
+                run.next -= 1;
+                continue;
+            };
+            if !differentiable[index] || run.values.get(lifetimes, index).is_none() {
+                run.next -= 1;
                 continue;
             }
-            let saved = saved[index]
-                .take()
-                .expect("the forward pass ran in a context that keeps what backward needs");
-            let wanted: Vec<bool> = node.inputs.iter().map(|&input| self.differentiable[input]).collect();
-            let of_inputs = op.backward(context, saved, gradient, &wanted);
+            const KEPT: &str = "the forward pass ran in a context that keeps what backward needs";
+            let wanted: Vec<bool> = node.inputs.iter().map(|&input| differentiable[input]).collect();
+            let of_inputs = if let Some(op) = self.plan.meeting(index) {
+                let own = run.saved[index].as_ref().expect(KEPT);
+                let own: &batch_norm2d::Saved<T> = own.downcast_ref().expect("the op saved it itself");
+                let Some(brought) = run.brought.take() else {
+                    let gradient = run.values.get(lifetimes, index).expect("checked above");
+                    let part = Part::Sums(own.partial_sums(gradient));
+                    run.brought = Some(part.clone());
+                    return Some(part);
+                };
+                let saved = run.saved[index].take().expect(KEPT).downcast().expect("the op saved it itself");
+                let gradient = run.values.take(lifetimes, index);
+                let sums = [brought.sums(), joined.expect("the pass waits for its batch").sums()];
+                op.backward_of_batch(context, *saved, gradient, sums, &wanted)
+            } else {
+                let gradient = run.values.take(lifetimes, index);
+                op.backward(context, run.saved[index].take().expect(KEPT), gradient, &wanted)
+            };
             for (&input, gradient) in node.inputs.iter().zip(of_inputs) {
-                match (&mut arrived[input], gradient) {
-                    (Some(sum), Some(gradient)) => sum.add_assign(&gradient),
-                    (first, Some(gradient)) => *first = Some(gradient),
-                    (_, None) => {}
+                let Some(gradient) = gradient else { continue };
+                match parameters.binary_search(&input) {
+                    Ok(number) => add(number, gradient),
+                    Err(_) => run.values.add(lifetimes, input, gradient),
                 }
             }
+            run.next -= 1;
         }
-        for (number, &node) in self.parameters.iter().enumerate() {
-            if let Some(gradient) = arrived[node].take() {
-                add(number, gradient);
-            }
-        }
-        let input = self.graph.nodes.iter().position(|node| matches!(node.source, Source::Input));
-        input.and_then(|input| arrived[input].take())
+        run.output = self.plan.input.and_then(|input| run.values.take_if_there(lifetimes, input));
+        None
     }
 }
 
@@ -149,7 +389,7 @@ impl<T: Element> Plan<T> {
 pub struct PlanOp<T: Element>(pub Arc<Plan<T>>);
 
 impl<T: Element> Op<T> for PlanOp<T> {
-    type Saved = Run<T>;
+    type Saved = (Bound<T>, Run<T>);
 
     fn name(&self) -> &'static str {
         "plan"
@@ -157,8 +397,7 @@ impl<T: Element> Op<T> for PlanOp<T> {
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
         let graph = &self.0.graph;
-        let input = graph.nodes.iter().position(|node| matches!(node.source, Source::Input));
-        let expected = input.iter().chain(&self.0.parameters).map(|&node| graph.nodes[node].shape);
+        let expected = self.0.input.iter().chain(&self.0.parameters).map(|&node| graph.nodes[node].shape);
         let expected: Vec<Shape> = expected.collect();
         if inputs != expected {
             let message = format!("was traced for inputs {expected:?}, found {inputs:?}");
@@ -167,24 +406,30 @@ impl<T: Element> Op<T> for PlanOp<T> {
         Ok(graph.output_shape())
     }
 
-    fn forward(&self, context: &Context, mut inputs: Vec<Tensor<T>>) -> (Tensor<T>, Run<T>) {
+    fn forward(&self, context: &Context, mut inputs: Vec<Tensor<T>>) -> (Tensor<T>, (Bound<T>, Run<T>)) {
         let parameters = inputs.split_off(1);
-        let run = self.0.forward(context, inputs.remove(0), &parameters);
-        (run.output.clone(), run)
+        let value = |identity| {
+            let number = self.0.parameters().position(|own| own == identity);
+            parameters[number.expect("the plan asks for its own")].clone()
+        };
+        let bound = Bound::new(Arc::clone(&self.0), context, value);
+        let mut run = bound.forward(context, inputs.remove(0));
+        (run.take_output(), (bound, run))
     }
 
     fn backward(
         &self,
         context: &Context,
-        saved: Run<T>,
+        (bound, run): (Bound<T>, Run<T>),
         grad_output: Tensor<T>,
         wanted: &[bool],
     ) -> Vec<Option<Tensor<T>>> {
-        let mut all = Vec::new();
+        let mut all: Vec<Option<Tensor<T>>> = Vec::new();
         all.resize_with(1 + self.0.parameters.len(), || None);
-        let input =
-            self.0.backward(context, saved, grad_output, |number, gradient| all[1 + number] = Some(gradient));
-        all[0] = input;
+        all[0] = bound.backward(context, run, grad_output, |number, gradient| match &mut all[1 + number] {
+            Some(sum) => sum.add_assign(&gradient),
+            first => *first = Some(gradient),
+        });
         for (gradient, &wanted) in all.iter_mut().zip(wanted) {
             if !wanted {
                 *gradient = None;
@@ -217,9 +462,9 @@ mod tests {
         let y = x.conv2d(parameter(4), None, padded)?.relu()?;
         let y = y.conv2d(parameter(4), None, padded)?;
         let sum = y.add(skip)?.relu()?;
-        let pooled = sum.clone().max_pool2d(MaxPool2d::square(2, 2))?;
+        let pooled = sum.clone().max_pool2d(MaxPool2d::new(2, 2))?;
         let again = sum.conv2d(parameter(2), Some(parameter(3)), Conv2d::default())?;
-        let again = again.relu()?.max_pool2d(MaxPool2d::square(2, 2))?;
+        let again = again.relu()?.max_pool2d(MaxPool2d::new(2, 2))?;
         pooled.add(again)?.sigmoid()
     }
 
@@ -232,8 +477,8 @@ mod tests {
     #[test]
     fn a_branchy_module_is_fused_and_gives_the_tapes_bits() {
         let (x, parameters) = (filled([2, 2, 6, 6], 9), parameters());
-        let graph = Graph::trace(x.shape(), |x| branchy(x, &parameters)).unwrap();
-        let plan = Plan::new(graph.clone(), true);
+        let graph = Graph::trace(&Context::default(), x.shape(), |x| branchy(x, &parameters)).unwrap();
+        let plan = Arc::new(Plan::new(graph.clone(), true));
         let count =
             |of: fn(&crate::Node<f64>) -> bool| plan.graph().nodes().iter().filter(|&node| of(node)).count();
         assert_eq!(
@@ -253,28 +498,29 @@ mod tests {
         let gradient = filled(expected.shape(), 5);
         let gradients = tape.backward_with(output, gradient.clone()).unwrap();
 
-        let values: Vec<_> = plan.parameters().map(|own| parameters[own as usize - 100].clone()).collect();
-        let run = plan.forward(&context, x.clone(), &values);
+        let value = |own: u64| parameters[own as usize - 100].clone();
+        let bound = Bound::new(Arc::clone(&plan), &context, value);
+        let run = bound.forward(&context, x.clone());
         assert_eq!(run.output(), &expected);
-        let identities: Vec<u64> = plan.parameters().collect();
-        let mut seen = Vec::new();
-        let of_input = plan.backward(&context, run, gradient, |number, found| {
-            assert_eq!(Some(&found), gradients.parameter(identities[number]), "parameter {number}");
-            seen.push(number);
+        let mut sums: [Option<Tensor<f64>>; 5] = [const { None }; 5];
+        let of_input = bound.backward(&context, run, gradient, |number, found| match &mut sums[number] {
+            Some(sum) => sum.add_assign(&found),
+            first => *first = Some(found),
         });
-        assert_eq!(seen, [0, 1, 2, 3, 4]);
+        for (sum, identity) in sums.iter().zip(plan.parameters()) {
+            assert_eq!(sum.as_ref(), gradients.parameter(identity), "parameter {identity}");
+        }
         assert_eq!(of_input.as_ref(), gradients.get(&input));
-
         let evaluation = Context::evaluation(context.pool().clone());
-        assert_eq!(plan.forward(&evaluation, x.clone(), &values).into_output(), expected);
-        let visited = graph.visit(&evaluation, x, |own| parameters[own as usize - 100].clone(), |_, _| ());
+        assert_eq!(bound.forward(&evaluation, x.clone()).take_output(), expected);
+        let visited = graph.visit(&evaluation, x, value, |_, _| ());
         assert_eq!(visited, expected);
     }
 
     #[test]
     fn gradients_of_what_training_runs() {
         let parameters = parameters();
-        let graph = Graph::trace([2, 2, 6, 6], |x| branchy(x, &parameters)).unwrap();
+        let graph = Graph::trace(&Context::default(), [2, 2, 6, 6], |x| branchy(x, &parameters)).unwrap();
         let plan = Arc::new(Plan::new(graph, true));
         let inputs: Vec<_> = [filled([2, 2, 6, 6], 9)].into_iter().chain(parameters).collect();
         let check = Gradcheck { elements: 40, ..Gradcheck::default() };
@@ -286,7 +532,7 @@ mod tests {
     #[test]
     fn a_shape_that_does_not_fit_names_the_place() {
         let weight = filled([3, 2, 5, 5], 1);
-        let error = Graph::trace([1, 2, 4, 4], |x| {
+        let error = Graph::trace(&Context::default(), [1, 2, 4, 4], |x| {
             let tape = x.tape();
             let weight = tape.parameter(1, weight.clone());
             tape.scope("stem", || tape.scope(0, || x.conv2d(weight, None, Conv2d::default())))
@@ -302,7 +548,7 @@ mod tests {
     #[test]
     fn a_traced_variable_is_told_from_one_with_a_value() {
         let mut told = None;
-        let graph = Graph::<f64>::trace([3], |x| {
+        let graph = Graph::<f64>::trace(&Context::default(), [3], |x| {
             let y = x.clone().relu()?;
             told = Some(x.tape().backward(y).unwrap_err());
             assert!(x.tape().is_tracing() && x.shape() == Shape::from([3]));
@@ -310,9 +556,117 @@ mod tests {
             x.add(constant)
         });
         assert_eq!(told, Some(AutogradError::NotRecorded));
-        let plan = Plan::new(graph.unwrap(), false);
+        let plan = Arc::new(Plan::new(graph.unwrap(), false));
         let x = filled([3], 2);
         let expected: Vec<f64> = x.data().iter().zip(filled([3], 1).data()).map(|(a, b)| a + b).collect();
-        assert_eq!(plan.forward(&Context::default(), x, &[]).output().data(), expected);
+        let bound = Bound::new(plan, &Context::default(), |_| unreachable!("there is no parameter"));
+        assert_eq!(bound.forward(&Context::default(), x).output().data(), expected);
+    }
+
+    /// x + BN(conv(x)) with a bias or none, then ReLU.
+    fn normalized<'t>(x: &Var<'t, f64>, own: &[Tensor<f64>]) -> Result<Var<'t, f64>, AutogradError> {
+        let tape = x.tape();
+        let parameter = |index: usize| tape.parameter(index as u64, own[index].clone());
+        let padded = Conv2d { padding: [1, 1], ..Conv2d::default() };
+        let mut sum = x.clone();
+        for bias in [None, Some(parameter(1))] {
+            let y = sum.clone().conv2d(parameter(0), bias, padded)?;
+            let running = (!tape.context().training)
+                .then(|| [4, 5].map(|index| tape.frozen(index as u64, own[index].clone())));
+            let y = y.batch_norm2d(parameter(2), parameter(3), running, BatchNorm2d::default())?;
+            sum = sum.add(y)?.relu()?;
+        }
+        Ok(sum)
+    }
+
+    fn of_normalized() -> Vec<Tensor<f64>> {
+        let shapes: [&[usize]; 6] = [&[2, 2, 3, 3], &[2], &[2], &[2], &[2], &[2]];
+        let mut all: Vec<_> =
+            shapes.iter().enumerate().map(|(seed, shape)| filled(Shape::from(*shape), seed)).collect();
+        all[5].data_mut().iter_mut().for_each(|variance| *variance += 1.0);
+        all
+    }
+
+    #[test]
+    fn a_normalization_is_folded_into_the_convolution_before_it() {
+        let (own, x) = (of_normalized(), filled([2, 2, 5, 4], 9));
+        let evaluation = Context::evaluation(Context::default().pool().clone());
+        let graph = Graph::trace(&evaluation, x.shape(), |x| normalized(&x, &own)).unwrap();
+        let plan = Arc::new(Plan::inference(graph.clone()));
+        let nodes = plan.graph().nodes();
+        assert!(nodes.iter().all(|node| node.op::<BatchNorm2d>().is_none()));
+        let run = (0..nodes.len()).filter(|&index| !plan.fixed[index] && nodes[index].is_op());
+        assert_eq!(run.count(), 6, "two convolutions, sums and ReLUs");
+        let value = |identity: u64| own[identity as usize].clone();
+        let expected = graph.visit(&evaluation, x.clone(), value, |_, _| ());
+        let found = Bound::new(plan, &evaluation, value).forward(&evaluation, x).take_output();
+        let near = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-12;
+        assert!(found.data().iter().zip(expected.data()).all(near), "{found:?}, {expected:?}");
+    }
+
+    /// Micro-batches that meet at two normalizations: the same as the batch by itself on a tape.
+    #[test]
+    fn micro_batches_meet() {
+        let (own, x) = (of_normalized(), filled([5, 2, 4, 3], 9));
+        let context = Context::default();
+        let tape = Tape::new(context.clone());
+        let output = normalized(&tape.constant(x.clone()), &own).unwrap();
+        let expected = output.value().clone();
+        let gradient = filled(expected.shape(), 5);
+        let gradients = tape.backward_with(output, gradient.clone()).unwrap();
+
+        let cuts = [0..2, 2..3, 3..5];
+        let bounds = cuts.clone().map(|cut| {
+            let shape = Shape::from([cut.len(), 2, 4, 3]);
+            let graph = Graph::trace(&context, shape, |x| normalized(&x, &own)).unwrap();
+            let plan = Arc::new(Plan::new(graph, false));
+            assert!(plan.meets());
+            Bound::new(plan, &context, |identity| own[identity as usize].clone())
+        });
+        let mut runs: Vec<_> = bounds
+            .iter()
+            .zip(&cuts)
+            .map(|(bound, cut)| bound.begin(x.narrow_in(context.pool(), cut.start, cut.end)))
+            .collect();
+        let mut sums: [Option<Tensor<f64>>; 4] = [const { None }; 4];
+        for forward in [true, false] {
+            let (mut joined, mut meetings) = (None, 0);
+            loop {
+                let mut parts = Vec::new();
+                for (bound, run) in bounds.iter().zip(&mut runs) {
+                    parts.extend(if forward {
+                        bound.advance(&context, run, joined.as_ref())
+                    } else {
+                        bound.retreat(&context, run, joined.as_ref(), |number, found| {
+                            match &mut sums[number] {
+                                Some(sum) => sum.add_assign(&found),
+                                first => *first = Some(found),
+                            }
+                        })
+                    });
+                }
+                if parts.is_empty() {
+                    break;
+                }
+                meetings += 1;
+                assert_eq!(parts.len(), 3, "all wait at the same op");
+                joined = Some(Part::join(&parts));
+            }
+            assert_eq!(meetings, 2);
+            if forward {
+                let turned = runs.into_iter().zip(&bounds).zip(&cuts).map(|((run, bound), cut)| {
+                    let whole = expected.narrow_in(context.pool(), cut.start, cut.end);
+                    let near = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-12;
+                    assert!(run.output().data().iter().zip(whole.data()).all(near), "{cut:?}");
+                    bound.turn(run, gradient.narrow_in(context.pool(), cut.start, cut.end))
+                });
+                runs = turned.collect();
+            }
+        }
+        for (identity, sum) in bounds[0].plan().parameters().zip(sums) {
+            let (sum, expected) = (sum.unwrap(), gradients.parameter(identity).unwrap());
+            let near = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-11;
+            assert!(sum.data().iter().zip(expected.data()).all(near), "parameter {identity}");
+        }
     }
 }

@@ -56,8 +56,8 @@ impl<T: Element> Tape<T> {
     }
 
     /// A tape on which variables have shapes and no values.
-    pub(crate) fn tracing() -> Self {
-        Self { trace: Some(RefCell::default()), ..Self::new(Context::default()) }
+    pub(crate) fn tracing(context: Context) -> Self {
+        Self { trace: Some(RefCell::default()), ..Self::new(context) }
     }
 
     /// The input of the graph that is traced.
@@ -148,18 +148,31 @@ impl<T: Element> Tape<T> {
     /// ([`Gradients::parameter`](crate::Gradients::parameter)). Asked twice for one identity, the tape answers the same node, so a
     /// weight that is used in two places gets the sum of both gradients.
     pub fn parameter(&self, identity: u64, value: Tensor<T>) -> Var<'_, T> {
-        if let Some(trace) = &self.trace {
-            let known = trace.borrow().iter().position(|node| node.parameter() == Some(identity));
-            let shape = value.shape();
-            return match known {
-                Some(node) => Var::traced(self, shape, node),
-                None => self.traced(Source::Parameter(identity), Vec::new(), shape),
-            };
+        if self.is_tracing() {
+            return self.traced_parameter(identity, value.shape(), true);
         }
         let known = self.record.borrow().nodes.iter().position(|node| node.parameter == Some(identity));
         match known {
             Some(node) => Var::new(self, value, Some(node)),
             None => self.add_leaf(value, Some(identity)),
+        }
+    }
+
+    /// A parameter that needs no gradient, such as one that is frozen or a running statistic: a constant, but for a graph, which takes
+    /// its value anew for each run.
+    pub fn frozen(&self, identity: u64, value: Tensor<T>) -> Var<'_, T> {
+        if self.is_tracing() {
+            return self.traced_parameter(identity, value.shape(), false);
+        }
+        self.constant(value)
+    }
+
+    fn traced_parameter(&self, identity: u64, shape: Shape, learns: bool) -> Var<'_, T> {
+        let trace = self.trace.as_ref().expect("the tape traces");
+        let known = trace.borrow().iter().position(|node| node.parameter() == Some(identity));
+        match known {
+            Some(node) => Var::traced(self, shape, node),
+            None => self.traced(Source::Parameter { identity, learns }, Vec::new(), shape),
         }
     }
 

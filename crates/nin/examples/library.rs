@@ -6,7 +6,7 @@ use nin::checkpoint::{load_parameters, save_parameters};
 use nin::data::{DataLoader, DataSources, DatasetKind, LoaderOptions, Normalization, load};
 use nin::loss::CrossEntropy;
 use nin::models::nin_block;
-use nin::nn::{Dropout, Flatten, GlobalAvgPool2d, MaxPool2d, Module, Sequential, initialise, parameters_mut};
+use nin::nn::{AdaptiveAvgPool2d, Dropout, Flatten, MaxPool2d, Sequential, initialise, parameters_mut};
 use nin::optim::{Optimizer, Sgd};
 use nin::train::{Lanes, lanes::StepSettings};
 use tensor::init::Init;
@@ -17,7 +17,7 @@ fn network() -> Sequential<f32> {
         .with(MaxPool2d::new(3, 2))
         .with(Dropout { p: 0.1 })
         .with(nin_block(32, 10, 3, 1, 1))
-        .with(GlobalAvgPool2d)
+        .with(AdaptiveAvgPool2d::GLOBAL)
         .with(Flatten)
 }
 
@@ -55,7 +55,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     load_parameters(&path, &mut loaded)?;
     let images = DataLoader::new(Arc::new(data.test.head(8)), LoaderOptions::default())?;
     for batch in images.epoch(0) {
-        println!("{} logits from {}", lanes.predict_batch(&loaded, &batch?)?.shape(), loaded.kind());
+        println!("logits: {}", lanes.predict_batch(&loaded, &batch?)?.shape());
     }
     Ok(())
 }

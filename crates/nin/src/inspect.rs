@@ -5,14 +5,13 @@ mod spectral;
 
 use std::sync::Arc;
 
-use autograd::{Context, Tape};
+use autograd::{Context, Graph};
 use serde::Serialize;
-use tensor::Tensor;
+use tensor::{Tensor, ops};
 
 use crate::data::Batch;
 use crate::loss::Loss;
 use crate::nn::{Module, parameters};
-use crate::summary::leaves;
 use crate::train::lanes::StepSettings;
 use crate::train::{Lanes, TrainError};
 use spectral::spectral_norm;
@@ -73,6 +72,15 @@ struct Sums {
     alive: Vec<bool>,
 }
 
+/// A layer with weights, and what it has given out.
+struct Seen {
+    path: String,
+    kind: String,
+    /// The number of its weight among the parameters.
+    weight: usize,
+    sums: Sums,
+}
+
 impl Sums {
     fn new(units: usize, channels: usize) -> Self {
         Self { unit: vec![0.0; units], squares: 0.0, zeros: 0, values: 0, alive: vec![false; channels] }
@@ -115,70 +123,68 @@ pub fn inspect(
     loss: &dyn Loss<f32>,
     settings: StepSettings,
 ) -> Result<Signal, TrainError> {
-    let leaves = leaves(network);
-    let mut seen: Vec<(usize, String, Sums)> = Vec::new();
+    let own = parameters(network);
+    let weight_of = |identity| own.iter().position(|(_, parameter)| parameter.identity == identity);
+    let mut seen: Vec<Seen> = Vec::new();
     let mut logits = Vec::new();
     for from in (0..batch.len()).step_by(TOGETHER) {
         let to = batch.len().min(from + TOGETHER);
-        let mut x = batch.narrow_in(lanes.pool(), from, to);
+        let x = batch.narrow_in(lanes.pool(), from, to);
+        let context =
+            Context { conv: lanes.conv(), parallel: true, ..Context::evaluation(Arc::clone(lanes.pool())) };
+        let graph = Graph::trace(&context, x.shape(), |x| network.forward(x))?;
+        let nodes = graph.nodes();
         let mut row = 0;
-        for (index, (_, layer)) in leaves.iter().enumerate() {
-            x = apply(lanes, *layer, x)?;
-            if parameters(*layer).is_empty() {
-                continue;
+        let mut see = |index: usize, x: &Tensor<f32>| {
+            // A layer is seen at its ReLU, if that is what reads it.
+            let relu = nodes[index].op::<ops::Relu>().map(|_| nodes[index].inputs()[0]);
+            let layer = relu.filter(|&layer| graph.only_reader(layer) == Some(index)).unwrap_or(index);
+            let left = graph.only_reader(layer).filter(|&next| nodes[next].op::<ops::Relu>().is_some());
+            let weight =
+                nodes[layer].inputs().get(1).and_then(|&weight| weight_of(nodes[weight].parameter()?));
+            let Some(weight) = weight else { return };
+            if layer == index && left.is_some() {
+                return;
             }
-            let relu = leaves.get(index + 1).is_some_and(|(_, next)| next.is_relu());
             if from == 0 {
                 let sums = Sums::new(x.len() / (to - from), x.shape().get(1).copied().unwrap_or(1));
-                let kind = format!("{}{}", layer.kind(), if relu { " + ReLU" } else { "" });
-                seen.push((index, kind, sums));
+                let relu = if layer == index { "" } else { " + ReLU" };
+                let (path, kind) = (nodes[layer].path().to_owned(), graph.describe(layer) + relu);
+                seen.push(Seen { path, kind, weight, sums });
             }
-            // The ReLU comes again as a layer of its own: it changes nothing then.
-            if relu {
-                x = apply(lanes, leaves[index + 1].1, x)?;
-            }
-            seen[row].2.add(x.data());
+            seen[row].sums.add(x.data());
             row += 1;
-        }
-        logits.extend_from_slice(x.data());
+        };
+        let value =
+            |identity| own[weight_of(identity).expect("a network visits what it uses")].1.value.clone();
+        let output = lanes.install(|| graph.visit(&context, x, value, |index, x| see(index, x)));
+        logits.extend_from_slice(output.data());
     }
     let loss = lanes.step(network, batch, loss, settings)?.mean_loss();
     let norms = lanes.gradients(|gradients| gradients.iter().map(norm_of).collect::<Vec<_>>());
-    let weights: Vec<(String, [f64; 3])> = parameters(network)
-        .into_iter()
-        .zip(norms)
-        .filter_map(|((name, parameter), gradient)| {
-            let (path, weight) = (name.strip_suffix(".weight")?.to_owned(), &parameter.value);
-            Some((path, [norm_of(weight) / (weight.len() as f64).sqrt(), spectral_norm(weight), gradient]))
-        })
-        .collect();
     let last = seen.last();
-    let relu_ends = last.is_some_and(|(_, kind, _)| kind.ends_with("ReLU"));
-    let dead_classes = last.map_or(Vec::new(), |(_, _, sums)| {
+    let dead_classes = last.map_or(Vec::new(), |Seen { kind, sums, .. }| {
+        let relu_ends = kind.ends_with("ReLU");
         let per_class = relu_ends && sums.alive.len() * batch.len() == logits.len();
         (0..sums.alive.len()).filter(|&class| per_class && !sums.alive[class]).collect()
     });
-    let layers = seen
-        .iter()
-        .map(|(index, kind, sums)| {
-            let path = &leaves[*index].0;
-            let own = weights.iter().find(|(name, _)| name == path);
-            let [weight_rms, spectral_norm, gradient_norm] = own.map_or([0.0; 3], |own| own.1);
-            let (square, variance) = sums.moments();
-            LayerSignal {
-                path: path.clone(),
-                kind: kind.clone(),
-                rms: square.sqrt(),
-                between_images: variance.sqrt(),
-                zeros: sums.zeros as f64 / sums.values.max(1) as f64,
-                dead_channels: sums.alive.iter().filter(|&&alive| !alive).count() as f64
-                    / sums.alive.len() as f64,
-                weight_rms,
-                spectral_norm,
-                gradient_norm,
-            }
-        })
-        .collect();
+    let of_layer = |Seen { path, kind, weight, sums }: Seen| {
+        let value = &own[weight].1.value;
+        let (square, variance) = sums.moments();
+        LayerSignal {
+            path,
+            kind,
+            rms: square.sqrt(),
+            between_images: variance.sqrt(),
+            zeros: sums.zeros as f64 / sums.values.max(1) as f64,
+            dead_channels: sums.alive.iter().filter(|&&alive| !alive).count() as f64
+                / sums.alive.len() as f64,
+            weight_rms: norm_of(value) / (value.len() as f64).sqrt(),
+            spectral_norm: spectral_norm(value),
+            gradient_norm: norms[weight],
+        }
+    };
+    let layers = seen.into_iter().map(of_layer).collect();
     let classes = logits.len() / batch.len();
     let logits: Vec<f64> = logits.into_iter().map(f64::from).collect();
     let rows: Vec<Vec<f64>> = logits.chunks(classes).map(<[f64]>::to_vec).collect();
@@ -191,16 +197,6 @@ pub fn inspect(
         between_classes: mean_variance(&rows).sqrt(),
         between_images: mean_variance(&columns).sqrt(),
         loss,
-    })
-}
-
-/// One layer, without keeping anything for a backward pass.
-fn apply(lanes: &Lanes, layer: &dyn Module<f32>, x: Tensor<f32>) -> Result<Tensor<f32>, TrainError> {
-    let context =
-        Context { conv: lanes.conv(), parallel: true, ..Context::evaluation(Arc::clone(lanes.pool())) };
-    lanes.install(|| {
-        let tape = Tape::new(context);
-        Ok(layer.forward(tape.constant(x))?.into_value())
     })
 }
 

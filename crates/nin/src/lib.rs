@@ -6,12 +6,12 @@
 //! # use std::sync::Arc;
 //! # use nin::data::{DataLoader, DataSources, DatasetKind, LoaderOptions, load};
 //! # use nin::loss::CrossEntropy;
-//! # use nin::nn::{Conv2d, Flatten, GlobalAvgPool2d, Relu, Sequential, initialise};
+//! # use nin::nn::{AdaptiveAvgPool2d, Conv2d, Flatten, Relu, Sequential, initialise};
 //! # use nin::optim::{AdamW, Optimizer, Schedule};
 //! # use nin::train::{Lanes, lanes::StepSettings};
 //! # use tensor::init::Init;
 //! # let data = Arc::new(load(DatasetKind::FashionMnistMini, &DataSources::new(None))?.train.head(64));
-//! let mut net = Sequential::new().with(Conv2d::new(1, 10, 3, 2, 1)).with(Relu).with(GlobalAvgPool2d).with(Flatten);
+//! let mut net = Sequential::new().with(Conv2d::new(1, 10, 3, 2, 1)).with(Relu).with(AdaptiveAvgPool2d::GLOBAL).with(Flatten);
 //! initialise(&mut net, Init::HeNormal, Init::Constant(0.0), 7);
 //! let loader = DataLoader::new(data, LoaderOptions { batch_size: 32, shuffle: true, ..Default::default() })?;
 //! let (loss, mut optimizer, workers) = (CrossEntropy::default(), AdamW::new(1e-3), Lanes::new(2)?);

@@ -1,12 +1,13 @@
 //! A table of a network's layers: output shapes, parameters and work.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
-use autograd::{AutogradError, Graph};
+use autograd::{AutogradError, Context, Graph, Node};
 use tensor::conv::{ConvAlgorithm, ConvGeometry, choose};
-use tensor::{Element, Op, Shape, ShapeError, ops};
+use tensor::{BufferPool, Element, Op, Shape, ops};
 
-use crate::nn::{Module, parameter_count, parameters};
+use crate::nn::{Module, parameter_count};
 
 /// One line of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,63 +49,34 @@ impl Work {
     }
 }
 
-/// The layers of a network for an input of this shape, nested ones in their order.
+/// The layers of a network for an input of this shape in training, nested ones in their order.
 ///
 /// # Errors
-/// [`ShapeError`], naming the layer, if the input does not fit.
-pub fn layers<T: Element>(module: &dyn Module<T>, input: Shape) -> Result<Vec<LayerSummary>, ShapeError> {
-    let summary = |(path, layer): (String, &dyn Module<T>), input| {
-        let output = layer.output_shape(input)?;
-        // Each element of a convolution's output takes a multiplication and an addition per weight of its channel.
-        let flops = parameters(layer)
-            .iter()
-            .filter(|(name, _)| name == "weight")
-            .map(|(_, weight)| {
-                let per_output = weight.value.len() / weight.value.shape()[0];
-                2 * (output.elements() * per_output) as u64
-            })
-            .sum();
-        let (kind, parameters) = (layer.kind(), parameter_count(layer));
-        let convolution = layer.convolution(input);
-        Ok(LayerSummary { path, kind, input, output, convolution, parameters, flops })
+/// [`AutogradError`], naming the layer, if the input does not fit.
+pub fn layers<T: Element>(module: &dyn Module<T>, input: Shape) -> Result<Vec<LayerSummary>, AutogradError> {
+    let graph = Graph::trace(&Context::default(), input, |x| module.forward(x))?;
+    let nodes = graph.nodes();
+    let summary = |(index, node): (usize, &Node<T>)| {
+        let inputs = graph.input_shapes(index);
+        let own = node.inputs().iter().map(|&input| &nodes[input]).filter(|node| node.parameter().is_some());
+        LayerSummary {
+            path: node.path().to_owned(),
+            kind: graph.describe(index),
+            input: inputs[0],
+            output: node.shape(),
+            convolution: node.op::<ops::Conv2d>().and_then(|op| op.geometry(inputs[0], inputs[1]).ok()),
+            parameters: own.map(|node| node.shape().elements()).sum(),
+            flops: graph.flops(index),
+        }
     };
-    module.output_shape(input)?;
-    let mut shape = input;
-    let mut all = Vec::new();
-    for leaf in leaves(module) {
-        let layer = summary(leaf, shape)?;
-        shape = layer.output;
-        all.push(layer);
-    }
-    Ok(all)
-}
-
-/// The layers that are not made of others, with their paths, in their order.
-pub fn leaves<T: Element>(module: &dyn Module<T>) -> Vec<(String, &dyn Module<T>)> {
-    fn collect<'a, T: Element>(
-        module: &'a dyn Module<T>,
-        path: String,
-        all: &mut Vec<(String, &'a dyn Module<T>)>,
-    ) {
-        if module.children().is_empty() {
-            all.push((path, module));
-            return;
-        }
-        for (index, child) in module.children().iter().enumerate() {
-            let path = if path.is_empty() { index.to_string() } else { format!("{path}.{index}") };
-            collect(child.as_ref(), path, all);
-        }
-    }
-    let mut all = Vec::new();
-    collect(module, String::new(), &mut all);
-    all
+    Ok(nodes.iter().enumerate().filter(|(_, node)| node.is_op()).map(summary).collect())
 }
 
 /// The table as text, with totals.
 ///
 /// # Errors
-/// [`ShapeError`], naming the layer, if the input does not fit.
-pub fn table<T: Element>(module: &dyn Module<T>, input: Shape) -> Result<String, ShapeError> {
+/// [`AutogradError`], naming the layer, if the input does not fit.
+pub fn table<T: Element>(module: &dyn Module<T>, input: Shape) -> Result<String, AutogradError> {
     let all = layers(module, input)?;
     let mut text = String::new();
     let mut line = |path: &str, kind: &str, output: &str, parameters: &str, work: &str| {
@@ -123,7 +95,7 @@ pub fn table<T: Element>(module: &dyn Module<T>, input: Shape) -> Result<String,
     Ok(text)
 }
 
-/// The plan that a pass over an input of this shape follows, as text: each op after fusion with its algorithm for convolutions,
+/// The plan that an evaluation of an input of this shape follows, as text: each op after fusion with its algorithm for convolutions,
 /// its output, its work and the bytes of its output, and what is in memory at once in evaluation.
 ///
 /// # Errors
@@ -133,7 +105,9 @@ pub fn plan_table<T: Element>(
     input: Shape,
     asked: ConvAlgorithm,
 ) -> Result<String, AutogradError> {
-    let graph = Graph::<T>::trace(input, |x| module.forward(x))?.fused();
+    let context = Context::evaluation(Arc::clone(BufferPool::global()));
+    let plan = module.plan(&context, input)?;
+    let graph = plan.graph();
     let mut text = String::new();
     let mut line = |cells: [&str; 6]| {
         let [path, op, algorithm, output, work, bytes] = cells;
@@ -145,11 +119,11 @@ pub fn plan_table<T: Element>(
     let kib = |elements: usize| format!("{:.0}", (elements * size_of::<T>()) as f64 / 1024.0);
     line(["", "input", "", &input.to_string(), "", &kib(input.elements())]);
     let mut total = 0;
-    for (index, node) in graph.nodes().iter().enumerate().filter(|(_, node)| node.is_op()) {
+    for (index, node) in graph.nodes().iter().enumerate().filter(|(index, _)| plan.runs(*index)) {
         let flops = graph.flops(index);
         total += flops;
         let work = if flops > 0 { format!("{:.1}", flops as f64 / 1e6) } else { String::new() };
-        let mut parts = convolutions(&graph, index, asked);
+        let mut parts = convolutions(graph, index, asked);
         if parts.is_empty() {
             parts.push((graph.describe(index), String::new()));
         }
@@ -163,7 +137,7 @@ pub fn plan_table<T: Element>(
         line([path, &last.0, &last.1, &output, &work, &bytes]);
     }
     let work = format!("{:.1}", total as f64 / 1e6);
-    line(["total", "activations in memory at once, at most", "", "", &work, &kib(graph.peak_elements())]);
+    line(["total", "activations in memory at once, at most", "", "", &work, &kib(plan.peak_elements())]);
     Ok(text)
 }
 
@@ -240,8 +214,8 @@ mod tests {
         let text = plan_table(&network, [1, 1, 224, 224].into(), ConvAlgorithm::Auto).unwrap();
         let paths = text.lines().skip(2).map(|line| line[..6].trim().to_owned());
         let ops: Vec<_> = paths.filter(|path| !path.is_empty()).collect();
-        // Four blocks, three poolings, dropout, average and flatten.
-        assert_eq!(ops, ["0.0", "1", "2.0", "3", "4.0", "5", "6", "7.0", "8", "9", "total"]);
+        // Four blocks, three poolings, average and flatten; evaluation drops nothing out.
+        assert_eq!(ops, ["0.0", "1", "2.0", "3", "4.0", "5", "7.0", "8", "9", "total"]);
         for part in
             ["0.0    Conv2d(1, 96, 11x11, stride 3) + ReLU        direct", "ReLU + MaxPool2d(3/2)", "2824.2"]
         {

@@ -1,19 +1,18 @@
 //! Each layer by itself, on one thread, with a shard of the size that training uses.
 //!
-//! A convolution is measured as it runs in a step: bias and ReLU in the forward pass, ReLU's mask in the gradients (but where the
-//! max pooling after it takes both over), weights packed or transformed beforehand, as a step does once for all of its shards. Every layer's data is in cache only as far as
+//! An op is measured as it runs in a step: a convolution with bias and ReLU in the forward pass, ReLU's mask in the gradients (but where
+//! the max pooling after it takes both over), weights packed or transformed beforehand, as a step does once for all of its shards. Every layer's data is in cache only as far as
 //! it fits: the sum over the layers leaves out what one layer costs the next.
 
+use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
-use autograd::Tape;
-use nin::nn::{Module, relu_is_left, relu_is_taken};
-use nin::summary::{LayerSummary, layers, leaves};
-use nin::train::TrainError;
+use autograd::{AutogradError, Graph};
+use nin::nn::Module;
 use serde::Serialize;
-use tensor::conv::{self, ConvAlgorithm, ConvGeometry, Convolution, Wanted};
+use tensor::conv::{self, ConvAlgorithm};
 use tensor::init::Init;
-use tensor::{BufferPool, Context, Shape, Tensor};
+use tensor::{BufferPool, Context, Shape, Tensor, ops};
 
 use super::{Until, median_seconds};
 
@@ -47,35 +46,21 @@ pub struct LayerTimes {
     pub weight_gradient: Option<Pass>,
 }
 
-/// Measures every layer of a network for images of this shape (N x C x H x W, N the images of a shard), `seconds` a pass.
+/// Measures every op of a network, ReLUs with their neighbors, for images of this shape (N x C x H x W, N the images of a shard),
+/// `seconds` a pass.
 ///
 /// # Errors
-/// [`TrainError`] if the images do not fit.
+/// [`AutogradError`] if the images do not fit.
 pub fn measure(
     network: &dyn Module<f32>,
     images: Shape,
     path: ConvAlgorithm,
     seconds: f64,
-) -> Result<Vec<LayerTimes>, TrainError> {
-    let summaries = layers(network, images)?;
-    let modules: Vec<&dyn Module<f32>> = leaves(network).into_iter().map(|(_, module)| module).collect();
+) -> Result<Vec<LayerTimes>, AutogradError> {
     let context = Context { conv: path, ..Context::training(BufferPool::new()) };
-    let mut all = Vec::new();
-    let mut applied = false;
-    for (index, summary) in summaries.iter().enumerate() {
-        if std::mem::take(&mut applied) || relu_is_taken(&modules[index..]) {
-            continue;
-        }
-        let until = Until::Seconds(seconds);
-        all.push(if let Some(geometry) = summary.convolution {
-            applied = relu_is_left(&modules[index + 1..]);
-            convolution(&context, summary, &geometry, applied, index == 0, until)?
-        } else {
-            let after_relu = index > 0 && relu_is_taken(&modules[index - 1..]);
-            other(&context, summary, modules[index], after_relu, until)?
-        });
-    }
-    Ok(all)
+    let graph = Graph::<f32>::trace(&context, images, |x| network.forward(x))?.with_fused_relus();
+    let ops = (0..graph.nodes().len()).filter(|&index| graph.nodes()[index].is_op());
+    Ok(ops.map(|index| layer(&context, &graph, index, Until::Seconds(seconds))).collect())
 }
 
 /// Numbers between -1 and 1.
@@ -88,94 +73,52 @@ fn plane(shape: Shape) -> [usize; 3] {
     std::array::from_fn(|axis| shape.get(axis + 1).copied().unwrap_or(1))
 }
 
-fn convolution(
-    context: &Context,
-    summary: &LayerSummary,
-    geometry: &ConvGeometry,
-    relu: bool,
-    first: bool,
-    until: Until,
-) -> Result<LayerTimes, TrainError> {
-    let algorithm = conv::choose::<f32>(geometry, context.conv);
-    let (x, w) = (random(geometry.input_shape(), 0), random(geometry.weight_shape(), 1));
-    let (bias, dy) = (random(geometry.bias_shape(), 2), random(geometry.output_shape(), 3));
-    let layer = Convolution { geometry: *geometry, weight: &w, bias: Some(&bias), relu };
-    let y = conv::forward(context, &layer, &x);
+fn layer(context: &Context, graph: &Graph<f32>, index: usize, until: Until) -> LayerTimes {
+    let (nodes, shapes) = (graph.nodes(), graph.input_shapes(index));
+    let node = &nodes[index];
+    let is_parameter = |input: &usize| nodes[*input].parameter().is_some();
+    let flops = graph.flops(index);
+    let algorithm = node.op::<ops::Conv2d>().map(|op| {
+        let geometry = op.geometry(shapes[0], shapes[1]).expect("the trace checked it");
+        conv::choose::<f32>(&geometry, context.conv).to_string()
+    });
     let pass = |times: &[Duration]| {
         let seconds = median_seconds(times);
-        Pass {
-            algorithm: Some(algorithm.to_string()),
-            ms: 1e3 * seconds,
-            gflop_per_s: Some(geometry.flops() as f64 / seconds.max(1e-9) / 1e9),
-        }
+        let gflop_per_s = algorithm.is_some().then(|| flops as f64 / seconds.max(1e-9) / 1e9);
+        Pass { algorithm: algorithm.clone(), ms: 1e3 * seconds, gflop_per_s }
     };
-    let forward = until.measure(|| {
-        let begin = Instant::now();
-        let y = conv::forward(context, &layer, &x);
-        let time = begin.elapsed();
-        drop(y);
-        Ok::<_, TrainError>(time)
-    })?;
-    let gradient = |wanted: Wanted| {
-        until.measure(|| {
-            // A copy that the pass may overwrite.
+    let inputs: Vec<_> = shapes.iter().zip(0..).map(|(&shape, seed)| random(shape, seed)).collect();
+    let dy = random(node.shape(), shapes.len() as u64);
+    // Copies of what moves, which the pass may overwrite; parameters are shared, with what was packed of them.
+    let fresh = |input: (&Tensor<f32>, &usize)| match is_parameter(input.1) {
+        true => input.0.clone(),
+        false => input.0.narrow_in(context.pool(), 0, input.0.shape()[0]),
+    };
+    let run = || graph.apply(index, context, inputs.iter().zip(node.inputs()).map(fresh).collect());
+    let timed = |wanted: Option<Vec<bool>>| {
+        let times = until.measure(|| {
+            let (begin, (y, backward)) = (Instant::now(), run());
+            let forward = begin.elapsed();
+            let Some(wanted) = &wanted else { return Ok::<_, Infallible>(forward) };
             let dy = dy.narrow_in(context.pool(), 0, dy.shape()[0]);
             let begin = Instant::now();
-            let gradients = conv::backward(context, &layer, &x, relu.then_some(&y), dy, wanted);
+            let gradients = backward.run(context, dy, wanted);
             let time = begin.elapsed();
-            drop(gradients);
-            Ok::<_, TrainError>(time)
-        })
+            drop((y, gradients));
+            Ok(time)
+        });
+        pass(&times.unwrap_or_else(|never| match never {}))
     };
-    let weight = gradient(Wanted { input: false, weight: true, bias: true })?;
-    let input = match first {
-        true => None,
-        false => Some(gradient(Wanted { input: true, weight: false, bias: false })?),
-    };
-    Ok(LayerTimes {
-        path: summary.path.clone(),
-        kind: format!("{}{}", summary.kind, if relu { " + ReLU" } else { "" }),
-        input: plane(summary.input),
-        output: plane(summary.output),
-        forward: pass(&forward),
-        input_gradient: input.as_deref().map(pass),
-        weight_gradient: Some(pass(&weight)),
-    })
-}
-
-/// A layer without a convolution: its forward pass, and all of its backward pass as input gradient.
-fn other(
-    context: &Context,
-    summary: &LayerSummary,
-    module: &dyn Module<f32>,
-    after_relu: bool,
-    until: Until,
-) -> Result<LayerTimes, TrainError> {
-    let n = summary.input[0];
-    let (x, dy) = (random(summary.input, 0), random(summary.output, 1));
-    let pass =
-        |times: &[Duration]| Pass { algorithm: None, ms: 1e3 * median_seconds(times), gflop_per_s: None };
-    let mut forward = Vec::new();
-    let backward = until.measure(|| {
-        let tape = Tape::new(context.clone());
-        let input = tape.leaf(x.narrow_in(context.pool(), 0, n));
-        let gradient = dy.narrow_in(context.pool(), 0, n);
-        let begin = Instant::now();
-        let output = if after_relu { module.forward_after_relu(input) } else { module.forward(input) }?;
-        forward.push(begin.elapsed());
-        let begin = Instant::now();
-        tape.backward_with(output, gradient)?;
-        Ok::<_, TrainError>(begin.elapsed())
-    })?;
-    // As many as were timed backward: what came before was warming up.
-    let forward = forward.split_off(forward.len() - backward.len());
-    Ok(LayerTimes {
-        path: summary.path.clone(),
-        kind: format!("{}{}", if after_relu { "ReLU + " } else { "" }, summary.kind),
-        input: plane(summary.input),
-        output: plane(summary.output),
-        forward: pass(&forward),
-        input_gradient: Some(pass(&backward)),
-        weight_gradient: None,
-    })
+    let of_parameters: Vec<bool> = node.inputs().iter().map(is_parameter).collect();
+    let of_others: Vec<bool> = of_parameters.iter().map(|&own| !own).collect();
+    let first = node.inputs().iter().any(|&input| !nodes[input].is_op() && !is_parameter(&input));
+    LayerTimes {
+        path: node.path().to_owned(),
+        kind: graph.describe(index),
+        input: plane(shapes[0]),
+        output: plane(node.shape()),
+        forward: timed(None),
+        input_gradient: (!first).then(|| timed(Some(of_others))),
+        weight_gradient: of_parameters.contains(&true).then(|| timed(Some(of_parameters))),
+    }
 }

@@ -4,7 +4,6 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use nin::nn::Module;
 use nin::summary::{Work, layers};
 use nin::train::TrainError;
 use nin::train::lanes::SHARD;
@@ -117,9 +116,8 @@ fn layer_report(settings: &Settings, args: &BenchArgs) -> Result<String, TrainEr
     settings.validate()?;
     let network = settings.network()?;
     let images = [settings.batch, 1, settings.image_size, settings.image_size].into();
-    network.output_shape(images)?;
-    let work = Work::of(&layers(&network, images)?);
-    let passes = 3 * network.children().len();
+    let all = layers(&network, images)?;
+    let (work, passes) = (Work::of(&all), 3 * all.len());
     let times = measure(&network, images, settings.conv, args.seconds / passes as f64)?;
     let isa = Isa::current().name();
     if args.json {

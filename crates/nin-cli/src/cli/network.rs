@@ -9,7 +9,7 @@ use nin::train::TrainError;
 /// A network by its name, its end and the size of its images.
 #[derive(Debug, Args)]
 pub struct NetworkArgs {
-    /// Network: nin, nin-d2l, nin-cifar, lenet, alexnet or vgg11
+    /// Network: nin, nin-d2l, nin-cifar, lenet, alexnet, vgg11, resnet18 or resnet18-cifar
     #[arg(long, value_name = "NAME", default_value = "nin")]
     pub model: String,
     /// What the class maps of a nin network go through: gap, fc or fc-dropout [default: its own end]

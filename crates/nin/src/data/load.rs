@@ -182,6 +182,7 @@ mod tests {
         assert_eq!(splits.train.name(), "mnist train");
     }
 
+    #[cfg(feature = "download")]
     #[test]
     fn fashion_mnist_is_looked_for_in_the_folder_then_in_the_cache_then_fetched() {
         let (data, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

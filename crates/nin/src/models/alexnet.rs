@@ -1,9 +1,10 @@
 //! AlexNet (Krizhevsky, Sutskever and Hinton 2012) as the d2l book's section 8.1 builds it, for one grey channel and ten classes.
 
-use tensor::{Element, Shape, ShapeError};
+use autograd::AutogradError;
+use tensor::{Element, Shape};
 
 use super::classifier;
-use crate::nn::{Conv2d, MaxPool2d, Module, Relu, Sequential};
+use crate::nn::{Conv2d, MaxPool2d, Relu, Sequential, output_shape};
 
 /// Five convolutions and three fully connected layers: N x C x H x W to N x `classes` logits. 46,764,746 parameters for one
 /// channel, 224 x 224 pixels and ten classes, 43,040,778 of them in the fully connected layers.
@@ -12,7 +13,7 @@ use crate::nn::{Conv2d, MaxPool2d, Module, Relu, Sequential};
 /// by `narrow`.
 ///
 /// # Errors
-/// [`ShapeError`], naming the layer, if the image is too small.
+/// [`AutogradError`], naming the layer, if the image is too small.
 ///
 /// # Panics
 /// If `narrow` is 0.
@@ -21,7 +22,7 @@ pub fn alexnet<T: Element>(
     classes: usize,
     dropout: f64,
     narrow: usize,
-) -> Result<Sequential<T>, ShapeError> {
+) -> Result<Sequential<T>, AutogradError> {
     let [_, channels, _, _] = image.nchw("alexnet")?;
     let [w96, w256, w384, w4096] = [96, 256, 384, 4096].map(|width| (width / narrow).max(1));
     let features = Sequential::new()
@@ -38,7 +39,7 @@ pub fn alexnet<T: Element>(
         .with(Conv2d::new(w384, w256, 3, 1, 1))
         .with(Relu)
         .with(MaxPool2d::new(3, 2));
-    let length = features.output_shape(image)?.iter().product();
+    let length = output_shape(&features, image)?.iter().product();
     Ok(classifier(features, length, w4096, classes, dropout))
 }
 

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use tensor::{Element, Shape, ShapeError};
+use autograd::AutogradError;
+use tensor::{Element, Shape};
 
 use crate::names::{ParseError, by_name};
-use crate::nn::{Dropout, Flatten, GlobalAvgPool2d, Linear, Module, Sequential};
+use crate::nn::{AdaptiveAvgPool2d, Dropout, Flatten, Linear, Sequential, output_shape};
 
 /// The part behind the last block, which turns its N x `classes` x H x W class maps into N x `classes` logits.
 ///
@@ -35,17 +36,17 @@ impl Head {
     /// Puts the head behind blocks that end in class maps. `image` is one image, 1 x C x H x W.
     ///
     /// # Errors
-    /// [`ShapeError`], naming the layer, if the image is too small for the blocks.
+    /// [`AutogradError`], naming the layer, if the image is too small for the blocks.
     pub(super) fn behind<T: Element>(
         self,
         blocks: Sequential<T>,
         image: Shape,
         classes: usize,
         dropout: f64,
-    ) -> Result<Sequential<T>, ShapeError> {
-        let features: usize = blocks.output_shape(image)?.iter().product();
+    ) -> Result<Sequential<T>, AutogradError> {
+        let features: usize = output_shape(&blocks, image)?.iter().product();
         Ok(match self {
-            Self::Gap => blocks.with(GlobalAvgPool2d).with(Flatten),
+            Self::Gap => blocks.with(AdaptiveAvgPool2d::GLOBAL).with(Flatten),
             Self::Fc => blocks.with(Flatten).with(Linear::new(features, classes)),
             Self::FcDropout => {
                 blocks.with(Flatten).with(Dropout { p: dropout }).with(Linear::new(features, classes))
@@ -79,6 +80,7 @@ mod tests {
     use super::*;
     use crate::models::{Model, Network};
     use crate::nn::{parameter_count, parameters};
+    use crate::summary::layers;
 
     fn built(model: Model, side: usize, head: Head) -> Sequential<f32> {
         Network { head: Some(head), ..Network::new(model, [1, side, side], 10) }.build().unwrap()
@@ -91,17 +93,22 @@ mod tests {
             let own = parameters(&average);
             for head in [Head::Fc, Head::FcDropout] {
                 let network = built(model, side, head);
-                assert_eq!(*network.output_shape([2, 1, side, side].into()).unwrap(), [2, 10]);
+                assert_eq!(*output_shape(&network, [2, 1, side, side].into()).unwrap(), [2, 10]);
                 let all = parameters(&network);
                 let behind = 10 * 10 * maps * maps + 10;
                 assert_eq!(parameter_count(&network), parameter_count(&average) + behind, "{model}, {head}");
                 for ((name, left), (other, right)) in own.iter().zip(&all) {
                     assert_eq!((name, left.value.shape()), (other, right.value.shape()), "{model}, {head}");
                 }
-                let layers = network.children().iter().map(|layer| layer.kind());
                 let dropouts = |layers: &[String]| layers.iter().filter(|k| k.starts_with("Dropout")).count();
-                let layers: Vec<String> = layers.collect();
-                let before: Vec<String> = average.children().iter().map(|layer| layer.kind()).collect();
+                let kinds = |network: &Sequential<f32>| -> Vec<String> {
+                    layers(network, [1, 1, side, side].into())
+                        .unwrap()
+                        .into_iter()
+                        .map(|own| own.kind)
+                        .collect()
+                };
+                let (layers, before) = (kinds(&network), kinds(&average));
                 let more = usize::from(head == Head::FcDropout);
                 assert_eq!(dropouts(&layers), dropouts(&before) + more, "{model}, {head}");
             }
@@ -122,7 +129,7 @@ mod tests {
     #[test]
     fn a_fully_connected_head_belongs_to_one_size() {
         let network = built(Model::NinCifar, 28, Head::Fc);
-        let error = network.output_shape([1, 1, 32, 32].into()).unwrap_err().to_string();
+        let error = output_shape(&network, [1, 1, 32, 32].into()).unwrap_err().to_string();
         assert!(error.contains("Linear(490, 10)") && error.contains("640"), "{error}");
     }
 }

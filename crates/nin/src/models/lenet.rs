@@ -1,8 +1,9 @@
 //! LeNet-5 (LeCun, Bottou, Bengio and Haffner 1998) as the d2l book's section 7.6 simplifies it.
 
-use tensor::{Element, Shape, ShapeError};
+use autograd::AutogradError;
+use tensor::{Element, Shape};
 
-use crate::nn::{AvgPool2d, Conv2d, Flatten, Linear, Module, Sequential, Sigmoid};
+use crate::nn::{AvgPool2d, Conv2d, Flatten, Linear, Sequential, Sigmoid, output_shape};
 
 /// Two convolutions and three fully connected layers with sigmoids between them: N x C x H x W to N x `classes` logits.
 /// 61,706 parameters for one channel, 28 x 28 pixels and ten classes.
@@ -11,11 +12,15 @@ use crate::nn::{AvgPool2d, Conv2d, Flatten, Linear, Module, Sequential, Sigmoid}
 /// by `narrow`.
 ///
 /// # Errors
-/// [`ShapeError`], naming the layer, if the image is too small.
+/// [`AutogradError`], naming the layer, if the image is too small.
 ///
 /// # Panics
 /// If `narrow` is 0.
-pub fn lenet<T: Element>(image: Shape, classes: usize, narrow: usize) -> Result<Sequential<T>, ShapeError> {
+pub fn lenet<T: Element>(
+    image: Shape,
+    classes: usize,
+    narrow: usize,
+) -> Result<Sequential<T>, AutogradError> {
     let [_, channels, _, _] = image.nchw("lenet")?;
     let [first, second, third, fourth] = [6, 16, 120, 84].map(|width| (width / narrow).max(1));
     let features = Sequential::new()
@@ -25,7 +30,7 @@ pub fn lenet<T: Element>(image: Shape, classes: usize, narrow: usize) -> Result<
         .with(Conv2d::new(first, second, 5, 1, 0))
         .with(Sigmoid)
         .with(AvgPool2d::new(2, 2));
-    let length = features.output_shape(image)?.iter().product();
+    let length = output_shape(&features, image)?.iter().product();
     Ok(features
         .with(Flatten)
         .with(Linear::new(length, third))

@@ -5,6 +5,7 @@ mod head;
 mod lenet;
 mod nin;
 mod nin_cifar;
+mod resnet18;
 #[cfg(test)]
 mod testing;
 mod vgg11;
@@ -12,6 +13,7 @@ mod vgg11;
 use std::fmt;
 use std::str::FromStr;
 
+use autograd::AutogradError;
 use tensor::{Element, Shape, ShapeError};
 
 use crate::names::{ParseError, by_name};
@@ -21,9 +23,10 @@ pub use head::Head;
 pub use lenet::lenet;
 pub use nin::{nin, nin_block};
 pub use nin_cifar::nin_cifar;
+pub use resnet18::{BasicBlock, Stem, resnet18};
 pub use vgg11::vgg11;
 
-use crate::nn::{Dropout, Flatten, Linear, Relu, Sequential};
+use crate::nn::{Dropout, Flatten, Linear, Relu, Sequential, output_shape};
 
 /// A network by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,12 +43,24 @@ pub enum Model {
     AlexNet,
     /// VGG-11 with a quarter of the channels, for 224 pixels.
     Vgg11,
+    /// ResNet-18, for 224 pixels.
+    ResNet18,
+    /// ResNet-18 with the stem for CIFAR, for 28 or 32 pixels.
+    ResNet18Cifar,
 }
 
 impl Model {
     /// Every network.
-    pub const ALL: [Self; 6] =
-        [Self::Nin, Self::NinD2l, Self::NinCifar, Self::LeNet, Self::AlexNet, Self::Vgg11];
+    pub const ALL: [Self; 8] = [
+        Self::Nin,
+        Self::NinD2l,
+        Self::NinCifar,
+        Self::LeNet,
+        Self::AlexNet,
+        Self::Vgg11,
+        Self::ResNet18,
+        Self::ResNet18Cifar,
+    ];
 
     /// The network for images of C `channels` and the size that it was made for, with zeros as weights.
     ///
@@ -62,8 +77,8 @@ impl Model {
     #[must_use]
     pub fn default_image_size(self) -> usize {
         match self {
-            Self::Nin | Self::NinD2l | Self::AlexNet | Self::Vgg11 => 224,
-            Self::NinCifar | Self::LeNet => 28,
+            Self::Nin | Self::NinD2l | Self::AlexNet | Self::Vgg11 | Self::ResNet18 => 224,
+            Self::NinCifar | Self::LeNet | Self::ResNet18Cifar => 28,
         }
     }
 
@@ -103,9 +118,9 @@ impl Network {
     /// # Errors
     /// [`ShapeError`] if the network cannot work on these images (the layer and the size are named), if the channels or classes
     /// are too few for any network, or if a head is asked for and there are no class maps for it.
-    pub fn build<T: Element>(self) -> Result<Sequential<T>, ShapeError> {
+    pub fn build<T: Element>(self) -> Result<Sequential<T>, AutogradError> {
         let Self { model, image: [c, h, w], classes, dropout, head, narrow } = self;
-        let refuse = |message: String| Err(ShapeError::new("network", message));
+        let refuse = |message: String| Err(ShapeError::new("network", message).into());
         if c == 0 {
             return refuse(format!("{model} needs images of at least 1 channel, found {c}"));
         }
@@ -114,7 +129,7 @@ impl Network {
         }
         if let (Some(head), false) = (head, model.has_class_maps()) {
             return refuse(format!(
-                "{model} ends in fully connected layers of its own and has no class maps for the head {head}"
+                "{model} ends in a fully connected layer of its own and has no class maps for the head {head}"
             ));
         }
         let image = Shape::from([1, c, h, w]);
@@ -130,6 +145,12 @@ impl Network {
             Model::LeNet => lenet(image, classes, narrow),
             Model::AlexNet => alexnet(image, classes, dropout, narrow),
             Model::Vgg11 => vgg11(image, classes, dropout, narrow),
+            Model::ResNet18 | Model::ResNet18Cifar => {
+                let stem = if model == Model::ResNet18 { Stem::ImageNet } else { Stem::Cifar };
+                let network = resnet18(c, classes, stem, narrow);
+                output_shape(&network, image)?;
+                Ok(network)
+            }
         }
     }
 }
@@ -162,6 +183,8 @@ impl fmt::Display for Model {
             Self::LeNet => "lenet",
             Self::AlexNet => "alexnet",
             Self::Vgg11 => "vgg11",
+            Self::ResNet18 => "resnet18",
+            Self::ResNet18Cifar => "resnet18-cifar",
         })
     }
 }
@@ -187,7 +210,7 @@ mod tests {
         }
         assert_eq!(
             "resnet".parse::<Model>().unwrap_err().to_string(),
-            "no network \"resnet\"; there are: nin, nin-d2l, nin-cifar, lenet, alexnet, vgg11"
+            "no network \"resnet\"; there are: nin, nin-d2l, nin-cifar, lenet, alexnet, vgg11, resnet18, resnet18-cifar"
         );
     }
 
@@ -209,7 +232,7 @@ mod tests {
         let lenet = Network::new(Model::LeNet, [1, 28, 28], 10);
         assert_eq!(
             refused(Network { head: Some(Head::Fc), ..lenet }),
-            "network: lenet ends in fully connected layers of its own and has no class maps for the head fc"
+            "network: lenet ends in a fully connected layer of its own and has no class maps for the head fc"
         );
         assert_eq!(
             refused(Network::new(Model::LeNet, [0, 28, 28], 10)),

@@ -2,7 +2,7 @@
 
 use tensor::Element;
 
-use crate::nn::{Conv2d, Dropout, Flatten, GlobalAvgPool2d, MaxPool2d, Relu, Sequential};
+use crate::nn::{AdaptiveAvgPool2d, Conv2d, Dropout, Flatten, MaxPool2d, Relu, Sequential};
 
 /// A k x k convolution and two 1 x 1 convolutions, ReLU after each: the 1 x 1 convolutions are a small fully connected network
 /// that slides over the pixels (paper, section 3.1).
@@ -28,7 +28,7 @@ pub fn nin_block<T: Element>(
 /// The whole network: N x C x H x W to N x `classes` logits. The book's stem stride is 4, the article's 3.
 #[must_use]
 pub fn nin<T: Element>(channels: usize, classes: usize, stem_stride: usize, dropout: f64) -> Sequential<T> {
-    blocks(channels, classes, stem_stride, dropout, 1).with(GlobalAvgPool2d).with(Flatten)
+    blocks(channels, classes, stem_stride, dropout, 1).with(AdaptiveAvgPool2d::GLOBAL).with(Flatten)
 }
 
 /// The network up to its class maps, its widths divided by `narrow`.
@@ -58,6 +58,7 @@ mod tests {
     use tensor::init::Init;
 
     use super::*;
+    use crate::nn::output_shape;
     use crate::nn::{Module, initialise, parameter_count};
 
     #[test]
@@ -66,8 +67,8 @@ mod tests {
         assert_eq!(parameter_count(&network), 1_992_166);
         let mut shape = tensor::Shape::from([1, 1, 224, 224]);
         let mut sides = Vec::new();
-        for layer in network.children() {
-            shape = layer.output_shape(shape).unwrap();
+        for layer in network.layers() {
+            shape = output_shape(layer, shape).unwrap();
             sides.push(shape.get(2).copied().unwrap_or(0));
         }
         assert_eq!(sides, [72, 35, 35, 17, 17, 8, 8, 8, 1, 0]);
@@ -76,9 +77,9 @@ mod tests {
 
     #[test]
     fn a_size_too_small_is_refused_by_layer() {
-        let error = nin::<f32>(1, 10, 3, 0.5).output_shape([1, 1, 28, 28].into()).unwrap_err().to_string();
+        let error = output_shape(&nin::<f32>(1, 10, 3, 0.5), [1, 1, 28, 28].into()).unwrap_err().to_string();
         assert!(error.starts_with("max_pool2d: layer 3, MaxPool2d(3/2)"), "{error}");
-        let error = nin::<f32>(1, 10, 3, 0.5).output_shape([1, 1, 8, 8].into()).unwrap_err().to_string();
+        let error = output_shape(&nin::<f32>(1, 10, 3, 0.5), [1, 1, 8, 8].into()).unwrap_err().to_string();
         assert!(
             error.starts_with("conv2d: layer 0.0, Conv2d(1, 96, 11x11, stride 3): a window of 11"),
             "{error}"
@@ -88,7 +89,7 @@ mod tests {
     /// The gradient with respect to the images; those of the parameters are checked for all networks in `mod.rs`.
     #[test]
     fn gradients_of_the_images() {
-        let mut network = blocks::<f64>(1, 4, 4, 0.3, 32).with(GlobalAvgPool2d).with(Flatten);
+        let mut network = blocks::<f64>(1, 4, 4, 0.3, 32).with(AdaptiveAvgPool2d::GLOBAL).with(Flatten);
         initialise(&mut network, Init::HeNormal, Init::Constant(0.1), 3);
         let x = Tensor::from_fn([2, 1, 67, 67], |i| ((i * 7919 % 1000) as f64) / 1000.0);
         let check = Gradcheck { tolerance: 1e-5, elements: 80, ..Gradcheck::default() };

@@ -2,7 +2,7 @@
 
 use tensor::Element;
 
-use crate::nn::{AvgPool2d, Conv2d, Dropout, Flatten, GlobalAvgPool2d, MaxPool2d, Relu, Sequential};
+use crate::nn::{AdaptiveAvgPool2d, AvgPool2d, Conv2d, Dropout, Flatten, MaxPool2d, Relu, Sequential};
 
 /// A k x k convolution with padding that keeps the size and two 1 x 1 convolutions of given widths, ReLU after each.
 fn block<T: Element>(c_in: usize, [first, second, third]: [usize; 3], kernel: usize) -> Sequential<T> {
@@ -18,7 +18,7 @@ fn block<T: Element>(c_in: usize, [first, second, third]: [usize; 3], kernel: us
 /// N x C x H x W, 28 or 32 pixels a side, to N x `classes` logits. Pooling is in ceil mode, so that 32 -> 16 -> 8.
 #[must_use]
 pub fn nin_cifar<T: Element>(channels: usize, classes: usize, dropout: f64) -> Sequential<T> {
-    blocks(channels, classes, dropout, 1).with(GlobalAvgPool2d).with(Flatten)
+    blocks(channels, classes, dropout, 1).with(AdaptiveAvgPool2d::GLOBAL).with(Flatten)
 }
 
 /// The network up to its class maps, its widths divided by `narrow`.
@@ -42,7 +42,8 @@ pub(super) fn blocks<T: Element>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::{Module, parameter_count};
+    use crate::nn::output_shape;
+    use crate::nn::parameter_count;
 
     #[test]
     fn shapes_and_parameters_are_the_papers() {
@@ -50,11 +51,11 @@ mod tests {
         assert_eq!(parameter_count(&network), 966_986);
         let mut shape = tensor::Shape::from([2, 3, 32, 32]);
         let mut sides = Vec::new();
-        for layer in &network.children()[..7] {
-            shape = layer.output_shape(shape).unwrap();
+        for layer in network.layers().take(7) {
+            shape = output_shape(layer, shape).unwrap();
             sides.push(shape[2]);
         }
         assert_eq!(sides, [32, 16, 16, 16, 8, 8, 8]);
-        assert_eq!(*network.output_shape([2, 3, 28, 28].into()).unwrap(), [2, 10]);
+        assert_eq!(*output_shape(&network, [2, 3, 28, 28].into()).unwrap(), [2, 10]);
     }
 }

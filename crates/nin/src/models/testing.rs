@@ -4,13 +4,13 @@ use autograd::{Context, Tape};
 use tensor::init::Init;
 use tensor::{Shape, Tensor};
 
-use crate::nn::{Module, Sequential, initialise, parameters, parameters_mut};
+use crate::nn::{Module, Sequential, initialise, output_shape, parameters, parameters_mut};
 
 /// The output of each layer or block for one image, without its N.
 pub(super) fn shapes(network: &Sequential<f32>, image: [usize; 4]) -> Vec<String> {
     let mut shape = Shape::from(image);
-    let outputs = network.children().iter().map(|layer| {
-        shape = layer.output_shape(shape).unwrap();
+    let outputs = network.layers().map(|layer| {
+        shape = output_shape(layer, shape).unwrap();
         shape.to_string().strip_prefix("1 x ").unwrap().to_owned()
     });
     outputs.collect()
@@ -22,7 +22,7 @@ pub(super) fn check_gradients(network: &mut Sequential<f64>, input: [usize; 4]) 
     const STEP: f64 = 1e-6;
     initialise(network, Init::HeNormal, Init::Constant(0.1), 3);
     let x = Tensor::from_fn(input, |i| ((i * 7919 % 1000) as f64) / 500.0 - 1.0);
-    let factors = Tensor::from_fn(network.output_shape(input.into()).unwrap(), |i| 1.0 - 0.3 * i as f64);
+    let factors = Tensor::from_fn(output_shape(network, input.into()).unwrap(), |i| 1.0 - 0.3 * i as f64);
     let context = Context::default();
     let tape = Tape::new(context.clone());
     let output = network.forward(tape.constant(x.clone())).unwrap();
@@ -32,22 +32,24 @@ pub(super) fn check_gradients(network: &mut Sequential<f64>, input: [usize; 4]) 
         let logits = network.forward(tape.constant(x.clone())).unwrap();
         logits.value().data().iter().zip(factors.data()).map(|(logit, factor)| logit * factor).sum()
     };
-    let known: Vec<(String, Vec<f64>)> = parameters(network)
+    let known: Vec<(usize, String, Vec<f64>)> = parameters(network)
         .into_iter()
-        .map(|(name, own)| (name, gradients.parameter(own.identity).unwrap().data().to_vec()))
+        .enumerate()
+        .filter(|(_, (_, own))| !own.is_buffer())
+        .map(|(index, (name, own))| (index, name, gradients.parameter(own.identity).unwrap().data().to_vec()))
         .collect();
-    for (index, (name, gradient)) in known.iter().enumerate() {
+    for (index, name, gradient) in &known {
         let largest = gradient.iter().fold(0.0, |most: f64, g| most.max(g.abs()));
         assert!(largest > 1e-9, "{name}: a gradient of zeros shows nothing");
         for element in (0..gradient.len()).step_by(gradient.len().div_ceil(5)) {
             let mut moved = |step: f64| {
                 let mut all = parameters_mut(network);
-                let value = &mut all[index].1.value.data_mut()[element];
+                let value = &mut all[*index].1.value.data_mut()[element];
                 let before = *value;
                 *value += step;
                 drop(all);
                 let sum = total(network);
-                parameters_mut(network)[index].1.value.data_mut()[element] = before;
+                parameters_mut(network)[*index].1.value.data_mut()[element] = before;
                 sum
             };
             let numeric = (moved(STEP) - moved(-STEP)) / (2.0 * STEP);

@@ -1,9 +1,10 @@
 //! VGG-11 (Simonyan and Zisserman 2015) with a quarter of the channels, as the d2l book's section 8.2 trains it.
 
-use tensor::{Element, Shape, ShapeError};
+use autograd::AutogradError;
+use tensor::{Element, Shape};
 
 use super::classifier;
-use crate::nn::{Conv2d, MaxPool2d, Module, Relu, Sequential};
+use crate::nn::{Conv2d, MaxPool2d, Relu, Sequential, output_shape};
 
 /// Convolutions and output channels of each block.
 const BLOCKS: [(usize, usize); 5] = [(1, 16), (1, 32), (2, 64), (2, 128), (2, 128)];
@@ -24,7 +25,7 @@ fn vgg_block<T: Element>(convolutions: usize, c_in: usize, c_out: usize) -> Sequ
 /// by `narrow`.
 ///
 /// # Errors
-/// [`ShapeError`], naming the layer, if the image is too small.
+/// [`AutogradError`], naming the layer, if the image is too small.
 ///
 /// # Panics
 /// If `narrow` is 0.
@@ -33,7 +34,7 @@ pub fn vgg11<T: Element>(
     classes: usize,
     dropout: f64,
     narrow: usize,
-) -> Result<Sequential<T>, ShapeError> {
+) -> Result<Sequential<T>, AutogradError> {
     let [_, mut c_in, _, _] = image.nchw("vgg11")?;
     let mut features = Sequential::new();
     for (convolutions, width) in BLOCKS {
@@ -41,7 +42,7 @@ pub fn vgg11<T: Element>(
         features = features.with(vgg_block(convolutions, c_in, c_out));
         c_in = c_out;
     }
-    let length = features.output_shape(image)?.iter().product();
+    let length = output_shape(&features, image)?.iter().product();
     Ok(classifier(features, length, (4096 / narrow).max(1), classes, dropout))
 }
 

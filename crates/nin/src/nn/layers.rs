@@ -1,19 +1,18 @@
-//! The layers but for pooling: an op of the `tensor` crate each, with its parameters if it has any.
+//! The layers with parameters or random numbers; those without are the ops themselves.
 
 use autograd::{AutogradError, Var};
-use tensor::conv::ConvGeometry;
-use tensor::{Element, Op, Shape, ShapeError, ops};
+use tensor::{Element, Shape, ops};
 
-use super::module::Module;
+use super::module::{Module, join};
 use super::parameter::Parameter;
 
 pub(super) type Output<'t, T> = Result<Var<'t, T>, AutogradError>;
 
-/// Convolution with a bias: weight O x C/groups x K x K, bias O. See [`ops::Conv2d`].
+/// Convolution: weight O x C/groups x K x K, bias O. See [`ops::Conv2d`].
 #[derive(Debug)]
 pub struct Conv2d<T: Element> {
     weight: Parameter<T>,
-    bias: Parameter<T>,
+    bias: Option<Parameter<T>>,
     op: ops::Conv2d,
 }
 
@@ -25,7 +24,7 @@ impl<T: Element> Conv2d<T> {
         Self::with_op(c_in, c_out, [kernel; 2], op)
     }
 
-    /// Any window, stride, padding, dilation and groups. The op's `relu` is left to [`Sequential`](super::Sequential).
+    /// Any window, stride, padding, dilation and groups.
     ///
     /// # Panics
     /// If `c_in` does not divide into the groups.
@@ -38,85 +37,31 @@ impl<T: Element> Conv2d<T> {
         );
         let shape = Shape::from([c_out, c_in / op.groups, kernel[0], kernel[1]]);
         let fans = tensor::init::fans(shape);
-        Self {
-            weight: Parameter::new(shape, true, fans),
-            bias: Parameter::new([c_out], false, fans),
-            op: ops::Conv2d { relu: false, ..op },
-        }
+        let bias = Some(Parameter::new([c_out], false, fans));
+        Self { weight: Parameter::new(shape, true, fans), bias, op }
     }
 
-    /// Whether each output pixel is made of the input pixel in its place alone.
-    pub(super) fn is_pointwise(&self) -> bool {
-        self.weight.value.shape()[2..] == [1, 1] && self.op.stride == [1, 1] && self.op.padding == [0, 0]
-    }
-
-    /// Weight, bias and settings on the tape of `x`, with a ReLU after it if `relu`.
-    pub(super) fn on<'t>(&self, x: &Var<'t, T>, relu: bool) -> (Var<'t, T>, Var<'t, T>, ops::Conv2d) {
-        (self.weight.on(x), self.bias.on(x), ops::Conv2d { relu, ..self.op })
-    }
-
-    fn apply<'t>(&self, x: Var<'t, T>, relu: bool) -> Output<'t, T> {
-        let (weight, bias, op) = self.on(&x, relu);
-        x.conv2d(weight, Some(bias), op)
+    /// The same without a bias, as before a normalization, which has one.
+    #[must_use]
+    pub fn without_bias(self) -> Self {
+        Self { bias: None, ..self }
     }
 }
 
 impl<T: Element> Module<T> for Conv2d<T> {
-    fn kind(&self) -> String {
-        let weight = self.weight.value.shape();
-        Op::<T>::describe(&self.op, &[weight, weight])
-    }
-
     fn forward<'t>(&self, x: Var<'t, T>) -> Output<'t, T> {
-        self.apply(x, false)
+        let (weight, bias) = (self.weight.on(&x), self.bias.as_ref().map(|bias| bias.on(&x)));
+        x.conv2d(weight, bias, self.op)
     }
 
-    fn forward_with_relu<'t>(&self, x: &Var<'t, T>) -> Option<Output<'t, T>> {
-        Some(self.apply(x.clone(), true))
+    fn visit<'a>(&'a self, path: &str, visit: &mut dyn FnMut(String, &'a Parameter<T>)) {
+        self.weight.visit(&join(path, "weight"), visit);
+        self.bias.iter().for_each(|bias| bias.visit(&join(path, "bias"), visit));
     }
 
-    fn output_shape(&self, input: Shape) -> Result<Shape, ShapeError> {
-        Op::<T>::output_shape(&self.op, &[input, self.weight.value.shape(), self.bias.value.shape()])
-    }
-
-    fn convolution(&self, input: Shape) -> Option<ConvGeometry> {
-        self.op.geometry(input, self.weight.value.shape()).ok()
-    }
-
-    fn as_conv2d(&self) -> Option<&Conv2d<T>> {
-        Some(self)
-    }
-
-    fn visit<'a>(&'a self, prefix: &str, visit: &mut dyn FnMut(String, &'a Parameter<T>)) {
-        visit(format!("{prefix}weight"), &self.weight);
-        visit(format!("{prefix}bias"), &self.bias);
-    }
-
-    fn visit_mut<'a>(&'a mut self, prefix: &str, visit: &mut dyn FnMut(String, &'a mut Parameter<T>)) {
-        visit(format!("{prefix}weight"), &mut self.weight);
-        visit(format!("{prefix}bias"), &mut self.bias);
-    }
-}
-
-/// max(x, 0). See [`ops::Relu`].
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Relu;
-
-impl<T: Element> Module<T> for Relu {
-    fn kind(&self) -> String {
-        Op::<T>::describe(&ops::Relu, &[])
-    }
-
-    fn forward<'t>(&self, x: Var<'t, T>) -> Output<'t, T> {
-        x.relu()
-    }
-
-    fn output_shape(&self, input: Shape) -> Result<Shape, ShapeError> {
-        Ok(input)
-    }
-
-    fn is_relu(&self) -> bool {
-        true
+    fn visit_mut<'a>(&'a mut self, path: &str, visit: &mut dyn FnMut(String, &'a mut Parameter<T>)) {
+        self.weight.visit_mut(&join(path, "weight"), visit);
+        self.bias.iter_mut().for_each(|bias| bias.visit_mut(&join(path, "bias"), visit));
     }
 }
 
@@ -128,70 +73,8 @@ pub struct Dropout {
 }
 
 impl<T: Element> Module<T> for Dropout {
-    fn kind(&self) -> String {
-        Op::<T>::describe(&ops::Dropout { p: self.p, layer: 0 }, &[])
-    }
-
     fn forward<'t>(&self, x: Var<'t, T>) -> Output<'t, T> {
         x.dropout(self.p)
-    }
-
-    fn output_shape(&self, input: Shape) -> Result<Shape, ShapeError> {
-        Op::<T>::output_shape(&ops::Dropout { p: self.p, layer: 0 }, &[input])
-    }
-}
-
-/// All axes but the first as one. See [`ops::Flatten`].
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Flatten;
-
-impl<T: Element> Module<T> for Flatten {
-    fn kind(&self) -> String {
-        Op::<T>::describe(&ops::Flatten, &[])
-    }
-
-    fn forward<'t>(&self, x: Var<'t, T>) -> Output<'t, T> {
-        x.flatten()
-    }
-
-    fn output_shape(&self, input: Shape) -> Result<Shape, ShapeError> {
-        Op::<T>::output_shape(&ops::Flatten, &[input])
-    }
-}
-
-/// 1 / (1 + e^-x). See [`ops::Sigmoid`].
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Sigmoid;
-
-impl<T: Element> Module<T> for Sigmoid {
-    fn kind(&self) -> String {
-        Op::<T>::describe(&ops::Sigmoid, &[])
-    }
-
-    fn forward<'t>(&self, x: Var<'t, T>) -> Output<'t, T> {
-        x.sigmoid()
-    }
-
-    fn output_shape(&self, input: Shape) -> Result<Shape, ShapeError> {
-        Ok(input)
-    }
-}
-
-/// The hyperbolic tangent. See [`ops::Tanh`].
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Tanh;
-
-impl<T: Element> Module<T> for Tanh {
-    fn kind(&self) -> String {
-        Op::<T>::describe(&ops::Tanh, &[])
-    }
-
-    fn forward<'t>(&self, x: Var<'t, T>) -> Output<'t, T> {
-        x.tanh()
-    }
-
-    fn output_shape(&self, input: Shape) -> Result<Shape, ShapeError> {
-        Ok(input)
     }
 }
 
@@ -213,29 +96,12 @@ impl<T: Element> Linear<T> {
 }
 
 impl<T: Element> Module<T> for Linear<T> {
-    fn kind(&self) -> String {
-        let weight = self.weight.value.shape();
-        Op::<T>::describe(&ops::Linear, &[weight, weight])
-    }
-
     fn forward<'t>(&self, x: Var<'t, T>) -> Output<'t, T> {
         let (weight, bias) = (self.weight.on(&x), self.bias.on(&x));
         x.linear(weight, Some(bias))
     }
 
-    fn output_shape(&self, input: Shape) -> Result<Shape, ShapeError> {
-        Op::<T>::output_shape(&ops::Linear, &[input, self.weight.value.shape(), self.bias.value.shape()])
-    }
-
-    fn visit<'a>(&'a self, prefix: &str, visit: &mut dyn FnMut(String, &'a Parameter<T>)) {
-        visit(format!("{prefix}weight"), &self.weight);
-        visit(format!("{prefix}bias"), &self.bias);
-    }
-
-    fn visit_mut<'a>(&'a mut self, prefix: &str, visit: &mut dyn FnMut(String, &'a mut Parameter<T>)) {
-        visit(format!("{prefix}weight"), &mut self.weight);
-        visit(format!("{prefix}bias"), &mut self.bias);
-    }
+    crate::visit_fields!(T: weight, bias);
 }
 
 #[cfg(test)]
@@ -244,13 +110,16 @@ mod tests {
     use tensor::Tensor;
 
     use super::*;
-    use crate::nn::{AdaptiveAvgPool2d, Sequential, parameters, parameters_mut};
+    use crate::nn::{
+        AdaptiveAvgPool2d, Flatten, Sequential, Sigmoid, Tanh, output_shape, parameters, parameters_mut,
+    };
+    use crate::summary::layers;
 
     /// Two features of 2 x 2 windows through every layer that the three networks do without.
     #[test]
     fn a_fully_connected_network_by_hand() {
         let mut network = Sequential::<f64>::new()
-            .with(AdaptiveAvgPool2d(ops::AdaptiveAvgPool2d { output: [1, 2] }))
+            .with(AdaptiveAvgPool2d { output: [1, 2] })
             .with(Flatten)
             .with(Linear::new(2, 3))
             .with(Tanh)
@@ -263,7 +132,7 @@ mod tests {
         let x = Tensor::from_slice([1, 1, 2, 4], &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]).unwrap();
         let tape = Tape::new(Context::default());
         let output = network.forward(tape.constant(x.clone())).unwrap();
-        assert_eq!(network.output_shape(x.shape()).unwrap(), output.shape());
+        assert_eq!(output_shape(&network, x.shape()).unwrap(), output.shape());
         // The means of columns 0 and 1 and of columns 2 and 3 are 2.5 and 4.5.
         for (row, &found) in output.value().data().iter().enumerate() {
             let r = row as f64;
@@ -271,9 +140,10 @@ mod tests {
             let expected = 1.0 / (1.0 + (-linear.tanh()).exp());
             assert!((found - expected).abs() < 1e-12, "output {row}: {found}, expected {expected}");
         }
-        let kinds: Vec<_> = network.children().iter().map(|layer| layer.kind()).collect();
+        let kinds: Vec<_> =
+            layers(&network, x.shape()).unwrap().into_iter().map(|layer| layer.kind).collect();
         assert_eq!(kinds, ["AdaptiveAvgPool2d(1x2)", "Flatten", "Linear(2, 3)", "Tanh", "Sigmoid"]);
-        let error = network.output_shape([1, 2, 4, 4].into()).unwrap_err().to_string();
+        let error = output_shape(&network, [1, 2, 4, 4].into()).unwrap_err().to_string();
         assert_eq!(
             error,
             "linear: layer 2, Linear(2, 3): weight expects 2 input features, input has 4 (its input is 1 x 4)"

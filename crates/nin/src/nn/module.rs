@@ -1,97 +1,121 @@
 //! [`Module`]: what every layer and network is.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
-use autograd::{AutogradError, Var};
-use tensor::conv::ConvGeometry;
+use autograd::{AutogradError, Context, Graph, Plan, Var};
 use tensor::init::Init;
-use tensor::{Element, Shape, ShapeError, Tensor};
+use tensor::{Element, Shape, Tensor, UnaryOp};
 
-use super::layers::Conv2d;
 use super::parameter::Parameter;
 use crate::optim::matches;
 
 /// A layer or a network: a function of one variable with parameters of its own.
+///
+/// A module of one's own writes [`Module::forward`] as in PyTorch, with whatever branches it likes, and names its fields:
+///
+/// ```
+/// use autograd::{AutogradError, Var};
+/// use nin::nn::{Conv2d, Module};
+/// use tensor::Element;
+///
+/// /// x + conv(relu(x)).
+/// #[derive(Debug)]
+/// struct Residual<T: Element> {
+///     conv: Conv2d<T>,
+/// }
+///
+/// impl<T: Element> Module<T> for Residual<T> {
+///     fn forward<'t>(&self, x: Var<'t, T>) -> Result<Var<'t, T>, AutogradError> {
+///         self.conv.forward(x.clone().relu()?)?.add(x)
+///     }
+///
+///     nin::visit_fields!(T: conv);
+/// }
+/// ```
+///
+/// Every op of the `tensor` crate that takes one input and has no parameters is a module as it is: [`Relu`](super::Relu),
+/// [`MaxPool2d`](super::MaxPool2d), [`Flatten`](super::Flatten) and so on.
 pub trait Module<T: Element>: Debug + Send + Sync {
-    /// The kind and its settings, as a summary shows it: `Conv2d(96, 256, 5x5, padding 2)`.
-    fn kind(&self) -> String;
-
     /// Applies the layer.
     ///
     /// # Errors
     /// [`AutogradError::Shape`] if the input does not fit.
     fn forward<'t>(&self, x: Var<'t, T>) -> Result<Var<'t, T>, AutogradError>;
 
-    /// The shape of the output for an input of this shape.
+    /// The plan of a pass over an input of this shape in these surroundings. It is traced anew; [`Planned`](super::Planned) keeps
+    /// it.
     ///
     /// # Errors
-    /// [`ShapeError`] if the input does not fit.
-    fn output_shape(&self, input: Shape) -> Result<Shape, ShapeError>;
+    /// [`AutogradError::Shape`], naming the layer, if the input does not fit.
+    fn plan(&self, context: &Context, input: Shape) -> Result<Arc<Plan<T>>, AutogradError> {
+        let graph = Graph::trace(context, input, |x| self.forward(x))?;
+        Ok(Arc::new(if context.grad_enabled { Plan::new(graph, false) } else { Plan::inference(graph) }))
+    }
 
     /// Calls `visit` with the name and value of each parameter, in the order of PyTorch's `state_dict`, each name beginning with
-    /// `prefix`.
-    fn visit<'a>(&'a self, prefix: &str, visit: &mut dyn FnMut(String, &'a Parameter<T>)) {
-        let _ = (prefix, visit);
+    /// `path` and a dot if there is a path. [`visit_fields!`](crate::visit_fields) writes it.
+    fn visit<'a>(&'a self, path: &str, visit: &mut dyn FnMut(String, &'a Parameter<T>)) {
+        let _ = (path, visit);
     }
 
     /// [`Module::visit`] for parameters to be changed.
-    fn visit_mut<'a>(&'a mut self, prefix: &str, visit: &mut dyn FnMut(String, &'a mut Parameter<T>)) {
-        let _ = (prefix, visit);
-    }
-
-    /// The layers that it is made of, applied one after the other; empty for a layer.
-    fn children(&self) -> &[Box<dyn Module<T>>] {
-        &[]
-    }
-
-    /// Applies the layer and the ReLU after it at once, if it can do that: `None` if not, with `x` unused.
-    ///
-    /// # Errors
-    /// As [`Module::forward`].
-    fn forward_with_relu<'t>(&self, x: &Var<'t, T>) -> Option<Result<Var<'t, T>, AutogradError>> {
-        let _ = x;
-        None
-    }
-
-    /// Whether [`Module::forward_after_relu`] costs no more than the layer alone, so that the layer is left the ReLU before it.
-    fn takes_relu_before(&self) -> bool {
-        false
-    }
-
-    /// Applies a ReLU and then the layer.
-    ///
-    /// # Errors
-    /// As [`Module::forward`].
-    fn forward_after_relu<'t>(&self, x: Var<'t, T>) -> Result<Var<'t, T>, AutogradError> {
-        self.forward(x.relu()?)
-    }
-
-    /// The sizes of the convolution that this layer is for an input of this shape: `None` if it is another kind of layer or the
-    /// input does not fit.
-    fn convolution(&self, input: Shape) -> Option<ConvGeometry> {
-        let _ = input;
-        None
-    }
-
-    /// This layer as a convolution, which the 1x1 convolutions after it may join; `None` if it is another kind of layer.
-    fn as_conv2d(&self) -> Option<&Conv2d<T>> {
-        None
-    }
-
-    /// Whether this is a ReLU, which the layer before may apply.
-    fn is_relu(&self) -> bool {
-        false
+    fn visit_mut<'a>(&'a mut self, path: &str, visit: &mut dyn FnMut(String, &'a mut Parameter<T>)) {
+        let _ = (path, visit);
     }
 }
 
-/// Every parameter with its name, in the order of PyTorch's `state_dict`.
+/// Every op without parameters is a module.
+impl<T: Element, O: UnaryOp + Clone> Module<T> for O {
+    fn forward<'t>(&self, x: Var<'t, T>) -> Result<Var<'t, T>, AutogradError> {
+        x.tape().apply(self.clone(), [x])
+    }
+}
+
+/// Writes [`Module::visit`] and [`Module::visit_mut`] for a module whose fields are modules or parameters: the element type, a colon,
+/// and the fields in PyTorch's order. Names are those of the fields.
+#[macro_export]
+macro_rules! visit_fields {
+    ($element:ty: $($field:ident),+ $(,)?) => {
+        fn visit<'a>(&'a self, path: &str, visit: &mut dyn FnMut(String, &'a $crate::nn::Parameter<$element>)) {
+            $(self.$field.visit(&$crate::nn::join(path, stringify!($field)), visit);)+
+        }
+
+        fn visit_mut<'a>(
+            &'a mut self,
+            path: &str,
+            visit: &mut dyn FnMut(String, &'a mut $crate::nn::Parameter<$element>),
+        ) {
+            $(self.$field.visit_mut(&$crate::nn::join(path, stringify!($field)), visit);)+
+        }
+    };
+}
+
+/// Applies a part of a module under its name, which nodes of a graph and errors of shapes then bear.
+///
+/// # Errors
+/// As [`Module::forward`].
+pub fn scoped<'t, T: Element>(
+    name: &str,
+    part: &dyn Module<T>,
+    x: Var<'t, T>,
+) -> Result<Var<'t, T>, AutogradError> {
+    x.tape().scope(name, || part.forward(x))
+}
+
+/// The path of a part: the path of the whole, a dot, and the part's name.
+pub fn join(path: &str, name: impl std::fmt::Display) -> String {
+    if path.is_empty() { name.to_string() } else { format!("{path}.{name}") }
+}
+
+/// Every parameter and buffer with its name, in the order of PyTorch's `state_dict`.
 pub fn parameters<T: Element>(module: &dyn Module<T>) -> Vec<(String, &Parameter<T>)> {
     let mut all = Vec::new();
     module.visit("", &mut |name, parameter| all.push((name, parameter)));
     all
 }
 
-/// Every parameter with its name, to be changed.
+/// Every parameter and buffer with its name, to be changed.
 pub fn parameters_mut<T: Element>(module: &mut dyn Module<T>) -> Vec<(String, &mut Parameter<T>)> {
     let mut all = Vec::new();
     module.visit_mut("", &mut |name, parameter| all.push((name, parameter)));
@@ -104,7 +128,7 @@ pub fn parameters_mut<T: Element>(module: &mut dyn Module<T>) -> Vec<(String, &m
 pub fn freeze<T: Element>(module: &mut dyn Module<T>, pattern: &str) -> usize {
     let mut frozen = 0;
     for (name, parameter) in parameters_mut(module) {
-        if matches(pattern, &name) {
+        if !parameter.is_buffer() && matches(pattern, &name) {
             parameter.requires_grad = false;
             frozen += 1;
         }
@@ -112,9 +136,18 @@ pub fn freeze<T: Element>(module: &mut dyn Module<T>, pattern: &str) -> usize {
     frozen
 }
 
-/// The number of numbers that a network has.
+/// The number of numbers that training may change by gradients: all parameters, without buffers.
 pub fn parameter_count<T: Element>(module: &dyn Module<T>) -> usize {
-    parameters(module).iter().map(|(_, parameter)| parameter.value.len()).sum()
+    let all = parameters(module);
+    all.iter().filter(|(_, own)| !own.is_buffer()).map(|(_, own)| own.value.len()).sum()
+}
+
+/// The shape of the output for an input of this shape, by running [`Module::forward`] on shapes alone.
+///
+/// # Errors
+/// [`AutogradError::Shape`], naming the layer, if the input does not fit.
+pub fn output_shape<T: Element>(module: &dyn Module<T>, input: Shape) -> Result<Shape, AutogradError> {
+    Ok(Graph::trace(&Context::default(), input, |x| module.forward(x))?.output_shape())
 }
 
 /// Fills every parameter anew: weights by one scheme, biases by another. Each draws from its own stream of the seed. A
@@ -128,4 +161,10 @@ pub fn initialise<T: Element>(module: &mut dyn Module<T>, weights: Init, biases:
         let scheme = if parameter.decays { weights } else { biases };
         parameter.value = scheme.fill(parameter.value.shape(), parameter.fans, seed, index as u64);
     }
+}
+
+/// Moves every buffer as the last forward pass in training says, such as running statistics towards the batch's. The owner of a step
+/// calls it once the step is over, so that no result depends on threads; [`Optimizer::step`](crate::optim::Optimizer::step) does.
+pub fn update_buffers<T: Element>(module: &mut dyn Module<T>) {
+    module.visit_mut("", &mut |_, parameter| parameter.update_buffer());
 }

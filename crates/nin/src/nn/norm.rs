@@ -1,8 +1,8 @@
 //! Normalization layers, with PyTorch's names of parameters and settings.
 
 use autograd::Var;
-use tensor::ops::batch_norm2d::{BatchStatistics, update_running};
-use tensor::{Element, Op, Shape, ShapeError, Tensor, ops};
+use tensor::ops::batch_norm2d::{BatchStatistics, Statistic};
+use tensor::{Element, ops};
 
 use super::layers::Output;
 use super::module::Module;
@@ -31,124 +31,67 @@ impl<T: Element> GroupNorm<T> {
 }
 
 impl<T: Element> Module<T> for GroupNorm<T> {
-    fn kind(&self) -> String {
-        format!("GroupNorm({}, {})", self.op.groups, self.weight.value.len())
-    }
-
     fn forward<'t>(&self, x: Var<'t, T>) -> Output<'t, T> {
         let (weight, bias) = (self.weight.on(&x), self.bias.on(&x));
         x.group_norm(weight, bias, self.op)
     }
 
-    fn output_shape(&self, input: Shape) -> Result<Shape, ShapeError> {
-        Op::<T>::output_shape(&self.op, &[input, self.weight.value.shape(), self.bias.value.shape()])
-    }
-
-    fn visit<'a>(&'a self, prefix: &str, visit: &mut dyn FnMut(String, &'a Parameter<T>)) {
-        visit(format!("{prefix}weight"), &self.weight);
-        visit(format!("{prefix}bias"), &self.bias);
-    }
-
-    fn visit_mut<'a>(&'a mut self, prefix: &str, visit: &mut dyn FnMut(String, &'a mut Parameter<T>)) {
-        visit(format!("{prefix}weight"), &mut self.weight);
-        visit(format!("{prefix}bias"), &mut self.bias);
-    }
+    crate::visit_fields!(T: weight, bias);
 }
 
-/// Each channel by the mean and variance of the tensor at hand in training, and by the running ones in evaluation: weight C, bias C. See
+/// Each channel by the mean and variance of the whole batch in training, and by the running ones in evaluation: weight C, bias C. See
 /// [`ops::BatchNorm2d`].
 ///
-/// [`Lanes`](crate::train::Lanes) gives it a micro-batch at a time, each of which is then normalized by itself, and checkpoints do
-/// not hold the running statistics: for those of whole batches, train on a [`Tape`](autograd::Tape) of the whole batch.
-///
-/// A forward pass in training keeps the statistics of its tensor, the last pass wins, and [`BatchNorm2d::update_running`] moves the
-/// running ones: by the owner of the step, once it is over, so that no result depends on threads.
+/// The running mean and (unbiased) variance are buffers: saved with the parameters, under PyTorch's names `running_mean` and
+/// `running_var`, and moved when a step is over ([`update_buffers`](super::update_buffers)). On a [`Tape`](autograd::Tape) the batch
+/// is the tensor at hand; [`Lanes`](crate::train::Lanes) joins the micro-batches of a step at this layer.
 #[derive(Debug)]
 pub struct BatchNorm2d<T: Element> {
     weight: Parameter<T>,
     bias: Parameter<T>,
-    /// The running mean, C, zeros at first. PyTorch's buffer `running_mean`.
-    pub running_mean: Tensor<T>,
-    /// The running unbiased variance, C, ones at first. PyTorch's buffer `running_var`.
-    pub running_var: Tensor<T>,
-    /// Batches that the running statistics have seen. PyTorch's buffer `num_batches_tracked`.
-    pub num_batches_tracked: u64,
-    /// The weight of a new batch in the running statistics.
-    pub momentum: f64,
-    eps: f64,
-    statistics: BatchStatistics,
+    running_mean: Parameter<T>,
+    running_var: Parameter<T>,
+    op: ops::BatchNorm2d,
 }
 
 impl<T: Element> BatchNorm2d<T> {
     /// So many channels, with PyTorch's eps of 1e-5 and momentum of 0.1.
     #[must_use]
     pub fn new(channels: usize) -> Self {
-        let [weight, bias] = scale_and_shift(channels);
-        let [running_mean, running_var] = [T::ZERO, T::ONE].map(|value| Tensor::full([channels], value));
-        Self {
-            weight,
-            bias,
-            running_mean,
-            running_var,
-            num_batches_tracked: 0,
-            momentum: 0.1,
-            eps: 1e-5,
-            statistics: BatchStatistics::default(),
-        }
+        Self::with_settings(channels, 1e-5, 0.1)
     }
 
-    /// Moves the running statistics towards those of the last forward pass in training, if there was one since the last call.
-    pub fn update_running(&mut self) {
-        let batch = self.statistics.take();
-        if batch.is_empty() {
-            return;
-        }
-        let (mean, var) = (self.running_mean.data_mut(), self.running_var.data_mut());
-        update_running(mean, var, &batch, self.momentum);
-        self.num_batches_tracked += 1;
+    /// So many channels, an eps that is added to variances, and the momentum: the weight of a new batch in the running statistics.
+    #[must_use]
+    pub fn with_settings(channels: usize, eps: f64, momentum: f64) -> Self {
+        let [weight, bias] = scale_and_shift(channels);
+        let seen = BatchStatistics::default();
+        let running = |start, statistic| Parameter::running(channels, start, &seen, statistic, momentum);
+        let (running_mean, running_var) = (running(0.0, Statistic::Mean), running(1.0, Statistic::Variance));
+        let op = ops::BatchNorm2d { eps, statistics: Some(seen) };
+        Self { weight, bias, running_mean, running_var, op }
     }
 }
 
 impl<T: Element> Module<T> for BatchNorm2d<T> {
-    fn kind(&self) -> String {
-        format!("BatchNorm2d({})", self.weight.value.len())
-    }
-
     fn forward<'t>(&self, x: Var<'t, T>) -> Output<'t, T> {
-        let (weight, bias, tape) = (self.weight.on(&x), self.bias.on(&x), x.tape());
-        if tape.context().training {
-            let op = ops::BatchNorm2d { eps: self.eps, statistics: Some(self.statistics.clone()) };
-            return x.batch_norm2d(weight, bias, None, op);
-        }
-        let running = [&self.running_mean, &self.running_var].map(|buffer| tape.constant(buffer.clone()));
-        x.batch_norm2d(weight, bias, Some(running), ops::BatchNorm2d { eps: self.eps, statistics: None })
+        let (weight, bias) = (self.weight.on(&x), self.bias.on(&x));
+        let running = (!x.tape().context().training)
+            .then(|| [&self.running_mean, &self.running_var].map(|own| own.on(&x)));
+        x.batch_norm2d(weight, bias, running, self.op.clone())
     }
 
-    fn output_shape(&self, input: Shape) -> Result<Shape, ShapeError> {
-        let channels = self.weight.value.shape();
-        let op = ops::BatchNorm2d { eps: self.eps, statistics: None };
-        Op::<T>::output_shape(&op, &[input, channels, channels, channels, channels])
-    }
-
-    fn visit<'a>(&'a self, prefix: &str, visit: &mut dyn FnMut(String, &'a Parameter<T>)) {
-        visit(format!("{prefix}weight"), &self.weight);
-        visit(format!("{prefix}bias"), &self.bias);
-    }
-
-    fn visit_mut<'a>(&'a mut self, prefix: &str, visit: &mut dyn FnMut(String, &'a mut Parameter<T>)) {
-        visit(format!("{prefix}weight"), &mut self.weight);
-        visit(format!("{prefix}bias"), &mut self.bias);
-    }
+    crate::visit_fields!(T: weight, bias, running_mean, running_var);
 }
 
 #[cfg(test)]
 mod tests {
     use autograd::Tape;
     use tensor::init::Init;
-    use tensor::{BufferPool, Context};
+    use tensor::{BufferPool, Context, Tensor};
 
     use super::*;
-    use crate::nn::{initialise, parameters};
+    use crate::nn::{initialise, output_shape, parameter_count, parameters, update_buffers};
 
     fn ramp() -> Tensor<f64> {
         Tensor::from_fn([2, 4, 3, 3], |i| (i * i % 37) as f64)
@@ -164,27 +107,26 @@ mod tests {
                 .into_iter()
                 .map(|(name, p)| (name, p.value.data().to_vec(), p.decays))
                 .collect();
-            let expected =
-                [("weight".to_owned(), vec![1.0; 4], false), ("bias".to_owned(), vec![0.0; 4], false)];
-            assert_eq!(found, expected);
+            let expected = [("weight", 1.0), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 1.0)];
+            let expected = expected.map(|(name, value)| (name.to_owned(), vec![value; 4], false));
+            assert_eq!(found, expected[..found.len()]);
+            assert_eq!(parameter_count(&**layer), 8);
             let tape = Tape::new(Context::default());
             let y = layer.forward(tape.constant(ramp())).unwrap();
-            assert_eq!(layer.output_shape([2, 4, 3, 3].into()), Ok(y.shape()));
-            assert!(y.value().data().iter().sum::<f64>().abs() < 1e-9, "{}", layer.kind());
-            assert!(layer.output_shape([2, 3, 3, 3].into()).is_err());
+            assert_eq!(output_shape(&**layer, [2, 4, 3, 3].into()), Ok(y.shape()));
+            assert!(y.value().data().iter().sum::<f64>().abs() < 1e-9, "{layer:?}");
+            assert!(output_shape(&**layer, [2, 3, 3, 3].into()).is_err());
         }
     }
 
     #[test]
     fn evaluation_uses_what_training_has_seen() {
-        let mut layer = BatchNorm2d::<f64>::new(4);
-        layer.momentum = 1.0;
-        layer.update_running();
-        assert_eq!(layer.num_batches_tracked, 0);
+        let mut layer = BatchNorm2d::<f64>::with_settings(4, 1e-5, 1.0);
+        update_buffers(&mut layer);
+        assert_eq!(layer.running_var.value.data(), [1.0; 4]);
         let tape = Tape::new(Context::default());
         let trained = layer.forward(tape.constant(ramp())).unwrap().value().clone();
-        layer.update_running();
-        assert_eq!(layer.num_batches_tracked, 1);
+        update_buffers(&mut layer);
         let tape = Tape::new(Context::evaluation(BufferPool::new()));
         let evaluated = layer.forward(tape.constant(ramp())).unwrap().value().clone();
         // The running variance is the unbiased one, of 18 elements.

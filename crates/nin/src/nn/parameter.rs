@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use autograd::Var;
+use tensor::ops::batch_norm2d::{BatchStatistics, Statistic};
 use tensor::{Element, Shape, Tensor};
 
-/// A tensor that training changes, with an identity by which a tape's gradient is found.
+/// A tensor that training changes, with an identity by which its gradient is found.
 #[derive(Debug)]
 pub struct Parameter<T: Element> {
     /// Unique in the process. It tells parameters apart and has no other meaning: no result depends on it.
@@ -14,12 +15,21 @@ pub struct Parameter<T: Element> {
     pub value: Tensor<T>,
     /// Whether weight decay applies: to weights, not to biases.
     pub decays: bool,
-    /// Whether gradients are computed and optimizers move it: true, unless it is frozen ([`freeze`](super::freeze)).
+    /// Whether gradients are computed and optimizers move it: true, unless it is frozen ([`freeze`](super::freeze)) or a buffer.
     pub requires_grad: bool,
     /// Fan-in and fan-out of the layer's weight, which the initialisers scale by.
     pub fans: (usize, usize),
     /// The value that initializers leave it at, if it is not drawn: a normalization's ones and zeros.
     pub constant: Option<f64>,
+    running: Option<Running>,
+}
+
+/// Where a buffer's next value comes from.
+#[derive(Debug)]
+struct Running {
+    seen: BatchStatistics,
+    statistic: Statistic,
+    momentum: f64,
 }
 
 impl<T: Element> Parameter<T> {
@@ -28,7 +38,8 @@ impl<T: Element> Parameter<T> {
     pub fn new(shape: impl Into<Shape>, decays: bool, fans: (usize, usize)) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let identity = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self { identity, value: Tensor::zeros(shape), decays, requires_grad: true, fans, constant: None }
+        let value = Tensor::zeros(shape);
+        Self { identity, value, decays, requires_grad: true, fans, constant: None, running: None }
     }
 
     /// The same number in every element, which initializers leave and weight decay does not touch.
@@ -39,11 +50,48 @@ impl<T: Element> Parameter<T> {
         Self { value: all, constant: Some(value), ..Self::new(shape, false, (1, 1)) }
     }
 
-    /// The parameter on the tape of `x`: a constant if it needs no gradient, so that none is computed.
-    pub fn on<'t>(&self, x: &Var<'t, T>) -> Var<'t, T> {
-        if !self.requires_grad {
-            return x.tape().constant(self.value.clone());
+    /// A buffer: saved like a parameter, moved not by gradients but towards a statistic of each batch, by `momentum` of the way.
+    #[must_use]
+    pub fn running(
+        channels: usize,
+        start: f64,
+        seen: &BatchStatistics,
+        statistic: Statistic,
+        momentum: f64,
+    ) -> Self {
+        let running = Running { seen: seen.clone(), statistic, momentum };
+        Self { requires_grad: false, running: Some(running), ..Self::constant([channels], start) }
+    }
+
+    /// Tells whether it is a buffer, which no gradient moves.
+    #[must_use]
+    pub fn is_buffer(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Moves a buffer towards what the last forward pass in training saw, if there was one since the last call.
+    pub(super) fn update_buffer(&mut self) {
+        if let Some(Running { seen, statistic, momentum }) = &self.running {
+            seen.follow(*statistic, self.value.data_mut(), *momentum);
         }
-        x.tape().parameter(self.identity, self.value.clone())
+    }
+
+    /// The parameter on the tape of `x`, without a gradient if it needs none.
+    pub fn on<'t>(&self, x: &Var<'t, T>) -> Var<'t, T> {
+        if self.requires_grad {
+            x.tape().parameter(self.identity, self.value.clone())
+        } else {
+            x.tape().frozen(self.identity, self.value.clone())
+        }
+    }
+
+    /// Calls `visit` with the parameter, whose name is `path`: what [`visit_fields!`](crate::visit_fields) asks of a field.
+    pub fn visit<'a>(&'a self, path: &str, visit: &mut dyn FnMut(String, &'a Self)) {
+        visit(path.to_owned(), self);
+    }
+
+    /// [`Parameter::visit`] for a parameter to be changed.
+    pub fn visit_mut<'a>(&'a mut self, path: &str, visit: &mut dyn FnMut(String, &'a mut Self)) {
+        visit(path.to_owned(), self);
     }
 }

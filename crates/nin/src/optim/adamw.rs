@@ -84,7 +84,11 @@ impl Optimizer for AdamW {
         self.learning_rate = rate;
     }
 
-    fn step(&mut self, module: &mut dyn Module<f32>, gradients: Gradients<'_>) -> Result<(), OptimizerError> {
+    fn update(
+        &mut self,
+        module: &mut dyn Module<f32>,
+        gradients: Gradients<'_>,
+    ) -> Result<(), OptimizerError> {
         let [beta1, beta2] = self.betas;
         check_fraction("the first beta", beta1)?;
         check_fraction("the second beta", beta2)?;

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use tensor::{Shape, Tensor};
 
 use super::group::Group;
-use crate::nn::{Module, Parameter, parameters, parameters_mut};
+use crate::nn::{Module, Parameter, parameters, parameters_mut, update_buffers};
 
 /// Elements that one task updates: two such blocks of four arrays fit a level-1 cache.
 pub(super) const BLOCK: usize = 4096;
@@ -32,7 +32,21 @@ pub trait Optimizer: Debug + Send {
     ///
     /// # Errors
     /// [`OptimizerError`] if the settings cannot work or the gradients are not those of the module; nothing is changed then.
-    fn step(&mut self, module: &mut dyn Module<f32>, gradients: Gradients<'_>) -> Result<(), OptimizerError>;
+    fn update(
+        &mut self,
+        module: &mut dyn Module<f32>,
+        gradients: Gradients<'_>,
+    ) -> Result<(), OptimizerError>;
+
+    /// Ends a step: [`Optimizer::update`], then the buffers, such as running statistics ([`update_buffers`]).
+    ///
+    /// # Errors
+    /// As [`Optimizer::update`].
+    fn step(&mut self, module: &mut dyn Module<f32>, gradients: Gradients<'_>) -> Result<(), OptimizerError> {
+        self.update(module, gradients)?;
+        update_buffers(module);
+        Ok(())
+    }
 
     /// What the next step depends on besides parameters and settings: empty before the first step. Tensors share their elements.
     fn state(&self) -> State;

@@ -84,7 +84,11 @@ impl Optimizer for Sgd {
         self.learning_rate = rate;
     }
 
-    fn step(&mut self, module: &mut dyn Module<f32>, gradients: Gradients<'_>) -> Result<(), OptimizerError> {
+    fn update(
+        &mut self,
+        module: &mut dyn Module<f32>,
+        gradients: Gradients<'_>,
+    ) -> Result<(), OptimizerError> {
         check_fraction("momentum", self.momentum)?;
         let (scale, momentum, nesterov) = (gradients.scale() as f32, self.momentum as f32, self.nesterov);
         let (decoupled, state) = (self.decoupled, &mut self.state);

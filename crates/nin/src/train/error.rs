@@ -24,7 +24,7 @@ pub enum TrainError {
     Shape(#[from] ShapeError),
     /// An op refused its inputs.
     #[error(transparent)]
-    Autograd(#[from] AutogradError),
+    Autograd(AutogradError),
     /// The optimizer refused the step.
     #[error(transparent)]
     Optimizer(#[from] OptimizerError),
@@ -73,5 +73,15 @@ impl TrainError {
     pub fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| Self::Io { path, action, source }
+    }
+}
+
+impl From<AutogradError> for TrainError {
+    /// What a network refuses when it is built or traced is [`TrainError::Shape`].
+    fn from(error: AutogradError) -> Self {
+        match error {
+            AutogradError::Shape(error) => Self::Shape(error),
+            error => Self::Autograd(error),
+        }
     }
 }

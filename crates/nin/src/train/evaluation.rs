@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use autograd::{Context, Tape, Var};
+use autograd::{Context, Tape};
 use tensor::{BufferPool, Shape, Tensor};
 
 use super::error::TrainError;
-use super::lanes::Lanes;
+use super::lanes::{Lanes, bind};
 use crate::data::Batch;
 use crate::loss::Loss;
 use crate::nn::Module;
@@ -48,7 +48,7 @@ impl Evaluation {
 const SHARE: usize = 4;
 
 /// A share's logits, once they are computed.
-type ShardLogits = Option<Result<Tensor<f32>, TrainError>>;
+type ShardLogits = Option<Tensor<f32>>;
 
 impl Lanes {
     /// The logits of N x C x H x W images, N x K, without keeping anything for a backward pass.
@@ -74,32 +74,42 @@ impl Lanes {
         entries: impl Fn(&Arc<BufferPool>, usize, usize) -> Tensor<f32> + Sync,
     ) -> Result<Tensor<f32>, TrainError> {
         let n = shape[0];
-        let classes = model.output_shape(shape)?.iter().skip(1).product::<usize>();
-        let mut logits = Tensor::zeros([n, classes]);
-        let forward = |pool: &Arc<BufferPool>, parallel, from, to| {
-            let context = Context { conv: self.conv, parallel, ..Context::evaluation(Arc::clone(pool)) };
-            let tape = Tape::new(context);
-            let images = tape.constant(entries(pool, from, to));
-            model.forward(images).map(Var::into_value).map_err(TrainError::from)
+        let together = n < self.threads();
+        // Shares of equal size, and as many for each thread; one if all threads work on each image.
+        let tasks =
+            if together { n.min(1) } else { n.div_ceil(SHARE).next_multiple_of(self.threads()).min(n) };
+        let bounds = |task: usize| task * n / tasks;
+        let context = |pool: &Arc<BufferPool>| Context {
+            conv: self.conv,
+            parallel: together,
+            ..Context::evaluation(Arc::clone(pool))
         };
-        if n < self.threads() {
-            // All threads on each image: the time to an answer counts, and there is no other work.
-            let output = self.install_awake(|| forward(self.pool(), true, 0, n))?;
-            logits.data_mut().copy_from_slice(output.data());
+        let sizes = (0..tasks).map(|task| bounds(task + 1) - bounds(task));
+        // Without an image, too, a network that does not fit is an error.
+        let bound = bind(model, &context(self.pool()), shape, sizes.chain((n == 0).then_some(0)))?;
+        let classes = bound[0].1.plan().graph().output_shape().iter().skip(1).product::<usize>();
+        let mut logits = Tensor::zeros([n, classes]);
+        let forward = |pool: &Arc<BufferPool>, from, to| {
+            let (_, bound) = bound.iter().find(|(n, _)| *n == to - from).expect("a plan for each size");
+            bound.forward(&context(pool), entries(pool, from, to)).take_output()
+        };
+        if together {
+            // The time to an answer counts, and there is no other work.
+            if n > 0 {
+                let output = self.install_awake(|| forward(self.pool(), 0, n));
+                logits.data_mut().copy_from_slice(output.data());
+            }
             return Ok(logits);
         }
-        // Shares of equal size, and as many for each thread.
-        let tasks = n.div_ceil(SHARE).next_multiple_of(self.threads()).min(n);
         let results: Vec<Mutex<ShardLogits>> = (0..tasks).map(|_| Mutex::default()).collect();
-        let bounds = |task: usize| task * n / tasks;
         self.for_each_task(tasks, |task, worker| {
-            let output = forward(&worker.pool, false, bounds(task), bounds(task + 1));
+            let output = forward(&worker.pool, bounds(task), bounds(task + 1));
             *results[task].lock().unwrap_or_else(PoisonError::into_inner) = Some(output);
         });
         for (task, result) in results.into_iter().enumerate() {
             let rows = &mut logits.data_mut()[bounds(task) * classes..bounds(task + 1) * classes];
             let result = result.into_inner().unwrap_or_else(PoisonError::into_inner);
-            rows.copy_from_slice(result.expect("every share was run")?.data());
+            rows.copy_from_slice(result.expect("every share was run").data());
         }
         Ok(logits)
     }
@@ -120,7 +130,8 @@ impl Lanes {
         let targets = batch.targets_in(BufferPool::global(), 0, batch.len());
         // The mean, times the images of the batch.
         let divisor = loss.divisor(&targets) / batch.len() as f64;
-        let loss = loss.share(tape.constant(logits), tape.constant(targets), divisor)?;
+        let loss = loss.share(tape.constant(logits), tape.constant(targets), divisor);
+        let loss = loss.map_err(TrainError::Autograd)?;
         Ok(Evaluation { loss: f64::from(loss.value().item()), correct, images: batch.len() })
     }
 }

@@ -1,6 +1,6 @@
 //! One step over a batch, on many threads, with the same bits on any number of them.
 //!
-//! No layer of these networks looks across the batch, so a batch is a sum over images. It is cut into a fixed number of
+//! Where no layer looks across the batch, a batch is a sum over images. It is cut into a fixed number of
 //! *lanes*, each lane into small *shards*. A worker takes a lane and runs its shards one after the other, forward and
 //! backward, adding each shard's gradients to the lane's; the lanes' gradients are added up in their order, each as soon
 //! as those before it are there. Which worker runs which lane changes nothing: the cuts and the order of every sum depend
@@ -10,15 +10,17 @@
 //! batch size no worker needs fresh memory.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use autograd::{Bound, Context, Part, Run};
 use tensor::conv::{ConvAlgorithm, WeightSums};
-use tensor::{BufferPool, Tensor};
+use tensor::{BufferPool, Shape, Tensor};
 
 use super::error::TrainError;
 use super::evaluation::Evaluation;
-use super::shard::Shard;
+use super::shard::{Shard, Step};
 use crate::data::Batch;
 use crate::loss::Loss;
 use crate::nn::{Module, Parameter, parameters};
@@ -58,6 +60,39 @@ pub(super) struct LaneSums {
     /// For each parameter the sum of the gradients that the backward passes answered: `None` as long as none did.
     pub(super) gradients: Vec<Option<Tensor<f32>>>,
     pub(super) evaluation: Evaluation,
+}
+
+impl LaneSums {
+    /// No sums yet, for so many parameters.
+    fn new(parameters: usize) -> Self {
+        let mut gradients = Vec::new();
+        gradients.resize_with(parameters, || None);
+        Self { gradients, evaluation: Evaluation::default() }
+    }
+}
+
+/// Plans of a network for micro-batches of these sizes, each with the values of its parameters. `batch` is the shape of the whole batch.
+pub(super) fn bind(
+    model: &dyn Module<f32>,
+    context: &Context,
+    batch: Shape,
+    sizes: impl Iterator<Item = usize>,
+) -> Result<Vec<(usize, Bound<f32>)>, TrainError> {
+    let parameters = parameters(model);
+    let value = |identity| {
+        let own = parameters.iter().find(|(_, own)| own.identity == identity);
+        own.expect("a network visits every parameter that its forward pass uses").1.value.clone()
+    };
+    let mut all: Vec<(usize, Bound<f32>)> = Vec::new();
+    for n in sizes {
+        if all.iter().all(|(known, _)| *known != n) {
+            let mut input = batch.to_vec();
+            input[0] = n;
+            let plan = model.plan(context, Shape::new(&input))?;
+            all.push((n, Bound::new(plan, context, value)));
+        }
+    }
+    Ok(all)
 }
 
 /// Sums over the images of whole lanes: a gradient for each parameter, and what [`Evaluation`] counts.
@@ -283,36 +318,157 @@ impl Lanes {
             // Set aside at once, so that no later step needs more: lanes that wait are complete, and those that run lie between.
             drop((0..2 * LANES).map(|_| self.lane_gradients(&parameters)).collect::<Vec<_>>());
         }
-        self.for_each_task(lanes, |lane, worker| {
-            let images = lane * n / lanes..(lane + 1) * n / lanes;
-            let none = parameters.iter().map(|_| None).collect();
-            let mut sums = LaneSums { gradients: none, ..LaneSums::default() };
-            let mut run = || {
-                for start in images.clone().step_by(SHARD) {
-                    let end = images.end.min(start + SHARD);
-                    let shard = Shard { model, batch, start, end, settings, loss, divisor, conv: self.conv };
-                    shard.run(worker, &parameters, &self.gradients, &mut sums)?;
-                }
-                Ok(())
-            };
-            let result = run();
-            if result.is_ok() && lane > 0 {
-                let mut total = self.total();
-                if total.next == lane {
-                    return total.add_in_turn(sums, &parameters, &worker.weight_sums);
-                }
+        let step = Step { batch, settings, loss, divisor, conv: self.conv };
+        let images_of = |lane: usize| lane * n / lanes..(lane + 1) * n / lanes;
+        let shards_of = |lane: usize| {
+            let images = images_of(lane);
+            images.clone().step_by(SHARD).map(move |start| start..images.end.min(start + SHARD))
+        };
+        let context = Context { conv: self.conv, ..Context::training(Arc::clone(self.pool())) };
+        let sizes = (0..lanes).flat_map(shards_of).map(|shard| shard.len());
+        let bound = bind(model, &context, batch.shape(), sizes)?;
+        let numbers: Vec<Vec<usize>> = bound
+            .iter()
+            .map(|(_, bound)| {
+                let number = |identity| parameters.iter().position(|own| own.identity == identity);
+                bound.plan().parameters().filter_map(number).collect()
+            })
+            .collect();
+        let shard_of = |shard: Range<usize>| {
+            let plan = bound.iter().position(|(n, _)| *n == shard.len()).expect("a plan for each size");
+            Shard {
+                step: &step,
+                bound: &bound[plan].1,
+                parameters: &numbers[plan],
+                start: shard.start,
+                end: shard.end,
             }
-            // After an error, too: what was begun is not to be added to the next step's.
-            let sums = self.complete(sums, &parameters, &worker.weight_sums);
-            match result {
-                Ok(()) => self.total().add(lane, sums),
-                Err(error) => self.total().fail(lane, error),
-            }
-        });
+        };
+        if bound.iter().any(|(_, bound)| bound.plan().meets()) {
+            let shards: Vec<Vec<Shard>> =
+                (0..lanes).map(|lane| shards_of(lane).map(shard_of).collect()).collect();
+            self.run_together(&shards, &parameters);
+        } else {
+            self.for_each_task(lanes, |lane, worker| {
+                let mut sums = LaneSums::new(parameters.len());
+                let result = shards_of(lane).map(shard_of).try_for_each(|shard| {
+                    let context = shard.context(worker, true);
+                    let mut run = shard.begin(worker);
+                    shard.bound.advance(&context, &mut run, None);
+                    let mut run = shard.turn(&context, run, &mut sums)?;
+                    shard.bound.retreat(&context, &mut run, None, |number, gradient| {
+                        shard.add(&mut sums, &self.gradients, number, &gradient);
+                    });
+                    Ok(())
+                });
+                if result.is_ok() && lane > 0 {
+                    let mut total = self.total();
+                    if total.next == lane {
+                        return total.add_in_turn(sums, &parameters, &worker.weight_sums);
+                    }
+                }
+                // After an error, too: what was begun is not to be added to the next step's.
+                let sums = self.complete(sums, &parameters, &worker.weight_sums);
+                match result {
+                    Ok(()) => self.total().add(lane, sums),
+                    Err(error) => self.total().fail(lane, error),
+                }
+            });
+        }
+        drop(bound);
         let mut total = self.total();
         match total.error.take() {
             Some((_, error)) => Err(error),
             None => Ok(total.sums.evaluation),
+        }
+    }
+
+    /// Runs a step whose micro-batches meet: all shards go forward to the next meeting, then all from there on, and back the same way. A
+    /// worker keeps its lanes from the beginning to the end, since its memory is theirs. All values that the backward pass needs are in
+    /// memory at once, those of the whole batch.
+    fn run_together(&self, shards: &[Vec<Shard<'_>>], parameters: &[&Parameter<f32>]) {
+        struct Lane {
+            runs: Vec<Run<f32>>,
+            parts: Vec<Part>,
+            sums: LaneSums,
+            error: Option<TrainError>,
+        }
+        type Work<'a> = dyn Fn(&mut Lane, &[Shard<'_>], &Worker, Option<&Part>) + Sync + 'a;
+        let new = || Lane {
+            runs: Vec::new(),
+            parts: Vec::new(),
+            sums: LaneSums::new(parameters.len()),
+            error: None,
+        };
+        let lanes: Vec<Mutex<Lane>> = shards.iter().map(|_| Mutex::new(new())).collect();
+        fn locked(lane: &Mutex<Lane>) -> MutexGuard<'_, Lane> {
+            lane.lock().unwrap_or_else(PoisonError::into_inner)
+        }
+        let each = |work: &Work, joined: Option<&Part>| {
+            self.threads.broadcast(|thread| {
+                for lane in (thread.index()..shards.len()).step_by(self.threads()) {
+                    let mut own = locked(&lanes[lane]);
+                    if own.error.is_none() {
+                        work(&mut own, &shards[lane], &self.workers[thread.index()], joined);
+                    }
+                }
+            });
+        };
+        // What all shards brought to the meeting at which they wait, in their order; `None` if they do not wait.
+        let join = || {
+            let parts: Vec<Part> =
+                lanes.iter().flat_map(|lane| std::mem::take(&mut locked(lane).parts)).collect();
+            (!parts.is_empty()).then(|| Part::join(&parts))
+        };
+        // From meeting to meeting, until the way is over.
+        let go = |work: &Work| {
+            let mut joined = None;
+            loop {
+                each(work, joined.as_ref());
+                joined = join();
+                if joined.is_none() {
+                    return;
+                }
+            }
+        };
+        each(
+            &|lane, shards, worker, _| lane.runs = shards.iter().map(|shard| shard.begin(worker)).collect(),
+            None,
+        );
+        go(&|lane, shards, worker, joined| {
+            for (shard, run) in shards.iter().zip(&mut lane.runs) {
+                lane.parts.extend(shard.bound.advance(&shard.context(worker, false), run, joined));
+            }
+        });
+        each(
+            &|lane, shards, worker, _| {
+                let runs = std::mem::take(&mut lane.runs).into_iter().zip(shards);
+                let turned =
+                    runs.map(|(run, shard)| shard.turn(&shard.context(worker, false), run, &mut lane.sums));
+                match turned.collect() {
+                    Ok(runs) => lane.runs = runs,
+                    Err(error) => lane.error = Some(error),
+                }
+            },
+            None,
+        );
+        // No lane goes back alone: the sums at a meeting would not be the batch's.
+        if lanes.iter().all(|lane| locked(lane).error.is_none()) {
+            go(&|Lane { runs, parts, sums, .. }, shards, worker, joined| {
+                for (shard, run) in shards.iter().zip(runs) {
+                    let context = shard.context(worker, false);
+                    parts.extend(shard.bound.retreat(&context, run, joined, |number, gradient| {
+                        shard.add(sums, &self.gradients, number, &gradient);
+                    }));
+                }
+            });
+        }
+        for (index, lane) in lanes.into_iter().enumerate() {
+            let lane = lane.into_inner().unwrap_or_else(PoisonError::into_inner);
+            match lane.error {
+                Some(error) => self.total().fail(index, error),
+                None => self.total().add(index, self.complete(lane.sums, parameters, &WeightSums::default())),
+            }
         }
     }
 
@@ -326,7 +482,14 @@ impl Lanes {
 
 #[cfg(test)]
 mod tests {
+    use tensor::init::Init;
+
     use super::*;
+    use crate::data::{ArrayDataset, DataLoader, LoaderOptions};
+    use crate::loss::CrossEntropy;
+    use crate::nn::{
+        AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Flatten, Linear, Relu, Sequential, initialise, update_buffers,
+    };
 
     fn lane(value: f32) -> Sums {
         let evaluation = Evaluation { loss: f64::from(value), correct: 1, images: 2 };
@@ -378,6 +541,75 @@ mod tests {
             let panicked = std::panic::catch_unwind(fail);
             assert!(panicked.is_err());
             assert!(matches!(halves(), (Some(_), 7)));
+        }
+    }
+
+    /// Two normalizations at which a batch of several lanes meets.
+    fn normalized() -> Sequential<f32> {
+        let block = |c_in| {
+            Sequential::new().with(Conv2d::new(c_in, 3, 3, 1, 1).without_bias()).with(BatchNorm2d::new(3))
+        };
+        let mut net = Sequential::new()
+            .with(block(1).with(Relu))
+            .with(block(3).with(Relu))
+            .with(AdaptiveAvgPool2d::GLOBAL)
+            .with(Flatten)
+            .with(Linear::new(3, 2));
+        initialise(&mut net, Init::HeNormal, Init::Constant(0.1), 3);
+        net
+    }
+
+    fn batch(images: usize) -> Batch {
+        let pixels: Vec<f32> = (0..images * 30).map(|i| (i * 7919 % 1013) as f32 / 500.0 - 1.0).collect();
+        let labels: Vec<usize> = (0..images).map(|i| i % 2).collect();
+        let data = ArrayDataset::new([1, 5, 6], pixels, labels).unwrap();
+        let options = LoaderOptions { batch_size: images, ..LoaderOptions::default() };
+        DataLoader::new(Arc::new(data), options).unwrap().epoch(0).next().unwrap().unwrap()
+    }
+
+    /// Loss, gradients and running statistics of a step of micro-batches are those of the whole batch on a tape, and the same bits on
+    /// any number of threads.
+    #[test]
+    fn a_batch_meets_at_its_normalizations() {
+        let batch = batch(21);
+        let settings = StepSettings::default();
+        let step = |threads: usize| {
+            let (mut net, lanes) = (normalized(), Lanes::new(threads).unwrap());
+            let sums = lanes.step(&net, &batch, &CrossEntropy::default(), settings).unwrap();
+            let gradients = lanes.gradients(<[Tensor<f32>]>::to_vec);
+            update_buffers(&mut net);
+            let buffers: Vec<_> = parameters(&net)
+                .into_iter()
+                .filter(|(_, own)| own.is_buffer())
+                .map(|(_, own)| own.value.data().to_vec())
+                .collect();
+            (sums.loss, gradients, buffers)
+        };
+        let one = step(1);
+        for threads in [2, 3, 8] {
+            assert_eq!(step(threads), one, "{threads} threads");
+        }
+        let mut net = normalized();
+        let pool = BufferPool::new();
+        let tape = autograd::Tape::new(Context::training(Arc::clone(&pool)));
+        let output = net.forward(tape.constant(batch.images_in(&pool))).unwrap();
+        let loss =
+            CrossEntropy::default().mean(output, tape.constant(batch.targets_in(&pool, 0, 21))).unwrap();
+        assert!((f64::from(loss.value().item()) * 21.0 / one.0 - 1.0).abs() < 1e-5);
+        let found = tape.backward(loss).unwrap();
+        for ((name, own), gradient) in
+            parameters(&net).into_iter().zip(&one.1).filter(|(own, _)| !own.1.is_buffer())
+        {
+            let expected = found.parameter(own.identity).unwrap().data();
+            let largest = expected.iter().fold(0.0, |most: f32, value| most.max(value.abs()));
+            let near = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-5 * largest;
+            assert!(gradient.data().iter().zip(expected).all(near), "{name}: {gradient:?}, {expected:?}");
+        }
+        update_buffers(&mut net);
+        let buffers = parameters(&net).into_iter().filter(|(_, own)| own.is_buffer());
+        for ((name, own), found) in buffers.zip(&one.2) {
+            let near = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-6;
+            assert!(own.value.data().iter().zip(found).all(near), "{name}");
         }
     }
 }

@@ -37,7 +37,8 @@ settings! {
     /// learn)
     recipe("NAME"): Recipe = Recipe::Chapter;
     /// Network: nin (the article's, stem stride 3), nin-d2l (the book's, stride 4), nin-cifar (the paper's CIFAR-10
-    /// network, for 28 or 32 pixels), or one to compare them with: lenet, alexnet, vgg11 (quarter width)
+    /// network, for 28 or 32 pixels), or one to compare them with: lenet, alexnet, vgg11 (quarter width),
+    /// resnet18, resnet18-cifar (for 28 or 32 pixels)
     model("NAME"): Model = Model::Nin;
     /// What the class maps of a nin network go through: gap (global average pooling, its own end), fc (a fully connected
     /// layer in its place) or fc-dropout (with dropout before it), as in section 4.6 of the paper

@@ -1,13 +1,12 @@
 //! The weights that a run begins with.
 
-use autograd::{Context, Tape};
-use tensor::{BufferPool, ShapeError, Tensor};
+use autograd::{Context, Graph};
+use tensor::{BufferPool, Tensor, ops};
 
 use super::error::TrainError;
 use super::lanes::Lanes;
 use super::settings::Settings;
-use crate::nn::{Sequential, parameters, parameters_mut};
-use crate::summary::leaves;
+use crate::nn::{Module, Sequential, parameters, parameters_mut};
 
 /// The number, among the parameters, of the bias of the convolution that makes the class maps: the last one's.
 pub(super) fn class_map_bias(model: &Sequential<f32>, settings: &Settings) -> Option<usize> {
@@ -39,48 +38,50 @@ pub(super) fn standardise(
     images: Tensor<f32>,
     lanes: &Lanes,
 ) -> Result<(), TrainError> {
-    // Of its own, so that its memory is given back.
-    let pool = BufferPool::new();
-    let mut x = images;
-    for index in 0..leaves(model).len() {
-        let (path, mut y, convolves) = {
-            let all = leaves(model);
-            let (path, layer) = &all[index];
-            let context = Context { conv: lanes.conv, parallel: true, ..Context::evaluation(pool.clone()) };
-            let convolves = layer.convolution(x.shape()).is_some();
-            let y = lanes.install(|| {
-                let tape = Tape::new(context);
-                let y = layer.forward(tape.constant(x))?;
-                Ok::<_, TrainError>(y.into_value())
-            })?;
-            (path.clone(), y, convolves)
+    // A pool of its own, so that its memory is given back.
+    let context = Context { conv: lanes.conv, parallel: true, ..Context::evaluation(BufferPool::new()) };
+    let graph = Graph::trace(&context, images.shape(), |x| model.forward(x))?;
+    let own = parameters(model);
+    let value = |identity| {
+        let own = own.iter().find(|(_, own)| own.identity == identity);
+        own.expect("a network visits what it uses").1.value.clone()
+    };
+    // The parameters of each convolution, with the moments of its channels.
+    let mut found = Vec::new();
+    lanes.install(|| {
+        graph.visit(&context, images, value, |index, y| {
+            let node = &graph.nodes()[index];
+            if node.op::<ops::Conv2d>().is_some() {
+                let of = |input: usize| graph.nodes()[input].parameter();
+                let moments = standardise_channels(y);
+                found.push((
+                    node.inputs().iter().skip(1).filter_map(|&input| of(input)).collect::<Vec<_>>(),
+                    moments,
+                ));
+            }
+        })
+    });
+    for (_, parameter) in parameters_mut(model) {
+        let Some((own, moments)) = found.iter().find(|(own, _)| own.contains(&parameter.identity)) else {
+            continue;
         };
-        if convolves {
-            let moments = standardise_channels(&mut y)?;
-            for (name, parameter) in parameters_mut(model) {
-                let Some(own) = name.strip_prefix(&path).and_then(|rest| rest.strip_prefix('.')) else {
-                    continue;
-                };
-                let per_channel = parameter.value.len() / moments.len();
-                for (row, &(mean, deviation)) in
-                    parameter.value.data_mut().chunks_mut(per_channel).zip(&moments)
-                {
-                    for value in row {
-                        let shift = if own == "bias" { mean } else { 0.0 };
-                        *value = ((f64::from(*value) - shift) / deviation) as f32;
-                    }
-                }
+        let is_bias = own[0] != parameter.identity;
+        let per_channel = parameter.value.len() / moments.len();
+        let rows = parameter.value.data_mut().chunks_mut(per_channel);
+        for (row, &(mean, deviation)) in rows.zip(moments) {
+            for value in row {
+                let shift = if is_bias { mean } else { 0.0 };
+                *value = ((f64::from(*value) - shift) / deviation) as f32;
             }
         }
-        x = y;
     }
     Ok(())
 }
 
 /// Brings each channel of N x C x H x W to mean 0 and standard deviation 1, and answers what they were. A channel that is the
 /// same everywhere is only shifted.
-fn standardise_channels(y: &mut Tensor<f32>) -> Result<Vec<(f64, f64)>, ShapeError> {
-    let [_, channels, height, width] = y.shape().nchw("standardise")?;
+fn standardise_channels(y: &mut Tensor<f32>) -> Vec<(f64, f64)> {
+    let [_, channels, height, width] = y.shape().nchw("standardise").expect("it is a convolution's output");
     let (pixels, image) = (height * width, channels * height * width);
     let mut moments = Vec::with_capacity(channels);
     for channel in 0..channels {
@@ -98,13 +99,13 @@ fn standardise_channels(y: &mut Tensor<f32>) -> Result<Vec<(f64, f64)>, ShapeErr
             }
         }
     }
-    Ok(moments)
+    moments
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::{Conv2d, Flatten, GlobalAvgPool2d, Linear, MaxPool2d, Module, Relu, initialise};
+    use crate::nn::{AdaptiveAvgPool2d, Conv2d, Flatten, Linear, MaxPool2d, Relu, initialise};
     use tensor::init::Init;
 
     fn network() -> Sequential<f32> {
@@ -114,7 +115,7 @@ mod tests {
             .with(block.with(Relu))
             .with(MaxPool2d::new(3, 2))
             .with(Sequential::new().with(Conv2d::new(5, 4, 3, 1, 0)))
-            .with(GlobalAvgPool2d)
+            .with(AdaptiveAvgPool2d::GLOBAL)
             .with(Flatten)
             .with(Linear::new(4, 3));
         initialise(&mut all, Init::XavierUniform, Init::Constant(0.3), 5);
@@ -125,17 +126,19 @@ mod tests {
         Tensor::from_fn([6, 2, 9, 9], |i| 3.0 + ((i * 7919 % 1013) as f32 / 200.0).sin())
     }
 
-    /// The outputs of the layers, one after the other.
-    fn outputs(network: &Sequential<f32>) -> Vec<(bool, Tensor<f32>)> {
-        let mut x = images();
-        let layers = leaves(network);
-        let forward = |(_, layer): &(String, &dyn Module<f32>)| {
-            let convolves = layer.convolution(x.shape()).is_some();
-            let tape = Tape::new(Context::evaluation(BufferPool::new()));
-            x = layer.forward(tape.constant(x.clone())).unwrap().into_value();
-            (convolves, x.clone())
-        };
-        layers.iter().map(forward).collect()
+    /// The output of each convolution.
+    fn convolved(network: &Sequential<f32>) -> Vec<Tensor<f32>> {
+        let context = Context::evaluation(BufferPool::new());
+        let graph = Graph::trace(&context, images().shape(), |x| network.forward(x)).unwrap();
+        let own = parameters(network);
+        let value = |identity| own.iter().find(|own| own.1.identity == identity).unwrap().1.value.clone();
+        let mut all = Vec::new();
+        graph.visit(&context, images(), value, |index, y| {
+            if graph.nodes()[index].op::<ops::Conv2d>().is_some() {
+                all.push(y.clone());
+            }
+        });
+        all
     }
 
     #[test]
@@ -144,16 +147,13 @@ mod tests {
         let linear: Vec<f32> =
             parameters(&network).iter().rev().take(2).flat_map(|own| own.1.value.data().to_vec()).collect();
         standardise(&mut network, images(), &Lanes::new(2).unwrap()).unwrap();
-        let mut convolutions = 0;
-        for (convolves, mut output) in outputs(&network) {
-            if convolves {
-                convolutions += 1;
-                for (mean, deviation) in standardise_channels(&mut output).unwrap() {
-                    assert!(mean.abs() < 1e-4 && (deviation - 1.0).abs() < 1e-3, "{mean} {deviation}");
-                }
+        let mut outputs = convolved(&network);
+        assert_eq!(outputs.len(), 3);
+        for output in &mut outputs {
+            for (mean, deviation) in standardise_channels(output) {
+                assert!(mean.abs() < 1e-4 && (deviation - 1.0).abs() < 1e-3, "{mean} {deviation}");
             }
         }
-        assert_eq!(convolutions, 3);
         let after: Vec<f32> =
             parameters(&network).iter().rev().take(2).flat_map(|own| own.1.value.data().to_vec()).collect();
         assert_eq!(linear, after, "a fully connected layer keeps its start");
@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn a_channel_without_any_difference_is_only_shifted() {
         let mut y = Tensor::from_fn([2, 2, 1, 2], |i| if i % 4 < 2 { 7.0 } else { i as f32 });
-        let moments = standardise_channels(&mut y).unwrap();
+        let moments = standardise_channels(&mut y);
         assert_eq!(moments[0], (7.0, 1.0));
         assert_eq!(moments[1], (4.5, 4.25f64.sqrt()));
         assert_eq!([y.data()[0], y.data()[1], y.data()[4]], [0.0; 3]);

@@ -17,7 +17,7 @@ use crate::checkpoint::load_parameters;
 use crate::data::{Augmentation, Batch, DataLoader, LabeledImages, LoaderOptions, Normalization, Splits};
 use crate::inspect::{Signal, inspect};
 use crate::loss::CrossEntropy;
-use crate::nn::{Sequential, initialise, parameters, parameters_mut};
+use crate::nn::{Planned, Sequential, initialise, parameters, parameters_mut};
 use crate::optim::{Gradients, Optimizer, Schedule, Scheduler, Sgd};
 
 /// Images that the data-dependent start looks at: enough for each channel's mean and deviation where maps are one pixel, and few
@@ -43,7 +43,7 @@ pub enum Outcome {
 pub struct Trainer {
     pub(super) settings: Settings,
     schedule: Schedule,
-    pub(super) model: Sequential<f32>,
+    pub(super) model: Planned<f32, Sequential<f32>>,
     pub(super) train: DataLoader,
     test: DataLoader,
     lanes: Lanes,
@@ -100,7 +100,7 @@ impl Trainer {
         let watch = Watch::new(&counts, train.batches_per_epoch() as u64);
         Ok(Self {
             schedule: settings.schedule,
-            model,
+            model: Planned::new(model),
             train,
             test: DataLoader::new(Arc::new(splits.test), test_options)?,
             lanes,
@@ -116,7 +116,7 @@ impl Trainer {
     /// The network.
     #[must_use]
     pub fn model(&self) -> &Sequential<f32> {
-        &self.model
+        self.model.get()
     }
 
     /// The settings.

@@ -28,9 +28,16 @@ pub struct AvgPool2d {
 
 impl AvgPool2d {
     /// Square windows without padding.
-    pub fn square(kernel: usize, stride: usize) -> Self {
+    #[must_use]
+    pub fn new(kernel: usize, stride: usize) -> Self {
         let (kernel, stride) = ([kernel; 2], [stride; 2]);
         Self { kernel, stride, padding: [0; 2], ceil_mode: false, count_include_pad: true }
+    }
+
+    /// The same, counting windows that reach over the edge.
+    #[must_use]
+    pub fn ceil(kernel: usize, stride: usize) -> Self {
+        Self { ceil_mode: true, ..Self::new(kernel, stride) }
     }
 
     fn geometry(&self, input: Shape) -> Result<PoolGeometry, ShapeError> {
@@ -200,7 +207,7 @@ mod tests {
     fn divisors_are_those_of_pytorch() {
         // torch.nn.functional.avg_pool2d(torch.ones(1, 1, 4, 1), ...) along H only.
         let ones = Tensor::full([1, 1, 4, 1], 1.0);
-        let op = AvgPool2d { kernel: [3, 1], stride: [2, 1], ..AvgPool2d::square(3, 2) };
+        let op = AvgPool2d { kernel: [3, 1], stride: [2, 1], ..AvgPool2d::new(3, 2) };
         assert_eq!(pool(op, &ones), [1.0]);
         // The second window begins at 2 and holds two elements: ceil mode's overhang does not count.
         assert_eq!(pool(AvgPool2d { ceil_mode: true, ..op }, &ones), [1.0, 1.0]);
@@ -216,9 +223,9 @@ mod tests {
 
     #[test]
     fn errors_name_sizes() {
-        let error = Op::<f32>::output_shape(&AvgPool2d::square(8, 1), &[[1, 1, 7, 9].into()]).unwrap_err();
+        let error = Op::<f32>::output_shape(&AvgPool2d::new(8, 1), &[[1, 1, 7, 9].into()]).unwrap_err();
         assert_eq!(error.to_string(), "avg_pool2d: a window of 8 does not fit H = 7 with padding 0");
-        let error = Op::<f32>::output_shape(&AvgPool2d::square(8, 1), &[]).unwrap_err();
+        let error = Op::<f32>::output_shape(&AvgPool2d::new(8, 1), &[]).unwrap_err();
         assert_eq!(error.to_string(), "avg_pool2d: expects 1 inputs, found 0");
     }
 

@@ -7,7 +7,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::group_norm::{check_channels, check_eps};
-use super::moments::{Moments, affine, affine_gradient, sums};
+use super::moments::Moments;
+use super::moments::{affine, affine_gradient, sums};
 use crate::{BufferPool, Context, Element, Op, Shape, ShapeError, Tensor};
 
 /// `y = weight (x - mean) / sqrt(variance + eps) + bias` for each channel (Ioffe and Szegedy 2015, algorithm 1). The inputs are x
@@ -20,7 +21,7 @@ use crate::{BufferPool, Context, Element, Op, Shape, ShapeError, Tensor};
 pub struct BatchNorm2d {
     /// Added to the variance: 0 or more.
     pub eps: f64,
-    /// A place for the batch's moments, for [`update_running`]: overwritten by each forward pass that computes them.
+    /// A place for the batch's moments, for running statistics: overwritten by each forward pass that computes them.
     pub statistics: Option<BatchStatistics>,
 }
 
@@ -31,19 +32,34 @@ impl Default for BatchNorm2d {
     }
 }
 
-/// The moments of each channel of a batch, shared between an op and whoever wants to know them.
+/// What a running statistic follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Statistic {
+    /// The mean of each channel.
+    Mean,
+    /// The unbiased variance of each channel, as PyTorch keeps it.
+    Variance,
+}
+
+/// The mean and variance of each channel of the last batch, shared between an op and the buffers that follow them.
 #[derive(Debug, Clone, Default)]
-pub struct BatchStatistics(Arc<Mutex<Vec<Moments>>>);
+pub struct BatchStatistics(Arc<Mutex<[Option<Vec<f64>>; 2]>>);
 
 impl BatchStatistics {
-    /// Takes the moments away; none before a forward pass.
-    #[must_use]
-    pub fn take(&self) -> Vec<Moments> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Moves the running value of each channel towards the batch's, which is taken away: `running = (1 - momentum) running + momentum
+    /// batch`, as PyTorch does. Nothing moves if no forward pass has left a statistic since the last time.
+    pub fn follow<T: Element>(&self, statistic: Statistic, running: &mut [T], momentum: f64) {
+        let batch = self.0.lock().unwrap_or_else(PoisonError::into_inner)[statistic as usize].take();
+        for (value, batch) in running.iter_mut().zip(batch.into_iter().flatten()) {
+            let before = value.to_f64();
+            *value = T::from_f64(before + momentum * (batch - before));
+        }
     }
 
     fn set(&self, moments: &[Moments]) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = moments.to_vec();
+        let of = |value: fn(&Moments) -> f64| Some(moments.iter().map(value).collect());
+        let both = [of(|moments| moments.mean), of(Moments::unbiased_variance)];
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = both;
     }
 }
 
@@ -211,51 +227,6 @@ pub fn input_gradient<T: Element>(
     dy
 }
 
-/// Moves running means and variances (C each) towards those of a batch: `running = (1 - momentum) running + momentum batch`, with the unbiased
-/// variance, as PyTorch does.
-///
-/// # Panics
-/// If a slice has not an element for each channel.
-pub fn update_running<T: Element>(mean: &mut [T], variance: &mut [T], batch: &[Moments], momentum: f64) {
-    assert_eq!([mean.len(), variance.len()], [batch.len(); 2], "channels");
-    let moved =
-        |running: T, batch: f64| T::from_f64(running.to_f64() + momentum * (batch - running.to_f64()));
-    for ((mean, variance), batch) in mean.iter_mut().zip(variance).zip(batch) {
-        *mean = moved(*mean, batch.mean);
-        *variance = moved(*variance, batch.unbiased_variance());
-    }
-}
-
-/// The weight (O x C/groups x KH x KW) and bias (O) of a convolution that does what one with `weight` and `bias` and an evaluated batch
-/// normalization after it do: `[gamma, beta, mean, variance]` have O elements each.
-///
-/// # Errors
-/// [`ShapeError`] if the weight is no convolution's or a vector has not an element for each output channel.
-pub fn fold<T: Element>(
-    weight: &Tensor<T>,
-    bias: Option<&Tensor<T>>,
-    [gamma, beta, mean, variance]: [&Tensor<T>; 4],
-    eps: f64,
-) -> Result<(Tensor<T>, Tensor<T>), ShapeError> {
-    const NAME: &str = "batch_norm2d";
-    check_eps(NAME, eps)?;
-    let &[c_out, ..] = &weight.shape().nchw(NAME)?;
-    let vectors = [("gamma", gamma), ("beta", beta), ("mean", mean), ("variance", variance)];
-    for (name, vector) in vectors.into_iter().chain(bias.map(|bias| ("bias", bias))) {
-        check_channels(NAME, name, vector.shape(), c_out)?;
-    }
-    let normalizers = normalizers_of(mean.data(), variance.data(), eps);
-    let scale = |o: usize| gamma.data()[o].to_f64() * normalizers[o].factor;
-    let patch = weight.shape()[1..].iter().product::<usize>().max(1);
-    let folded =
-        Tensor::from_fn(weight.shape(), |i| T::from_f64(weight.data()[i].to_f64() * scale(i / patch)));
-    let shifted = Tensor::from_fn([c_out], |o| {
-        let before = bias.map_or(0.0, |bias| bias.data()[o].to_f64());
-        T::from_f64(beta.data()[o].to_f64() + (before - normalizers[o].mean) * scale(o))
-    });
-    Ok((folded, shifted))
-}
-
 fn normalizers_of<T: Element>(mean: &[T], variance: &[T], eps: f64) -> Vec<Normalizer> {
     let each = mean.iter().zip(variance);
     each.map(|(mean, variance)| Normalizer::new(mean.to_f64(), variance.to_f64(), eps)).collect()
@@ -278,6 +249,10 @@ impl<T: Element> Op<T> for BatchNorm2d {
         "batch_norm2d"
     }
 
+    fn describe(&self, inputs: &[Shape]) -> String {
+        format!("BatchNorm2d({})", inputs.get(1).map_or(0, Shape::elements))
+    }
+
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
         let error = |message| Err(ShapeError::new("batch_norm2d", message));
         if ![3, 5].contains(&inputs.len()) {
@@ -298,22 +273,8 @@ impl<T: Element> Op<T> for BatchNorm2d {
     }
 
     fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Saved<T>) {
-        let mut inputs = inputs.into_iter();
-        let mut next = || inputs.next().expect("batch_norm2d has x, weight and bias");
-        let (x, weight, bias) = (next(), next(), next());
-        let (normalizers, count) = match (inputs.next(), inputs.next()) {
-            (Some(mean), Some(variance)) => (normalizers_of(mean.data(), variance.data(), self.eps), None),
-            _ => {
-                let moments = partial_moments(&x);
-                if let Some(place) = &self.statistics {
-                    place.set(&moments);
-                }
-                let normalizers = moments.iter().map(|moments| Normalizer::of(moments, self.eps)).collect();
-                (normalizers, Some(moments.first().map_or(0.0, |moments| moments.count)))
-            }
-        };
-        let y = normalize(context.pool(), &x, &normalizers, weight.data(), bias.data());
-        (y, Saved { x, weight, normalizers, count })
+        let moments = self.meets(inputs.len()).then(|| partial_moments(&inputs[0]));
+        self.forward_of_batch(context, inputs, moments.as_deref())
     }
 
     fn backward(
@@ -323,11 +284,63 @@ impl<T: Element> Op<T> for BatchNorm2d {
         grad_output: Tensor<T>,
         wanted: &[bool],
     ) -> Vec<Option<Tensor<T>>> {
+        let own = saved.partial_sums(&grad_output);
+        self.backward_of_batch(context, saved, grad_output, [&own, &own], wanted)
+    }
+}
+
+impl<T: Element> Saved<T> {
+    /// The sums of each channel of this micro-batch: dy is N x C x H x W.
+    #[must_use]
+    pub fn partial_sums(&self, dy: &Tensor<T>) -> Vec<GradientSums> {
+        partial_sums(&self.x, dy, &self.normalizers)
+    }
+}
+
+impl BatchNorm2d {
+    /// Tells whether the op with so many inputs computes mean and variance itself, so that micro-batches meet at it.
+    #[must_use]
+    pub fn meets(&self, inputs: usize) -> bool {
+        inputs == 3
+    }
+
+    /// [`Op::forward`] of a micro-batch, given the moments of each channel of its whole batch; `None` where mean and variance are inputs.
+    pub fn forward_of_batch<T: Element>(
+        &self,
+        context: &Context,
+        inputs: Vec<Tensor<T>>,
+        moments: Option<&[Moments]>,
+    ) -> (Tensor<T>, Saved<T>) {
+        let mut inputs = inputs.into_iter();
+        let mut next = || inputs.next().expect("batch_norm2d has x, weight and bias");
+        let (x, weight, bias) = (next(), next(), next());
+        let (normalizers, count) = match moments {
+            None => (normalizers_of(next().data(), next().data(), self.eps), None),
+            Some(moments) => {
+                if let Some(place) = &self.statistics {
+                    place.set(moments);
+                }
+                let normalizers = moments.iter().map(|moments| Normalizer::of(moments, self.eps)).collect();
+                (normalizers, Some(moments.first().map_or(0.0, |moments| moments.count)))
+            }
+        };
+        let y = normalize(context.pool(), &x, &normalizers, weight.data(), bias.data());
+        (y, Saved { x, weight, normalizers, count })
+    }
+
+    /// [`Op::backward`] of a micro-batch, given the sums of each channel of itself and of its whole batch.
+    pub fn backward_of_batch<T: Element>(
+        &self,
+        context: &Context,
+        saved: Saved<T>,
+        grad_output: Tensor<T>,
+        [own, of_batch]: [&[GradientSums]; 2],
+        wanted: &[bool],
+    ) -> Vec<Option<Tensor<T>>> {
         let Saved { x, weight, normalizers, count } = saved;
-        let sums = partial_sums(&x, &grad_output, &normalizers);
         let vector = |value: fn(&GradientSums) -> f64| {
             let mut vector = Tensor::empty_in(context.pool(), weight.shape());
-            for (to, sums) in vector.data_mut().iter_mut().zip(&sums) {
+            for (to, sums) in vector.data_mut().iter_mut().zip(own) {
                 *to = T::from_f64(value(sums));
             }
             vector
@@ -338,7 +351,7 @@ impl<T: Element> Op<T> for BatchNorm2d {
             wanted[2].then(|| vector(|sums| sums.dy)),
         ];
         if wanted[0] {
-            let of_batch = count.map(|count| (&*sums, count));
+            let of_batch = count.map(|count| (of_batch, count));
             all[0] = Some(input_gradient(&x, grad_output, &normalizers, weight.data(), of_batch));
         }
         all.resize_with(wanted.len(), || None);
@@ -349,7 +362,6 @@ impl<T: Element> Op<T> for BatchNorm2d {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::Conv2d;
     use crate::testing::{check_gradients, check_some_gradients, poisoned, random};
 
     fn positive(shape: [usize; 1], seed: u64) -> Tensor<f64> {
@@ -417,36 +429,12 @@ mod tests {
         let x = Tensor::from_slice([2, 1, 1, 2], &[1.0f32, 2.0, 3.0, 6.0]).unwrap();
         op.forward(&poisoned(), vec![x, Tensor::full([1], 1.0), Tensor::full([1], 0.0)]);
         let (mut mean, mut variance) = ([1.0f32], [1.0f32]);
-        update_running(&mut mean, &mut variance, &statistics.take(), 0.5);
-        // The mean is 3; the squares sum to 14, over 3.
-        assert_eq!((mean, variance), ([2.0], [((1.0 + 14.0 / 3.0) / 2.0) as f32]));
-        assert_eq!(statistics.take(), []);
-    }
-
-    #[test]
-    fn a_folded_convolution_does_both() {
-        let context = poisoned();
-        for groups in [1, 2] {
-            let conv = Conv2d { padding: [1, 1], stride: [2, 1], groups, ..Conv2d::default() };
-            let (x, w, b) = (random([2, 4, 5, 6], 1), random([6, 4 / groups, 3, 3], 2), random([6], 3));
-            let [gamma, beta, mean] = [4, 5, 6].map(|seed| random([6], seed));
-            let variance = positive([6], 7);
-            for bias in [None, Some(&b)] {
-                let inputs = |w: &Tensor<f64>, b: Option<&Tensor<f64>>| {
-                    [Some(&x), Some(w), b].into_iter().flatten().cloned().collect::<Vec<_>>()
-                };
-                let (between, _) = conv.forward(&context, inputs(&w, bias));
-                let all = [&between, &gamma, &beta, &mean, &variance].map(Clone::clone);
-                let (expected, _) = BatchNorm2d::default().forward(&context, all.to_vec());
-                let (w, b) = fold(&w, bias, [&gamma, &beta, &mean, &variance], 1e-5).unwrap();
-                let (found, _) = conv.forward(&context, inputs(&w, Some(&b)));
-                let near = |(f, e): (&f64, &f64)| (f - e).abs() < 1e-12;
-                assert!(found.data().iter().zip(expected.data()).all(near), "{groups} groups");
-            }
+        for _ in 0..2 {
+            statistics.follow(Statistic::Mean, &mut mean, 0.5);
+            statistics.follow(Statistic::Variance, &mut variance, 0.5);
+            // The mean is 3; the squares of what differs from it sum to 14, over 3. The second time nothing is left to follow.
+            assert_eq!((mean, variance), ([2.0], [((1.0 + 14.0 / 3.0) / 2.0) as f32]));
         }
-        let (w, v, short) = (random([6, 1, 1, 1], 1), random([6], 2), random([5], 3));
-        let error = fold(&w, Some(&short), [&v; 4], 1e-5).unwrap_err().to_string();
-        assert_eq!(error, "batch_norm2d: bias expects C = 6, found 5");
     }
 
     #[test]

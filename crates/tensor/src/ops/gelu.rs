@@ -84,6 +84,13 @@ impl UnaryOp for Gelu {
 
     const NAME: &'static str = "gelu";
 
+    fn describe(&self) -> String {
+        match self {
+            Self::Erf => "GELU".to_owned(),
+            Self::Tanh => "GELU(tanh)".to_owned(),
+        }
+    }
+
     fn compute<T: Element>(&self, context: &Context, x: Tensor<T>) -> (Tensor<T>, Tensor<T>) {
         match self {
             Self::Erf => apply(context, Exact, x),

@@ -60,6 +60,11 @@ impl<T: Element> Op<T> for GroupNorm {
         "group_norm"
     }
 
+    fn describe(&self, inputs: &[Shape]) -> String {
+        let channels = inputs.get(1).map_or(0, Shape::elements);
+        format!("GroupNorm({}, {channels})", self.groups)
+    }
+
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
         expect_inputs("group_norm", inputs, 3)?;
         let [_, c, h, w] = inputs[0].nchw("group_norm")?;

@@ -36,6 +36,10 @@ impl UnaryOp for Hardswish {
 
     const NAME: &'static str = "hardswish";
 
+    fn describe(&self) -> String {
+        "Hardswish".to_owned()
+    }
+
     fn compute<T: Element>(&self, context: &Context, x: Tensor<T>) -> (Tensor<T>, Tensor<T>) {
         apply(context, *self, x)
     }

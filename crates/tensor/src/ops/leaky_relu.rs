@@ -43,6 +43,10 @@ impl UnaryOp for LeakyRelu {
 
     const NAME: &'static str = "leaky_relu";
 
+    fn describe(&self) -> String {
+        format!("LeakyReLU({})", self.slope)
+    }
+
     fn shape(&self, input: Shape) -> Result<Shape, ShapeError> {
         if !(self.slope.is_finite() && self.slope >= 0.0) {
             let message = format!("slope must be finite and 0 or more, found {}", self.slope);

@@ -43,8 +43,15 @@ const NOTHING: u8 = 255;
 
 impl MaxPool2d {
     /// Square windows without padding.
-    pub fn square(kernel: usize, stride: usize) -> Self {
+    #[must_use]
+    pub fn new(kernel: usize, stride: usize) -> Self {
         Self { kernel: [kernel; 2], stride: [stride; 2], padding: [0; 2], ceil_mode: false, relu: false }
+    }
+
+    /// The same, counting windows that reach over the edge.
+    #[must_use]
+    pub fn ceil(kernel: usize, stride: usize) -> Self {
+        Self { ceil_mode: true, ..Self::new(kernel, stride) }
     }
 
     fn geometry(&self, input: Shape) -> Result<PoolGeometry, ShapeError> {
@@ -136,7 +143,7 @@ mod tests {
         let mut x = Tensor::from_fn([1, 1, 5, 5], |i| i as f32 / 100.0);
         x.data_mut()[12] = 9.0;
         let context = poisoned();
-        let op = MaxPool2d::square(3, 2);
+        let op = MaxPool2d::new(3, 2);
         let (y, saved) = op.forward(&context, vec![x]);
         assert_eq!(y.data(), [9.0; 4]);
         assert_eq!(saved.argmax[..], [8, 6, 2, 0]);
@@ -150,16 +157,16 @@ mod tests {
     #[test]
     fn the_first_of_equals_wins_and_nan_spreads() {
         let ties = Tensor::full([1, 1, 3, 9], 1.0f32);
-        assert_eq!(pool(MaxPool2d::square(3, 2), &ties).1, [0; 4]);
+        assert_eq!(pool(MaxPool2d::new(3, 2), &ties).1, [0; 4]);
         let below = Tensor::full([1, 1, 3, 3], f32::NEG_INFINITY);
         assert_eq!(
-            pool(MaxPool2d::square(3, 2), &below),
+            pool(MaxPool2d::new(3, 2), &below),
             (Tensor::full([1, 1, 1, 1], f32::NEG_INFINITY), vec![0])
         );
         let mut x = Tensor::full([1, 1, 3, 5], 1.0f32);
         x.data_mut()[6] = f32::NAN; // row 1, column 1: in the first window only
         for (kernel, stride) in [(3, 2), (3, 1)] {
-            let op = MaxPool2d { kernel: [3, kernel], stride: [2, stride], ..MaxPool2d::square(3, 2) };
+            let op = MaxPool2d { kernel: [3, kernel], stride: [2, stride], ..MaxPool2d::new(3, 2) };
             let (y, argmax) = pool(op, &x);
             assert!(y.data()[0].is_nan(), "{op:?}");
             assert_eq!(*y.data().last().unwrap(), 1.0);
@@ -169,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_relu_before_the_pooling_stops_what_is_not_above_zero() {
-        let op = MaxPool2d { relu: true, ..MaxPool2d::square(2, 2) };
+        let op = MaxPool2d { relu: true, ..MaxPool2d::new(2, 2) };
         let x = [-1.0, -2.0, 3.0, -4.0, 0.0, 0.0, -1.0, -0.0, 0.0, 0.5, f32::NAN, 9.0];
         let context = poisoned();
         let (y, saved) = op.forward(&context, vec![Tensor::from_slice([1, 1, 2, 6], &x).unwrap()]);
@@ -184,14 +191,14 @@ mod tests {
     #[test]
     fn argmax_is_computed_only_for_a_recorded_pass() {
         let x = random([1, 2, 9, 9], 1).cast::<f32>();
-        let (recorded, _) = pool(MaxPool2d::square(3, 2), &x);
+        let (recorded, _) = pool(MaxPool2d::new(3, 2), &x);
         for parallel in [false, true] {
             let context = Context { parallel, ..Context::evaluation(BufferPool::poisoning()) };
-            let (y, saved) = MaxPool2d::square(3, 2).forward(&context, vec![x.clone()]);
+            let (y, saved) = MaxPool2d::new(3, 2).forward(&context, vec![x.clone()]);
             assert!(saved.argmax.is_empty());
             assert_eq!(y, recorded);
             let context = Context { parallel, ..poisoned() };
-            let (y, saved) = MaxPool2d::square(3, 2).forward(&context, vec![x.clone()]);
+            let (y, saved) = MaxPool2d::new(3, 2).forward(&context, vec![x.clone()]);
             assert_eq!(saved.argmax.len(), y.len());
             assert_eq!(y, recorded);
         }
@@ -200,13 +207,13 @@ mod tests {
     #[test]
     fn errors_name_sizes() {
         let shape = |op: MaxPool2d, input: &[usize]| Op::<f32>::output_shape(&op, &[Shape::new(input)]);
-        assert_eq!(shape(MaxPool2d::square(3, 2), &[8, 96, 72, 72]), Ok(Shape::from([8, 96, 35, 35])));
+        assert_eq!(shape(MaxPool2d::new(3, 2), &[8, 96, 72, 72]), Ok(Shape::from([8, 96, 35, 35])));
         assert_eq!(
-            shape(MaxPool2d::square(16, 2), &[1, 1, 32, 32]).unwrap_err().to_string(),
+            shape(MaxPool2d::new(16, 2), &[1, 1, 32, 32]).unwrap_err().to_string(),
             "max_pool2d: the window must have at most 255 elements, found 16 x 16"
         );
         assert_eq!(
-            shape(MaxPool2d::square(3, 2), &[4, 4]).unwrap_err().to_string(),
+            shape(MaxPool2d::new(3, 2), &[4, 4]).unwrap_err().to_string(),
             "max_pool2d: expects an N x C x H x W tensor, input is 4 x 4"
         );
     }

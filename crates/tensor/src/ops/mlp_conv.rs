@@ -59,7 +59,7 @@ impl<T: Element> Op<T> for MlpConv {
 
     /// The layers' own descriptions, one after the other.
     fn describe(&self, inputs: &[Shape]) -> String {
-        let weights = inputs[1..].chunks(2);
+        let weights = inputs.get(1..).unwrap_or_default().chunks(2);
         let all = self
             .layers
             .iter()

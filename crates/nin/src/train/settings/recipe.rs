@@ -86,11 +86,13 @@ impl Settings {
     /// the image size that they were made for, and
     ///
     /// * in the chapter's recipe with the learning rate and the batch size of their own chapters in the d2l book (7.6, 8.1
-    ///   and 8.2 of its first edition): LeNet 0.9 and 256, AlexNet 0.01 and 128, VGG-11 0.05 and 128;
+    ///   8.2 and 8.6 of its first edition): LeNet 0.9 and 256, AlexNet 0.01 and 128, VGG-11 0.05 and 128, ResNet-18 0.05 and 256
+    ///   at 96 pixels;
     /// * otherwise with Xavier weights, since He's make the first logits of networks with wide fully connected layers large,
     ///   and LeNet with a larger learning rate, since its sigmoids pass on a quarter of a gradient at most, and the other two
     ///   with a smaller one. The default recipe's rate is that of `nin` and `nin-d2l`; `nin-cifar` has half of it. Its
-    ///   dropout of 0.2 is for Network in Network; AlexNet and VGG-11 keep their chapters' 0.5.
+    ///   dropout of 0.2 is for Network in Network; AlexNet and VGG-11 keep their chapters' 0.5. ResNet-18 has He's weights: its
+    ///   normalizations do what a data-dependent start would.
     #[must_use]
     pub fn for_model(recipe: Recipe, model: Model) -> Self {
         let mut settings = Self { model, ..Self::of(recipe) };
@@ -101,7 +103,12 @@ impl Settings {
             (Recipe::Chapter, Model::LeNet) => (settings.lr, settings.batch_size) = (0.9, 256),
             (Recipe::Chapter, Model::AlexNet) => settings.lr = 0.01,
             (Recipe::Chapter, Model::Vgg11) => settings.lr = 0.05,
+            (Recipe::Chapter, Model::ResNet18) => {
+                (settings.lr, settings.batch_size, settings.image_size) = (0.05, 256, 96);
+            }
+            (Recipe::Chapter, Model::ResNet18Cifar) => (settings.lr, settings.batch_size) = (0.05, 256),
             (Recipe::Default, Model::NinCifar) => settings.lr = 0.02,
+            (_, Model::ResNet18 | Model::ResNet18Cifar) => settings.init = InitialWeights::He,
             (_, Model::LeNet) => (settings.lr, settings.init) = (0.1, InitialWeights::Xavier),
             (_, Model::AlexNet | Model::Vgg11) => {
                 (settings.lr, settings.dropout, settings.init) = (0.005, 0.5, InitialWeights::Xavier);
