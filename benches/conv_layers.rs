@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tensor::conv::winograd::{self, PreparedWeights, Tile, WeightGradientAccumulator};
-use tensor::conv::{self, ConvAlgorithm, ConvGeometry, Convolution, Pass, Wanted};
+use tensor::conv::{self, ConvAlgorithm, ConvGeometry, Convolution, Pass};
 use tensor::simd::Isa;
-use tensor::{BufferPool, Context, Shape, Tensor};
+use tensor::{BufferPool, Context, GradientSum, Shape, Sinks, Tensor};
 
 const IMAGES: usize = 4;
 
@@ -89,11 +89,8 @@ fn layers(c: &mut Criterion) {
         }
         group.finish();
 
-        let passes = [
-            ("input_gradient", Wanted { input: true, weight: false, bias: false }),
-            ("weight_gradient", Wanted { input: false, weight: true, bias: true }),
-        ];
-        for (pass, wanted) in passes {
+        let passes = [("input_gradient", true, [None; 2]), ("weight_gradient", false, [Some(0), Some(1)])];
+        for (pass, input, parameters) in passes {
             let mut group = c.benchmark_group(pass);
             group.throughput(Throughput::Elements(g.flops()));
             for path in paths(&g) {
@@ -101,7 +98,12 @@ fn layers(c: &mut Criterion) {
                 group.bench_function(BenchmarkId::new(path.to_string(), &name), |b| {
                     b.iter_batched(
                         || fresh(&context, g.output_shape()),
-                        |dy| conv::backward(&context, &layer, &x, Some(&output), dy, wanted),
+                        |dy| {
+                            let mut sums = [GradientSum::new(), GradientSum::new()];
+                            let sinks = &mut Sinks::new(&mut sums, &parameters);
+                            let dx = conv::backward(&context, &layer, &x, Some(&output), dy, input, sinks);
+                            (dx, sums.map(|sum| sum.finish(context.pool())))
+                        },
                         BatchSize::PerIteration,
                     );
                 });
@@ -172,7 +174,7 @@ fn once_per_step(c: &mut Criterion) {
                     for _ in 0..times {
                         sum.accumulate(&pool, &g, &x, (&dy, None));
                         let start = Instant::now();
-                        sum.finish(black_box(&mut dw), None, false);
+                        sum.finish(black_box(&mut dw), false);
                         total += start.elapsed();
                     }
                     total

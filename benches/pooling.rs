@@ -44,7 +44,7 @@ fn bench<O: Op<f32> + Copy>(c: &mut Criterion, name: &str, op: O) {
         group.bench_function(BenchmarkId::new("backward", &label), |bencher| {
             bencher.iter_batched(
                 prepare,
-                |(saved, dy)| op.backward(&context, saved, dy, &[true]),
+                |(saved, dy)| op.gradients(&context, saved, dy, &[true]),
                 BatchSize::PerIteration,
             );
         });

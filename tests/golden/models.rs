@@ -12,13 +12,13 @@ use std::path::{Path, PathBuf};
 use autograd::{Bound, Context, Tape};
 use nin::loss::{CrossEntropy, Loss};
 use nin::models::{Model, Network};
-use nin::nn::{Module, Sequential, parameters, parameters_mut};
+use nin::nn::{Module, Parameter, Sequential, parameters, parameters_mut};
 use nin::optim::{Gradients, Optimizer, Sgd};
 use nin::summary::layers;
 use safetensors::SafeTensors;
 use serde_json::Value;
 use tensor::conv::ConvAlgorithm;
-use tensor::{BufferPool, Element, Shape, Tensor};
+use tensor::{BufferPool, Element, GradientSum, Shape, Tensor};
 
 fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -148,12 +148,11 @@ impl Golden {
         let number = loss.value().item().to_f64();
         let gradient = tape.backward(loss).unwrap().take(&logits).unwrap();
         let own = parameters(network);
-        let mut gradients: Vec<_> = own.iter().map(|(_, own)| Tensor::zeros(own.value.shape())).collect();
-        let identities: Vec<u64> = bound.plan().parameters().collect();
-        bound.backward(&context, run, gradient, |index, gradient| {
-            let place = own.iter().position(|(_, own)| own.identity == identities[index]).unwrap();
-            gradients[place].add_assign(&gradient);
-        });
+        let mut sums: Vec<_> = own.iter().map(|_| GradientSum::new()).collect();
+        bound.backward(&context, run, gradient, &mut sums);
+        let zeros = |own: &(String, &Parameter<f32>)| Tensor::zeros(own.1.value.shape());
+        let of = |(sum, own): (GradientSum<f32>, _)| sum.finish(context.pool()).unwrap_or_else(|| zeros(own));
+        let gradients = sums.into_iter().zip(&own).map(of).collect();
         (values, number, gradients)
     }
 
@@ -163,7 +162,10 @@ impl Golden {
 
     fn bound(&self, network: &Sequential<f32>, context: &Context) -> Bound<f32> {
         let own = parameters(network);
-        let value = |identity| own.iter().find(|(_, own)| own.identity == identity).unwrap().1.value.clone();
+        let value = |identity| {
+            let number = own.iter().position(|(_, own)| own.identity == identity).unwrap();
+            (number, own[number].1.value.clone())
+        };
         Bound::new(network.plan(context, self.images.shape()).unwrap(), context, value)
     }
 

@@ -99,7 +99,7 @@ impl Case<'_> {
         }
         let wanted: Vec<bool> = inputs.iter().map(|input| self.has(&format!("grad_{input}"))).collect();
         assert!(wanted[0], "{}: the first input has a gradient", self.name);
-        let gradients = op.backward(&context, saved, self.tensor("grad_output"), &wanted);
+        let gradients = op.gradients(&context, saved, self.tensor("grad_output"), &wanted);
         assert_eq!(gradients.len(), inputs.len(), "{}", self.name);
         if let Some(labels) = inputs.iter().position(|input| *input == "labels") {
             assert!(gradients[labels].is_none(), "{}: labels have no gradient", self.name);

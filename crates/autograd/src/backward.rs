@@ -1,6 +1,6 @@
-//! The backward pass: the tape in reverse, each gradient moved in when it is the first and added when it is not.
+//! The backward pass: the tape in reverse, with a [`GradientSum`] for each node.
 
-use tensor::{Element, Tensor};
+use tensor::{Element, GradientSum, Sinks, Tensor};
 
 use crate::error::AutogradError;
 use crate::gradients::{Gradients, LeafGradient};
@@ -52,31 +52,28 @@ impl<T: Element> Tape<T> {
         let nodes = std::mem::take(&mut record.nodes);
         drop(record);
 
-        let mut arrived: Vec<Option<Tensor<T>>> = Vec::new();
-        arrived.resize_with(nodes.len(), || None);
-        arrived[last] = Some(gradient);
+        let mut sums: Vec<_> = nodes.iter().map(|_| GradientSum::new()).collect();
+        sums[last].add(gradient);
         let mut gradients = Gradients { leaves: Vec::new() };
         // Nodes are dropped as the walk passes them, with what they saved.
         for (index, node) in nodes.into_iter().enumerate().rev() {
-            let Some(gradient) = arrived[index].take() else { continue };
-            let Some(backward) = node.backward else {
-                gradients.leaves.push(LeafGradient { node: index, parameter: node.parameter, gradient });
-                continue;
-            };
+            let sum = std::mem::take(&mut sums[index]);
+            let Some(gradient) = sum.finish(self.context().pool()) else { continue };
             debug_assert_eq!(gradient.shape(), node.shape);
-            let wanted: Vec<bool> = node.inputs.iter().map(Option::is_some).collect();
-            let of_inputs = backward(self.context(), gradient, &wanted);
-            for (input, gradient) in node.inputs.into_iter().zip(of_inputs) {
-                let (Some(input), Some(gradient)) = (input, gradient) else { continue };
-                match &mut arrived[input] {
-                    Some(sum) => sum.add_assign(&gradient),
-                    first => *first = Some(gradient),
+            match node.backward {
+                Some(backward) => {
+                    backward(self.context(), gradient, &mut Sinks::new(&mut sums, &node.inputs));
+                }
+                None => {
+                    let parameter = node.parameter;
+                    gradients.leaves.push(LeafGradient { node: index, parameter, gradient });
                 }
             }
         }
         Ok(gradients)
     }
 }
+
 #[cfg(test)]
 mod tests {
     use tensor::{BufferPool, Context};

@@ -183,7 +183,7 @@ fn unravel(mut element: usize, extents: &[usize]) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
-    use tensor::{Op, Shape, ShapeError};
+    use tensor::{Op, Shape, ShapeError, Sinks};
 
     use super::*;
 
@@ -202,8 +202,8 @@ mod tests {
         fn forward(&self, _: &Context, inputs: Vec<Tensor<f64>>) -> (Tensor<f64>, ()) {
             (Tensor::from_fn(inputs[0].shape(), |i| 3.0 * inputs[0].data()[i]), ())
         }
-        fn backward(&self, _: &Context, (): (), g: Tensor<f64>, _: &[bool]) -> Vec<Option<Tensor<f64>>> {
-            vec![Some(Tensor::from_fn(g.shape(), |i| if i == 4 { 2.9 } else { 3.0 } * g.data()[i]))]
+        fn backward(&self, _: &Context, (): (), g: Tensor<f64>, sinks: &mut Sinks<'_, f64>) {
+            sinks.add(0, || Tensor::from_fn(g.shape(), |i| if i == 4 { 2.9 } else { 3.0 } * g.data()[i]));
         }
     }
 

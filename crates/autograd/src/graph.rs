@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use tensor::{Context, Element, Op, Shape, Tensor};
+use tensor::{Context, Element, Op, Shape, Sinks, Tensor};
 
 use crate::error::AutogradError;
 use crate::tape::Tape;
@@ -18,13 +18,7 @@ pub(crate) trait AnyOp<T: Element>: Any + Debug + Send + Sync {
     fn describe(&self, inputs: &[Shape]) -> String;
     fn flops(&self, inputs: &[Shape]) -> u64;
     fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Saved);
-    fn backward(
-        &self,
-        context: &Context,
-        saved: Saved,
-        gradient: Tensor<T>,
-        wanted: &[bool],
-    ) -> Vec<Option<Tensor<T>>>;
+    fn backward(&self, context: &Context, saved: Saved, gradient: Tensor<T>, sinks: &mut Sinks<'_, T>);
 }
 
 impl<T: Element, O: Op<T>> AnyOp<T> for O {
@@ -43,15 +37,9 @@ impl<T: Element, O: Op<T>> AnyOp<T> for O {
         (output, saved)
     }
 
-    fn backward(
-        &self,
-        context: &Context,
-        saved: Saved,
-        gradient: Tensor<T>,
-        wanted: &[bool],
-    ) -> Vec<Option<Tensor<T>>> {
+    fn backward(&self, context: &Context, saved: Saved, gradient: Tensor<T>, sinks: &mut Sinks<'_, T>) {
         let saved = saved.downcast().expect("the op saved it itself");
-        Op::backward(self, context, *saved, gradient, wanted)
+        Op::backward(self, context, *saved, gradient, sinks);
     }
 }
 
@@ -263,13 +251,12 @@ pub struct Backward<T: Element> {
 }
 
 impl<T: Element> Backward<T> {
-    /// The gradient of each input that is `wanted`, from that of the output.
+    /// Adds the gradient of each input that is wanted to its sink, from that of the output.
     ///
     /// # Panics
     /// If the context of the forward pass did not say that this would follow.
-    #[must_use]
-    pub fn run(self, context: &Context, gradient: Tensor<T>, wanted: &[bool]) -> Vec<Option<Tensor<T>>> {
-        self.op.backward(context, self.saved, gradient, wanted)
+    pub fn run(self, context: &Context, gradient: Tensor<T>, sinks: &mut Sinks<'_, T>) {
+        self.op.backward(context, self.saved, gradient, sinks);
     }
 }
 
@@ -385,11 +372,7 @@ impl<T: Element> Values<T> {
         lifetimes.place[index].and_then(|place| self.0[place].take())
     }
 
-    /// Adds to a value that has a place; the first moves there.
-    pub(crate) fn add(&mut self, lifetimes: &Lifetimes, index: usize, value: Tensor<T>) {
-        match &mut self.0[lifetimes.place[index].expect("the value moves")] {
-            Some(sum) => sum.add_assign(&value),
-            first => *first = Some(value),
-        }
+    pub(crate) fn set_if_some(&mut self, lifetimes: &Lifetimes, index: usize, value: Option<Tensor<T>>) {
+        self.0[lifetimes.place[index].expect("the value moves")] = value;
     }
 }

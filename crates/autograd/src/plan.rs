@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use tensor::ops::batch_norm2d::{self, GradientSums};
+use tensor::ops::batch_norm2d::{self, ChannelSums};
 use tensor::ops::{BatchNorm2d, Moments};
-use tensor::{Context, Element, Op, Shape, ShapeError, Tensor};
+use tensor::{Context, Element, GradientSum, Op, Shape, ShapeError, Sinks, Tensor};
 
 use crate::graph::{Graph, Lifetimes, Saved, Source, Values};
+
+const KEPT: &str = "the forward pass ran in a context that keeps what backward needs";
+const OWN: &str = "the op saved it itself";
 
 /// A graph that is ready to run. It holds no values of parameters: runs on any number of threads may share it.
 #[derive(Debug)]
@@ -101,7 +104,7 @@ pub enum Part {
     /// On the way forward: the moments of each channel.
     Moments(Vec<Moments>),
     /// On the way back: sums for each channel.
-    Sums(Vec<GradientSums>),
+    Sums(Vec<ChannelSums>),
 }
 
 impl Part {
@@ -117,7 +120,7 @@ impl Part {
                 Self::Moments(batch_norm2d::combine(parts.iter().map(|part| part.moments()), Moments::merge))
             }
             Self::Sums(_) => {
-                Self::Sums(batch_norm2d::combine(parts.iter().map(|part| part.sums()), GradientSums::merge))
+                Self::Sums(batch_norm2d::combine(parts.iter().map(|part| part.sums()), ChannelSums::merge))
             }
         }
     }
@@ -127,7 +130,7 @@ impl Part {
         moments
     }
 
-    fn sums(&self) -> &[GradientSums] {
+    fn sums(&self) -> &[ChannelSums] {
         let Self::Sums(sums) = self else { panic!("the pass is on its way back") };
         sums
     }
@@ -173,21 +176,28 @@ pub struct Bound<T: Element> {
     plan: Arc<Plan<T>>,
     /// The values of the fixed nodes that others read; `None` for the rest.
     fixed: Vec<Option<Tensor<T>>>,
+    /// The caller's number of each of [`Plan::parameters`].
+    numbers: Vec<usize>,
 }
 
 impl<T: Element> Bound<T> {
-    /// Gives a plan the values of its parameters, by their identity, and computes what depends on them alone.
+    /// Gives a plan the values of its parameters, and computes what depends on them alone. `parameter` answers for an identity the
+    /// number of the parameter, under which gradients are summed, and its value.
     ///
     /// # Panics
     /// If a parameter does not have the shape that was traced.
     #[must_use]
-    pub fn new(plan: Arc<Plan<T>>, context: &Context, parameter: impl Fn(u64) -> Tensor<T>) -> Self {
+    pub fn new(plan: Arc<Plan<T>>, context: &Context, parameter: impl Fn(u64) -> (usize, Tensor<T>)) -> Self {
         let graph = &plan.graph;
-        let mut fixed: Vec<Option<Tensor<T>>> = Vec::new();
+        let (mut fixed, mut numbers): (Vec<Option<Tensor<T>>>, _) = (Vec::new(), Vec::new());
         for (index, node) in graph.nodes.iter().enumerate() {
             let value = match &node.source {
                 _ if !plan.fixed[index] => None,
-                Source::Parameter { identity, .. } => Some(parameter(*identity)),
+                Source::Parameter { identity, .. } => {
+                    let (number, value) = parameter(*identity);
+                    numbers.push(number);
+                    Some(value)
+                }
                 Source::Constant(value) => Some(value.clone()),
                 Source::Op(op) => {
                     let inputs =
@@ -207,7 +217,7 @@ impl<T: Element> Bound<T> {
                 fixed[index] = None;
             }
         }
-        Self { plan, fixed }
+        Self { plan, fixed, numbers }
     }
 
     /// The plan.
@@ -289,22 +299,23 @@ impl<T: Element> Bound<T> {
         None
     }
 
-    /// Computes the gradients of `sum(output * gradient)` for an input that is a batch by itself: `add` is called with the number among
-    /// [`Plan::parameters`] and the gradient of each use of a parameter. Answers the gradient of the input, if it is computed at all.
+    /// Computes the gradients of `sum(output * gradient)` for an input that is a batch by itself, and adds those of parameters to `sums`, by
+    /// their numbers. Answers the gradient of the input, if it is computed at all.
     ///
     /// # Panics
-    /// If the gradient does not have the output's shape, or the forward pass ran in a context that keeps nothing.
+    /// If the gradient does not have the output's shape, there is no sum of a parameter's number, or the forward pass ran in a context
+    /// that keeps nothing.
     pub fn backward(
         &self,
         context: &Context,
         run: Run<T>,
         gradient: Tensor<T>,
-        mut add: impl FnMut(usize, Tensor<T>),
+        sums: &mut [GradientSum<T>],
     ) -> Option<Tensor<T>> {
         let mut run = self.turn(run, gradient);
         let mut part = None;
         loop {
-            part = self.retreat(context, &mut run, part.as_ref(), &mut add);
+            part = self.retreat(context, &mut run, part.as_ref(), sums);
             if part.is_none() {
                 return run.output;
             }
@@ -336,9 +347,9 @@ impl<T: Element> Bound<T> {
         context: &Context,
         run: &mut Run<T>,
         joined: Option<&Part>,
-        mut add: impl FnMut(usize, Tensor<T>),
+        sums: &mut [GradientSum<T>],
     ) -> Option<Part> {
-        let Plan { graph, lifetimes, differentiable, parameters, .. } = &*self.plan;
+        let Plan { graph, lifetimes, differentiable, .. } = &*self.plan;
         while run.next > 0 {
             let index = run.next - 1;
             let node = &graph.nodes[index];
@@ -350,36 +361,58 @@ impl<T: Element> Bound<T> {
                 run.next -= 1;
                 continue;
             }
-            const KEPT: &str = "the forward pass ran in a context that keeps what backward needs";
-            let wanted: Vec<bool> = node.inputs.iter().map(|&input| differentiable[input]).collect();
-            let of_inputs = if let Some(op) = self.plan.meeting(index) {
-                let own = run.saved[index].as_ref().expect(KEPT);
-                let own: &batch_norm2d::Saved<T> = own.downcast_ref().expect("the op saved it itself");
-                let Some(brought) = run.brought.take() else {
-                    let gradient = run.values.get(lifetimes, index).expect("checked above");
-                    let part = Part::Sums(own.partial_sums(gradient));
-                    run.brought = Some(part.clone());
-                    return Some(part);
-                };
-                let saved = run.saved[index].take().expect(KEPT).downcast().expect("the op saved it itself");
-                let gradient = run.values.take(lifetimes, index);
-                let sums = [brought.sums(), joined.expect("the pass waits for its batch").sums()];
-                op.backward_of_batch(context, *saved, gradient, sums, &wanted)
+            let gradient = run.values.get(lifetimes, index).expect("checked above");
+            if let (Some(_), None) = (self.plan.meeting(index), &run.brought) {
+                let saved: &batch_norm2d::Saved<T> =
+                    run.saved[index].as_ref().expect(KEPT).downcast_ref().expect(OWN);
+                let part = Part::Sums(saved.partial_sums(gradient));
+                run.brought = Some(part.clone());
+                return Some(part);
+            }
+            let (gradient, saved) = (run.values.take(lifetimes, index), run.saved[index].take().expect(KEPT));
+            // An input's sum leaves its place while the op adds to it.
+            let wanted: Vec<Option<usize>> = node
+                .inputs
+                .iter()
+                .map(|&input| {
+                    node.inputs.iter().position(|&own| own == input).filter(|_| differentiable[input])
+                })
+                .collect();
+            let begun = node.inputs.iter().enumerate().map(|(position, &input)| match self.sum_of(input) {
+                _ if wanted[position] != Some(position) => GradientSum::new(),
+                Some(number) => std::mem::take(&mut sums[number]),
+                None => run
+                    .values
+                    .take_if_there(lifetimes, input)
+                    .map_or_else(GradientSum::new, GradientSum::from),
+            });
+            let mut begun: Vec<_> = begun.collect();
+            let sinks = &mut Sinks::new(&mut begun, &wanted);
+            if let Some(op) = self.plan.meeting(index) {
+                let brought = run.brought.take().expect("it brought its part before");
+                let of_batch = [brought.sums(), joined.expect("the pass waits for its batch").sums()];
+                op.backward_of_batch(context, *saved.downcast().expect(OWN), gradient, of_batch, sinks);
             } else {
-                let gradient = run.values.take(lifetimes, index);
-                op.backward(context, run.saved[index].take().expect(KEPT), gradient, &wanted)
-            };
-            for (&input, gradient) in node.inputs.iter().zip(of_inputs) {
-                let Some(gradient) = gradient else { continue };
-                match parameters.binary_search(&input) {
-                    Ok(number) => add(number, gradient),
-                    Err(_) => run.values.add(lifetimes, input, gradient),
+                op.backward(context, saved, gradient, sinks);
+            }
+            for (position, (&input, sum)) in node.inputs.iter().zip(begun).enumerate() {
+                match self.sum_of(input) {
+                    _ if wanted[position] != Some(position) => {}
+                    Some(number) => sums[number] = sum,
+                    None => run.values.set_if_some(lifetimes, input, sum.finish(context.pool())),
                 }
             }
             run.next -= 1;
         }
         run.output = self.plan.input.and_then(|input| run.values.take_if_there(lifetimes, input));
         None
+    }
+}
+
+impl<T: Element> Bound<T> {
+    /// The number of a parameter, if the node is one.
+    fn sum_of(&self, node: usize) -> Option<usize> {
+        self.plan.parameters.binary_search(&node).ok().map(|position| self.numbers[position])
     }
 }
 
@@ -410,7 +443,8 @@ impl<T: Element> Op<T> for PlanOp<T> {
         let parameters = inputs.split_off(1);
         let value = |identity| {
             let number = self.0.parameters().position(|own| own == identity);
-            parameters[number.expect("the plan asks for its own")].clone()
+            let number = number.expect("the plan asks for its own");
+            (number, parameters[number].clone())
         };
         let bound = Bound::new(Arc::clone(&self.0), context, value);
         let mut run = bound.forward(context, inputs.remove(0));
@@ -422,20 +456,16 @@ impl<T: Element> Op<T> for PlanOp<T> {
         context: &Context,
         (bound, run): (Bound<T>, Run<T>),
         grad_output: Tensor<T>,
-        wanted: &[bool],
-    ) -> Vec<Option<Tensor<T>>> {
-        let mut all: Vec<Option<Tensor<T>>> = Vec::new();
-        all.resize_with(1 + self.0.parameters.len(), || None);
-        all[0] = bound.backward(context, run, grad_output, |number, gradient| match &mut all[1 + number] {
-            Some(sum) => sum.add_assign(&gradient),
-            first => *first = Some(gradient),
-        });
-        for (gradient, &wanted) in all.iter_mut().zip(wanted) {
-            if !wanted {
-                *gradient = None;
+        sinks: &mut Sinks<'_, T>,
+    ) {
+        let mut sums: Vec<GradientSum<T>> = self.0.parameters.iter().map(|_| GradientSum::new()).collect();
+        let of_input = bound.backward(context, run, grad_output, &mut sums);
+        let of_parameters = sums.into_iter().map(|sum| sum.finish(context.pool()));
+        for (input, gradient) in [of_input].into_iter().chain(of_parameters).enumerate() {
+            if let Some(gradient) = gradient {
+                sinks.add(input, || gradient);
             }
         }
-        all
     }
 }
 
@@ -498,22 +528,20 @@ mod tests {
         let gradient = filled(expected.shape(), 5);
         let gradients = tape.backward_with(output, gradient.clone()).unwrap();
 
-        let value = |own: u64| parameters[own as usize - 100].clone();
+        let value = |own: u64| (own as usize - 100, parameters[own as usize - 100].clone());
         let bound = Bound::new(Arc::clone(&plan), &context, value);
         let run = bound.forward(&context, x.clone());
         assert_eq!(run.output(), &expected);
-        let mut sums: [Option<Tensor<f64>>; 5] = [const { None }; 5];
-        let of_input = bound.backward(&context, run, gradient, |number, found| match &mut sums[number] {
-            Some(sum) => sum.add_assign(&found),
-            first => *first = Some(found),
-        });
-        for (sum, identity) in sums.iter().zip(plan.parameters()) {
-            assert_eq!(sum.as_ref(), gradients.parameter(identity), "parameter {identity}");
+        let mut sums = [(); 5].map(|()| GradientSum::new());
+        let of_input = bound.backward(&context, run, gradient, &mut sums);
+        for (number, sum) in sums.into_iter().enumerate() {
+            let sum = sum.finish(context.pool());
+            assert_eq!(sum.as_ref(), gradients.parameter(100 + number as u64), "parameter {number}");
         }
         assert_eq!(of_input.as_ref(), gradients.get(&input));
         let evaluation = Context::evaluation(context.pool().clone());
         assert_eq!(bound.forward(&evaluation, x.clone()).take_output(), expected);
-        let visited = graph.visit(&evaluation, x, value, |_, _| ());
+        let visited = graph.visit(&evaluation, x, |own| value(own).1, |_, _| ());
         assert_eq!(visited, expected);
     }
 
@@ -597,8 +625,8 @@ mod tests {
         assert!(nodes.iter().all(|node| node.op::<BatchNorm2d>().is_none()));
         let run = (0..nodes.len()).filter(|&index| !plan.fixed[index] && nodes[index].is_op());
         assert_eq!(run.count(), 6, "two convolutions, sums and ReLUs");
-        let value = |identity: u64| own[identity as usize].clone();
-        let expected = graph.visit(&evaluation, x.clone(), value, |_, _| ());
+        let value = |identity: u64| (identity as usize, own[identity as usize].clone());
+        let expected = graph.visit(&evaluation, x.clone(), |identity| value(identity).1, |_, _| ());
         let found = Bound::new(plan, &evaluation, value).forward(&evaluation, x).take_output();
         let near = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-12;
         assert!(found.data().iter().zip(expected.data()).all(near), "{found:?}, {expected:?}");
@@ -621,14 +649,14 @@ mod tests {
             let graph = Graph::trace(&context, shape, |x| normalized(&x, &own)).unwrap();
             let plan = Arc::new(Plan::new(graph, false));
             assert!(plan.meets());
-            Bound::new(plan, &context, |identity| own[identity as usize].clone())
+            Bound::new(plan, &context, |identity| (identity as usize, own[identity as usize].clone()))
         });
         let mut runs: Vec<_> = bounds
             .iter()
             .zip(&cuts)
             .map(|(bound, cut)| bound.begin(x.narrow_in(context.pool(), cut.start, cut.end)))
             .collect();
-        let mut sums: [Option<Tensor<f64>>; 4] = [const { None }; 4];
+        let mut sums = [(); 4].map(|()| GradientSum::new());
         for forward in [true, false] {
             let (mut joined, mut meetings) = (None, 0);
             loop {
@@ -637,12 +665,7 @@ mod tests {
                     parts.extend(if forward {
                         bound.advance(&context, run, joined.as_ref())
                     } else {
-                        bound.retreat(&context, run, joined.as_ref(), |number, found| {
-                            match &mut sums[number] {
-                                Some(sum) => sum.add_assign(&found),
-                                first => *first = Some(found),
-                            }
-                        })
+                        bound.retreat(&context, run, joined.as_ref(), &mut sums)
                     });
                 }
                 if parts.is_empty() {
@@ -663,8 +686,9 @@ mod tests {
                 runs = turned.collect();
             }
         }
-        for (identity, sum) in bounds[0].plan().parameters().zip(sums) {
-            let (sum, expected) = (sum.unwrap(), gradients.parameter(identity).unwrap());
+        for (identity, sum) in (0..).zip(sums) {
+            let sum = sum.finish(context.pool()).unwrap();
+            let expected = gradients.parameter(identity).unwrap();
             let near = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-11;
             assert!(sum.data().iter().zip(expected.data()).all(near), "parameter {identity}");
         }

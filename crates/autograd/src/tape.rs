@@ -4,15 +4,14 @@ use std::cell::RefCell;
 use std::fmt::Display;
 use std::sync::Arc;
 
-use tensor::{Context, Element, Op, Shape, ShapeError, Tensor};
+use tensor::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor};
 
 use crate::error::AutogradError;
 use crate::graph::{self, Source};
 use crate::var::Var;
 
-/// One op's backward pass with what it saved: takes the gradient with respect to the output and which inputs want one.
-pub(crate) type BackwardFn<T> =
-    Box<dyn FnOnce(&Context, Tensor<T>, &[bool]) -> Vec<Option<Tensor<T>>> + Send>;
+/// One op's backward pass with what it saved: takes the gradient with respect to the output and the sinks of the inputs.
+pub(crate) type BackwardFn<T> = Box<dyn FnOnce(&Context, Tensor<T>, &mut Sinks<'_, T>) + Send>;
 
 /// A value that a gradient passes through: a leaf, or the output of an op.
 pub(crate) struct Node<T: Element> {
@@ -238,7 +237,7 @@ impl<T: Element> Tape<T> {
             return Ok(Var::new(self, output, None));
         }
         let backward: BackwardFn<T> =
-            Box::new(move |context, gradient, wanted| op.backward(context, saved, gradient, wanted));
+            Box::new(move |context, gradient, sinks| op.backward(context, saved, gradient, sinks));
         let node = self.push(Node { inputs: nodes, backward: Some(backward), parameter: None, shape });
         Ok(Var::new(self, output, Some(node)))
     }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::buffer_pool::BufferPool;
-use crate::conv::{ConvAlgorithm, WeightSums};
+use crate::conv::ConvAlgorithm;
 use crate::rng::{Purpose, RandomStream};
 
 /// The surroundings of a forward or backward pass.
@@ -21,9 +21,6 @@ pub struct Context {
     pub parallel: bool,
     /// The convolution algorithm that is used.
     pub conv: ConvAlgorithm,
-    /// A place for weight gradients of convolutions and fully connected layers that are cheapest to add up before they are
-    /// complete; the backward pass then does not answer them. `None` where every gradient is wanted from the pass itself.
-    pub weight_sums: Option<Arc<WeightSums>>,
     /// The seed of the run.
     pub seed: u64,
     /// The epoch, counted from 0.
@@ -42,7 +39,6 @@ impl Context {
             training: true,
             parallel: false,
             conv: ConvAlgorithm::current(),
-            weight_sums: None,
             seed: 0,
             epoch: 0,
             samples: Vec::new(),

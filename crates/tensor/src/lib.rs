@@ -20,7 +20,7 @@
 //! assert_eq!((y.shape(), y.data()[0], y.data()[16]), (shape, 0.0 + 1.0 + 4.0 + 5.0, 110.0));
 //!
 //! let dy = Tensor::full(shape, 1.0);
-//! let gradients = conv.backward(&context, saved, dy, &[false, true, true]);
+//! let gradients = conv.gradients(&context, saved, dy, &[false, true, true]);
 //! let [None, Some(dw), Some(db)] = &gradients[..] else { panic!("as wanted") };
 //! assert_eq!((dw.data()[4], db.data()[0]), (120.0, 16.0)); // the sum of x, and the pixels
 //! # Ok::<(), tensor::ShapeError>(())
@@ -41,6 +41,7 @@ pub mod ops;
 mod rng;
 mod shape;
 pub mod simd;
+mod sink;
 #[allow(clippy::module_inception, reason = "the file of the type that the crate is named for")]
 mod tensor;
 #[cfg(test)]
@@ -52,4 +53,5 @@ pub use element::Element;
 pub use op::{Op, UnaryOp, expect_inputs};
 pub use rng::{Purpose, RandomStream};
 pub use shape::{MAX_AXES, Shape, ShapeError};
+pub use sink::{GradientSum, Sinks};
 pub use tensor::Tensor;

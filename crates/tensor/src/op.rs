@@ -1,13 +1,14 @@
 //! The contract that every op keeps.
 //!
 //! An op is a struct of its hyper-parameters with a shape rule, a forward pass that overwrites all of its output, and a
-//! backward pass that overwrites the gradients that are asked for. It never accumulates: only the tape does.
+//! backward pass that gives each gradient that is wanted to its sink. Whoever made the sinks owns the sums and finishes them.
 
 use std::fmt::Debug;
 
 use crate::context::Context;
 use crate::element::Element;
 use crate::shape::{Shape, ShapeError};
+use crate::sink::{GradientSum, Sinks};
 use crate::tensor::Tensor;
 
 /// A differentiable function of tensors. See the module's documentation, and `docs/adding-an-op.md` for an introduction.
@@ -47,16 +48,31 @@ pub trait Op<T: Element>: Debug + Send + Sync + 'static {
     /// is dropped at once, so nothing need be computed for it alone.
     fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Self::Saved);
 
-    /// Computes the gradient with respect to each input that is `wanted`, from the gradient with respect to the output.
+    /// Adds the gradient with respect to each input that is wanted to its sink, from the gradient with respect to the output.
     ///
-    /// The answer has an entry for each input: `None` where it is not wanted or where the input has no gradient.
+    /// A sink may hold a sum already, which an op only adds to.
     fn backward(
         &self,
         context: &Context,
         saved: Self::Saved,
         grad_output: Tensor<T>,
+        sinks: &mut Sinks<'_, T>,
+    );
+
+    /// The gradients of [`Op::backward`] by themselves: for each input `None` where it is not `wanted` or has no gradient.
+    fn gradients(
+        &self,
+        context: &Context,
+        saved: Self::Saved,
+        grad_output: Tensor<T>,
         wanted: &[bool],
-    ) -> Vec<Option<Tensor<T>>>;
+    ) -> Vec<Option<Tensor<T>>> {
+        let mut sums: Vec<_> = wanted.iter().map(|_| GradientSum::new()).collect();
+        let inputs: Vec<_> =
+            wanted.iter().enumerate().map(|(input, &wanted)| wanted.then_some(input)).collect();
+        self.backward(context, saved, grad_output, &mut Sinks::new(&mut sums, &inputs));
+        sums.into_iter().map(|sum| sum.finish(context.pool())).collect()
+    }
 }
 
 /// A differentiable function of one tensor: an [`Op`] that counts its inputs, and computes a gradient only if it is wanted.
@@ -113,9 +129,9 @@ impl<T: Element, O: UnaryOp> Op<T> for O {
         context: &Context,
         saved: O::Saved<T>,
         grad_output: Tensor<T>,
-        wanted: &[bool],
-    ) -> Vec<Option<Tensor<T>>> {
-        vec![wanted[0].then(|| self.gradient(context, saved, grad_output))]
+        sinks: &mut Sinks<'_, T>,
+    ) {
+        sinks.add(0, || self.gradient(context, saved, grad_output));
     }
 }
 

@@ -141,11 +141,6 @@ impl<T: Element> Tensor<T> {
         Arc::strong_count(&self.storage) == 1
     }
 
-    /// A number that no other storage has at the same time.
-    pub(crate) fn address(&self) -> usize {
-        Arc::as_ptr(&self.storage).addr()
-    }
-
     /// The one element of a tensor that has one.
     ///
     /// # Panics

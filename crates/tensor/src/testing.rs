@@ -31,7 +31,7 @@ pub(crate) fn check_some_gradients<O: Op<f64>>(op: &O, inputs: &[Tensor<f64>], c
     assert_eq!(output.shape(), output_shape, "{op:?}: the shape rule and the output differ");
     assert!(output.data().iter().all(|y| y.is_finite()), "{op:?}: an output element was not written");
     let weights = random(output_shape, 99);
-    let gradients = op.backward(&context, saved, weights.clone(), checked);
+    let gradients = op.gradients(&context, saved, weights.clone(), checked);
     let objective = |inputs: Vec<Tensor<f64>>| -> f64 {
         let (output, _) = op.forward(&context, inputs);
         output.data().iter().zip(weights.data()).map(|(y, c)| y * c).sum()

@@ -12,7 +12,7 @@ use nin::nn::Module;
 use serde::Serialize;
 use tensor::conv::{self, ConvAlgorithm};
 use tensor::init::Init;
-use tensor::{BufferPool, Context, Shape, Tensor, ops};
+use tensor::{BufferPool, Context, GradientSum, Shape, Sinks, Tensor, ops};
 
 use super::{Until, median_seconds};
 
@@ -95,22 +95,27 @@ fn layer(context: &Context, graph: &Graph<f32>, index: usize, until: Until) -> L
         false => input.0.narrow_in(context.pool(), 0, input.0.shape()[0]),
     };
     let run = || graph.apply(index, context, inputs.iter().zip(node.inputs()).map(fresh).collect());
-    let timed = |wanted: Option<Vec<bool>>| {
+    let timed = |wanted: Option<Vec<Option<usize>>>| {
         let times = until.measure(|| {
             let (begin, (y, backward)) = (Instant::now(), run());
             let forward = begin.elapsed();
             let Some(wanted) = &wanted else { return Ok::<_, Infallible>(forward) };
             let dy = dy.narrow_in(context.pool(), 0, dy.shape()[0]);
             let begin = Instant::now();
-            let gradients = backward.run(context, dy, wanted);
+            let mut sums: Vec<GradientSum<f32>> = wanted.iter().map(|_| GradientSum::new()).collect();
+            backward.run(context, dy, &mut Sinks::new(&mut sums, wanted));
+            let gradients: Vec<_> = sums.into_iter().map(|sum| sum.finish(context.pool())).collect();
             let time = begin.elapsed();
             drop((y, gradients));
             Ok(time)
         });
         pass(&times.unwrap_or_else(|never| match never {}))
     };
-    let of_parameters: Vec<bool> = node.inputs().iter().map(is_parameter).collect();
-    let of_others: Vec<bool> = of_parameters.iter().map(|&own| !own).collect();
+    let of = |parameters: bool| -> Vec<Option<usize>> {
+        let inputs = node.inputs().iter().enumerate();
+        inputs.map(|(place, input)| (is_parameter(input) == parameters).then_some(place)).collect()
+    };
+    let (of_parameters, of_others) = (of(true), of(false));
     let first = node.inputs().iter().any(|&input| !nodes[input].is_op() && !is_parameter(&input));
     LayerTimes {
         path: node.path().to_owned(),
@@ -119,6 +124,6 @@ fn layer(context: &Context, graph: &Graph<f32>, index: usize, until: Until) -> L
         output: plane(node.shape()),
         forward: timed(None),
         input_gradient: (!first).then(|| timed(Some(of_others))),
-        weight_gradient: of_parameters.contains(&true).then(|| timed(Some(of_parameters))),
+        weight_gradient: of_parameters.iter().any(Option::is_some).then(|| timed(Some(of_parameters))),
     }
 }

@@ -102,8 +102,8 @@ impl Lanes {
             return Ok(logits);
         }
         let results: Vec<Mutex<ShardLogits>> = (0..tasks).map(|_| Mutex::default()).collect();
-        self.for_each_task(tasks, |task, worker| {
-            let output = forward(&worker.pool, bounds(task), bounds(task + 1));
+        self.for_each_task(tasks, |task, pool| {
+            let output = forward(pool, bounds(task), bounds(task + 1));
             *results[task].lock().unwrap_or_else(PoisonError::into_inner) = Some(output);
         });
         for (task, result) in results.into_iter().enumerate() {

@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use autograd::{Bound, Context, Part, Run};
-use tensor::conv::{ConvAlgorithm, WeightSums};
-use tensor::{BufferPool, Shape, Tensor};
+use tensor::conv::ConvAlgorithm;
+use tensor::{BufferPool, GradientSum, Shape, Tensor};
 
 use super::error::TrainError;
 use super::evaluation::Evaluation;
@@ -41,33 +41,24 @@ pub struct StepSettings {
     pub epoch: u64,
 }
 
-/// What a worker keeps from task to task.
-#[derive(Debug)]
-pub(super) struct Worker {
-    pub(super) pool: Arc<BufferPool>,
-    pub(super) weight_sums: Arc<WeightSums>,
-}
-
-impl Default for Worker {
-    fn default() -> Self {
-        Self { pool: BufferPool::new(), weight_sums: Arc::default() }
-    }
-}
-
 /// Sums over the images of a lane, while it runs.
 #[derive(Debug, Default)]
 pub(super) struct LaneSums {
-    /// For each parameter the sum of the gradients that the backward passes answered: `None` as long as none did.
-    pub(super) gradients: Vec<Option<Tensor<f32>>>,
+    /// For each parameter.
+    pub(super) gradients: Vec<GradientSum<f32>>,
     pub(super) evaluation: Evaluation,
 }
 
 impl LaneSums {
     /// No sums yet, for so many parameters.
     fn new(parameters: usize) -> Self {
-        let mut gradients = Vec::new();
-        gradients.resize_with(parameters, || None);
+        let gradients = (0..parameters).map(|_| GradientSum::new()).collect();
         Self { gradients, evaluation: Evaluation::default() }
+    }
+
+    /// Writes the gradients, or adds them if `add`: what is in the Winograd domain comes out of it without a tensor of its own.
+    fn write_to(self, gradients: &mut [Tensor<f32>], add: bool) {
+        self.gradients.into_iter().zip(gradients).for_each(|(sum, gradient)| sum.write_to(gradient, add));
     }
 }
 
@@ -80,8 +71,9 @@ pub(super) fn bind(
 ) -> Result<Vec<(usize, Bound<f32>)>, TrainError> {
     let parameters = parameters(model);
     let value = |identity| {
-        let own = parameters.iter().find(|(_, own)| own.identity == identity);
-        own.expect("a network visits every parameter that its forward pass uses").1.value.clone()
+        let number = parameters.iter().position(|(_, own)| own.identity == identity);
+        let number = number.expect("a network visits every parameter that its forward pass uses");
+        (number, parameters[number].1.value.clone())
     };
     let mut all: Vec<(usize, Bound<f32>)> = Vec::new();
     for n in sizes {
@@ -123,31 +115,21 @@ impl Total {
 
     fn add_early(&mut self) {
         while let Some(sums) = self.early.remove(&self.next) {
-            if self.next == 0 {
-                self.sums = sums;
-            } else {
-                self.sums.evaluation.add(sums.evaluation);
-                for (sum, gradient) in self.sums.gradients.iter_mut().zip(&sums.gradients) {
-                    sum.add_assign(gradient);
-                }
+            self.sums.evaluation.add(sums.evaluation);
+            for (sum, gradient) in self.sums.gradients.iter_mut().zip(&sums.gradients) {
+                sum.add_assign(gradient);
             }
             self.next += 1;
         }
     }
 
-    /// Adds the sums of a lane whose turn it is, with the bits of [`Total::add`]: what is in the Winograd domain comes out of it
-    /// into the total, without a tensor of its own.
-    fn add_in_turn(&mut self, sums: LaneSums, parameters: &[&Parameter<f32>], weight_sums: &WeightSums) {
-        self.sums.evaluation.add(sums.evaluation);
-        let own = sums.gradients.into_iter().zip(parameters);
-        for (total, (own, parameter)) in self.sums.gradients.iter_mut().zip(own) {
-            if let Some(mut own) = own {
-                weight_sums.finish(&parameter.value, &mut own);
-                total.add_assign(&own);
-            } else {
-                weight_sums.finish(&parameter.value, total);
-            }
+    /// Adds the sums of the lane whose turn it is, with the bits of [`Total::add`]. The first is written to `gradients()`.
+    fn add_in_turn(&mut self, sums: LaneSums, gradients: impl FnOnce() -> Vec<Tensor<f32>>) {
+        if self.next == 0 {
+            self.sums.gradients = gradients();
         }
+        self.sums.evaluation.add(sums.evaluation);
+        sums.write_to(&mut self.sums.gradients, self.next > 0);
         self.next += 1;
         self.add_early();
     }
@@ -163,9 +145,10 @@ impl Total {
 #[derive(Debug)]
 pub struct Lanes {
     threads: rayon::ThreadPool,
-    workers: Vec<Worker>,
-    /// Where lanes' gradients are kept: room for all lanes, since any number may wait for the first. Memory that is never
-    /// written costs nothing, and the lowest is the first taken.
+    /// The memory of each worker.
+    workers: Vec<Arc<BufferPool>>,
+    /// Where the gradients of whole lanes are kept: room for all, since any number may wait for the first, which begins the total.
+    /// Memory that is never written costs nothing, and the lowest is the first taken.
     gradients: Arc<BufferPool>,
     total: Mutex<Total>,
     pub(super) conv: ConvAlgorithm,
@@ -194,7 +177,7 @@ impl Lanes {
             .thread_name(|index| format!("worker-{index}"))
             .build()
             .map_err(|error| TrainError::Config(format!("threads: cannot start {threads}: {error}")))?;
-        let workers = (0..threads).map(|_| Worker::default()).collect();
+        let workers = (0..threads).map(|_| BufferPool::new()).collect();
         Ok(Self {
             threads: pool,
             workers,
@@ -257,11 +240,11 @@ impl Lanes {
 
     /// The first worker's memory.
     pub(crate) fn pool(&self) -> &Arc<BufferPool> {
-        &self.workers[0].pool
+        &self.workers[0]
     }
 
-    /// Calls `work(task, worker)` once for each task below `count`; each worker begins with the task of its own number.
-    pub(super) fn for_each_task(&self, count: usize, work: impl Fn(usize, &Worker) + Sync) {
+    /// Calls `work(task, pool)` once for each task below `count`; each worker begins with the task of its own number.
+    pub(super) fn for_each_task(&self, count: usize, work: impl Fn(usize, &Arc<BufferPool>) + Sync) {
         let next = AtomicUsize::new(self.threads());
         self.threads.broadcast(|thread| {
             let worker = &self.workers[thread.index()];
@@ -278,18 +261,6 @@ impl Lanes {
         let gradient =
             |parameter: &&Parameter<f32>| Tensor::empty_in(&self.gradients, parameter.value.shape());
         parameters.iter().map(gradient).collect()
-    }
-
-    /// A lane's sums with a gradient for every parameter, out of the Winograd domain, 0 where there was none.
-    fn complete(&self, sums: LaneSums, parameters: &[&Parameter<f32>], weight_sums: &WeightSums) -> Sums {
-        let complete = |(own, parameter): (Option<Tensor<f32>>, &&Parameter<f32>)| {
-            let zeros = || Tensor::zeros_in(&self.gradients, parameter.value.shape());
-            let mut own = own.unwrap_or_else(zeros);
-            weight_sums.finish(&parameter.value, &mut own);
-            own
-        };
-        let gradients = sums.gradients.into_iter().zip(parameters).map(complete).collect();
-        Sums { gradients, evaluation: sums.evaluation }
     }
 
     fn total(&self) -> MutexGuard<'_, Total> {
@@ -315,8 +286,8 @@ impl Lanes {
         let parameters: Vec<&Parameter<f32>> = parameters.iter().map(|&(_, parameter)| parameter).collect();
         *self.total() = Total::default();
         if self.gradients.free_bytes() == 0 {
-            // Set aside at once, so that no later step needs more: lanes that wait are complete, and those that run lie between.
-            drop((0..2 * LANES).map(|_| self.lane_gradients(&parameters)).collect::<Vec<_>>());
+            // Set aside at once, so that no later step needs more.
+            drop((0..LANES).map(|_| self.lane_gradients(&parameters)).collect::<Vec<_>>());
         }
         let step = Step { batch, settings, loss, divisor, conv: self.conv };
         let images_of = |lane: usize| lane * n / lanes..(lane + 1) * n / lanes;
@@ -327,52 +298,26 @@ impl Lanes {
         let context = Context { conv: self.conv, ..Context::training(Arc::clone(self.pool())) };
         let sizes = (0..lanes).flat_map(shards_of).map(|shard| shard.len());
         let bound = bind(model, &context, batch.shape(), sizes)?;
-        let numbers: Vec<Vec<usize>> = bound
-            .iter()
-            .map(|(_, bound)| {
-                let number = |identity| parameters.iter().position(|own| own.identity == identity);
-                bound.plan().parameters().filter_map(number).collect()
-            })
-            .collect();
         let shard_of = |shard: Range<usize>| {
-            let plan = bound.iter().position(|(n, _)| *n == shard.len()).expect("a plan for each size");
-            Shard {
-                step: &step,
-                bound: &bound[plan].1,
-                parameters: &numbers[plan],
-                start: shard.start,
-                end: shard.end,
-            }
+            let (_, bound) = bound.iter().find(|(n, _)| *n == shard.len()).expect("a plan for each size");
+            Shard { step: &step, bound, start: shard.start, end: shard.end }
         };
         if bound.iter().any(|(_, bound)| bound.plan().meets()) {
             let shards: Vec<Vec<Shard>> =
                 (0..lanes).map(|lane| shards_of(lane).map(shard_of).collect()).collect();
             self.run_together(&shards, &parameters);
         } else {
-            self.for_each_task(lanes, |lane, worker| {
+            self.for_each_task(lanes, |lane, pool| {
                 let mut sums = LaneSums::new(parameters.len());
                 let result = shards_of(lane).map(shard_of).try_for_each(|shard| {
-                    let context = shard.context(worker, true);
-                    let mut run = shard.begin(worker);
+                    let context = shard.context(pool);
+                    let mut run = shard.begin(pool);
                     shard.bound.advance(&context, &mut run, None);
                     let mut run = shard.turn(&context, run, &mut sums)?;
-                    shard.bound.retreat(&context, &mut run, None, |number, gradient| {
-                        shard.add(&mut sums, &self.gradients, number, &gradient);
-                    });
+                    shard.bound.retreat(&context, &mut run, None, &mut sums.gradients);
                     Ok(())
                 });
-                if result.is_ok() && lane > 0 {
-                    let mut total = self.total();
-                    if total.next == lane {
-                        return total.add_in_turn(sums, &parameters, &worker.weight_sums);
-                    }
-                }
-                // After an error, too: what was begun is not to be added to the next step's.
-                let sums = self.complete(sums, &parameters, &worker.weight_sums);
-                match result {
-                    Ok(()) => self.total().add(lane, sums),
-                    Err(error) => self.total().fail(lane, error),
-                }
+                self.end_lane(lane, result.map(|()| sums), &parameters);
             });
         }
         drop(bound);
@@ -380,6 +325,21 @@ impl Lanes {
         match total.error.take() {
             Some((_, error)) => Err(error),
             None => Ok(total.sums.evaluation),
+        }
+    }
+
+    /// Adds the sums of a lane to the total, or keeps them until it is their turn.
+    fn end_lane(&self, lane: usize, sums: Result<LaneSums, TrainError>, parameters: &[&Parameter<f32>]) {
+        let mut total = self.total();
+        match sums {
+            Err(error) => total.fail(lane, error),
+            Ok(sums) if total.next == lane => total.add_in_turn(sums, || self.lane_gradients(parameters)),
+            Ok(sums) => {
+                drop(total);
+                let (evaluation, mut gradients) = (sums.evaluation, self.lane_gradients(parameters));
+                sums.write_to(&mut gradients, false);
+                self.total().add(lane, Sums { gradients, evaluation });
+            }
         }
     }
 
@@ -393,7 +353,7 @@ impl Lanes {
             sums: LaneSums,
             error: Option<TrainError>,
         }
-        type Work<'a> = dyn Fn(&mut Lane, &[Shard<'_>], &Worker, Option<&Part>) + Sync + 'a;
+        type Work<'a> = dyn Fn(&mut Lane, &[Shard<'_>], &Arc<BufferPool>, Option<&Part>) + Sync + 'a;
         let new = || Lane {
             runs: Vec::new(),
             parts: Vec::new(),
@@ -432,19 +392,18 @@ impl Lanes {
             }
         };
         each(
-            &|lane, shards, worker, _| lane.runs = shards.iter().map(|shard| shard.begin(worker)).collect(),
+            &|lane, shards, pool, _| lane.runs = shards.iter().map(|shard| shard.begin(pool)).collect(),
             None,
         );
-        go(&|lane, shards, worker, joined| {
+        go(&|lane, shards, pool, joined| {
             for (shard, run) in shards.iter().zip(&mut lane.runs) {
-                lane.parts.extend(shard.bound.advance(&shard.context(worker, false), run, joined));
+                lane.parts.extend(shard.bound.advance(&shard.context(pool), run, joined));
             }
         });
         each(
-            &|lane, shards, worker, _| {
+            &|lane, shards, pool, _| {
                 let runs = std::mem::take(&mut lane.runs).into_iter().zip(shards);
-                let turned =
-                    runs.map(|(run, shard)| shard.turn(&shard.context(worker, false), run, &mut lane.sums));
+                let turned = runs.map(|(run, shard)| shard.turn(&shard.context(pool), run, &mut lane.sums));
                 match turned.collect() {
                     Ok(runs) => lane.runs = runs,
                     Err(error) => lane.error = Some(error),
@@ -454,21 +413,15 @@ impl Lanes {
         );
         // No lane goes back alone: the sums at a meeting would not be the batch's.
         if lanes.iter().all(|lane| locked(lane).error.is_none()) {
-            go(&|Lane { runs, parts, sums, .. }, shards, worker, joined| {
+            go(&|Lane { runs, parts, sums, .. }, shards, pool, joined| {
                 for (shard, run) in shards.iter().zip(runs) {
-                    let context = shard.context(worker, false);
-                    parts.extend(shard.bound.retreat(&context, run, joined, |number, gradient| {
-                        shard.add(sums, &self.gradients, number, &gradient);
-                    }));
+                    parts.extend(shard.bound.retreat(&shard.context(pool), run, joined, &mut sums.gradients));
                 }
             });
         }
         for (index, lane) in lanes.into_iter().enumerate() {
-            let lane = lane.into_inner().unwrap_or_else(PoisonError::into_inner);
-            match lane.error {
-                Some(error) => self.total().fail(index, error),
-                None => self.total().add(index, self.complete(lane.sums, parameters, &WeightSums::default())),
-            }
+            let Lane { sums, error, .. } = lane.into_inner().unwrap_or_else(PoisonError::into_inner);
+            self.end_lane(index, error.map_or(Ok(sums), Err), parameters);
         }
     }
 
@@ -500,16 +453,15 @@ mod tests {
     fn lanes_are_added_in_their_order_whenever_they_come() {
         // Rounding tells orders apart: (1e8 + 1) - 1e8 is 0, (1e8 - 1e8) + 1 is 1.
         let values = [1e8, 1.0, -1e8, 5.0];
-        let parameter = Parameter::new([3], true, (3, 1));
         for in_turn in [false, true] {
             for order in [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]] {
                 let mut total = Total::default();
                 for index in order {
                     let Sums { gradients, evaluation } = lane(values[index]);
-                    if in_turn && index > 0 && total.next == index {
-                        let gradients = gradients.into_iter().map(Some).collect();
-                        let sums = LaneSums { gradients, evaluation };
-                        total.add_in_turn(sums, &[&parameter], &WeightSums::default());
+                    if total.next == index && (in_turn || index == 0) {
+                        let mut sums = LaneSums { gradients: vec![GradientSum::new()], evaluation };
+                        gradients.into_iter().for_each(|gradient| sums.gradients[0].add(gradient));
+                        total.add_in_turn(sums, || vec![Tensor::full([3], f32::NAN)]);
                     } else {
                         total.add(index, Sums { gradients, evaluation });
                     }

@@ -8,7 +8,7 @@ use tensor::{BufferPool, Tensor};
 
 use super::error::TrainError;
 use super::evaluation::{Evaluation, correct};
-use super::lanes::{LaneSums, StepSettings, Worker};
+use super::lanes::{LaneSums, StepSettings};
 use crate::data::Batch;
 use crate::loss::Loss;
 
@@ -26,29 +26,26 @@ pub(super) struct Step<'a> {
 pub(super) struct Shard<'a> {
     pub(super) step: &'a Step<'a>,
     pub(super) bound: &'a Bound<f32>,
-    /// Of the parameter with each number in the plan, the number in the network.
-    pub(super) parameters: &'a [usize],
     pub(super) start: usize,
     pub(super) end: usize,
 }
 
 impl Shard<'_> {
-    /// The surroundings of its passes on a worker. What it adds to weight sums is the lane's if the worker runs lane after lane.
-    pub(super) fn context(&self, worker: &Worker, lane_after_lane: bool) -> Context {
+    /// The surroundings of its passes, with memory from `pool`.
+    pub(super) fn context(&self, pool: &Arc<BufferPool>) -> Context {
         let StepSettings { seed, epoch } = self.step.settings;
         Context {
             seed,
             epoch,
             samples: self.step.batch.samples()[self.start..self.end].to_vec(),
             conv: self.step.conv,
-            weight_sums: lane_after_lane.then(|| Arc::clone(&worker.weight_sums)),
-            ..Context::training(Arc::clone(&worker.pool))
+            ..Context::training(Arc::clone(pool))
         }
     }
 
     /// A forward pass that has not begun.
-    pub(super) fn begin(&self, worker: &Worker) -> Run<f32> {
-        self.bound.begin(self.step.batch.narrow_in(&worker.pool, self.start, self.end))
+    pub(super) fn begin(&self, pool: &Arc<BufferPool>) -> Run<f32> {
+        self.bound.begin(self.step.batch.narrow_in(pool, self.start, self.end))
     }
 
     /// The loss of a forward pass that is over, added to `sums`, and the way back.
@@ -73,23 +70,5 @@ impl Shard<'_> {
         let gradient = tape.backward(loss)?.take(&output);
         let gradient = gradient.unwrap_or_else(|| Tensor::zeros_in(context.pool(), output.shape()));
         Ok(self.bound.turn(run, gradient))
-    }
-
-    /// Adds the gradient of a use of the parameter with a number in the plan to the sums. The first of its kind takes memory of `gradients`.
-    pub(super) fn add(
-        &self,
-        sums: &mut LaneSums,
-        gradients: &Arc<BufferPool>,
-        number: usize,
-        gradient: &Tensor<f32>,
-    ) {
-        match &mut sums.gradients[self.parameters[number]] {
-            Some(sum) => sum.add_assign(gradient),
-            sum => {
-                let mut first = Tensor::empty_in(gradients, gradient.shape());
-                first.data_mut().copy_from_slice(gradient.data());
-                *sum = Some(first);
-            }
-        }
     }
 }

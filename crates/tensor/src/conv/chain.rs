@@ -10,12 +10,13 @@ use std::ops::Range;
 use super::direct::{batches, part, part_mut};
 use super::fast::packed;
 use super::windows::windows;
-use super::{ConvAlgorithm, ConvGeometry, ConvGradients, Convolution, Pass, Wanted};
+use super::{ConvAlgorithm, ConvGeometry, Convolution, Pass};
 use crate::buffer_pool::Buffer;
 use crate::context::Context;
 use crate::element::Element;
 use crate::gemm::{By, Epilogue, Operand, Output, Planes, Stage, gemm_backward, gemm_columns};
 use crate::simd::Isa;
+use crate::sink::Sinks;
 use crate::tensor::Tensor;
 
 /// Pixels of a block of the forward pass.
@@ -55,8 +56,9 @@ pub(super) fn one_by_one<T: Element>(
     outputs
 }
 
-/// The gradients of all layers, from that with respect to the last one's output. `outputs` are those of the forward pass; the
-/// last is only needed if that layer has a ReLU. The first layer's input gradient is the chain's.
+/// The gradient with respect to the first layer's input, if wanted, from that with respect to the last one's output. Those with
+/// respect to weights and biases are added to the `sinks`: 0 and 1 are the first layer's. `outputs` are those of the forward
+/// pass; the last is only needed if that layer has a ReLU.
 ///
 /// # Panics
 /// If a tensor does not have its geometry's shape.
@@ -66,21 +68,32 @@ pub(crate) fn backward<T: Element>(
     x: &Tensor<T>,
     mut outputs: Vec<Tensor<T>>,
     gradient: Tensor<T>,
-    wanted: &[Wanted],
-) -> Vec<ConvGradients<T>> {
-    let mut all = Vec::with_capacity(layers.len());
-    let mut gradient = Some(gradient);
-    while let Some(dy) = gradient.take_if(|_| all.len() < layers.len()) {
-        let end = layers.len() - all.len();
-        all.extend(T::backward_chain_end(context, &layers[..end], x, &outputs, dy, &wanted[..end]));
-        let end = layers.len() - all.len();
-        outputs.truncate(end);
-        if end > 0 {
-            gradient = all.last_mut().and_then(|own: &mut ConvGradients<T>| own.input.take());
-        }
+    input_wanted: bool,
+    sinks: &mut Sinks<'_, T>,
+) -> Option<Tensor<T>> {
+    let (mut left, mut gradient) = (layers.len(), Some(gradient));
+    while let Some(dy) = gradient.take_if(|_| left > 0) {
+        let layers = &layers[..left];
+        (left, gradient) = T::backward_chain_end(context, layers, x, &outputs, dy, input_wanted, sinks);
+        outputs.truncate(left);
     }
-    all.reverse();
-    all
+    gradient
+}
+
+/// [`Convolve::backward_chain_end`](super::Convolve::backward_chain_end) of the last layer alone.
+pub(super) fn backward_last<T: Element>(
+    context: &Context,
+    layers: &[Convolution<'_, T>],
+    x: &Tensor<T>,
+    outputs: &[Tensor<T>],
+    gradient: Tensor<T>,
+    input_wanted: bool,
+    sinks: &mut Sinks<'_, T>,
+) -> (usize, Option<Tensor<T>>) {
+    let last = layers.len() - 1;
+    let output = layers[last].relu.then(|| &outputs[last]);
+    let (x, wanted) = if last == 0 { (x, input_wanted) } else { (&outputs[last - 1], true) };
+    (last, super::backward(context, &layers[last], x, output, gradient, wanted, &mut sinks.tail(2 * last)))
 }
 
 impl Convolution<'_, f32> {
@@ -195,11 +208,16 @@ fn blocks(
 }
 
 /// The first of the layers at the end that a block of the output gradient goes through.
-fn backward_start(context: &Context, layers: &[Convolution<'_, f32>], wanted: &[Wanted]) -> usize {
+fn backward_start(
+    context: &Context,
+    layers: &[Convolution<'_, f32>],
+    input_wanted: bool,
+    sinks: &Sinks<'_, f32>,
+) -> usize {
     let last = layers.len() - 1;
     let mut first = together(context, layers).min(last);
     // Only a pointwise layer's input gradient belongs to the same pixels.
-    if first == 0 && wanted[0].input && !layers[0].geometry.is_pointwise() {
+    if first == 0 && input_wanted && !layers[0].geometry.is_pointwise() {
         first = last.min(1);
     }
     // Two blocks of the widest map, and of each layer the weights and their gradients.
@@ -208,40 +226,41 @@ fn backward_start(context: &Context, layers: &[Convolution<'_, f32>], wanted: &[
         let weights = layers[first..].iter().map(|layer| layer.geometry.weight_len());
         4 * (2 * 256 * widest + 2 * weights.sum::<usize>())
     };
-    let all_wanted = |first: usize| wanted[first..].iter().all(|wanted| wanted.weight && wanted.bias);
+    let all_wanted = |first: usize| (2 * first..2 * layers.len()).all(|sink| sinks.wanted(sink));
     while first < last && (bytes(first) > BACKWARD_BYTES || !all_wanted(first)) {
         first += 1;
     }
     first
 }
 
-/// The gradients of the layers at the end that a block goes through in one pass, or of the last alone: from the last on.
+/// [`Convolve::backward_chain_end`](super::Convolve::backward_chain_end): of the layers that a block goes through in one pass, or of
+/// the last alone.
 pub(super) fn backward_end(
     context: &Context,
     layers: &[Convolution<'_, f32>],
     x: &Tensor<f32>,
     outputs: &[Tensor<f32>],
     gradient: Tensor<f32>,
-    wanted: &[Wanted],
-) -> Vec<ConvGradients<f32>> {
-    let (first, last) = (backward_start(context, layers, wanted), layers.len() - 1);
-    let x_of = |index: usize| if index == 0 { x } else { &outputs[index - 1] };
+    input_wanted: bool,
+    sinks: &mut Sinks<'_, f32>,
+) -> (usize, Option<Tensor<f32>>) {
+    let (first, last) = (backward_start(context, layers, input_wanted, sinks), layers.len() - 1);
     if first == last {
-        let output = layers[last].relu.then(|| &outputs[last]);
-        return vec![super::backward(context, &layers[last], x_of(last), output, gradient, wanted[last])];
+        return backward_last(context, layers, x, outputs, gradient, input_wanted, sinks);
     }
+    let x_of = |index: usize| if index == 0 { x } else { &outputs[index - 1] };
+    let input_wanted = first > 0 || input_wanted;
     let (pool, g) = (context.pool(), &layers[first].geometry);
     let stages = || (first..=last).rev();
-    let mut all: Vec<_> = stages()
+    let mut dx = input_wanted.then(|| Tensor::empty_in(pool, g.input_shape()));
+    let mut parameters: Vec<[Tensor<f32>; 2]> = stages()
         .map(|index| {
-            let wanted = Wanted { input: index == first && wanted[index].input, ..wanted[index] };
-            ConvGradients::empty(context, &layers[index].geometry, wanted)
+            let g = &layers[index].geometry;
+            [g.weight_shape(), g.bias_shape()].map(|shape| Tensor::empty_in(pool, shape))
         })
         .collect();
     let weights: Vec<_> = stages()
-        .map(|index| {
-            (index > first || wanted[index].input).then(|| packed(&layers[index], Pass::InputGradient))
-        })
+        .map(|index| (index > first || input_wanted).then(|| packed(&layers[index], Pass::InputGradient)))
         .collect();
     for images in batches(g) {
         let maps = |data, mask, channels| part((data, mask), [channels, g.out_pixels()], &images, [0, 1]);
@@ -253,22 +272,24 @@ pub(super) fn backward_end(
                 windows(pool, g, part((x, None), [g.c_in, g.in_pixels()], &images, [0, 1]), By::Element)
             })
             .collect();
-        let mut dx = None;
-        let mut run: Vec<Stage<'_>> = Vec::with_capacity(all.len());
-        for ((index, own), (input, weights)) in stages().zip(&mut all).zip(inputs.iter().zip(&weights)) {
-            let ConvGradients { input: own_dx, weight, bias } = own;
+        let mut run: Vec<Stage<'_>> = Vec::with_capacity(parameters.len());
+        let all = stages().zip(&mut parameters).zip(inputs.iter().zip(&weights));
+        for ((index, [dw, db]), (input, weights)) in all {
             let below = (index > first && layers[index - 1].relu).then(|| x_of(index).data());
             run.push(Stage {
                 input: &**input,
-                dw: weight.as_mut().expect("all weights' gradients are wanted").data_mut(),
-                db: bias.as_mut().map(Tensor::data_mut),
+                dw: dw.data_mut(),
+                db: Some(db.data_mut()),
                 weights: weights.as_ref().map(|weights| (weights.only_group(), layers[index].weight.data())),
                 relu_mask: below.map(|below| maps(below, None, layers[index].geometry.c_in)),
             });
-            dx = own_dx.as_mut();
         }
-        let mut out = dx.map(|dx| part_mut(dx.data_mut(), [g.c_in, g.in_pixels()], &images, [0, 1]));
+        let mut out = dx.as_mut().map(|dx| part_mut(dx.data_mut(), [g.c_in, g.in_pixels()], &images, [0, 1]));
         gemm_backward(pool, Isa::current(), &dy, &mut run, images.start > 0, out.as_mut());
     }
-    all
+    for (index, [dw, db]) in stages().zip(parameters) {
+        sinks.add(2 * index, || dw);
+        sinks.add(2 * index + 1, || db);
+    }
+    (first, dx)
 }

@@ -6,12 +6,13 @@ use super::depthwise;
 use super::direct::{self, PackedWeights};
 use super::winograd::{self, PreparedWeights, Tile, WeightGradientAccumulator};
 use super::{
-    ConvAlgorithm, ConvGeometry, ConvGradients, Convolution, Convolve, Pass, Wanted, bias_gradient, chain,
-    reference_backward, reference_forward,
+    ConvAlgorithm, ConvGeometry, Convolution, Convolve, Pass, bias_gradient, chain, reference_backward,
+    reference_forward,
 };
 use crate::buffer_pool::BufferPool;
 use crate::context::Context;
 use crate::simd::Isa;
+use crate::sink::Sinks;
 use crate::tensor::Tensor;
 
 /// Images that the choice counts with, whatever a micro-batch holds, so that a short last one is computed as the others are.
@@ -80,60 +81,71 @@ impl Convolve for f32 {
         x: &Tensor<f32>,
         output: Option<&Tensor<f32>>,
         grad_output: Tensor<f32>,
-        wanted: Wanted,
-    ) -> ConvGradients<f32> {
+        input_wanted: bool,
+        sinks: &mut Sinks<'_, f32>,
+    ) -> Option<Tensor<f32>> {
         let algorithm = layer.algorithm(context);
         if matches!(algorithm, ConvAlgorithm::Naive | ConvAlgorithm::Im2col) {
-            return reference_backward(context, layer, x, output, grad_output, wanted);
+            return reference_backward(context, layer, x, output, grad_output, input_wanted, sinks);
         }
         let (g, pool, parallel) = (&layer.geometry, context.pool(), context.parallel);
         let (x, dy, mask) = (x.data(), grad_output.data(), output.map(Tensor::data));
-        let sums = context.weight_sums.as_ref().filter(|_| matches!(algorithm, ConvAlgorithm::Winograd(_)));
-        let answered = Wanted { weight: wanted.weight && sums.is_none(), ..wanted };
-        let mut gradients = ConvGradients::empty(context, g, answered);
-        let ConvGradients { input, weight, bias } = &mut gradients;
-        let [mut dx, dw, mut db] = [input, weight, bias].map(|tensor| tensor.as_mut().map(Tensor::data_mut));
-        if !wanted.weight
-            && let Some(db) = db.take()
+        let [mut dx, mut db] = [(input_wanted, g.input_shape()), (sinks.wanted(1), g.bias_shape())]
+            .map(|(wanted, shape)| wanted.then(|| Tensor::empty_in(pool, shape)));
+        let [mut to_dx, mut to_db] = [&mut dx, &mut db].map(|to| to.as_mut().map(Tensor::data_mut));
+        if !sinks.wanted(0)
+            && let Some(db) = to_db.take()
         {
             bias_gradient(g, dy, mask, db);
         }
-        if let ConvAlgorithm::Winograd(Some(tile)) = algorithm {
-            if let Some(sums) = sums.filter(|_| wanted.weight) {
-                sums.add(context, (layer.weight, g, tile), x, (dy, mask), db);
-            } else if let Some(dw) = dw {
-                let mut sum = WeightGradientAccumulator::new(pool, tile, g, Isa::current());
-                sum.accumulate(pool, g, x, (dy, mask));
-                sum.finish(dw, db, false);
+        match algorithm {
+            ConvAlgorithm::Winograd(Some(tile)) => {
+                if let Some(sum) = sinks.get(0) {
+                    let make = || WeightGradientAccumulator::new(pool, tile, g, Isa::current());
+                    let add = |own: &mut WeightGradientAccumulator| {
+                        own.accumulate(pool, g, x, (dy, mask));
+                        own.finish_bias(to_db);
+                    };
+                    sum.add_deferred(pool, make, |own| own.fits(tile, g), add);
+                }
+                if let Some(dx) = to_dx {
+                    let weights = transformed(layer, tile, Pass::InputGradient);
+                    winograd::input_gradient(pool, &weights, g, (dy, mask), parallel, dx);
+                }
             }
-            if let Some(dx) = dx {
-                let weights = transformed(layer, tile, Pass::InputGradient);
-                winograd::input_gradient(pool, &weights, g, (dy, mask), parallel, dx);
+            _ if depthwise::applies(g) => {
+                sinks.add(0, || {
+                    let mut dw = Tensor::empty_in(pool, g.weight_shape());
+                    let to = (dw.data_mut(), to_db);
+                    depthwise::weight_gradient(pool, Isa::current(), g, x, (dy, mask), to);
+                    dw
+                });
+                if let Some(dx) = to_dx {
+                    let inputs = ((dy, mask), layer.weight.data());
+                    depthwise::input_gradient(pool, Isa::current(), g, inputs, parallel, dx);
+                }
             }
-            return gradients;
-        }
-        if depthwise::applies(g) {
-            if let Some(dw) = dw {
-                depthwise::weight_gradient(pool, Isa::current(), g, x, (dy, mask), (dw, db));
+            _ => {
+                let weights = input_wanted.then(|| packed(layer, Pass::InputGradient));
+                sinks.add(0, || {
+                    let mut dw = Tensor::empty_in(pool, g.weight_shape());
+                    // One pass over the pixels makes all gradients of a pointwise convolution.
+                    let at_once = g.is_pointwise() && !parallel;
+                    let input = to_dx.take_if(|_| at_once).zip(weights.as_deref());
+                    let input = input.map(|(dx, weights)| (weights, layer.weight.data(), dx));
+                    let to = (dw.data_mut(), to_db);
+                    direct::weight_gradient(pool, Isa::current(), g, x, (dy, mask), to, input);
+                    dw
+                });
+                if let (Some(weights), Some(dx)) = (&weights, to_dx) {
+                    direct::input_gradient(pool, g, (dy, mask), weights, parallel, dx);
+                }
             }
-            if let Some(dx) = dx {
-                let inputs = ((dy, mask), layer.weight.data());
-                depthwise::input_gradient(pool, Isa::current(), g, inputs, parallel, dx);
-            }
-            return gradients;
         }
-        let weights = wanted.input.then(|| packed(layer, Pass::InputGradient));
-        if let Some(dw) = dw {
-            // One pass over the pixels makes all gradients of a pointwise convolution.
-            let at_once = g.is_pointwise() && !parallel;
-            let input = dx.take_if(|_| at_once).zip(weights.as_deref());
-            let input = input.map(|(dx, weights)| (weights, layer.weight.data(), dx));
-            direct::weight_gradient(pool, Isa::current(), g, x, (dy, mask), (dw, db), input);
+        if let Some(db) = db {
+            sinks.add(1, || db);
         }
-        if let (Some(weights), Some(dx)) = (&weights, dx) {
-            direct::input_gradient(pool, g, (dy, mask), weights, parallel, dx);
-        }
-        gradients
+        dx
     }
 
     fn forward_chain(
@@ -151,8 +163,9 @@ impl Convolve for f32 {
         x: &Tensor<f32>,
         outputs: &[Tensor<f32>],
         gradient: Tensor<f32>,
-        wanted: &[Wanted],
-    ) -> Vec<ConvGradients<f32>> {
-        chain::backward_end(context, layers, x, outputs, gradient, wanted)
+        input_wanted: bool,
+        sinks: &mut Sinks<'_, f32>,
+    ) -> (usize, Option<Tensor<f32>>) {
+        chain::backward_end(context, layers, x, outputs, gradient, input_wanted, sinks)
     }
 }

@@ -12,9 +12,7 @@ pub(crate) mod im2col;
 pub(crate) mod naive;
 #[cfg(test)]
 mod tests;
-mod weight_sums;
 mod windows;
-#[doc(hidden)]
 #[doc(hidden)]
 pub mod winograd;
 
@@ -23,10 +21,10 @@ use std::str::FromStr;
 use std::sync::OnceLock;
 
 pub use geometry::ConvGeometry;
-pub use weight_sums::WeightSums;
 
 use crate::context::Context;
 use crate::element::Element;
+use crate::sink::Sinks;
 use crate::tensor::Tensor;
 
 /// Name of the environment variable that asks for a convolution algorithm: `auto`, `naive`, `im2col`, `direct` or `winograd`.
@@ -156,40 +154,6 @@ impl<T: Element> Convolution<'_, T> {
     }
 }
 
-/// The gradients of a convolution that are asked for.
-#[derive(Debug, Clone, Copy)]
-pub struct Wanted {
-    /// With respect to the input: never for the first layer.
-    pub input: bool,
-    /// With respect to the weight.
-    pub weight: bool,
-    /// With respect to the bias.
-    pub bias: bool,
-}
-
-/// The gradients of a convolution that were asked for; but for a weight's that the context's sums have taken.
-#[derive(Debug)]
-pub struct ConvGradients<T: Element> {
-    /// N x C x H x W.
-    pub input: Option<Tensor<T>>,
-    /// O x C/groups x KH x KW.
-    pub weight: Option<Tensor<T>>,
-    /// O.
-    pub bias: Option<Tensor<T>>,
-}
-
-impl<T: Element> ConvGradients<T> {
-    /// Tensors of unspecified contents for what is wanted.
-    fn empty(context: &Context, g: &ConvGeometry, wanted: Wanted) -> Self {
-        let empty = |wanted: bool, shape| wanted.then(|| Tensor::empty_in(context.pool(), shape));
-        Self {
-            input: empty(wanted.input, g.input_shape()),
-            weight: empty(wanted.weight, g.weight_shape()),
-            bias: empty(wanted.bias, g.bias_shape()),
-        }
-    }
-}
-
 /// The convolutions of an element type: `f32` has fast ones, and what has none has the reference's.
 ///
 /// In the methods, the shapes have been checked.
@@ -214,12 +178,13 @@ pub trait Convolve: Sized {
         x: &Tensor<Self>,
         output: Option<&Tensor<Self>>,
         grad_output: Tensor<Self>,
-        wanted: Wanted,
-    ) -> ConvGradients<Self>
+        input_wanted: bool,
+        sinks: &mut Sinks<'_, Self>,
+    ) -> Option<Tensor<Self>>
     where
         Self: Element,
     {
-        reference_backward(context, layer, x, output, grad_output, wanted)
+        reference_backward(context, layer, x, output, grad_output, input_wanted, sinks)
     }
 
     /// The outputs of layers one after the other, all if `keep`, otherwise of the last alone.
@@ -235,23 +200,22 @@ pub trait Convolve: Sized {
         chain::one_by_one(context, layers, x, keep)
     }
 
-    /// The gradients of one or more layers at the end of a chain, from the last on, from that with respect to its output.
-    /// `outputs` has those of the layers before the last, and that of the last if it has a ReLU.
+    /// [`backward`] of one or more layers at the end of a chain: how many layers are left, and the gradient with respect to the
+    /// input of the first that is not, from that with respect to the output of the last. `outputs` has those of the layers before
+    /// the last, and that of the last if it has a ReLU; the sinks are those of all layers' weights and biases.
     fn backward_chain_end(
         context: &Context,
         layers: &[Convolution<'_, Self>],
         x: &Tensor<Self>,
         outputs: &[Tensor<Self>],
         gradient: Tensor<Self>,
-        wanted: &[Wanted],
-    ) -> Vec<ConvGradients<Self>>
+        input_wanted: bool,
+        sinks: &mut Sinks<'_, Self>,
+    ) -> (usize, Option<Tensor<Self>>)
     where
         Self: Element,
     {
-        let last = layers.len() - 1;
-        let output = layers[last].relu.then(|| &outputs[last]);
-        let x = if last == 0 { x } else { &outputs[last - 1] };
-        vec![backward(context, &layers[last], x, output, gradient, wanted[last])]
+        chain::backward_last(context, layers, x, outputs, gradient, input_wanted, sinks)
     }
 }
 
@@ -274,23 +238,24 @@ pub fn forward<T: Element>(context: &Context, layer: &Convolution<'_, T>, x: &Te
     T::forward(context, layer, x)
 }
 
-/// The gradients of a convolution, from that with respect to its output. `output` is the layer's if ReLU was applied to it: the
-/// gradient passes only where it is above 0.
+/// The gradient of a convolution with respect to its input, if wanted, from that with respect to its output. Those with respect to
+/// the weight and the bias are added to the `sinks` 0 and 1. `output` is the layer's if ReLU was applied to it: the gradient
+/// passes only where it is above 0.
 ///
 /// # Panics
 /// If a tensor does not have the geometry's shape.
-#[must_use]
 pub fn backward<T: Element>(
     context: &Context,
     layer: &Convolution<'_, T>,
     x: &Tensor<T>,
     output: Option<&Tensor<T>>,
     grad_output: Tensor<T>,
-    wanted: Wanted,
-) -> ConvGradients<T> {
+    input_wanted: bool,
+    sinks: &mut Sinks<'_, T>,
+) -> Option<Tensor<T>> {
     layer.check(x, Some(&grad_output));
     layer.check(x, output);
-    T::backward(context, layer, x, output, grad_output, wanted)
+    T::backward(context, layer, x, output, grad_output, input_wanted, sinks)
 }
 
 /// [`forward`] by the reference algorithms.
@@ -315,8 +280,9 @@ fn reference_backward<T: Element>(
     x: &Tensor<T>,
     output: Option<&Tensor<T>>,
     mut grad_output: Tensor<T>,
-    wanted: Wanted,
-) -> ConvGradients<T> {
+    input_wanted: bool,
+    sinks: &mut Sinks<'_, T>,
+) -> Option<Tensor<T>> {
     let (g, pool, naive) =
         (&layer.geometry, context.pool(), layer.algorithm(context) == ConvAlgorithm::Naive);
     if let Some(output) = output {
@@ -325,21 +291,29 @@ fn reference_backward<T: Element>(
         }
     }
     let (x, w, dy) = (x.data(), layer.weight.data(), grad_output.data());
-    let mut gradients = ConvGradients::empty(context, g, wanted);
-    match &mut gradients.weight {
-        Some(dw) if naive => naive::weight_gradient(g, x, dy, dw.data_mut()),
-        Some(dw) => im2col::weight_gradient(pool, g, x, dy, dw.data_mut()),
-        None => {}
-    }
-    match &mut gradients.input {
-        Some(dx) if naive => naive::input_gradient(g, dy, w, dx.data_mut()),
-        Some(dx) => im2col::input_gradient(pool, g, dy, w, dx.data_mut()),
-        None => {}
-    }
-    if let Some(db) = &mut gradients.bias {
+    sinks.add(0, || {
+        let mut dw = Tensor::empty_in(pool, g.weight_shape());
+        if naive {
+            naive::weight_gradient(g, x, dy, dw.data_mut());
+        } else {
+            im2col::weight_gradient(pool, g, x, dy, dw.data_mut());
+        }
+        dw
+    });
+    sinks.add(1, || {
+        let mut db = Tensor::empty_in(pool, g.bias_shape());
         bias_gradient(g, dy, None, db.data_mut());
-    }
-    gradients
+        db
+    });
+    input_wanted.then(|| {
+        let mut dx = Tensor::empty_in(pool, g.input_shape());
+        if naive {
+            naive::input_gradient(g, dy, w, dx.data_mut());
+        } else {
+            im2col::input_gradient(pool, g, dy, w, dx.data_mut());
+        }
+        dx
+    })
 }
 
 /// The gradient with respect to the bias, overwritten: the sum of each channel's output gradient, where `mask` is above 0 if it

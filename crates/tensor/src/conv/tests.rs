@@ -7,6 +7,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::op::Op;
 use crate::ops::Conv2d;
+use crate::shape::Shape;
+use crate::sink::GradientSum;
 use crate::testing::{poisoned, random};
 
 /// A third of each: 3x3 and 5x5 windows of stride 1, which Winograd's algorithm takes; 1x1 windows; anything that fits.
@@ -58,6 +60,7 @@ proptest! {
             .map(|(shape, stream)| narrowed(&random(shape, 10 * seed + stream)));
         let bias = narrowed(&random([g.c_out], 10 * seed + 3));
         let op = Conv2d { stride: g.stride, padding: g.padding, dilation: g.dilation, groups: g.groups, relu };
+        let wanted = vec![true; if biased { 3 } else { 2 }];
         for conv in ConvAlgorithm::ASKED {
             let context = Context { conv, parallel, ..poisoned() };
             let bound = match choose::<f32>(&g, conv) {
@@ -68,7 +71,7 @@ proptest! {
             let mut w = narrowed(&random(g.weight_shape(), 10 * seed + 4));
             let inputs = |w: &Tensor<f32>| [x.clone(), w.clone()].into_iter().chain(biased.then(|| bias.clone()));
             let (old, saved) = op.forward(&context, inputs(&w).collect());
-            op.backward(&context, saved, old, &[true; 3]);
+            op.gradients(&context, saved, old, &wanted);
             w.data_mut().iter_mut().for_each(|w| *w = 0.25 - *w);
 
             let (y, saved) = op.forward(&context, inputs(&w).collect());
@@ -86,8 +89,7 @@ proptest! {
             if relu {
                 wide_dy.iter_mut().zip(y.data()).filter(|&(_, &y)| y <= 0.0).for_each(|(dy, _)| *dy = 0.0);
             }
-            let gradients = op.backward(&context, saved, dy.clone(), &[true; 3]);
-            prop_assert_eq!(gradients.len(), if biased { 3 } else { 2 });
+            let gradients = op.gradients(&context, saved, dy.clone(), &wanted);
             let mut expected = vec![f64::NAN; x.len()];
             naive::input_gradient(&g, &wide_dy, &wide_w, &mut expected);
             let of_input = error(gradients[0].as_ref().unwrap(), &expected, g.weight_len() / g.c_in);
@@ -103,6 +105,37 @@ proptest! {
             });
             let errors = [of_output, of_input, of_weight, of_bias];
             prop_assert!(errors.iter().all(|&e| e < bound), "{conv}: {errors:?}, bound {bound:.1e}, for {g:?}");
+        }
+    }
+}
+
+/// What is kept from micro-batch to micro-batch is added to in the Winograd domain, and left once.
+#[test]
+fn micro_batches_summed_in_the_winograd_domain_are_the_sum_of_their_gradients() {
+    let numbers =
+        |shape: Shape, step: usize| Tensor::<f32>::from_fn(shape, |i| (i * step % 23) as f32 / 23.0 - 0.4);
+    let (w, b) = (numbers([32, 16, 3, 3].into(), 5), numbers([32].into(), 3));
+    let op = Conv2d { padding: [1, 1], relu: true, ..Conv2d::default() };
+    let context = Context { conv: ConvAlgorithm::Winograd(None), ..poisoned() };
+    let mut kept = [GradientSum::new(), GradientSum::new()];
+    let mut expected = [&w, &b].map(|parameter| Tensor::<f32>::full(parameter.shape(), 1.0));
+    for micro_batch in 1..4 {
+        let x = numbers([2, 16, 9, 9].into(), micro_batch);
+        let dy = numbers([2, 32, 9, 9].into(), micro_batch + 7);
+        let saved = || op.forward(&context, vec![x.clone(), w.clone(), b.clone()]).1;
+        let mut sinks = Sinks::new(&mut kept, &[None, Some(0), Some(1)]);
+        op.backward(&context, saved(), dy.clone(), &mut sinks);
+        assert!(sinks.get(1).unwrap().is_deferred() && !sinks.get(2).unwrap().is_deferred());
+        let alone = op.gradients(&context, saved(), dy, &[false, true, true]);
+        for (sum, alone) in expected.iter_mut().zip(&alone[1..]) {
+            sum.add_assign(alone.as_ref().unwrap());
+        }
+    }
+    for (sum, expected) in kept.into_iter().zip(expected) {
+        let mut found = Tensor::full(expected.shape(), 1.0);
+        sum.write_to(&mut found, true);
+        for (found, expected) in found.data().iter().zip(expected.data()) {
+            assert!((found - expected).abs() < 1e-3, "{found}, expected {expected}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The sum of two tensors.
 
 use super::broadcast::{broadcast_shape, combine, reduce};
-use crate::{Context, Element, Op, Shape, ShapeError, Tensor, expect_inputs};
+use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor, expect_inputs};
 
 /// `y = a + b`, with both inputs broadcast by NumPy's rules: shapes are aligned at their last axes, and an extent of 1 is
 /// repeated. The gradient of a repeated input is summed over its repetitions.
@@ -32,11 +32,11 @@ impl<T: Element> Op<T> for Add {
         context: &Context,
         shapes: [Shape; 2],
         grad_output: Tensor<T>,
-        wanted: &[bool],
-    ) -> Vec<Option<Tensor<T>>> {
-        let gradient =
-            |input: usize| wanted[input].then(|| reduce(context.pool(), grad_output.clone(), shapes[input]));
-        vec![gradient(0), gradient(1)]
+        sinks: &mut Sinks<'_, T>,
+    ) {
+        for input in [0, 1] {
+            sinks.add(input, || reduce(context.pool(), grad_output.clone(), shapes[input]));
+        }
     }
 }
 
@@ -54,7 +54,7 @@ mod tests {
         assert_eq!(y.data(), [10.0, 11.0, 22.0, 23.0]);
         assert_eq!(y.data().as_ptr(), address, "in place where no one else holds the input");
         let dy = Tensor::from_slice([1, 2, 1, 2], &[1.0, 2.0, 3.0, 4.0]).unwrap();
-        let gradients = Add.backward(&poisoned(), shapes, dy.clone(), &[true, true]);
+        let gradients = Add.gradients(&poisoned(), shapes, dy.clone(), &[true, true]);
         assert_eq!(gradients[0], Some(dy));
         assert_eq!(gradients[1].as_ref().unwrap().data(), [3.0, 7.0]);
     }

@@ -7,9 +7,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::group_norm::{check_channels, check_eps};
-use super::moments::Moments;
-use super::moments::{affine, affine_gradient, sums};
-use crate::{BufferPool, Context, Element, Op, Shape, ShapeError, Tensor};
+use super::moments::{Moments, affine, affine_gradient, sums};
+use crate::{BufferPool, Context, Element, Op, Shape, ShapeError, Sinks, Tensor};
 
 /// `y = weight (x - mean) / sqrt(variance + eps) + bias` for each channel (Ioffe and Szegedy 2015, algorithm 1). The inputs are x
 /// (N x C x H x W), weight (C) and bias (C); the output is as x.
@@ -156,14 +155,14 @@ pub fn normalize<T: Element>(
 
 /// Sums over a channel's elements on the way back.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct GradientSums {
+pub struct ChannelSums {
     /// The sum of `dy`: the bias's gradient.
     pub dy: f64,
     /// The sum of `dy xhat`, xhat the normalized input: the weight's gradient.
     pub dy_xhat: f64,
 }
 
-impl GradientSums {
+impl ChannelSums {
     /// The sums over the elements of both.
     #[must_use]
     pub fn merge(self, other: Self) -> Self {
@@ -180,9 +179,9 @@ pub fn partial_sums<T: Element>(
     x: &Tensor<T>,
     dy: &Tensor<T>,
     normalizers: &[Normalizer],
-) -> Vec<GradientSums> {
+) -> Vec<ChannelSums> {
     assert_eq!((x.shape(), normalizers.len()), (dy.shape(), sizes(x)[0]), "shape and channels");
-    let mut all = vec![GradientSums::default(); normalizers.len()];
+    let mut all = vec![ChannelSums::default(); normalizers.len()];
     each_plane(x, |channel, plane| {
         let Normalizer { mean, factor } = normalizers[channel];
         let [sum, product] = sums(&dy.data()[plane.clone()], &x.data()[plane], 0.0, mean);
@@ -203,7 +202,7 @@ pub fn input_gradient<T: Element>(
     mut dy: Tensor<T>,
     normalizers: &[Normalizer],
     weight: &[T],
-    of_batch: Option<(&[GradientSums], f64)>,
+    of_batch: Option<(&[ChannelSums], f64)>,
 ) -> Tensor<T> {
     assert_eq!((x.shape(), normalizers.len()), (dy.shape(), sizes(x)[0]), "shape and channels");
     assert_eq!(weight.len(), normalizers.len(), "channels");
@@ -277,22 +276,16 @@ impl<T: Element> Op<T> for BatchNorm2d {
         self.forward_of_batch(context, inputs, moments.as_deref())
     }
 
-    fn backward(
-        &self,
-        context: &Context,
-        saved: Saved<T>,
-        grad_output: Tensor<T>,
-        wanted: &[bool],
-    ) -> Vec<Option<Tensor<T>>> {
+    fn backward(&self, context: &Context, saved: Saved<T>, grad_output: Tensor<T>, sinks: &mut Sinks<'_, T>) {
         let own = saved.partial_sums(&grad_output);
-        self.backward_of_batch(context, saved, grad_output, [&own, &own], wanted)
+        self.backward_of_batch(context, saved, grad_output, [&own, &own], sinks);
     }
 }
 
 impl<T: Element> Saved<T> {
     /// The sums of each channel of this micro-batch: dy is N x C x H x W.
     #[must_use]
-    pub fn partial_sums(&self, dy: &Tensor<T>) -> Vec<GradientSums> {
+    pub fn partial_sums(&self, dy: &Tensor<T>) -> Vec<ChannelSums> {
         partial_sums(&self.x, dy, &self.normalizers)
     }
 }
@@ -334,28 +327,21 @@ impl BatchNorm2d {
         context: &Context,
         saved: Saved<T>,
         grad_output: Tensor<T>,
-        [own, of_batch]: [&[GradientSums]; 2],
-        wanted: &[bool],
-    ) -> Vec<Option<Tensor<T>>> {
+        [own, of_batch]: [&[ChannelSums]; 2],
+        sinks: &mut Sinks<'_, T>,
+    ) {
         let Saved { x, weight, normalizers, count } = saved;
-        let vector = |value: fn(&GradientSums) -> f64| {
+        let vector = |value: fn(&ChannelSums) -> f64| {
             let mut vector = Tensor::empty_in(context.pool(), weight.shape());
             for (to, sums) in vector.data_mut().iter_mut().zip(own) {
                 *to = T::from_f64(value(sums));
             }
             vector
         };
-        let mut all = vec![
-            None,
-            wanted[1].then(|| vector(|sums| sums.dy_xhat)),
-            wanted[2].then(|| vector(|sums| sums.dy)),
-        ];
-        if wanted[0] {
-            let of_batch = count.map(|count| (of_batch, count));
-            all[0] = Some(input_gradient(&x, grad_output, &normalizers, weight.data(), of_batch));
-        }
-        all.resize_with(wanted.len(), || None);
-        all
+        sinks.add(1, || vector(|sums| sums.dy_xhat));
+        sinks.add(2, || vector(|sums| sums.dy));
+        let of_batch = count.map(|count| (of_batch, count));
+        sinks.add(0, || input_gradient(&x, grad_output, &normalizers, weight.data(), of_batch));
     }
 }
 
@@ -376,7 +362,7 @@ mod tests {
         let (x, dy) = (random([7, 3, 4, 5], 1), random([7, 3, 4, 5], 2));
         let (w, b) = (random([3], 3), random([3], 4));
         let (y, saved) = op.forward(&context, vec![x.clone(), w.clone(), b.clone()]);
-        let gradients = op.backward(&context, saved, dy.clone(), &[true; 3]);
+        let gradients = op.gradients(&context, saved, dy.clone(), &[true; 3]);
         let cuts = [0..3, 3..4, 4..7];
         let part =
             |of: &Tensor<f64>| cuts.clone().map(|cut| of.narrow_in(context.pool(), cut.start, cut.end));
@@ -385,7 +371,7 @@ mod tests {
         let moments = combine(moments.iter().map(Vec::as_slice), Moments::merge);
         let normalizers: Vec<_> = moments.iter().map(|moments| Normalizer::of(moments, op.eps)).collect();
         let sums: Vec<_> = xs.iter().zip(&dys).map(|(x, dy)| partial_sums(x, dy, &normalizers)).collect();
-        let sums = combine(sums.iter().map(Vec::as_slice), GradientSums::merge);
+        let sums = combine(sums.iter().map(Vec::as_slice), ChannelSums::merge);
         let near = |found: &[f64], expected: &[f64]| {
             assert_eq!(found.len(), expected.len());
             assert!(

@@ -2,7 +2,7 @@
 
 use super::mse_loss::{divisor, elementwise_loss_shape};
 use super::sigmoid::sigmoid;
-use crate::{Context, Element, Op, Shape, ShapeError, Tensor};
+use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor};
 
 /// The mean over all elements of -(t log s + (1 - t) log(1 - s)) with s = sigmoid(x); inputs are logits x and targets t of the same
 /// shape, from 0 to 1, the output is a scalar (`torch.nn.BCEWithLogitsLoss`).
@@ -43,13 +43,7 @@ impl<T: Element> Op<T> for BceWithLogits {
         (output, [x, target])
     }
 
-    fn backward(
-        &self,
-        context: &Context,
-        [x, target]: Self::Saved,
-        dy: Tensor<T>,
-        wanted: &[bool],
-    ) -> Vec<Option<Tensor<T>>> {
+    fn backward(&self, context: &Context, [x, target]: Self::Saved, dy: Tensor<T>, sinks: &mut Sinks<'_, T>) {
         let scale = dy.item() / divisor(self.divisor, x.len());
         let gradient = |of: fn(T, T) -> T| {
             let mut gradient = Tensor::empty_in(context.pool(), x.shape());
@@ -59,7 +53,8 @@ impl<T: Element> Op<T> for BceWithLogits {
             }
             gradient
         };
-        vec![wanted[0].then(|| gradient(|x, t| sigmoid(x) - t)), wanted[1].then(|| gradient(|x, _| -x))]
+        sinks.add(0, || gradient(|x, t| sigmoid(x) - t));
+        sinks.add(1, || gradient(|x, _| -x));
     }
 }
 

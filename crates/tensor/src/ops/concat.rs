@@ -1,6 +1,6 @@
 //! Tensors one after the other along an axis.
 
-use crate::{Context, Element, Op, Shape, ShapeError, Tensor};
+use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor};
 
 /// Joins one or more tensors along an axis: images N x C1 x H x W, N x C2 x H x W, ... along axis 1 make N x (C1 + C2 + ...) x H x W, as
 /// in Inception and DenseNet (Huang et al. 2017, equation 2). All other axes must be the same. The gradient of an input is its part of
@@ -83,21 +83,20 @@ impl<T: Element> Op<T> for Concat {
         context: &Context,
         shapes: Vec<Shape>,
         grad_output: Tensor<T>,
-        wanted: &[bool],
-    ) -> Vec<Option<Tensor<T>>> {
+        sinks: &mut Sinks<'_, T>,
+    ) {
         let stride = self.run(grad_output.shape());
         let mut start = 0;
-        let part = |(&shape, &wanted): (&Shape, &bool)| {
-            let (each, first) = (self.run(shape), start);
-            start += each;
-            wanted.then(|| {
+        for (input, shape) in shapes.into_iter().enumerate() {
+            let each = self.run(shape);
+            sinks.add(input, || {
                 let mut dx = Tensor::empty_in(context.pool(), shape);
-                let dy = &grad_output.data()[first.min(grad_output.len())..];
+                let dy = &grad_output.data()[start.min(grad_output.len())..];
                 copy_runs(dy, stride, dx.data_mut(), each, each);
                 dx
-            })
-        };
-        shapes.iter().zip(wanted).map(part).collect()
+            });
+            start += each;
+        }
     }
 }
 
@@ -113,7 +112,7 @@ mod tests {
         let (y, saved) = Concat::default().forward(&poisoned(), vec![a.clone(), b.clone()]);
         assert_eq!(y.shape(), Shape::from([2, 3, 1, 2]));
         assert_eq!(y.data(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 11.0, 12.0, 13.0, 14.0, 15.0, 16.0]);
-        let gradients = Concat::default().backward(&poisoned(), saved, y, &[true, true]);
+        let gradients = Concat::default().gradients(&poisoned(), saved, y, &[true, true]);
         assert_eq!(gradients, [Some(a), Some(b)]);
     }
 

@@ -6,6 +6,7 @@ use crate::conv::{self, ConvGeometry, Convolution};
 use crate::element::Element;
 use crate::op::Op;
 use crate::shape::{Shape, ShapeError};
+use crate::sink::Sinks;
 use crate::tensor::Tensor;
 
 /// `y = w * x + b`, optionally followed by ReLU: the inputs are x (N x C x H x W), w (O x C/groups x KH x KW) and, if there
@@ -113,20 +114,14 @@ impl<T: Element> Op<T> for Conv2d {
         (y, Saved { geometry, x, w, bias, output })
     }
 
-    fn backward(
-        &self,
-        context: &Context,
-        saved: Saved<T>,
-        grad_output: Tensor<T>,
-        wanted: &[bool],
-    ) -> Vec<Option<Tensor<T>>> {
+    fn backward(&self, context: &Context, saved: Saved<T>, grad_output: Tensor<T>, sinks: &mut Sinks<'_, T>) {
         let Saved { geometry, x, w, bias, output } = saved;
-        let wanted = conv::Wanted { input: wanted[0], weight: wanted[1], bias: bias.is_some() && wanted[2] };
         let layer = Convolution { geometry, weight: &w, bias: bias.as_ref(), relu: self.relu };
-        let gradients = conv::backward(context, &layer, &x, output.as_ref(), grad_output, wanted);
-        let mut all = vec![gradients.input, gradients.weight];
-        all.extend(bias.map(|_| gradients.bias));
-        all
+        let (output, wanted) = (output.as_ref(), sinks.wanted(0));
+        let dx = conv::backward(context, &layer, &x, output, grad_output, wanted, &mut sinks.tail(1));
+        if let Some(dx) = dx {
+            sinks.add(0, || dx);
+        }
     }
 }
 
@@ -167,9 +162,9 @@ mod tests {
             assert_eq!(z, relu_output);
             assert!(z.data().contains(&0.0) && z.data().iter().any(|&z| z > 0.0));
             let dy = random(z.shape(), 4);
-            let masked = super::super::Relu.backward(&context, saved_relu, dy.clone(), &[true]).remove(0);
-            let expected = plain.backward(&context, saved, masked.unwrap(), &[true; 3]);
-            assert_eq!(fused.backward(&context, saved_fused, dy, &[true; 3]), expected);
+            let masked = super::super::Relu.gradients(&context, saved_relu, dy.clone(), &[true]).remove(0);
+            let expected = plain.gradients(&context, saved, masked.unwrap(), &[true; 3]);
+            assert_eq!(fused.gradients(&context, saved_fused, dy, &[true; 3]), expected);
         }
     }
 

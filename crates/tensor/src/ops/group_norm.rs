@@ -1,7 +1,7 @@
 //! Group normalization: each image's channels in groups, by their own mean and variance.
 
 use super::moments::{Moments, affine, affine_gradient, sums};
-use crate::{Context, Element, Op, Shape, ShapeError, Tensor, expect_inputs};
+use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor, expect_inputs};
 
 /// `y = weight (x - mean) / sqrt(variance + eps) + bias`, with mean and (biased) variance over the C/groups x H x W elements of each group of
 /// channels of each image (Wu and He 2018, equations 1 to 6). The inputs are x (N x C x H x W), weight (C) and bias (C); the output is as x.
@@ -111,24 +111,20 @@ impl<T: Element> Op<T> for GroupNorm {
         (y, Saved { x, weight, statistics })
     }
 
-    fn backward(
-        &self,
-        context: &Context,
-        saved: Saved<T>,
-        grad_output: Tensor<T>,
-        wanted: &[bool],
-    ) -> Vec<Option<Tensor<T>>> {
-        let (dx, sums) = gradients(self.groups, &saved, grad_output, wanted[0]);
-        let vector = |which: usize| {
-            wanted[which + 1].then(|| {
+    fn backward(&self, context: &Context, saved: Saved<T>, grad_output: Tensor<T>, sinks: &mut Sinks<'_, T>) {
+        let (dx, sums) = gradients(self.groups, &saved, grad_output, sinks.wanted(0));
+        if let Some(dx) = dx {
+            sinks.add(0, || dx);
+        }
+        for which in [0, 1] {
+            sinks.add(1 + which, || {
                 let mut vector = Tensor::empty_in(context.pool(), saved.weight.shape());
                 for (to, sums) in vector.data_mut().iter_mut().zip(&sums) {
                     *to = T::from_f64(sums[which]);
                 }
                 vector
-            })
-        };
-        vec![dx, vector(0), vector(1)]
+            });
+        }
     }
 }
 

@@ -5,9 +5,11 @@
 //! weight in bands of [`BAND`] rows, in the order of memory and without packing it.
 
 use super::broadcast::reduce;
+use crate::buffer_pool::Buffer;
 use crate::gemm::{MatrixRef, gemm_strided};
 use crate::simd::Isa;
-use crate::{Context, Element, Op, Shape, ShapeError, Tensor};
+use crate::sink::Deferred;
+use crate::{Context, Element, GradientSum, Op, Shape, ShapeError, Sinks, Tensor};
 
 /// `y = x w^T + b`: the inputs are x (N x IN), w (OUT x IN) and, if there are three, b (OUT); the output is N x OUT.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -54,13 +56,19 @@ pub trait Products: Sized {
         Self::matmul([outputs, n, features], dy, [1, outputs], x, strides, accumulate, dw, strides);
     }
 
-    /// Leaves dy and x to [`Context::weight_sums`], which makes one product of those of many micro-batches. Tells whether it
-    /// did.
-    fn keep_factors(_: &Context, _w: &Tensor<Self>, _dy: &[Self], _x: &[Self]) -> bool
-    where
+    /// Adds `dy^T x`, of the shape OUT x IN, to the sum.
+    fn add_weight_gradient(
+        context: &Context,
+        extents: [usize; 3],
+        dy: &[Self],
+        x: &[Self],
+        sum: &mut GradientSum<Self>,
+    ) where
         Self: Element,
     {
-        false
+        let mut dw = Tensor::empty_in(context.pool(), [extents[2], extents[1]]);
+        Self::weight_gradient(extents, dy, x, false, dw.data_mut());
+        sum.add(dw);
     }
 }
 
@@ -134,10 +142,54 @@ impl Products for f32 {
         }
     }
 
-    fn keep_factors(context: &Context, w: &Tensor<f32>, dy: &[f32], x: &[f32]) -> bool {
-        let Some(sums) = &context.weight_sums else { return false };
-        sums.add_rows(context, w.address(), dy, x);
-        true
+    /// Keeps the rows, so that those of all micro-batches are multiplied at once.
+    fn add_weight_gradient(
+        context: &Context,
+        [_, features, outputs]: [usize; 3],
+        dy: &[f32],
+        x: &[f32],
+        sum: &mut GradientSum<f32>,
+    ) {
+        let rows = [dy, x].map(|rows| {
+            let mut kept = context.pool().take::<f32>(rows.len());
+            kept.copy_from_slice(rows);
+            kept
+        });
+        let extents = [outputs, features];
+        let make = || Factors { extents, rows: Vec::new() };
+        sum.add_deferred(context.pool(), make, |own| own.extents == extents, |own| own.rows.push(rows));
+    }
+}
+
+/// The gradient of a weight as the product that it is: a few rows, where the gradient is as large as the weight.
+#[derive(Debug)]
+struct Factors {
+    /// OUT and IN.
+    extents: [usize; 2],
+    /// dy (N x OUT) and x (N x IN) of each micro-batch.
+    rows: Vec<[Buffer<f32>; 2]>,
+}
+
+impl Deferred<f32> for Factors {
+    fn shape(&self) -> Shape {
+        self.extents.into()
+    }
+
+    fn finish(&mut self, gradient: &mut [f32], add: bool) {
+        let [dy, x] = [0, 1].map(|factor| {
+            let rows = self.rows.iter().map(|pair| &*pair[factor]);
+            let mut all = self.rows[0][factor].home().take::<f32>(rows.clone().map(<[f32]>::len).sum());
+            let mut rest = &mut *all;
+            for rows in rows {
+                let (own, behind) = rest.split_at_mut(rows.len());
+                own.copy_from_slice(rows);
+                rest = behind;
+            }
+            all
+        });
+        let [outputs, features] = self.extents;
+        let n = dy.len().checked_div(outputs).unwrap_or(0);
+        f32::weight_gradient([n, features, outputs], &dy, &x, add, gradient);
     }
 }
 
@@ -146,7 +198,6 @@ impl Products for f32 {
 pub struct Saved<T: Element> {
     x: Tensor<T>,
     w: Tensor<T>,
-    has_bias: bool,
 }
 
 impl<T: Element> Op<T> for Linear {
@@ -201,33 +252,21 @@ impl<T: Element> Op<T> for Linear {
             y.data_mut().fill(T::ZERO);
         }
         T::add_product(context, [n, features, outputs], x.data(), w.data(), y.data_mut());
-        (y, Saved { x, w, has_bias: bias.is_some() })
+        (y, Saved { x, w })
     }
 
-    fn backward(
-        &self,
-        context: &Context,
-        saved: Saved<T>,
-        grad_output: Tensor<T>,
-        wanted: &[bool],
-    ) -> Vec<Option<Tensor<T>>> {
-        let Saved { x, w, has_bias } = saved;
+    fn backward(&self, context: &Context, saved: Saved<T>, grad_output: Tensor<T>, sinks: &mut Sinks<'_, T>) {
+        let Saved { x, w } = saved;
         let (extents, dy) = ([x.shape()[0], x.shape()[1], w.shape()[0]], grad_output.data());
-        let grad_x = wanted[0].then(|| {
+        sinks.add(0, || {
             let mut dx = Tensor::zeros_in(context.pool(), x.shape());
             T::add_input_gradient(extents, dy, w.data(), dx.data_mut());
             dx
         });
-        let grad_w = (wanted[1] && !T::keep_factors(context, &w, dy, x.data())).then(|| {
-            let mut dw = Tensor::empty_in(context.pool(), w.shape());
-            T::weight_gradient(extents, dy, x.data(), false, dw.data_mut());
-            dw
-        });
-        let grad_b = (has_bias && wanted[2])
-            .then(|| reduce(context.pool(), grad_output.clone(), Shape::from([w.shape()[0]])));
-        let mut gradients = vec![grad_x, grad_w];
-        gradients.extend(has_bias.then_some(grad_b));
-        gradients
+        if let Some(sum) = sinks.get(1) {
+            T::add_weight_gradient(context, extents, dy, x.data(), sum);
+        }
+        sinks.add(2, || reduce(context.pool(), grad_output, Shape::from([extents[2]])));
     }
 }
 
@@ -244,7 +283,7 @@ mod tests {
         let (y, saved) = Linear.forward(&poisoned(), vec![x, w, b]);
         assert_eq!(y.data(), [8.0, 23.0, 8.0, 27.5]);
         let dy = Tensor::from_slice([2, 2], &[1.0, 0.0, 0.0, 2.0]).unwrap();
-        let gradients = Linear.backward(&poisoned(), saved, dy, &[true; 3]);
+        let gradients = Linear.gradients(&poisoned(), saved, dy, &[true; 3]);
         let data = |i: usize| gradients[i].as_ref().unwrap().data();
         assert_eq!(data(0), [1.0, 0.0, -1.0, 1.0, 1.0, 1.0]);
         assert_eq!(data(1), [1.0, 2.0, 3.0, 8.0, 10.0, 12.0]);
@@ -286,8 +325,8 @@ mod tests {
             let single = |tensor: &Tensor<f64>| tensor.cast::<f32>();
             let (y, saved) = Linear.forward(&poisoned(), vec![x.clone(), w.clone(), b.clone()]);
             let (y32, saved32) = Linear.forward(&poisoned(), vec![single(&x), single(&w), single(&b)]);
-            let all = Linear.backward(&poisoned(), saved, dy.clone(), &[true; 3]);
-            let all32 = Linear.backward(&poisoned(), saved32, single(&dy), &[true; 3]);
+            let all = Linear.gradients(&poisoned(), saved, dy.clone(), &[true; 3]);
+            let all32 = Linear.gradients(&poisoned(), saved32, single(&dy), &[true; 3]);
             let pairs = all.iter().zip(&all32).map(|(a, b)| (a.as_ref().unwrap(), b.as_ref().unwrap()));
             for (part, (expected, found)) in [(&y, &y32)].into_iter().chain(pairs).enumerate() {
                 assert_eq!(expected.shape(), found.shape());
@@ -299,6 +338,27 @@ mod tests {
                     );
                 }
             }
+        }
+    }
+
+    #[test]
+    fn rows_of_micro_batches_multiplied_at_once_are_the_sum_of_their_gradients() {
+        let w = Tensor::<f32>::from_fn([37, 50], |i| (i % 11) as f32 - 5.0);
+        let (context, mut expected) = (poisoned(), Tensor::full(w.shape(), 0.0));
+        let mut kept = [GradientSum::new()];
+        for micro_batch in 1..4 {
+            let x = Tensor::from_fn([micro_batch, 50], |i| (i * (micro_batch + 5) % 23) as f32 / 23.0 - 0.4);
+            let dy = Tensor::from_fn([micro_batch, 37], |i| (i * (micro_batch + 8) % 19) as f32 / 19.0 - 0.5);
+            let saved = || Linear.forward(&context, vec![x.clone(), w.clone()]).1;
+            Linear.backward(&context, saved(), dy.clone(), &mut Sinks::new(&mut kept, &[None, Some(0)]));
+            assert!(kept[0].is_deferred());
+            let alone = Linear.gradients(&context, saved(), dy.clone(), &[false, true]);
+            expected.add_assign(alone[1].as_ref().unwrap());
+        }
+        let [kept] = kept;
+        let found = kept.finish(context.pool()).unwrap();
+        for (found, expected) in found.data().iter().zip(expected.data()) {
+            assert!((found - expected).abs() < 1e-5, "{found}, expected {expected}");
         }
     }
 

@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(y.data(), [9.0; 4]);
         assert_eq!(saved.argmax[..], [8, 6, 2, 0]);
         let dy = Tensor::from_slice([1, 1, 2, 2], &[1.0, 2.0, 3.0, 4.0]).unwrap();
-        let dx = op.backward(&context, saved, dy, &[true]).remove(0).unwrap();
+        let dx = op.gradients(&context, saved, dy, &[true]).remove(0).unwrap();
         let mut expected = [0.0; 25];
         expected[12] = 10.0;
         assert_eq!(dx.data(), expected);
@@ -184,7 +184,7 @@ mod tests {
         assert!(y.data()[2].is_nan(), "a diverged network shows it");
         assert_eq!(saved.argmax[..], [NOTHING, 0, NOTHING]);
         let dy = Tensor::full([1, 1, 1, 3], 1.0);
-        let dx = op.backward(&context, saved, dy, &[true]).remove(0).unwrap();
+        let dx = op.gradients(&context, saved, dy, &[true]).remove(0).unwrap();
         assert_eq!(dx.data(), [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
     }
 
@@ -303,7 +303,7 @@ mod tests {
                 let row = i * stride[0] + u - padding[0];
                 expected[plane * g.in_pixels() + row * g.input[1] + j * stride[1] + v - padding[1]] += dy;
             }
-            let dx = op.backward(&poisoned(), saved, dy.clone(), &[true]).remove(0).unwrap();
+            let dx = op.gradients(&poisoned(), saved, dy.clone(), &[true]).remove(0).unwrap();
             prop_assert_eq!(dx.data(), &expected[..]);
 
             // ReLU left to the pooling.
@@ -313,9 +313,9 @@ mod tests {
             let (expected, of_pooling) = op.forward(&poisoned(), vec![relu_output]);
             let (found, saved) = fused.forward(&poisoned(), vec![single]);
             prop_assert_eq!(found, expected);
-            let masked = op.backward(&poisoned(), of_pooling, dy.clone(), &[true]).remove(0).unwrap();
-            let expected = Relu.backward(&poisoned(), of_relu, masked, &[true]);
-            prop_assert_eq!(fused.backward(&poisoned(), saved, dy, &[true]), expected);
+            let masked = op.gradients(&poisoned(), of_pooling, dy.clone(), &[true]).remove(0).unwrap();
+            let expected = Relu.gradients(&poisoned(), of_relu, masked, &[true]);
+            prop_assert_eq!(fused.gradients(&poisoned(), saved, dy, &[true]), expected);
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use super::Conv2d;
 use crate::context::Context;
-use crate::conv::{ConvGeometry, Convolution, Wanted, chain};
+use crate::conv::{ConvGeometry, Convolution, chain};
 use crate::element::Element;
 use crate::op::Op;
 use crate::shape::{Shape, ShapeError};
+use crate::sink::Sinks;
 use crate::tensor::Tensor;
 
 /// Convolutions one after the other, each with a bias and perhaps its ReLU, of which all but the first are meant to be 1x1: a
@@ -114,22 +115,14 @@ impl<T: Element> Op<T> for MlpConv {
         (y, Saved { geometries, x, parameters, outputs })
     }
 
-    fn backward(
-        &self,
-        context: &Context,
-        saved: Saved<T>,
-        grad_output: Tensor<T>,
-        wanted: &[bool],
-    ) -> Vec<Option<Tensor<T>>> {
+    fn backward(&self, context: &Context, saved: Saved<T>, grad_output: Tensor<T>, sinks: &mut Sinks<'_, T>) {
         let Saved { geometries, x, parameters, outputs } = saved;
         let layers = self.layers(&geometries, &parameters);
-        let of_parameters = wanted[1..].chunks_exact(2).enumerate();
-        let wanted: Vec<_> = of_parameters
-            .map(|(index, own)| Wanted { input: index > 0 || wanted[0], weight: own[0], bias: own[1] })
-            .collect();
-        let mut gradients = chain::backward(context, &layers, &x, outputs, grad_output, &wanted);
-        let input = gradients[0].input.take();
-        std::iter::once(input).chain(gradients.into_iter().flat_map(|own| [own.weight, own.bias])).collect()
+        let wanted = sinks.wanted(0);
+        let dx = chain::backward(context, &layers, &x, outputs, grad_output, wanted, &mut sinks.tail(1));
+        if let Some(dx) = dx {
+            sinks.add(0, || dx);
+        }
     }
 }
 
@@ -218,11 +211,11 @@ mod tests {
         let dy = narrowed(&random(y.shape(), 77));
         let mut wanted = vec![true; values.len()];
         wanted[0] = input;
-        let found = op.backward(context, saved, dy.clone(), &wanted);
+        let found = op.gradients(context, saved, dy.clone(), &wanted);
         let (mut gradient, mut expected) = (Some(dy), Vec::new());
         while let Some((layer, saved)) = passed.pop() {
             let input = input || !passed.is_empty();
-            let gradients = layer.backward(context, saved, gradient.take().unwrap(), &[input, true, true]);
+            let gradients = layer.gradients(context, saved, gradient.take().unwrap(), &[input, true, true]);
             let mut gradients = gradients.into_iter();
             gradient = gradients.next().unwrap();
             expected.splice(0..0, gradients);

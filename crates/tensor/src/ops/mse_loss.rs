@@ -1,7 +1,7 @@
 //! The loss of regression: the mean of the squared differences.
 
 use crate::op::expect_inputs;
-use crate::{Context, Element, Op, Shape, ShapeError, Tensor};
+use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor};
 
 /// The mean over all elements of (x - target)^2; inputs are x and a target of the same shape, the output is a scalar
 /// (`torch.nn.MSELoss`).
@@ -40,13 +40,7 @@ impl<T: Element> Op<T> for MseLoss {
         (output, [x, target])
     }
 
-    fn backward(
-        &self,
-        context: &Context,
-        [x, target]: Self::Saved,
-        dy: Tensor<T>,
-        wanted: &[bool],
-    ) -> Vec<Option<Tensor<T>>> {
+    fn backward(&self, context: &Context, [x, target]: Self::Saved, dy: Tensor<T>, sinks: &mut Sinks<'_, T>) {
         let scale = dy.item() / divisor(self.divisor, x.len());
         let gradient = |of: fn(T, T) -> T| {
             let mut gradient = Tensor::empty_in(context.pool(), x.shape());
@@ -56,10 +50,8 @@ impl<T: Element> Op<T> for MseLoss {
             }
             gradient
         };
-        vec![
-            wanted[0].then(|| gradient(|x, t| T::from_f64(2.0) * (x - t))),
-            wanted[1].then(|| gradient(|x, t| T::from_f64(2.0) * (t - x))),
-        ]
+        sinks.add(0, || gradient(|x, t| T::from_f64(2.0) * (x - t)));
+        sinks.add(1, || gradient(|x, t| T::from_f64(2.0) * (t - x)));
     }
 }
 

@@ -1,7 +1,7 @@
 //! The product of two tensors, element by element.
 
 use super::broadcast::{broadcast_shape, combine, reduce};
-use crate::{Context, Element, Op, Shape, ShapeError, Tensor, expect_inputs};
+use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor, expect_inputs};
 
 /// `y = a b` element by element, with both inputs broadcast by NumPy's rules as in [`Add`](super::Add).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -31,16 +31,15 @@ impl<T: Element> Op<T> for Mul {
         context: &Context,
         saved: [Tensor<T>; 2],
         grad_output: Tensor<T>,
-        wanted: &[bool],
-    ) -> Vec<Option<Tensor<T>>> {
-        let gradient = |input: usize| {
-            wanted[input].then(|| {
+        sinks: &mut Sinks<'_, T>,
+    ) {
+        for input in [0, 1] {
+            sinks.add(input, || {
                 let other = saved[1 - input].clone();
                 let product = combine(context.pool(), grad_output.clone(), other, |dy, other| dy * other);
                 reduce(context.pool(), product, saved[input].shape())
-            })
-        };
-        vec![gradient(0), gradient(1)]
+            });
+        }
     }
 }
 
@@ -56,7 +55,7 @@ mod tests {
         let (y, saved) = Mul.forward(&poisoned(), vec![row, column]);
         assert_eq!(y.shape(), Shape::from([2, 3]));
         assert_eq!(y.data(), [10.0, 20.0, 30.0, -1.0, -2.0, -3.0]);
-        let gradients = Mul.backward(&poisoned(), saved, Tensor::full([2, 3], 1.0), &[true, true]);
+        let gradients = Mul.gradients(&poisoned(), saved, Tensor::full([2, 3], 1.0), &[true, true]);
         assert_eq!(gradients[0].as_ref().unwrap().data(), [9.0, 9.0, 9.0]);
         assert_eq!(gradients[1].as_ref().unwrap().data(), [6.0, 6.0]);
     }

@@ -45,7 +45,7 @@ mod tests {
         let (y, saved) = Relu.forward(&context, vec![x.clone()]);
         assert_eq!(y.data(), [0.0, 0.0, 2.0, 0.0, 3.0]);
         assert_eq!(x.data()[0], -1.0, "a shared input is not changed");
-        let gradients = Relu.backward(&context, saved, Tensor::full([5], 7.0), &[true]);
+        let gradients = Relu.gradients(&context, saved, Tensor::full([5], 7.0), &[true]);
         assert_eq!(gradients[0].as_ref().unwrap().data(), [0.0, 0.0, 7.0, 0.0, 7.0]);
     }
 

@@ -2,7 +2,7 @@
 
 use super::softmax::normalize;
 use crate::op::expect_inputs;
-use crate::{Context, Element, Op, Shape, ShapeError, Tensor};
+use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor};
 
 /// The cross-entropy of softmax(logits) against class labels; inputs are logits, N x K, and labels, N, the output is a scalar.
 ///
@@ -136,11 +136,9 @@ impl<T: Element> Op<T> for SoftmaxCrossEntropy {
         _: &Context,
         (mut probabilities, labels, divisor): Self::Saved,
         dy: Tensor<T>,
-        wanted: &[bool],
-    ) -> Vec<Option<Tensor<T>>> {
-        if !wanted[0] {
-            return vec![None, None];
-        }
+        sinks: &mut Sinks<'_, T>,
+    ) {
+        let Some(sum) = sinks.get(0) else { return };
         let classes = probabilities.shape()[1];
         let scale = dy.item() / divisor;
         let on_label = T::from_f64(1.0 - self.label_smoothing);
@@ -164,7 +162,7 @@ impl<T: Element> Op<T> for SoftmaxCrossEntropy {
                 p.iter_mut().for_each(|p| *p = (*p - everywhere) * scale);
             }
         }
-        vec![Some(probabilities), None]
+        sum.add(probabilities);
     }
 }
 
@@ -191,7 +189,7 @@ mod tests {
         let logits = Tensor::from_slice([2, 2], &[0.0, 3f64.ln(), 7.0, 7.0]).unwrap();
         let (loss, saved) = mean().forward(&poisoned(), vec![logits.clone(), labels(&[0, 1])]);
         assert!((loss.item() - (4f64.ln() + 2f64.ln()) / 2.0).abs() < 1e-12);
-        let gradients = mean().backward(&poisoned(), saved, Tensor::scalar(1.0), &[true, true]);
+        let gradients = mean().gradients(&poisoned(), saved, Tensor::scalar(1.0), &[true, true]);
         assert!(gradients[1].is_none(), "labels have none");
         for (found, expected) in
             gradients[0].as_ref().unwrap().data().iter().zip([-0.375, 0.375, 0.25, -0.25])
@@ -223,7 +221,7 @@ mod tests {
         let (loss, saved) = mean().forward(&poisoned(), vec![logits.clone(), odd.clone()]);
         assert!(loss.item().is_nan());
         let gradient =
-            mean().backward(&poisoned(), saved, Tensor::scalar(1.0), &[true, false]).remove(0).unwrap();
+            mean().gradients(&poisoned(), saved, Tensor::scalar(1.0), &[true, false]).remove(0).unwrap();
         assert!(
             gradient.data()[..3].iter().all(|x| x.is_finite())
                 && gradient.data()[3..].iter().all(|x| x.is_nan())

@@ -10,7 +10,9 @@ use super::tiles::{Extent, Grid};
 use super::transforms::{Source, TileKernel, dispatch_tile};
 use super::{ConvGeometry, Masked, Tile};
 use crate::buffer_pool::{Buffer, BufferPool};
+use crate::shape::Shape;
 use crate::simd::{Isa, Simd};
+use crate::sink::Deferred;
 
 /// Bytes of the planes of one row, inputs and output gradients, of a block of tiles, at most: half of the second-level cache.
 /// More than in the other passes, since not only read but written are the sums that stream past.
@@ -67,20 +69,13 @@ impl WeightGradientAccumulator {
         dispatch_tile(isa, tile, Accumulate { sums: self, pool, g, x, dy: (dy, mask) });
     }
 
-    /// Writes the weight gradient `dw` (O x C x r x r) and, if given, the bias gradient `db` (O), or adds them if `add`, and
-    /// starts again from nothing. Without any image the gradients are zero.
+    /// Writes the weight gradient `dw` (O x C x r x r), or adds it if `add`, and starts again from nothing. Without any image the
+    /// gradient is zero.
     ///
     /// # Panics
-    /// If a slice does not have the weights' length.
-    pub fn finish(&mut self, dw: &mut [f32], db: Option<&mut [f32]>, add: bool) {
-        let [outputs, inputs] = self.channels;
-        assert_eq!(dw.len(), outputs * inputs * self.tile.kernel() * self.tile.kernel());
-        if let Some(db) = db {
-            assert_eq!(db.len(), outputs);
-            for (db, &sum) in db.iter_mut().zip(&*self.bias) {
-                *db = if add { *db + sum } else { sum };
-            }
-        }
+    /// If the slice does not have the weights' length.
+    pub fn finish(&mut self, dw: &mut [f32], add: bool) {
+        assert_eq!(dw.len(), self.shape().elements());
         self.bias.fill(0.0);
         if self.empty {
             if !add {
@@ -92,7 +87,7 @@ impl WeightGradientAccumulator {
         self.empty = true;
     }
 
-    /// Writes the bias gradient alone, if asked for, and starts it again from nothing.
+    /// Writes the bias gradient, if asked for, and starts it again from nothing.
     ///
     /// # Panics
     /// If the slice does not have O elements.
@@ -103,6 +98,11 @@ impl WeightGradientAccumulator {
         self.bias.fill(0.0);
     }
 
+    /// Tells whether gradients of such weights, in tiles of this size, can be added.
+    pub(crate) fn fits(&self, tile: Tile, g: &ConvGeometry) -> bool {
+        (self.tile, self.channels) == (tile, [g.c_out, g.c_in])
+    }
+
     /// The tile size.
     pub fn tile(&self) -> Tile {
         self.tile
@@ -111,6 +111,17 @@ impl WeightGradientAccumulator {
     /// Bytes of the sums.
     pub fn bytes(&self) -> usize {
         size_of_val(&*self.planes.values)
+    }
+}
+
+impl Deferred<f32> for WeightGradientAccumulator {
+    fn shape(&self) -> Shape {
+        let ([outputs, inputs], r) = (self.channels, self.tile.kernel());
+        [outputs, inputs, r, r].into()
+    }
+
+    fn finish(&mut self, gradient: &mut [f32], add: bool) {
+        self.finish(gradient, add);
     }
 }
 
