@@ -321,6 +321,12 @@ impl Lifetimes {
 #[derive(Debug)]
 pub(crate) struct Values<T: Element>(Vec<Option<Tensor<T>>>);
 
+impl<T: Element> Default for Values<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
 impl<T: Element> Values<T> {
     pub(crate) fn new(lifetimes: &Lifetimes) -> Self {
         let mut values = Vec::new();

@@ -46,7 +46,7 @@ pub use error::AutogradError;
 pub use gradcheck::{Gradcheck, GradcheckError, GradcheckReport, gradcheck};
 pub use gradients::Gradients;
 pub use graph::{Backward, Graph, Node};
-pub use plan::{Bound, Part, Plan, PlanOp, Run};
+pub use plan::{Bound, ParameterSums, Part, Plan, PlanOp, Run};
 pub use tape::Tape;
 pub use tensor::Context;
 pub use var::Var;

@@ -150,6 +150,13 @@ pub struct Run<T: Element> {
     brought: Option<Part>,
 }
 
+impl<T: Element> Default for Run<T> {
+    /// A pass of nothing, in place of one that is moved elsewhere.
+    fn default() -> Self {
+        Self { values: Values::default(), saved: Vec::new(), next: 0, output: None, brought: None }
+    }
+}
+
 impl<T: Element> Run<T> {
     /// The output.
     ///
@@ -167,6 +174,25 @@ impl<T: Element> Run<T> {
     #[must_use]
     pub fn take_output(&mut self) -> Tensor<T> {
         self.output.take().expect("the forward pass is over")
+    }
+}
+
+/// Where a backward pass adds the gradients of parameters, by the numbers that a plan was [bound](Bound::new) with.
+pub trait ParameterSums<T: Element> {
+    /// The sum so far, taken away for an op to add to.
+    fn take(&mut self, number: usize) -> GradientSum<T>;
+
+    /// The sum, given back.
+    fn put(&mut self, number: usize, sum: GradientSum<T>);
+}
+
+impl<T: Element> ParameterSums<T> for Vec<GradientSum<T>> {
+    fn take(&mut self, number: usize) -> GradientSum<T> {
+        std::mem::take(&mut self[number])
+    }
+
+    fn put(&mut self, number: usize, sum: GradientSum<T>) {
+        self[number] = sum;
     }
 }
 
@@ -224,6 +250,17 @@ impl<T: Element> Bound<T> {
     #[must_use]
     pub fn plan(&self) -> &Arc<Plan<T>> {
         &self.plan
+    }
+
+    /// The number of each parameter that gets a gradient, once for each op that adds to it in a backward pass.
+    pub fn uses(&self) -> impl Iterator<Item = usize> {
+        let Plan { graph, differentiable, .. } = &*self.plan;
+        graph.nodes.iter().flat_map(move |node| {
+            let inputs = node.inputs.iter().enumerate();
+            let first =
+                inputs.filter(|&(at, input)| differentiable[*input] && !node.inputs[..at].contains(input));
+            first.filter_map(|(_, &input)| self.sum_of(input))
+        })
     }
 
     /// Computes the output for an input that is a batch by itself.
@@ -310,7 +347,7 @@ impl<T: Element> Bound<T> {
         context: &Context,
         run: Run<T>,
         gradient: Tensor<T>,
-        sums: &mut [GradientSum<T>],
+        sums: &mut impl ParameterSums<T>,
     ) -> Option<Tensor<T>> {
         let mut run = self.turn(run, gradient);
         let mut part = None;
@@ -347,7 +384,7 @@ impl<T: Element> Bound<T> {
         context: &Context,
         run: &mut Run<T>,
         joined: Option<&Part>,
-        sums: &mut [GradientSum<T>],
+        sums: &mut impl ParameterSums<T>,
     ) -> Option<Part> {
         let Plan { graph, lifetimes, differentiable, .. } = &*self.plan;
         while run.next > 0 {
@@ -380,7 +417,7 @@ impl<T: Element> Bound<T> {
                 .collect();
             let begun = node.inputs.iter().enumerate().map(|(position, &input)| match self.sum_of(input) {
                 _ if wanted[position] != Some(position) => GradientSum::new(),
-                Some(number) => std::mem::take(&mut sums[number]),
+                Some(number) => sums.take(number),
                 None => run
                     .values
                     .take_if_there(lifetimes, input)
@@ -398,7 +435,7 @@ impl<T: Element> Bound<T> {
             for (position, (&input, sum)) in node.inputs.iter().zip(begun).enumerate() {
                 match self.sum_of(input) {
                     _ if wanted[position] != Some(position) => {}
-                    Some(number) => sums[number] = sum,
+                    Some(number) => sums.put(number, sum),
                     None => run.values.set_if_some(lifetimes, input, sum.finish(context.pool())),
                 }
             }
@@ -532,7 +569,10 @@ mod tests {
         let bound = Bound::new(Arc::clone(&plan), &context, value);
         let run = bound.forward(&context, x.clone());
         assert_eq!(run.output(), &expected);
-        let mut sums = [(); 5].map(|()| GradientSum::new());
+        let mut uses: Vec<_> = bound.uses().collect();
+        uses.sort_unstable();
+        assert_eq!(uses, [0, 1, 2, 2, 3, 3, 4, 4], "one op has the first four, others the last three again");
+        let mut sums: Vec<_> = (0..5).map(|_| GradientSum::new()).collect();
         let of_input = bound.backward(&context, run, gradient, &mut sums);
         for (number, sum) in sums.into_iter().enumerate() {
             let sum = sum.finish(context.pool());
@@ -656,7 +696,7 @@ mod tests {
             .zip(&cuts)
             .map(|(bound, cut)| bound.begin(x.narrow_in(context.pool(), cut.start, cut.end)))
             .collect();
-        let mut sums = [(); 4].map(|()| GradientSum::new());
+        let mut sums: Vec<_> = (0..4).map(|_| GradientSum::new()).collect();
         for forward in [true, false] {
             let (mut joined, mut meetings) = (None, 0);
             loop {

@@ -27,18 +27,20 @@ pub(crate) trait Deferred<T: Element>: Any + Debug + Send {
 pub struct GradientSum<T: Element> {
     sum: Option<Tensor<T>>,
     deferred: Option<Box<dyn Deferred<T>>>,
+    /// Where a form of its own has its memory, if not where the gradients come from.
+    pool: Option<Arc<BufferPool>>,
 }
 
 impl<T: Element> Default for GradientSum<T> {
     fn default() -> Self {
-        Self { sum: None, deferred: None }
+        Self { sum: None, deferred: None, pool: None }
     }
 }
 
 impl<T: Element> From<Tensor<T>> for GradientSum<T> {
     /// A sum of one tensor, moved in.
     fn from(first: Tensor<T>) -> Self {
-        Self { sum: Some(first), deferred: None }
+        Self { sum: Some(first), ..Self::default() }
     }
 }
 
@@ -47,6 +49,12 @@ impl<T: Element> GradientSum<T> {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A sum of nothing whose own forms take memory of `pool`: whoever adds to it, what lives as long as the sum is not in his memory.
+    #[must_use]
+    pub fn in_pool(pool: &Arc<BufferPool>) -> Self {
+        Self { pool: Some(Arc::clone(pool)), ..Self::default() }
     }
 
     /// Tells whether all of the sum is in a form of its own.
@@ -71,21 +79,28 @@ impl<T: Element> GradientSum<T> {
     pub(crate) fn add_deferred<D: Deferred<T>>(
         &mut self,
         pool: &Arc<BufferPool>,
-        make: impl FnOnce() -> D,
+        make: impl FnOnce(&Arc<BufferPool>) -> D,
         fits: impl FnOnce(&D) -> bool,
         add: impl FnOnce(&mut D),
     ) {
         let begun = self.deferred.as_deref().map(|form| form as &dyn Any);
         if begun.is_none_or(|form| form.downcast_ref().is_some_and(fits)) {
-            let form: &mut dyn Any = &mut **self.deferred.get_or_insert_with(|| Box::new(make()));
+            let own = self.pool.as_ref().unwrap_or(pool);
+            let form: &mut dyn Any = &mut **self.deferred.get_or_insert_with(|| Box::new(make(own)));
             add(form.downcast_mut().expect("the form that fits"));
         } else {
-            let mut form = make();
+            let mut form = make(pool);
             add(&mut form);
             let mut gradient = Tensor::empty_in(pool, form.shape());
             form.finish(gradient.data_mut(), false);
             self.add(gradient);
         }
+    }
+
+    /// Tells whether nothing was added.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sum.is_none() && self.deferred.is_none()
     }
 
     /// The whole sum, `None` if nothing was added. Memory of `pool` is taken only where no tensor was added.
@@ -208,7 +223,7 @@ mod tests {
         let mut sum = GradientSum::new();
         tensors.iter().for_each(|&value| sum.add(Tensor::full([2], value)));
         for count in counts {
-            sum.add_deferred(&BufferPool::poisoning(), || Count(0.0), |_| true, |sum| sum.0 += count);
+            sum.add_deferred(&BufferPool::poisoning(), |_| Count(0.0), |_| true, |sum| sum.0 += count);
         }
         sum
     }
@@ -243,9 +258,9 @@ mod tests {
     #[test]
     fn a_sum_has_one_form_and_what_does_not_fit_is_finished_at_once() {
         let (mut sum, pool) = (sum(&[], &[1.0]), BufferPool::poisoning());
-        sum.add_deferred(&pool, || Sevens, |_| true, |_| {});
-        sum.add_deferred(&pool, || Count(20.0), |count| count.0 > 1.0, |count| count.0 += 10.0);
-        sum.add_deferred(&pool, || Count(0.0), |count| count.0 == 1.0, |count| count.0 += 100.0);
+        sum.add_deferred(&pool, |_| Sevens, |_| true, |_| {});
+        sum.add_deferred(&pool, |_| Count(20.0), |count| count.0 > 1.0, |count| count.0 += 10.0);
+        sum.add_deferred(&pool, |_| Count(0.0), |count| count.0 == 1.0, |count| count.0 += 100.0);
         assert_eq!(sum.sum.as_ref().unwrap().data(), [37.0; 2], "what did not fit");
         assert_eq!(sum.finish(&pool).unwrap().data(), [138.0; 2]);
     }

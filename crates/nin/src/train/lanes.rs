@@ -1,13 +1,13 @@
 //! One step over a batch, on many threads, with the same bits on any number of them.
 //!
-//! Where no layer looks across the batch, a batch is a sum over images. It is cut into a fixed number of
-//! *lanes*, each lane into small *shards*. A worker takes a lane and runs its shards one after the other, forward and
-//! backward, adding each shard's gradients to the lane's; the lanes' gradients are added up in their order, each as soon
-//! as those before it are there. Which worker runs which lane changes nothing: the cuts and the order of every sum depend
-//! on the batch alone.
+//! Where no layer looks across the batch, a batch is a sum over images. It is cut into a fixed number of *lanes*, each lane into small
+//! *shards*. A worker takes a lane and runs its shards one after the other, forward and backward; a worker that finds no lane helps
+//! another with its lane, and the shards of a lane add their gradients in turn (`Lane`). The lanes' gradients are added up in
+//! their order, each as soon as those before it are there. Who runs what changes nothing: the cuts and the order of every sum depend on
+//! the batch alone.
 //!
-//! Each worker has a buffer pool of its own and begins with the lane of its own number, so that after the first step of a
-//! batch size no worker needs fresh memory.
+//! Each worker has a buffer pool of its own and begins with the lane of its own number, so that after the first step of a batch size no
+//! worker needs fresh memory. Sums belong to lanes, of which few are begun at a time: more threads bring more activations, not more sums.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -15,22 +15,26 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use autograd::{Bound, Context, Part, Run};
+use rayon::prelude::*;
 use tensor::conv::ConvAlgorithm;
 use tensor::{BufferPool, GradientSum, Shape, Tensor};
 
 use super::error::TrainError;
 use super::evaluation::Evaluation;
+use super::lane::{Lane, Turns};
 use super::shard::{Shard, Step};
 use crate::data::Batch;
 use crate::loss::Loss;
 use crate::nn::{Module, Parameter, parameters};
 
-/// The most lanes of a batch: the most threads that one step can use.
+/// The most lanes of a batch. As many threads as it has shards can work on it.
 pub const LANES: usize = 8;
+/// Lanes that are begun before workers help with those rather than begin another.
+const BEGUN: usize = 2;
 /// The most threads that may be asked for; more than any machine has cores.
 pub const MAX_THREADS: usize = 1024;
 /// The most images of a shard: few enough for its activations to stay near the core.
-pub const SHARD: usize = 4;
+pub const SHARD: usize = 2;
 
 /// What the random numbers of a step depend on.
 #[derive(Debug, Clone, Copy, Default)]
@@ -39,27 +43,6 @@ pub struct StepSettings {
     pub seed: u64,
     /// The epoch, counted from 0.
     pub epoch: u64,
-}
-
-/// Sums over the images of a lane, while it runs.
-#[derive(Debug, Default)]
-pub(super) struct LaneSums {
-    /// For each parameter.
-    pub(super) gradients: Vec<GradientSum<f32>>,
-    pub(super) evaluation: Evaluation,
-}
-
-impl LaneSums {
-    /// No sums yet, for so many parameters.
-    fn new(parameters: usize) -> Self {
-        let gradients = (0..parameters).map(|_| GradientSum::new()).collect();
-        Self { gradients, evaluation: Evaluation::default() }
-    }
-
-    /// Writes the gradients, or adds them if `add`: what is in the Winograd domain comes out of it without a tensor of its own.
-    fn write_to(self, gradients: &mut [Tensor<f32>], add: bool) {
-        self.gradients.into_iter().zip(gradients).for_each(|(sum, gradient)| sum.write_to(gradient, add));
-    }
 }
 
 /// Plans of a network for micro-batches of these sizes, each with the values of its parameters. `batch` is the shape of the whole batch.
@@ -86,6 +69,9 @@ pub(super) fn bind(
     }
     Ok(all)
 }
+
+/// A sum for each parameter, and what [`Evaluation`] counts, of one lane.
+type LaneSums = (Vec<GradientSum<f32>>, Evaluation);
 
 /// Sums over the images of whole lanes: a gradient for each parameter, and what [`Evaluation`] counts.
 #[derive(Debug, Default)]
@@ -124,12 +110,17 @@ impl Total {
     }
 
     /// Adds the sums of the lane whose turn it is, with the bits of [`Total::add`]. The first is written to `gradients()`.
-    fn add_in_turn(&mut self, sums: LaneSums, gradients: impl FnOnce() -> Vec<Tensor<f32>>) {
+    fn add_in_turn(
+        &mut self,
+        sums: Vec<GradientSum<f32>>,
+        evaluation: Evaluation,
+        gradients: impl FnOnce() -> Vec<Tensor<f32>>,
+    ) {
         if self.next == 0 {
             self.sums.gradients = gradients();
         }
-        self.sums.evaluation.add(sums.evaluation);
-        sums.write_to(&mut self.sums.gradients, self.next > 0);
+        self.sums.evaluation.add(evaluation);
+        write_all(sums, &mut self.sums.gradients, self.next > 0);
         self.next += 1;
         self.add_early();
     }
@@ -141,14 +132,51 @@ impl Total {
     }
 }
 
+/// Writes a lane's sums, or adds them if `add`: what is in the Winograd domain comes out of it without a tensor of its own.
+fn write_all(sums: Vec<GradientSum<f32>>, gradients: &mut [Tensor<f32>], add: bool) {
+    sums.into_iter().zip(gradients).for_each(|(sum, gradient)| sum.write_to(gradient, add));
+}
+
+/// Which shards of a step have begun.
+struct Schedule {
+    /// For each lane the shards that have.
+    begun: Vec<usize>,
+    /// For each lane all of its shards.
+    shards: Vec<usize>,
+}
+
+impl Schedule {
+    /// The next shard for a worker, with its lane: of the lane that it works on, `own`; or of one that has not begun, its `first` before
+    /// any other; or of one that others work on, if many have begun.
+    fn next(&mut self, own: Option<usize>, first: usize) -> Option<(usize, usize)> {
+        let left = |lane: usize| self.shards[lane] - self.begun[lane];
+        let lanes = 0..self.begun.len();
+        let fresh = || lanes.clone().find(|&lane| self.begun[lane] == 0);
+        let helped = || {
+            lanes
+                .clone()
+                .filter(|&lane| self.begun[lane] > 0 && left(lane) > 0)
+                .max_by_key(|&lane| (left(lane), lanes.end - lane))
+        };
+        let running = lanes.clone().filter(|&lane| self.begun[lane] > 0 && left(lane) > 0).count();
+        let lane = own.filter(|&lane| left(lane) > 0).or_else(|| {
+            let mine = (own.is_none() && first < lanes.end && self.begun[first] == 0).then_some(first);
+            let begin = || mine.or_else(fresh);
+            if running < BEGUN { begin().or_else(helped) } else { helped().or_else(begin) }
+        })?;
+        self.begun[lane] += 1;
+        Some((lane, self.begun[lane] - 1))
+    }
+}
+
 /// The workers and the memory that steps and evaluations run in. See the module's documentation.
 #[derive(Debug)]
 pub struct Lanes {
     threads: rayon::ThreadPool,
     /// The memory of each worker.
     workers: Vec<Arc<BufferPool>>,
-    /// Where the gradients of whole lanes are kept: room for all, since any number may wait for the first, which begins the total.
-    /// Memory that is never written costs nothing, and the lowest is the first taken.
+    /// Where gradients of lanes are kept, of those that run and of those that wait for the first, which begins the total. Memory that is
+    /// never written costs nothing, and the lowest is the first taken.
     gradients: Arc<BufferPool>,
     total: Mutex<Total>,
     pub(super) conv: ConvAlgorithm,
@@ -286,13 +314,14 @@ impl Lanes {
         let parameters: Vec<&Parameter<f32>> = parameters.iter().map(|&(_, parameter)| parameter).collect();
         *self.total() = Total::default();
         if self.gradients.free_bytes() == 0 {
-            // Set aside at once, so that no later step needs more.
-            drop((0..LANES).map(|_| self.lane_gradients(&parameters)).collect::<Vec<_>>());
+            // Set aside at once, so that no later step needs more: gradients of every lane that may wait for its turn, and of each that is
+            // begun sums in the Winograd domain, four times as large. What is never written takes no memory.
+            let sets = LANES + 4 * self.threads().min(LANES);
+            drop((0..sets).map(|_| self.lane_gradients(&parameters)).collect::<Vec<_>>());
         }
         let step = Step { batch, settings, loss, divisor, conv: self.conv };
-        let images_of = |lane: usize| lane * n / lanes..(lane + 1) * n / lanes;
         let shards_of = |lane: usize| {
-            let images = images_of(lane);
+            let images = lane * n / lanes..(lane + 1) * n / lanes;
             images.clone().step_by(SHARD).map(move |start| start..images.end.min(start + SHARD))
         };
         let context = Context { conv: self.conv, ..Context::training(Arc::clone(self.pool())) };
@@ -302,24 +331,15 @@ impl Lanes {
             let (_, bound) = bound.iter().find(|(n, _)| *n == shard.len()).expect("a plan for each size");
             Shard { step: &step, bound, start: shard.start, end: shard.end }
         };
+        let lane_of =
+            |lane| Lane::new(shards_of(lane).map(shard_of).collect(), parameters.len(), &self.gradients);
+        let lanes: Vec<Lane> = (0..lanes).map(lane_of).collect();
         if bound.iter().any(|(_, bound)| bound.plan().meets()) {
-            let shards: Vec<Vec<Shard>> =
-                (0..lanes).map(|lane| shards_of(lane).map(shard_of).collect()).collect();
-            self.run_together(&shards, &parameters);
+            self.run_together(&lanes, &parameters);
         } else {
-            self.for_each_task(lanes, |lane, pool| {
-                let mut sums = LaneSums::new(parameters.len());
-                let result = shards_of(lane).map(shard_of).try_for_each(|shard| {
-                    let context = shard.context(pool);
-                    let mut run = shard.begin(pool);
-                    shard.bound.advance(&context, &mut run, None);
-                    let mut run = shard.turn(&context, run, &mut sums)?;
-                    shard.bound.retreat(&context, &mut run, None, &mut sums.gradients);
-                    Ok(())
-                });
-                self.end_lane(lane, result.map(|()| sums), &parameters);
-            });
+            self.run_in_turn(&lanes, &parameters);
         }
+        drop(lanes);
         drop(bound);
         let mut total = self.total();
         match total.error.take() {
@@ -328,101 +348,157 @@ impl Lanes {
         }
     }
 
+    /// Runs a step whose micro-batches need nothing of each other.
+    fn run_in_turn(&self, lanes: &[Lane<'_>], parameters: &[&Parameter<f32>]) {
+        let shards = lanes.iter().map(|lane| lane.shards.len()).collect();
+        let schedule = Mutex::new(Schedule { begun: vec![0; lanes.len()], shards });
+        let next = |own, first| schedule.lock().unwrap_or_else(PoisonError::into_inner).next(own, first);
+        self.threads.broadcast(|thread| {
+            let (pool, mut own) = (&self.workers[thread.index()], None);
+            while let Some((index, number)) = next(own, thread.index()) {
+                own = Some(index);
+                let lane = &lanes[index];
+                let mut turns = lane.turns(number);
+                let mut run = || {
+                    if lane.has_failed() {
+                        return Ok(Evaluation::default());
+                    }
+                    let shard = &lane.shards[number];
+                    let context = shard.context(pool);
+                    let mut run = shard.begin(pool);
+                    shard.bound.advance(&context, &mut run, None);
+                    let (mut run, evaluation) = shard.turn(&context, run)?;
+                    shard.bound.retreat(&context, &mut run, None, &mut turns);
+                    Ok(evaluation)
+                };
+                let result = run();
+                if turns.end(result) {
+                    self.end_lane(index, lane.end(), parameters);
+                }
+            }
+        });
+    }
+
     /// Adds the sums of a lane to the total, or keeps them until it is their turn.
     fn end_lane(&self, lane: usize, sums: Result<LaneSums, TrainError>, parameters: &[&Parameter<f32>]) {
         let mut total = self.total();
         match sums {
             Err(error) => total.fail(lane, error),
-            Ok(sums) if total.next == lane => total.add_in_turn(sums, || self.lane_gradients(parameters)),
-            Ok(sums) => {
+            Ok((sums, evaluation)) if total.next == lane => {
+                total.add_in_turn(sums, evaluation, || self.lane_gradients(parameters));
+            }
+            Ok((sums, evaluation)) => {
                 drop(total);
-                let (evaluation, mut gradients) = (sums.evaluation, self.lane_gradients(parameters));
-                sums.write_to(&mut gradients, false);
+                let mut gradients = self.lane_gradients(parameters);
+                write_all(sums, &mut gradients, false);
                 self.total().add(lane, Sums { gradients, evaluation });
             }
         }
     }
 
     /// Runs a step whose micro-batches meet: all shards go forward to the next meeting, then all from there on, and back the same way. A
-    /// worker keeps its lanes from the beginning to the end, since its memory is theirs. All values that the backward pass needs are in
-    /// memory at once, those of the whole batch.
-    fn run_together(&self, shards: &[Vec<Shard<'_>>], parameters: &[&Parameter<f32>]) {
-        struct Lane {
-            runs: Vec<Run<f32>>,
-            parts: Vec<Part>,
-            sums: LaneSums,
-            error: Option<TrainError>,
+    /// worker keeps its shards from the beginning to the end, since its memory is theirs. All values that the backward pass needs are in
+    /// memory at once, those of the whole batch; gradients go to the total from meeting to meeting.
+    fn run_together(&self, lanes: &[Lane<'_>], parameters: &[&Parameter<f32>]) {
+        struct Pass<'a> {
+            lane: usize,
+            shard: &'a Shard<'a>,
+            turns: Turns<'a>,
+            run: Run<f32>,
+            /// What the shard brought to the meeting at which it waits.
+            part: Option<Part>,
+            result: Result<Evaluation, TrainError>,
         }
-        type Work<'a> = dyn Fn(&mut Lane, &[Shard<'_>], &Arc<BufferPool>, Option<&Part>) + Sync + 'a;
-        let new = || Lane {
-            runs: Vec::new(),
-            parts: Vec::new(),
-            sums: LaneSums::new(parameters.len()),
-            error: None,
-        };
-        let lanes: Vec<Mutex<Lane>> = shards.iter().map(|_| Mutex::new(new())).collect();
-        fn locked(lane: &Mutex<Lane>) -> MutexGuard<'_, Lane> {
-            lane.lock().unwrap_or_else(PoisonError::into_inner)
+        type Work<'a> = dyn Fn(&mut Pass<'_>, &Context, Option<&Part>) + Sync + 'a;
+        fn locked<T>(place: &Mutex<T>) -> MutexGuard<'_, T> {
+            place.lock().unwrap_or_else(PoisonError::into_inner)
         }
+        let shards = lanes.iter().enumerate().flat_map(|(index, lane)| {
+            lane.shards.iter().enumerate().map(move |(number, shard)| (index, lane.turns(number), shard))
+        });
+        let worker = |index: usize| &self.workers[index % self.threads()];
+        let passes: Vec<Mutex<Pass>> = shards
+            .enumerate()
+            .map(|(index, (lane, turns, shard))| {
+                let (run, result) = (shard.begin(worker(index)), Ok(Evaluation::default()));
+                Mutex::new(Pass { lane, shard, turns, run, part: None, result })
+            })
+            .collect();
         let each = |work: &Work, joined: Option<&Part>| {
             self.threads.broadcast(|thread| {
-                for lane in (thread.index()..shards.len()).step_by(self.threads()) {
-                    let mut own = locked(&lanes[lane]);
-                    if own.error.is_none() {
-                        work(&mut own, &shards[lane], &self.workers[thread.index()], joined);
-                    }
+                for pass in passes.iter().skip(thread.index()).step_by(self.threads()) {
+                    let mut pass = locked(pass);
+                    let context = pass.shard.context(worker(thread.index()));
+                    work(&mut pass, &context, joined);
                 }
             });
         };
-        // What all shards brought to the meeting at which they wait, in their order; `None` if they do not wait.
-        let join = || {
-            let parts: Vec<Part> =
-                lanes.iter().flat_map(|lane| std::mem::take(&mut locked(lane).parts)).collect();
-            (!parts.is_empty()).then(|| Part::join(&parts))
-        };
-        // From meeting to meeting, until the way is over.
-        let go = |work: &Work| {
+        // From meeting to meeting, until the way is over. Parts are joined in the order of the shards.
+        let go = |work: &Work, mut after: Box<dyn FnMut() + '_>| {
             let mut joined = None;
             loop {
                 each(work, joined.as_ref());
-                joined = join();
-                if joined.is_none() {
+                after();
+                let parts: Vec<Part> = passes.iter().filter_map(|pass| locked(pass).part.take()).collect();
+                if parts.is_empty() {
                     return;
                 }
+                joined = Some(Part::join(&parts));
             }
         };
-        each(
-            &|lane, shards, pool, _| lane.runs = shards.iter().map(|shard| shard.begin(pool)).collect(),
-            None,
+        go(
+            &|pass, context, joined| pass.part = pass.shard.bound.advance(context, &mut pass.run, joined),
+            Box::new(|| ()),
         );
-        go(&|lane, shards, pool, joined| {
-            for (shard, run) in shards.iter().zip(&mut lane.runs) {
-                lane.parts.extend(shard.bound.advance(&shard.context(pool), run, joined));
-            }
-        });
         each(
-            &|lane, shards, pool, _| {
-                let runs = std::mem::take(&mut lane.runs).into_iter().zip(shards);
-                let turned = runs.map(|(run, shard)| shard.turn(&shard.context(pool), run, &mut lane.sums));
-                match turned.collect() {
-                    Ok(runs) => lane.runs = runs,
-                    Err(error) => lane.error = Some(error),
+            &|pass, context, _| {
+                let run = std::mem::take(&mut pass.run);
+                match pass.shard.turn(context, run) {
+                    Ok((run, evaluation)) => (pass.run, pass.result) = (run, Ok(evaluation)),
+                    Err(error) => pass.result = Err(error),
                 }
             },
             None,
         );
-        // No lane goes back alone: the sums at a meeting would not be the batch's.
-        if lanes.iter().all(|lane| locked(lane).error.is_none()) {
-            go(&|Lane { runs, parts, sums, .. }, shards, pool, joined| {
-                for (shard, run) in shards.iter().zip(runs) {
-                    parts.extend(shard.bound.retreat(&shard.context(pool), run, joined, &mut sums.gradients));
+        let mut gradients: Vec<(Tensor<f32>, bool)> =
+            self.lane_gradients(parameters).into_iter().map(|gradient| (gradient, false)).collect();
+        // No shard goes back alone: the sums at a meeting would not be the batch's.
+        if passes.iter().all(|pass| locked(pass).result.is_ok()) {
+            let add_to_total = || {
+                self.install(|| {
+                    gradients.par_iter_mut().enumerate().for_each(|(number, (gradient, begun))| {
+                        for sum in lanes
+                            .iter()
+                            .map(|lane| lane.take(number, &self.gradients))
+                            .filter(|sum| !sum.is_empty())
+                        {
+                            sum.write_to(gradient, *begun);
+                            *begun = true;
+                        }
+                    });
+                });
+            };
+            let back: &Work = &|Pass { shard, turns, run, part, .. }, context, joined| {
+                *part = shard.bound.retreat(context, run, joined, turns);
+            };
+            go(back, Box::new(add_to_total));
+        }
+        for pass in passes {
+            let Pass { turns, lane, result, .. } = pass.into_inner().unwrap_or_else(PoisonError::into_inner);
+            if turns.end(result) {
+                match lanes[lane].end() {
+                    Ok((_, evaluation)) => self.total().sums.evaluation.add(evaluation),
+                    Err(error) => self.total().fail(lane, error),
                 }
-            });
+            }
         }
-        for (index, lane) in lanes.into_iter().enumerate() {
-            let Lane { sums, error, .. } = lane.into_inner().unwrap_or_else(PoisonError::into_inner);
-            self.end_lane(index, error.map_or(Ok(sums), Err), parameters);
-        }
+        let zeroed = |(mut gradient, begun): (Tensor<f32>, bool)| {
+            if !begun {
+                gradient.data_mut().fill(0.0);
+            }
+            gradient
+        };
+        self.total().sums.gradients = gradients.into_iter().map(zeroed).collect();
     }
 
     /// Calls `use_gradients` with the gradients of the last step: a tensor for each parameter, in the network's order.
@@ -459,9 +535,8 @@ mod tests {
                 for index in order {
                     let Sums { gradients, evaluation } = lane(values[index]);
                     if total.next == index && (in_turn || index == 0) {
-                        let mut sums = LaneSums { gradients: vec![GradientSum::new()], evaluation };
-                        gradients.into_iter().for_each(|gradient| sums.gradients[0].add(gradient));
-                        total.add_in_turn(sums, || vec![Tensor::full([3], f32::NAN)]);
+                        let sums = gradients.into_iter().map(GradientSum::from).collect();
+                        total.add_in_turn(sums, evaluation, || vec![Tensor::full([3], f32::NAN)]);
                     } else {
                         total.add(index, Sums { gradients, evaluation });
                     }
@@ -471,6 +546,22 @@ mod tests {
                 assert!(total.early.is_empty());
             }
         }
+    }
+
+    #[test]
+    fn a_worker_begins_with_its_own_lane_and_helps_when_many_have_begun() {
+        let mut schedule = Schedule { begun: vec![0; 5], shards: vec![2, 2, 3, 1, 1] };
+        let mut next = |own, first| schedule.next(own, first);
+        assert_eq!(next(None, 1), Some((1, 0)));
+        assert_eq!(next(None, 9), Some((0, 0)), "a worker beyond the lanes");
+        assert_eq!(next(None, 2), Some((0, 1)), "two have begun: the first of those with most left");
+        assert_eq!(next(Some(1), 1), Some((1, 1)), "its own first");
+        assert_eq!(next(Some(1), 1), Some((2, 0)), "none has any left");
+        assert_eq!(next(Some(0), 2), Some((3, 0)));
+        assert_eq!(next(Some(3), 2), Some((4, 0)));
+        assert_eq!(next(Some(4), 2), Some((2, 1)));
+        assert_eq!(next(Some(2), 2), Some((2, 2)));
+        assert_eq!(next(Some(2), 1), None);
     }
 
     #[test]

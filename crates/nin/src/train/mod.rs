@@ -4,6 +4,7 @@
 mod epochs;
 mod error;
 mod evaluation;
+mod lane;
 pub mod lanes;
 mod metrics;
 mod run_dir;

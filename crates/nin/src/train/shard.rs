@@ -8,7 +8,7 @@ use tensor::{BufferPool, Tensor};
 
 use super::error::TrainError;
 use super::evaluation::{Evaluation, correct};
-use super::lanes::{LaneSums, StepSettings};
+use super::lanes::StepSettings;
 use crate::data::Batch;
 use crate::loss::Loss;
 
@@ -48,13 +48,12 @@ impl Shard<'_> {
         self.bound.begin(self.step.batch.narrow_in(pool, self.start, self.end))
     }
 
-    /// The loss of a forward pass that is over, added to `sums`, and the way back.
+    /// The way back of a forward pass that is over, and its loss.
     pub(super) fn turn(
         &self,
         context: &Context,
         mut run: Run<f32>,
-        sums: &mut LaneSums,
-    ) -> Result<Run<f32>, TrainError> {
+    ) -> Result<(Run<f32>, Evaluation), TrainError> {
         let Step { batch, loss, divisor, .. } = self.step;
         // None if targets are dense: nothing is right or wrong then.
         let labels = batch.labels().get(self.start..self.end).unwrap_or_default();
@@ -66,9 +65,9 @@ impl Shard<'_> {
         let loss = loss.share(output.clone(), targets, *divisor).map_err(TrainError::Autograd)?;
         // The share of the batch's mean, times the images of the batch.
         let sum = f64::from(loss.value().item()) * batch.len() as f64;
-        sums.evaluation.add(Evaluation { loss: sum, correct, images: self.end - self.start });
+        let evaluation = Evaluation { loss: sum, correct, images: self.end - self.start };
         let gradient = tape.backward(loss)?.take(&output);
         let gradient = gradient.unwrap_or_else(|| Tensor::zeros_in(context.pool(), output.shape()));
-        Ok(self.bound.turn(run, gradient))
+        Ok((self.bound.turn(run, gradient), evaluation))
     }
 }

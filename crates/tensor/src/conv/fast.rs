@@ -101,7 +101,7 @@ impl Convolve for f32 {
         match algorithm {
             ConvAlgorithm::Winograd(Some(tile)) => {
                 if let Some(sum) = sinks.get(0) {
-                    let make = || WeightGradientAccumulator::new(pool, tile, g, Isa::current());
+                    let make = |pool: &_| WeightGradientAccumulator::new(pool, tile, g, Isa::current());
                     let add = |own: &mut WeightGradientAccumulator| {
                         own.accumulate(pool, g, x, (dy, mask));
                         own.finish_bias(to_db);

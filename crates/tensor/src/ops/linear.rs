@@ -156,7 +156,7 @@ impl Products for f32 {
             kept
         });
         let extents = [outputs, features];
-        let make = || Factors { extents, rows: Vec::new() };
+        let make = |_: &_| Factors { extents, rows: Vec::new() };
         sum.add_deferred(context.pool(), make, |own| own.extents == extents, |own| own.rows.push(rows));
     }
 }
