@@ -13,6 +13,7 @@ use safetensors::tensor::{Dtype, View};
 use tensor::{Shape, Tensor};
 
 use crate::nn::{Module, parameters, parameters_mut};
+use crate::optim::matches;
 
 /// What can go wrong with a file of weights.
 #[derive(Debug, thiserror::Error)]
@@ -220,10 +221,34 @@ pub fn save_parameters(path: &Path, module: &dyn Module<f32>) -> Result<(), Chec
 /// [`CheckpointError::Mismatch`] with the first name that is missing, too many, or of another shape;
 /// [`CheckpointError::NotFinite`] for NaN and infinities; otherwise as [`load_tensors`].
 pub fn load_parameters(path: &Path, module: &mut dyn Module<f32>) -> Result<(), CheckpointError> {
+    load(path, module, None).map(drop)
+}
+
+/// Loads the parameters whose names match a pattern, in which `*` stands for any text, from a file that may hold others, and says
+/// how many they are: all but a new last layer, for instance. Nothing is changed unless the file holds all of them.
+///
+/// # Errors
+/// [`CheckpointError::Mismatch`] if no name matches; otherwise as [`load_parameters`].
+pub fn load_matching(
+    path: &Path,
+    module: &mut dyn Module<f32>,
+    pattern: &str,
+) -> Result<usize, CheckpointError> {
+    load(path, module, Some(pattern))
+}
+
+fn load(path: &Path, module: &mut dyn Module<f32>, pattern: Option<&str>) -> Result<usize, CheckpointError> {
     let (mut tensors, _) = load_tensors(path)?;
     let mismatch =
         |difference: String| Err(CheckpointError::Mismatch { path: path.to_path_buf(), difference });
-    let all = parameters_mut(module);
+    let mut all = parameters_mut(module);
+    if let Some(pattern) = pattern {
+        tensors.retain(|name, _| matches(pattern, name) && all.iter().any(|(own, _)| own == name));
+        all.retain(|(name, _)| matches(pattern, name));
+        if all.is_empty() {
+            return mismatch(format!("no parameter's name matches {pattern:?}"));
+        }
+    }
     for (name, parameter) in &all {
         let expected: Shape = parameter.value.shape();
         match tensors.get(name) {
@@ -244,12 +269,13 @@ pub fn load_parameters(path: &Path, module: &mut dyn Module<f32>) -> Result<(), 
             return Err(CheckpointError::NotFinite { path, name, index, value: values[index] });
         }
     }
+    let count = all.len();
     for (name, parameter) in all {
         if let Some(tensor) = tensors.remove(&name) {
             parameter.value = tensor;
         }
     }
-    Ok(())
+    Ok(count)
 }
 
 #[cfg(test)]
@@ -259,7 +285,7 @@ mod tests {
 
     use super::*;
     use crate::models::nin_block;
-    use crate::nn::{Sequential, initialise};
+    use crate::nn::{Conv2d, Relu, Sequential, initialise};
 
     fn block(width: usize, seed: u64) -> Sequential<f32> {
         let mut block = nin_block(1, width, 3, 1, 1);
@@ -280,6 +306,23 @@ mod tests {
         load_parameters(&path, &mut other).unwrap();
         assert_eq!(values(&other), values(&block(4, 1)));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside the file");
+    }
+
+    /// The first two layers of a block whose third has another width.
+    #[test]
+    fn a_part_loads_by_its_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        save_parameters(&path, &block(4, 1)).unwrap();
+        let net =
+            || Sequential::new().with(Conv2d::new(1, 4, 3, 1, 1)).with(Relu).with(Conv2d::new(4, 7, 1, 1, 0));
+        let mut other = net();
+        assert_eq!(load_matching(&path, &mut other, "0.*").unwrap(), 2);
+        assert_eq!(values(&other)[..2], values(&block(4, 1))[..2]);
+        assert_eq!(values(&other)[2..], values(&net())[2..]);
+        let mut refused = |pattern| load_matching(&path, &mut other, pattern).unwrap_err().to_string();
+        assert!(refused("2.*").ends_with("tensor 2.weight is 4 x 4 x 1 x 1, expected 7 x 4 x 1 x 1"));
+        assert!(refused("1.*").ends_with("no parameter's name matches \"1.*\""));
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub mod optim;
 pub mod summary;
 pub mod train;
 
+pub use {autograd, tensor};
+
 /// The Rust of the documents for readers, so that the tests compile it.
 #[cfg(doctest)]
 mod documents {

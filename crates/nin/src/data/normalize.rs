@@ -4,15 +4,15 @@
 //! / std of its channel (`Normalize`), each step rounded to f32. There are only 256 pixels, so the result is
 //! looked up in a table.
 
-use super::dataset::LabeledImages;
+use super::dataset::{Dataset, Image};
 use super::error::DataError;
 
 /// What is subtracted from the pixels of each channel and what they are divided by, after division by 255.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Normalization {
-    /// The mean of each channel, in units of 255.
+    /// The mean of each channel, in units of 255 if pixels have 8 bits.
     pub mean: Vec<f32>,
-    /// The standard deviation of each channel, in units of 255; positive.
+    /// The standard deviation of each channel, in the same units; positive.
     pub std: Vec<f32>,
 }
 
@@ -20,23 +20,37 @@ impl Normalization {
     /// Mean and standard deviation (of the population) of each channel of `dataset`, over all its pixels as
     /// published, before any resizing.
     ///
-    /// Sums of 8-bit pixels and of their squares are exact integers, so the order of adding cannot matter. A
-    /// channel whose pixels are all the same would have deviation 0; it gets 1, and becomes 0 everywhere.
-    pub fn of(dataset: &LabeledImages) -> Normalization {
-        let (channels, plane) = (dataset.channels(), dataset.height() * dataset.width());
-        let mut sums = vec![(0u64, 0u64); channels];
-        for (i, pixels) in dataset.images().chunks_exact(plane).enumerate() {
-            // A plane has at most 2^28 pixels (resize::MAX_SIDE squared), far from what 64 bits hold.
-            let (sum, squares) = &mut sums[i % channels];
-            *sum += pixels.iter().map(|&p| u64::from(p)).sum::<u64>();
-            *squares += pixels.iter().map(|&p| u64::from(p) * u64::from(p)).sum::<u64>();
+    /// Sums of 8-bit pixels and of their squares are exact integers; numbers are added in f64, in their order. A
+    /// channel whose pixels are all the same would have deviation 0; it gets 1 (of 255, if pixels have 8 bits), and
+    /// becomes 0 everywhere.
+    pub fn of(dataset: &dyn Dataset) -> Normalization {
+        let [channels, h, w] = dataset.image_shape();
+        let (plane, mut unit) = (h * w, 1.0);
+        let mut sums = vec![(0.0, 0.0); channels];
+        for index in 0..dataset.len() {
+            match dataset.get(index).0 {
+                Image::Bytes(pixels) => {
+                    unit = 255.0;
+                    for ((sum, squares), pixels) in sums.iter_mut().zip(pixels.chunks_exact(plane)) {
+                        // A plane has at most 2^28 pixels (resize::MAX_SIDE squared), far from what 64 bits hold.
+                        *sum += pixels.iter().map(|&p| u64::from(p)).sum::<u64>() as f64;
+                        *squares += pixels.iter().map(|&p| u64::from(p) * u64::from(p)).sum::<u64>() as f64;
+                    }
+                }
+                Image::Floats(pixels) => {
+                    for ((sum, squares), pixels) in sums.iter_mut().zip(pixels.chunks_exact(plane)) {
+                        *sum += pixels.iter().map(|&p| f64::from(p)).sum::<f64>();
+                        *squares += pixels.iter().map(|&p| f64::from(p) * f64::from(p)).sum::<f64>();
+                    }
+                }
+            }
         }
         let count = (dataset.len() * plane) as f64;
         let moments = sums.iter().map(|&(sum, squares)| {
-            let mean = sum as f64 / count;
-            let variance = (squares as f64 / count - mean * mean).max(0.0);
-            let std = if variance == 0.0 { 255.0 } else { variance.sqrt() };
-            ((mean / 255.0) as f32, (std / 255.0) as f32)
+            let mean = sum / count;
+            let variance = (squares / count - mean * mean).max(0.0);
+            let std = if variance == 0.0 { unit } else { variance.sqrt() };
+            ((mean / unit) as f32, (std / unit) as f32)
         });
         let (mean, std) = moments.unzip();
         Normalization { mean, std }
@@ -109,7 +123,7 @@ impl PixelTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{DatasetInfo, DatasetKind, files};
+    use crate::data::{ArrayDataset, DatasetInfo, DatasetKind, LabeledImages, files};
 
     fn set(channels: usize, pixels: &[u8]) -> LabeledImages {
         let info = DatasetInfo {
@@ -128,6 +142,10 @@ mod tests {
         let n = Normalization::of(&set(2, &[0, 10, 51, 51, 20, 30, 51, 51]));
         assert_eq!(n.mean, [15.0 / 255.0, 0.2]);
         assert_eq!(n.std, [(125.0f64.sqrt() / 255.0) as f32, 1.0]);
+        // The same as numbers, which are not divided by 255.
+        let numbers = [0.0f32, 10.0, 51.0, 51.0, 20.0, 30.0, 51.0, 51.0];
+        let n = Normalization::of(&ArrayDataset::new([2, 1, 2], numbers.to_vec(), vec![0usize; 2]).unwrap());
+        assert_eq!((n.mean, n.std), (vec![15.0, 51.0], vec![125.0f64.sqrt() as f32, 1.0]));
     }
 
     /// NumPy over the same files: mean 0.2862821093437375, standard deviation 0.35368150622031364.
