@@ -1,0 +1,49 @@
+//! Prediction from several threads that share one network: no lock, no copy of the weights, and the same bits everywhere.
+
+use std::error::Error;
+use std::thread;
+
+use nin::models::{Model, Network};
+use nin::nn::{Planned, Sequential, initialise};
+use nin::tensor::Tensor;
+use nin::tensor::init::Init;
+use nin::train::{Lanes, TrainError};
+
+/// The answers of each thread to the same images, each image's on its own.
+pub(crate) fn run() -> Result<Vec<Vec<Tensor<f32>>>, Box<dyn Error>> {
+    let mut net = Network::new(Model::NinCifar, [1, 28, 28], 10).build::<f32>()?;
+    initialise(&mut net, Init::HeNormal, Init::Constant(0.1), 4);
+    let net = Planned::new(net);
+    let images: Vec<Tensor<f32>> = (0..6)
+        .map(|image| Tensor::from_fn([1, 1, 28, 28], |i| (i * (image + 2) % 29) as f32 / 29.0))
+        .collect();
+
+    // Each thread computes in memory of its own: a worker each, and none waits for another.
+    let answer = |net: &Planned<f32, Sequential<f32>>| -> Result<Vec<Tensor<f32>>, TrainError> {
+        let worker = Lanes::new(1)?;
+        images.iter().map(|image| worker.predict(net, image)).collect()
+    };
+    let mut answers: Vec<Vec<Tensor<f32>>> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| answer(&net))).collect();
+        threads.into_iter().map(|own| own.join().expect("no thread panics")).collect::<Result<_, _>>()
+    })?;
+
+    // Or they share the workers as well: here, two for all images at once.
+    let (workers, all) =
+        (Lanes::new(2)?, Tensor::from_fn([6, 1, 28, 28], |i| images[i / 784].data()[i % 784]));
+    let together = thread::scope(|scope| {
+        let threads: Vec<_> = (0..2).map(|_| scope.spawn(|| workers.predict(&net, &all))).collect();
+        threads.into_iter().map(|own| own.join().expect("no thread panics")).collect::<Result<Vec<_>, _>>()
+    })?;
+    for logits in &together {
+        answers
+            .push(logits.data().chunks(10).map(|row| Tensor::from_fn([1, 10], |class| row[class])).collect());
+    }
+    let same = answers.iter().all(|own| own == &answers[0]);
+    println!("{} threads, {} images each, the same bits: {same}", answers.len(), images.len());
+    Ok(answers)
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    run().map(drop)
+}
