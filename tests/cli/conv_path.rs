@@ -11,7 +11,7 @@ use nin::data::{DataLoader, DataSources, DatasetKind, LoaderOptions, load};
 use nin::loss::CrossEntropy;
 use nin::models::Model;
 use nin::nn::{AdaptiveAvgPool2d, Flatten, Sequential, initialise, parameters_mut};
-use nin::train::{Lanes, lanes::StepSettings};
+use nin::train::{Lanes, StepSettings};
 use tensor::conv::ConvAlgorithm;
 use tensor::init::Init;
 use tensor::{Context, Element, Tensor, UnaryOp};

@@ -15,7 +15,7 @@ use nin::nn::{
 };
 use nin::optim::{AdamW, Optimizer};
 use nin::tensor::init::Init;
-use nin::train::{Evaluation, Lanes, lanes::StepSettings};
+use nin::train::{Evaluation, Lanes, StepSettings};
 
 pub(crate) type Net = Planned<f32, Sequential<f32>>;
 

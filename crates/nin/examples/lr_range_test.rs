@@ -8,7 +8,7 @@ use nin::loss::CrossEntropy;
 use nin::nn::{Conv2d, Flatten, Linear, MaxPool2d, Planned, Relu, Sequential, initialise};
 use nin::optim::{Optimizer, Sgd};
 use nin::tensor::init::Init;
-use nin::train::{Lanes, lanes::StepSettings};
+use nin::train::{Lanes, StepSettings};
 
 /// The rates of the test: from the first to the last in equal factors.
 const RATES: [f64; 2] = [1e-4, 10.0];

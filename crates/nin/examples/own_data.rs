@@ -9,7 +9,7 @@ use nin::nn::{AdaptiveAvgPool2d, Conv2d, Flatten, Linear, MaxPool2d, Relu, Seque
 use nin::optim::{Optimizer, Sgd};
 use nin::tensor::init::Init;
 use nin::tensor::{Purpose, RandomStream};
-use nin::train::{Evaluation, Lanes, lanes::StepSettings};
+use nin::train::{Evaluation, Lanes, StepSettings};
 
 /// A picture as one's own program might hold it, and what it shows: level stripes (0), upright ones (1) or slanted ones (2).
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use nin::nn::{Conv2d, Flatten, Linear, MaxPool2d, Relu, Sequential, initialise};
 use nin::optim::{AdamW, Optimizer, Schedule};
 use nin::tensor::init::Init;
 use nin::tensor::{Purpose, RandomStream};
-use nin::train::{Evaluation, Lanes, lanes::StepSettings};
+use nin::train::{Evaluation, Lanes, StepSettings};
 
 /// Pixels along each side.
 const SIDE: usize = 12;

@@ -11,7 +11,7 @@ use nin::nn::{
 };
 use nin::optim::{AdamW, Optimizer, Schedule};
 use nin::tensor::init::Init;
-use nin::train::{Evaluation, Lanes, lanes::StepSettings};
+use nin::train::{Evaluation, Lanes, StepSettings};
 
 /// relu(x + bn2(conv2(relu(bn1(conv1(x)))))): N x C x H x W to the same.
 #[derive(Debug)]

@@ -8,7 +8,7 @@
 //! # use nin::loss::CrossEntropy;
 //! # use nin::nn::{AdaptiveAvgPool2d, Conv2d, Flatten, Relu, Sequential, initialise};
 //! # use nin::optim::{AdamW, Optimizer, Schedule};
-//! # use nin::train::{Lanes, lanes::StepSettings};
+//! # use nin::train::{Lanes, StepSettings};
 //! # use tensor::init::Init;
 //! # let data = Arc::new(load(DatasetKind::FashionMnistMini, &DataSources::new(None))?.train.head(64));
 //! let mut net = Sequential::new().with(Conv2d::new(1, 10, 3, 2, 1)).with(Relu).with(AdaptiveAvgPool2d::GLOBAL).with(Flatten);

@@ -10,7 +10,7 @@ use nin::models::{Head, Model, Network};
 use nin::nn::{Sequential, initialise};
 use nin::optim::{Optimizer, Sgd};
 use nin::summary::{Work, layers};
-use nin::train::lanes::StepSettings;
+use nin::train::StepSettings;
 use nin::train::{Lanes, TrainError};
 use serde::Serialize;
 use tensor::conv::ConvAlgorithm;

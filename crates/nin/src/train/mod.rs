@@ -17,7 +17,7 @@ mod watch;
 pub use epochs::Event;
 pub use error::TrainError;
 pub use evaluation::{Evaluation, argmax};
-pub use lanes::Lanes;
+pub use lanes::{Lanes, StepSettings};
 pub use metrics::EpochMetrics;
 pub use run_dir::{Checkpoint, Position, RunDir};
 pub use settings::{InitialWeights, Kind, Overrides, Recipe, Setting, Settings};
