@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use autograd::{Bound, Context, Part, Run};
 use rayon::prelude::*;
@@ -31,6 +32,9 @@ use crate::nn::{Module, Parameter, parameters};
 pub const LANES: usize = 8;
 /// Lanes that are begun before workers help with those rather than begin another.
 const BEGUN: usize = 2;
+/// How long a thread that is kept awake looks for work in vain. It must end: where several callers share the workers, what a caller waits
+/// for may lie below another's search on the same thread.
+const AWAKE: Duration = Duration::from_millis(1);
 /// The most threads that may be asked for; more than any machine has cores.
 pub const MAX_THREADS: usize = 1024;
 /// The most images of a shard: few enough for its activations to stay near the core.
@@ -55,7 +59,9 @@ pub(super) fn bind(
     let parameters = parameters(model);
     let value = |identity| {
         let number = parameters.iter().position(|(_, own)| own.identity == identity);
-        let number = number.expect("a network visits every parameter that its forward pass uses");
+        let number = number.expect(
+            "a parameter that the forward pass uses is not visited: its module lacks `nin::visit_fields!`",
+        );
         (number, parameters[number].1.value.clone())
     };
     let mut all: Vec<(usize, Bound<f32>)> = Vec::new();
@@ -253,9 +259,15 @@ impl Lanes {
             let own = rayon::current_thread_index();
             rayon::scope(|scope| {
                 scope.spawn_broadcast(|_, thread| {
-                    while Some(thread.index()) != own && !done.load(Ordering::Acquire) {
+                    let mut last = Instant::now();
+                    while Some(thread.index()) != own
+                        && !done.load(Ordering::Acquire)
+                        && last.elapsed() < AWAKE
+                    {
                         // Runs what there is to do; if there is nothing, another process may.
-                        if rayon::yield_now() != Some(rayon::Yield::Executed) {
+                        if rayon::yield_now() == Some(rayon::Yield::Executed) {
+                            last = Instant::now();
+                        } else {
                             std::thread::yield_now();
                         }
                     }
