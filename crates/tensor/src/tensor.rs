@@ -2,7 +2,7 @@
 
 use std::any::{Any, TypeId};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::buffer_pool::{Buffer, BufferPool};
 use crate::element::Element;
@@ -19,9 +19,10 @@ pub struct Tensor<T: Element> {
 }
 
 struct Storage<T: Element> {
-    buffer: Buffer<T>,
-    /// Forms made from the elements, such as packed weights; see [`Tensor::cached`].
-    cached: Mutex<Vec<Cached>>,
+    /// The elements; none of zeros that nobody has asked for yet.
+    buffer: OnceLock<Buffer<T>>,
+    /// Forms made from the elements, such as packed weights; see [`Tensor::cached`]. Only weights ever have any.
+    cached: OnceLock<Box<Mutex<Vec<Cached>>>>,
 }
 
 struct Cached {
@@ -34,7 +35,7 @@ struct Cached {
 
 impl<T: Element> Storage<T> {
     fn new(buffer: Buffer<T>) -> Arc<Self> {
-        Arc::new(Self { buffer, cached: Mutex::new(Vec::new()) })
+        Arc::new(Self { buffer: OnceLock::from(buffer), cached: OnceLock::new() })
     }
 }
 
@@ -61,9 +62,10 @@ impl<T: Element> Tensor<T> {
         Self::from_buffer(shape, pool.zeros(shape.elements()))
     }
 
-    /// Zeros.
+    /// Zeros. They take no memory until they are looked at, so that a network can be described at any size.
     pub fn zeros(shape: impl Into<Shape>) -> Self {
-        Self::zeros_in(BufferPool::global(), shape)
+        let storage = Storage { buffer: OnceLock::new(), cached: OnceLock::new() };
+        Self { shape: shape.into(), storage: Arc::new(storage) }
     }
 
     /// Every element the same.
@@ -110,7 +112,7 @@ impl<T: Element> Tensor<T> {
 
     /// The number of elements.
     pub fn len(&self) -> usize {
-        self.storage.buffer.len()
+        self.shape.elements()
     }
 
     /// Tells whether there are no elements.
@@ -120,20 +122,25 @@ impl<T: Element> Tensor<T> {
 
     /// The elements, outermost axis first.
     pub fn data(&self) -> &[T] {
-        &self.storage.buffer
+        self.storage.buffer.get_or_init(|| BufferPool::global().zeros(self.len()))
     }
 
     /// The elements, to be changed. Copies them first if another tensor shares them, and outdates what was made of them.
     pub fn data_mut(&mut self) -> &mut [T] {
+        let len = self.len();
         if Arc::get_mut(&mut self.storage).is_none() {
-            self.storage = Storage::new(self.storage.buffer.clone());
+            let copy = self.storage.buffer.get().cloned();
+            self.storage = Storage::new(copy.unwrap_or_else(|| BufferPool::global().zeros(len)));
         }
         let storage =
             Arc::get_mut(&mut self.storage).expect("the storage has one owner: it was copied if it had more");
-        for cached in storage.cached.get_mut().unwrap_or_else(PoisonError::into_inner) {
-            cached.fresh = false;
+        if let Some(cached) = storage.cached.get_mut() {
+            for cached in cached.get_mut().unwrap_or_else(PoisonError::into_inner) {
+                cached.fresh = false;
+            }
         }
-        &mut storage.buffer
+        storage.buffer.get_or_init(|| BufferPool::global().zeros(len));
+        storage.buffer.get_mut().expect("it was made just now")
     }
 
     /// Tells whether no other tensor shares the elements, so that an op may work in place.
@@ -197,11 +204,12 @@ impl<T: Element> Tensor<T> {
         make: impl Fn(&[T]) -> D,
         refill: impl FnOnce(&mut D, &[T]),
     ) -> Arc<D> {
-        let mut all = self.storage.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        let cached = self.storage.cached.get_or_init(Box::default);
+        let mut all = cached.lock().unwrap_or_else(PoisonError::into_inner);
         let kind = TypeId::of::<D>();
         let position = all.iter().position(|cached| cached.kind == kind && cached.key == key);
         let index = position.unwrap_or_else(|| {
-            let value = Arc::new(make(&self.storage.buffer));
+            let value = Arc::new(make(self.data()));
             all.push(Cached { kind, key, fresh: true, value });
             all.len() - 1
         });
@@ -209,8 +217,8 @@ impl<T: Element> Tensor<T> {
         if !entry.fresh {
             // Someone may still hold the outdated form.
             match Arc::get_mut(&mut entry.value).and_then(|value| value.downcast_mut()) {
-                Some(value) => refill(value, &self.storage.buffer),
-                None => entry.value = Arc::new(make(&self.storage.buffer)),
+                Some(value) => refill(value, self.data()),
+                None => entry.value = Arc::new(make(self.data())),
             }
             entry.fresh = true;
         }
@@ -250,6 +258,19 @@ mod tests {
         a.data_mut()[0] = 5.0;
         assert_eq!(b.data(), [1.0; 4]);
         assert!(a.is_unique() && b.is_unique());
+    }
+
+    #[test]
+    fn zeros_take_no_memory_until_they_are_looked_at() {
+        let huge = Tensor::<f32>::zeros([1 << 20, 1 << 20]);
+        assert_eq!(huge.clone().reshape([1 << 40]).unwrap().len(), 1 << 40);
+        let mut a = Tensor::<f32>::zeros([2, 2]);
+        let b = a.clone();
+        a.data_mut()[3] = 5.0;
+        assert_eq!((a.data(), b.data()), (&[0.0, 0.0, 0.0, 5.0][..], &[0.0; 4][..]));
+        let mut alone = Tensor::<f64>::zeros([1]);
+        alone.data_mut()[0] += 2.0;
+        assert_eq!(alone.item(), 2.0);
     }
 
     #[test]
