@@ -1,4 +1,4 @@
-//! Every convolution of `nin` at 224 pixels, pass by pass, by each algorithm that can compute it: shards of 4 images, training's, one core.
+//! Every convolution of `nin` at 224 pixels, pass by pass, by each algorithm that can compute it: micro-batches of 4 images, one core.
 //! After these, the 3x3 and 5x5 ones of the other networks and image sizes.
 //!
 //! Throughput is in floating-point operations of the *direct* convolution, two for each multiply-add: criterion's "Gelem/s" are
@@ -6,7 +6,7 @@
 //! its figure can be above what the processor's multiply-add units can do.
 //!
 //! Bias and ReLU are part of the forward pass, ReLU's mask part of the gradients, as in the network. Weights are packed or
-//! transformed once and kept, as a training step does for all its shards: what that costs is in `once_per_step`. `tiles` has
+//! transformed once and kept, as a training step does for all its micro-batches: what that costs is in `once_per_step`. `tiles` has
 //! Winograd's tiles for 3x3 and for 5x5 windows side by side. The first layer's input gradient is never needed in training.
 #![allow(missing_docs, reason = "criterion's macro makes a public function without any")]
 

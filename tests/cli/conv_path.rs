@@ -10,8 +10,8 @@ use assert_cmd::Command;
 use nin::data::{DataLoader, DataSources, DatasetKind, LoaderOptions, load};
 use nin::loss::CrossEntropy;
 use nin::models::Model;
-use nin::nn::{AdaptiveAvgPool2d, Flatten, Sequential, initialise, parameters_mut};
-use nin::train::{Lanes, StepSettings};
+use nin::nn::{AdaptiveAvgPool2d, Flatten, Sequential, initialize, parameters_mut};
+use nin::train::{StepSettings, Workers};
 use tensor::conv::ConvAlgorithm;
 use tensor::init::Init;
 use tensor::{Context, Element, Tensor, UnaryOp};
@@ -59,11 +59,11 @@ fn steps_and_evaluations_use_the_lanes_algorithm() {
             .with(probe.clone())
             .with(AdaptiveAvgPool2d::GLOBAL)
             .with(Flatten);
-        let lanes = Lanes::new(2).unwrap().with_conv(conv);
+        let workers = Workers::new(2).unwrap().with_conv(conv);
         let batch = batches.epoch(0).next().unwrap().unwrap();
-        lanes.step(&network, &batch, &CrossEntropy::default(), StepSettings::default()).unwrap();
-        lanes.evaluate(&network, &batch, &CrossEntropy::default()).unwrap();
-        lanes.predict_batch(&network, &batch).unwrap();
+        workers.step(&network, &batch, &CrossEntropy::default(), StepSettings::default()).unwrap();
+        workers.evaluate(&network, &batch, &CrossEntropy::default()).unwrap();
+        workers.predict_batch(&network, &batch).unwrap();
         let seen = probe.0.lock().unwrap();
         for recording in [true, false] {
             assert!(seen.iter().any(|&(at, _)| at == recording), "{conv}: recording {recording}");
@@ -72,7 +72,7 @@ fn steps_and_evaluations_use_the_lanes_algorithm() {
     }
 }
 
-/// What the shards before the one that failed left behind is not part of the next step.
+/// What the micro-batches before the one that failed left behind is not part of the next step.
 #[test]
 fn a_step_after_one_that_failed_is_like_any_other() {
     let folder = tempfile::tempdir().unwrap();
@@ -84,20 +84,20 @@ fn a_step_after_one_that_failed_is_like_any_other() {
         .with(nin::nn::Conv2d::new(1, 9, 3, 1, 1))
         .with(AdaptiveAvgPool2d::GLOBAL)
         .with(Flatten);
-    initialise(&mut network, Init::HeNormal, Init::Constant(0.0), 5);
+    initialize(&mut network, Init::HeNormal, Init::Constant(0.0), 5);
     let batch = |images: usize| {
         let options = LoaderOptions { batch_size: images, ..LoaderOptions::default() };
         DataLoader::new(Arc::new(data.head(images)), options).unwrap().epoch(0).next().unwrap().unwrap()
     };
     let (good, bad) = (batch(8), batch(40));
     for conv in PATHS {
-        let lanes = Lanes::new(1).unwrap().with_conv(conv);
+        let workers = Workers::new(1).unwrap().with_conv(conv);
         let gradients = || {
-            lanes.step(&network, &good, &CrossEntropy::default(), StepSettings::default()).unwrap();
-            lanes.gradients(|all| all.iter().map(|one| one.data().to_vec()).collect::<Vec<_>>())
+            workers.step(&network, &good, &CrossEntropy::default(), StepSettings::default()).unwrap();
+            workers.gradients(|all| all.iter().map(|one| one.data().to_vec()).collect::<Vec<_>>())
         };
         let before = gradients();
-        lanes.step(&network, &bad, &CrossEntropy::default(), StepSettings::default()).unwrap_err();
+        workers.step(&network, &bad, &CrossEntropy::default(), StepSettings::default()).unwrap_err();
         assert!(gradients() == before, "{conv}");
     }
 }
@@ -149,7 +149,7 @@ fn evaluation_uses_what_is_asked_for() {
     command.arg("--run-dir").arg(&run);
     weights(command, &run, "1");
     let mut network = Model::NinCifar.build::<f32>(1, 10, 0.5);
-    initialise(&mut network, Init::HeNormal, Init::Constant(0.0), 5);
+    initialize(&mut network, Init::HeNormal, Init::Constant(0.0), 5);
     // Class 3 for every image, as long as there are numbers: class 0 is what is said of a row of NaN.
     let last = parameters_mut(&mut network).pop().unwrap().1;
     last.value.data_mut()[3] = 1e3;

@@ -52,7 +52,7 @@ fn steps(run: &Path) -> Vec<String> {
 #[test]
 fn one_two_and_five_threads_make_the_same_weights() {
     let bench = Bench::new();
-    // Batches of 20 are cut into five lanes, so that threads do share one step; 6 steps cross the ends of epochs.
+    // Batches of 20 are cut into five workers, so that threads do share one step; 6 steps cross the ends of epochs.
     let size = ["--batch-size", "20", "--threads"];
     let one = bench.run("one", 6, &[&size[..], &["1"]].concat());
     let two = bench.run("two", 6, &[&size[..], &["2"]].concat());

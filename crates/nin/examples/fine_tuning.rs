@@ -11,11 +11,11 @@ use nin::data::{
 use nin::loss::CrossEntropy;
 use nin::models::nin_block;
 use nin::nn::{
-    AdaptiveAvgPool2d, Flatten, Linear, MaxPool2d, Planned, Sequential, freeze, initialise, parameters,
+    AdaptiveAvgPool2d, Flatten, Linear, MaxPool2d, Planned, Sequential, freeze, initialize, parameters,
 };
 use nin::optim::{AdamW, Optimizer};
 use nin::tensor::init::Init;
-use nin::train::{Evaluation, Lanes, StepSettings};
+use nin::train::{Metrics, StepSettings, Workers};
 
 pub(crate) type Net = Planned<f32, Sequential<f32>>;
 
@@ -24,7 +24,7 @@ fn network(classes: usize) -> Net {
     let features = Sequential::new().with(nin_block(1, 24, 5, 2, 2)).with(MaxPool2d::new(3, 2));
     let features = features.with(nin_block(24, 48, 3, 1, 1)).with(AdaptiveAvgPool2d::GLOBAL).with(Flatten);
     let mut net = Sequential::new().named("features", features).named("head", Linear::new(48, classes));
-    initialise(&mut net, Init::HeNormal, Init::Constant(0.0), 3);
+    initialize(&mut net, Init::HeNormal, Init::Constant(0.0), 3);
     Planned::new(net)
 }
 
@@ -32,10 +32,10 @@ fn network(classes: usize) -> Net {
 fn train(net: &mut Net, data: Arc<dyn Dataset>, epochs: u64) -> Result<f64, Box<dyn Error>> {
     let options = LoaderOptions { batch_size: 32, shuffle: true, seed: 3, ..LoaderOptions::default() };
     let (batches, workers, mut optimizer) =
-        (DataLoader::new(data, options)?, Lanes::new(2)?, AdamW::new(3e-3));
-    let mut sums = Evaluation::default();
+        (DataLoader::new(data, options)?, Workers::new(2)?, AdamW::new(3e-3));
+    let mut sums = Metrics::default();
     for epoch in 0..epochs {
-        sums = Evaluation::default();
+        sums = Metrics::default();
         for batch in batches.epoch(epoch) {
             let settings = StepSettings { seed: 3, epoch };
             sums.add(workers.step(&*net, &batch?, &CrossEntropy::default(), settings)?);
@@ -66,7 +66,7 @@ pub(crate) fn run(file: &Path) -> Result<(Net, f64, f64), Box<dyn Error>> {
     println!("{loaded} tensors from the file, {frozen} of {} frozen", parameters(&tuned).len());
     let options = LoaderOptions { batch_size: 500, ..LoaderOptions::default() };
     let test = DataLoader::new(Arc::new(shoes(&data.test.head(500))?), options)?;
-    let workers = Lanes::new(2)?;
+    let workers = Workers::new(2)?;
     let accuracy = |net: &Net| -> Result<f64, Box<dyn Error>> {
         let batch = test.epoch(0).next().ok_or("no test images")??;
         Ok(workers.evaluate(net, &batch, &CrossEntropy::default())?.accuracy())

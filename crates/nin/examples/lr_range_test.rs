@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use nin::data::{DataLoader, DataSources, DatasetKind, LabeledImages, LoaderOptions, Normalization, load};
 use nin::loss::CrossEntropy;
-use nin::nn::{Conv2d, Flatten, Linear, MaxPool2d, Planned, Relu, Sequential, initialise};
+use nin::nn::{Conv2d, Flatten, Linear, MaxPool2d, Planned, Relu, Sequential, initialize};
 use nin::optim::{Optimizer, Sgd};
 use nin::tensor::init::Init;
-use nin::train::{Lanes, StepSettings};
+use nin::train::{StepSettings, Workers};
 
 /// The rates of the test: from the first to the last in equal factors.
 const RATES: [f64; 2] = [1e-4, 10.0];
@@ -24,8 +24,8 @@ fn losses(data: &LabeledImages, rates: impl Iterator<Item = f64>) -> Result<Loss
     let batches = DataLoader::new(Arc::new(data.clone()), options)?;
     let mut net = Sequential::new().with(Conv2d::new(1, 12, 5, 2, 2)).with(Relu).with(MaxPool2d::new(2, 2));
     net = net.with(Flatten).with(Linear::new(12 * 7 * 7, 64)).with(Relu).with(Linear::new(64, 10));
-    initialise(&mut net, Init::HeNormal, Init::Constant(0.0), 2);
-    let (mut net, workers, loss) = (Planned::new(net), Lanes::new(2)?, CrossEntropy::default());
+    initialize(&mut net, Init::HeNormal, Init::Constant(0.0), 2);
+    let (mut net, workers, loss) = (Planned::new(net), Workers::new(2)?, CrossEntropy::default());
     let mut sgd = Sgd::new(RATES[0]).momentum(0.9);
     let mut losses = Vec::new();
     for (batch, rate) in (0..).flat_map(|epoch| batches.epoch(epoch)).zip(rates) {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use nin::data::{Augmentation, DataLoader, Dataset, Image, LoaderOptions, Normalization, Target};
 use nin::loss::CrossEntropy;
-use nin::nn::{AdaptiveAvgPool2d, Conv2d, Flatten, Linear, MaxPool2d, Relu, Sequential, initialise};
+use nin::nn::{AdaptiveAvgPool2d, Conv2d, Flatten, Linear, MaxPool2d, Relu, Sequential, initialize};
 use nin::optim::{Optimizer, Sgd};
 use nin::tensor::init::Init;
 use nin::tensor::{Purpose, RandomStream};
-use nin::train::{Evaluation, Lanes, StepSettings};
+use nin::train::{Metrics, StepSettings, Workers};
 
 /// A picture as one's own program might hold it, and what it shows: level stripes (0), upright ones (1) or slanted ones (2).
 #[derive(Debug)]
@@ -63,10 +63,10 @@ pub(crate) fn run() -> Result<(f64, f64), Box<dyn Error>> {
     let mut net = Sequential::new().with(Conv2d::new(1, 12, 3, 1, 1)).with(Relu).with(MaxPool2d::new(2, 2));
     net = net.with(Conv2d::new(12, 24, 3, 1, 1)).with(Relu).with(AdaptiveAvgPool2d::GLOBAL);
     net = net.with(Flatten).with(Linear::new(24, 3));
-    initialise(&mut net, Init::HeNormal, Init::Constant(0.0), 5);
-    let (loss, mut sgd, workers) = (CrossEntropy::default(), Sgd::new(0.05).momentum(0.9), Lanes::new(2)?);
+    initialize(&mut net, Init::HeNormal, Init::Constant(0.0), 5);
+    let (loss, mut sgd, workers) = (CrossEntropy::default(), Sgd::new(0.05).momentum(0.9), Workers::new(2)?);
     let accuracy = |net: &Sequential<f32>| -> Result<f64, Box<dyn Error>> {
-        let mut sums = Evaluation::default();
+        let mut sums = Metrics::default();
         for batch in test.epoch(0) {
             sums.add(workers.evaluate(net, &batch?, &loss)?);
         }

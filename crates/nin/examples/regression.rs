@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use nin::data::{ArrayDataset, DataError, DataLoader, LoaderOptions};
 use nin::loss::Mse;
-use nin::nn::{Conv2d, Flatten, Linear, MaxPool2d, Relu, Sequential, initialise};
+use nin::nn::{Conv2d, Flatten, Linear, MaxPool2d, Relu, Sequential, initialize};
 use nin::optim::{AdamW, Optimizer, Schedule};
 use nin::tensor::init::Init;
 use nin::tensor::{Purpose, RandomStream};
-use nin::train::{Evaluation, Lanes, StepSettings};
+use nin::train::{Metrics, StepSettings, Workers};
 
 /// Pixels along each side.
 const SIDE: usize = 12;
@@ -39,12 +39,12 @@ pub(crate) fn run() -> Result<(f64, f64), Box<dyn Error>> {
     let mut net = Sequential::new().with(Conv2d::new(1, 8, 3, 1, 1)).with(Relu).with(MaxPool2d::new(2, 2));
     net = net.with(Conv2d::new(8, 16, 3, 1, 1)).with(Relu).with(MaxPool2d::new(2, 2));
     net = net.with(Flatten).with(Linear::new(16 * 3 * 3, 2));
-    initialise(&mut net, Init::HeNormal, Init::Constant(0.0), 1);
-    let (workers, rate, epochs) = (Lanes::new(2)?, 3e-3, 8);
+    initialize(&mut net, Init::HeNormal, Init::Constant(0.0), 1);
+    let (workers, rate, epochs) = (Workers::new(2)?, 3e-3, 8);
     let mut optimizer = AdamW::new(rate).weight_decay(1e-4);
 
     let error = |net: &Sequential<f32>| -> Result<f64, Box<dyn Error>> {
-        let mut sums = Evaluation::default();
+        let mut sums = Metrics::default();
         for batch in test.epoch(0) {
             sums.add(workers.evaluate(net, &batch?, &Mse)?);
         }

@@ -7,11 +7,11 @@ use nin::autograd::{AutogradError, Var};
 use nin::data::{DataLoader, DataSources, DatasetKind, LoaderOptions, Normalization, load};
 use nin::loss::CrossEntropy;
 use nin::nn::{
-    AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Flatten, Linear, Module, Planned, Relu, Sequential, initialise,
+    AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Flatten, Linear, Module, Planned, Relu, Sequential, initialize,
 };
 use nin::optim::{AdamW, Optimizer, Schedule};
 use nin::tensor::init::Init;
-use nin::train::{Evaluation, Lanes, StepSettings};
+use nin::train::{Metrics, StepSettings, Workers};
 
 /// relu(x + bn2(conv2(relu(bn1(conv1(x)))))): N x C x H x W to the same.
 #[derive(Debug)]
@@ -52,12 +52,12 @@ pub(crate) fn run() -> Result<(f64, f64, f64), Box<dyn Error>> {
     let net = net.with(Conv2d::new(16, 32, 3, 2, 1)).with(Relu).with(Residual::new(32));
     // Planned: the network is traced once, not in every step.
     let mut net = Planned::new(net.with(AdaptiveAvgPool2d::GLOBAL).with(Flatten).with(Linear::new(32, 10)));
-    initialise(&mut net, Init::HeNormal, Init::Constant(0.0), 7);
-    let (loss, mut optimizer, workers) = (CrossEntropy::default(), AdamW::new(3e-3), Lanes::new(2)?);
+    initialize(&mut net, Init::HeNormal, Init::Constant(0.0), 7);
+    let (loss, mut optimizer, workers) = (CrossEntropy::default(), AdamW::new(3e-3), Workers::new(2)?);
     let schedule = Schedule::OneCycle { rise: 0.3 }.over(3 * train.batches_per_epoch() as u64);
     let (mut losses, mut steps) = (Vec::new(), 0..);
     for epoch in 0..3 {
-        let mut sums = Evaluation::default();
+        let mut sums = Metrics::default();
         for batch in train.epoch(epoch) {
             sums.add(workers.step(&net, &batch?, &loss, StepSettings { seed: 7, epoch })?);
             optimizer.set_learning_rate(1e-2 * schedule.factor(steps.next().unwrap_or(0)));
@@ -66,7 +66,7 @@ pub(crate) fn run() -> Result<(f64, f64, f64), Box<dyn Error>> {
         println!("epoch {epoch}: loss {:.4}, accuracy {:.3}", sums.mean_loss(), sums.accuracy());
         losses.push(sums.mean_loss());
     }
-    let mut sums = Evaluation::default();
+    let mut sums = Metrics::default();
     for batch in test.epoch(0) {
         sums.add(workers.evaluate(&net, &batch?, &loss)?);
     }

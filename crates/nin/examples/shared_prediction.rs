@@ -4,15 +4,15 @@ use std::error::Error;
 use std::thread;
 
 use nin::models::{Model, Network};
-use nin::nn::{Planned, Sequential, initialise};
+use nin::nn::{Planned, Sequential, initialize};
 use nin::tensor::Tensor;
 use nin::tensor::init::Init;
-use nin::train::{Lanes, TrainError};
+use nin::train::{TrainError, Workers};
 
 /// The answers of each thread to the same images, each image's on its own.
 pub(crate) fn run() -> Result<Vec<Vec<Tensor<f32>>>, Box<dyn Error>> {
     let mut net = Network::new(Model::NinCifar, [1, 28, 28], 10).build::<f32>()?;
-    initialise(&mut net, Init::HeNormal, Init::Constant(0.1), 4);
+    initialize(&mut net, Init::HeNormal, Init::Constant(0.1), 4);
     let net = Planned::new(net);
     let images: Vec<Tensor<f32>> = (0..6)
         .map(|image| Tensor::from_fn([1, 1, 28, 28], |i| (i * (image + 2) % 29) as f32 / 29.0))
@@ -20,7 +20,7 @@ pub(crate) fn run() -> Result<Vec<Vec<Tensor<f32>>>, Box<dyn Error>> {
 
     // Each thread computes in memory of its own: a worker each, and none waits for another.
     let answer = |net: &Planned<f32, Sequential<f32>>| -> Result<Vec<Tensor<f32>>, TrainError> {
-        let worker = Lanes::new(1)?;
+        let worker = Workers::new(1)?;
         images.iter().map(|image| worker.predict(net, image)).collect()
     };
     let mut answers: Vec<Vec<Tensor<f32>>> = thread::scope(|scope| {
@@ -30,7 +30,7 @@ pub(crate) fn run() -> Result<Vec<Vec<Tensor<f32>>>, Box<dyn Error>> {
 
     // Or they share the workers as well: here, two for all images at once.
     let (workers, all) =
-        (Lanes::new(2)?, Tensor::from_fn([6, 1, 28, 28], |i| images[i / 784].data()[i % 784]));
+        (Workers::new(2)?, Tensor::from_fn([6, 1, 28, 28], |i| images[i / 784].data()[i % 784]));
     let together = thread::scope(|scope| {
         let threads: Vec<_> = (0..2).map(|_| scope.spawn(|| workers.predict(&net, &all))).collect();
         threads.into_iter().map(|own| own.join().expect("no thread panics")).collect::<Result<Vec<_>, _>>()

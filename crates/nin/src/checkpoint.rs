@@ -285,11 +285,11 @@ mod tests {
 
     use super::*;
     use crate::models::nin_block;
-    use crate::nn::{Conv2d, Relu, Sequential, initialise};
+    use crate::nn::{Conv2d, Relu, Sequential, initialize};
 
     fn block(width: usize, seed: u64) -> Sequential<f32> {
         let mut block = nin_block(1, width, 3, 1, 1);
-        initialise(&mut block, Init::HeNormal, Init::Constant(0.5), seed);
+        initialize(&mut block, Init::HeNormal, Init::Constant(0.5), seed);
         block
     }
 

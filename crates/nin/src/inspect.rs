@@ -12,8 +12,8 @@ use tensor::{Tensor, ops};
 use crate::data::Batch;
 use crate::loss::Loss;
 use crate::nn::{Module, parameters};
-use crate::train::lanes::StepSettings;
-use crate::train::{Lanes, TrainError};
+use crate::train::workers::StepSettings;
+use crate::train::{TrainError, Workers};
 use spectral::spectral_norm;
 
 /// Images that are in a layer at once.
@@ -119,7 +119,7 @@ impl Sums {
 pub fn inspect(
     network: &dyn Module<f32>,
     batch: &Batch,
-    lanes: &Lanes,
+    workers: &Workers,
     loss: &dyn Loss<f32>,
     settings: StepSettings,
 ) -> Result<Signal, TrainError> {
@@ -129,9 +129,12 @@ pub fn inspect(
     let mut logits = Vec::new();
     for from in (0..batch.len()).step_by(TOGETHER) {
         let to = batch.len().min(from + TOGETHER);
-        let x = batch.narrow_in(lanes.pool(), from, to);
-        let context =
-            Context { conv: lanes.conv(), parallel: true, ..Context::evaluation(Arc::clone(lanes.pool())) };
+        let x = batch.narrow_in(workers.pool(), from, to);
+        let context = Context {
+            conv: workers.conv(),
+            parallel: true,
+            ..Context::evaluation(Arc::clone(workers.pool()))
+        };
         let graph = Graph::trace(&context, x.shape(), |x| network.forward(x))?;
         let nodes = graph.nodes();
         let mut row = 0;
@@ -157,11 +160,11 @@ pub fn inspect(
         };
         let value =
             |identity| own[weight_of(identity).expect("a network visits what it uses")].1.value.clone();
-        let output = lanes.install(|| graph.visit(&context, x, value, |index, x| see(index, x)));
+        let output = workers.install(|| graph.visit(&context, x, value, |index, x| see(index, x)));
         logits.extend_from_slice(output.data());
     }
-    let loss = lanes.step(network, batch, loss, settings)?.mean_loss();
-    let norms = lanes.gradients(|gradients| gradients.iter().map(norm_of).collect::<Vec<_>>());
+    let loss = workers.step(network, batch, loss, settings)?.mean_loss();
+    let norms = workers.gradients(|gradients| gradients.iter().map(norm_of).collect::<Vec<_>>());
     let last = seen.last();
     let dead_classes = last.map_or(Vec::new(), |Seen { kind, sums, .. }| {
         let relu_ends = kind.ends_with("ReLU");

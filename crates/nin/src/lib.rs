@@ -6,15 +6,15 @@
 //! # use std::sync::Arc;
 //! # use nin::data::{DataLoader, DataSources, DatasetKind, LoaderOptions, load};
 //! # use nin::loss::CrossEntropy;
-//! # use nin::nn::{AdaptiveAvgPool2d, Conv2d, Flatten, Relu, Sequential, initialise};
+//! # use nin::nn::{AdaptiveAvgPool2d, Conv2d, Flatten, Relu, Sequential, initialize};
 //! # use nin::optim::{AdamW, Optimizer, Schedule};
-//! # use nin::train::{Lanes, StepSettings};
+//! # use nin::train::{Workers, StepSettings};
 //! # use tensor::init::Init;
 //! # let data = Arc::new(load(DatasetKind::FashionMnistMini, &DataSources::new(None))?.train.head(64));
 //! let mut net = Sequential::new().with(Conv2d::new(1, 10, 3, 2, 1)).with(Relu).with(AdaptiveAvgPool2d::GLOBAL).with(Flatten);
-//! initialise(&mut net, Init::HeNormal, Init::Constant(0.0), 7);
+//! initialize(&mut net, Init::HeNormal, Init::Constant(0.0), 7);
 //! let loader = DataLoader::new(data, LoaderOptions { batch_size: 32, shuffle: true, ..Default::default() })?;
-//! let (loss, mut optimizer, workers) = (CrossEntropy::default(), AdamW::new(1e-3), Lanes::new(2)?);
+//! let (loss, mut optimizer, workers) = (CrossEntropy::default(), AdamW::new(1e-3), Workers::new(2)?);
 //! let schedule = Schedule::Cosine.over(2 * loader.batches_per_epoch() as u64);
 //! let mut steps = 0..;
 //! for epoch in 0..2 {
@@ -28,7 +28,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The way of a batch: [`data`] reads the images and hands out batches, [`train::Lanes`] cuts each into shards, a shard's
+//! The way of a batch: [`data`] reads the images and hands out batches, [`train::Workers`] cuts each into micro-batches, a micro-batch's
 //! tape runs the [`models`]' layers ([`nn`]) forward, the [`loss`], and both backward, the gradients are summed and an
 //! [`optim::Optimizer`] moves the parameters, [`train::RunDir`] writes down the figures and [`checkpoint`] the weights.
 #![forbid(unsafe_code)]

@@ -1,7 +1,7 @@
-//! Each layer by itself, on one thread, with a shard of the size that training uses.
+//! Each layer by itself, on one thread, with a micro-batch of the size that training uses.
 //!
 //! An op is measured as it runs in a step: a convolution with bias and ReLU in the forward pass, ReLU's mask in the gradients (but where
-//! the max pooling after it takes both over), weights packed or transformed beforehand, as a step does once for all of its shards. Every layer's data is in cache only as far as
+//! the max pooling after it takes both over), weights packed or transformed beforehand, as a step does once for all of its micro-batches. Every layer's data is in cache only as far as
 //! it fits: the sum over the layers leaves out what one layer costs the next.
 
 use std::convert::Infallible;
@@ -21,7 +21,7 @@ use super::{Until, median_seconds};
 pub struct Pass {
     /// What [`conv::choose`] picked; `None` for a layer that is no convolution.
     pub algorithm: Option<String>,
-    /// Milliseconds for the shard.
+    /// Milliseconds for the micro-batch.
     pub ms: f64,
     /// 10^9 floating-point operations of the direct convolution a second; `None` for a layer that is no convolution.
     pub gflop_per_s: Option<f64>,
@@ -46,7 +46,7 @@ pub struct LayerTimes {
     pub weight_gradient: Option<Pass>,
 }
 
-/// Measures every op of a network, ReLUs with their neighbors, for images of this shape (N x C x H x W, N the images of a shard),
+/// Measures every op of a network, ReLUs with their neighbors, for images of this shape (N x C x H x W, N the images of a micro-batch),
 /// `seconds` a pass.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
 //! Measuring: images per second of whole steps ([`steps`]), each layer by itself ([`layers`]), and memory.
 //!
-//! The steps are those of the trainer and of the evaluation, the same calls on the same [`Lanes`](nin::train::Lanes); only
+//! The steps are those of the trainer and of the evaluation, the same calls on the same [`Workers`](nin::train::Workers); only
 //! the images are random and stay in memory, so that nothing but the computation is measured. Rates of work are of the direct
 //! convolution ([`Work`](nin::summary::Work)): a convolution that needs fewer multiplications is computed at a higher rate,
 //! possibly above what the processor's multiply-add units can do.

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use nin::data::{Batch, DataLoader, DatasetInfo, LabeledImages, LoaderOptions};
 use nin::loss::CrossEntropy;
 use nin::models::{Head, Model, Network};
-use nin::nn::{Sequential, initialise};
+use nin::nn::{Sequential, initialize};
 use nin::optim::{Optimizer, Sgd};
 use nin::summary::{Work, layers};
 use nin::train::StepSettings;
-use nin::train::{Lanes, TrainError};
+use nin::train::{TrainError, Workers};
 use serde::Serialize;
 use tensor::conv::ConvAlgorithm;
 use tensor::init::Init;
@@ -131,7 +131,7 @@ impl Settings {
         let side = self.image_size;
         let network = Network { head: self.head, ..Network::new(self.model, [1, side, side], CLASSES) };
         let mut network = network.build()?;
-        initialise(&mut network, Init::PyTorch, Init::PyTorch, 0);
+        initialize(&mut network, Init::PyTorch, Init::PyTorch, 0);
         Ok(network)
     }
 
@@ -162,7 +162,7 @@ impl Settings {
     pub fn run(&self) -> Result<Report, TrainError> {
         self.validate()?;
         let mut network = self.network()?;
-        let lanes = Lanes::new(self.threads)?.with_conv(self.conv);
+        let workers = Workers::new(self.threads)?.with_conv(self.conv);
         let images = self.images()?;
         let times = match self.task {
             Task::Train => {
@@ -170,14 +170,14 @@ impl Settings {
                 let mut step = 0;
                 self.until.measure(|| {
                     step += 1;
-                    train_step(&lanes, &mut network, &mut optimizer, &images, step)
+                    train_step(&workers, &mut network, &mut optimizer, &images, step)
                 })?
             }
             Task::Infer => {
                 let images = images.images_in(BufferPool::global());
                 self.until.measure(|| {
                     let begin = Instant::now();
-                    lanes.predict(&network, &images)?;
+                    workers.predict(&network, &images)?;
                     Ok::<_, TrainError>(begin.elapsed())
                 })?
             }
@@ -220,14 +220,14 @@ impl Settings {
 
 /// One step of training, as the trainer makes it.
 fn train_step(
-    lanes: &Lanes,
+    workers: &Workers,
     network: &mut Sequential<f32>,
     optimizer: &mut Sgd,
     images: &Batch,
     step: u64,
 ) -> Result<Duration, TrainError> {
     let begin = Instant::now();
-    let sums = lanes.step(
+    let sums = workers.step(
         network,
         images,
         &CrossEntropy::default(),
@@ -236,6 +236,6 @@ fn train_step(
     if !sums.loss.is_finite() {
         return Err(TrainError::Diverged { epoch: 1, step, loss: sums.mean_loss() });
     }
-    lanes.gradients(|gradients| optimizer.step(network, gradients.into()))?;
+    workers.gradients(|gradients| optimizer.step(network, gradients.into()))?;
     Ok(begin.elapsed())
 }

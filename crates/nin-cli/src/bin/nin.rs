@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use nin_cli::cli::{
     BenchArgs, CompareArgs, EvalArgs, InspectArgs, PlotArgs, SummaryArgs, bench, compare, evaluate, fail,
-    inspect, parse, plot, summarise,
+    inspect, parse, plot, summarize,
 };
 
 /// Evaluate, inspect, measure and compare Network in Network models.
@@ -29,7 +29,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match parse::<Arguments>() {
         Ok(Arguments { command: Command::Eval(args) }) => evaluate(&args),
-        Ok(Arguments { command: Command::Summary(args) }) => summarise(&args),
+        Ok(Arguments { command: Command::Summary(args) }) => summarize(&args),
         Ok(Arguments { command: Command::Bench(args) }) => bench(&args),
         Ok(Arguments { command: Command::Compare(args) }) => compare(&args),
         Ok(Arguments { command: Command::Inspect(args) }) => inspect(&args),

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use nin::summary::{Work, layers};
 use nin::train::TrainError;
-use nin::train::lanes::SHARD;
+use nin::train::workers::MICRO_BATCH;
 use serde_json::json;
 use tensor::conv::ConvAlgorithm;
 use tensor::simd::Isa;
@@ -26,7 +26,7 @@ pub struct BenchArgs {
     /// Which network, at which size.
     #[command(flatten)]
     pub network: NetworkArgs,
-    /// Images of a step; with --layers, images of a shard [default: 32; with --layers, what training cuts a batch into]
+    /// Images of a step; with --layers, images of a micro-batch [default: 32; with --layers, what training cuts a batch into]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub batch_size: Option<usize>,
     /// Threads [default: one for each core]
@@ -74,7 +74,7 @@ pub fn bench(args: &BenchArgs) -> Result<ExitCode, TrainError> {
         model,
         head,
         image_size,
-        batch: args.batch_size.unwrap_or(if args.layers { SHARD } else { 32 }),
+        batch: args.batch_size.unwrap_or(if args.layers { MICRO_BATCH } else { 32 }),
         threads: args.threads.unwrap_or_else(default_threads),
         task: match args.task {
             TaskName::Train => Task::Train,

@@ -8,7 +8,7 @@ use nin::checkpoint::atomic_write;
 use nin::models::{Head, Model, Network};
 use nin::nn::parameter_count;
 use nin::summary::{Work, grouped, layers};
-use nin::train::lanes::check_threads;
+use nin::train::workers::check_threads;
 use nin::train::{EpochMetrics, RunDir, TrainError};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;

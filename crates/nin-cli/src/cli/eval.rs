@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 use nin::checkpoint::load_parameters;
 use nin::data::{DataLoader, LoaderOptions, Normalization, load};
-use nin::train::{Lanes, Overrides, TrainError, argmax};
+use nin::train::{Overrides, TrainError, Workers, argmax};
 use serde_json::json;
 
 use super::downloads::sources;
@@ -68,7 +68,7 @@ pub fn evaluate(args: &EvalArgs) -> Result<ExitCode, TrainError> {
     let file = args.run.join("config.toml");
     let flags = Overrides { conv: convolution(args.conv.as_deref())?, ..Overrides::default() };
     let settings = resolve(Some(&file), &Overrides::from_toml(&file)?, &flags)?;
-    let lanes = Lanes::new(args.threads.unwrap_or_else(default_threads))?.with_conv(settings.conv);
+    let workers = Workers::new(args.threads.unwrap_or_else(default_threads))?.with_conv(settings.conv);
     let splits = settings.split(load(settings.dataset, &sources(args.data_dir.clone()))?)?;
     let (channels, classes) = (splits.test.channels(), splits.test.classes());
     let mut model = settings.network(channels, classes)?;
@@ -89,7 +89,7 @@ pub fn evaluate(args: &EvalArgs) -> Result<ExitCode, TrainError> {
     let mut confusion = vec![vec![0usize; classes]; classes];
     for batch in loader.epoch(0) {
         let batch = batch?;
-        let logits = lanes.predict_batch(&model, &batch)?;
+        let logits = workers.predict_batch(&model, &batch)?;
         for (row, &label) in logits.data().chunks_exact(classes).zip(batch.labels()) {
             confusion[label][argmax(row)] += 1;
         }

@@ -8,7 +8,7 @@ use clap::Args;
 use nin::checkpoint::atomic_write;
 use nin::data::load;
 use nin::inspect::{LayerSignal, Signal};
-use nin::train::lanes::check_threads;
+use nin::train::workers::check_threads;
 use nin::train::{Overrides, Settings, TrainError, Trainer};
 use serde_json::json;
 

@@ -39,7 +39,7 @@ pub use flags::{Every, SettingFlags, Subset};
 pub use inspect::{InspectArgs, inspect};
 pub use network::NetworkArgs;
 pub use plot::{PlotArgs, plot};
-pub use summary::{SummaryArgs, summarise};
+pub use summary::{SummaryArgs, summarize};
 pub use train::{TrainArgs, train};
 pub use usage::parse;
 

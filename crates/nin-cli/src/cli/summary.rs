@@ -34,7 +34,7 @@ pub struct SummaryArgs {
 ///
 /// # Errors
 /// [`TrainError`] for the binary to print.
-pub fn summarise(args: &SummaryArgs) -> Result<ExitCode, TrainError> {
+pub fn summarize(args: &SummaryArgs) -> Result<ExitCode, TrainError> {
     check_environment()?;
     let (model, head, side) = args.network.read()?;
     if side == 0 || side > 4096 {

@@ -11,7 +11,7 @@ use clap::Parser;
 use nin::data::{Splits, load};
 use nin::nn::parameter_count;
 use nin::summary::{Work, layers};
-use nin::train::lanes::check_threads;
+use nin::train::workers::check_threads;
 use nin::train::{EpochMetrics, Outcome, Overrides, Recipe, RunDir, Settings, TrainError, Trainer};
 
 use super::default_threads;

@@ -208,7 +208,7 @@ pub enum DataError {
 
     /// Means and deviations that cannot be applied.
     #[error(
-        "normalisation with means {mean:?} and deviations {std:?}: expected {channels} finite means and as many positive deviations"
+        "normalization with means {mean:?} and deviations {std:?}: expected {channels} finite means and as many positive deviations"
     )]
     Normalization {
         /// The means.

@@ -4,9 +4,9 @@
 //! threads decides only when a batch is ready. So an epoch can begin at any batch and goes on exactly as it
 //! would have.
 //!
-//! Batches carry 8-bit pixels at the network's size. They become `f32` shard by shard
+//! Batches carry 8-bit pixels at the network's size. They become `f32` micro-batch by micro-batch
 //! ([`Batch::narrow_in`]), on the worker that computes on them, which keeps a prepared batch four times
-//! smaller and a shard's numbers in cache.
+//! smaller and a micro-batch's numbers in cache.
 
 #[cfg(test)]
 mod tests;
@@ -81,7 +81,7 @@ impl DataLoader {
     ///
     /// # Errors
     /// [`DataError::BatchSize`] if the batch size is 0, [`DataError::ImageSize`] if the images cannot be
-    /// resized as asked, [`DataError::Normalization`] if a normalisation is not for the set's channels or
+    /// resized as asked, [`DataError::Normalization`] if a normalization is not for the set's channels or
     /// divides by what is not a positive number, [`DataError::Padding`] if the augmentation would pad by more
     /// than an image's side.
     pub fn new(dataset: Arc<dyn Dataset>, options: LoaderOptions) -> Result<DataLoader, DataError> {

@@ -69,7 +69,7 @@ impl PixelTable {
     /// The table for `channels` channels; `None` only divides by 255.
     ///
     /// # Errors
-    /// [`DataError::Normalization`] if a normalisation is not for that many channels, a mean is not finite or
+    /// [`DataError::Normalization`] if a normalization is not for that many channels, a mean is not finite or
     /// a deviation is not positive and finite.
     pub fn new(channels: usize, normalization: Option<&Normalization>) -> Result<PixelTable, DataError> {
         if let Some(Normalization { mean, std }) = normalization {

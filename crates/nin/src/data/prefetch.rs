@@ -12,7 +12,7 @@ use std::thread::{Builder, JoinHandle};
 /// The threads that make the items of a range, and what they have ready.
 #[derive(Debug)]
 pub(super) struct Prefetch<T> {
-    lanes: Vec<Lane<T>>,
+    workers: Vec<Lane<T>>,
     turn: usize,
 }
 
@@ -37,7 +37,7 @@ impl<T: Send + 'static> Prefetch<T> {
     where
         F: FnMut(usize) -> T + Send + 'static,
     {
-        let lanes = (0..threads).map(|t| {
+        let workers = (0..threads).map(|t| {
             // A finished item that waits for room is held by the thread, so the channel has room for one
             // less.
             let (sender, receiver) = sync_channel(depth.saturating_sub(1));
@@ -52,7 +52,7 @@ impl<T: Send + 'static> Prefetch<T> {
                 Err(error) => Lane { ready: None, thread: None, refused: Some(error.to_string()) },
             }
         });
-        Prefetch { lanes: lanes.collect(), turn: 0 }
+        Prefetch { workers: workers.collect(), turn: 0 }
     }
 
     /// The next item, waiting for it if need be. To be called no more often than the range has items.
@@ -61,8 +61,8 @@ impl<T: Send + 'static> Prefetch<T> {
     /// The message of the panic that ended the thread, or the system's reason for refusing one.
     pub(super) fn next(&mut self) -> Result<T, String> {
         let turn = self.turn;
-        self.turn = (turn + 1) % self.lanes.len().max(1);
-        let Some(lane) = self.lanes.get_mut(turn) else {
+        self.turn = (turn + 1) % self.workers.len().max(1);
+        let Some(lane) = self.workers.get_mut(turn) else {
             return Err("there is no loader thread".to_owned());
         };
         if let Some(item) = lane.ready.as_ref().and_then(|ready| ready.recv().ok()) {
@@ -82,10 +82,10 @@ impl<T: Send + 'static> Prefetch<T> {
 impl<T> Drop for Prefetch<T> {
     /// Closes all channels, so that every thread ends at its next item, then waits for them.
     fn drop(&mut self) {
-        for lane in &mut self.lanes {
+        for lane in &mut self.workers {
             lane.ready = None;
         }
-        for lane in &mut self.lanes {
+        for lane in &mut self.workers {
             if let Some(thread) = lane.thread.take() {
                 // A panic of a thread whose items nobody wants any more has no one to tell.
                 let _ = thread.join();

@@ -59,7 +59,7 @@ mod tests {
 
     use super::*;
     use crate::nn::output_shape;
-    use crate::nn::{Module, initialise, parameter_count};
+    use crate::nn::{Module, initialize, parameter_count};
 
     #[test]
     fn shapes_and_parameters_are_the_articles() {
@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn gradients_of_the_images() {
         let mut network = blocks::<f64>(1, 4, 4, 0.3, 32).with(AdaptiveAvgPool2d::GLOBAL).with(Flatten);
-        initialise(&mut network, Init::HeNormal, Init::Constant(0.1), 3);
+        initialize(&mut network, Init::HeNormal, Init::Constant(0.1), 3);
         let x = Tensor::from_fn([2, 1, 67, 67], |i| ((i * 7919 % 1000) as f64) / 1000.0);
         let check = Gradcheck { tolerance: 1e-5, elements: 80, ..Gradcheck::default() };
         check.run("nin", &[x], |_, inputs| network.forward(inputs[0].clone())).unwrap();

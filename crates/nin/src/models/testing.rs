@@ -4,7 +4,7 @@ use autograd::{Context, Tape};
 use tensor::init::Init;
 use tensor::{Shape, Tensor};
 
-use crate::nn::{Module, Sequential, initialise, output_shape, parameters, parameters_mut};
+use crate::nn::{Module, Sequential, initialize, output_shape, parameters, parameters_mut};
 
 /// The output of each layer or block for one image, without its N.
 pub(super) fn shapes(network: &Sequential<f32>, image: [usize; 4]) -> Vec<String> {
@@ -20,7 +20,7 @@ pub(super) fn shapes(network: &Sequential<f32>, image: [usize; 4]) -> Vec<String
 /// shape of a batch. The scalar that is differentiated is a sum of the logits with unequal factors.
 pub(super) fn check_gradients(network: &mut Sequential<f64>, input: [usize; 4]) {
     const STEP: f64 = 1e-6;
-    initialise(network, Init::HeNormal, Init::Constant(0.1), 3);
+    initialize(network, Init::HeNormal, Init::Constant(0.1), 3);
     let x = Tensor::from_fn(input, |i| ((i * 7919 % 1000) as f64) / 500.0 - 1.0);
     let factors = Tensor::from_fn(output_shape(network, input.into()).unwrap(), |i| 1.0 - 0.3 * i as f64);
     let context = Context::default();

@@ -17,7 +17,7 @@ pub struct Conv2d<T: Element> {
 }
 
 impl<T: Element> Conv2d<T> {
-    /// A square window of `kernel`, with zeros as weights until [`initialise`](super::initialise) fills them.
+    /// A square window of `kernel`, with zeros as weights until [`initialize`](super::initialize) fills them.
     #[must_use]
     pub fn new(c_in: usize, c_out: usize, kernel: usize, stride: usize, padding: usize) -> Self {
         let op = ops::Conv2d { stride: [stride; 2], padding: [padding; 2], ..ops::Conv2d::default() };
@@ -86,7 +86,7 @@ pub struct Linear<T: Element> {
 }
 
 impl<T: Element> Linear<T> {
-    /// IN to OUT features, with zeros as weights until [`initialise`](super::initialise) fills them.
+    /// IN to OUT features, with zeros as weights until [`initialize`](super::initialize) fills them.
     #[must_use]
     pub fn new(features_in: usize, features_out: usize) -> Self {
         let shape = Shape::from([features_out, features_in]);

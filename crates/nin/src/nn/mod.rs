@@ -10,7 +10,7 @@ mod sequential;
 
 pub use layers::{Conv2d, Dropout, Linear};
 pub use module::{
-    Module, freeze, initialise, join, output_shape, parameter_count, parameters, parameters_mut, scoped,
+    Module, freeze, initialize, join, output_shape, parameter_count, parameters, parameters_mut, scoped,
     update_buffers,
 };
 pub use norm::{BatchNorm2d, GroupNorm};

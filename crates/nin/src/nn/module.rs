@@ -152,7 +152,7 @@ pub fn output_shape<T: Element>(module: &dyn Module<T>, input: Shape) -> Result<
 
 /// Fills every parameter anew: weights by one scheme, biases by another. Each draws from its own stream of the seed. A
 /// [`Parameter::constant`] becomes that constant.
-pub fn initialise<T: Element>(module: &mut dyn Module<T>, weights: Init, biases: Init, seed: u64) {
+pub fn initialize<T: Element>(module: &mut dyn Module<T>, weights: Init, biases: Init, seed: u64) {
     for (index, (_, parameter)) in parameters_mut(module).into_iter().enumerate() {
         if let Some(value) = parameter.constant {
             parameter.value = Tensor::full(parameter.value.shape(), T::from_f64(value));

@@ -44,7 +44,7 @@ impl<T: Element> Module<T> for GroupNorm<T> {
 ///
 /// The running mean and (unbiased) variance are buffers: saved with the parameters, under PyTorch's names `running_mean` and
 /// `running_var`, and moved when a step is over ([`update_buffers`](super::update_buffers)). On a [`Tape`](autograd::Tape) the batch
-/// is the tensor at hand; [`Lanes`](crate::train::Lanes) joins the micro-batches of a step at this layer.
+/// is the tensor at hand; [`Workers`](crate::train::Workers) joins the micro-batches of a step at this layer.
 #[derive(Debug)]
 pub struct BatchNorm2d<T: Element> {
     weight: Parameter<T>,
@@ -91,7 +91,7 @@ mod tests {
     use tensor::{BufferPool, Context, Tensor};
 
     use super::*;
-    use crate::nn::{initialise, output_shape, parameter_count, parameters, update_buffers};
+    use crate::nn::{initialize, output_shape, parameter_count, parameters, update_buffers};
 
     fn ramp() -> Tensor<f64> {
         Tensor::from_fn([2, 4, 3, 3], |i| (i * i % 37) as f64)
@@ -102,7 +102,7 @@ mod tests {
         let mut layers: [Box<dyn Module<f64>>; 2] =
             [Box::new(GroupNorm::new(2, 4)), Box::new(BatchNorm2d::new(4))];
         for layer in &mut layers {
-            initialise(&mut **layer, Init::Normal(0.5), Init::Normal(0.5), 7);
+            initialize(&mut **layer, Init::Normal(0.5), Init::Normal(0.5), 7);
             let found: Vec<_> = parameters(&**layer)
                 .into_iter()
                 .map(|(name, p)| (name, p.value.data().to_vec(), p.decays))

@@ -17,7 +17,7 @@ pub struct Parameter<T: Element> {
     pub decays: bool,
     /// Whether gradients are computed and optimizers move it: true, unless it is frozen ([`freeze`](super::freeze)) or a buffer.
     pub requires_grad: bool,
-    /// Fan-in and fan-out of the layer's weight, which the initialisers scale by.
+    /// Fan-in and fan-out of the layer's weight, which the initializers scale by.
     pub fans: (usize, usize),
     /// The value that initializers leave it at, if it is not drawn: a normalization's ones and zeros.
     pub constant: Option<f64>,

@@ -67,7 +67,7 @@ mod tests {
 
     use super::*;
     use crate::models::{Model, Network};
-    use crate::nn::{Conv2d, MaxPool2d, Relu, initialise, output_shape, parameters};
+    use crate::nn::{Conv2d, MaxPool2d, Relu, initialize, output_shape, parameters};
 
     #[test]
     fn names_are_pytorchs() {
@@ -103,7 +103,7 @@ mod tests {
         {
             let network = Network { narrow: 16, ..Network::new(model, [1, side, side], 10) };
             let mut network = network.build::<f32>().unwrap();
-            initialise(&mut network, Init::HeNormal, Init::Constant(0.1), 4);
+            initialize(&mut network, Init::HeNormal, Init::Constant(0.1), 4);
             let x = Tensor::from_fn([2, 1, side, side], |i| ((i * 37 % 19) as f32 - 9.0) / 5.0);
             let context = Context::default();
             let tape = Tape::new(context.clone());

@@ -6,10 +6,10 @@ use std::time::Instant;
 use tensor::Tensor;
 
 use super::error::TrainError;
+use super::health::Warning;
 use super::metrics::{EpochMetrics, StepMetrics};
 use super::run_dir::{Position, RunDir};
 use super::trainer::{Outcome, Trainer};
-use super::watch::Warning;
 use crate::nn::parameters;
 
 /// News of a run while it goes on, for whoever shows them.

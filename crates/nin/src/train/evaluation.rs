@@ -6,14 +6,14 @@ use autograd::{Context, Tape};
 use tensor::{BufferPool, Shape, Tensor};
 
 use super::error::TrainError;
-use super::lanes::{Lanes, bind};
+use super::workers::{Workers, bind};
 use crate::data::Batch;
 use crate::loss::Loss;
 use crate::nn::Module;
 
 /// Sums over some images.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Evaluation {
+pub struct Metrics {
     /// The sum of the losses.
     pub loss: f64,
     /// Images whose largest logit is their label's.
@@ -22,7 +22,7 @@ pub struct Evaluation {
     pub images: usize,
 }
 
-impl Evaluation {
+impl Metrics {
     /// Adds the sums over further images.
     pub fn add(&mut self, other: Self) {
         self.loss += other.loss;
@@ -50,7 +50,7 @@ const SHARE: usize = 4;
 /// A share's logits, once they are computed.
 type ShardLogits = Option<Tensor<f32>>;
 
-impl Lanes {
+impl Workers {
     /// The logits of N x C x H x W images, N x K, without keeping anything for a backward pass.
     ///
     /// # Errors
@@ -123,7 +123,7 @@ impl Lanes {
         model: &dyn Module<f32>,
         batch: &Batch,
         loss: &dyn Loss<f32>,
-    ) -> Result<Evaluation, TrainError> {
+    ) -> Result<Metrics, TrainError> {
         let logits = self.predict_batch(model, batch)?;
         let correct = correct(logits.data(), batch.labels());
         let tape = Tape::new(Context::evaluation(Arc::clone(BufferPool::global())));
@@ -132,7 +132,7 @@ impl Lanes {
         let divisor = loss.divisor(&targets) / batch.len() as f64;
         let loss = loss.share(tape.constant(logits), tape.constant(targets), divisor);
         let loss = loss.map_err(TrainError::Autograd)?;
-        Ok(Evaluation { loss: f64::from(loss.value().item()), correct, images: batch.len() })
+        Ok(Metrics { loss: f64::from(loss.value().item()), correct, images: batch.len() })
     }
 }
 

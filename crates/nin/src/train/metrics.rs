@@ -18,7 +18,7 @@ pub struct EpochMetrics {
     /// The share of the epoch's training time that the workers waited for data, 0 to 1.
     #[serde(default)]
     pub data_wait: f64,
-    /// Class maps that were dead when the epoch ended: see [`Watch`](super::Watch).
+    /// Class maps that were dead when the epoch ended: see [`HealthMonitor`](super::HealthMonitor).
     #[serde(default, skip_serializing_if = "is_zero")]
     pub dead_maps: usize,
 }

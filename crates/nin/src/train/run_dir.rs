@@ -18,7 +18,7 @@ use serde_json::Value;
 use tensor::Tensor;
 
 use super::error::TrainError;
-use super::evaluation::Evaluation;
+use super::evaluation::Metrics;
 use super::metrics::EpochMetrics;
 #[cfg(feature = "toml")]
 use super::settings::{Overrides, Settings};
@@ -41,7 +41,7 @@ pub struct Position {
     /// Batches of that epoch that are done.
     pub batch: u64,
     /// The sums over those batches.
-    pub sums: Evaluation,
+    pub sums: Metrics,
     /// Seconds of training in that epoch so far.
     pub seconds: f64,
     /// Of these, seconds that the workers waited for data.
@@ -222,7 +222,7 @@ fn load_checkpoint(path: &Path) -> Result<Checkpoint, TrainError> {
         step: number("step")?,
         epoch: number("epoch")?,
         batch: number("batch")?,
-        sums: Evaluation {
+        sums: Metrics {
             loss: f64::from_bits(number("loss")?),
             correct: number("correct")? as usize,
             images: number("images")? as usize,
@@ -311,7 +311,7 @@ mod tests {
         let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned()));
         save_tensors(&path, &tensors, HashMap::from(metadata)).unwrap();
         let checkpoint = load_checkpoint(&path).unwrap();
-        let sums = Evaluation { loss: 2.0, correct: 3, images: 8 };
+        let sums = Metrics { loss: 2.0, correct: 3, images: 8 };
         let expected = Position { step: 7, epoch: 2, batch: 1, sums, seconds: 1.5, waited: 0.25 };
         assert_eq!(checkpoint.position, expected);
         assert_eq!(checkpoint.weights, [("0.weight".to_owned(), weight), ("0.bias".to_owned(), bias)]);

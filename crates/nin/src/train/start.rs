@@ -4,8 +4,8 @@ use autograd::{Context, Graph};
 use tensor::{BufferPool, Tensor, ops};
 
 use super::error::TrainError;
-use super::lanes::Lanes;
 use super::settings::Settings;
+use super::workers::Workers;
 use crate::nn::{Module, Sequential, parameters, parameters_mut};
 
 /// The number, among the parameters, of the bias of the convolution that makes the class maps: the last one's.
@@ -33,13 +33,13 @@ pub(super) fn scale_head(model: &mut Sequential<f32>, settings: &Settings) {
 ///
 /// # Errors
 /// [`TrainError`] if the network does not fit the images.
-pub(super) fn standardise(
+pub(super) fn standardize(
     model: &mut Sequential<f32>,
     images: Tensor<f32>,
-    lanes: &Lanes,
+    workers: &Workers,
 ) -> Result<(), TrainError> {
     // A pool of its own, so that its memory is given back.
-    let context = Context { conv: lanes.conv, parallel: true, ..Context::evaluation(BufferPool::new()) };
+    let context = Context { conv: workers.conv, parallel: true, ..Context::evaluation(BufferPool::new()) };
     let graph = Graph::trace(&context, images.shape(), |x| model.forward(x))?;
     let own = parameters(model);
     let value = |identity| {
@@ -48,12 +48,12 @@ pub(super) fn standardise(
     };
     // The parameters of each convolution, with the moments of its channels.
     let mut found = Vec::new();
-    lanes.install(|| {
+    workers.install(|| {
         graph.visit(&context, images, value, |index, y| {
             let node = &graph.nodes()[index];
             if node.op::<ops::Conv2d>().is_some() {
                 let of = |input: usize| graph.nodes()[input].parameter();
-                let moments = standardise_channels(y);
+                let moments = standardize_channels(y);
                 found.push((
                     node.inputs().iter().skip(1).filter_map(|&input| of(input)).collect::<Vec<_>>(),
                     moments,
@@ -80,8 +80,8 @@ pub(super) fn standardise(
 
 /// Brings each channel of N x C x H x W to mean 0 and standard deviation 1, and answers what they were. A channel that is the
 /// same everywhere is only shifted.
-fn standardise_channels(y: &mut Tensor<f32>) -> Vec<(f64, f64)> {
-    let [_, channels, height, width] = y.shape().nchw("standardise").expect("it is a convolution's output");
+fn standardize_channels(y: &mut Tensor<f32>) -> Vec<(f64, f64)> {
+    let [_, channels, height, width] = y.shape().nchw("standardize").expect("it is a convolution's output");
     let (pixels, image) = (height * width, channels * height * width);
     let mut moments = Vec::with_capacity(channels);
     for channel in 0..channels {
@@ -105,7 +105,7 @@ fn standardise_channels(y: &mut Tensor<f32>) -> Vec<(f64, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::{AdaptiveAvgPool2d, Conv2d, Flatten, Linear, MaxPool2d, Relu, initialise};
+    use crate::nn::{AdaptiveAvgPool2d, Conv2d, Flatten, Linear, MaxPool2d, Relu, initialize};
     use tensor::init::Init;
 
     fn network() -> Sequential<f32> {
@@ -118,7 +118,7 @@ mod tests {
             .with(AdaptiveAvgPool2d::GLOBAL)
             .with(Flatten)
             .with(Linear::new(4, 3));
-        initialise(&mut all, Init::XavierUniform, Init::Constant(0.3), 5);
+        initialize(&mut all, Init::XavierUniform, Init::Constant(0.3), 5);
         all
     }
 
@@ -142,15 +142,15 @@ mod tests {
     }
 
     #[test]
-    fn every_channel_of_every_convolution_is_standardised() {
+    fn every_channel_of_every_convolution_is_standardized() {
         let mut network = network();
         let linear: Vec<f32> =
             parameters(&network).iter().rev().take(2).flat_map(|own| own.1.value.data().to_vec()).collect();
-        standardise(&mut network, images(), &Lanes::new(2).unwrap()).unwrap();
+        standardize(&mut network, images(), &Workers::new(2).unwrap()).unwrap();
         let mut outputs = convolved(&network);
         assert_eq!(outputs.len(), 3);
         for output in &mut outputs {
-            for (mean, deviation) in standardise_channels(output) {
+            for (mean, deviation) in standardize_channels(output) {
                 assert!(mean.abs() < 1e-4 && (deviation - 1.0).abs() < 1e-3, "{mean} {deviation}");
             }
         }
@@ -163,7 +163,7 @@ mod tests {
     fn the_start_does_not_depend_on_the_threads() {
         let start = |threads| {
             let mut network = network();
-            standardise(&mut network, images(), &Lanes::new(threads).unwrap()).unwrap();
+            standardize(&mut network, images(), &Workers::new(threads).unwrap()).unwrap();
             let bits = |value: &f32| value.to_bits();
             parameters(&network)
                 .iter()
@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn a_channel_without_any_difference_is_only_shifted() {
         let mut y = Tensor::from_fn([2, 2, 1, 2], |i| if i % 4 < 2 { 7.0 } else { i as f32 });
-        let moments = standardise_channels(&mut y);
+        let moments = standardize_channels(&mut y);
         assert_eq!(moments[0], (7.0, 1.0));
         assert_eq!(moments[1], (4.5, 4.25f64.sqrt()));
         assert_eq!([y.data()[0], y.data()[1], y.data()[4]], [0.0; 3]);

@@ -7,20 +7,20 @@ use std::sync::Arc;
 use tensor::{BufferPool, Shape};
 
 use super::error::TrainError;
-use super::evaluation::Evaluation;
-use super::lanes::{Lanes, StepSettings};
+use super::evaluation::Metrics;
+use super::health::{HealthMonitor, Warning};
 use super::metrics::EpochMetrics;
 use super::run_dir::{Checkpoint, Position};
 use super::settings::{InitialWeights, Settings};
-use super::start::{class_map_bias, scale_head, standardise};
-use super::watch::{Warning, Watch};
+use super::start::{class_map_bias, scale_head, standardize};
+use super::workers::{StepSettings, Workers};
 use crate::checkpoint::load_parameters;
 use crate::data::{
     Augmentation, Batch, DataLoader, Dataset, LabeledImages, LoaderOptions, Normalization, Splits,
 };
 use crate::inspect::{Signal, inspect};
 use crate::loss::{CrossEntropy, Loss};
-use crate::nn::{Planned, Sequential, initialise, parameters, parameters_mut};
+use crate::nn::{Planned, Sequential, initialize, parameters, parameters_mut};
 use crate::optim::{Gradients, Optimizer, Scheduler, Sgd};
 
 /// Images that the data-dependent start looks at: enough for each channel's mean and deviation where maps are one pixel, and few
@@ -50,7 +50,7 @@ pub struct Trainer {
     pub(super) model: Planned<f32, Sequential<f32>>,
     pub(super) train: DataLoader,
     test: DataLoader,
-    lanes: Lanes,
+    workers: Workers,
     loss: Arc<dyn Loss<f32>>,
     /// The loss that test images are judged by.
     test_loss: Arc<dyn Loss<f32>>,
@@ -58,7 +58,7 @@ pub struct Trainer {
     /// The learning rate that the schedule's factors are on.
     rate: f64,
     pub(super) position: Position,
-    pub(super) watch: Watch,
+    pub(super) watch: HealthMonitor,
     /// The number of the class maps' bias among the parameters.
     class_map_bias: Option<usize>,
     /// What a step found that was not told yet.
@@ -77,7 +77,7 @@ impl fmt::Debug for Trainer {
 }
 
 impl Trainer {
-    /// A run from the beginning, with the network of the settings and freshly initialised weights.
+    /// A run from the beginning, with the network of the settings and freshly initialized weights.
     ///
     /// # Errors
     /// [`TrainError`] if a setting cannot work or the network does not fit the data set's images.
@@ -86,15 +86,15 @@ impl Trainer {
         let Splits { train, test } = settings.split(splits)?;
         let mut model = network(&settings, &train, &test)?;
         let (weights, biases) = settings.init.weights_and_biases();
-        initialise(&mut model, weights, biases, settings.seed);
+        initialize(&mut model, weights, biases, settings.seed);
         let counts = train.class_counts();
         let mut own = Self::of_parts(settings, model, Arc::new(train), Arc::new(test), threads)?;
-        own.watch = Watch::new(&counts, own.train.batches_per_epoch() as u64);
+        own.watch = HealthMonitor::new(&counts, own.train.batches_per_epoch() as u64);
         own.class_map_bias = class_map_bias(own.model.get(), &own.settings);
         if own.settings.init == InitialWeights::DataDependent
             && let Some(batch) = some_images(&own.train, STANDARDISED_ON)?
         {
-            standardise(own.model.get_mut(), batch.images_in(&BufferPool::new()), &own.lanes)?;
+            standardize(own.model.get_mut(), batch.images_in(&BufferPool::new()), &own.workers)?;
         }
         scale_head(own.model.get_mut(), &own.settings);
         Ok(own)
@@ -137,10 +137,10 @@ impl Trainer {
             .weight_decay(settings.weight_decay);
         Ok(Self {
             model: Planned::new(model),
-            watch: Watch::new(&[], train.batches_per_epoch() as u64),
+            watch: HealthMonitor::new(&[], train.batches_per_epoch() as u64),
             train,
             test: DataLoader::new(test, test_options)?,
-            lanes: Lanes::new(threads)?.with_conv(settings.conv),
+            workers: Workers::new(threads)?.with_conv(settings.conv),
             loss: Arc::new(CrossEntropy { label_smoothing: settings.label_smoothing, weights: None }),
             test_loss: Arc::new(CrossEntropy::default()),
             optimizer: Box::new(optimizer),
@@ -193,7 +193,7 @@ impl Trainer {
         let Some(batch) = some_images(&self.train, images)? else {
             return Err(TrainError::Config("there are no training images to inspect".to_owned()));
         };
-        inspect(&self.model, &batch, &self.lanes, &*self.loss, self.step_settings())
+        inspect(&self.model, &batch, &self.workers, &*self.loss, self.step_settings())
     }
 
     /// What the random numbers of a step depend on.
@@ -268,8 +268,8 @@ impl Trainer {
     ///
     /// # Errors
     /// [`TrainError`] if the network does not fit the images or the labels.
-    pub fn step(&mut self, batch: &Batch) -> Result<Evaluation, TrainError> {
-        let sums = self.lanes.step(&self.model, batch, &*self.loss, self.step_settings())?;
+    pub fn step(&mut self, batch: &Batch) -> Result<Metrics, TrainError> {
+        let sums = self.workers.step(&self.model, batch, &*self.loss, self.step_settings())?;
         if !sums.loss.is_finite() {
             return Ok(sums);
         }
@@ -281,7 +281,7 @@ impl Trainer {
         let limit = self.settings.clip_norm;
         let (model, optimizer, watch) = (&mut self.model, &mut self.optimizer, &mut self.watch);
         let (epoch, step, bias) = (self.position.epoch, self.position.step + 1, self.class_map_bias);
-        let warning = self.lanes.gradients(|gradients| {
+        let warning = self.workers.gradients(|gradients| {
             let all = Gradients::new(gradients);
             optimizer.step(model, if limit > 0.0 { all.clip_norm(limit) } else { all })?;
             let warning =
@@ -296,10 +296,10 @@ impl Trainer {
     ///
     /// # Errors
     /// [`TrainError`] if a batch cannot be made.
-    pub fn test(&self) -> Result<Evaluation, TrainError> {
-        let mut sums = Evaluation::default();
+    pub fn test(&self) -> Result<Metrics, TrainError> {
+        let mut sums = Metrics::default();
         for batch in self.test.epoch(0) {
-            sums.add(self.lanes.evaluate(&self.model, &batch?, &*self.test_loss)?);
+            sums.add(self.workers.evaluate(&self.model, &batch?, &*self.test_loss)?);
         }
         Ok(sums)
     }
@@ -417,7 +417,7 @@ mod tests {
                 ..Settings::of(Recipe::Chapter)
             };
             let mut net = Sequential::new().with(Flatten).with(Linear::new(4, 1));
-            initialise(&mut net, Init::HeNormal, Init::Constant(0.0), 1);
+            initialize(&mut net, Init::HeNormal, Init::Constant(0.0), 1);
             let trainer = Trainer::of_parts(settings, net, data.clone(), data.clone(), 2).unwrap();
             trainer.with_optimizer(AdamW::new(0.1)).with_loss(Mse)
         };

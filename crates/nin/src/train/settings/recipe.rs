@@ -16,7 +16,7 @@ pub enum Recipe {
     #[default]
     Default,
     /// The d2l book's chapter: 224 pixels, batch 128, learning rate 0.1, Xavier weights, 10 epochs, plain SGD, no
-    /// normalisation.
+    /// normalization.
     Chapter,
     /// The chapter's network, image size, batch size and number of epochs, with a start and a schedule that learn whatever the
     /// seed: He weights brought to mean 0 and deviation 1 by images, the convolution of the class maps smaller and with a bias

@@ -1,13 +1,13 @@
 //! One step over a batch, on many threads, with the same bits on any number of them.
 //!
-//! Where no layer looks across the batch, a batch is a sum over images. It is cut into a fixed number of *lanes*, each lane into small
-//! *shards*. A worker takes a lane and runs its shards one after the other, forward and backward; a worker that finds no lane helps
-//! another with its lane, and the shards of a lane add their gradients in turn (`Lane`). The lanes' gradients are added up in
+//! Where no layer looks across the batch, a batch is a sum over images. It is cut into a fixed number of *groups*, each group into small
+//! *micro-batches*. A worker takes a group and runs its micro-batches one after the other, forward and backward; a worker that finds no group helps
+//! another with its group, and the micro-batches of a group add their gradients in turn (`AccumulationGroup`). The groups' gradients are added up in
 //! their order, each as soon as those before it are there. Who runs what changes nothing: the cuts and the order of every sum depend on
 //! the batch alone.
 //!
-//! Each worker has a buffer pool of its own and begins with the lane of its own number, so that after the first step of a batch size no
-//! worker needs fresh memory. Sums belong to lanes, of which few are begun at a time: more threads bring more activations, not more sums.
+//! Each worker has a buffer pool of its own and begins with the group of its own number, so that after the first step of a batch size no
+//! worker needs fresh memory. Sums belong to groups, of which few are begun at a time: more threads bring more activations, not more sums.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -20,25 +20,25 @@ use rayon::prelude::*;
 use tensor::conv::ConvAlgorithm;
 use tensor::{BufferPool, GradientSum, Shape, Tensor};
 
+use super::accumulation::{AccumulationGroup, Turns};
 use super::error::TrainError;
-use super::evaluation::Evaluation;
-use super::lane::{Lane, Turns};
-use super::shard::{Shard, Step};
+use super::evaluation::Metrics;
+use super::micro_batch::{MicroBatch, Step};
 use crate::data::Batch;
 use crate::loss::Loss;
 use crate::nn::{Module, Parameter, parameters};
 
-/// The most lanes of a batch. As many threads as it has shards can work on it.
-pub const LANES: usize = 8;
-/// Lanes that are begun before workers help with those rather than begin another.
+/// The most groups of a batch. As many threads as it has micro-batches can work on it.
+pub const GROUPS: usize = 8;
+/// Groups that are begun before workers help with those rather than begin another.
 const BEGUN: usize = 2;
 /// How long a thread that is kept awake looks for work in vain. It must end: where several callers share the workers, what a caller waits
 /// for may lie below another's search on the same thread.
 const AWAKE: Duration = Duration::from_millis(1);
 /// The most threads that may be asked for; more than any machine has cores.
 pub const MAX_THREADS: usize = 1024;
-/// The most images of a shard: few enough for its activations to stay near the core.
-pub const SHARD: usize = 2;
+/// The most images of a micro-batch: few enough for its activations to stay near the core.
+pub const MICRO_BATCH: usize = 2;
 
 /// What the random numbers of a step depend on.
 #[derive(Debug, Clone, Copy, Default)]
@@ -76,32 +76,32 @@ pub(super) fn bind(
     Ok(all)
 }
 
-/// A sum for each parameter, and what [`Evaluation`] counts, of one lane.
-type LaneSums = (Vec<GradientSum<f32>>, Evaluation);
+/// A sum for each parameter, and what [`Metrics`] counts, of one group.
+type GroupSums = (Vec<GradientSum<f32>>, Metrics);
 
-/// Sums over the images of whole lanes: a gradient for each parameter, and what [`Evaluation`] counts.
+/// Sums over the images of whole groups: a gradient for each parameter, and what [`Metrics`] counts.
 #[derive(Debug, Default)]
 struct Sums {
     gradients: Vec<Tensor<f32>>,
-    evaluation: Evaluation,
+    evaluation: Metrics,
 }
 
-/// The sum over the lanes of a step.
+/// The sum over the groups of a step.
 #[derive(Debug, Default)]
 struct Total {
     sums: Sums,
-    /// Lanes that are in the sum: all below this one.
+    /// Groups that are in the sum: all below this one.
     next: usize,
-    /// Lanes that were ready before their turn.
+    /// Groups that were ready before their turn.
     early: BTreeMap<usize, Sums>,
-    /// What went wrong in the first of the lanes in which something did.
+    /// What went wrong in the first of the groups in which something did.
     error: Option<(usize, TrainError)>,
 }
 
 impl Total {
-    /// Adds the sums of `lane` when it is their turn, with those that waited for it.
-    fn add(&mut self, lane: usize, sums: Sums) {
-        self.early.insert(lane, sums);
+    /// Adds the sums of `group` when it is their turn, with those that waited for it.
+    fn add(&mut self, group: usize, sums: Sums) {
+        self.early.insert(group, sums);
         self.add_early();
     }
 
@@ -115,11 +115,11 @@ impl Total {
         }
     }
 
-    /// Adds the sums of the lane whose turn it is, with the bits of [`Total::add`]. The first is written to `gradients()`.
+    /// Adds the sums of the group whose turn it is, with the bits of [`Total::add`]. The first is written to `gradients()`.
     fn add_in_turn(
         &mut self,
         sums: Vec<GradientSum<f32>>,
-        evaluation: Evaluation,
+        evaluation: Metrics,
         gradients: impl FnOnce() -> Vec<Tensor<f32>>,
     ) {
         if self.next == 0 {
@@ -131,57 +131,57 @@ impl Total {
         self.add_early();
     }
 
-    fn fail(&mut self, lane: usize, error: TrainError) {
-        if self.error.as_ref().is_none_or(|&(first, _)| lane < first) {
-            self.error = Some((lane, error));
+    fn fail(&mut self, group: usize, error: TrainError) {
+        if self.error.as_ref().is_none_or(|&(first, _)| group < first) {
+            self.error = Some((group, error));
         }
     }
 }
 
-/// Writes a lane's sums, or adds them if `add`: what is in the Winograd domain comes out of it without a tensor of its own.
+/// Writes a group's sums, or adds them if `add`: what is in the Winograd domain comes out of it without a tensor of its own.
 fn write_all(sums: Vec<GradientSum<f32>>, gradients: &mut [Tensor<f32>], add: bool) {
     sums.into_iter().zip(gradients).for_each(|(sum, gradient)| sum.write_to(gradient, add));
 }
 
-/// Which shards of a step have begun.
+/// Which micro-batches of a step have begun.
 struct Schedule {
-    /// For each lane the shards that have.
+    /// For each group the micro-batches that have.
     begun: Vec<usize>,
-    /// For each lane all of its shards.
-    shards: Vec<usize>,
+    /// For each group all of its micro-batches.
+    micro_batches: Vec<usize>,
 }
 
 impl Schedule {
-    /// The next shard for a worker, with its lane: of the lane that it works on, `own`; or of one that has not begun, its `first` before
+    /// The next micro-batch for a worker, with its group: of the group that it works on, `own`; or of one that has not begun, its `first` before
     /// any other; or of one that others work on, if many have begun.
     fn next(&mut self, own: Option<usize>, first: usize) -> Option<(usize, usize)> {
-        let left = |lane: usize| self.shards[lane] - self.begun[lane];
-        let lanes = 0..self.begun.len();
-        let fresh = || lanes.clone().find(|&lane| self.begun[lane] == 0);
+        let left = |group: usize| self.micro_batches[group] - self.begun[group];
+        let groups = 0..self.begun.len();
+        let fresh = || groups.clone().find(|&group| self.begun[group] == 0);
         let helped = || {
-            lanes
+            groups
                 .clone()
-                .filter(|&lane| self.begun[lane] > 0 && left(lane) > 0)
-                .max_by_key(|&lane| (left(lane), lanes.end - lane))
+                .filter(|&group| self.begun[group] > 0 && left(group) > 0)
+                .max_by_key(|&group| (left(group), groups.end - group))
         };
-        let running = lanes.clone().filter(|&lane| self.begun[lane] > 0 && left(lane) > 0).count();
-        let lane = own.filter(|&lane| left(lane) > 0).or_else(|| {
-            let mine = (own.is_none() && first < lanes.end && self.begun[first] == 0).then_some(first);
+        let running = groups.clone().filter(|&group| self.begun[group] > 0 && left(group) > 0).count();
+        let group = own.filter(|&group| left(group) > 0).or_else(|| {
+            let mine = (own.is_none() && first < groups.end && self.begun[first] == 0).then_some(first);
             let begin = || mine.or_else(fresh);
             if running < BEGUN { begin().or_else(helped) } else { helped().or_else(begin) }
         })?;
-        self.begun[lane] += 1;
-        Some((lane, self.begun[lane] - 1))
+        self.begun[group] += 1;
+        Some((group, self.begun[group] - 1))
     }
 }
 
 /// The workers and the memory that steps and evaluations run in. See the module's documentation.
 #[derive(Debug)]
-pub struct Lanes {
+pub struct Workers {
     threads: rayon::ThreadPool,
     /// The memory of each worker.
     workers: Vec<Arc<BufferPool>>,
-    /// Where gradients of lanes are kept, of those that run and of those that wait for the first, which begins the total. Memory that is
+    /// Where gradients of groups are kept, of those that run and of those that wait for the first, which begins the total. Memory that is
     /// never written costs nothing, and the lowest is the first taken.
     gradients: Arc<BufferPool>,
     total: Mutex<Total>,
@@ -199,7 +199,7 @@ pub fn check_threads(threads: usize) -> Result<(), TrainError> {
     Ok(())
 }
 
-impl Lanes {
+impl Workers {
     /// Workers on this many threads, with the convolutions of [`ConvAlgorithm::current`].
     ///
     /// # Errors
@@ -244,7 +244,7 @@ impl Lanes {
         self.threads.install(work)
     }
 
-    /// As [`Lanes::install`], for work that goes parallel often and briefly, as an image does in every layer: the other threads
+    /// As [`Workers::install`], for work that goes parallel often and briefly, as an image does in every layer: the other threads
     /// look for work all the while. Waking a thread that went to sleep takes as long as its share of a small layer.
     pub(super) fn install_awake<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         /// Sends the other threads home, also after a panic.
@@ -297,7 +297,7 @@ impl Lanes {
     }
 
     /// A tensor for each parameter's gradient, not yet written.
-    fn lane_gradients(&self, parameters: &[&Parameter<f32>]) -> Vec<Tensor<f32>> {
+    fn group_gradients(&self, parameters: &[&Parameter<f32>]) -> Vec<Tensor<f32>> {
         let gradient =
             |parameter: &&Parameter<f32>| Tensor::empty_in(&self.gradients, parameter.value.shape());
         parameters.iter().map(gradient).collect()
@@ -307,7 +307,7 @@ impl Lanes {
         self.total.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Computes the gradients of the batch's mean `loss`, kept for [`Lanes::gradients`], and the sums over its images.
+    /// Computes the gradients of the batch's mean `loss`, kept for [`Workers::gradients`], and the sums over its images.
     ///
     /// # Errors
     /// [`TrainError`] if the network does not fit the images or the loss the targets.
@@ -317,41 +317,47 @@ impl Lanes {
         batch: &Batch,
         loss: &dyn Loss<f32>,
         settings: StepSettings,
-    ) -> Result<Evaluation, TrainError> {
+    ) -> Result<Metrics, TrainError> {
         let n = batch.len();
         let divisor = loss.divisor(&batch.targets_in(self.pool(), 0, n));
         // Two at least, so that a batch of a few images has work for two threads.
-        let lanes = n.div_ceil(SHARD).max(2).min(n).min(LANES);
+        let groups = n.div_ceil(MICRO_BATCH).max(2).min(n).min(GROUPS);
         let parameters = parameters(model);
         let parameters: Vec<&Parameter<f32>> = parameters.iter().map(|&(_, parameter)| parameter).collect();
         *self.total() = Total::default();
         if self.gradients.free_bytes() == 0 {
-            // Set aside at once, so that no later step needs more: gradients of every lane that may wait for its turn, and of each that is
+            // Set aside at once, so that no later step needs more: gradients of every group that may wait for its turn, and of each that is
             // begun sums in the Winograd domain, four times as large. What is never written takes no memory.
-            let sets = LANES + 4 * self.threads().min(LANES);
-            drop((0..sets).map(|_| self.lane_gradients(&parameters)).collect::<Vec<_>>());
+            let sets = GROUPS + 4 * self.threads().min(GROUPS);
+            drop((0..sets).map(|_| self.group_gradients(&parameters)).collect::<Vec<_>>());
         }
         let step = Step { batch, settings, loss, divisor, conv: self.conv };
-        let shards_of = |lane: usize| {
-            let images = lane * n / lanes..(lane + 1) * n / lanes;
-            images.clone().step_by(SHARD).map(move |start| start..images.end.min(start + SHARD))
+        let micro_batches_of = |group: usize| {
+            let images = group * n / groups..(group + 1) * n / groups;
+            images.clone().step_by(MICRO_BATCH).map(move |start| start..images.end.min(start + MICRO_BATCH))
         };
         let context = Context { conv: self.conv, ..Context::training(Arc::clone(self.pool())) };
-        let sizes = (0..lanes).flat_map(shards_of).map(|shard| shard.len());
+        let sizes = (0..groups).flat_map(micro_batches_of).map(|micro_batch| micro_batch.len());
         let bound = bind(model, &context, batch.shape(), sizes)?;
-        let shard_of = |shard: Range<usize>| {
-            let (_, bound) = bound.iter().find(|(n, _)| *n == shard.len()).expect("a plan for each size");
-            Shard { step: &step, bound, start: shard.start, end: shard.end }
+        let micro_batch_of = |micro_batch: Range<usize>| {
+            let (_, bound) =
+                bound.iter().find(|(n, _)| *n == micro_batch.len()).expect("a plan for each size");
+            MicroBatch { step: &step, bound, start: micro_batch.start, end: micro_batch.end }
         };
-        let lane_of =
-            |lane| Lane::new(shards_of(lane).map(shard_of).collect(), parameters.len(), &self.gradients);
-        let lanes: Vec<Lane> = (0..lanes).map(lane_of).collect();
+        let group_of = |group| {
+            AccumulationGroup::new(
+                micro_batches_of(group).map(micro_batch_of).collect(),
+                parameters.len(),
+                &self.gradients,
+            )
+        };
+        let groups: Vec<AccumulationGroup> = (0..groups).map(group_of).collect();
         if bound.iter().any(|(_, bound)| bound.plan().meets()) {
-            self.run_together(&lanes, &parameters);
+            self.run_together(&groups, &parameters);
         } else {
-            self.run_in_turn(&lanes, &parameters);
+            self.run_in_turn(&groups, &parameters);
         }
-        drop(lanes);
+        drop(groups);
         drop(bound);
         let mut total = self.total();
         match total.error.take() {
@@ -361,91 +367,95 @@ impl Lanes {
     }
 
     /// Runs a step whose micro-batches need nothing of each other.
-    fn run_in_turn(&self, lanes: &[Lane<'_>], parameters: &[&Parameter<f32>]) {
-        let shards = lanes.iter().map(|lane| lane.shards.len()).collect();
-        let schedule = Mutex::new(Schedule { begun: vec![0; lanes.len()], shards });
+    fn run_in_turn(&self, groups: &[AccumulationGroup<'_>], parameters: &[&Parameter<f32>]) {
+        let micro_batches = groups.iter().map(|group| group.micro_batches.len()).collect();
+        let schedule = Mutex::new(Schedule { begun: vec![0; groups.len()], micro_batches });
         let next = |own, first| schedule.lock().unwrap_or_else(PoisonError::into_inner).next(own, first);
         self.threads.broadcast(|thread| {
             let (pool, mut own) = (&self.workers[thread.index()], None);
             while let Some((index, number)) = next(own, thread.index()) {
                 own = Some(index);
-                let lane = &lanes[index];
-                let mut turns = lane.turns(number);
+                let group = &groups[index];
+                let mut turns = group.turns(number);
                 let mut run = || {
-                    if lane.has_failed() {
-                        return Ok(Evaluation::default());
+                    if group.has_failed() {
+                        return Ok(Metrics::default());
                     }
-                    let shard = &lane.shards[number];
-                    let context = shard.context(pool);
-                    let mut run = shard.begin(pool);
-                    shard.bound.advance(&context, &mut run, None);
-                    let (mut run, evaluation) = shard.turn(&context, run)?;
-                    shard.bound.retreat(&context, &mut run, None, &mut turns);
+                    let micro_batch = &group.micro_batches[number];
+                    let context = micro_batch.context(pool);
+                    let mut run = micro_batch.begin(pool);
+                    micro_batch.bound.advance(&context, &mut run, None);
+                    let (mut run, evaluation) = micro_batch.turn(&context, run)?;
+                    micro_batch.bound.retreat(&context, &mut run, None, &mut turns);
                     Ok(evaluation)
                 };
                 let result = run();
                 if turns.end(result) {
-                    self.end_lane(index, lane.end(), parameters);
+                    self.end_group(index, group.end(), parameters);
                 }
             }
         });
     }
 
-    /// Adds the sums of a lane to the total, or keeps them until it is their turn.
-    fn end_lane(&self, lane: usize, sums: Result<LaneSums, TrainError>, parameters: &[&Parameter<f32>]) {
+    /// Adds the sums of a group to the total, or keeps them until it is their turn.
+    fn end_group(&self, group: usize, sums: Result<GroupSums, TrainError>, parameters: &[&Parameter<f32>]) {
         let mut total = self.total();
         match sums {
-            Err(error) => total.fail(lane, error),
-            Ok((sums, evaluation)) if total.next == lane => {
-                total.add_in_turn(sums, evaluation, || self.lane_gradients(parameters));
+            Err(error) => total.fail(group, error),
+            Ok((sums, evaluation)) if total.next == group => {
+                total.add_in_turn(sums, evaluation, || self.group_gradients(parameters));
             }
             Ok((sums, evaluation)) => {
                 drop(total);
-                let mut gradients = self.lane_gradients(parameters);
+                let mut gradients = self.group_gradients(parameters);
                 write_all(sums, &mut gradients, false);
-                self.total().add(lane, Sums { gradients, evaluation });
+                self.total().add(group, Sums { gradients, evaluation });
             }
         }
     }
 
-    /// Runs a step whose micro-batches meet: all shards go forward to the next meeting, then all from there on, and back the same way. A
-    /// worker keeps its shards from the beginning to the end, since its memory is theirs. All values that the backward pass needs are in
+    /// Runs a step whose micro-batches meet: all micro-batches go forward to the next meeting, then all from there on, and back the same way. A
+    /// worker keeps its micro-batches from the beginning to the end, since its memory is theirs. All values that the backward pass needs are in
     /// memory at once, those of the whole batch; gradients go to the total from meeting to meeting.
-    fn run_together(&self, lanes: &[Lane<'_>], parameters: &[&Parameter<f32>]) {
+    fn run_together(&self, groups: &[AccumulationGroup<'_>], parameters: &[&Parameter<f32>]) {
         struct Pass<'a> {
-            lane: usize,
-            shard: &'a Shard<'a>,
+            group: usize,
+            micro_batch: &'a MicroBatch<'a>,
             turns: Turns<'a>,
             run: Run<f32>,
-            /// What the shard brought to the meeting at which it waits.
+            /// What the micro-batch brought to the meeting at which it waits.
             part: Option<Part>,
-            result: Result<Evaluation, TrainError>,
+            result: Result<Metrics, TrainError>,
         }
         type Work<'a> = dyn Fn(&mut Pass<'_>, &Context, Option<&Part>) + Sync + 'a;
         fn locked<T>(place: &Mutex<T>) -> MutexGuard<'_, T> {
             place.lock().unwrap_or_else(PoisonError::into_inner)
         }
-        let shards = lanes.iter().enumerate().flat_map(|(index, lane)| {
-            lane.shards.iter().enumerate().map(move |(number, shard)| (index, lane.turns(number), shard))
+        let micro_batches = groups.iter().enumerate().flat_map(|(index, group)| {
+            group
+                .micro_batches
+                .iter()
+                .enumerate()
+                .map(move |(number, micro_batch)| (index, group.turns(number), micro_batch))
         });
         let worker = |index: usize| &self.workers[index % self.threads()];
-        let passes: Vec<Mutex<Pass>> = shards
+        let passes: Vec<Mutex<Pass>> = micro_batches
             .enumerate()
-            .map(|(index, (lane, turns, shard))| {
-                let (run, result) = (shard.begin(worker(index)), Ok(Evaluation::default()));
-                Mutex::new(Pass { lane, shard, turns, run, part: None, result })
+            .map(|(index, (group, turns, micro_batch))| {
+                let (run, result) = (micro_batch.begin(worker(index)), Ok(Metrics::default()));
+                Mutex::new(Pass { group, micro_batch, turns, run, part: None, result })
             })
             .collect();
         let each = |work: &Work, joined: Option<&Part>| {
             self.threads.broadcast(|thread| {
                 for pass in passes.iter().skip(thread.index()).step_by(self.threads()) {
                     let mut pass = locked(pass);
-                    let context = pass.shard.context(worker(thread.index()));
+                    let context = pass.micro_batch.context(worker(thread.index()));
                     work(&mut pass, &context, joined);
                 }
             });
         };
-        // From meeting to meeting, until the way is over. Parts are joined in the order of the shards.
+        // From meeting to meeting, until the way is over. Parts are joined in the order of the micro-batches.
         let go = |work: &Work, mut after: Box<dyn FnMut() + '_>| {
             let mut joined = None;
             loop {
@@ -459,13 +469,15 @@ impl Lanes {
             }
         };
         go(
-            &|pass, context, joined| pass.part = pass.shard.bound.advance(context, &mut pass.run, joined),
+            &|pass, context, joined| {
+                pass.part = pass.micro_batch.bound.advance(context, &mut pass.run, joined);
+            },
             Box::new(|| ()),
         );
         each(
             &|pass, context, _| {
                 let run = std::mem::take(&mut pass.run);
-                match pass.shard.turn(context, run) {
+                match pass.micro_batch.turn(context, run) {
                     Ok((run, evaluation)) => (pass.run, pass.result) = (run, Ok(evaluation)),
                     Err(error) => pass.result = Err(error),
                 }
@@ -473,15 +485,15 @@ impl Lanes {
             None,
         );
         let mut gradients: Vec<(Tensor<f32>, bool)> =
-            self.lane_gradients(parameters).into_iter().map(|gradient| (gradient, false)).collect();
-        // No shard goes back alone: the sums at a meeting would not be the batch's.
+            self.group_gradients(parameters).into_iter().map(|gradient| (gradient, false)).collect();
+        // No micro-batch goes back alone: the sums at a meeting would not be the batch's.
         if passes.iter().all(|pass| locked(pass).result.is_ok()) {
             let add_to_total = || {
                 self.install(|| {
                     gradients.par_iter_mut().enumerate().for_each(|(number, (gradient, begun))| {
-                        for sum in lanes
+                        for sum in groups
                             .iter()
-                            .map(|lane| lane.take(number, &self.gradients))
+                            .map(|group| group.take(number, &self.gradients))
                             .filter(|sum| !sum.is_empty())
                         {
                             sum.write_to(gradient, *begun);
@@ -490,17 +502,17 @@ impl Lanes {
                     });
                 });
             };
-            let back: &Work = &|Pass { shard, turns, run, part, .. }, context, joined| {
-                *part = shard.bound.retreat(context, run, joined, turns);
+            let back: &Work = &|Pass { micro_batch, turns, run, part, .. }, context, joined| {
+                *part = micro_batch.bound.retreat(context, run, joined, turns);
             };
             go(back, Box::new(add_to_total));
         }
         for pass in passes {
-            let Pass { turns, lane, result, .. } = pass.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let Pass { turns, group, result, .. } = pass.into_inner().unwrap_or_else(PoisonError::into_inner);
             if turns.end(result) {
-                match lanes[lane].end() {
+                match groups[group].end() {
                     Ok((_, evaluation)) => self.total().sums.evaluation.add(evaluation),
-                    Err(error) => self.total().fail(lane, error),
+                    Err(error) => self.total().fail(group, error),
                 }
             }
         }
@@ -529,23 +541,23 @@ mod tests {
     use crate::data::{ArrayDataset, DataLoader, LoaderOptions};
     use crate::loss::CrossEntropy;
     use crate::nn::{
-        AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Flatten, Linear, Relu, Sequential, initialise, update_buffers,
+        AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Flatten, Linear, Relu, Sequential, initialize, update_buffers,
     };
 
-    fn lane(value: f32) -> Sums {
-        let evaluation = Evaluation { loss: f64::from(value), correct: 1, images: 2 };
+    fn group(value: f32) -> Sums {
+        let evaluation = Metrics { loss: f64::from(value), correct: 1, images: 2 };
         Sums { gradients: vec![Tensor::full([3], value)], evaluation }
     }
 
     #[test]
-    fn lanes_are_added_in_their_order_whenever_they_come() {
+    fn groups_are_added_in_their_order_whenever_they_come() {
         // Rounding tells orders apart: (1e8 + 1) - 1e8 is 0, (1e8 - 1e8) + 1 is 1.
         let values = [1e8, 1.0, -1e8, 5.0];
         for in_turn in [false, true] {
             for order in [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]] {
                 let mut total = Total::default();
                 for index in order {
-                    let Sums { gradients, evaluation } = lane(values[index]);
+                    let Sums { gradients, evaluation } = group(values[index]);
                     if total.next == index && (in_turn || index == 0) {
                         let sums = gradients.into_iter().map(GradientSum::from).collect();
                         total.add_in_turn(sums, evaluation, || vec![Tensor::full([3], f32::NAN)]);
@@ -561,11 +573,11 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_begins_with_its_own_lane_and_helps_when_many_have_begun() {
-        let mut schedule = Schedule { begun: vec![0; 5], shards: vec![2, 2, 3, 1, 1] };
+    fn a_worker_begins_with_its_own_group_and_helps_when_many_have_begun() {
+        let mut schedule = Schedule { begun: vec![0; 5], micro_batches: vec![2, 2, 3, 1, 1] };
         let mut next = |own, first| schedule.next(own, first);
         assert_eq!(next(None, 1), Some((1, 0)));
-        assert_eq!(next(None, 9), Some((0, 0)), "a worker beyond the lanes");
+        assert_eq!(next(None, 9), Some((0, 0)), "a worker beyond the groups");
         assert_eq!(next(None, 2), Some((0, 1)), "two have begun: the first of those with most left");
         assert_eq!(next(Some(1), 1), Some((1, 1)), "its own first");
         assert_eq!(next(Some(1), 1), Some((2, 0)), "none has any left");
@@ -577,29 +589,29 @@ mod tests {
     }
 
     #[test]
-    fn the_first_lane_s_error_is_told() {
+    fn the_first_group_s_error_is_told() {
         let mut total = Total::default();
-        for lane in [3, 1, 2] {
-            total.fail(lane, TrainError::Config(lane.to_string()));
+        for group in [3, 1, 2] {
+            total.fail(group, TrainError::Config(group.to_string()));
         }
-        assert_eq!(total.error.map(|(lane, _)| lane), Some(1));
+        assert_eq!(total.error.map(|(group, _)| group), Some(1));
     }
 
     #[test]
     fn threads_that_are_kept_awake_work_and_go_home() {
         for threads in [1, 2, 5] {
-            let lanes = Lanes::new(threads).unwrap();
-            let halves = || lanes.install_awake(|| rayon::join(rayon::current_thread_index, || 7));
+            let groups = Workers::new(threads).unwrap();
+            let halves = || groups.install_awake(|| rayon::join(rayon::current_thread_index, || 7));
             assert!(matches!(halves(), (Some(_), 7)));
             // If a panic left them waiting for work, the scope around them would never end.
-            let fail = std::panic::AssertUnwindSafe(|| lanes.install_awake(|| panic!("the work failed")));
+            let fail = std::panic::AssertUnwindSafe(|| groups.install_awake(|| panic!("the work failed")));
             let panicked = std::panic::catch_unwind(fail);
             assert!(panicked.is_err());
             assert!(matches!(halves(), (Some(_), 7)));
         }
     }
 
-    /// Two normalizations at which a batch of several lanes meets.
+    /// Two normalizations at which a batch of several groups meets.
     fn normalized() -> Sequential<f32> {
         let block = |c_in| {
             Sequential::new().with(Conv2d::new(c_in, 3, 3, 1, 1).without_bias()).with(BatchNorm2d::new(3))
@@ -610,7 +622,7 @@ mod tests {
             .with(AdaptiveAvgPool2d::GLOBAL)
             .with(Flatten)
             .with(Linear::new(3, 2));
-        initialise(&mut net, Init::HeNormal, Init::Constant(0.1), 3);
+        initialize(&mut net, Init::HeNormal, Init::Constant(0.1), 3);
         net
     }
 
@@ -629,9 +641,9 @@ mod tests {
         let batch = batch(21);
         let settings = StepSettings::default();
         let step = |threads: usize| {
-            let (mut net, lanes) = (normalized(), Lanes::new(threads).unwrap());
-            let sums = lanes.step(&net, &batch, &CrossEntropy::default(), settings).unwrap();
-            let gradients = lanes.gradients(<[Tensor<f32>]>::to_vec);
+            let (mut net, groups) = (normalized(), Workers::new(threads).unwrap());
+            let sums = groups.step(&net, &batch, &CrossEntropy::default(), settings).unwrap();
+            let gradients = groups.gradients(<[Tensor<f32>]>::to_vec);
             update_buffers(&mut net);
             let buffers: Vec<_> = parameters(&net)
                 .into_iter()

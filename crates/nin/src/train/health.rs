@@ -67,7 +67,7 @@ impl std::fmt::Display for Warning {
 
 /// What is known of the steps so far. It is no part of a checkpoint: a run that goes on counts anew.
 #[derive(Debug)]
-pub struct Watch {
+pub struct HealthMonitor {
     /// Images of each class that a map must be 0 on.
     patience: Vec<usize>,
     /// Images of each class on which its map was 0, since it last was not.
@@ -87,7 +87,7 @@ pub struct Watch {
     stuck_steps: [u64; 2],
 }
 
-impl Watch {
+impl HealthMonitor {
     /// For a training set with this many images of each class, and epochs of this many steps.
     #[must_use]
     pub fn new(class_counts: &[usize], steps_per_epoch: u64) -> Self {
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_map_is_dead_after_enough_images_of_its_class() {
-        let mut watch = Watch::new(&[1000, 1000, 5], 100);
+        let mut watch = HealthMonitor::new(&[1000, 1000, 5], 100);
         let live = gradient([0.1, -0.2, 1e-30]);
         let silent = gradient([0.1, 0.0, 0.0]);
         // Without images of its class a silent map means nothing.
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_map_that_dies_again_is_reported_once_in_an_epoch() {
-        let mut watch = Watch::new(&[4, 4, 4], 100);
+        let mut watch = HealthMonitor::new(&[4, 4, 4], 100);
         let silent = gradient([0.0, 1.0, 1.0]);
         let mut reports = |epoch| {
             (0..300)
@@ -225,7 +225,7 @@ mod tests {
     fn a_loss_that_stays_is_reported_once_in_an_epoch() {
         let near = 10f64.ln() * 1.009;
         let reports = |steps_per_epoch, losses: &[f64]| {
-            let mut watch = Watch::new(&[9; 10], steps_per_epoch);
+            let mut watch = HealthMonitor::new(&[9; 10], steps_per_epoch);
             let told = losses.iter().zip(1..).filter_map(|(&loss, step)| watch.loss(step, loss));
             told.map(|warning| match warning {
                 Warning::StuckLoss { at_step, steps, ln_classes } => {

@@ -7,12 +7,12 @@ use tensor::conv::ConvAlgorithm;
 use tensor::{BufferPool, Tensor};
 
 use super::error::TrainError;
-use super::evaluation::{Evaluation, correct};
-use super::lanes::StepSettings;
+use super::evaluation::{Metrics, correct};
+use super::workers::StepSettings;
 use crate::data::Batch;
 use crate::loss::Loss;
 
-/// What every shard of a step shares.
+/// What every micro-batch of a step shares.
 pub(super) struct Step<'a> {
     pub(super) batch: &'a Batch,
     pub(super) settings: StepSettings,
@@ -23,14 +23,14 @@ pub(super) struct Step<'a> {
 }
 
 /// The images `start..end` of a batch.
-pub(super) struct Shard<'a> {
+pub(super) struct MicroBatch<'a> {
     pub(super) step: &'a Step<'a>,
     pub(super) bound: &'a Bound<f32>,
     pub(super) start: usize,
     pub(super) end: usize,
 }
 
-impl Shard<'_> {
+impl MicroBatch<'_> {
     /// The surroundings of its passes, with memory from `pool`.
     pub(super) fn context(&self, pool: &Arc<BufferPool>) -> Context {
         let StepSettings { seed, epoch } = self.step.settings;
@@ -53,7 +53,7 @@ impl Shard<'_> {
         &self,
         context: &Context,
         mut run: Run<f32>,
-    ) -> Result<(Run<f32>, Evaluation), TrainError> {
+    ) -> Result<(Run<f32>, Metrics), TrainError> {
         let Step { batch, loss, divisor, .. } = self.step;
         // None if targets are dense: nothing is right or wrong then.
         let labels = batch.labels().get(self.start..self.end).unwrap_or_default();
@@ -65,7 +65,7 @@ impl Shard<'_> {
         let loss = loss.share(output.clone(), targets, *divisor).map_err(TrainError::Autograd)?;
         // The share of the batch's mean, times the images of the batch.
         let sum = f64::from(loss.value().item()) * batch.len() as f64;
-        let evaluation = Evaluation { loss: sum, correct, images: self.end - self.start };
+        let evaluation = Metrics { loss: sum, correct, images: self.end - self.start };
         let gradient = tape.backward(loss)?.take(&output);
         let gradient = gradient.unwrap_or_else(|| Tensor::zeros_in(context.pool(), output.shape()));
         Ok((self.bound.turn(run, gradient), evaluation))
