@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nin::data::{Batch, DataLoader, DatasetInfo, LabeledImages, LoaderOptions};
 use nin::loss::CrossEntropy;
 use nin::models::{Head, Model, Network};
-use nin::nn::{Sequential, initialize};
+use nin::nn::{Module, Planned, Sequential, initialize};
 use nin::optim::{Optimizer, Sgd};
 use nin::summary::{Work, layers};
 use nin::train::StepSettings;
@@ -161,7 +161,7 @@ impl Settings {
     /// [`TrainError`] if the settings cannot work or the loss does not stay finite.
     pub fn run(&self) -> Result<Report, TrainError> {
         self.validate()?;
-        let mut network = self.network()?;
+        let mut network = Planned::new(self.network()?);
         let workers = Workers::new(self.threads)?.with_conv(self.conv);
         let images = self.images()?;
         let times = match self.task {
@@ -182,7 +182,7 @@ impl Settings {
                 })?
             }
         };
-        self.report(&network, &times)
+        self.report(network.get(), &times)
     }
 
     fn report(&self, network: &Sequential<f32>, times: &[Duration]) -> Result<Report, TrainError> {
@@ -221,7 +221,7 @@ impl Settings {
 /// One step of training, as the trainer makes it.
 fn train_step(
     workers: &Workers,
-    network: &mut Sequential<f32>,
+    network: &mut dyn Module<f32>,
     optimizer: &mut Sgd,
     images: &Batch,
     step: u64,

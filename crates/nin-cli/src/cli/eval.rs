@@ -8,6 +8,7 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 use nin::checkpoint::load_parameters;
 use nin::data::{DataLoader, LoaderOptions, Normalization, load};
+use nin::nn::Planned;
 use nin::train::{Overrides, TrainError, Workers, argmax};
 use serde_json::json;
 
@@ -71,7 +72,7 @@ pub fn evaluate(args: &EvalArgs) -> Result<ExitCode, TrainError> {
     let workers = Workers::new(args.threads.unwrap_or_else(default_threads))?.with_conv(settings.conv);
     let splits = settings.split(load(settings.dataset, &sources(args.data_dir.clone()))?)?;
     let (channels, classes) = (splits.test.channels(), splits.test.classes());
-    let mut model = settings.network(channels, classes)?;
+    let mut model = Planned::new(settings.network(channels, classes)?);
     let weights = args.weights.clone().unwrap_or_else(|| args.run.join("model.safetensors"));
     load_parameters(&weights, &mut model)?;
     let names = splits.test.class_names().to_vec();
