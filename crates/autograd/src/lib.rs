@@ -39,6 +39,7 @@ mod gradients;
 mod graph;
 mod ops;
 mod plan;
+mod run;
 mod tape;
 mod var;
 
@@ -46,7 +47,8 @@ pub use error::AutogradError;
 pub use gradcheck::{Gradcheck, GradcheckError, GradcheckReport, gradcheck};
 pub use gradients::Gradients;
 pub use graph::{Backward, Graph, Node};
-pub use plan::{Bound, ParameterSums, Part, Plan, PlanOp, Run};
+pub use plan::{Plan, PlanOp};
+pub use run::{Bound, ParameterSums, Part, Run};
 pub use tape::Tape;
 pub use tensor::Context;
 pub use var::Var;

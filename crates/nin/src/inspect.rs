@@ -19,7 +19,7 @@ use spectral::spectral_norm;
 /// Images that are in a layer at once.
 const TOGETHER: usize = 16;
 
-/// A convolution or a fully connected layer, with the ReLU after it if there is one.
+/// A layer with a weight, such as a convolution or a normalization, with the ReLU after it if there is one.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LayerSignal {
     /// Where the layer is: `0.2`.

@@ -25,7 +25,7 @@ struct State {
     sums: Vec<GradientSum<f32>>,
     /// For each parameter the micro-batch whose turn it is.
     turns: Vec<usize>,
-    evaluations: Vec<Metrics>,
+    metrics: Vec<Metrics>,
     /// What went wrong in the first of the micro-batches in which something did. No one waits for a turn then.
     error: Option<(usize, TrainError)>,
     /// A micro-batch's thread panicked. No one waits for a turn then.
@@ -40,7 +40,7 @@ impl<'a> AccumulationGroup<'a> {
         let state = State {
             sums: (0..parameters).map(|_| GradientSum::in_pool(pool)).collect(),
             turns: vec![0; parameters],
-            evaluations: vec![Metrics::default(); micro_batches.len()],
+            metrics: vec![Metrics::default(); micro_batches.len()],
             error: None,
             broken: false,
             over: 0,
@@ -56,7 +56,12 @@ impl<'a> AccumulationGroup<'a> {
     pub(super) fn turns(&self, micro_batch: usize) -> Turns<'_> {
         let mut uses = vec![0; self.state().sums.len()];
         self.micro_batches[micro_batch].bound.uses().for_each(|number| uses[number] += 1);
-        Turns { group: self, micro_batch, uses, over: false }
+        Turns { group: self, micro_batch, uses }
+    }
+
+    /// Has no one wait for a turn any more if a panic drops it: what those would wait for does not come.
+    pub(super) fn guard(&self) -> Guard<'_> {
+        Guard { state: &self.state, passed: &self.passed }
     }
 
     /// Tells whether a micro-batch before this one failed: its own work is for nothing.
@@ -78,9 +83,9 @@ impl<'a> AccumulationGroup<'a> {
         if let Some((_, error)) = state.error.take() {
             return Err(error);
         }
-        let mut evaluation = Metrics::default();
-        state.evaluations.iter().for_each(|&own| evaluation.add(own));
-        Ok((std::mem::take(&mut state.sums), evaluation))
+        let mut metrics = Metrics::default();
+        state.metrics.iter().for_each(|&own| metrics.add(own));
+        Ok((std::mem::take(&mut state.sums), metrics))
     }
 }
 
@@ -90,16 +95,14 @@ pub(super) struct Turns<'a> {
     micro_batch: usize,
     /// For each parameter the ops of this micro-batch that are still to add to it.
     uses: Vec<usize>,
-    over: bool,
 }
 
 impl Turns<'_> {
     /// Passes on all turns that are left. Tells whether the micro-batch was the last one of the group.
-    pub(super) fn end(mut self, result: Result<Metrics, TrainError>) -> bool {
-        self.over = true;
+    pub(super) fn end(self, result: Result<Metrics, TrainError>) -> bool {
         let mut state = self.group.state();
         match result {
-            Ok(evaluation) => state.evaluations[self.micro_batch] = evaluation,
+            Ok(metrics) => state.metrics[self.micro_batch] = metrics,
             Err(error) => {
                 if state.error.as_ref().is_none_or(|&(first, _)| self.micro_batch < first) {
                     state.error = Some((self.micro_batch, error));
@@ -144,12 +147,17 @@ impl ParameterSums<f32> for Turns<'_> {
     }
 }
 
-impl Drop for Turns<'_> {
-    /// If a panic ends the micro-batch, those behind it must not wait for it.
+/// See [`AccumulationGroup::guard`].
+pub(super) struct Guard<'a> {
+    state: &'a Mutex<State>,
+    passed: &'a Condvar,
+}
+
+impl Drop for Guard<'_> {
     fn drop(&mut self) {
-        if !self.over {
-            self.group.state().broken = true;
-            self.group.passed.notify_all();
+        if std::thread::panicking() {
+            self.state.lock().unwrap_or_else(PoisonError::into_inner).broken = true;
+            self.passed.notify_all();
         }
     }
 }

@@ -73,7 +73,7 @@ impl Trainer {
                 test_acc: tested.accuracy(),
                 images_per_s: sums.images as f64 / self.position.seconds.max(1e-9),
                 data_wait: self.position.waited / self.position.seconds.max(1e-9),
-                dead_maps: self.watch.dead(),
+                dead_maps: self.health.dead(),
             };
             run.log(&metrics)?;
             self.position =
@@ -121,7 +121,7 @@ impl Trainer {
             self.position.waited = waited + batches.wait_time().as_secs_f64();
             run.log(&StepMetrics { step: self.position.step, loss })?;
             report(Event::Stepped { images: n as u64, loss, rest })?;
-            self.warnings.extend(self.watch.loss(self.position.step, loss));
+            self.warnings.extend(self.health.loss(self.position.step, loss));
             for warning in self.warnings.drain(..) {
                 report(Event::Warned(&warning))?;
                 run.log(&warning)?;

@@ -65,9 +65,9 @@ impl MicroBatch<'_> {
         let loss = loss.share(output.clone(), targets, *divisor).map_err(TrainError::Autograd)?;
         // The share of the batch's mean, times the images of the batch.
         let sum = f64::from(loss.value().item()) * batch.len() as f64;
-        let evaluation = Metrics { loss: sum, correct, images: self.end - self.start };
+        let metrics = Metrics { loss: sum, correct, images: self.end - self.start };
         let gradient = tape.backward(loss)?.take(&output);
         let gradient = gradient.unwrap_or_else(|| Tensor::zeros_in(context.pool(), output.shape()));
-        Ok((self.bound.turn(run, gradient), evaluation))
+        Ok((self.bound.turn(run, gradient), metrics))
     }
 }

@@ -25,7 +25,7 @@ use crate::optim::{Gradients, Optimizer, Scheduler, Sgd};
 
 /// Images that the data-dependent start looks at: enough for each channel's mean and deviation where maps are one pixel, and few
 /// enough for their maps in the largest layer to need less memory than training does.
-const STANDARDISED_ON: usize = 64;
+const STANDARDIZED_ON: usize = 64;
 
 /// Images of a test batch: enough to keep all threads busy, few enough to take less memory than a step. No result depends on it.
 const TEST_BATCH: usize = 64;
@@ -58,7 +58,7 @@ pub struct Trainer {
     /// The learning rate that the schedule's factors are on.
     rate: f64,
     pub(super) position: Position,
-    pub(super) watch: HealthMonitor,
+    pub(super) health: HealthMonitor,
     /// The number of the class maps' bias among the parameters.
     class_map_bias: Option<usize>,
     /// What a step found that was not told yet.
@@ -89,10 +89,10 @@ impl Trainer {
         initialize(&mut model, weights, biases, settings.seed);
         let counts = train.class_counts();
         let mut own = Self::of_parts(settings, model, Arc::new(train), Arc::new(test), threads)?;
-        own.watch = HealthMonitor::new(&counts, own.train.batches_per_epoch() as u64);
+        own.health = HealthMonitor::new(&counts, own.train.batches_per_epoch() as u64);
         own.class_map_bias = class_map_bias(own.model.get(), &own.settings);
         if own.settings.init == InitialWeights::DataDependent
-            && let Some(batch) = some_images(&own.train, STANDARDISED_ON)?
+            && let Some(batch) = some_images(&own.train, STANDARDIZED_ON)?
         {
             standardize(own.model.get_mut(), batch.images_in(&BufferPool::new()), &own.workers)?;
         }
@@ -137,7 +137,7 @@ impl Trainer {
             .weight_decay(settings.weight_decay);
         Ok(Self {
             model: Planned::new(model),
-            watch: HealthMonitor::new(&[], train.batches_per_epoch() as u64),
+            health: HealthMonitor::new(&[], train.batches_per_epoch() as u64),
             train,
             test: DataLoader::new(test, test_options)?,
             workers: Workers::new(threads)?.with_conv(settings.conv),
@@ -279,13 +279,13 @@ impl Trainer {
             Scheduler { schedule: self.settings.schedule, steps: self.total_steps(), warmup, per_epoch };
         self.optimizer.set_learning_rate(self.rate * scheduler.factor(self.position.step));
         let limit = self.settings.clip_norm;
-        let (model, optimizer, watch) = (&mut self.model, &mut self.optimizer, &mut self.watch);
+        let (model, optimizer, health) = (&mut self.model, &mut self.optimizer, &mut self.health);
         let (epoch, step, bias) = (self.position.epoch, self.position.step + 1, self.class_map_bias);
         let warning = self.workers.gradients(|gradients| {
             let all = Gradients::new(gradients);
             optimizer.step(model, if limit > 0.0 { all.clip_norm(limit) } else { all })?;
             let warning =
-                bias.and_then(|bias| watch.class_maps(epoch, step, batch.labels(), &gradients[bias]));
+                bias.and_then(|bias| health.class_maps(epoch, step, batch.labels(), &gradients[bias]));
             Ok::<_, TrainError>(warning)
         })?;
         self.warnings.extend(warning);

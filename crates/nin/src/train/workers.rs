@@ -83,7 +83,7 @@ type GroupSums = (Vec<GradientSum<f32>>, Metrics);
 #[derive(Debug, Default)]
 struct Sums {
     gradients: Vec<Tensor<f32>>,
-    evaluation: Metrics,
+    metrics: Metrics,
 }
 
 /// The sum over the groups of a step.
@@ -107,7 +107,7 @@ impl Total {
 
     fn add_early(&mut self) {
         while let Some(sums) = self.early.remove(&self.next) {
-            self.sums.evaluation.add(sums.evaluation);
+            self.sums.metrics.add(sums.metrics);
             for (sum, gradient) in self.sums.gradients.iter_mut().zip(&sums.gradients) {
                 sum.add_assign(gradient);
             }
@@ -119,13 +119,13 @@ impl Total {
     fn add_in_turn(
         &mut self,
         sums: Vec<GradientSum<f32>>,
-        evaluation: Metrics,
+        metrics: Metrics,
         gradients: impl FnOnce() -> Vec<Tensor<f32>>,
     ) {
         if self.next == 0 {
             self.sums.gradients = gradients();
         }
-        self.sums.evaluation.add(evaluation);
+        self.sums.metrics.add(metrics);
         write_all(sums, &mut self.sums.gradients, self.next > 0);
         self.next += 1;
         self.add_early();
@@ -157,18 +157,13 @@ impl Schedule {
     fn next(&mut self, own: Option<usize>, first: usize) -> Option<(usize, usize)> {
         let left = |group: usize| self.micro_batches[group] - self.begun[group];
         let groups = 0..self.begun.len();
-        let fresh = || groups.clone().find(|&group| self.begun[group] == 0);
-        let helped = || {
-            groups
-                .clone()
-                .filter(|&group| self.begun[group] > 0 && left(group) > 0)
-                .max_by_key(|&group| (left(group), groups.end - group))
-        };
-        let running = groups.clone().filter(|&group| self.begun[group] > 0 && left(group) > 0).count();
+        let open = || groups.clone().filter(|&group| self.begun[group] > 0 && left(group) > 0);
         let group = own.filter(|&group| left(group) > 0).or_else(|| {
-            let mine = (own.is_none() && first < groups.end && self.begun[first] == 0).then_some(first);
-            let begin = || mine.or_else(fresh);
-            if running < BEGUN { begin().or_else(helped) } else { helped().or_else(begin) }
+            let mine =
+                groups.clone().find(|&group| own.is_none() && group == first && self.begun[group] == 0);
+            let begin = || mine.or_else(|| groups.clone().find(|&group| self.begun[group] == 0));
+            let help = || open().max_by_key(|&group| (left(group), groups.end - group));
+            if open().count() < BEGUN { begin().or_else(help) } else { help().or_else(begin) }
         })?;
         self.begun[group] += 1;
         Some((group, self.begun[group] - 1))
@@ -362,7 +357,7 @@ impl Workers {
         let mut total = self.total();
         match total.error.take() {
             Some((_, error)) => Err(error),
-            None => Ok(total.sums.evaluation),
+            None => Ok(total.sums.metrics),
         }
     }
 
@@ -376,6 +371,7 @@ impl Workers {
             while let Some((index, number)) = next(own, thread.index()) {
                 own = Some(index);
                 let group = &groups[index];
+                let _guard = group.guard();
                 let mut turns = group.turns(number);
                 let mut run = || {
                     if group.has_failed() {
@@ -385,9 +381,9 @@ impl Workers {
                     let context = micro_batch.context(pool);
                     let mut run = micro_batch.begin(pool);
                     micro_batch.bound.advance(&context, &mut run, None);
-                    let (mut run, evaluation) = micro_batch.turn(&context, run)?;
+                    let (mut run, metrics) = micro_batch.turn(&context, run)?;
                     micro_batch.bound.retreat(&context, &mut run, None, &mut turns);
-                    Ok(evaluation)
+                    Ok(metrics)
                 };
                 let result = run();
                 if turns.end(result) {
@@ -402,14 +398,14 @@ impl Workers {
         let mut total = self.total();
         match sums {
             Err(error) => total.fail(group, error),
-            Ok((sums, evaluation)) if total.next == group => {
-                total.add_in_turn(sums, evaluation, || self.group_gradients(parameters));
+            Ok((sums, metrics)) if total.next == group => {
+                total.add_in_turn(sums, metrics, || self.group_gradients(parameters));
             }
-            Ok((sums, evaluation)) => {
+            Ok((sums, metrics)) => {
                 drop(total);
                 let mut gradients = self.group_gradients(parameters);
                 write_all(sums, &mut gradients, false);
-                self.total().add(group, Sums { gradients, evaluation });
+                self.total().add(group, Sums { gradients, metrics });
             }
         }
     }
@@ -448,6 +444,8 @@ impl Workers {
             .collect();
         let each = |work: &Work, joined: Option<&Part>| {
             self.threads.broadcast(|thread| {
+                // After a panic this thread's other micro-batches do not come either.
+                let _guards: Vec<_> = groups.iter().map(AccumulationGroup::guard).collect();
                 for pass in passes.iter().skip(thread.index()).step_by(self.threads()) {
                     let mut pass = locked(pass);
                     let context = pass.micro_batch.context(worker(thread.index()));
@@ -456,7 +454,7 @@ impl Workers {
             });
         };
         // From meeting to meeting, until the way is over. Parts are joined in the order of the micro-batches.
-        let go = |work: &Work, mut after: Box<dyn FnMut() + '_>| {
+        let go = |work: &Work, after: &mut dyn FnMut()| {
             let mut joined = None;
             loop {
                 each(work, joined.as_ref());
@@ -472,13 +470,13 @@ impl Workers {
             &|pass, context, joined| {
                 pass.part = pass.micro_batch.bound.advance(context, &mut pass.run, joined);
             },
-            Box::new(|| ()),
+            &mut || (),
         );
         each(
             &|pass, context, _| {
                 let run = std::mem::take(&mut pass.run);
                 match pass.micro_batch.turn(context, run) {
-                    Ok((run, evaluation)) => (pass.run, pass.result) = (run, Ok(evaluation)),
+                    Ok((run, metrics)) => (pass.run, pass.result) = (run, Ok(metrics)),
                     Err(error) => pass.result = Err(error),
                 }
             },
@@ -488,7 +486,7 @@ impl Workers {
             self.group_gradients(parameters).into_iter().map(|gradient| (gradient, false)).collect();
         // No micro-batch goes back alone: the sums at a meeting would not be the batch's.
         if passes.iter().all(|pass| locked(pass).result.is_ok()) {
-            let add_to_total = || {
+            let mut add_to_total = || {
                 self.install(|| {
                     gradients.par_iter_mut().enumerate().for_each(|(number, (gradient, begun))| {
                         for sum in groups
@@ -505,13 +503,13 @@ impl Workers {
             let back: &Work = &|Pass { micro_batch, turns, run, part, .. }, context, joined| {
                 *part = micro_batch.bound.retreat(context, run, joined, turns);
             };
-            go(back, Box::new(add_to_total));
+            go(back, &mut add_to_total);
         }
         for pass in passes {
             let Pass { turns, group, result, .. } = pass.into_inner().unwrap_or_else(PoisonError::into_inner);
             if turns.end(result) {
                 match groups[group].end() {
-                    Ok((_, evaluation)) => self.total().sums.evaluation.add(evaluation),
+                    Ok((_, metrics)) => self.total().sums.metrics.add(metrics),
                     Err(error) => self.total().fail(group, error),
                 }
             }
@@ -536,6 +534,7 @@ impl Workers {
 #[cfg(test)]
 mod tests {
     use tensor::init::Init;
+    use tensor::{Element, UnaryOp};
 
     use super::*;
     use crate::data::{ArrayDataset, DataLoader, LoaderOptions};
@@ -545,8 +544,8 @@ mod tests {
     };
 
     fn group(value: f32) -> Sums {
-        let evaluation = Metrics { loss: f64::from(value), correct: 1, images: 2 };
-        Sums { gradients: vec![Tensor::full([3], value)], evaluation }
+        let metrics = Metrics { loss: f64::from(value), correct: 1, images: 2 };
+        Sums { gradients: vec![Tensor::full([3], value)], metrics }
     }
 
     #[test]
@@ -557,16 +556,16 @@ mod tests {
             for order in [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]] {
                 let mut total = Total::default();
                 for index in order {
-                    let Sums { gradients, evaluation } = group(values[index]);
+                    let Sums { gradients, metrics } = group(values[index]);
                     if total.next == index && (in_turn || index == 0) {
                         let sums = gradients.into_iter().map(GradientSum::from).collect();
-                        total.add_in_turn(sums, evaluation, || vec![Tensor::full([3], f32::NAN)]);
+                        total.add_in_turn(sums, metrics, || vec![Tensor::full([3], f32::NAN)]);
                     } else {
-                        total.add(index, Sums { gradients, evaluation });
+                        total.add(index, Sums { gradients, metrics });
                     }
                 }
                 assert_eq!(total.sums.gradients[0].data(), [5.0; 3]);
-                assert_eq!((total.next, total.sums.evaluation.images), (4, 8));
+                assert_eq!((total.next, total.sums.metrics.images), (4, 8));
                 assert!(total.early.is_empty());
             }
         }
@@ -677,6 +676,42 @@ mod tests {
         for ((name, own), found) in buffers.zip(&one.2) {
             let near = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-6;
             assert!(own.value.data().iter().zip(found).all(near), "{name}");
+        }
+    }
+
+    /// An op that panics on its way back with one of the images.
+    #[derive(Debug, Clone)]
+    struct Fails;
+
+    impl UnaryOp for Fails {
+        type Saved<T: Element> = ();
+
+        const NAME: &'static str = "fails";
+
+        fn compute<T: Element>(&self, _: &Context, x: Tensor<T>) -> (Tensor<T>, ()) {
+            (x, ())
+        }
+
+        fn gradient<T: Element>(&self, context: &Context, (): (), dy: Tensor<T>) -> Tensor<T> {
+            assert!(!context.samples.contains(&0), "the op failed");
+            dy
+        }
+    }
+
+    /// Those who wait for the turn of a micro-batch whose thread panics would wait forever.
+    #[test]
+    fn a_panic_in_a_step_ends_it() {
+        let plain = Sequential::new().with(Flatten).with(Linear::new(30, 2));
+        for net in
+            [plain.with(Fails).with(Linear::new(2, 2)), normalized().with(Fails).with(Linear::new(2, 2))]
+        {
+            for threads in [1, 3] {
+                let workers = Workers::new(threads).unwrap();
+                let step =
+                    || workers.step(&net, &batch(40), &CrossEntropy::default(), StepSettings::default());
+                let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| step().map(drop)));
+                assert!(panicked.is_err(), "{threads} threads");
+            }
         }
     }
 }

@@ -1,0 +1,366 @@
+//! [`Bound`]: a [`Plan`] with the values of its parameters, which is run, forward and back, by micro-batches.
+
+use std::sync::Arc;
+
+use tensor::ops::Moments;
+use tensor::ops::batch_norm2d::{self, ChannelSums};
+use tensor::{Context, Element, GradientSum, Sinks, Tensor};
+
+use crate::graph::{Saved, Source, Values};
+use crate::plan::Plan;
+
+const KEPT: &str = "the forward pass ran in a context that keeps what backward needs";
+const OWN: &str = "the op saved it itself";
+
+/// What a micro-batch brings to an op at which its batch meets, such as batch normalization.
+///
+/// A pass over a micro-batch stops there and answers its part. Once all parts are there they are [joined](Part::join) in the order of the
+/// micro-batches, so that no bit depends on threads, and every pass goes on with the result.
+#[derive(Debug, Clone)]
+pub enum Part {
+    /// On the way forward: the moments of each channel.
+    Moments(Vec<Moments>),
+    /// On the way back: sums for each channel.
+    Sums(Vec<ChannelSums>),
+}
+
+impl Part {
+    /// The whole batch's, from those of its micro-batches in their order.
+    ///
+    /// # Panics
+    /// If there are none, or not all are of one op on one way.
+    #[must_use]
+    pub fn join<'a>(parts: impl IntoIterator<Item = &'a Self>) -> Self {
+        let parts: Vec<&Self> = parts.into_iter().collect();
+        match parts[0] {
+            Self::Moments(_) => {
+                Self::Moments(batch_norm2d::combine(parts.iter().map(|part| part.moments()), Moments::merge))
+            }
+            Self::Sums(_) => {
+                Self::Sums(batch_norm2d::combine(parts.iter().map(|part| part.sums()), ChannelSums::merge))
+            }
+        }
+    }
+
+    fn moments(&self) -> &[Moments] {
+        let Self::Moments(moments) = self else { panic!("the pass is on its way forward") };
+        moments
+    }
+
+    fn sums(&self) -> &[ChannelSums] {
+        let Self::Sums(sums) = self else { panic!("the pass is on its way back") };
+        sums
+    }
+}
+
+/// A pass over one micro-batch: forward, and back if a backward pass follows.
+#[derive(Debug)]
+pub struct Run<T: Element> {
+    /// Values on the way forward, gradients on the way back.
+    values: Values<T>,
+    /// What the op of each node saved; `None` where no gradient passes.
+    saved: Vec<Option<Saved>>,
+    /// Nodes that are computed on the way forward, or are left on the way back.
+    next: usize,
+    output: Option<Tensor<T>>,
+    /// What this micro-batch brought to the op at which it waits.
+    brought: Option<Part>,
+}
+
+impl<T: Element> Default for Run<T> {
+    /// A pass of nothing, in place of one that is moved elsewhere.
+    fn default() -> Self {
+        Self { values: Values::default(), saved: Vec::new(), next: 0, output: None, brought: None }
+    }
+}
+
+impl<T: Element> Run<T> {
+    /// The output.
+    ///
+    /// # Panics
+    /// If the pass is not over, or the output was taken.
+    #[must_use]
+    pub fn output(&self) -> &Tensor<T> {
+        self.output.as_ref().expect("the forward pass is over")
+    }
+
+    /// The output, given away.
+    ///
+    /// # Panics
+    /// As [`Run::output`].
+    #[must_use]
+    pub fn take_output(&mut self) -> Tensor<T> {
+        self.output.take().expect("the forward pass is over")
+    }
+}
+
+/// Where a backward pass adds the gradients of parameters, by the numbers that a plan was [bound](Bound::new) with.
+pub trait ParameterSums<T: Element> {
+    /// The sum so far, taken away for an op to add to.
+    fn take(&mut self, number: usize) -> GradientSum<T>;
+
+    /// The sum, given back.
+    fn put(&mut self, number: usize, sum: GradientSum<T>);
+}
+
+impl<T: Element> ParameterSums<T> for Vec<GradientSum<T>> {
+    fn take(&mut self, number: usize) -> GradientSum<T> {
+        std::mem::take(&mut self[number])
+    }
+
+    fn put(&mut self, number: usize, sum: GradientSum<T>) {
+        self[number] = sum;
+    }
+}
+
+/// A plan with the values of its parameters: what runs, on any number of threads.
+#[derive(Debug)]
+pub struct Bound<T: Element> {
+    plan: Arc<Plan<T>>,
+    /// The values of the fixed nodes that others read; `None` for the rest.
+    fixed: Vec<Option<Tensor<T>>>,
+    /// The caller's number of each of [`Plan::parameters`].
+    numbers: Vec<usize>,
+}
+
+impl<T: Element> Bound<T> {
+    /// Gives a plan the values of its parameters, and computes what depends on them alone. `parameter` answers for an identity the
+    /// number of the parameter, under which gradients are summed, and its value.
+    ///
+    /// # Panics
+    /// If a parameter does not have the shape that was traced.
+    #[must_use]
+    pub fn new(plan: Arc<Plan<T>>, context: &Context, parameter: impl Fn(u64) -> (usize, Tensor<T>)) -> Self {
+        let graph = &plan.graph;
+        let (mut fixed, mut numbers): (Vec<Option<Tensor<T>>>, _) = (Vec::new(), Vec::new());
+        for (index, node) in graph.nodes.iter().enumerate() {
+            let value = match &node.source {
+                _ if !plan.fixed[index] => None,
+                Source::Parameter { identity, .. } => {
+                    let (number, value) = parameter(*identity);
+                    numbers.push(number);
+                    Some(value)
+                }
+                Source::Constant(value) => Some(value.clone()),
+                Source::Op(op) => {
+                    let inputs =
+                        node.inputs.iter().map(|&input| fixed[input].clone().expect("it is fixed, too"));
+                    Some(op.forward(context, inputs.collect()).0)
+                }
+                Source::Input => unreachable!("an input is never fixed"),
+            };
+            if let Some(value) = &value {
+                assert_eq!(value.shape(), node.shape, "node {index}: not the shape that was traced");
+            }
+            fixed.push(value);
+        }
+        for (value, _) in fixed.iter_mut().zip(&plan.read).filter(|&(_, &read)| !read) {
+            *value = None;
+        }
+        Self { plan, fixed, numbers }
+    }
+
+    /// The plan.
+    #[must_use]
+    pub fn plan(&self) -> &Arc<Plan<T>> {
+        &self.plan
+    }
+
+    /// The number of a parameter, if the node is one.
+    fn sum_of(&self, node: usize) -> Option<usize> {
+        self.plan.parameters.binary_search(&node).ok().map(|position| self.numbers[position])
+    }
+
+    /// The number of each parameter that gets a gradient, once for each op that adds to it in a backward pass.
+    pub fn uses(&self) -> impl Iterator<Item = usize> {
+        let Plan { graph, differentiable, .. } = &*self.plan;
+        graph.nodes.iter().flat_map(move |node| {
+            let inputs = node.inputs.iter().enumerate();
+            let first =
+                inputs.filter(|&(at, input)| differentiable[*input] && !node.inputs[..at].contains(input));
+            first.filter_map(|(_, &input)| self.sum_of(input))
+        })
+    }
+
+    /// Computes the output for an input that is a batch by itself.
+    ///
+    /// # Panics
+    /// If the input does not have the shape that was traced.
+    pub fn forward(&self, context: &Context, input: Tensor<T>) -> Run<T> {
+        let mut run = self.begin(input);
+        let mut part = None;
+        loop {
+            part = self.advance(context, &mut run, part.as_ref());
+            if part.is_none() {
+                return run;
+            }
+        }
+    }
+
+    /// A pass that has not computed anything yet: [`Bound::advance`] does.
+    #[must_use]
+    pub fn begin(&self, input: Tensor<T>) -> Run<T> {
+        let plan = &*self.plan;
+        let (mut values, mut saved) = (Values::new(&plan.lifetimes), Vec::new());
+        saved.resize_with(plan.graph.nodes.len(), || None);
+        if let Some(index) = plan.input {
+            values.set(&plan.graph, &plan.lifetimes, index, input);
+        }
+        Run { values, saved, next: 0, output: None, brought: None }
+    }
+
+    /// Goes on with a forward pass until it is over (`None`) or waits for the rest of its batch: call it again with the parts of all
+    /// micro-batches, joined.
+    ///
+    /// # Panics
+    /// If the pass waits and no joined part is given.
+    pub fn advance(&self, context: &Context, run: &mut Run<T>, joined: Option<&Part>) -> Option<Part> {
+        let Plan { graph, lifetimes, .. } = &*self.plan;
+        let fixed = |index: usize| self.fixed[index].clone().expect("it is read");
+        while let Some(node) = graph.nodes.get(run.next) {
+            let (index, Source::Op(op)) = (run.next, &node.source) else {
+                run.next += 1;
+                continue;
+            };
+            if self.plan.fixed[index] {
+                run.next += 1;
+                continue;
+            }
+            let (value, kept) = if let Some(op) = self.plan.meeting(index) {
+                if run.brought.is_none() {
+                    let input = node.inputs[0];
+                    let x = run.values.get(lifetimes, input).cloned().unwrap_or_else(|| fixed(input));
+                    let part = Part::Moments(batch_norm2d::partial_moments(&x));
+                    run.brought = Some(part.clone());
+                    return Some(part);
+                }
+                run.brought = None;
+                let moments = joined.expect("the pass waits for its batch").moments();
+                let inputs = run.values.inputs(graph, lifetimes, index, fixed);
+                let (value, kept) = op.forward_of_batch(context, inputs, Some(moments));
+                (value, Box::new(kept) as Saved)
+            } else {
+                op.forward(context, run.values.inputs(graph, lifetimes, index, fixed))
+            };
+            if context.grad_enabled && self.plan.differentiable[index] {
+                run.saved[index] = Some(kept);
+            }
+            run.values.set(graph, lifetimes, index, value);
+            run.next += 1;
+        }
+        run.output = Some(match &self.fixed[graph.output] {
+            Some(fixed) => fixed.clone(),
+            None => run.values.take(lifetimes, graph.output),
+        });
+        None
+    }
+
+    /// Computes the gradients of `sum(output * gradient)` for an input that is a batch by itself, and adds those of parameters to `sums`, by
+    /// their numbers. Answers the gradient of the input, if it is computed at all.
+    ///
+    /// # Panics
+    /// If the gradient does not have the output's shape, there is no sum of a parameter's number, or the forward pass ran in a context
+    /// that keeps nothing.
+    pub fn backward(
+        &self,
+        context: &Context,
+        run: Run<T>,
+        gradient: Tensor<T>,
+        sums: &mut impl ParameterSums<T>,
+    ) -> Option<Tensor<T>> {
+        let mut run = self.turn(run, gradient);
+        let mut part = None;
+        loop {
+            part = self.retreat(context, &mut run, part.as_ref(), sums);
+            if part.is_none() {
+                return run.output;
+            }
+        }
+    }
+
+    /// The way back of a pass, given the gradient of its output: [`Bound::retreat`] computes it.
+    ///
+    /// # Panics
+    /// As [`Bound::backward`].
+    #[must_use]
+    pub fn turn(&self, mut run: Run<T>, gradient: Tensor<T>) -> Run<T> {
+        let Plan { graph, lifetimes, .. } = &*self.plan;
+        assert_eq!(gradient.shape(), graph.output_shape(), "the gradient of the output");
+        run.output = None;
+        if lifetimes.place(graph.output).is_some() {
+            run.values.set(graph, lifetimes, graph.output, gradient);
+        }
+        run
+    }
+
+    /// Goes on with a backward pass until it is over (`None`) or waits for the rest of its batch, as [`Bound::advance`] does. When it is
+    /// over, the gradient of the input, if it is computed at all, is the run's output.
+    ///
+    /// # Panics
+    /// As [`Bound::backward`], and as [`Bound::advance`].
+    pub fn retreat(
+        &self,
+        context: &Context,
+        run: &mut Run<T>,
+        joined: Option<&Part>,
+        sums: &mut impl ParameterSums<T>,
+    ) -> Option<Part> {
+        let Plan { graph, lifetimes, differentiable, .. } = &*self.plan;
+        while run.next > 0 {
+            let index = run.next - 1;
+            let node = &graph.nodes[index];
+            let Source::Op(op) = &node.source else {
+                run.next -= 1;
+                continue;
+            };
+            if !differentiable[index] || run.values.get(lifetimes, index).is_none() {
+                run.next -= 1;
+                continue;
+            }
+            let gradient = run.values.get(lifetimes, index).expect("checked above");
+            if let (Some(_), None) = (self.plan.meeting(index), &run.brought) {
+                let saved: &batch_norm2d::Saved<T> =
+                    run.saved[index].as_ref().expect(KEPT).downcast_ref().expect(OWN);
+                let part = Part::Sums(saved.partial_sums(gradient));
+                run.brought = Some(part.clone());
+                return Some(part);
+            }
+            let (gradient, saved) = (run.values.take(lifetimes, index), run.saved[index].take().expect(KEPT));
+            // An input's sum leaves its place while the op adds to it.
+            let wanted: Vec<Option<usize>> = node
+                .inputs
+                .iter()
+                .map(|&input| {
+                    node.inputs.iter().position(|&own| own == input).filter(|_| differentiable[input])
+                })
+                .collect();
+            let begun = node.inputs.iter().enumerate().map(|(position, &input)| match self.sum_of(input) {
+                _ if wanted[position] != Some(position) => GradientSum::new(),
+                Some(number) => sums.take(number),
+                None => run
+                    .values
+                    .take_if_there(lifetimes, input)
+                    .map_or_else(GradientSum::new, GradientSum::from),
+            });
+            let mut begun: Vec<_> = begun.collect();
+            let sinks = &mut Sinks::new(&mut begun, &wanted);
+            if let Some(op) = self.plan.meeting(index) {
+                let brought = run.brought.take().expect("it brought its part before");
+                let of_batch = [brought.sums(), joined.expect("the pass waits for its batch").sums()];
+                op.backward_of_batch(context, *saved.downcast().expect(OWN), gradient, of_batch, sinks);
+            } else {
+                op.backward(context, saved, gradient, sinks);
+            }
+            for (position, (&input, sum)) in node.inputs.iter().zip(begun).enumerate() {
+                match self.sum_of(input) {
+                    _ if wanted[position] != Some(position) => {}
+                    Some(number) => sums.put(number, sum),
+                    None => run.values.set_if_some(lifetimes, input, sum.finish(context.pool())),
+                }
+            }
+            run.next -= 1;
+        }
+        run.output = self.plan.input.and_then(|input| run.values.take_if_there(lifetimes, input));
+        None
+    }
+}
