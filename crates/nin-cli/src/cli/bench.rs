@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use nin::summary::{Work, layers};
 use nin::train::TrainError;
-use nin::train::workers::MICRO_BATCH;
+use nin::train::workers::micro_batch_images;
 use serde_json::json;
 use tensor::conv::ConvAlgorithm;
 use tensor::simd::Isa;
+use tensor::{BufferPool, Context, Shape};
 
 use super::network::NetworkArgs;
 use super::settings::{check_environment, convolution};
@@ -74,7 +75,7 @@ pub fn bench(args: &BenchArgs) -> Result<ExitCode, TrainError> {
         model,
         head,
         image_size,
-        batch: args.batch_size.unwrap_or(if args.layers { MICRO_BATCH } else { 32 }),
+        batch: args.batch_size.unwrap_or(32),
         threads: args.threads.unwrap_or_else(default_threads),
         task: match args.task {
             TaskName::Train => Task::Train,
@@ -115,13 +116,18 @@ fn step_report(settings: &Settings, as_json: bool) -> Result<String, TrainError>
 fn layer_report(settings: &Settings, args: &BenchArgs) -> Result<String, TrainError> {
     settings.validate()?;
     let network = settings.network()?;
-    let images = [settings.batch, 1, settings.image_size, settings.image_size].into();
+    let shape = |images| Shape::new(&[images, 1, settings.image_size, settings.image_size]);
+    let batch = match args.batch_size {
+        Some(images) => images,
+        None => micro_batch_images(&network, &Context::training(BufferPool::new()), shape(settings.batch))?,
+    };
+    let images = shape(batch);
     let all = layers(&network, images)?;
     let (work, passes) = (Work::of(&all), 3 * all.len());
     let times = measure(&network, images, settings.conv, args.seconds / passes as f64)?;
     let isa = Isa::current().name();
     if args.json {
-        let (model, image_size, images) = (settings.model.to_string(), settings.image_size, settings.batch);
+        let (model, image_size, images) = (settings.model.to_string(), settings.image_size, batch);
         let line = json!({ "model": model, "image_size": image_size, "images": images, "threads": 1,
             "conv": settings.conv.to_string(), "isa": isa, "layers": times });
         return Ok(format!("{line}\n"));
@@ -129,7 +135,7 @@ fn layer_report(settings: &Settings, args: &BenchArgs) -> Result<String, TrainEr
     let mut text = format!(
         "{} at {side} x {side}, {} images on one thread, conv {}, {isa}\n",
         settings.model,
-        settings.batch,
+        batch,
         settings.conv,
         side = settings.image_size,
     );
@@ -142,7 +148,7 @@ fn layer_report(settings: &Settings, args: &BenchArgs) -> Result<String, TrainEr
     let all =
         forward + of(|layer| layer.input_gradient.as_ref()) + of(|layer| layer.weight_gradient.as_ref());
     for (name, ms, flops) in [("forward", forward, work.forward), ("training", all, work.training)] {
-        let (rate, gflops) = (1e3 * settings.batch as f64 / ms, flops as f64 / ms / 1e6);
+        let (rate, gflops) = (1e3 * batch as f64 / ms, flops as f64 / ms / 1e6);
         writeln!(text, "{name}: {ms:.2} ms, {rate:.1} images/s a thread, {gflops:.1} GFLOP/s").expect(write);
     }
     Ok(text)

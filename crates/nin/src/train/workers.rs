@@ -10,7 +10,7 @@
 //! worker needs fresh memory. Sums belong to groups, of which few are begun at a time: more threads bring more activations, not more sums.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -37,8 +37,8 @@ const BEGUN: usize = 2;
 const AWAKE: Duration = Duration::from_millis(1);
 /// The most threads that may be asked for; more than any machine has cores.
 pub const MAX_THREADS: usize = 1024;
-/// The most images of a micro-batch: few enough for its activations to stay near the core.
-pub const MICRO_BATCH: usize = 2;
+/// The fewest and the most images of a micro-batch ([`micro_batch_images`]), if its batch has as many.
+pub const MICRO_BATCH: RangeInclusive<usize> = 2..=8;
 
 /// What the random numbers of a step depend on.
 #[derive(Debug, Clone, Copy, Default)]
@@ -47,6 +47,39 @@ pub struct StepSettings {
     pub seed: u64,
     /// The epoch, counted from 0.
     pub epoch: u64,
+}
+
+/// The images of a micro-batch of a batch of this shape: a power of two of [`MICRO_BATCH`], by the network and the size of an image alone.
+///
+/// Every micro-batch reads all weights and adds to all of their gradients. So a network of many weights takes as many images at once as have as many
+/// values as it has weights; one of few weights takes few images, whose values stay near the core.
+///
+/// # Errors
+/// [`TrainError`] if the network does not fit the images.
+pub fn micro_batch_images(
+    model: &dyn Module<f32>,
+    context: &Context,
+    batch: Shape,
+) -> Result<usize, TrainError> {
+    let few = batch[0].min(*MICRO_BATCH.start());
+    let plan = model.plan(context, with_images(batch, few))?;
+    let (mut weights, mut values) = (0, 1);
+    for (index, node) in plan.graph().nodes().iter().enumerate() {
+        if node.parameter().is_some() {
+            weights += node.shape().elements();
+        } else if plan.runs(index) {
+            values += node.shape().elements();
+        }
+    }
+    let power = (weights * few / values).checked_ilog2().map_or(1, |exponent| 1 << exponent);
+    Ok(power.clamp(*MICRO_BATCH.start(), *MICRO_BATCH.end()))
+}
+
+/// The shape of a batch with this number of images.
+fn with_images(batch: Shape, images: usize) -> Shape {
+    let mut extents = batch.to_vec();
+    extents[0] = images;
+    Shape::new(&extents)
 }
 
 /// Plans of a network for micro-batches of these sizes, each with the values of its parameters. `batch` is the shape of the whole batch.
@@ -67,9 +100,7 @@ pub(super) fn bind(
     let mut all: Vec<(usize, Bound<f32>)> = Vec::new();
     for n in sizes {
         if all.iter().all(|(known, _)| *known != n) {
-            let mut input = batch.to_vec();
-            input[0] = n;
-            let plan = model.plan(context, Shape::new(&input))?;
+            let plan = model.plan(context, with_images(batch, n))?;
             all.push((n, Bound::new(plan, context, value)));
         }
     }
@@ -315,8 +346,10 @@ impl Workers {
     ) -> Result<Metrics, TrainError> {
         let n = batch.len();
         let divisor = loss.divisor(&batch.targets_in(self.pool(), 0, n));
+        let context = Context { conv: self.conv, ..Context::training(Arc::clone(self.pool())) };
+        let images = micro_batch_images(model, &context, batch.shape())?;
         // Two at least, so that a batch of a few images has work for two threads.
-        let groups = n.div_ceil(MICRO_BATCH).max(2).min(n).min(GROUPS);
+        let groups = n.div_ceil(images).max(2).min(n).min(GROUPS);
         let parameters = parameters(model);
         let parameters: Vec<&Parameter<f32>> = parameters.iter().map(|&(_, parameter)| parameter).collect();
         *self.total() = Total::default();
@@ -328,10 +361,9 @@ impl Workers {
         }
         let step = Step { batch, settings, loss, divisor, conv: self.conv };
         let micro_batches_of = |group: usize| {
-            let images = group * n / groups..(group + 1) * n / groups;
-            images.clone().step_by(MICRO_BATCH).map(move |start| start..images.end.min(start + MICRO_BATCH))
+            let (start, end) = (group * n / groups, (group + 1) * n / groups);
+            (start..end).step_by(images).map(move |start| start..end.min(start + images))
         };
-        let context = Context { conv: self.conv, ..Context::training(Arc::clone(self.pool())) };
         let sizes = (0..groups).flat_map(micro_batches_of).map(|micro_batch| micro_batch.len());
         let bound = bind(model, &context, batch.shape(), sizes)?;
         let micro_batch_of = |micro_batch: Range<usize>| {
@@ -539,6 +571,7 @@ mod tests {
     use super::*;
     use crate::data::{ArrayDataset, DataLoader, LoaderOptions};
     use crate::loss::CrossEntropy;
+    use crate::models::{Model, Network};
     use crate::nn::{
         AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Flatten, Linear, Relu, Sequential, initialize, update_buffers,
     };
@@ -585,6 +618,20 @@ mod tests {
         assert_eq!(next(Some(4), 2), Some((2, 1)));
         assert_eq!(next(Some(2), 2), Some((2, 2)));
         assert_eq!(next(Some(2), 1), None);
+    }
+
+    #[test]
+    fn a_micro_batch_has_more_images_where_weights_outweigh_values() {
+        let images = |model, size, batch| {
+            let network = Network::new(model, [1, size, size], 10).build().unwrap();
+            let context = Context::training(BufferPool::new());
+            micro_batch_images(&network, &context, Shape::new(&[batch, 1, size, size])).unwrap()
+        };
+        assert_eq!(images(Model::Nin, 224, 128), 2);
+        assert_eq!(images(Model::Nin, 224, 1), 2);
+        assert_eq!(images(Model::NinCifar, 28, 32), 4);
+        assert_eq!(images(Model::ResNet18Cifar, 28, 128), 4);
+        assert_eq!(images(Model::AlexNet, 224, 128), 8);
     }
 
     #[test]
