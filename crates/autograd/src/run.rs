@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tensor::ops::Moments;
 use tensor::ops::batch_norm2d::{self, ChannelSums};
-use tensor::{Context, Element, GradientSum, Sinks, Tensor};
+use tensor::{Context, Element, GradientSum, GradientSums, Sinks, Tensor};
 
 use crate::graph::{Saved, Source, Values};
 use crate::plan::Plan;
@@ -110,6 +110,25 @@ impl<T: Element> ParameterSums<T> for Vec<GradientSum<T>> {
 
     fn put(&mut self, number: usize, sum: GradientSum<T>) {
         self[number] = sum;
+    }
+}
+
+/// The sums of one op's inputs, each of which leaves its place when the op first asks for it.
+struct Places<T: Element, F> {
+    taken: Vec<Option<GradientSum<T>>>,
+    take: F,
+}
+
+impl<T: Element, F: FnMut(usize) -> GradientSum<T>> Places<T, F> {
+    fn remove(&mut self, position: usize) -> GradientSum<T> {
+        self.taken[position].take().unwrap_or_else(|| (self.take)(position))
+    }
+}
+
+impl<T: Element, F: FnMut(usize) -> GradientSum<T>> GradientSums<T> for Places<T, F> {
+    fn sum(&mut self, position: usize) -> &mut GradientSum<T> {
+        let Self { taken, take } = self;
+        taken[position].get_or_insert_with(|| take(position))
     }
 }
 
@@ -326,7 +345,6 @@ impl<T: Element> Bound<T> {
                 return Some(part);
             }
             let (gradient, saved) = (run.values.take(lifetimes, index), run.saved[index].take().expect(KEPT));
-            // An input's sum leaves its place while the op adds to it.
             let wanted: Vec<Option<usize>> = node
                 .inputs
                 .iter()
@@ -334,26 +352,30 @@ impl<T: Element> Bound<T> {
                     node.inputs.iter().position(|&own| own == input).filter(|_| differentiable[input])
                 })
                 .collect();
-            let begun = node.inputs.iter().enumerate().map(|(position, &input)| match self.sum_of(input) {
-                _ if wanted[position] != Some(position) => GradientSum::new(),
-                Some(number) => sums.take(number),
-                None => run
-                    .values
-                    .take_if_there(lifetimes, input)
-                    .map_or_else(GradientSum::new, GradientSum::from),
-            });
-            let mut begun: Vec<_> = begun.collect();
-            let sinks = &mut Sinks::new(&mut begun, &wanted);
+            let brought = run.brought.take();
+            let mut places = Places {
+                taken: node.inputs.iter().map(|_| None).collect(),
+                take: |position: usize| match self.sum_of(node.inputs[position]) {
+                    Some(number) => sums.take(number),
+                    None => run
+                        .values
+                        .take_if_there(lifetimes, node.inputs[position])
+                        .map_or_else(GradientSum::new, GradientSum::from),
+                },
+            };
+            let sinks = &mut Sinks::new(&mut places, &wanted);
             if let Some(op) = self.plan.meeting(index) {
-                let brought = run.brought.take().expect("it brought its part before");
+                let brought = brought.expect("it brought its part before");
                 let of_batch = [brought.sums(), joined.expect("the pass waits for its batch").sums()];
                 op.backward_of_batch(context, *saved.downcast().expect(OWN), gradient, of_batch, sinks);
             } else {
                 op.backward(context, saved, gradient, sinks);
             }
-            for (position, (&input, sum)) in node.inputs.iter().zip(begun).enumerate() {
+            let own = (0..wanted.len()).filter(|&position| wanted[position] == Some(position));
+            // One that the op did not ask for is taken, too: its turn passes when it is put back.
+            let all: Vec<_> = own.map(|position| (node.inputs[position], places.remove(position))).collect();
+            for (input, sum) in all {
                 match self.sum_of(input) {
-                    _ if wanted[position] != Some(position) => {}
                     Some(number) => sums.put(number, sum),
                     None => run.values.set_if_some(lifetimes, input, sum.finish(context.pool())),
                 }

@@ -53,5 +53,5 @@ pub use element::Element;
 pub use op::{Op, UnaryOp, expect_inputs};
 pub use rng::{Purpose, RandomStream};
 pub use shape::{MAX_AXES, Shape, ShapeError};
-pub use sink::{GradientSum, Sinks};
+pub use sink::{GradientSum, GradientSums, Sinks};
 pub use tensor::Tensor;

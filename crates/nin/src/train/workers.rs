@@ -30,7 +30,10 @@ use crate::nn::{Module, Parameter, parameters};
 
 /// The most groups of a batch. As many threads as it has micro-batches can work on it.
 pub const GROUPS: usize = 8;
-/// Groups that are begun before workers help with those rather than begin another.
+/// Workers for each group that is begun, but for the first groups of [`BEGUN`]: more groups are more memory, and more workers on one wait for
+/// each other.
+const WORKERS_A_GROUP: usize = 4;
+/// Groups that are begun in any case before workers help with those rather than begin another.
 const BEGUN: usize = 2;
 /// How long a thread that is kept awake looks for work in vain. It must end: where several callers share the workers, what a caller waits
 /// for may lie below another's search on the same thread.
@@ -180,6 +183,8 @@ struct Schedule {
     begun: Vec<usize>,
     /// For each group all of its micro-batches.
     micro_batches: Vec<usize>,
+    /// Groups that are begun before workers help with those.
+    at_once: usize,
 }
 
 impl Schedule {
@@ -194,7 +199,7 @@ impl Schedule {
                 groups.clone().find(|&group| own.is_none() && group == first && self.begun[group] == 0);
             let begin = || mine.or_else(|| groups.clone().find(|&group| self.begun[group] == 0));
             let help = || open().max_by_key(|&group| (left(group), groups.end - group));
-            if open().count() < BEGUN { begin().or_else(help) } else { help().or_else(begin) }
+            if open().count() < self.at_once { begin().or_else(help) } else { help().or_else(begin) }
         })?;
         self.begun[group] += 1;
         Some((group, self.begun[group] - 1))
@@ -396,7 +401,8 @@ impl Workers {
     /// Runs a step whose micro-batches need nothing of each other.
     fn run_in_turn(&self, groups: &[AccumulationGroup<'_>], parameters: &[&Parameter<f32>]) {
         let micro_batches = groups.iter().map(|group| group.micro_batches.len()).collect();
-        let schedule = Mutex::new(Schedule { begun: vec![0; groups.len()], micro_batches });
+        let at_once = BEGUN.max(self.threads() / WORKERS_A_GROUP);
+        let schedule = Mutex::new(Schedule { begun: vec![0; groups.len()], micro_batches, at_once });
         let next = |own, first| schedule.lock().unwrap_or_else(PoisonError::into_inner).next(own, first);
         self.threads.broadcast(|thread| {
             let (pool, mut own) = (&self.workers[thread.index()], None);
@@ -606,7 +612,7 @@ mod tests {
 
     #[test]
     fn a_worker_begins_with_its_own_group_and_helps_when_many_have_begun() {
-        let mut schedule = Schedule { begun: vec![0; 5], micro_batches: vec![2, 2, 3, 1, 1] };
+        let mut schedule = Schedule { begun: vec![0; 5], micro_batches: vec![2, 2, 3, 1, 1], at_once: 2 };
         let mut next = |own, first| schedule.next(own, first);
         assert_eq!(next(None, 1), Some((1, 0)));
         assert_eq!(next(None, 9), Some((0, 0)), "a worker beyond the groups");
