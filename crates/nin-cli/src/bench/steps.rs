@@ -143,9 +143,7 @@ impl Settings {
         let labels = (0..self.batch).map(|_| random.below(CLASSES as u64) as u8).collect();
         let info = DatasetInfo {
             name: "random images".to_owned(),
-            channels: 1,
-            height: self.image_size,
-            width: self.image_size,
+            image_shape: [1, self.image_size, self.image_size],
             class_names: (0..CLASSES).map(|class| class.to_string()).collect(),
         };
         let dataset = Arc::new(LabeledImages::new(pixels, labels, info)?);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use nin::checkpoint::load_parameters;
-use nin::data::{DataLoader, LoaderOptions, Normalization, load};
+use nin::data::{DataLoader, Dataset, LoaderOptions, Normalization, load};
 use nin::nn::Planned;
 use nin::train::{Overrides, TrainError, Workers, argmax};
 use serde_json::json;
@@ -71,7 +71,7 @@ pub fn evaluate(args: &EvalArgs) -> Result<ExitCode, TrainError> {
     let settings = resolve(Some(&file), &Overrides::from_toml(&file)?, &flags)?;
     let workers = Workers::new(args.threads.unwrap_or_else(default_threads))?.with_conv(settings.conv);
     let splits = settings.split(load(settings.dataset, &sources(args.data_dir.clone()))?)?;
-    let (channels, classes) = (splits.test.channels(), splits.test.classes());
+    let (channels, classes) = (splits.test.image_shape()[0], splits.test.classes());
     let mut model = Planned::new(settings.network(channels, classes)?);
     let weights = args.weights.clone().unwrap_or_else(|| args.run.join("model.safetensors"));
     load_parameters(&weights, &mut model)?;

@@ -54,7 +54,7 @@ pub fn fail(error: &TrainError) -> ExitCode {
     // Nothing is left to tell of a standard error that cannot be written; the exit code still does.
     let _ = writeln!(std::io::stderr(), "error: {}", line.join(": "));
     ExitCode::from(match error {
-        TrainError::Config(_) | TrainError::Shape(_) | TrainError::Data(DataError::Padding { .. }) => 2,
+        TrainError::Config(_) | TrainError::Shape(_) | TrainError::Data(DataError::Options(_)) => 2,
         _ => 1,
     })
 }

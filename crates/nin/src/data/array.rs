@@ -1,6 +1,6 @@
 //! [`ArrayDataset`]: images and targets from arrays in memory.
 
-use super::dataset::{Dataset, Image, Target};
+use super::dataset::{Dataset, Image, Target, count};
 use super::error::DataError;
 
 /// Images and targets in arrays: 8-bit or `f32` pixels, class numbers or dense values.
@@ -72,39 +72,27 @@ impl ArrayDataset {
     /// A set of images of C x H x W pixels, one after the other, with as many targets.
     ///
     /// # Errors
-    /// [`DataError::Empty`] if an extent is 0 or there is no image, [`DataError::PartialImage`] if the pixels are not whole
-    /// images, [`DataError::CountMismatch`] if images and targets differ in number.
+    /// [`DataError::Samples`] if an extent is 0 or there is no image, the pixels are not whole images, or images and targets differ
+    /// in number.
     pub fn new(
         shape: [usize; 3],
         images: impl Into<Images>,
         targets: impl Into<Targets>,
     ) -> Result<Self, DataError> {
-        let (images, targets, name) = (images.into(), targets.into(), "arrays".to_owned());
-        let [c, h, w] = shape;
+        let (images, targets) = (images.into(), targets.into());
         let pixels = match &images {
             Images::Bytes(pixels) => pixels.len(),
             Images::Floats(pixels) => pixels.len(),
         };
         let labels = match &targets {
             Targets::Classes(classes) => classes.len(),
-            Targets::Values { values, width } => values.len().checked_div(*width).unwrap_or(0),
+            Targets::Values { values, width } if *width > 0 && values.len().is_multiple_of(*width) => {
+                values.len() / width
+            }
+            // Not a whole number of samples.
+            Targets::Values { .. } => 0,
         };
-        let image = c * h * w;
-        if image == 0 || pixels == 0 || labels == 0 {
-            let n = pixels.checked_div(image).unwrap_or(0);
-            return Err(DataError::Empty { name, n, c, h, w, classes: labels });
-        }
-        if !pixels.is_multiple_of(image) {
-            return Err(DataError::PartialImage { name, found: pixels, c, h, w });
-        }
-        let len = pixels / image;
-        let whole = match &targets {
-            Targets::Classes(_) => true,
-            Targets::Values { values, width } => values.len().is_multiple_of(*width),
-        };
-        if labels != len || !whole {
-            return Err(DataError::CountMismatch { name, images: len, labels });
-        }
+        let len = count("arrays", shape, pixels, labels, labels)?;
         Ok(Self { shape, images, targets, len })
     }
 }

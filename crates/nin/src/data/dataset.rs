@@ -59,7 +59,7 @@ impl Dataset for LabeledImages {
     }
 
     fn image_shape(&self) -> [usize; 3] {
-        [self.channels(), self.height(), self.width()]
+        self.info.image_shape
     }
 
     fn get(&self, index: usize) -> (Image<'_>, Target<'_>) {
@@ -83,14 +83,43 @@ pub struct LabeledImages {
 pub struct DatasetInfo {
     /// A name for messages and logs, such as `fashion-mnist train`.
     pub name: String,
-    /// C, the colour planes of an image.
-    pub channels: usize,
-    /// H, the rows of an image.
-    pub height: usize,
-    /// W, the columns of an image.
-    pub width: usize,
+    /// C, H and W: the colour planes, rows and columns of an image.
+    pub image_shape: [usize; 3],
     /// The names of the classes by label; their number is the number of classes.
     pub class_names: Vec<String>,
+}
+
+/// The number of images in an N x C x H x W array with this many targets.
+///
+/// # Errors
+/// [`DataError::Samples`] if an extent or the number of classes is 0, the pixels are not whole images, or images and targets
+/// differ in number.
+pub(super) fn count(
+    name: &str,
+    shape: [usize; 3],
+    pixels: usize,
+    targets: usize,
+    classes: usize,
+) -> Result<usize, DataError> {
+    let refuse = |reason| Err(DataError::Samples { name: name.to_owned(), reason });
+    let ([c, h, w], image) = (shape, shape.iter().product());
+    if image == 0 || pixels == 0 || classes == 0 {
+        return Err(empty(name, pixels.checked_div(image).unwrap_or(targets), shape, classes));
+    }
+    if !pixels.is_multiple_of(image) {
+        return refuse(format!("{pixels} bytes of pixels are not a whole number of {c} x {h} x {w} images"));
+    }
+    match pixels / image {
+        n if n == targets => Ok(n),
+        n => refuse(format!("{n} images but {targets} labels: expected one label for each image")),
+    }
+}
+
+/// The error of a set without samples, pixels or classes.
+pub(super) fn empty(name: &str, n: usize, [c, h, w]: [usize; 3], classes: usize) -> DataError {
+    let sizes = format!("N = {n}, C = {c}, H = {h}, W = {w}, {classes} classes");
+    let reason = format!("empty data set: {sizes} (each must be at least 1)");
+    DataError::Samples { name: name.to_owned(), reason }
 }
 
 /// The two halves of a data set.
@@ -106,26 +135,15 @@ impl LabeledImages {
     /// Puts a set together from pixels (N x C x H x W, row-major, 8 bits each) and labels (N).
     ///
     /// # Errors
-    /// [`DataError::Empty`] if N, C, H, W or the number of classes is 0, [`DataError::PartialImage`] if the
-    /// pixels are not a whole number of images, [`DataError::CountMismatch`] if images and labels differ in
-    /// number, [`DataError::LabelOutOfRange`] with the first label that names no class.
+    /// [`DataError::Samples`] if N, C, H, W or the number of classes is 0, the pixels are not a whole number of images, images and
+    /// labels differ in number, or a label names no class.
     pub fn new(images: Vec<u8>, labels: Vec<u8>, info: DatasetInfo) -> Result<LabeledImages, DataError> {
-        let DatasetInfo { channels: c, height: h, width: w, .. } = info;
-        let classes = info.class_names.len();
-        let empty = |n| DataError::Empty { name: info.name.clone(), n, c, h, w, classes };
-        let image_len = c * h * w;
-        if image_len == 0 || classes == 0 || images.is_empty() {
-            return Err(empty(images.len().checked_div(image_len).unwrap_or(labels.len())));
-        }
-        if !images.len().is_multiple_of(image_len) {
-            return Err(DataError::PartialImage { name: info.name, found: images.len(), c, h, w });
-        }
-        let n = images.len() / image_len;
-        if labels.len() != n {
-            return Err(DataError::CountMismatch { name: info.name, images: n, labels: labels.len() });
-        }
+        let (name, classes) = (&info.name, info.class_names.len());
+        count(name, info.image_shape, images.len(), labels.len(), classes)?;
         if let Some(index) = labels.iter().position(|&label| usize::from(label) >= classes) {
-            return Err(DataError::LabelOutOfRange { name: info.name, index, label: labels[index], classes });
+            let (label, last) = (labels[index], classes - 1);
+            let reason = format!("label {label} of sample {index} is out of range: expected 0 to {last}");
+            return Err(DataError::Samples { name: info.name, reason });
         }
         Ok(LabeledImages { images, labels, info })
     }
@@ -134,8 +152,8 @@ impl LabeledImages {
     /// gzip-compressed). `split` ("train", "test") goes into the set's name.
     ///
     /// # Errors
-    /// Every error of [`Idx::read`], and those of [`LabeledImages::new`] with the file names in them;
-    /// [`DataError::WrongImageSize`] if the images are not of the size the set is published in.
+    /// Every error of [`Idx::read`], and those of [`LabeledImages::new`] with the file names in them; [`DataError::File`] if the
+    /// images are not of the size the set is published in.
     pub fn from_idx_files(
         kind: DatasetKind,
         split: &str,
@@ -147,30 +165,24 @@ impl LabeledImages {
         let (n, found_h, found_w) = (pixels.dims[0], pixels.dims[1], pixels.dims[2]);
         let (h, w) = kind.image_size();
         if (found_h, found_w) != (h, w) {
-            let path = images.to_path_buf();
-            return Err(DataError::WrongImageSize { path, name: kind.name(), h, w, found_h, found_w });
+            let expected = format!("expected {h} x {w} for {kind}");
+            return Err(DataError::file(
+                images,
+                format!("images of {found_h} x {found_w} pixels, {expected}"),
+            ));
         }
-        let info = DatasetInfo {
-            name: format!("{kind} {split}"),
-            channels: 1,
-            height: h,
-            width: w,
-            class_names: kind.class_names().iter().map(|&name| name.to_owned()).collect(),
+        // Until all is well, it goes by the name of the file that would be to blame.
+        let (images, labels) = (images.display(), labels.display());
+        let name = match n {
+            0 => images.to_string(),
+            _ if n == targets.data.len() => labels.to_string(),
+            _ => format!("{images} and {labels}"),
         };
-        LabeledImages::new(pixels.data, targets.data, info).map_err(|error| match error {
-            DataError::Empty { c, h, w, classes, .. } => {
-                DataError::Empty { name: images.display().to_string(), n, c, h, w, classes }
-            }
-            DataError::CountMismatch { images: n, labels: m, .. } => DataError::CountMismatch {
-                name: format!("{} and {}", images.display(), labels.display()),
-                images: n,
-                labels: m,
-            },
-            DataError::LabelOutOfRange { index, label, classes, .. } => {
-                DataError::LabelOutOfRange { name: labels.display().to_string(), index, label, classes }
-            }
-            other => other,
-        })
+        let class_names = kind.class_names().iter().map(|&name| name.to_owned()).collect();
+        let info = DatasetInfo { name, image_shape: [1, h, w], class_names };
+        let mut set = LabeledImages::new(pixels.data, targets.data, info)?;
+        set.info.name = format!("{kind} {split}");
+        Ok(set)
     }
 
     /// The set's name, for messages and logs.
@@ -182,21 +194,6 @@ impl LabeledImages {
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.labels.len()
-    }
-
-    /// C, the colour planes of an image.
-    pub fn channels(&self) -> usize {
-        self.info.channels
-    }
-
-    /// H, the rows of an image.
-    pub fn height(&self) -> usize {
-        self.info.height
-    }
-
-    /// W, the columns of an image.
-    pub fn width(&self) -> usize {
-        self.info.width
     }
 
     /// The number of classes.
@@ -224,7 +221,7 @@ impl LabeledImages {
     /// # Panics
     /// If `index` is not below [`LabeledImages::len`].
     pub fn image(&self, index: usize) -> &[u8] {
-        let len = self.info.channels * self.info.height * self.info.width;
+        let len = self.info.image_shape.iter().product();
         &self.images[index * len..][..len]
     }
 
@@ -277,9 +274,7 @@ mod tests {
     fn info(c: usize, h: usize, w: usize, classes: usize) -> DatasetInfo {
         DatasetInfo {
             name: "toy train".into(),
-            channels: c,
-            height: h,
-            width: w,
+            image_shape: [c, h, w],
             class_names: (0..classes).map(|i| format!("class {i}")).collect(),
         }
     }
@@ -287,7 +282,7 @@ mod tests {
     #[test]
     fn a_sound_set_answers_for_its_samples() {
         let set = LabeledImages::new((0..24).collect(), vec![1, 0, 1, 2], info(1, 2, 3, 3)).unwrap();
-        assert_eq!((set.len(), set.channels(), set.height(), set.width(), set.classes()), (4, 1, 2, 3, 3));
+        assert_eq!((set.len(), set.image_shape(), set.classes()), (4, [1, 2, 3], 3));
         assert_eq!(set.image(2), [12, 13, 14, 15, 16, 17]);
         assert_eq!(set.label(3), 2);
         assert_eq!(set.class_counts(), [1, 2, 1]);

@@ -27,8 +27,8 @@ fn spellings(name: &str) -> [String; 2] {
 /// `train-images.idx3-ubyte`, plain or with `.gz`, in this order.
 ///
 /// # Errors
-/// [`DataError::FileNotFound`] with the spellings that were tried.
-pub fn find_file(dir: &Path, name: &'static str) -> Result<PathBuf, DataError> {
+/// [`DataError::File`] with the spellings that were tried.
+pub fn find_file(dir: &Path, name: &str) -> Result<PathBuf, DataError> {
     let spellings = spellings(name);
     for suffix in ["", ".gz"] {
         for spelling in &spellings {
@@ -38,7 +38,8 @@ pub fn find_file(dir: &Path, name: &'static str) -> Result<PathBuf, DataError> {
             }
         }
     }
-    Err(DataError::FileNotFound { dir: dir.to_path_buf(), name, tried: spellings.into() })
+    let tried = spellings.join(", ");
+    Err(DataError::file(dir, format!("no {name} here (looked for {tried}, each plain or .gz)")))
 }
 
 /// The folder within `dir` that holds the files of `kind`: `dir` itself, or the place where torchvision keeps
@@ -62,7 +63,7 @@ pub fn is_complete(dir: &Path) -> bool {
 /// Reads both splits of `kind` from the four files in `dir`.
 ///
 /// # Errors
-/// [`DataError::FileNotFound`] if one is missing, and every error of [`LabeledImages::from_idx_files`].
+/// [`DataError::File`] if one is missing, and every error of [`LabeledImages::from_idx_files`].
 pub fn load_dir(kind: DatasetKind, dir: &Path) -> Result<Splits, DataError> {
     // All four are looked for before the first is read: a missing label file is known at once.
     let mut paths = [const { PathBuf::new() }; 4];
@@ -104,6 +105,7 @@ fn find_bundled(cwd: &Path, compiled: &Path) -> Result<PathBuf, DataError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Dataset;
     use sha2::{Digest, Sha256};
     use std::fs;
 
@@ -113,10 +115,7 @@ mod tests {
             load_dir(DatasetKind::FashionMnistMini, &bundled_dir().unwrap()).unwrap();
         assert_eq!((train.name(), test.name()), ("fashion-mnist-mini train", "fashion-mnist-mini test"));
         for (set, n, counts) in [(&train, 10_000, TRAIN_COUNTS), (&test, 2_000, TEST_COUNTS)] {
-            assert_eq!(
-                (set.len(), set.channels(), set.height(), set.width(), set.classes()),
-                (n, 1, 28, 28, 10)
-            );
+            assert_eq!((set.len(), set.image_shape(), set.classes()), (n, [1, 28, 28], 10));
             assert_eq!(set.class_counts(), counts);
         }
         assert_eq!(train.labels()[..10], [9, 0, 0, 3, 0, 2, 7, 2, 5, 5]);
@@ -160,7 +159,7 @@ mod tests {
         }
         assert!(!is_complete(dir.path()));
         let error = load_dir(DatasetKind::FashionMnistMini, dir.path()).unwrap_err();
-        assert!(matches!(error, DataError::FileNotFound { name: "t10k-labels-idx1-ubyte", .. }), "{error}");
+        assert!(error.to_string().contains("no t10k-labels-idx1-ubyte here"), "{error}");
     }
 
     #[test]

@@ -52,8 +52,8 @@ impl Idx {
     /// name that errors carry.
     ///
     /// # Errors
-    /// [`DataError::WrongMagic`], [`DataError::Truncated`], [`DataError::Oversized`],
-    /// [`DataError::TooLarge`], [`DataError::Gzip`] or [`DataError::Io`], each with `source` and the offset.
+    /// [`DataError::File`] if the stream is not such an array, is cut off, goes on after it or is broken gzip, with the offset;
+    /// [`DataError::Io`] if it cannot be read. Each has `source`.
     ///
     /// # Panics
     /// If `rank` is not 1 to 4: the caller knows what it reads.
@@ -80,6 +80,7 @@ fn magic(rank: usize) -> u32 {
 
 /// Reads the header and the data of the (already inflated) stream.
 fn parse(mut reader: impl Read, source: &Path, rank: usize, gzip: bool) -> Result<Idx, DataError> {
+    let refuse = |reason: String| DataError::file(source, reason);
     let failed = |offset: u64, error: io::Error| {
         // A compressed file that is cut short ends in `UnexpectedEof`; that is a fault of the file, not of
         // the disk.
@@ -88,10 +89,13 @@ fn parse(mut reader: impl Read, source: &Path, rank: usize, gzip: bool) -> Resul
             ErrorKind::InvalidInput | ErrorKind::InvalidData | ErrorKind::UnexpectedEof
         );
         if gzip && broken {
-            DataError::Gzip { path: source.to_path_buf(), offset, source: error }
+            refuse(format!("broken gzip data after byte {offset} of the inflated stream: {error}"))
         } else {
-            DataError::Io { path: source.to_path_buf(), action: "read", source: error }
+            DataError::io(source, "read")(error)
         }
+    };
+    let truncated = |part: &str, expected: u64, found: u64| {
+        refuse(format!("truncated IDX {part}: expected {expected} bytes, the data end at byte {found}"))
     };
 
     let header_len = 4 + 4 * rank;
@@ -100,12 +104,10 @@ fn parse(mut reader: impl Read, source: &Path, rank: usize, gzip: bool) -> Resul
     if got == 4 {
         let found = u32::from_be_bytes([header[0], header[1], header[2], header[3]]);
         if found != magic(rank) {
-            return Err(DataError::WrongMagic {
-                path: source.to_path_buf(),
-                expected: magic(rank),
-                rank,
-                found,
-            });
+            return Err(refuse(format!(
+                "wrong IDX magic at byte 0: expected 0x{:08x} (unsigned bytes, {rank} dimension(s)), found 0x{found:08x}",
+                magic(rank)
+            )));
         }
     }
     let got = got
@@ -115,12 +117,7 @@ fn parse(mut reader: impl Read, source: &Path, rank: usize, gzip: bool) -> Resul
             0
         };
     if got < header_len {
-        return Err(DataError::Truncated {
-            path: source.to_path_buf(),
-            part: "header",
-            expected: header_len as u64,
-            found: got as u64,
-        });
+        return Err(truncated("header", header_len as u64, got as u64));
     }
 
     let mut dims32 = [0u32; 4];
@@ -133,7 +130,9 @@ fn parse(mut reader: impl Read, source: &Path, rank: usize, gzip: bool) -> Resul
         .try_fold(1u64, |product, &d| product.checked_mul(u64::from(d)))
         .filter(|&n| n <= MAX_ELEMENTS);
     let Some(promised) = promised else {
-        return Err(DataError::TooLarge { path: source.to_path_buf(), dims, limit: MAX_ELEMENTS });
+        return Err(refuse(format!(
+            "IDX dimensions {dims:?} at byte 4 are too large: expected at most {MAX_ELEMENTS} bytes of data"
+        )));
     };
 
     // The file may lie about how much it holds: take memory a chunk at a time, never the whole promise at
@@ -154,15 +153,12 @@ fn parse(mut reader: impl Read, source: &Path, rank: usize, gzip: bool) -> Resul
     }
     let found = data.len() as u64;
     if found < promised {
-        return Err(DataError::Truncated {
-            path: source.to_path_buf(),
-            part: "data",
-            expected: end,
-            found: header_len as u64 + found,
-        });
+        return Err(truncated("data", end, header_len as u64 + found));
     }
     if found > promised {
-        return Err(DataError::Oversized { path: source.to_path_buf(), expected: end, dims });
+        return Err(refuse(format!(
+            "more data than the IDX header promises: expected the end at byte {end} (dimensions {dims:?}), found more"
+        )));
     }
     data.shrink_to_fit();
     Ok(Idx { dims, data })
@@ -291,7 +287,7 @@ mod tests {
         assert!(bomb.len() > 200_000, "{}", bomb.len());
         let taken = std::cell::Cell::new(0);
         let result = Idx::from_reader(Counting(&bomb, &taken), Path::new("bomb.gz"), 1);
-        assert!(matches!(result, Err(DataError::Oversized { .. })), "{result:?}");
+        assert!(result.unwrap_err().to_string().contains("more data than the IDX header promises"));
         assert!(taken.get() <= 1 << 17, "read {} compressed bytes", taken.get());
     }
 

@@ -55,7 +55,7 @@ impl DataSources {
 /// * `mnist`: from `data_dir`, which must be given.
 ///
 /// # Errors
-/// [`DataError::NotFound`] or [`DataError::FileNotFound`] if there is nothing to read, every error of
+/// [`DataError::NotFound`] or [`DataError::File`] if there is nothing to read, every error of
 /// `Downloader::fetch` and of [`load_dir`].
 pub fn load(kind: DatasetKind, sources: &DataSources) -> Result<Splits, DataError> {
     load_dir(kind, &locate(kind, sources)?)
@@ -164,7 +164,7 @@ mod tests {
         assert_eq!((splits.train.len(), splits.test.len()), (10_000, 2_000));
         let empty = tempfile::tempdir().unwrap();
         let error = load(DatasetKind::FashionMnistMini, &offline(Some(empty.path()), None)).unwrap_err();
-        assert!(matches!(error, DataError::FileNotFound { name: "train-images-idx3-ubyte", .. }), "{error}");
+        assert!(error.to_string().contains("no train-images-idx3-ubyte here"), "{error}");
     }
 
     #[test]

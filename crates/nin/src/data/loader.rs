@@ -18,7 +18,7 @@ use tensor::BufferPool;
 
 use super::augment::Augmentation;
 use super::batch::{Batch, Ids, Pixels};
-use super::dataset::{Dataset, Image, Target};
+use super::dataset::{Dataset, Image, Target, empty};
 use super::error::DataError;
 use super::normalize::{Normalization, PixelTable};
 use super::prefetch::Prefetch;
@@ -80,22 +80,23 @@ impl DataLoader {
     /// A loader over `dataset`.
     ///
     /// # Errors
-    /// [`DataError::BatchSize`] if the batch size is 0, [`DataError::ImageSize`] if the images cannot be
-    /// resized as asked, [`DataError::Normalization`] if a normalization is not for the set's channels or
-    /// divides by what is not a positive number, [`DataError::Padding`] if the augmentation would pad by more
-    /// than an image's side.
+    /// [`DataError::Samples`] if the set is empty, [`DataError::Options`] if the batch size is 0, the images cannot be resized as
+    /// asked, a normalization is not for the set's channels or divides by what is not a positive number, or the augmentation
+    /// would pad by more than an image's side.
     pub fn new(dataset: Arc<dyn Dataset>, options: LoaderOptions) -> Result<DataLoader, DataError> {
+        let (name, [c, h, w]) = (dataset.name(), dataset.image_shape());
         if options.batch_size == 0 {
-            return Err(DataError::BatchSize { name: dataset.name().to_owned() });
+            let message = format!("{name}: batch size 0 is impossible: expected at least 1");
+            return Err(DataError::Options(message));
         }
-        let [c, h, w] = dataset.image_shape();
         if dataset.is_empty() || c * h * w == 0 {
-            let (name, n) = (dataset.name().to_owned(), dataset.len());
-            return Err(DataError::Empty { name, n, c, h, w, classes: 0 });
+            return Err(empty(name, dataset.len(), [c, h, w], 0));
         }
-        let size = (h, w);
-        if options.augmentation.padding > size.0.min(size.1) {
-            return Err(DataError::Padding { found: options.augmentation.padding, h: size.0, w: size.1 });
+        let (size, padding) = ((h, w), options.augmentation.padding);
+        if padding > h.min(w) {
+            return Err(DataError::Options(format!(
+                "augment: a shift by {padding} pixels: expected at most the shorter side of the images, {h} x {w}"
+            )));
         }
         let maker = BatchMaker {
             resizer: Resizer::new(size, options.image_size.unwrap_or(size))?,

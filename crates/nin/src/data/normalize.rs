@@ -69,7 +69,7 @@ impl PixelTable {
     /// The table for `channels` channels; `None` only divides by 255.
     ///
     /// # Errors
-    /// [`DataError::Normalization`] if a normalization is not for that many channels, a mean is not finite or
+    /// [`DataError::Options`] if a normalization is not for that many channels, a mean is not finite or
     /// a deviation is not positive and finite.
     pub fn new(channels: usize, normalization: Option<&Normalization>) -> Result<PixelTable, DataError> {
         if let Some(Normalization { mean, std }) = normalization {
@@ -78,7 +78,10 @@ impl PixelTable {
                 && mean.iter().all(|m| m.is_finite())
                 && std.iter().all(|s| *s > 0.0 && s.is_finite());
             if !sound {
-                return Err(DataError::Normalization { mean: mean.clone(), std: std.clone(), channels });
+                return Err(DataError::Options(format!(
+                    "normalization with means {mean:?} and deviations {std:?}: expected {channels} finite means and as many \
+                     positive deviations"
+                )));
             }
         }
         let value = |channel: usize, pixel: usize| {
@@ -128,9 +131,7 @@ mod tests {
     fn set(channels: usize, pixels: &[u8]) -> LabeledImages {
         let info = DatasetInfo {
             name: "toy".into(),
-            channels,
-            height: 1,
-            width: 2,
+            image_shape: [channels, 1, 2],
             class_names: vec!["one".into()],
         };
         LabeledImages::new(pixels.to_vec(), vec![0; pixels.len() / 2 / channels], info).unwrap()

@@ -160,11 +160,12 @@ impl Resizer {
     /// Prepares to resize planes of `from` to planes of `to`, each (height, width) in pixels.
     ///
     /// # Errors
-    /// [`DataError::ImageSize`] if a side is 0 or larger than [`MAX_SIDE`].
+    /// [`DataError::Options`] if a side is 0 or larger than [`MAX_SIDE`].
     pub fn new(from: (usize, usize), to: (usize, usize)) -> Result<Resizer, DataError> {
         for (h, w) in [from, to] {
             if !(1..=MAX_SIDE).contains(&h) || !(1..=MAX_SIDE).contains(&w) {
-                return Err(DataError::ImageSize { h, w, limit: MAX_SIDE });
+                let expected = format!("expected 1 to {MAX_SIDE} pixels a side");
+                return Err(DataError::Options(format!("image size {h} x {w} is impossible: {expected}")));
             }
         }
         Ok(Resizer {

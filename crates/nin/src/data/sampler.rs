@@ -58,9 +58,13 @@ impl Weighted {
     /// Draws `draws` samples an epoch, by a weight for each sample of the set.
     ///
     /// # Errors
-    /// [`DataError::Weights`] if a weight is not a finite number of at least 0, or all are 0.
+    /// [`DataError::Options`] if a weight is not a finite number of at least 0, or all are 0.
     pub fn new(weights: &[f64], draws: usize, seed: u64) -> Result<Self, DataError> {
-        let refuse = |index: usize, weight: f64| DataError::Weights { index, weight };
+        let refuse = |index: usize, weight: f64| {
+            DataError::Options(format!(
+                "sampler: weight {weight} of sample {index}: expected finite numbers of at least 0 that are not all 0"
+            ))
+        };
         let mut sums = Vec::with_capacity(weights.len());
         let mut sum = 0.0;
         for (index, &weight) in weights.iter().enumerate() {

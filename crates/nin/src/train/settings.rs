@@ -349,9 +349,7 @@ seed = 12
     fn what_is_held_out_is_the_end_of_the_training_images() {
         let info = DatasetInfo {
             name: "toy train".into(),
-            channels: 1,
-            height: 1,
-            width: 1,
+            image_shape: [1; 3],
             class_names: vec!["a".into(), "b".into()],
         };
         let train =

@@ -321,24 +321,22 @@ fn network(
     train: &LabeledImages,
     test: &LabeledImages,
 ) -> Result<Sequential<f32>, TrainError> {
-    let of = |set: &LabeledImages| (set.channels(), set.classes());
+    let of = |set: &LabeledImages| (set.image_shape()[0], set.classes());
+    let ((channels, classes), (test_channels, test_classes)) = (of(train), of(test));
     if of(train) != of(test) {
         return Err(TrainError::Config(format!(
-            "{} does not fit the data: the {} images have {} channels and {} classes, the {} images {} and {}",
+            "{} does not fit the data: the {} images have {channels} channels and {classes} classes, the {} images \
+             {test_channels} and {test_classes}",
             settings.model,
             train.name(),
-            train.channels(),
-            train.classes(),
             test.name(),
-            test.channels(),
-            test.classes()
         )));
     }
-    if train.classes() < 2 {
+    if classes < 2 {
         let message = format!("{} has 1 class, a network needs at least 2 to tell apart", train.name());
         return Err(TrainError::Config(message));
     }
-    settings.network(train.channels(), train.classes())
+    settings.network(channels, classes)
 }
 
 #[cfg(test)]
@@ -358,9 +356,7 @@ mod tests {
     fn set(channels: usize, classes: usize) -> LabeledImages {
         let info = DatasetInfo {
             name: format!("toy of {channels} channels"),
-            channels,
-            height: 28,
-            width: 28,
+            image_shape: [channels, 28, 28],
             class_names: (0..classes).map(|class| class.to_string()).collect(),
         };
         LabeledImages::new(vec![7; 4 * channels * 28 * 28], vec![0; 4], info).unwrap()

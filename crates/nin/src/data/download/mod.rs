@@ -90,9 +90,8 @@ impl Downloader {
     /// there already. `observer` is told how far it is.
     ///
     /// # Errors
-    /// [`DataError::Network`] (the part is kept), [`DataError::HttpStatus`], [`DataError::WrongSize`],
-    /// [`DataError::WrongHash`] (the part is removed), [`DataError::Busy`], or [`DataError::Io`] if the disk
-    /// refuses.
+    /// [`DataError::Download`] if the connection broke (the part is kept), the server sends something else or what arrived is not the
+    /// file (the part is removed), [`DataError::File`] if another process downloads it, [`DataError::Io`] if the disk refuses.
     pub fn fetch(&self, file: &RemoteFile, dir: &Path, observer: &Observer) -> Result<PathBuf, DataError> {
         let target = dir.join(&file.name);
         if target.is_file() {
@@ -114,7 +113,10 @@ impl Downloader {
         let found = part.sha256()?;
         if found != file.sha256 {
             part.remove()?;
-            return Err(DataError::WrongHash { url: transfer.url, expected: file.sha256.clone(), found });
+            return Err(transfer.failed(format!(
+                "downloaded file is corrupt and was removed: expected SHA-256 {}, found {found}",
+                file.sha256
+            )));
         }
         part.finish(&target)?;
         Ok(target)
@@ -139,7 +141,10 @@ impl Part {
             .map_err(DataError::io(&path, "open"))?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => return Err(DataError::Busy { path }),
+            Err(fs::TryLockError::WouldBlock) => {
+                let reason = "another process is writing this file; wait for it to end";
+                return Err(DataError::file(&path, reason.to_owned()));
+            }
             // A file system without locks is no reason not to download.
             Err(fs::TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => {}
             Err(fs::TryLockError::Error(e)) => return Err(DataError::io(&path, "lock")(e)),
@@ -235,8 +240,10 @@ impl Transfer<'_> {
                 Ok(()) => {}
                 Err(Stop::Broken(_)) if part.len > furthest => furthest = part.len,
                 Err(Stop::Broken(reason)) => {
-                    let (url, received) = (self.url.clone(), part.len);
-                    return Err(DataError::Network { url, received, expected: size, reason });
+                    return Err(self.failed(format!(
+                        "download stopped at byte {} of {size}: {reason}; run it again to go on, or give the files with --data-dir",
+                        part.len
+                    )));
                 }
                 Err(Stop::Final(error)) => return Err(error),
             }
@@ -259,7 +266,10 @@ impl Transfer<'_> {
                 part.restart()?;
                 return self.attempt(part);
             }
-            status => return Err(DataError::HttpStatus { url: self.url.clone(), status }.into()),
+            status => {
+                let answer = format!("the server answered with status {status}");
+                return Err(self.failed(format!("cannot download: expected the file, {answer}")).into());
+            }
         }
         self.tell(part.len);
 
@@ -274,7 +284,7 @@ impl Transfer<'_> {
             };
             if part.len + n as u64 > self.file.size {
                 part.restart()?;
-                return Err(self.wrong_size("more".to_owned()));
+                return Err(self.wrong_size("more"));
             }
             part.append(&buffer[..n])?;
             self.tell(part.len);
@@ -317,7 +327,7 @@ impl Transfer<'_> {
             response.headers().get("content-range").and_then(|value| value.to_str().ok()).unwrap_or("");
         let expected = format!("bytes {from}-{}", size - 1);
         if header != format!("{expected}/{size}") && header != format!("{expected}/*") {
-            return Err(self.wrong_size(format!("the range {header:?} when asked from byte {from}")));
+            return Err(self.wrong_size(&format!("the range {header:?} when asked from byte {from}")));
         }
         self.check_length(response, size - from)
     }
@@ -325,12 +335,17 @@ impl Transfer<'_> {
     /// A length that is announced must be the right one; one that is not is found out while reading.
     fn check_length(&self, response: &Response<Body>, expected: u64) -> Result<(), Stop> {
         match response.body().content_length() {
-            Some(found) if found != expected => Err(self.wrong_size(format!("{found}"))),
+            Some(found) if found != expected => Err(self.wrong_size(&found.to_string())),
             _ => Ok(()),
         }
     }
 
-    fn wrong_size(&self, found: String) -> Stop {
-        DataError::WrongSize { url: self.url.clone(), expected: self.file.size, found }.into()
+    fn wrong_size(&self, found: &str) -> Stop {
+        let expected = self.file.size;
+        self.failed(format!("refused: expected a file of {expected} bytes, the server sends {found}")).into()
+    }
+
+    fn failed(&self, reason: String) -> DataError {
+        DataError::Download { url: self.url.clone(), reason }
     }
 }

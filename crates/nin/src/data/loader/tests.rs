@@ -10,9 +10,7 @@ use tensor::{Purpose, RandomStream};
 fn toy(n: usize) -> Arc<LabeledImages> {
     let info = DatasetInfo {
         name: "toy".into(),
-        channels: 2,
-        height: 4,
-        width: 5,
+        image_shape: [2, 4, 5],
         class_names: (0..3).map(|i| i.to_string()).collect(),
     };
     let mut images = Vec::new();
