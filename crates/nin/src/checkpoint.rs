@@ -81,7 +81,7 @@ pub fn atomic_write(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
 
 /// The renaming of a file is on the disk once its folder is. File systems that cannot flush a folder do so in their own time.
 #[cfg(unix)]
-fn sync_folder(folder: &Path) -> std::io::Result<()> {
+pub(crate) fn sync_folder(folder: &Path) -> std::io::Result<()> {
     match File::open(folder)?.sync_all() {
         Err(error) if cannot_flush_folders(&error) => Ok(()),
         result => result,
@@ -90,7 +90,7 @@ fn sync_folder(folder: &Path) -> std::io::Result<()> {
 
 /// Elsewhere, a folder cannot be opened as a file.
 #[cfg(not(unix))]
-fn sync_folder(_: &Path) -> std::io::Result<()> {
+pub(crate) fn sync_folder(_: &Path) -> std::io::Result<()> {
     Ok(())
 }
 

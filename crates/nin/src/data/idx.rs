@@ -25,9 +25,6 @@ pub const MAX_ELEMENTS: u64 = 1 << 31;
 /// The first two bytes of every gzip file (RFC 1952, section 2.3.1).
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// Storage grows by at most this much ahead of the data that have arrived.
-const CHUNK: usize = 1 << 20;
-
 /// An IDX array of unsigned bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idx {
@@ -62,10 +59,10 @@ impl Idx {
         let mut reader = BufReader::with_capacity(1 << 16, reader);
         // A first read may return a single byte, so the magic is read rather than peeked at, and put back in
         // front.
-        let mut start = [0u8; 2];
-        let got = read_full(&mut reader, &mut start).map_err(DataError::io(source, "read"))?;
-        let reader = start[..got].chain(reader);
-        if got == 2 && start == GZIP_MAGIC {
+        let mut start = Vec::new();
+        reader.by_ref().take(2).read_to_end(&mut start).map_err(DataError::io(source, "read"))?;
+        let reader = start.as_slice().chain(reader);
+        if start == GZIP_MAGIC {
             parse(MultiGzDecoder::new(reader), source, rank, true)
         } else {
             parse(reader, source, rank, false)
@@ -73,15 +70,10 @@ impl Idx {
     }
 }
 
-/// The magic number of an IDX array of unsigned bytes with `rank` dimensions.
-fn magic(rank: usize) -> u32 {
-    0x0800 | rank as u32
-}
-
 /// Reads the header and the data of the (already inflated) stream.
 fn parse(mut reader: impl Read, source: &Path, rank: usize, gzip: bool) -> Result<Idx, DataError> {
     let refuse = |reason: String| DataError::file(source, reason);
-    let failed = |offset: u64, error: io::Error| {
+    let failed = |offset: usize, error: io::Error| {
         // A compressed file that is cut short ends in `UnexpectedEof`; that is a fault of the file, not of
         // the disk.
         let broken = matches!(
@@ -94,66 +86,43 @@ fn parse(mut reader: impl Read, source: &Path, rank: usize, gzip: bool) -> Resul
             DataError::io(source, "read")(error)
         }
     };
-    let truncated = |part: &str, expected: u64, found: u64| {
+    let truncated = |part: &str, expected: u64, found: usize| {
         refuse(format!("truncated IDX {part}: expected {expected} bytes, the data end at byte {found}"))
     };
 
     let header_len = 4 + 4 * rank;
-    let mut header = [0u8; 20];
-    let got = read_full(&mut reader, &mut header[..4]).map_err(|e| failed(0, e))?;
-    if got == 4 {
-        let found = u32::from_be_bytes([header[0], header[1], header[2], header[3]]);
-        if found != magic(rank) {
-            return Err(refuse(format!(
-                "wrong IDX magic at byte 0: expected 0x{:08x} (unsigned bytes, {rank} dimension(s)), found 0x{found:08x}",
-                magic(rank)
-            )));
-        }
+    let mut header = Vec::new();
+    let read = reader.by_ref().take(header_len as u64).read_to_end(&mut header);
+    read.map_err(|error| failed(header.len(), error))?;
+    let numbers: Vec<u32> =
+        header.as_chunks::<4>().0.iter().map(|&bytes| u32::from_be_bytes(bytes)).collect();
+    let magic = 0x0800 | rank as u32;
+    if let Some(&found) = numbers.first().filter(|&&found| found != magic) {
+        return Err(refuse(format!(
+            "wrong IDX magic at byte 0: expected 0x{magic:08x} (unsigned bytes, {rank} dimension(s)), found 0x{found:08x}"
+        )));
     }
-    let got = got
-        + if got == 4 {
-            read_full(&mut reader, &mut header[4..header_len]).map_err(|e| failed(4, e))?
-        } else {
-            0
-        };
-    if got < header_len {
-        return Err(truncated("header", header_len as u64, got as u64));
+    if header.len() < header_len {
+        return Err(truncated("header", header_len as u64, header.len()));
     }
 
-    let mut dims32 = [0u32; 4];
-    for (dim, bytes) in dims32.iter_mut().zip(header[4..header_len].chunks_exact(4)) {
-        *dim = u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-    }
-    let dims: Vec<usize> = dims32[..rank].iter().map(|&d| d as usize).collect();
-    let promised = dims32[..rank]
-        .iter()
-        .try_fold(1u64, |product, &d| product.checked_mul(u64::from(d)))
-        .filter(|&n| n <= MAX_ELEMENTS);
-    let Some(promised) = promised else {
+    let dims: Vec<usize> = numbers[1..].iter().map(|&dim| dim as usize).collect();
+    let promised = numbers[1..].iter().try_fold(1u64, |product, &dim| product.checked_mul(u64::from(dim)));
+    let Some(promised) = promised.filter(|&elements| elements <= MAX_ELEMENTS) else {
         return Err(refuse(format!(
             "IDX dimensions {dims:?} at byte 4 are too large: expected at most {MAX_ELEMENTS} bytes of data"
         )));
     };
 
-    // The file may lie about how much it holds: take memory a chunk at a time, never the whole promise at
-    // once, and ask for one byte past the promise, which also makes the decoder check the checksum at its
-    // end.
+    // The file may lie about how much it holds: memory grows with what arrives, and one byte past the promise is asked for,
+    // which also makes the decoder check the checksum at its end.
     let end = header_len as u64 + promised;
     let mut data = Vec::new();
-    let mut limited = reader.take(promised + 1);
-    loop {
-        let before = data.len();
-        let chunk = CHUNK.min((promised + 1) as usize - before).max(1);
-        let step = (&mut limited).take(chunk as u64).read_to_end(&mut data);
-        match step {
-            Ok(0) => break,
-            Ok(_) => {}
-            Err(e) => return Err(failed(header_len as u64 + data.len() as u64, e)),
-        }
-    }
+    let read = reader.take(promised + 1).read_to_end(&mut data);
+    read.map_err(|error| failed(header_len + data.len(), error))?;
     let found = data.len() as u64;
     if found < promised {
-        return Err(truncated("data", end, header_len as u64 + found));
+        return Err(truncated("data", end, header_len + data.len()));
     }
     if found > promised {
         return Err(refuse(format!(
@@ -162,21 +131,6 @@ fn parse(mut reader: impl Read, source: &Path, rank: usize, gzip: bool) -> Resul
     }
     data.shrink_to_fit();
     Ok(Idx { dims, data })
-}
-
-/// Fills `buffer` as far as the stream goes and returns how many bytes that was; only a real error is an
-/// error.
-fn read_full(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match reader.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(n) => filled += n,
-            Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(filled)
 }
 
 #[cfg(test)]
@@ -300,7 +254,7 @@ mod tests {
              expected at most 2147483648 bytes of data"
         );
         assert!(message(&encode(&[1 << 31, 2], &[]), 2).contains("too large"));
-        // Within the limit, yet a lie: refused as truncated, and no more than a chunk was taken for it.
+        // Within the limit, yet a lie: refused as truncated, and no memory was taken for it.
         assert!(message(&encode(&[1 << 31], &[0; 100]), 1).contains("expected 2147483656 bytes"));
     }
 

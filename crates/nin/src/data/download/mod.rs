@@ -22,6 +22,7 @@ use ureq::{Agent, Body};
 use super::error::DataError;
 use super::files::FILE_NAMES;
 use super::observer::{DataEvent, Observer};
+use crate::checkpoint::sync_folder;
 
 /// Where the authors publish Fashion-MNIST.
 pub const FASHION_MNIST_URL: &str = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com";
@@ -170,19 +171,10 @@ impl Part {
     }
 
     fn sha256(&mut self) -> Result<String, DataError> {
-        let io = |e| DataError::io(&self.path, "read")(e);
-        let mut hasher = Sha256::new();
-        let mut buffer = vec![0; 1 << 16];
-        self.file.rewind().map_err(io)?;
-        loop {
-            match self.file.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(n) => hasher.update(&buffer[..n]),
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) => return Err(io(e)),
-            }
-        }
-        Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+        let mut bytes = Vec::new();
+        let read = self.file.rewind().and_then(|()| self.file.read_to_end(&mut bytes));
+        read.map_err(DataError::io(&self.path, "read"))?;
+        Ok(Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
     fn remove(&self) -> Result<(), DataError> {
@@ -194,11 +186,8 @@ impl Part {
     fn finish(self, target: &Path) -> Result<(), DataError> {
         self.file.sync_all().map_err(DataError::io(&self.path, "sync"))?;
         fs::rename(&self.path, target).map_err(DataError::io(target, "move the download to"))?;
-        // Where folders can be synced (not on Windows), the new name is made to last too; the data are safe
-        // without.
-        if let Some(dir) = target.parent().and_then(|dir| File::open(dir).ok()) {
-            let _ = dir.sync_all();
-        }
+        // The new name is made to last, too; the data are safe without.
+        let _ = target.parent().map(sync_folder);
         Ok(())
     }
 }
