@@ -1,45 +1,82 @@
-//! What a name or a short text of a setting is read into, and the error of one that says nothing.
-
-use std::fmt::Display;
+//! Choices that are asked for by name, and the error of a text that says nothing.
 
 use thiserror::Error;
 
-/// A text that names no choice, or is not written as its setting is.
+/// A text that names no choice, or is not written as its setting is: what was found, and what is expected.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum ParseError {
-    /// A name that is not among the choices.
-    #[error("no {what} {found:?}; there are: {known}")]
-    Unknown {
-        /// What was to be named, such as `network`.
-        what: &'static str,
-        /// What was found.
-        found: String,
-        /// The names that there are, comma separated.
-        known: String,
-    },
-    /// A text of another form.
-    #[error("expected {expected}, found {found:?}{why}")]
-    Form {
-        /// The forms that there are.
-        expected: &'static str,
-        /// What was found.
-        found: String,
-        /// More about it in brackets, after a space; or nothing.
-        why: String,
-    },
+#[error("{0}")]
+pub struct ParseError(String);
+
+impl ParseError {
+    /// A text of another form than `expected`; `why` says more about it, in brackets after a space, or nothing.
+    pub(crate) fn form(expected: &str, found: &str, why: &str) -> Self {
+        Self(format!("expected {expected}, found {found:?}{why}"))
+    }
+
+    /// A name that is none of the choices. `what` was to be named, such as a network.
+    pub(crate) fn unknown(what: &str, found: &str, known: &[&str]) -> Self {
+        Self(format!("no {what} {found:?}; there are: {}", known.join(", ")))
+    }
 }
 
-/// The one of `all` whose name is `found`.
-///
-/// # Errors
-/// [`ParseError::Unknown`], with the names that there are.
-pub(crate) fn by_name<T: Copy + Display>(
-    what: &'static str,
-    all: &[T],
-    found: &str,
-) -> Result<T, ParseError> {
-    all.iter().copied().find(|choice| choice.to_string() == found).ok_or_else(|| {
-        let known: Vec<String> = all.iter().map(T::to_string).collect();
-        ParseError::Unknown { what, found: found.to_owned(), known: known.join(", ") }
-    })
+/// Declares choices and their names, after what one of them is called in an error. Where that is left out, the type says itself how
+/// it is read.
+macro_rules! choices {
+    ($(#[$about:meta])* $($what:literal)? enum $choice:ident { $($(#[$of_one:meta])* $one:ident = $name:literal,)+ }) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $choice {
+            $($(#[$of_one])* $one,)+
+        }
+
+        impl $choice {
+            /// Every choice.
+            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$one),+];
+
+            /// The name by which it is asked for, on a command line and in files.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$one => $name,)+
+                }
+            }
+        }
+
+        impl std::fmt::Display for $choice {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.name())
+            }
+        }
+
+        $(impl std::str::FromStr for $choice {
+            type Err = $crate::names::ParseError;
+
+            /// # Errors
+            /// [`ParseError`](crate::names::ParseError), with the names that there are.
+            fn from_str(name: &str) -> Result<Self, Self::Err> {
+                let found = Self::ALL.into_iter().find(|choice| choice.name() == name);
+                found.ok_or_else(|| $crate::names::ParseError::unknown($what, name, &Self::ALL.map(Self::name)))
+            }
+        })?
+    };
+}
+pub(crate) use choices;
+
+#[cfg(test)]
+mod tests {
+    use crate::data::DatasetKind;
+    use crate::models::{Head, Model};
+    use crate::train::Recipe;
+
+    #[test]
+    fn names_are_read_and_others_list_those_that_exist() {
+        assert!(Model::ALL.iter().all(|model| model.name().parse::<Model>() == Ok(*model)));
+        assert!(Head::ALL.iter().all(|head| head.name().parse::<Head>() == Ok(*head)));
+        assert!(Recipe::ALL.iter().all(|recipe| recipe.name().parse::<Recipe>() == Ok(*recipe)));
+        assert!(DatasetKind::ALL.iter().all(|kind| kind.name().parse::<DatasetKind>() == Ok(*kind)));
+        assert_eq!(
+            "resnet".parse::<Model>().unwrap_err().to_string(),
+            "no network \"resnet\"; there are: nin, nin-d2l, nin-cifar, lenet, alexnet, vgg11, resnet18, resnet18-cifar"
+        );
+    }
 }

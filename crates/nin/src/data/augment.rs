@@ -37,13 +37,9 @@ impl FromStr for Augmentation {
     /// Reads `none`, `flip`, `shift:PIXELS` or both with a comma between them.
     ///
     /// # Errors
-    /// [`ParseError::Form`] of any other text, a shift of more than 1024 pixels, or the same twice.
+    /// [`ParseError`] of any other text, a shift of more than 1024 pixels, or the same twice.
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        let refuse = |why: &str| ParseError::Form {
-            expected: "none, flip, shift:PIXELS or shift:PIXELS,flip",
-            found: text.to_owned(),
-            why: why.to_owned(),
-        };
+        let refuse = |why: &str| ParseError::form("none, flip, shift:PIXELS or shift:PIXELS,flip", text, why);
         let mut augmentation = Self::default();
         if text == "none" {
             return Ok(augmentation);

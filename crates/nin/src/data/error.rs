@@ -71,15 +71,6 @@ pub enum DataError {
         /// What happened, what is kept of the file, and what to do.
         reason: String,
     },
-
-    /// A data set name that is not known.
-    #[error("unknown data set {found:?}: expected one of {expected}")]
-    UnknownDataset {
-        /// What was asked for.
-        found: String,
-        /// The known names, comma separated.
-        expected: String,
-    },
 }
 
 impl DataError {

@@ -1,38 +1,34 @@
 //! What a Network in Network ends in: the global average of the class maps, or a fully connected layer in its place.
 
-use std::fmt;
-use std::str::FromStr;
-
 use autograd::AutogradError;
 use tensor::{Element, Shape};
 
-use crate::names::{ParseError, by_name};
+use crate::names::choices;
 use crate::nn::{AdaptiveAvgPool2d, Dropout, Flatten, Linear, Sequential, output_shape};
 
-/// The part behind the last block, which turns its N x `classes` x H x W class maps into N x `classes` logits.
-///
-/// Section 4.6 of Lin, Chen and Yan (2014) asks what global average pooling is worth by putting a fully connected layer in
-/// its place "while the other parts of the model remain the same", once with dropout before it and once without. Both are
-/// linear in the class maps: the average has a fixed matrix, `1 / (H W)` from a class's own map and 0 elsewhere, and the fully
-/// connected layer learns all of `classes * (classes * H * W)` weights. So the blocks before are the same, ReLU on the class
-/// maps included, and a difference in the result is the head's.
-///
-/// The price of the fully connected head: its weights belong to one image size.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Head {
-    /// `gap`: the mean of each class map.
-    #[default]
-    Gap,
-    /// `fc`: all class maps as one vector, then a fully connected layer.
-    Fc,
-    /// `fc-dropout`: the same with dropout before the fully connected layer.
-    FcDropout,
+choices! {
+    /// The part behind the last block, which turns its N x `classes` x H x W class maps into N x `classes` logits.
+    ///
+    /// Section 4.6 of Lin, Chen and Yan (2014) asks what global average pooling is worth by putting a fully connected layer in
+    /// its place "while the other parts of the model remain the same", once with dropout before it and once without. Both are
+    /// linear in the class maps: the average has a fixed matrix, `1 / (H W)` from a class's own map and 0 elsewhere, and the fully
+    /// connected layer learns all of `classes * (classes * H * W)` weights. So the blocks before are the same, ReLU on the class
+    /// maps included, and a difference in the result is the head's.
+    ///
+    /// The price of the fully connected head: its weights belong to one image size.
+    #[derive(Default)]
+    "head" enum Head {
+        /// `gap`: the mean of each class map.
+        #[default]
+        Gap = "gap",
+        /// `fc`: all class maps as one vector, then a fully connected layer.
+        Fc = "fc",
+        /// `fc-dropout`: the same with dropout before the fully connected layer.
+        FcDropout = "fc-dropout",
+    }
 }
 
 impl Head {
-    /// Every head.
-    pub const ALL: [Self; 3] = [Self::Gap, Self::Fc, Self::FcDropout];
-
     /// Puts the head behind blocks that end in class maps. `image` is one image, 1 x C x H x W.
     ///
     /// # Errors
@@ -52,26 +48,6 @@ impl Head {
                 blocks.with(Flatten).with(Dropout { p: dropout }).with(Linear::new(features, classes))
             }
         })
-    }
-}
-
-impl fmt::Display for Head {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Gap => "gap",
-            Self::Fc => "fc",
-            Self::FcDropout => "fc-dropout",
-        })
-    }
-}
-
-impl FromStr for Head {
-    type Err = ParseError;
-
-    /// # Errors
-    /// [`ParseError::Unknown`], with the names that there are.
-    fn from_str(name: &str) -> Result<Self, ParseError> {
-        by_name("head", &Self::ALL, name)
     }
 }
 
@@ -113,17 +89,6 @@ mod tests {
                 assert_eq!(dropouts(&layers), dropouts(&before) + more, "{model}, {head}");
             }
         }
-    }
-
-    #[test]
-    fn names_round_trip_and_others_are_refused() {
-        for head in Head::ALL {
-            assert_eq!(head.to_string().parse::<Head>().unwrap(), head);
-        }
-        assert_eq!(
-            "mlp".parse::<Head>().unwrap_err().to_string(),
-            "no head \"mlp\"; there are: gap, fc, fc-dropout"
-        );
     }
 
     #[test]

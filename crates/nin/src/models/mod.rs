@@ -10,13 +10,10 @@ mod resnet18;
 mod testing;
 mod vgg11;
 
-use std::fmt;
-use std::str::FromStr;
-
 use autograd::AutogradError;
 use tensor::{Element, Shape, ShapeError};
 
-use crate::names::{ParseError, by_name};
+use crate::names::choices;
 
 pub use alexnet::alexnet;
 pub use head::Head;
@@ -28,40 +25,29 @@ pub use vgg11::vgg11;
 
 use crate::nn::{Dropout, Flatten, Linear, Relu, Sequential, output_shape};
 
-/// A network by its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Model {
-    /// The article's Network in Network: stem stride 3, for 224 pixels.
-    Nin,
-    /// The d2l book's: stem stride 4.
-    NinD2l,
-    /// The network of the paper's CIFAR-10 runs, for 28 or 32 pixels.
-    NinCifar,
-    /// LeNet-5 with sigmoids, for 28 pixels.
-    LeNet,
-    /// AlexNet, for 224 pixels.
-    AlexNet,
-    /// VGG-11 with a quarter of the channels, for 224 pixels.
-    Vgg11,
-    /// ResNet-18, for 224 pixels.
-    ResNet18,
-    /// ResNet-18 with the stem for CIFAR, for 28 or 32 pixels.
-    ResNet18Cifar,
+choices! {
+    /// A network by its name.
+    "network" enum Model {
+        /// The article's Network in Network: stem stride 3, for 224 pixels.
+        Nin = "nin",
+        /// The d2l book's: stem stride 4.
+        NinD2l = "nin-d2l",
+        /// The network of the paper's CIFAR-10 runs, for 28 or 32 pixels.
+        NinCifar = "nin-cifar",
+        /// LeNet-5 with sigmoids, for 28 pixels.
+        LeNet = "lenet",
+        /// AlexNet, for 224 pixels.
+        AlexNet = "alexnet",
+        /// VGG-11 with a quarter of the channels, for 224 pixels.
+        Vgg11 = "vgg11",
+        /// ResNet-18, for 224 pixels.
+        ResNet18 = "resnet18",
+        /// ResNet-18 with the stem for CIFAR, for 28 or 32 pixels.
+        ResNet18Cifar = "resnet18-cifar",
+    }
 }
 
 impl Model {
-    /// Every network.
-    pub const ALL: [Self; 8] = [
-        Self::Nin,
-        Self::NinD2l,
-        Self::NinCifar,
-        Self::LeNet,
-        Self::AlexNet,
-        Self::Vgg11,
-        Self::ResNet18,
-        Self::ResNet18Cifar,
-    ];
-
     /// The network for images of C `channels` and the size that it was made for, with zeros as weights.
     ///
     /// # Panics
@@ -174,45 +160,9 @@ fn classifier<T: Element>(
         .with(Linear::new(hidden, classes))
 }
 
-impl fmt::Display for Model {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Nin => "nin",
-            Self::NinD2l => "nin-d2l",
-            Self::NinCifar => "nin-cifar",
-            Self::LeNet => "lenet",
-            Self::AlexNet => "alexnet",
-            Self::Vgg11 => "vgg11",
-            Self::ResNet18 => "resnet18",
-            Self::ResNet18Cifar => "resnet18-cifar",
-        })
-    }
-}
-
-impl FromStr for Model {
-    type Err = ParseError;
-
-    /// # Errors
-    /// [`ParseError::Unknown`], with the names that there are.
-    fn from_str(name: &str) -> Result<Self, ParseError> {
-        by_name("network", &Self::ALL, name)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_round_trip_and_others_list_those_that_exist() {
-        for model in Model::ALL {
-            assert_eq!(model.to_string().parse::<Model>().unwrap(), model);
-        }
-        assert_eq!(
-            "resnet".parse::<Model>().unwrap_err().to_string(),
-            "no network \"resnet\"; there are: nin, nin-d2l, nin-cifar, lenet, alexnet, vgg11, resnet18, resnet18-cifar"
-        );
-    }
 
     /// All layers of each Network in Network, few channels wide, with each head, at the smallest of its sizes.
     #[test]

@@ -121,9 +121,9 @@ impl FromStr for Schedule {
     /// Reads `constant`, `cosine`, `step:EPOCHS:FACTOR`, `one-cycle` or `one-cycle:RISE`.
     ///
     /// # Errors
-    /// [`ParseError::Form`] of any other text, or numbers that are not positive, or a rise that is not below 1.
+    /// [`ParseError`] of any other text, or numbers that are not positive, or a rise that is not below 1.
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        let refuse = |expected| ParseError::Form { expected, found: text.to_owned(), why: String::new() };
+        let refuse = |expected| ParseError::form(expected, text, "");
         let parts: Vec<&str> = text.split(':').collect();
         match parts[..] {
             ["constant"] => Ok(Self::Constant),

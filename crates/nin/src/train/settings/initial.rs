@@ -1,32 +1,29 @@
 //! The weights that a run begins with, by name.
 
-use std::fmt;
 use std::str::FromStr;
 
 use tensor::init::Init;
 
-use crate::names::ParseError;
+use crate::names::{ParseError, choices};
 
-/// How weights and biases are first filled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum InitialWeights {
-    /// `xavier`: [`Init::XavierUniform`], biases 0.
-    Xavier,
-    /// `he`: [`Init::HeNormal`], biases 0.
-    He,
-    /// `he-uniform`: [`Init::HeUniform`], biases 0.
-    HeUniform,
-    /// `data-dependent`: as `he`, then each convolution scaled and shifted for its channels to have mean 0 and deviation 1 over
-    /// some training images (LSUV: Mishkin and Matas 2016).
-    DataDependent,
-    /// `pytorch`: [`Init::PyTorch`], biases too.
-    PyTorch,
+choices! {
+    /// How weights and biases are first filled.
+    enum InitialWeights {
+        /// `xavier`: [`Init::XavierUniform`], biases 0.
+        Xavier = "xavier",
+        /// `he`: [`Init::HeNormal`], biases 0.
+        He = "he",
+        /// `he-uniform`: [`Init::HeUniform`], biases 0.
+        HeUniform = "he-uniform",
+        /// `data-dependent`: as `he`, then each convolution scaled and shifted for its channels to have mean 0 and deviation 1 over
+        /// some training images (LSUV: Mishkin and Matas 2016).
+        DataDependent = "data-dependent",
+        /// `pytorch`: [`Init::PyTorch`], biases too.
+        PyTorch = "pytorch",
+    }
 }
 
 impl InitialWeights {
-    /// Every choice.
-    pub const ALL: [Self; 5] = [Self::Xavier, Self::He, Self::HeUniform, Self::DataDependent, Self::PyTorch];
-
     /// The first values of weights and of biases.
     #[must_use]
     pub fn weights_and_biases(self) -> (Init, Init) {
@@ -40,28 +37,13 @@ impl InitialWeights {
     }
 }
 
-impl fmt::Display for InitialWeights {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Xavier => "xavier",
-            Self::He => "he",
-            Self::HeUniform => "he-uniform",
-            Self::DataDependent => "data-dependent",
-            Self::PyTorch => "pytorch",
-        })
-    }
-}
-
 impl FromStr for InitialWeights {
     type Err = ParseError;
 
     /// # Errors
-    /// [`ParseError::Form`] of any other name.
+    /// [`ParseError`] of any other name.
     fn from_str(name: &str) -> Result<Self, ParseError> {
-        Self::ALL.into_iter().find(|choice| choice.to_string() == name).ok_or_else(|| ParseError::Form {
-            expected: "xavier, he, he-uniform, data-dependent or pytorch",
-            found: name.to_owned(),
-            why: String::new(),
-        })
+        let found = Self::ALL.into_iter().find(|choice| choice.name() == name);
+        found.ok_or_else(|| ParseError::form("xavier, he, he-uniform, data-dependent or pytorch", name, ""))
     }
 }

@@ -1,51 +1,25 @@
 //! The recipes: named sets of settings to begin with.
 
-use std::fmt;
-use std::str::FromStr;
-
 use super::{InitialWeights, Settings};
 use crate::models::Model;
-use crate::names::{ParseError, by_name};
+use crate::names::choices;
 use crate::optim::Schedule;
 
-/// A named set of settings to begin with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Recipe {
-    /// The article's network on small images, with settings that learn reliably in minutes: the start and schedule of
-    /// [`Recipe::Robust`], smaller batches and less dropout.
-    #[default]
-    Default,
-    /// The d2l book's chapter: 224 pixels, batch 128, learning rate 0.1, Xavier weights, 10 epochs, plain SGD, no
-    /// normalization.
-    Chapter,
-    /// The chapter's network, image size, batch size and number of epochs, with a start and a schedule that learn whatever the
-    /// seed: He weights brought to mean 0 and deviation 1 by images, the convolution of the class maps smaller and with a bias
-    /// that opens its ReLU, momentum, warm-up, cosine, clipped gradients, weight decay, normalised images.
-    Robust,
-}
-
-impl Recipe {
-    /// Every recipe.
-    pub const ALL: [Self; 3] = [Self::Default, Self::Chapter, Self::Robust];
-}
-
-impl fmt::Display for Recipe {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Default => "default",
-            Self::Chapter => "chapter",
-            Self::Robust => "robust",
-        })
-    }
-}
-
-impl FromStr for Recipe {
-    type Err = ParseError;
-
-    /// # Errors
-    /// [`ParseError::Unknown`], with the names that there are.
-    fn from_str(name: &str) -> Result<Self, ParseError> {
-        by_name("recipe", &Self::ALL, name)
+choices! {
+    /// A named set of settings to begin with.
+    #[derive(Default)]
+    "recipe" enum Recipe {
+        /// The article's network on small images, with settings that learn reliably in minutes: the start and schedule of
+        /// [`Recipe::Robust`], smaller batches and less dropout.
+        #[default]
+        Default = "default",
+        /// The d2l book's chapter: 224 pixels, batch 128, learning rate 0.1, Xavier weights, 10 epochs, plain SGD, no
+        /// normalization.
+        Chapter = "chapter",
+        /// The chapter's network, image size, batch size and number of epochs, with a start and a schedule that learn whatever the
+        /// seed: He weights brought to mean 0 and deviation 1 by images, the convolution of the class maps smaller and with a bias
+        /// that opens its ReLU, momentum, warm-up, cosine, clipped gradients, weight decay, normalised images.
+        Robust = "robust",
     }
 }
 
