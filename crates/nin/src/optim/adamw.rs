@@ -1,18 +1,15 @@
 //! Adam with decoupled weight decay, as PyTorch's `torch.optim.AdamW`.
 
 use rayon::prelude::*;
-use tensor::Tensor;
 
 use super::group::Group;
 use super::optimizer::{
-    BLOCK, Gradients, Moved, Optimizer, OptimizerError, State, check_fraction, check_state, for_each_moved,
+    BLOCK, Base, Buffer, Gradients, Moved, Optimizer, OptimizerError, State, check_fraction, check_setting,
 };
 use crate::nn::Module;
 
-// The names of the two moments and of the count of steps in the state.
-const FIRST: &str = "exp_avg";
-const SECOND: &str = "exp_avg_sq";
-const STEP: &str = "step";
+/// The two moments and the count of steps.
+const BUFFERS: [Buffer; 3] = [("exp_avg", false), ("exp_avg_sq", false), ("step", true)];
 
 /// AdamW: steps by the running mean of the gradient over the root of that of its square (Kingma and Ba 2015, algorithm 1), beside
 /// which weights shrink by `lr decay w` (Loshchilov and Hutter 2019, algorithm 2).
@@ -22,26 +19,16 @@ const STEP: &str = "step";
 /// has `exp_avg` (m), `exp_avg_sq` (v) and `step` (t, a number) for each parameter that moved.
 #[derive(Debug, Clone)]
 pub struct AdamW {
-    learning_rate: f64,
+    base: Base,
     betas: [f64; 2],
     epsilon: f64,
-    weight_decay: f64,
-    groups: Vec<Group>,
-    state: State,
 }
 
 impl AdamW {
     /// AdamW at this learning rate, with PyTorch's defaults: betas 0.9 and 0.999, epsilon 1e-8, weight decay 0.01.
     #[must_use]
     pub fn new(learning_rate: f64) -> Self {
-        Self {
-            learning_rate,
-            betas: [0.9, 0.999],
-            epsilon: 1e-8,
-            weight_decay: 0.01,
-            groups: Vec::new(),
-            state: State::new(),
-        }
+        Self { base: Base::new(learning_rate, 0.01), betas: [0.9, 0.999], epsilon: 1e-8 }
     }
 
     /// With these factors on the old means of the gradient and of its square, each at least 0 and below 1.
@@ -58,30 +45,26 @@ impl AdamW {
 
     /// With this decoupled decay of weights, not of biases.
     #[must_use]
-    pub fn weight_decay(self, weight_decay: f64) -> Self {
-        Self { weight_decay, ..self }
+    pub fn weight_decay(mut self, weight_decay: f64) -> Self {
+        self.base.weight_decay = weight_decay;
+        self
     }
 
     /// With one more group, after those that there are.
     #[must_use]
     pub fn group(mut self, group: Group) -> Self {
-        self.groups.push(group);
+        self.base.groups.push(group);
         self
     }
 }
 
-/// The state tensor of this name, zeros if there was none.
-fn entry<'a>(state: &'a mut State, name: &str, buffer: &str, like: &Tensor<f32>) -> &'a mut Tensor<f32> {
-    state.entry(format!("{name}.{buffer}")).or_insert_with(|| Tensor::zeros(like.shape()))
-}
-
 impl Optimizer for AdamW {
     fn learning_rate(&self) -> f64 {
-        self.learning_rate
+        self.base.learning_rate
     }
 
     fn set_learning_rate(&mut self, rate: f64) {
-        self.learning_rate = rate;
+        self.base.learning_rate = rate;
     }
 
     fn update(
@@ -92,15 +75,11 @@ impl Optimizer for AdamW {
         let [beta1, beta2] = self.betas;
         check_fraction("the first beta", beta1)?;
         check_fraction("the second beta", beta2)?;
-        if !(self.epsilon >= 0.0 && self.epsilon.is_finite()) {
-            let expected = "a finite number of at least 0";
-            return Err(OptimizerError::Setting { name: "epsilon", expected, found: self.epsilon });
-        }
-        let (scale, epsilon, state) = (gradients.scale() as f32, self.epsilon as f32, &mut self.state);
-        let settings = (self.learning_rate, self.weight_decay);
-        for_each_moved(module, gradients, &self.groups, settings, |moved| {
-            let Moved { name, parameter, gradient, rate, decay } = moved;
-            let step = entry(state, &name, STEP, &Tensor::scalar(0.0));
+        check_setting("epsilon", self.epsilon)?;
+        let (scale, epsilon) = (gradients.scale() as f32, self.epsilon as f32);
+        self.base.step(module, gradients, &BUFFERS, |moved| {
+            let Moved { parameter, gradient, rate, decay, state, .. } = moved;
+            let [first, second, step] = state else { unreachable!("a tensor for each buffer") };
             step.data_mut()[0] += 1.0;
             let count = f64::from(step.item());
             // In f64, as PyTorch has these numbers; what is done to elements is f32.
@@ -108,10 +87,6 @@ impl Optimizer for AdamW {
             let root = (1.0 - beta2.powf(count)).sqrt() as f32;
             let (kept, new1, beta2, new2) =
                 ((1.0 - rate * decay) as f32, (1.0 - beta1) as f32, beta2 as f32, (1.0 - beta2) as f32);
-            // Out of the map and back, so that both moments can be changed at once.
-            let mut first =
-                std::mem::replace(entry(state, &name, FIRST, &parameter.value), Tensor::scalar(0.0));
-            let second = entry(state, &name, SECOND, &parameter.value);
             let blocks = parameter
                 .value
                 .data_mut()
@@ -128,17 +103,14 @@ impl Optimizer for AdamW {
                     *value = kept * *value - step_size * *mean / (square.sqrt() / root + epsilon);
                 }
             });
-            *entry(state, &name, FIRST, &parameter.value) = first;
         })
     }
 
     fn state(&self) -> State {
-        self.state.clone()
+        self.base.state.clone()
     }
 
     fn load_state(&mut self, module: &dyn Module<f32>, state: State) -> Result<(), OptimizerError> {
-        check_state(module, &state, &[(FIRST, false), (SECOND, false), (STEP, true)])?;
-        self.state = state;
-        Ok(())
+        self.base.load_state(module, state, &BUFFERS)
     }
 }

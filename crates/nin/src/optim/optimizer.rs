@@ -62,52 +62,13 @@ pub trait Optimizer: Debug + Send {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OptimizerError {
-    /// There is not one gradient for each parameter.
-    #[error("optimizer: {gradients} gradients for {parameters} parameters")]
-    Count {
-        /// The gradients that were given.
-        gradients: usize,
-        /// The parameters of the module.
-        parameters: usize,
-    },
-    /// A gradient has another shape than its parameter.
-    #[error("optimizer: the gradient of {name} is {gradient}, expected {parameter}")]
-    Shape {
-        /// The parameter's name.
-        name: String,
-        /// The shape of the gradient.
-        gradient: Shape,
-        /// The shape of the parameter.
-        parameter: Shape,
-    },
-    /// A setting cannot work.
-    #[error("optimizer: {name}: expected {expected}, found {found}")]
-    Setting {
-        /// The setting.
-        name: &'static str,
-        /// The values that can.
-        expected: &'static str,
-        /// The value found.
-        found: f64,
-    },
-    /// A group has no parameter: its pattern is misspelt.
-    #[error("optimizer: no parameter's name matches the group {pattern:?}; there are: {known}")]
-    Group {
-        /// The pattern.
-        pattern: String,
-        /// The names of all parameters, comma separated.
-        known: String,
-    },
-    /// A saved tensor is not part of the optimizer's state for this module.
-    #[error("optimizer state: tensor {name} is {found}, expected {expected}")]
-    State {
-        /// The tensor's name.
-        name: String,
-        /// Its shape.
-        found: Shape,
-        /// The shape that is expected under that name, or the names that there are.
-        expected: String,
-    },
+    /// A setting cannot work, a group has no parameter, or there is not a gradient of each parameter's shape: which, what was
+    /// expected and what was found.
+    #[error("optimizer: {0}")]
+    Step(String),
+    /// A saved tensor is not part of the optimizer's state for this module: its name, what was expected and what was found.
+    #[error("optimizer state: {0}")]
+    State(String),
 }
 
 /// The gradients of a step: a tensor for each parameter, in the order of [`parameters`], and a factor on all of them.
@@ -168,105 +129,138 @@ impl<'a> From<&'a [Tensor<f32>]> for Gradients<'a> {
     }
 }
 
-/// A parameter that a step moves, with what its group says.
+/// A tensor of the state: PyTorch's name of it, and whether it is a number and not of its parameter's shape.
+pub(super) type Buffer = (&'static str, bool);
+
+/// A parameter that a step moves, with what its group says and what is known from earlier steps.
 pub(super) struct Moved<'a> {
-    pub(super) name: String,
     pub(super) parameter: &'a mut Parameter<f32>,
     pub(super) gradient: &'a [f32],
     /// The learning rate with the group's factor.
     pub(super) rate: f64,
     pub(super) decay: f64,
+    /// Whether it is the parameter's first step.
+    pub(super) first: bool,
+    /// A tensor for each [`Buffer`] that was asked for, zeros in the first step.
+    pub(super) state: &'a mut [Tensor<f32>],
 }
 
-/// Calls `update` for each parameter that moves, after every check that may refuse the step.
-pub(super) fn for_each_moved(
-    module: &mut dyn Module<f32>,
-    gradients: Gradients<'_>,
-    groups: &[Group],
-    (rate, decay): (f64, f64),
-    mut update: impl FnMut(Moved<'_>),
-) -> Result<(), OptimizerError> {
-    check_setting("learning rate", rate)?;
-    check_setting("weight decay", decay)?;
-    let all = parameters_mut(module);
-    let tensors = gradients.tensors();
-    if tensors.len() != all.len() {
-        return Err(OptimizerError::Count { gradients: tensors.len(), parameters: all.len() });
+/// The settings that all optimizers have, and the state.
+#[derive(Debug, Clone)]
+pub(super) struct Base {
+    pub(super) learning_rate: f64,
+    pub(super) weight_decay: f64,
+    pub(super) groups: Vec<Group>,
+    pub(super) state: State,
+}
+
+impl Base {
+    pub(super) fn new(learning_rate: f64, weight_decay: f64) -> Self {
+        Self { learning_rate, weight_decay, groups: Vec::new(), state: State::new() }
     }
-    for ((name, parameter), gradient) in all.iter().zip(tensors) {
-        let (gradient, parameter) = (gradient.shape(), parameter.value.shape());
-        if gradient != parameter {
-            return Err(OptimizerError::Shape { name: name.clone(), gradient, parameter });
+
+    /// Calls `update` for each parameter that moves, after every check that may refuse the step.
+    pub(super) fn step(
+        &mut self,
+        module: &mut dyn Module<f32>,
+        gradients: Gradients<'_>,
+        buffers: &[Buffer],
+        mut update: impl FnMut(Moved<'_>),
+    ) -> Result<(), OptimizerError> {
+        let refuse = |message: String| Err(OptimizerError::Step(message));
+        check_setting("learning rate", self.learning_rate)?;
+        check_setting("weight decay", self.weight_decay)?;
+        let (all, tensors) = (parameters_mut(module), gradients.tensors());
+        if tensors.len() != all.len() {
+            return refuse(format!("{} gradients for {} parameters", tensors.len(), all.len()));
         }
-    }
-    for group in groups {
-        check_setting("rate of a group", group.rate)?;
-        check_setting("weight decay of a group", group.weight_decay.unwrap_or(0.0))?;
-        if !all.iter().any(|(name, _)| group.contains(name)) {
-            let known: Vec<&str> = all.iter().map(|(name, _)| name.as_str()).collect();
-            let (pattern, known) = (group.pattern.clone(), known.join(", "));
-            return Err(OptimizerError::Group { pattern, known });
+        for ((name, parameter), gradient) in all.iter().zip(tensors) {
+            let (gradient, expected) = (gradient.shape(), parameter.value.shape());
+            if gradient != expected {
+                return refuse(format!("the gradient of {name} is {gradient}, expected {expected}"));
+            }
         }
-    }
-    for ((name, parameter), gradient) in all.into_iter().zip(tensors) {
-        let group = groups.iter().find(|group| group.contains(&name));
-        let factor = group.map_or(1.0, |group| group.rate);
-        if factor == 0.0 || !parameter.requires_grad {
-            continue;
-        }
-        let usual = if parameter.decays { decay } else { 0.0 };
-        let decay = group.and_then(|group| group.weight_decay).unwrap_or(usual);
-        update(Moved { name, parameter, gradient: gradient.data(), rate: rate * factor, decay });
-    }
-    Ok(())
-}
-
-/// Refuses what is not a finite number of at least 0.
-fn check_setting(name: &'static str, found: f64) -> Result<(), OptimizerError> {
-    if found.is_finite() && found >= 0.0 {
-        return Ok(());
-    }
-    Err(OptimizerError::Setting { name, expected: "a finite number of at least 0", found })
-}
-
-/// Refuses a number that is not at least 0 and below 1.
-pub(super) fn check_fraction(name: &'static str, found: f64) -> Result<(), OptimizerError> {
-    if (0.0..1.0).contains(&found) {
-        return Ok(());
-    }
-    Err(OptimizerError::Setting { name, expected: "at least 0 and below 1", found })
-}
-
-/// Refuses a state with a tensor whose name is not a parameter's and one of `buffers`, or whose shape is not what the buffer has.
-/// A buffer comes with whether it is a number and not of the parameter's shape.
-pub(super) fn check_state(
-    module: &dyn Module<f32>,
-    state: &State,
-    buffers: &[(&str, bool)],
-) -> Result<(), OptimizerError> {
-    let all = parameters(module);
-    for (name, tensor) in state {
-        let refuse = |expected: String| {
-            Err(OptimizerError::State { name: name.clone(), found: tensor.shape(), expected })
-        };
-        let parts = name.rsplit_once('.');
-        let own = parts.and_then(|(owner, buffer)| {
-            let (_, parameter) = all.iter().find(|(name, _)| name == owner)?;
-            let &(_, number) = buffers.iter().find(|(name, _)| *name == buffer)?;
-            Some(if number { Shape::scalar() } else { parameter.value.shape() })
-        });
-        match own {
-            Some(expected) if expected == tensor.shape() => {}
-            Some(expected) => return refuse(expected.to_string()),
-            None => {
-                let names: Vec<&str> = buffers.iter().map(|&(name, _)| name).collect();
+        for group in &self.groups {
+            check_setting("rate of a group", group.rate)?;
+            check_setting("weight decay of a group", group.weight_decay.unwrap_or(0.0))?;
+            if !all.iter().any(|(name, _)| group.contains(name)) {
+                let known: Vec<&str> = all.iter().map(|(name, _)| name.as_str()).collect();
+                let (pattern, known) = (&group.pattern, known.join(", "));
                 return refuse(format!(
-                    "{} of one of the network's {} parameters",
-                    names.join(" or "),
-                    all.len()
+                    "no parameter's name matches the group {pattern:?}; there are: {known}"
                 ));
             }
         }
+        for ((name, parameter), gradient) in all.into_iter().zip(tensors) {
+            let group = self.groups.iter().find(|group| group.contains(&name));
+            let factor = group.map_or(1.0, |group| group.rate);
+            if factor == 0.0 || !parameter.requires_grad {
+                continue;
+            }
+            let usual = if parameter.decays { self.weight_decay } else { 0.0 };
+            let decay = group.and_then(|group| group.weight_decay).unwrap_or(usual);
+            let (gradient, rate) = (gradient.data(), self.learning_rate * factor);
+            let names: Vec<String> = buffers.iter().map(|(buffer, _)| format!("{name}.{buffer}")).collect();
+            let first = names.iter().any(|name| !self.state.contains_key(name));
+            // Out of the map and back, so that all can be changed at once.
+            let take = |(name, buffer): (&String, &Buffer)| {
+                let zeros = || Tensor::zeros(shape_of(buffer, parameter));
+                self.state.remove(name).unwrap_or_else(zeros)
+            };
+            let mut own: Vec<Tensor<f32>> = names.iter().zip(buffers).map(take).collect();
+            update(Moved { parameter, gradient, rate, decay, first, state: &mut own });
+            self.state.extend(names.into_iter().zip(own));
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// Puts a saved state back, if all of its tensors are parameters' and of these buffers.
+    pub(super) fn load_state(
+        &mut self,
+        module: &dyn Module<f32>,
+        state: State,
+        buffers: &[Buffer],
+    ) -> Result<(), OptimizerError> {
+        let all = parameters(module);
+        for (name, tensor) in &state {
+            let own = name.rsplit_once('.').and_then(|(owner, buffer)| {
+                let (_, parameter) = all.iter().find(|(name, _)| name == owner)?;
+                Some(shape_of(buffers.iter().find(|(name, _)| *name == buffer)?, parameter))
+            });
+            if own == Some(tensor.shape()) {
+                continue;
+            }
+            let expected = own.map_or_else(
+                || {
+                    let names: Vec<&str> = buffers.iter().map(|&(name, _)| name).collect();
+                    format!("{} of one of the network's {} parameters", names.join(" or "), all.len())
+                },
+                |shape| shape.to_string(),
+            );
+            let message = format!("tensor {name} is {}, expected {expected}", tensor.shape());
+            return Err(OptimizerError::State(message));
+        }
+        self.state = state;
+        Ok(())
+    }
+}
+
+fn shape_of((_, number): &Buffer, parameter: &Parameter<f32>) -> Shape {
+    if *number { Shape::scalar() } else { parameter.value.shape() }
+}
+
+/// Refuses what is not a finite number of at least 0.
+pub(super) fn check_setting(name: &str, found: f64) -> Result<(), OptimizerError> {
+    if found.is_finite() && found >= 0.0 {
+        return Ok(());
+    }
+    Err(OptimizerError::Step(format!("{name}: expected a finite number of at least 0, found {found}")))
+}
+
+/// Refuses a number that is not at least 0 and below 1.
+pub(super) fn check_fraction(name: &str, found: f64) -> Result<(), OptimizerError> {
+    if (0.0..1.0).contains(&found) {
+        return Ok(());
+    }
+    Err(OptimizerError::Step(format!("{name}: expected at least 0 and below 1, found {found}")))
 }
