@@ -1,10 +1,11 @@
 //! What a Network in Network ends in: the global average of the class maps, or a fully connected layer in its place.
 
 use autograd::AutogradError;
-use tensor::{Element, Shape};
+use tensor::Element;
 
+use super::Network;
 use crate::names::choices;
-use crate::nn::{AdaptiveAvgPool2d, Dropout, Flatten, Linear, Sequential, output_shape};
+use crate::nn::{AdaptiveAvgPool2d, Dropout, Flatten, Linear, Sequential};
 
 choices! {
     /// The part behind the last block, which turns its N x `classes` x H x W class maps into N x `classes` logits.
@@ -29,23 +30,21 @@ choices! {
 }
 
 impl Head {
-    /// Puts the head behind blocks that end in class maps. `image` is one image, 1 x C x H x W.
+    /// Puts the head behind blocks that end in class maps.
     ///
     /// # Errors
     /// [`AutogradError`], naming the layer, if the image is too small for the blocks.
     pub(super) fn behind<T: Element>(
         self,
         blocks: Sequential<T>,
-        image: Shape,
-        classes: usize,
-        dropout: f64,
+        network: &Network,
     ) -> Result<Sequential<T>, AutogradError> {
-        let features: usize = output_shape(&blocks, image)?.iter().product();
+        let (features, classes) = (network.features(&blocks)?, network.classes);
         Ok(match self {
             Self::Gap => blocks.with(AdaptiveAvgPool2d::GLOBAL).with(Flatten),
             Self::Fc => blocks.with(Flatten).with(Linear::new(features, classes)),
             Self::FcDropout => {
-                blocks.with(Flatten).with(Dropout { p: dropout }).with(Linear::new(features, classes))
+                blocks.with(Flatten).with(Dropout { p: network.dropout }).with(Linear::new(features, classes))
             }
         })
     }
@@ -54,8 +53,8 @@ impl Head {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::{Model, Network};
-    use crate::nn::{parameter_count, parameters};
+    use crate::models::Model;
+    use crate::nn::{output_shape, parameter_count, parameters};
     use crate::summary::layers;
 
     fn built(model: Model, side: usize, head: Head) -> Sequential<f32> {

@@ -11,19 +11,14 @@ mod testing;
 mod vgg11;
 
 use autograd::AutogradError;
-use tensor::{Element, Shape, ShapeError};
+use tensor::{Element, ShapeError};
 
 use crate::names::choices;
-
-pub use alexnet::alexnet;
-pub use head::Head;
-pub use lenet::lenet;
-pub use nin::{nin, nin_block};
-pub use nin_cifar::nin_cifar;
-pub use resnet18::{BasicBlock, Stem, resnet18};
-pub use vgg11::vgg11;
-
 use crate::nn::{Dropout, Flatten, Linear, Relu, Sequential, output_shape};
+
+pub use head::Head;
+pub use nin::nin_block;
+use resnet18::Stem;
 
 choices! {
     /// A network by its name.
@@ -105,7 +100,7 @@ impl Network {
     /// [`ShapeError`] if the network cannot work on these images (the layer and the size are named), if the channels or classes
     /// are too few for any network, or if a head is asked for and there are no class maps for it.
     pub fn build<T: Element>(self) -> Result<Sequential<T>, AutogradError> {
-        let Self { model, image: [c, h, w], classes, dropout, head, narrow } = self;
+        let Self { model, image: [c, ..], classes, head, .. } = self;
         let refuse = |message: String| Err(ShapeError::new("network", message).into());
         if c == 0 {
             return refuse(format!("{model} needs images of at least 1 channel, found {c}"));
@@ -118,61 +113,103 @@ impl Network {
                 "{model} ends in a fully connected layer of its own and has no class maps for the head {head}"
             ));
         }
-        let image = Shape::from([1, c, h, w]);
-        let (head, narrow) = (head.unwrap_or_default(), narrow.max(1));
-        match model {
-            Model::Nin => head.behind(nin::blocks(c, classes, 3, dropout, narrow), image, classes, dropout),
-            Model::NinD2l => {
-                head.behind(nin::blocks(c, classes, 4, dropout, narrow), image, classes, dropout)
-            }
-            Model::NinCifar => {
-                head.behind(nin_cifar::blocks(c, classes, dropout, narrow), image, classes, dropout)
-            }
-            Model::LeNet => lenet(image, classes, narrow),
-            Model::AlexNet => alexnet(image, classes, dropout, narrow),
-            Model::Vgg11 => vgg11(image, classes, dropout, narrow),
-            Model::ResNet18 | Model::ResNet18Cifar => {
-                let stem = if model == Model::ResNet18 { Stem::ImageNet } else { Stem::Cifar };
-                let network = resnet18(c, classes, stem, narrow);
-                output_shape(&network, image)?;
-                Ok(network)
-            }
-        }
+        let blocks = match model {
+            Model::Nin => nin::blocks(&self, 3),
+            Model::NinD2l => nin::blocks(&self, 4),
+            Model::NinCifar => nin_cifar::blocks(&self),
+            Model::LeNet => return lenet::lenet(&self),
+            Model::AlexNet => return alexnet::alexnet(&self),
+            Model::Vgg11 => return vgg11::vgg11(&self),
+            Model::ResNet18 => return resnet18::resnet18(&self, Stem::ImageNet),
+            Model::ResNet18Cifar => return resnet18::resnet18(&self, Stem::Cifar),
+        };
+        head.unwrap_or_default().behind(blocks, &self)
     }
-}
 
-/// The fully connected part that AlexNet and VGG share: two hidden layers with ReLU and dropout, then the classes.
-fn classifier<T: Element>(
-    features: Sequential<T>,
-    length: usize,
-    hidden: usize,
-    classes: usize,
-    dropout: f64,
-) -> Sequential<T> {
-    features
-        .with(Flatten)
-        .with(Linear::new(length, hidden))
-        .with(Relu)
-        .with(Dropout { p: dropout })
-        .with(Linear::new(hidden, hidden))
-        .with(Relu)
-        .with(Dropout { p: dropout })
-        .with(Linear::new(hidden, classes))
+    /// The widths of layers in the network itself, divided by `narrow`.
+    fn widths<const LAYERS: usize>(&self, own: [usize; LAYERS]) -> [usize; LAYERS] {
+        own.map(|width| (width / self.narrow.max(1)).max(1))
+    }
+
+    /// The length of the vector that these layers turn an image into.
+    fn features<T: Element>(&self, layers: &Sequential<T>) -> Result<usize, AutogradError> {
+        let [c, h, w] = self.image;
+        Ok(output_shape(layers, [1, c, h, w].into())?.iter().product())
+    }
+
+    /// The fully connected part that AlexNet and VGG share: two hidden layers with ReLU and dropout, then the classes.
+    fn classifier<T: Element>(
+        &self,
+        features: Sequential<T>,
+        hidden: usize,
+    ) -> Result<Sequential<T>, AutogradError> {
+        let length = self.features(&features)?;
+        Ok(features
+            .with(Flatten)
+            .with(Linear::new(length, hidden))
+            .with(Relu)
+            .with(Dropout { p: self.dropout })
+            .with(Linear::new(hidden, hidden))
+            .with(Relu)
+            .with(Dropout { p: self.dropout })
+            .with(Linear::new(hidden, self.classes)))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::parameter_count;
 
-    /// All layers of each Network in Network, few channels wide, with each head, at the smallest of its sizes.
+    /// The layers one by one are compared with PyTorch's in `tests/golden`.
+    #[test]
+    fn parameters_are_those_of_the_papers_the_book_and_torchvision() {
+        for (model, channels, classes, count) in [
+            (Model::Nin, 1, 10, 1_992_166),
+            (Model::NinCifar, 3, 10, 966_986),
+            (Model::LeNet, 1, 10, 61_706),
+            (Model::AlexNet, 1, 10, 46_764_746),
+            (Model::Vgg11, 1, 10, 43_093_322),
+            (Model::ResNet18, 3, 1000, 11_689_512),
+            (Model::ResNet18Cifar, 3, 10, 11_173_962),
+        ] {
+            assert_eq!(parameter_count(&model.build::<f32>(channels, classes, 0.5)), count, "{model}");
+        }
+    }
+
+    #[test]
+    fn a_size_too_small_is_refused_by_layer() {
+        for (model, side, expected) in [
+            (Model::Nin, 28, "max_pool2d: layer 3, MaxPool2d(3/2)"),
+            (Model::Nin, 8, "conv2d: layer 0.0, Conv2d(1, 96, 11x11, stride 3): a window of 11"),
+            (Model::LeNet, 8, "conv2d: layer 3, Conv2d(6, 16, 5x5): a window of 5"),
+            (Model::AlexNet, 60, "max_pool2d: layer 12, MaxPool2d(3/2)"),
+            (Model::Vgg11, 28, "max_pool2d: layer 4.4, MaxPool2d(2/2)"),
+        ] {
+            let network = Network::new(model, [1, side, side], 10).build::<f32>();
+            let error = network.unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+
+    /// All layers, few channels wide, with each head where there are some, at one of the smallest sizes.
     #[test]
     fn gradients_of_small_copies() {
-        let copies = [(Model::Nin, 53, 32), (Model::NinD2l, 67, 32), (Model::NinCifar, 12, 48)];
-        for ((model, side, narrow), head) in copies.into_iter().flat_map(|c| Head::ALL.map(|head| (c, head)))
-        {
-            let network = Network::new(model, [1, side, side], 4);
-            let mut network = Network { head: Some(head), narrow, ..network }.build::<f64>().unwrap();
-            testing::check_gradients(&mut network, [2, 1, side, side]);
+        for (model, image, narrow) in [
+            (Model::Nin, [1, 53, 53], 32),
+            (Model::NinD2l, [1, 67, 67], 32),
+            (Model::NinCifar, [1, 12, 12], 48),
+            (Model::LeNet, [2, 14, 15], 2),
+            (Model::AlexNet, [1, 67, 71], 32),
+            (Model::Vgg11, [2, 32, 34], 16),
+            (Model::ResNet18, [2, 40, 40], 32),
+            (Model::ResNet18Cifar, [2, 9, 9], 32),
+        ] {
+            let heads = if model.has_class_maps() { Head::ALL.map(Some).to_vec() } else { vec![None] };
+            for head in heads {
+                let network = Network { head, narrow, dropout: 0.3, ..Network::new(model, image, 3) };
+                testing::check_gradients(&mut network.build::<f64>().unwrap(), image);
+            }
         }
     }
 

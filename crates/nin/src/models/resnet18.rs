@@ -3,13 +3,14 @@
 use autograd::{AutogradError, Var};
 use tensor::Element;
 
+use super::Network;
 use crate::nn::{
     AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Flatten, Linear, MaxPool2d, Module, Relu, Sequential, scoped,
 };
 
 /// The layers before the first residual block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stem {
+pub(super) enum Stem {
     /// A 3 x 3 convolution that keeps the size: for images of some 32 pixels (section 4.2 of the paper).
     Cifar,
     /// A 7 x 7 convolution of stride 2 and a max pooling of stride 2: for images of some 224 pixels (table 1).
@@ -19,7 +20,7 @@ pub enum Stem {
 /// Two 3 x 3 convolutions with a normalization each, added to the input, which goes through a 1 x 1 convolution and a normalization
 /// where its size or channels change: figure 2 and section 3.3 of the paper. N x C x H x W to N x O x H/stride x W/stride.
 #[derive(Debug)]
-pub struct BasicBlock<T: Element> {
+pub(super) struct BasicBlock<T: Element> {
     conv1: Conv2d<T>,
     bn1: BatchNorm2d<T>,
     conv2: Conv2d<T>,
@@ -30,8 +31,7 @@ pub struct BasicBlock<T: Element> {
 
 impl<T: Element> BasicBlock<T> {
     /// From `c_in` to `c_out` channels; the first convolution has the stride.
-    #[must_use]
-    pub fn new(c_in: usize, c_out: usize, stride: usize) -> Self {
+    fn new(c_in: usize, c_out: usize, stride: usize) -> Self {
         let mut downsample = Sequential::new();
         if stride != 1 || c_in != c_out {
             let shortcut = Conv2d::new(c_in, c_out, 1, stride, 0).without_bias();
@@ -63,15 +63,12 @@ impl<T: Element> Module<T> for BasicBlock<T> {
 /// average pooling and a fully connected layer: N x `channels` x H x W to N x `classes` logits. Names of parameters are torchvision's.
 /// 11,173,962 parameters with the stem for CIFAR, three channels and ten classes.
 ///
-/// Every width but the input's is divided by `narrow`.
-///
-/// # Panics
-/// If `narrow` is 0.
-#[must_use]
-pub fn resnet18<T: Element>(channels: usize, classes: usize, stem: Stem, narrow: usize) -> Sequential<T> {
-    let widths = [64, 128, 256, 512].map(|width| (width / narrow).max(1));
+/// # Errors
+/// [`AutogradError`], naming the layer, if the image is too small.
+pub(super) fn resnet18<T: Element>(network: &Network, stem: Stem) -> Result<Sequential<T>, AutogradError> {
+    let widths = network.widths([64, 128, 256, 512]);
     let [kernel, stride, padding] = if stem == Stem::Cifar { [3, 1, 1] } else { [7, 2, 3] };
-    let first = Conv2d::new(channels, widths[0], kernel, stride, padding).without_bias();
+    let first = Conv2d::new(network.image[0], widths[0], kernel, stride, padding).without_bias();
     let mut net =
         Sequential::new().named("conv1", first).named("bn1", BatchNorm2d::new(widths[0])).named("relu", Relu);
     if stem == Stem::ImageNet {
@@ -86,60 +83,26 @@ pub fn resnet18<T: Element>(channels: usize, classes: usize, stem: Stem, narrow:
         net = net.named(&format!("layer{number}"), blocks);
         c_in = width;
     }
-    net.named("avgpool", AdaptiveAvgPool2d::GLOBAL)
+    network.features(&net)?;
+    Ok(net
+        .named("avgpool", AdaptiveAvgPool2d::GLOBAL)
         .named("flatten", Flatten)
-        .named("fc", Linear::new(c_in, classes))
+        .named("fc", Linear::new(c_in, network.classes)))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::models::testing::{check_gradients, shapes};
-    use crate::nn::{parameter_count, parameters};
+    use crate::models::Model;
+    use crate::nn::parameters;
 
     #[test]
-    fn shapes_and_parameters_are_torchvisions() {
-        let network = resnet18::<f32>(3, 1000, Stem::ImageNet, 1);
-        assert_eq!(parameter_count(&network), 11_689_512);
-        let table = [
-            "64 x 112 x 112",
-            "64 x 112 x 112",
-            "64 x 112 x 112",
-            "64 x 56 x 56",
-            "64 x 56 x 56",
-            "128 x 28 x 28",
-            "256 x 14 x 14",
-            "512 x 7 x 7",
-            "512 x 1 x 1",
-            "512",
-            "1000",
-        ];
-        assert_eq!(shapes(&network, [1, 3, 224, 224]), table);
+    fn parameters_and_buffers_are_torchvisions() {
+        let network = Model::ResNet18.build::<f32>(3, 10, 0.0);
         let names: Vec<String> = parameters(&network).into_iter().map(|(name, _)| name).collect();
-        for name in [
-            "conv1.weight",
-            "bn1.running_var",
-            "layer2.0.downsample.1.bias",
-            "layer4.1.conv2.weight",
-            "fc.bias",
-        ] {
+        for name in ["bn1.running_var", "layer2.0.downsample.1.bias", "layer4.1.conv2.weight", "fc.bias"] {
             assert!(names.iter().any(|own| own == name), "{name} in {names:?}");
         }
         // 20 convolutions, 20 normalizations of four tensors each, and the last layer's two.
         assert_eq!(names.len(), 20 + 80 + 2);
-        let small = resnet18::<f32>(3, 10, Stem::Cifar, 1);
-        assert_eq!(parameter_count(&small), 11_173_962);
-        assert_eq!(
-            shapes(&small, [1, 3, 32, 32])[3..7],
-            ["64 x 32 x 32", "128 x 16 x 16", "256 x 8 x 8", "512 x 4 x 4"]
-        );
-    }
-
-    #[test]
-    fn gradients_of_small_copies() {
-        for (stem, side) in [(Stem::Cifar, 9), (Stem::ImageNet, 40)] {
-            let mut network = resnet18::<f64>(2, 3, stem, 32);
-            check_gradients(&mut network, [2, 2, side, side]);
-        }
     }
 }

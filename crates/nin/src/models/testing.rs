@@ -1,25 +1,16 @@
 //! What the tests of the networks share.
 
 use autograd::{Context, Tape};
+use tensor::Tensor;
 use tensor::init::Init;
-use tensor::{Shape, Tensor};
 
 use crate::nn::{Module, Sequential, initialize, output_shape, parameters, parameters_mut};
 
-/// The output of each layer or block for one image, without its N.
-pub(super) fn shapes(network: &Sequential<f32>, image: [usize; 4]) -> Vec<String> {
-    let mut shape = Shape::from(image);
-    let outputs = network.layers().map(|layer| {
-        shape = output_shape(layer, shape).unwrap();
-        shape.to_string().strip_prefix("1 x ").unwrap().to_owned()
-    });
-    outputs.collect()
-}
-
-/// Compares a few elements of every parameter's gradient with central differences, in f64, with fresh weights; `input` is the
-/// shape of a batch. The scalar that is differentiated is a sum of the logits with unequal factors.
-pub(super) fn check_gradients(network: &mut Sequential<f64>, input: [usize; 4]) {
+/// Compares a few elements of every parameter's gradient with central differences, in f64, with fresh weights, for two
+/// images of C x H x W. The scalar that is differentiated is a sum of the logits with unequal factors.
+pub(super) fn check_gradients(network: &mut Sequential<f64>, [c, h, w]: [usize; 3]) {
     const STEP: f64 = 1e-6;
+    let input = [2, c, h, w];
     initialize(network, Init::HeNormal, Init::Constant(0.1), 3);
     let x = Tensor::from_fn(input, |i| ((i * 7919 % 1000) as f64) / 500.0 - 1.0);
     let factors = Tensor::from_fn(output_shape(network, input.into()).unwrap(), |i| 1.0 - 0.3 * i as f64);
