@@ -1,31 +1,10 @@
 //! One mini-batch: images at the network's size, their targets, and which samples they are.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tensor::{Buffer, BufferPool, Shape, Tensor};
 
 use super::normalize::PixelTable;
-
-/// The targets and sample numbers of a batch, recycled like its pixels.
-#[derive(Debug, Default)]
-pub(super) struct Ids {
-    pub(super) labels: Vec<usize>,
-    /// Dense targets, N x K; empty if there are labels.
-    pub(super) values: Vec<f32>,
-    pub(super) samples: Vec<u64>,
-}
-
-impl Ids {
-    /// Empties all lists; `room` is the most samples that a batch has, so that no later batch needs new memory.
-    pub(super) fn clear(&mut self, room: usize) {
-        let Self { labels, values, samples } = self;
-        labels.clear();
-        labels.reserve_exact(room);
-        values.clear();
-        samples.clear();
-        samples.reserve_exact(room);
-    }
-}
 
 /// The pixels of a batch, N x C x H x W.
 #[derive(Debug)]
@@ -34,29 +13,26 @@ pub(super) enum Pixels {
     Floats(Buffer<f32>),
 }
 
-/// A mini-batch. Its memory goes back to the loader when it is dropped.
+/// The targets of a batch.
+#[derive(Debug)]
+pub(super) enum Targets {
+    Classes(Vec<usize>),
+    /// N x K.
+    Values(Buffer<f32>),
+}
+
+/// A mini-batch. The memory of its pixels goes back to the loader when it is dropped.
 #[derive(Debug)]
 pub struct Batch {
-    index: usize,
-    image_shape: [usize; 3],
-    pixels: Pixels,
-    ids: Ids,
-    table: Arc<PixelTable>,
-    home: Arc<Mutex<Vec<Ids>>>,
+    pub(super) index: usize,
+    pub(super) image_shape: [usize; 3],
+    pub(super) pixels: Pixels,
+    pub(super) targets: Targets,
+    pub(super) samples: Vec<u64>,
+    pub(super) table: Arc<PixelTable>,
 }
 
 impl Batch {
-    pub(super) fn new(
-        index: usize,
-        image_shape: [usize; 3],
-        pixels: Pixels,
-        ids: Ids,
-        table: Arc<PixelTable>,
-        home: Arc<Mutex<Vec<Ids>>>,
-    ) -> Batch {
-        Batch { index, image_shape, pixels, ids, table, home }
-    }
-
     /// Which batch of its epoch it is, counted from 0.
     pub fn index(&self) -> usize {
         self.index
@@ -65,7 +41,7 @@ impl Batch {
     /// N, the number of samples (at least 1, which is why there is no `is_empty`).
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
-        self.ids.samples.len()
+        self.samples.len()
     }
 
     /// N x C x H x W.
@@ -76,7 +52,10 @@ impl Batch {
 
     /// The class of each image; empty if targets are dense.
     pub fn labels(&self) -> &[usize] {
-        &self.ids.labels
+        match &self.targets {
+            Targets::Classes(labels) => labels,
+            Targets::Values(_) => &[],
+        }
     }
 
     /// What images `from..to` are to become, the input of a [`Loss`](crate::loss::Loss), with storage from `pool`: the numbers of
@@ -85,23 +64,26 @@ impl Batch {
     /// # Panics
     /// If the range lies outside of the batch.
     pub fn targets_in(&self, pool: &Arc<BufferPool>, from: usize, to: usize) -> Tensor<f32> {
-        if self.ids.labels.is_empty() {
-            let width = self.ids.values.len() / self.len();
-            let mut targets = Tensor::empty_in(pool, [to - from, width]);
-            targets.data_mut().copy_from_slice(&self.ids.values[from * width..to * width]);
-            return targets;
+        match &self.targets {
+            Targets::Values(values) => {
+                let width = values.len() / self.len();
+                let mut targets = Tensor::empty_in(pool, [to - from, width]);
+                targets.data_mut().copy_from_slice(&values[from * width..to * width]);
+                targets
+            }
+            Targets::Classes(labels) => {
+                let mut targets = Tensor::empty_in(pool, [to - from]);
+                for (target, &label) in targets.data_mut().iter_mut().zip(&labels[from..to]) {
+                    *target = label as f32;
+                }
+                targets
+            }
         }
-        let labels = &self.ids.labels[from..to];
-        let mut targets = Tensor::empty_in(pool, [labels.len()]);
-        for (target, &label) in targets.data_mut().iter_mut().zip(labels) {
-            *target = label as f32;
-        }
-        targets
     }
 
     /// The data set's index of each image.
     pub fn samples(&self) -> &[u64] {
-        &self.ids.samples
+        &self.samples
     }
 
     /// The 8-bit pixels, N x C x H x W; empty if pixels are numbers.
@@ -136,12 +118,5 @@ impl Batch {
     /// All images as the network sees them, N x C x H x W, with storage from `pool`.
     pub fn images_in(&self, pool: &Arc<BufferPool>) -> Tensor<f32> {
         self.narrow_in(pool, 0, self.len())
-    }
-}
-
-impl Drop for Batch {
-    fn drop(&mut self) {
-        let ids = std::mem::take(&mut self.ids);
-        self.home.lock().unwrap_or_else(PoisonError::into_inner).push(ids);
     }
 }

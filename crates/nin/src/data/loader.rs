@@ -11,13 +11,13 @@
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tensor::BufferPool;
 
 use super::augment::Augmentation;
-use super::batch::{Batch, Ids, Pixels};
+use super::batch::{Batch, Pixels, Targets};
 use super::dataset::{Dataset, Image, Target, empty};
 use super::error::DataError;
 use super::normalize::{Normalization, PixelTable};
@@ -71,9 +71,6 @@ pub struct DataLoader {
     maker: Arc<BatchMaker>,
     options: LoaderOptions,
     sampler: Arc<dyn Sampler>,
-    /// The last epoch's order, whose memory the next epoch takes over.
-    spare_order: Mutex<Arc<Vec<usize>>>,
-    waited: Arc<Mutex<Duration>>,
 }
 
 impl DataLoader {
@@ -105,18 +102,11 @@ impl DataLoader {
             seed: options.seed,
             batch_size: options.batch_size,
             pool: BufferPool::new(),
-            ids: Arc::default(),
             dataset,
         };
         let sampler: Arc<dyn Sampler> =
             if options.shuffle { Arc::new(Shuffled { seed: options.seed }) } else { Arc::new(Sequential) };
-        Ok(DataLoader {
-            maker: Arc::new(maker),
-            options,
-            sampler,
-            spare_order: Mutex::default(),
-            waited: Arc::default(),
-        })
+        Ok(DataLoader { maker: Arc::new(maker), options, sampler })
     }
 
     /// The same loader with epochs that this sampler draws, whatever [`LoaderOptions::shuffle`] says.
@@ -155,48 +145,25 @@ impl DataLoader {
     /// The batches of `epoch` from batch `first` on: the same as [`DataLoader::epoch`] with the first ones
     /// left out, at no cost. An epoch that has no more batches is empty.
     pub fn epoch_from(&self, epoch: u64, first: usize) -> Epoch {
-        let order = self.order(epoch);
+        let mut order = Vec::new();
+        self.sampler.fill(self.maker.dataset.len(), epoch, &mut order);
+        let order = Arc::new(order);
         let last = self.batches_per_epoch();
         let first = first.min(last);
+        let work = || {
+            let (maker, order) = (Arc::clone(&self.maker), Arc::clone(&order));
+            Work { maker, order, epoch, scratch: Scratch::default() }
+        };
         let source = if self.options.workers == 0 {
-            Source::Here(Box::new(Work {
-                maker: Arc::clone(&self.maker),
-                order,
-                epoch,
-                scratch: Scratch::default(),
-            }))
+            Source::Here(Box::new(work()))
         } else {
-            let work = || Work {
-                maker: Arc::clone(&self.maker),
-                order: Arc::clone(&order),
-                epoch,
-                scratch: Scratch::default(),
-            };
             let threads = self.options.workers.min(last - first);
-            Source::Ahead(Prefetch::start(threads, self.options.prefetch.max(1), first..last, |_| {
+            Source::Ahead(Prefetch::start(threads, self.options.prefetch.max(1), first..last, || {
                 let mut work = work();
                 move |index| work.make(index)
             }))
         };
-        Epoch { source, next: first, last, waited: Duration::ZERO, total_waited: Arc::clone(&self.waited) }
-    }
-
-    /// How long consumers have waited for batches since the loader was made, over all epochs.
-    pub fn wait_time(&self) -> Duration {
-        *self.waited.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The order of an epoch's samples, in the memory of an earlier epoch's if that has ended.
-    fn order(&self, epoch: u64) -> Arc<Vec<usize>> {
-        let mut spare = self.spare_order.lock().unwrap_or_else(PoisonError::into_inner);
-        if Arc::get_mut(&mut spare).is_none() {
-            *spare = Arc::default();
-        }
-        if let Some(order) = Arc::get_mut(&mut spare) {
-            order.clear();
-            self.sampler.fill(self.maker.dataset.len(), epoch, order);
-        }
-        Arc::clone(&spare)
+        Epoch { source, next: first, last, waited: Duration::ZERO }
     }
 }
 
@@ -207,7 +174,6 @@ pub struct Epoch {
     next: usize,
     last: usize,
     waited: Duration,
-    total_waited: Arc<Mutex<Duration>>,
 }
 
 #[derive(Debug)]
@@ -242,9 +208,7 @@ impl Iterator for Epoch {
                 prefetch.next().unwrap_or_else(|message| Err(DataError::Worker { index, message }))
             }
         };
-        let waited = start.elapsed();
-        self.waited += waited;
-        *self.total_waited.lock().unwrap_or_else(PoisonError::into_inner) += waited;
+        self.waited += start.elapsed();
         if batch.is_err() {
             self.next = self.last;
         }
@@ -268,7 +232,6 @@ struct BatchMaker {
     seed: u64,
     batch_size: usize,
     pool: Arc<BufferPool>,
-    ids: Arc<Mutex<Vec<Ids>>>,
 }
 
 /// Memory that one thread uses for one image after another.
@@ -296,7 +259,7 @@ struct Work {
 impl Work {
     /// Makes batch `index` of the epoch. An error is the sampler's or the data set's fault.
     fn make(&mut self, index: usize) -> Result<Batch, DataError> {
-        let BatchMaker { dataset, resizer, table, batch_size, pool, ids, .. } = &*self.maker;
+        let BatchMaker { dataset, resizer, table, batch_size, pool, .. } = &*self.maker;
         let Scratch { bytes, floats } = &mut self.scratch;
         let from = index * batch_size;
         let samples = self.order.get(from..self.order.len().min(from + batch_size)).unwrap_or_default();
@@ -315,9 +278,10 @@ impl Work {
             Image::Bytes(_) => Pixels::Bytes(pool.take(samples.len() * image)),
             Image::Floats(_) => Pixels::Floats(pool.take(samples.len() * image)),
         };
-        let mut own = ids.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        own.clear((*batch_size).min(self.order.len()));
-        own.values.reserve_exact(width * (*batch_size).min(self.order.len()));
+        let mut targets = match &target {
+            Target::Class(_) => Targets::Classes(Vec::with_capacity(samples.len())),
+            Target::Values(_) => Targets::Values(pool.take(samples.len() * width)),
+        };
         for (row, &sample) in samples.iter().enumerate() {
             let place = row * image..(row + 1) * image;
             let (source, wanted) = dataset.get(sample);
@@ -330,13 +294,13 @@ impl Work {
                 }
                 _ => Err("pixels of another kind than the first image of the batch has".to_owned()),
             };
-            let result = prepared.and_then(|()| match (&target, wanted) {
-                (Target::Class(_), Target::Class(class)) => {
-                    own.labels.push(class);
+            let result = prepared.and_then(|()| match (&mut targets, wanted) {
+                (Targets::Classes(all), Target::Class(class)) => {
+                    all.push(class);
                     Ok(())
                 }
-                (Target::Values(_), Target::Values(values)) if values.len() == width && width > 0 => {
-                    own.values.extend_from_slice(&values);
+                (Targets::Values(all), Target::Values(values)) if values.len() == width && width > 0 => {
+                    all[row * width..][..width].copy_from_slice(&values);
                     Ok(())
                 }
                 _ => Err("a target of another kind or length than the first of the batch has".to_owned()),
@@ -344,9 +308,9 @@ impl Work {
             if let Err(message) = result {
                 return refuse(format!("sample {sample}: {message}"));
             }
-            own.samples.push(sample as u64);
         }
-        Ok(Batch::new(index, [channels, h, w], pixels, own, Arc::clone(table), Arc::clone(ids)))
+        let (samples, table) = (samples.iter().map(|&sample| sample as u64).collect(), Arc::clone(table));
+        Ok(Batch { index, image_shape: [channels, h, w], pixels, targets, samples, table })
     }
 }
 

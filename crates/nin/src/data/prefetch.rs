@@ -5,6 +5,7 @@
 //! channel holds a thread that is ahead; closing it ends the thread.
 
 use std::any::Any;
+use std::io;
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::{Builder, JoinHandle};
@@ -20,20 +21,14 @@ pub(super) struct Prefetch<T> {
 struct Lane<T> {
     /// `None` once the lane is shut.
     ready: Option<Receiver<T>>,
-    thread: Option<JoinHandle<()>>,
-    /// Why there is no thread, if the system refused one.
-    refused: Option<String>,
+    /// The system may refuse a thread. `None` once its end is known.
+    thread: Option<io::Result<JoinHandle<()>>>,
 }
 
 impl<T: Send + 'static> Prefetch<T> {
-    /// Starts `threads` threads, each with a maker of its own (`maker(t)`), that make the items of `range` in
+    /// Starts `threads` threads, each with a maker of its own, that make the items of `range` in
     /// order, each keeping up to `depth` items ready (at least one).
-    pub(super) fn start<F>(
-        threads: usize,
-        depth: usize,
-        range: Range<usize>,
-        maker: impl Fn(usize) -> F,
-    ) -> Self
+    pub(super) fn start<F>(threads: usize, depth: usize, range: Range<usize>, maker: impl Fn() -> F) -> Self
     where
         F: FnMut(usize) -> T + Send + 'static,
     {
@@ -41,16 +36,13 @@ impl<T: Send + 'static> Prefetch<T> {
             // A finished item that waits for room is held by the thread, so the channel has room for one
             // less.
             let (sender, receiver) = sync_channel(depth.saturating_sub(1));
-            let mut make = maker(t);
+            let mut make = maker();
             let mut items = range.clone().skip(t).step_by(threads);
             let spawned = Builder::new().name(format!("loader-{t}")).spawn(move || {
                 // An error to send means that the consumer has gone, and the rest is not wanted.
                 while let Some(Ok(())) = items.next().map(|item| sender.send(make(item))) {}
             });
-            match spawned {
-                Ok(thread) => Lane { ready: Some(receiver), thread: Some(thread), refused: None },
-                Err(error) => Lane { ready: None, thread: None, refused: Some(error.to_string()) },
-            }
+            Lane { ready: Some(receiver), thread: Some(spawned) }
         });
         Prefetch { workers: workers.collect(), turn: 0 }
     }
@@ -68,14 +60,12 @@ impl<T: Send + 'static> Prefetch<T> {
         if let Some(item) = lane.ready.as_ref().and_then(|ready| ready.recv().ok()) {
             return Ok(item);
         }
-        if let Some(reason) = &lane.refused {
-            return Err(format!("cannot start a loader thread: {reason}"));
-        }
         lane.ready = None;
-        match lane.thread.take().map(JoinHandle::join) {
-            Some(Err(panic)) => Err(panic_message(&*panic)),
-            _ => Err("the loader thread has ended".to_owned()),
-        }
+        Err(match lane.thread.take().map(|thread| thread.map(JoinHandle::join)) {
+            Some(Err(refused)) => format!("cannot start a loader thread: {refused}"),
+            Some(Ok(Err(panic))) => panic_message(&*panic),
+            _ => "the loader thread has ended".to_owned(),
+        })
     }
 }
 
@@ -86,7 +76,7 @@ impl<T> Drop for Prefetch<T> {
             lane.ready = None;
         }
         for lane in &mut self.workers {
-            if let Some(thread) = lane.thread.take() {
+            if let Some(Ok(thread)) = lane.thread.take() {
                 // A panic of a thread whose items nobody wants any more has no one to tell.
                 let _ = thread.join();
             }
@@ -110,7 +100,7 @@ mod tests {
     fn items_come_in_order_for_any_number_of_threads() {
         for threads in 1..5 {
             for depth in 1..4 {
-                let mut prefetch = Prefetch::start(threads, depth, 3..40, |_| |item| item * item);
+                let mut prefetch = Prefetch::start(threads, depth, 3..40, || |item| item * item);
                 let items: Vec<usize> = (3..40).map(|_| prefetch.next().unwrap()).collect();
                 assert_eq!(items, (3..40).map(|i| i * i).collect::<Vec<_>>());
                 assert!(prefetch.next().is_err(), "an item too many is an error, not a hang");
@@ -122,7 +112,7 @@ mod tests {
     fn no_more_is_made_than_depth_allows() {
         let made = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&made);
-        let mut prefetch = Prefetch::start(1, 2, 0..1000, move |_| {
+        let mut prefetch = Prefetch::start(1, 2, 0..1000, move || {
             let counter = Arc::clone(&counter);
             move |item| {
                 counter.fetch_add(1, Ordering::SeqCst);
@@ -142,7 +132,7 @@ mod tests {
     #[test]
     fn a_panic_is_an_error_at_its_item() {
         for threads in [1, 3] {
-            let mut prefetch = Prefetch::start(threads, 2, 0..10, |_| {
+            let mut prefetch = Prefetch::start(threads, 2, 0..10, || {
                 |item| {
                     assert!(item != 4, "item {item}\nis bad");
                     item
