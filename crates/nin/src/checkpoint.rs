@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Display;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, View};
 use tensor::{Shape, Tensor};
 
-use crate::nn::{Module, parameters, parameters_mut};
+use crate::nn::{Module, Parameter, parameters, parameters_mut};
 use crate::optim::matches;
 
 /// What can go wrong with a file of weights.
@@ -29,39 +30,28 @@ pub enum CheckpointError {
         /// Why it failed.
         source: std::io::Error,
     },
-    /// The file is not safetensors, or is broken.
-    #[error("{path}: not a whole safetensors file: {reason}", path = path.display())]
-    Format {
+    /// The file is not safetensors or is broken, does not hold the network's parameters, or has weights that are no numbers.
+    #[error("{path}: {reason}", path = path.display())]
+    Content {
         /// The file.
         path: PathBuf,
-        /// What the reader stumbled over.
+        /// What was expected and what was found, with names and shapes.
         reason: String,
-    },
-    /// The file does not hold the network's parameters.
-    #[error("{path}: weights of another network: {difference}", path = path.display())]
-    Mismatch {
-        /// The file.
-        path: PathBuf,
-        /// The first difference, with names and shapes.
-        difference: String,
-    },
-    /// Some weights are no numbers: nothing could be learned from them or said with them.
-    #[error("{path}: tensor {name} has a weight of {value} at element {index}, expected finite numbers", path = path.display())]
-    NotFinite {
-        /// The file.
-        path: PathBuf,
-        /// The parameter.
-        name: String,
-        /// Where in it the first one is.
-        index: usize,
-        /// What it is: NaN or an infinity.
-        value: f32,
     },
 }
 
-fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> CheckpointError {
+/// An error of reading or writing `path` while doing `action`.
+pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> CheckpointError {
     let path = path.to_path_buf();
     move |source| CheckpointError::Io { path, action, source }
+}
+
+fn content(path: &Path, reason: String) -> CheckpointError {
+    CheckpointError::Content { path: path.to_path_buf(), reason }
+}
+
+fn broken(path: &Path, reason: impl Display) -> CheckpointError {
+    content(path, format!("not a whole safetensors file: {reason}"))
 }
 
 /// Replaces a file by `bytes` or leaves it as it was: writes beside it, flushes to the disk, renames.
@@ -71,11 +61,15 @@ fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> Check
 /// left beside it.
 pub fn atomic_write(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut beside = Beside::new(folder).map_err(io(path, "writing"))?;
-    beside.file.write_all(bytes).map_err(io(path, "writing"))?;
-    beside.file.sync_all().map_err(io(path, "writing to the disk"))?;
-    std::fs::rename(&beside.path, path).map_err(io(path, "putting in place"))?;
-    beside.renamed = true;
+    let (beside, mut file) = new_file(folder).map_err(io(path, "writing"))?;
+    let written = file.write_all(bytes).map_err(io(path, "writing"));
+    let flushed = written.and_then(|()| file.sync_all().map_err(io(path, "writing to the disk")));
+    let renamed = flushed.and_then(|()| std::fs::rename(&beside, path).map_err(io(path, "putting in place")));
+    if renamed.is_err() {
+        // The error of what was being written matters more than one of the clean-up.
+        let _ = std::fs::remove_file(&beside);
+    }
+    renamed?;
     sync_folder(folder).map_err(io(path, "writing its folder to the disk"))
 }
 
@@ -101,35 +95,17 @@ fn cannot_flush_folders(error: &std::io::Error) -> bool {
     matches!(error.kind(), InvalidInput | Unsupported)
 }
 
-/// A new file that is removed again unless it was renamed.
-struct Beside {
-    path: PathBuf,
-    file: File,
-    renamed: bool,
-}
-
-impl Beside {
-    /// A name that no other file of the folder has: another thread has another number, another process another name.
-    fn new(folder: &Path) -> std::io::Result<Self> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        loop {
-            let number = NEXT.fetch_add(1, Ordering::Relaxed);
-            let path = folder.join(format!(".writing-{}-{number}", std::process::id()));
-            match File::create_new(&path) {
-                Ok(file) => return Ok(Self { path, file, renamed: false }),
-                // Left by a process of the same number that was killed.
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-}
-
-impl Drop for Beside {
-    fn drop(&mut self) {
-        if !self.renamed {
-            // The error of what was being written matters more than one of the clean-up.
-            let _ = std::fs::remove_file(&self.path);
+/// A new file under a name that no other file of the folder has: another thread has another number, another process another name.
+fn new_file(folder: &Path) -> std::io::Result<(PathBuf, File)> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    loop {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = folder.join(format!(".writing-{}-{number}", std::process::id()));
+        match File::create_new(&path) {
+            Ok(file) => return Ok((path, file)),
+            // Left by a process of the same number that was killed.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
         }
     }
 }
@@ -172,34 +148,33 @@ pub fn save_tensors(
     metadata: HashMap<String, String>,
 ) -> Result<(), CheckpointError> {
     let views = tensors.iter().map(|(name, tensor)| (name.as_str(), Bytes { tensor, shape: tensor.shape() }));
-    let file = safetensors::serialize(views, Some(metadata.into_iter().collect()))
-        .map_err(|error| CheckpointError::Format { path: path.to_path_buf(), reason: error.to_string() })?;
+    let file = safetensors::serialize(views, Some(metadata.into_iter().collect()));
+    let file = file.map_err(|error| broken(path, error))?;
     atomic_write(path, &file)
 }
 
 /// Loads every tensor of a file by its name, and the text beside them.
 ///
 /// # Errors
-/// [`CheckpointError::Io`] if it cannot be read, [`CheckpointError::Format`] if it is no safetensors file or holds anything but
+/// [`CheckpointError::Io`] if it cannot be read, [`CheckpointError::Content`] if it is no safetensors file or holds anything but
 /// `f32` tensors of at most four axes.
 #[allow(clippy::type_complexity, reason = "two maps side by side")]
 pub fn load_tensors(
     path: &Path,
 ) -> Result<(BTreeMap<String, Tensor<f32>>, HashMap<String, String>), CheckpointError> {
     let bytes = std::fs::read(path).map_err(io(path, "reading"))?;
-    let broken = |reason: String| CheckpointError::Format { path: path.to_path_buf(), reason };
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| broken(error.to_string()))?;
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| broken(error.to_string()))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| broken(path, error))?;
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| broken(path, error))?;
     let mut tensors = BTreeMap::new();
     for (name, view) in file.tensors() {
         if view.dtype() != Dtype::F32 {
-            return Err(broken(format!("tensor {name} is {:?}, expected F32", view.dtype())));
+            return Err(broken(path, format!("tensor {name} is {:?}, expected F32", view.dtype())));
         }
         let shape =
-            Shape::checked(view.shape()).map_err(|error| broken(format!("tensor {name}: {error}")))?;
+            Shape::checked(view.shape()).map_err(|error| broken(path, format!("tensor {name}: {error}")))?;
         let data: Vec<f32> =
             view.data().as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
-        let tensor = Tensor::from_slice(shape, &data).map_err(|error| broken(error.to_string()))?;
+        let tensor = Tensor::from_slice(shape, &data).map_err(|error| broken(path, error))?;
         tensors.insert(name, tensor);
     }
     Ok((tensors, header.metadata().iter().flatten().map(|(key, text)| (key.clone(), text.clone())).collect()))
@@ -218,8 +193,8 @@ pub fn save_parameters(path: &Path, module: &dyn Module<f32>) -> Result<(), Chec
 /// Loads a network's parameters. Nothing is changed unless the file holds exactly them.
 ///
 /// # Errors
-/// [`CheckpointError::Mismatch`] with the first name that is missing, too many, or of another shape;
-/// [`CheckpointError::NotFinite`] for NaN and infinities; otherwise as [`load_tensors`].
+/// [`CheckpointError::Content`] with the first name that is missing, too many, or of another shape, or of NaN and infinities;
+/// otherwise as [`load_tensors`].
 pub fn load_parameters(path: &Path, module: &mut dyn Module<f32>) -> Result<(), CheckpointError> {
     load(path, module, None).map(drop)
 }
@@ -228,7 +203,7 @@ pub fn load_parameters(path: &Path, module: &mut dyn Module<f32>) -> Result<(), 
 /// how many they are: all but a new last layer, for instance. Nothing is changed unless the file holds all of them.
 ///
 /// # Errors
-/// [`CheckpointError::Mismatch`] if no name matches; otherwise as [`load_parameters`].
+/// [`CheckpointError::Content`] if no name matches; otherwise as [`load_parameters`].
 pub fn load_matching(
     path: &Path,
     module: &mut dyn Module<f32>,
@@ -239,43 +214,54 @@ pub fn load_matching(
 
 fn load(path: &Path, module: &mut dyn Module<f32>, pattern: Option<&str>) -> Result<usize, CheckpointError> {
     let (mut tensors, _) = load_tensors(path)?;
-    let mismatch =
-        |difference: String| Err(CheckpointError::Mismatch { path: path.to_path_buf(), difference });
-    let mut all = parameters_mut(module);
+    let mismatch = |difference| Err(content(path, format!("weights of another network: {difference}")));
+    let mut own = parameters(module);
     if let Some(pattern) = pattern {
-        tensors.retain(|name, _| matches(pattern, name) && all.iter().any(|(own, _)| own == name));
-        all.retain(|(name, _)| matches(pattern, name));
-        if all.is_empty() {
+        own.retain(|(name, _)| matches(pattern, name));
+        tensors.retain(|name, _| own.iter().any(|(own, _)| own == name));
+        if own.is_empty() {
             return mismatch(format!("no parameter's name matches {pattern:?}"));
         }
     }
-    for (name, parameter) in &all {
-        let expected: Shape = parameter.value.shape();
-        match tensors.get(name) {
-            None => return mismatch(format!("no tensor {name}, expected {expected}")),
-            Some(found) if found.shape() != expected => {
-                return mismatch(format!("tensor {name} is {}, expected {expected}", found.shape()));
-            }
-            Some(_) => {}
+    if let Some(difference) = difference(&own, &tensors) {
+        return mismatch(difference);
+    }
+    for (name, tensor) in &tensors {
+        if let Some(index) = tensor.data().iter().position(|x| !x.is_finite()) {
+            let value = tensor.data()[index];
+            let found = format!("tensor {name} has a weight of {value} at element {index}");
+            return Err(content(path, format!("{found}, expected finite numbers")));
         }
     }
-    if let Some(extra) = tensors.keys().find(|name| all.iter().all(|(own, _)| own != *name)) {
-        return mismatch(format!("tensor {extra} is not one of the network's {}", all.len()));
-    }
-    for (name, _) in &all {
-        let values = tensors[name].data();
-        if let Some(index) = values.iter().position(|x| !x.is_finite()) {
-            let (path, name) = (path.to_path_buf(), name.clone());
-            return Err(CheckpointError::NotFinite { path, name, index, value: values[index] });
+    let count = tensors.len();
+    replace_values(module, tensors);
+    Ok(count)
+}
+
+/// How tensors differ from a network's parameters: the first name that is missing, of another shape, or too many.
+pub(crate) fn difference(
+    own: &[(String, &Parameter<f32>)],
+    tensors: &BTreeMap<String, Tensor<f32>>,
+) -> Option<String> {
+    for (name, parameter) in own {
+        let expected = parameter.value.shape();
+        match tensors.get(name).map(Tensor::shape) {
+            Some(found) if found == expected => {}
+            Some(found) => return Some(format!("tensor {name} is {found}, expected {expected}")),
+            None => return Some(format!("no tensor {name}, expected {expected}")),
         }
     }
-    let count = all.len();
-    for (name, parameter) in all {
+    let extra = tensors.keys().find(|name| own.iter().all(|(own, _)| own != *name))?;
+    Some(format!("tensor {extra} is not one of the network's {}", own.len()))
+}
+
+/// Puts tensors in the place of the parameters of their names.
+pub(crate) fn replace_values(module: &mut dyn Module<f32>, mut tensors: BTreeMap<String, Tensor<f32>>) {
+    for (name, parameter) in parameters_mut(module) {
         if let Some(tensor) = tensors.remove(&name) {
             parameter.value = tensor;
         }
     }
-    Ok(count)
 }
 
 #[cfg(test)]

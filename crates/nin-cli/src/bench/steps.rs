@@ -232,7 +232,11 @@ fn train_step(
         StepSettings { epoch: step, ..StepSettings::default() },
     )?;
     if !sums.loss.is_finite() {
-        return Err(TrainError::Diverged { epoch: 1, step, loss: sums.mean_loss() });
+        return Err(TrainError::Diverged {
+            epoch: 1,
+            step,
+            reason: format!("the loss is {}", sums.mean_loss()),
+        });
     }
     workers.gradients(|gradients| optimizer.step(network, gradients.into()))?;
     Ok(begin.elapsed())

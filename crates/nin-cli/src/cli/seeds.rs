@@ -105,7 +105,7 @@ impl SeedRun<'_> {
             let overrides = Overrides::from_toml(&self.folder.join("config.toml"))?;
             refuse_other_settings(&self.folder, &overrides, &settings)?;
             let done = checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.position.epoch == epochs);
-            if let (true, Some(metrics)) = (done, run.epochs()?.last()) {
+            if let (true, Some(metrics)) = (done, RunDir::read_epochs(run.path())?.last()) {
                 return Ok(Ending::Finished(*metrics, true));
             }
             let mut trainer = Trainer::new(settings, splits, self.threads)?;
@@ -128,9 +128,7 @@ impl SeedRun<'_> {
             Ok(Outcome::Finished(metrics)) => Ok(Ending::Finished(metrics, false)),
             Ok(Outcome::StepsDone) => Ok(Ending::Stopped(trainer.position().step)),
             Ok(Outcome::Interrupted) => Ok(Ending::Interrupted(trainer.position().step)),
-            Err(error @ (TrainError::Diverged { .. } | TrainError::BrokenWeights { .. })) => {
-                Ok(Ending::Diverged(error.to_string()))
-            }
+            Err(error @ TrainError::Diverged { .. }) => Ok(Ending::Diverged(error.to_string())),
             Err(error) => Err(error),
         }
     }

@@ -51,7 +51,7 @@ impl Trainer {
         interrupt: &AtomicBool,
         mut report: impl FnMut(Event<'_>) -> Result<(), TrainError>,
     ) -> Result<Outcome, TrainError> {
-        let mut last = run.epochs()?.last().copied();
+        let mut last = RunDir::read_epochs(run.path())?.last().copied();
         if self.position.step == 0 {
             run.save(&self.model, &self.optimizer.state(), &self.position)?;
         }
@@ -112,7 +112,8 @@ impl Trainer {
             drop(batch);
             let loss = sums.mean_loss();
             if !loss.is_finite() {
-                return Err(TrainError::Diverged { epoch: epoch + 1, step: self.position.step + 1, loss });
+                let reason = format!("the loss is {loss}");
+                return Err(TrainError::Diverged { epoch: epoch + 1, step: self.position.step + 1, reason });
             }
             self.position.step += 1;
             self.position.batch += 1;
@@ -147,6 +148,8 @@ impl Trainer {
             return Ok(());
         }
         let (epoch, step) = (self.position.epoch + 1, self.position.step);
-        Err(TrainError::BrokenWeights { epoch, step, loss: self.position.sums.mean_loss() })
+        let loss = self.position.sums.mean_loss();
+        let reason = format!("weights are no longer finite (the mean loss of the epoch was {loss})");
+        Err(TrainError::Diverged { epoch, step, reason })
     }
 }

@@ -1,11 +1,11 @@
 //! What can go wrong in a run.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use autograd::AutogradError;
 use tensor::ShapeError;
 
-use crate::checkpoint::CheckpointError;
+use crate::checkpoint::{CheckpointError, io};
 use crate::data::DataError;
 use crate::optim::OptimizerError;
 
@@ -28,51 +28,28 @@ pub enum TrainError {
     /// The optimizer refused the step.
     #[error(transparent)]
     Optimizer(#[from] OptimizerError),
-    /// A checkpoint could not be read or written.
+    /// A file could not be read or written, or does not hold what it should.
     #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    /// A file of the run folder could not be read or written.
-    #[error("{path}: {action}: {source}", path = path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// What was being done.
-        action: &'static str,
-        /// Why it failed.
-        source: std::io::Error,
-    },
-    /// The loss is no longer a number.
+    File(#[from] CheckpointError),
+    /// The loss or the weights are no longer numbers.
     #[error(
-        "diverged in epoch {epoch}, step {step}: the loss is {loss}; the last checkpoint is kept (a smaller --lr may help)"
+        "diverged in epoch {epoch}, step {step}: {reason}; the last checkpoint is kept (a smaller --lr may help)"
     )]
     Diverged {
         /// The epoch, counted from 1.
         epoch: u64,
-        /// The step of the run, counted from 1.
+        /// The last step that was made or tried, counted from 1.
         step: u64,
-        /// The loss.
-        loss: f64,
-    },
-    /// The weights are no longer numbers, though the loss still was.
-    #[error(
-        "diverged in epoch {epoch}, step {step}: weights are no longer finite (the mean loss of the epoch was {loss}); the last \
-         checkpoint is kept (a smaller --lr may help)"
-    )]
-    BrokenWeights {
-        /// The epoch, counted from 1.
-        epoch: u64,
-        /// The last step that was made, counted from 1.
-        step: u64,
-        /// The mean loss of the epoch so far.
-        loss: f64,
+        /// What is no number, and the loss.
+        reason: String,
     },
 }
 
 impl TrainError {
     /// An error of reading or writing `path` while doing `action`.
     pub fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.to_path_buf();
-        move |source| Self::Io { path, action, source }
+        let error = io(path, action);
+        move |source| Self::File(error(source))
     }
 }
 

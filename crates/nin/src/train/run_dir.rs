@@ -8,7 +8,7 @@
 //! | `checkpoint.safetensors` | weights, the optimizer's state and position: what `--resume` goes on from |
 //! | `curves.svg` | the curves, which the command line draws |
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use super::evaluation::Metrics;
 use super::metrics::EpochMetrics;
 #[cfg(feature = "toml")]
 use super::settings::{Overrides, Settings};
-use crate::checkpoint::{CheckpointError, atomic_write, load_tensors, save_parameters, save_tensors};
+use crate::checkpoint::{atomic_write, load_tensors, save_parameters, save_tensors};
 use crate::nn::{Module, parameters};
 use crate::optim::State;
 
@@ -48,11 +48,32 @@ pub struct Position {
     pub waited: f64,
 }
 
+/// The names of [`Position::numbers`] in the header of `checkpoint.safetensors`.
+const NUMBERS: [&str; 8] =
+    ["step", "epoch", "batch", "loss", "correct", "images", "milliseconds", "waited_milliseconds"];
+
+impl Position {
+    /// Its fields as whole numbers: the loss by its bits, times in milliseconds.
+    fn numbers(&self) -> [u64; NUMBERS.len()] {
+        let Self { step, epoch, batch, sums: Metrics { loss, correct, images }, seconds, waited } = *self;
+        let [seconds, waited] = [seconds, waited].map(|seconds| (seconds * 1e3) as u64);
+        [step, epoch, batch, loss.to_bits(), correct as u64, images as u64, seconds, waited]
+    }
+
+    fn of_numbers(
+        [step, epoch, batch, loss, correct, images, seconds, waited]: [u64; NUMBERS.len()],
+    ) -> Self {
+        let sums = Metrics { loss: f64::from_bits(loss), correct: correct as usize, images: images as usize };
+        let [seconds, waited] = [seconds, waited].map(|milliseconds| milliseconds as f64 / 1e3);
+        Self { step, epoch, batch, sums, seconds, waited }
+    }
+}
+
 /// What a run goes on from.
 #[derive(Debug)]
 pub struct Checkpoint {
     /// Weights by their name in the network.
-    pub weights: Vec<(String, Tensor<f32>)>,
+    pub weights: BTreeMap<String, Tensor<f32>>,
     /// The optimizer's state by name; empty if it has none.
     pub optimizer: State,
     /// Where the run stood.
@@ -117,20 +138,12 @@ impl RunDir {
     /// Adds a line to `metrics.jsonl`.
     ///
     /// # Errors
-    /// [`TrainError::Io`] if it cannot be written.
+    /// [`TrainError::File`] if it cannot be written.
     pub fn log(&mut self, line: &impl Serialize) -> Result<(), TrainError> {
         let mut text = serde_json::to_string(line).expect("figures are JSON");
         text.push('\n');
         let path = self.path.join("metrics.jsonl");
         self.metrics.write_all(text.as_bytes()).map_err(TrainError::io(&path, "writing metrics"))
-    }
-
-    /// The epochs in `metrics.jsonl`.
-    ///
-    /// # Errors
-    /// [`TrainError`] if it cannot be read.
-    pub fn epochs(&self) -> Result<Vec<EpochMetrics>, TrainError> {
-        Self::read_epochs(&self.path)
     }
 
     /// The epochs in a folder's `metrics.jsonl`, which may be all that is in it.
@@ -178,20 +191,11 @@ impl RunDir {
         let mut tensors: Vec<(String, &Tensor<f32>)> =
             parameters.iter().map(|(name, parameter)| (format!("model.{name}"), &parameter.value)).collect();
         tensors.extend(optimizer.iter().map(|(name, tensor)| (format!("{OPTIMIZER}{name}"), tensor)));
-        let metadata = HashMap::from([
-            ("step".to_owned(), position.step.to_string()),
-            ("epoch".to_owned(), position.epoch.to_string()),
-            ("batch".to_owned(), position.batch.to_string()),
-            ("loss".to_owned(), position.sums.loss.to_bits().to_string()),
-            ("correct".to_owned(), position.sums.correct.to_string()),
-            ("images".to_owned(), position.sums.images.to_string()),
-            ("milliseconds".to_owned(), ((position.seconds * 1e3) as u64).to_string()),
-            ("waited_milliseconds".to_owned(), ((position.waited * 1e3) as u64).to_string()),
-            (
-                "parameters".to_owned(),
-                parameters.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(","),
-            ),
-        ]);
+        let numbers = position.numbers().map(|number| number.to_string());
+        let mut metadata: HashMap<String, String> =
+            NUMBERS.map(str::to_owned).into_iter().zip(numbers).collect();
+        let names: Vec<&str> = parameters.iter().map(|(name, _)| name.as_str()).collect();
+        metadata.insert("parameters".to_owned(), names.join(","));
         self.metrics
             .sync_data()
             .map_err(TrainError::io(&self.path.join("metrics.jsonl"), "writing metrics"))?;
@@ -212,32 +216,16 @@ fn load_checkpoint(path: &Path) -> Result<Checkpoint, TrainError> {
     let (mut tensors, metadata) = load_tensors(path)?;
     let broken =
         |what: &str| TrainError::Config(format!("{}: not a checkpoint of a run: {what}", path.display()));
-    let number = |key: &str| -> Result<u64, TrainError> {
-        metadata
-            .get(key)
-            .and_then(|value| value.parse().ok())
-            .ok_or_else(|| broken(&format!("no whole number {key:?} in its header")))
-    };
-    let position = Position {
-        step: number("step")?,
-        epoch: number("epoch")?,
-        batch: number("batch")?,
-        sums: Metrics {
-            loss: f64::from_bits(number("loss")?),
-            correct: number("correct")? as usize,
-            images: number("images")? as usize,
-        },
-        seconds: number("milliseconds")? as f64 / 1e3,
-        waited: number("waited_milliseconds")? as f64 / 1e3,
-    };
+    let mut numbers = [0; NUMBERS.len()];
+    for (number, key) in numbers.iter_mut().zip(NUMBERS) {
+        let found = metadata.get(key).and_then(|value| value.parse().ok());
+        *number = found.ok_or_else(|| broken(&format!("no whole number {key:?} in its header")))?;
+    }
     let names = metadata.get("parameters").ok_or_else(|| broken("no list of parameters in its header"))?;
-    let names: Vec<&str> = names.split(',').collect();
-    let mut weights = Vec::new();
-    for name in &names {
-        let weight = tensors
-            .remove(&format!("model.{name}"))
-            .ok_or_else(|| broken(&format!("no tensor model.{name}")))?;
-        weights.push(((*name).to_owned(), weight));
+    let mut weights = BTreeMap::new();
+    for name in names.split(',') {
+        let weight = tensors.remove(&format!("model.{name}"));
+        weights.insert(name.to_owned(), weight.ok_or_else(|| broken(&format!("no tensor model.{name}")))?);
     }
     let mut optimizer = State::new();
     for (name, tensor) in tensors {
@@ -249,7 +237,7 @@ fn load_checkpoint(path: &Path) -> Result<Checkpoint, TrainError> {
             return Err(broken(&format!("a tensor {name} that is of no use")));
         }
     }
-    Ok(Checkpoint { weights, optimizer, position })
+    Ok(Checkpoint { weights, optimizer, position: Position::of_numbers(numbers) })
 }
 
 /// Keeps the lines up to a position: steps that are done, epochs that are over. A last line that was cut off goes, too.
@@ -266,7 +254,7 @@ fn trim_metrics(path: &Path, position: &Position) -> Result<(), TrainError> {
         below("step", position.step) || below("epoch", position.epoch) || below("at_step", position.step)
     });
     let kept: String = kept.flat_map(|line| [line, "\n"]).collect();
-    atomic_write(path, kept.as_bytes()).map_err(|error: CheckpointError| error.into())
+    Ok(atomic_write(path, kept.as_bytes())?)
 }
 
 #[cfg(test)]
@@ -314,7 +302,8 @@ mod tests {
         let sums = Metrics { loss: 2.0, correct: 3, images: 8 };
         let expected = Position { step: 7, epoch: 2, batch: 1, sums, seconds: 1.5, waited: 0.25 };
         assert_eq!(checkpoint.position, expected);
-        assert_eq!(checkpoint.weights, [("0.weight".to_owned(), weight), ("0.bias".to_owned(), bias)]);
+        let weights = [("0.weight".to_owned(), weight), ("0.bias".to_owned(), bias)];
+        assert_eq!(checkpoint.weights, BTreeMap::from(weights));
         let mut sgd = Sgd::new(0.1).momentum(0.5);
         sgd.load_state(&network(), checkpoint.optimizer).unwrap();
         let state = sgd.state();

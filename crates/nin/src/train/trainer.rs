@@ -14,13 +14,13 @@ use super::run_dir::{Checkpoint, Position};
 use super::settings::{InitialWeights, Settings};
 use super::start::{class_map_bias, scale_head, standardize};
 use super::workers::{StepSettings, Workers};
-use crate::checkpoint::load_parameters;
+use crate::checkpoint::{difference, load_parameters, replace_values};
 use crate::data::{
     Augmentation, Batch, DataLoader, Dataset, LabeledImages, LoaderOptions, Normalization, Splits,
 };
 use crate::inspect::{Signal, inspect};
 use crate::loss::{CrossEntropy, Loss};
-use crate::nn::{Planned, Sequential, initialize, parameters, parameters_mut};
+use crate::nn::{Planned, Sequential, initialize, parameters};
 use crate::optim::{Gradients, Optimizer, Scheduler, Sgd};
 
 /// Images that the data-dependent start looks at: enough for each channel's mean and deviation where maps are one pixel, and few
@@ -210,7 +210,7 @@ impl Trainer {
     /// Begins with the weights of a safetensors file instead of random ones.
     ///
     /// # Errors
-    /// [`TrainError::Checkpoint`] if the file is not one of this network's for the data set's channels and classes.
+    /// [`TrainError::File`] if the file is not one of this network's for the data set's channels and classes.
     pub fn init_from(&mut self, path: &Path) -> Result<(), TrainError> {
         Ok(load_parameters(path, &mut self.model)?)
     }
@@ -230,13 +230,8 @@ impl Trainer {
         if found != expected {
             return refuse(format!("a checkpoint of another network: {found} tensors, expected {expected}"));
         }
-        for ((name, parameter), (other, tensor)) in own.iter().zip(&checkpoint.weights) {
-            let (shape, expected) = (tensor.shape(), parameter.value.shape());
-            if name != other || shape != expected {
-                return refuse(format!(
-                    "a checkpoint of another network: tensor {other} is {shape}, expected {name} of {expected}"
-                ));
-            }
+        if let Some(difference) = difference(&own, &checkpoint.weights) {
+            return refuse(format!("a checkpoint of another network: {difference}"));
         }
         let Position { batch, sums, .. } = checkpoint.position;
         if (batch * self.settings.batch_size as u64) != sums.images as u64 {
@@ -248,11 +243,7 @@ impl Trainer {
         if let Err(error) = self.optimizer.load_state(&self.model, checkpoint.optimizer) {
             return refuse(error.to_string());
         }
-        for ((_, parameter), (_, tensor)) in
-            parameters_mut(&mut self.model).into_iter().zip(checkpoint.weights)
-        {
-            parameter.value = tensor;
-        }
+        replace_values(&mut self.model, checkpoint.weights);
         self.position = checkpoint.position;
         Ok(())
     }

@@ -9,7 +9,7 @@ impl Overrides {
     /// Reads a TOML file (with the feature `toml`).
     ///
     /// # Errors
-    /// [`TrainError::Io`] if it cannot be read, [`TrainError::Config`] with path, line and key if it is not TOML, has a key that
+    /// [`TrainError::File`] if it cannot be read, [`TrainError::Config`] with path, line and key if it is not TOML, has a key that
     /// is none of these, or a value of the wrong type.
     pub fn from_toml(path: &Path) -> Result<Self, TrainError> {
         let text =
