@@ -14,7 +14,7 @@ use tensor::{BufferPool, Context, Shape};
 
 use super::network::NetworkArgs;
 use super::settings::{check_environment, convolution};
-use super::{default_threads, print};
+use super::{ThreadArgs, print};
 use crate::bench::Until;
 use crate::bench::layers::{LayerTimes, Pass, measure};
 use crate::bench::steps::{Report, Settings, Task};
@@ -30,9 +30,9 @@ pub struct BenchArgs {
     /// Images of a step; with --layers, images of a micro-batch [default: 32; with --layers, what training cuts a batch into]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub batch_size: Option<usize>,
-    /// Threads [default: one for each core]
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    pub threads: Option<usize>,
+    /// Threads.
+    #[command(flatten)]
+    pub threads: ThreadArgs,
     /// What a step is: forward, backward and SGD, or the logits
     #[arg(long, value_name = "NAME", default_value = "train")]
     pub task: TaskName,
@@ -76,7 +76,7 @@ pub fn bench(args: &BenchArgs) -> Result<ExitCode, TrainError> {
         head,
         image_size,
         batch: args.batch_size.unwrap_or(32),
-        threads: args.threads.unwrap_or_else(default_threads),
+        threads: args.threads.read()?,
         task: match args.task {
             TaskName::Train => Task::Train,
             TaskName::Infer => Task::Infer,

@@ -5,16 +5,16 @@ use std::process::{Command, ExitCode, Stdio};
 
 use clap::Args;
 use nin::checkpoint::atomic_write;
-use nin::models::{Head, Model, Network};
+use nin::models::{Head, Model};
 use nin::nn::parameter_count;
 use nin::summary::{Work, grouped, layers};
-use nin::train::workers::check_threads;
 use nin::train::{EpochMetrics, RunDir, TrainError};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::network::network;
 use super::table::Table;
-use super::{default_threads, print};
+use super::{ThreadArgs, print, tell};
 
 /// Networks side by side: parameters, work, speed and memory on this machine, and the accuracies of finished runs.
 ///
@@ -46,9 +46,9 @@ pub struct CompareArgs {
     /// Images of a step
     #[arg(long, value_name = "N", default_value_t = 32, allow_negative_numbers = true)]
     pub batch_size: usize,
-    /// Threads [default: one for each core]
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    pub threads: Option<usize>,
+    /// Threads.
+    #[command(flatten)]
+    pub threads: ThreadArgs,
     /// How long to measure each network's training, and as long its inference
     #[arg(long, value_name = "S", default_value_t = 10.0, allow_negative_numbers = true)]
     pub seconds: f64,
@@ -72,7 +72,32 @@ struct Subject {
 #[derive(Debug)]
 struct Row {
     subject: Subject,
+    parameters: usize,
+    /// Of one image's forward pass.
+    gflop: f64,
+    speed: Option<Speed>,
     run: Option<Run>,
+}
+
+impl Row {
+    /// A row without a measurement.
+    fn new(subject: Subject, run: Option<Run>) -> Result<Self, TrainError> {
+        let Subject { model, head, side } = subject;
+        let network = network(model, head, [1, side, side], 10)?;
+        let work = Work::of(&layers(&network, [1, 1, side, side].into())?);
+        let (parameters, gflop) = (parameter_count(&network), work.forward as f64 / 1e9);
+        Ok(Self { subject, parameters, gflop, speed: None, run })
+    }
+
+    /// A cell about the speed, if it was measured.
+    fn speed(&self, cell: fn(&Speed) -> String) -> String {
+        self.speed.as_ref().map(cell).unwrap_or_default()
+    }
+
+    /// A cell about the run, if there is one.
+    fn run(&self, cell: fn(&Run) -> String) -> String {
+        self.run.as_ref().map(cell).unwrap_or_default()
+    }
 }
 
 /// What is told of a finished run.
@@ -104,22 +129,26 @@ struct EvalReport {
     accuracy: f64,
 }
 
-const HEADINGS: [&str; 15] = [
-    "network",
-    "pixels",
-    "parameters",
-    "GFLOP",
-    "train images/s",
-    "infer images/s",
-    "train MiB",
-    "infer MiB",
-    "recipe",
-    "data",
-    "epochs",
-    "train acc",
-    "test acc",
-    "gap",
-    "run",
+/// What a column says of a row.
+type Cell = fn(&Row) -> String;
+
+/// The columns.
+const COLUMNS: [(&str, Cell); 15] = [
+    ("network", |row| name(row.subject)),
+    ("pixels", |row| row.subject.side.to_string()),
+    ("parameters", |row| grouped(row.parameters)),
+    ("GFLOP", |row| format!("{:.3}", row.gflop)),
+    ("train images/s", |row| row.speed(|speed| rate(speed.train.images_per_s))),
+    ("infer images/s", |row| row.speed(|speed| rate(speed.infer.images_per_s))),
+    ("train MiB", |row| row.speed(|speed| mib(&speed.train))),
+    ("infer MiB", |row| row.speed(|speed| mib(&speed.infer))),
+    ("recipe", |row| row.run(|run| run.recipe.clone())),
+    ("data", |row| row.run(|run| run.data.clone())),
+    ("epochs", |row| row.run(|run| run.last.epoch.to_string())),
+    ("train acc", |row| row.run(|run| format!("{:.4}", run.last.train_acc))),
+    ("test acc", |row| row.run(|run| format!("{:.4}", run.last.test_acc))),
+    ("gap", |row| row.run(|run| format!("{:.4}", run.last.train_acc - run.last.test_acc))),
+    ("run", |row| row.run(|run| run.path.display().to_string())),
 ];
 
 /// Runs `nin compare`.
@@ -127,36 +156,27 @@ const HEADINGS: [&str; 15] = [
 /// # Errors
 /// [`TrainError`] for the binary to print.
 pub fn compare(args: &CompareArgs) -> Result<ExitCode, TrainError> {
-    let threads = args.threads.unwrap_or_else(default_threads);
-    check_threads(threads)?;
+    let threads = args.threads.read()?;
     if !(args.seconds > 0.0 && args.seconds <= 3600.0) {
         let message = format!("seconds: expected more than 0 and at most 3600, found {}", args.seconds);
         return Err(TrainError::Config(message));
     }
-    let mut rows = rows(args)?;
     // All networks are built before the first is measured, so that a mistake is told at once.
-    let sizes: Vec<(usize, f64)> = rows.iter().map(|row| size(row.subject)).collect::<Result<_, _>>()?;
+    let mut rows = rows(args)?;
     if args.evaluate {
-        for row in &mut rows {
-            if let Some(Run { path, last, .. }) = &mut row.run {
-                last.train_acc = evaluate(path, "train", args, threads)?;
-                last.test_acc = evaluate(path, "test", args, threads)?;
-            }
+        for Run { path, last, .. } in rows.iter_mut().filter_map(|row| row.run.as_mut()) {
+            last.train_acc = evaluate(path, "train", args, threads)?;
+            last.test_acc = evaluate(path, "test", args, threads)?;
         }
     }
-    let mut table = Table::new(&HEADINGS);
-    let mut known: Vec<(Subject, Speed)> = Vec::new();
-    for (row, (parameters, gflop)) in rows.iter().zip(sizes) {
-        let speed = match known.iter().find(|(subject, _)| *subject == row.subject) {
-            _ if args.no_speed => None,
-            Some((_, speed)) => Some(speed.clone()),
-            None => {
-                let speed = measure(row.subject, args, threads)?;
-                known.push((row.subject, speed.clone()));
-                Some(speed)
-            }
-        };
-        table.push(cells(row, parameters, gflop, speed.as_ref()));
+    for at in 0..if args.no_speed { 0 } else { rows.len() } {
+        let subject = rows[at].subject;
+        let known = rows[..at].iter().find(|row| row.subject == subject).and_then(|row| row.speed.clone());
+        rows[at].speed = Some(known.map_or_else(|| measure(subject, args, threads), Ok)?);
+    }
+    let mut table = Table::new(&COLUMNS.map(|(heading, _)| heading));
+    for row in &rows {
+        table.push(COLUMNS.iter().map(|(_, cell)| cell(row)).collect());
     }
     let note = note(args, threads);
     let markdown = args.output.with_added_extension("md");
@@ -202,10 +222,8 @@ fn rows(args: &CompareArgs) -> Result<Vec<Row>, TrainError> {
             0 => settings.dataset.to_string(),
             images => format!("{} ({images} held out)", settings.dataset),
         };
-        runs.push(Row {
-            subject,
-            run: Some(Run { path: path.clone(), recipe: settings.recipe.to_string(), data, last }),
-        });
+        let run = Run { path: path.clone(), recipe: settings.recipe.to_string(), data, last };
+        runs.push(Row::new(subject, Some(run))?);
     }
     let mut names = args.networks.clone();
     if names.is_empty() && runs.is_empty() {
@@ -218,7 +236,7 @@ fn rows(args: &CompareArgs) -> Result<Vec<Row>, TrainError> {
         let own: Vec<Row> = runs.extract_if(.., |row| of(row)).collect();
         if own.is_empty() {
             let side = args.image_size.unwrap_or_else(|| model.default_image_size());
-            rows.push(Row { subject: Subject { model, head, side }, run: None });
+            rows.push(Row::new(Subject { model, head, side }, None)?);
         }
         rows.extend(own);
     }
@@ -237,17 +255,6 @@ fn parse(text: &str) -> Result<(Model, Option<Head>), TrainError> {
 /// A head that is not the networks' own end: `nin:gap` is `nin`.
 fn other_head(head: Option<Head>) -> Option<Head> {
     head.filter(|&head| head != Head::default())
-}
-
-/// Parameters, and GFLOP of one image's forward pass.
-fn size(subject: Subject) -> Result<(usize, f64), TrainError> {
-    let Subject { model, head, side } = subject;
-    if side == 0 || side > 4096 {
-        return Err(TrainError::Config(format!("image_size: expected 1 to 4096, found {side}")));
-    }
-    let network = Network { head, ..Network::new(model, [1, side, side], 10) }.build::<f32>()?;
-    let work = Work::of(&layers(&network, [1, 1, side, side].into())?);
-    Ok((parameter_count(&network), work.forward as f64 / 1e9))
 }
 
 fn measure(subject: Subject, args: &CompareArgs, threads: usize) -> Result<Speed, TrainError> {
@@ -305,12 +312,6 @@ fn report<T: DeserializeOwned>(mut command: Command, what: &str) -> Result<T, Tr
     serde_json::from_slice(&output.stdout).map_err(|error| failed(&format!("no report: {error}")))
 }
 
-/// News for the one who waits; nothing is lost if nobody reads it.
-fn tell(text: &str) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "{text}");
-}
-
 fn name(subject: Subject) -> String {
     let head = subject.head.map_or(String::new(), |head| format!(":{head}"));
     format!("{}{head}", subject.model)
@@ -322,29 +323,8 @@ fn rate(images_per_s: f64) -> String {
     format!("{images_per_s:.decimals$}")
 }
 
-fn cells(row: &Row, parameters: usize, gflop: f64, speed: Option<&Speed>) -> Vec<String> {
-    let mut cells =
-        vec![name(row.subject), row.subject.side.to_string(), grouped(parameters), format!("{gflop:.3}")];
-    let mib = |report: &BenchReport| report.peak_rss_mib.map_or(String::new(), |mib| format!("{mib:.0}"));
-    cells.extend(match speed {
-        None => [const { String::new() }; 4],
-        Some(Speed { train, infer }) => {
-            [rate(train.images_per_s), rate(infer.images_per_s), mib(train), mib(infer)]
-        }
-    });
-    cells.extend(match &row.run {
-        None => [const { String::new() }; 7],
-        Some(Run { path, recipe, data, last }) => [
-            recipe.clone(),
-            data.clone(),
-            last.epoch.to_string(),
-            format!("{:.4}", last.train_acc),
-            format!("{:.4}", last.test_acc),
-            format!("{:.4}", last.train_acc - last.test_acc),
-            path.display().to_string(),
-        ],
-    });
-    cells
+fn mib(report: &BenchReport) -> String {
+    report.peak_rss_mib.map_or(String::new(), |mib| format!("{mib:.0}"))
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! Where data come from, and what is shown of a download: a bar on a terminal, plain lines elsewhere.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
 use nin::data::{DataEvent, DataSources, Observer};
+
+use super::tell;
 
 /// The sources of a command, whose news go to standard error.
 pub(super) fn sources(data_dir: Option<PathBuf>) -> DataSources {
@@ -22,11 +24,6 @@ pub(super) fn sources(data_dir: Option<PathBuf>) -> DataSources {
             *meter = Some(shown.unwrap_or_else(|| Meter::new(name, size, done)).at(done));
         }
     }))
-}
-
-/// A download goes on if nobody reads of it.
-fn tell(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// One file's display: a bar with sizes, speed and time left; or a line at the beginning, at each quarter and at the end.

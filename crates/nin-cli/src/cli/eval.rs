@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::downloads::sources;
 use super::settings::{check_environment, convolution, resolve};
-use super::{default_threads, print};
+use super::{ThreadArgs, print};
 
 /// Accuracy and confusion matrix of a run's weights on the test images of its data set, or on those that the run held out.
 #[derive(Debug, Args)]
@@ -33,9 +33,9 @@ pub struct EvalArgs {
     /// Folder of the data set's IDX files
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Threads [default: one for each core]
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    pub threads: Option<usize>,
+    /// Threads.
+    #[command(flatten)]
+    pub threads: ThreadArgs,
     /// Convolution algorithm: auto (the fastest for each layer), direct, winograd, im2col or naive; wins over the
     /// environment variable NIN_CONV, and that over the run's own
     #[arg(long, value_name = "NAME")]
@@ -69,7 +69,7 @@ pub fn evaluate(args: &EvalArgs) -> Result<ExitCode, TrainError> {
     let file = args.run.join("config.toml");
     let flags = Overrides { conv: convolution(args.conv.as_deref())?, ..Overrides::default() };
     let settings = resolve(Some(&file), &Overrides::from_toml(&file)?, &flags)?;
-    let workers = Workers::new(args.threads.unwrap_or_else(default_threads))?.with_conv(settings.conv);
+    let workers = Workers::new(args.threads.read()?)?.with_conv(settings.conv);
     let splits = settings.split(load(settings.dataset, &sources(args.data_dir.clone()))?)?;
     let (channels, classes) = (splits.test.image_shape()[0], splits.test.classes());
     let mut model = Planned::new(settings.network(channels, classes)?);

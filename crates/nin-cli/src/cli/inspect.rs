@@ -8,7 +8,6 @@ use clap::Args;
 use nin::checkpoint::atomic_write;
 use nin::data::load;
 use nin::inspect::{LayerSignal, Signal};
-use nin::train::workers::check_threads;
 use nin::train::{Overrides, Settings, TrainError, Trainer};
 use serde_json::json;
 
@@ -18,7 +17,7 @@ use super::runs::{groups, median};
 use super::seeds::parse;
 use super::settings::{check_environment, resolve};
 use super::table::Table;
-use super::{default_threads, print};
+use super::{ThreadArgs, print};
 use crate::pictures::{Line, Panel, write_panels};
 
 /// The most training images that are sent through.
@@ -65,9 +64,9 @@ pub struct InspectArgs {
     /// One line of JSON for each network instead of text
     #[arg(long)]
     pub json: bool,
-    /// Threads [default: one for each core]
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    pub threads: Option<usize>,
+    /// Threads.
+    #[command(flatten)]
+    pub threads: ThreadArgs,
 }
 
 /// The settings that what is seen at a recipe's start depends on.
@@ -93,7 +92,7 @@ struct Subject {
 /// [`TrainError`] for the binary to print.
 pub fn inspect(args: &InspectArgs) -> Result<ExitCode, TrainError> {
     check_environment()?;
-    check_threads(args.threads.unwrap_or_else(default_threads))?;
+    let threads = args.threads.read()?;
     if args.images == 0 || args.images > MOST_IMAGES {
         let message = format!("images: expected 1 to {MOST_IMAGES}, found {}", args.images);
         return Err(TrainError::Config(message));
@@ -108,7 +107,7 @@ pub fn inspect(args: &InspectArgs) -> Result<ExitCode, TrainError> {
         let mut signals = Vec::new();
         for seed in parse(args.seeds.as_deref().unwrap_or("0..1"))? {
             let settings = resolve(None, &Overrides::default(), &flags(args, recipe, seed)?)?;
-            signals.push(signal(settings, None, args)?);
+            signals.push(signal(settings, None, args, threads)?);
             report(args, recipe, seed, &signals)?;
         }
         subjects.push(Subject { name: recipe.clone(), signals });
@@ -119,7 +118,7 @@ pub fn inspect(args: &InspectArgs) -> Result<ExitCode, TrainError> {
             let file = run.join("config.toml");
             let settings = resolve(Some(&file), &Overrides::from_toml(&file)?, &Overrides::default())?;
             let seed = settings.seed;
-            signals.push(signal(settings, Some(&run.join("model.safetensors")), args)?);
+            signals.push(signal(settings, Some(&run.join("model.safetensors")), args, threads)?);
             report(args, &group.name, seed, &signals)?;
         }
         subjects.push(Subject { name: group.name, signals });
@@ -157,9 +156,14 @@ fn flags(args: &InspectArgs, recipe: &str, seed: u64) -> Result<Overrides, Train
     Ok(flags)
 }
 
-fn signal(settings: Settings, weights: Option<&Path>, args: &InspectArgs) -> Result<Signal, TrainError> {
+fn signal(
+    settings: Settings,
+    weights: Option<&Path>,
+    args: &InspectArgs,
+    threads: usize,
+) -> Result<Signal, TrainError> {
     let splits = load(settings.dataset, &sources(args.data_dir.clone()))?;
-    let mut trainer = Trainer::new(settings, splits, args.threads.unwrap_or_else(default_threads))?;
+    let mut trainer = Trainer::new(settings, splits, threads)?;
     if let Some(weights) = weights {
         trainer.init_from(weights)?;
     }

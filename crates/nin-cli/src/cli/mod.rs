@@ -43,25 +43,48 @@ pub use summary::{SummaryArgs, summarize};
 pub use train::{TrainArgs, train};
 pub use usage::parse;
 
+use clap::Args;
 use nin::data::DataError;
 use nin::train::TrainError;
+use nin::train::workers::check_threads;
 
 /// Writes an error as one line and turns it into an exit code: 2 if what was asked for cannot work, 1 if something failed on
 /// the way.
 pub fn fail(error: &TrainError) -> ExitCode {
     let text = error.to_string();
     let line: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    // Nothing is left to tell of a standard error that cannot be written; the exit code still does.
-    let _ = writeln!(std::io::stderr(), "error: {}", line.join(": "));
+    // Of a standard error that cannot be written, the exit code still tells.
+    tell(&format!("error: {}", line.join(": ")));
     ExitCode::from(match error {
         TrainError::Config(_) | TrainError::Shape(_) | TrainError::Data(DataError::Options(_)) => 2,
         _ => 1,
     })
 }
 
-/// The threads to use when none are asked for: as many as the machine has cores.
-fn default_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+/// How many threads: an argument of most commands.
+#[derive(Debug, Args)]
+pub struct ThreadArgs {
+    /// Threads [default: one for each core]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub threads: Option<usize>,
+}
+
+impl ThreadArgs {
+    /// The number that was asked for, or as many as the machine has cores.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] of a number that cannot be.
+    pub fn read(&self) -> Result<usize, TrainError> {
+        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let threads = self.threads.unwrap_or_else(cores);
+        check_threads(threads)?;
+        Ok(threads)
+    }
+}
+
+/// Writes a line of news to standard error; nothing is lost if nobody reads it.
+fn tell(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Prints what a command was asked for. A reader that has seen enough (a closed pipe) is no error.

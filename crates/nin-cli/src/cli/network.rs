@@ -2,8 +2,9 @@
 
 use clap::Args;
 
-use nin::models::{Head, Model};
+use nin::models::{Head, Model, Network};
 use nin::names::ParseError;
+use nin::nn::Sequential;
 use nin::train::TrainError;
 
 /// A network by its name, its end and the size of its images.
@@ -31,4 +32,20 @@ impl NetworkArgs {
         let head = self.head.as_ref().map(|name| name.parse()).transpose().map_err(refuse("head"))?;
         Ok((model, head, self.image_size.unwrap_or_else(|| model.default_image_size())))
     }
+}
+
+/// The network for images of C x H x W, whose size is an argument.
+///
+/// # Errors
+/// [`TrainError::Config`] of a size that no network is for, [`TrainError::Shape`] if this one does not fit it.
+pub(super) fn network(
+    model: Model,
+    head: Option<Head>,
+    image: [usize; 3],
+    classes: usize,
+) -> Result<Sequential<f32>, TrainError> {
+    if image[1] == 0 || image[1] > 4096 {
+        return Err(TrainError::Config(format!("image_size: expected 1 to 4096, found {}", image[1])));
+    }
+    Ok(Network { head, ..Network::new(model, image, classes) }.build()?)
 }

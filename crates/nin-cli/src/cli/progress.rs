@@ -1,6 +1,6 @@
 //! What is shown while a run goes on: a bar on a terminal, plain lines elsewhere.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,7 @@ use nin::train::{EpochMetrics, Event, RunDir, Settings, TrainError, Trainer};
 
 use super::advice::advice;
 use super::curves::write_curves;
+use super::tell;
 
 /// Seconds between two plain lines.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
@@ -112,13 +113,7 @@ impl Progress {
             }
             None if self.last_line.elapsed() >= PLAIN_INTERVAL => {
                 self.last_line = Instant::now();
-                let _ = writeln!(
-                    std::io::stderr(),
-                    "{}: {}/{} images, {message}",
-                    self.title,
-                    self.done,
-                    self.images
-                );
+                tell(&format!("{}: {}/{} images, {message}", self.title, self.done, self.images));
             }
             None => {}
         }
@@ -126,9 +121,7 @@ impl Progress {
 
     /// Writes a line of warning that stays.
     fn warn(&self, text: &str) {
-        let write = || {
-            let _ = writeln!(std::io::stderr(), "warning: {text}");
-        };
+        let write = || tell(&format!("warning: {text}"));
         match &self.bar {
             Some(bar) => bar.suspend(write),
             None => write(),

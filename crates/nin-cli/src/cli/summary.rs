@@ -3,13 +3,12 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use nin::models::Network;
 use nin::summary::{plan_table, table};
 use nin::train::TrainError;
 use tensor::Shape;
 use tensor::conv::ConvAlgorithm;
 
-use super::network::NetworkArgs;
+use super::network::{NetworkArgs, network};
 use super::print;
 use super::settings::check_environment;
 
@@ -37,11 +36,8 @@ pub struct SummaryArgs {
 pub fn summarize(args: &SummaryArgs) -> Result<ExitCode, TrainError> {
     check_environment()?;
     let (model, head, side) = args.network.read()?;
-    if side == 0 || side > 4096 {
-        return Err(TrainError::Config(format!("image_size: expected 1 to 4096, found {side}")));
-    }
     let (channels, classes) = (usize::from(args.channels), usize::from(args.classes));
-    let network = Network { head, ..Network::new(model, [channels, side, side], classes) }.build::<f32>()?;
+    let network = network(model, head, [channels, side, side], classes)?;
     let image = Shape::from([1, channels, side, side]);
     if args.plan {
         print(&plan_table(&network, image, ConvAlgorithm::current())?)?;

@@ -1,6 +1,5 @@
 //! `train`: one run from settings to a run folder.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,16 +10,15 @@ use clap::Parser;
 use nin::data::{Splits, load};
 use nin::nn::parameter_count;
 use nin::summary::{Work, layers};
-use nin::train::workers::check_threads;
 use nin::train::{EpochMetrics, Outcome, Overrides, Recipe, RunDir, Settings, TrainError, Trainer};
 
-use super::default_threads;
 use super::downloads::sources;
 use super::flags::SettingFlags;
 use super::progress::Display;
 use super::run_name::default_run_dir;
 use super::seeds;
 use super::settings::{asked_by_environment, check_environment, resolve};
+use super::{ThreadArgs, tell};
 
 /// Train Network in Network on the CPU.
 ///
@@ -43,9 +41,9 @@ pub struct TrainArgs {
     /// with the same --run-dir, goes on where it stopped
     #[arg(long, value_name = "FROM..TO", conflicts_with_all = ["seed", "resume"])]
     pub seeds: Option<String>,
-    /// Threads [default: one for each core]
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    pub threads: Option<usize>,
+    /// Threads.
+    #[command(flatten)]
+    pub threads: ThreadArgs,
     /// Begin with the weights of this safetensors file
     #[arg(long, value_name = "FILE")]
     pub init_from: Option<PathBuf>,
@@ -122,8 +120,7 @@ impl TrainArgs {
 /// [`TrainError`] for the binary to print.
 pub fn train(args: &TrainArgs) -> Result<ExitCode, TrainError> {
     check_environment()?;
-    let threads = args.threads.unwrap_or_else(default_threads);
-    check_threads(threads)?;
+    let threads = args.threads.read()?;
     let interrupt = Arc::new(AtomicBool::new(false));
     watch_interrupt(&interrupt)?;
     if let Some(range) = &args.seeds {
@@ -196,8 +193,7 @@ fn watch_interrupt(interrupt: &Arc<AtomicBool>) -> Result<(), TrainError> {
         if flag.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        let news = "interrupted: finishing the step and saving (again to stop at once)";
-        let _ = writeln!(std::io::stderr(), "{news}");
+        tell("interrupted: finishing the step and saving (again to stop at once)");
     })
     .map_err(|error| TrainError::Config(format!("cannot watch for Ctrl-C: {error}")))
 }
