@@ -14,6 +14,7 @@ use tensor::{BufferPool, Context, Shape};
 
 use super::network::NetworkArgs;
 use super::settings::{check_environment, convolution};
+use super::table::Table;
 use super::{ThreadArgs, print};
 use crate::bench::Until;
 use crate::bench::layers::{LayerTimes, Pass, measure};
@@ -156,35 +157,22 @@ fn layer_report(settings: &Settings, args: &BenchArgs) -> Result<String, TrainEr
 
 /// A line for each layer: milliseconds and GFLOP/s of the three passes.
 fn layer_table(times: &[LayerTimes]) -> String {
-    let write = "a string takes any text";
-    let mut text = String::new();
-    writeln!(
-        text,
-        "{:<5} {:<40} {:<12} {:<12} {:<11} {:>16} {:>16} {:>16}",
-        "layer", "kind", "input", "output", "algorithm", "forward", "input gradient", "weight gradient"
-    )
-    .expect(write);
-    let units = "ms  GFLOP/s";
-    writeln!(text, "{:<84} {units:>16} {units:>16} {units:>16}", "").expect(write);
+    let rate = "GFLOP/s";
+    let passes = ["forward ms", rate, "input gradient ms", rate, "weight gradient ms", rate];
+    let mut table = Table::new(&[&["layer", "kind", "input", "output", "algorithm"][..], &passes].concat());
     for layer in times {
         let shape = |[c, h, w]: [usize; 3]| format!("{c}x{h}x{w}");
-        let cell = |pass: Option<&Pass>| match pass {
-            None => String::new(),
-            Some(Pass { ms, gflop_per_s: Some(rate), .. }) => format!("{ms:.2} {rate:>8.1}"),
-            Some(Pass { ms, .. }) => format!("{ms:.2} {:>8}", ""),
-        };
-        let line = format!(
-            "{:<5} {:<40} {:<12} {:<12} {:<11} {:>16} {:>16} {:>16}",
-            layer.path,
-            layer.kind,
-            shape(layer.input),
-            shape(layer.output),
-            layer.forward.algorithm.as_deref().unwrap_or_default(),
-            cell(Some(&layer.forward)),
-            cell(layer.input_gradient.as_ref()),
-            cell(layer.weight_gradient.as_ref()),
-        );
-        writeln!(text, "{}", line.trim_end()).expect(write);
+        let algorithm = layer.forward.algorithm.clone().unwrap_or_default();
+        let mut row =
+            vec![layer.path.clone(), layer.kind.clone(), shape(layer.input), shape(layer.output), algorithm];
+        for pass in [Some(&layer.forward), layer.input_gradient.as_ref(), layer.weight_gradient.as_ref()] {
+            let cell = |figure: Option<f64>, decimals: usize| {
+                figure.map_or(String::new(), |figure| format!("{figure:.decimals$}"))
+            };
+            row.push(cell(pass.map(|pass| pass.ms), 2));
+            row.push(cell(pass.and_then(|pass| pass.gflop_per_s), 1));
+        }
+        table.push(row);
     }
-    text
+    table.text()
 }

@@ -23,12 +23,13 @@ impl Table {
         self.rows.push(row);
     }
 
-    /// Whether a column holds numbers (and cells without anything).
+    /// Whether a column holds numbers (and cells without anything). What stands first are names, even if they look like numbers.
     fn is_number(&self, column: usize) -> bool {
-        self.rows.iter().all(|row| {
+        let number = |row: &Vec<String>| {
             let digits = row[column].replace(',', "");
             digits.is_empty() || digits.parse::<f64>().is_ok()
-        })
+        };
+        column > 0 && self.rows.iter().all(number)
     }
 
     /// The columns that hold anything.
