@@ -1,42 +1,24 @@
 //! A flag for each setting of a run, made of its declaration: name, help and how its values are written.
 
 use std::ffi::OsStr;
-use std::marker::PhantomData;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches, value_parser};
 use nin::train::{Kind, Overrides, Setting, Settings, TrainError};
 
-/// Which settings have a flag.
-pub trait Subset {
-    /// Whether this one has.
-    fn has(name: &str) -> bool;
-}
-
-/// Every setting.
+/// The settings that flags were given for, as they were written. `OF_A_START` leaves the flags that what is seen at a recipe's
+/// start depends on.
 #[derive(Debug)]
-pub struct Every;
+pub struct SettingFlags<const OF_A_START: bool = false>(Vec<(&'static Setting, String)>);
 
-impl Subset for Every {
-    fn has(_: &str) -> bool {
-        true
-    }
-}
-
-/// The settings that flags were given for, as they were written.
-#[derive(Debug)]
-pub struct SettingFlags<S = Every> {
-    given: Vec<(&'static Setting, String)>,
-    of: PhantomData<S>,
-}
-
-impl<S: Subset> SettingFlags<S> {
+impl<const OF_A_START: bool> SettingFlags<OF_A_START> {
     fn all() -> impl Iterator<Item = &'static Setting> {
-        Settings::ALL.iter().filter(|setting| S::has(setting.name))
+        let of_a_start = ["model", "image_size", "init", "head_scale", "head_bias", "dataset"];
+        Settings::ALL.iter().filter(move |setting| !OF_A_START || of_a_start.contains(&setting.name))
     }
 
     /// The names of the settings that were given.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.given.iter().map(|(setting, _)| setting.name)
+        self.0.iter().map(|(setting, _)| setting.name)
     }
 
     /// What was given.
@@ -45,7 +27,7 @@ impl<S: Subset> SettingFlags<S> {
     /// [`TrainError::Config`], naming the flag, what was expected and what was found.
     pub fn overrides(&self) -> Result<Overrides, TrainError> {
         let mut overrides = Overrides::default();
-        for (setting, text) in &self.given {
+        for (setting, text) in &self.0 {
             let refuse = |error| TrainError::Config(format!("--{}: {error}", flag(setting)));
             overrides.set(setting.name, text).map_err(refuse)?;
         }
@@ -77,7 +59,7 @@ fn argument(setting: &'static Setting) -> Arg {
     }
 }
 
-impl<S: Subset> Args for SettingFlags<S> {
+impl<const OF_A_START: bool> Args for SettingFlags<OF_A_START> {
     fn augment_args(command: Command) -> Command {
         command.args(Self::all().map(argument))
     }
@@ -87,7 +69,7 @@ impl<S: Subset> Args for SettingFlags<S> {
     }
 }
 
-impl<S: Subset> FromArgMatches for SettingFlags<S> {
+impl<const OF_A_START: bool> FromArgMatches for SettingFlags<OF_A_START> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
         let given = Self::all().filter_map(|setting| {
             let text = match setting.kind {
@@ -99,7 +81,7 @@ impl<S: Subset> FromArgMatches for SettingFlags<S> {
             };
             Some((setting, text))
         });
-        Ok(Self { given: given.collect(), of: PhantomData })
+        Ok(Self(given.collect()))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {

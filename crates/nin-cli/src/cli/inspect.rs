@@ -12,7 +12,7 @@ use nin::train::{Overrides, Settings, TrainError, Trainer};
 use serde_json::json;
 
 use super::downloads::sources;
-use super::flags::{SettingFlags, Subset};
+use super::flags::SettingFlags;
 use super::runs::{groups, median};
 use super::seeds::parse;
 use super::settings::{check_environment, resolve};
@@ -45,7 +45,7 @@ pub struct InspectArgs {
     pub recipes: Vec<String>,
     /// What to change in the recipe.
     #[command(flatten)]
-    pub settings: SettingFlags<OfAStart>,
+    pub settings: SettingFlags<true>,
     /// Folder of the data set's IDX files
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -67,16 +67,6 @@ pub struct InspectArgs {
     /// Threads.
     #[command(flatten)]
     pub threads: ThreadArgs,
-}
-
-/// The settings that what is seen at a recipe's start depends on.
-#[derive(Debug)]
-pub struct OfAStart;
-
-impl Subset for OfAStart {
-    fn has(name: &str) -> bool {
-        matches!(name, "model" | "image_size" | "init" | "head_scale" | "head_bias" | "dataset")
-    }
 }
 
 /// A recipe or a folder, and what was found for each seed.
@@ -182,9 +172,7 @@ fn report(args: &InspectArgs, name: &str, seed: u64, signals: &[Signal]) -> Resu
 
 /// The middle one of a figure of each seed.
 fn middle(signals: &[Signal], figure: impl Fn(&Signal) -> f64) -> f64 {
-    let mut all: Vec<f64> = signals.iter().map(figure).collect();
-    all.sort_by(f64::total_cmp);
-    median(&all)
+    median(signals.iter().map(figure).collect())
 }
 
 /// A figure of a layer.

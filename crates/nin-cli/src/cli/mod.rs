@@ -35,7 +35,7 @@ use std::process::ExitCode;
 pub use bench::{BenchArgs, bench};
 pub use compare::{CompareArgs, compare};
 pub use eval::{EvalArgs, evaluate};
-pub use flags::{Every, SettingFlags, Subset};
+pub use flags::SettingFlags;
 pub use inspect::{InspectArgs, inspect};
 pub use network::NetworkArgs;
 pub use plot::{PlotArgs, plot};

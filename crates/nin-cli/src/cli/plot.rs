@@ -7,7 +7,7 @@ use clap::Args;
 use nin::train::{EpochMetrics, RunDir, TrainError};
 
 use super::print;
-use super::runs::{Group, groups};
+use super::runs::{Group, groups, spread};
 use crate::pictures::{Line, Panel, write_panels};
 
 /// Test accuracies of many runs in one picture: by epoch, and at the end.
@@ -102,15 +102,9 @@ fn panels(groups: &[Group], runs: &[Vec<Vec<EpochMetrics>>]) -> [Panel; 2] {
 /// The smallest, the middle and the largest of the last accuracies, and how many runs ended with dead class maps.
 fn describe(runs: &[Vec<EpochMetrics>]) -> String {
     let last: Vec<&EpochMetrics> = runs.iter().filter_map(|run| run.last()).collect();
-    let mut accuracies: Vec<f64> = last.iter().map(|epoch| epoch.test_acc).collect();
-    accuracies.sort_by(f64::total_cmp);
+    let accuracies = last.iter().map(|epoch| epoch.test_acc).collect();
     let dead = last.iter().filter(|epoch| epoch.dead_maps > 0).count();
-    let (low, high) = (accuracies.first().unwrap_or(&0.0), accuracies.last().unwrap_or(&0.0));
-    format!(
-        "{} runs, test acc min {low:.4}, median {:.4}, max {high:.4}; {dead} with dead class maps",
-        last.len(),
-        super::runs::median(&accuracies)
-    )
+    format!("{} runs, {}; {dead} with dead class maps", last.len(), spread(accuracies))
 }
 
 #[cfg(test)]

@@ -48,14 +48,22 @@ fn name(folder: &Path) -> String {
         .map_or_else(|| folder.display().to_string(), |name| name.to_string_lossy().into_owned())
 }
 
-/// The middle of sorted numbers, the mean of the two middle ones of an even number; 0 of none.
-pub(super) fn median(sorted: &[f64]) -> f64 {
-    let half = sorted.len() / 2;
-    match sorted.len() {
+/// The middle of some numbers, the mean of the two middle ones of an even number; 0 of none.
+pub(super) fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    let half = numbers.len() / 2;
+    match numbers.len() {
         0 => 0.0,
-        count if count % 2 == 1 => sorted[half],
-        _ => (sorted[half - 1] + sorted[half]) / 2.0,
+        count if count % 2 == 1 => numbers[half],
+        _ => (numbers[half - 1] + numbers[half]) / 2.0,
     }
+}
+
+/// The smallest, the middle and the largest of some test accuracies; 0 of none.
+pub(super) fn spread(accuracies: Vec<f64>) -> String {
+    let low = accuracies.iter().copied().reduce(f64::min).unwrap_or_default();
+    let high = accuracies.iter().copied().reduce(f64::max).unwrap_or_default();
+    format!("test acc min {low:.4}, median {:.4}, max {high:.4}", median(accuracies))
 }
 
 #[cfg(test)]
@@ -84,8 +92,9 @@ mod tests {
     #[test]
     fn middles() {
         assert_eq!(
-            [median(&[]), median(&[3.0]), median(&[1.0, 2.0]), median(&[1.0, 5.0, 6.0])],
+            [vec![], vec![3.0], vec![2.0, 1.0], vec![6.0, 1.0, 5.0]].map(median),
             [0.0, 3.0, 1.5, 5.0]
         );
+        assert_eq!(spread(vec![0.5, 0.1]), "test acc min 0.1000, median 0.3000, max 0.5000");
     }
 }

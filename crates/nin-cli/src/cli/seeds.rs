@@ -1,7 +1,6 @@
 //! `train --seeds`: the same run with one seed after the other, and how far its accuracies lie apart.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,7 +13,7 @@ use nin::train::{EpochMetrics, Outcome, Overrides, RunDir, Settings, TrainError,
 
 use super::progress::Display;
 use super::run_name::default_run_dir;
-use super::runs::median;
+use super::runs::spread;
 use super::train::{TrainArgs, announce, data};
 
 /// The most seeds of one command.
@@ -69,7 +68,7 @@ pub(super) fn train_each(
             return Ok(ExitCode::from(130));
         }
     }
-    say!("{}; the runs are in {}", spread(&endings), folder.display());
+    say!("{}; the runs are in {}", summary(&endings), folder.display());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -204,27 +203,21 @@ fn table_line(seed: u64, ending: &Ending) -> String {
 }
 
 /// The smallest, the middle and the largest test accuracy of the finished seeds, and which seeds diverged.
-fn spread(endings: &[(u64, Ending)]) -> String {
-    let mut accuracies: Vec<f64> = endings
-        .iter()
-        .filter_map(|(_, ending)| match ending {
-            Ending::Finished(last, _) => Some(last.test_acc),
-            _ => None,
-        })
-        .collect();
-    accuracies.sort_by(f64::total_cmp);
-    let mut text = format!("{} of {} seeds finished", accuracies.len(), endings.len());
-    if let (Some(min), Some(max)) = (accuracies.first(), accuracies.last()) {
-        write!(text, ": test acc min {min:.4}, median {:.4}, max {max:.4}", median(&accuracies))
-            .expect("a string takes any text");
+fn summary(endings: &[(u64, Ending)]) -> String {
+    let (mut accuracies, mut diverged) = (Vec::new(), Vec::new());
+    for (seed, ending) in endings {
+        match ending {
+            Ending::Finished(last, _) => accuracies.push(last.test_acc),
+            Ending::Diverged(_) => diverged.push(seed.to_string()),
+            Ending::Stopped(_) | Ending::Interrupted(_) => {}
+        }
     }
-    let diverged: Vec<String> = endings
-        .iter()
-        .filter(|(_, ending)| matches!(ending, Ending::Diverged(_)))
-        .map(|(seed, _)| seed.to_string())
-        .collect();
+    let mut text = format!("{} of {} seeds finished", accuracies.len(), endings.len());
+    if !accuracies.is_empty() {
+        text += &format!(": {}", spread(accuracies));
+    }
     if !diverged.is_empty() {
-        write!(text, "; diverged: {}", diverged.join(", ")).expect("a string takes any text");
+        text += &format!("; diverged: {}", diverged.join(", "));
     }
     text
 }
@@ -258,14 +251,17 @@ mod tests {
     #[test]
     fn the_spread_is_of_the_finished_seeds() {
         let mut endings = vec![(0, finished(0.5)), (1, finished(0.1)), (2, finished(0.875))];
-        assert_eq!(spread(&endings), "3 of 3 seeds finished: test acc min 0.1000, median 0.5000, max 0.8750");
+        assert_eq!(
+            summary(&endings),
+            "3 of 3 seeds finished: test acc min 0.1000, median 0.5000, max 0.8750"
+        );
         endings.push((3, finished(0.6)));
         endings.push((4, Ending::Diverged("diverged".to_owned())));
         assert_eq!(
-            spread(&endings),
+            summary(&endings),
             "4 of 5 seeds finished: test acc min 0.1000, median 0.5500, max 0.8750; diverged: 4"
         );
-        assert_eq!(spread(&[(7, Ending::Stopped(3))]), "0 of 1 seeds finished");
+        assert_eq!(summary(&[(7, Ending::Stopped(3))]), "0 of 1 seeds finished");
     }
 
     #[test]
