@@ -17,8 +17,9 @@ const COLOURS: [RGBColor; 6] = [
     RGBColor(86, 180, 233),
     RGBColor(90, 90, 90),
 ];
-/// Width and height of a panel.
+/// Width and height of a panel; one alone is as wide as the least picture.
 const PANEL: (u32, u32) = (440, 360);
+const LEAST: u32 = 720;
 /// Rows above the panels, for the names of the groups.
 const LEGEND: u32 = 34;
 
@@ -102,6 +103,8 @@ impl Panel {
         }
         mesh.draw().map_err(text)?;
         for (group, colour) in self.groups.iter().zip(COLOURS.iter().cycle()) {
+            // A line among few is thicker than one among many.
+            let style = colour.mix(0.6).stroke_width(if group.len() == 1 { 2 } else { 1 });
             for line in group {
                 let points: Vec<(f64, f64)> = line
                     .iter()
@@ -109,9 +112,7 @@ impl Panel {
                     .collect();
                 match points[..] {
                     [point] => chart.draw_series([Circle::new(point, 3, colour.mix(0.6).filled())]).map(drop),
-                    _ => {
-                        chart.draw_series(LineSeries::new(points, colour.mix(0.6).stroke_width(1))).map(drop)
-                    }
+                    _ => chart.draw_series(LineSeries::new(points, style)).map(drop),
                 }
                 .map_err(text)?;
             }
@@ -137,7 +138,7 @@ fn draw(groups: &[String], panels: &[Panel]) -> Result<String, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let mut svg = String::new();
     {
-        let width = PANEL.0 * panels.len().max(1) as u32;
+        let width = (PANEL.0 * panels.len() as u32).max(LEAST);
         let root = SVGBackend::with_string(&mut svg, (width, PANEL.1 + LEGEND)).into_drawing_area();
         root.fill(&WHITE).map_err(|error| text(&error))?;
         let (legend, below) = root.split_vertically(LEGEND);
