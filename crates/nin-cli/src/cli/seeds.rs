@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -52,8 +52,8 @@ pub(super) fn train_each(
     for (index, &seed) in seeds.iter().enumerate() {
         let settings = Settings { seed, ..settings.clone() };
         let started = Instant::now();
-        let run = SeedRun { args, threads, folder: folder.join(format!("seed-{seed}")) };
-        let ending = run.train(settings, splits.clone(), index == 0, interrupt)?;
+        let (own, first) = (folder.join(format!("seed-{seed}")), index == 0);
+        let ending = train_seed(args, threads, settings, splits.clone(), &own, first, interrupt)?;
         say!("seed {seed}: {}", describe(&ending, started.elapsed().as_secs_f64()));
         let interrupted = matches!(ending, Ending::Interrupted(_));
         endings.push((seed, ending));
@@ -83,57 +83,48 @@ pub(super) fn parse(range: &str) -> Result<Vec<u64>, TrainError> {
     }
 }
 
-/// One seed's run.
-struct SeedRun<'a> {
-    args: &'a TrainArgs,
+/// Trains with one seed in its folder, unless it is finished.
+fn train_seed(
+    args: &TrainArgs,
     threads: usize,
-    folder: PathBuf,
-}
-
-impl SeedRun<'_> {
-    fn train(
-        &self,
-        settings: Settings,
-        splits: Splits,
-        first: bool,
-        interrupt: &AtomicBool,
-    ) -> Result<Ending, TrainError> {
-        let epochs = settings.epochs;
-        let (mut run, mut trainer) = if self.folder.join("config.toml").exists() {
-            let (run, checkpoint) = RunDir::open(&self.folder)?;
-            let overrides = Overrides::from_toml(&self.folder.join("config.toml"))?;
-            refuse_other_settings(&self.folder, &overrides, &settings)?;
-            let done = checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.position.epoch == epochs);
-            if let (true, Some(metrics)) = (done, RunDir::read_epochs(run.path())?.last()) {
-                return Ok(Ending::Finished(*metrics, true));
+    settings: Settings,
+    splits: Splits,
+    folder: &Path,
+    first: bool,
+    interrupt: &AtomicBool,
+) -> Result<Ending, TrainError> {
+    let (epochs, config) = (settings.epochs, folder.join("config.toml"));
+    let (mut run, mut trainer) = if config.exists() {
+        let (run, checkpoint) = RunDir::open(folder)?;
+        refuse_other_settings(folder, &Overrides::from_toml(&config)?, &settings)?;
+        let done = checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.position.epoch == epochs);
+        if let (true, Some(metrics)) = (done, RunDir::read_epochs(folder)?.last()) {
+            return Ok(Ending::Finished(*metrics, true));
+        }
+        let trainer = match checkpoint {
+            Some(checkpoint) => {
+                let mut trainer = Trainer::new(settings, splits, threads)?;
+                trainer.restore(checkpoint, folder)?;
+                trainer
             }
-            let mut trainer = Trainer::new(settings, splits, self.threads)?;
-            match checkpoint {
-                Some(checkpoint) => trainer.restore(checkpoint, &self.folder)?,
-                None => self.init_from(&mut trainer)?,
-            }
-            (run, trainer)
-        } else {
-            let mut trainer = Trainer::new(settings, splits, self.threads)?;
-            self.init_from(&mut trainer)?;
-            (RunDir::create(&self.folder, &trainer.settings().to_toml())?, trainer)
+            None => args.begin(settings, splits, threads)?,
         };
-        if first {
-            announce(&trainer, run.path(), self.threads)?;
-        }
-        let name = format!("seed {}, ", trainer.settings().seed);
-        let mut display = Display::new(&trainer, run.path(), &name);
-        match trainer.run(&mut run, interrupt, |event| display.show(event, |_| ())) {
-            Ok(Outcome::Finished(metrics)) => Ok(Ending::Finished(metrics, false)),
-            Ok(Outcome::StepsDone) => Ok(Ending::Stopped(trainer.position().step)),
-            Ok(Outcome::Interrupted) => Ok(Ending::Interrupted(trainer.position().step)),
-            Err(error @ TrainError::Diverged { .. }) => Ok(Ending::Diverged(error.to_string())),
-            Err(error) => Err(error),
-        }
+        (run, trainer)
+    } else {
+        let trainer = args.begin(settings, splits, threads)?;
+        (RunDir::create(folder, &trainer.settings().to_toml())?, trainer)
+    };
+    if first {
+        announce(&trainer, folder, threads)?;
     }
-
-    fn init_from(&self, trainer: &mut Trainer) -> Result<(), TrainError> {
-        self.args.init_from.as_deref().map_or(Ok(()), |weights| trainer.init_from(weights))
+    let name = format!("seed {}, ", trainer.settings().seed);
+    let mut display = Display::new(&trainer, folder, &name);
+    match trainer.run(&mut run, interrupt, |event| display.show(event, |_| ())) {
+        Ok(Outcome::Finished(metrics)) => Ok(Ending::Finished(metrics, false)),
+        Ok(Outcome::StepsDone) => Ok(Ending::Stopped(trainer.position().step)),
+        Ok(Outcome::Interrupted) => Ok(Ending::Interrupted(trainer.position().step)),
+        Err(error @ TrainError::Diverged { .. }) => Ok(Ending::Diverged(error.to_string())),
+        Err(error) => Err(error),
     }
 }
 

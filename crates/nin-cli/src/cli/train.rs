@@ -112,6 +112,20 @@ impl TrainArgs {
         flags.conv = flags.conv.map_or_else(asked_by_environment, |conv| Ok(Some(conv)))?;
         resolve(self.config.as_deref(), &file, &flags)
     }
+
+    /// A run from the beginning, with the weights that were asked for.
+    pub(super) fn begin(
+        &self,
+        settings: Settings,
+        splits: Splits,
+        threads: usize,
+    ) -> Result<Trainer, TrainError> {
+        let mut trainer = Trainer::new(settings, splits, threads)?;
+        if let Some(weights) = &self.init_from {
+            trainer.init_from(weights)?;
+        }
+        Ok(trainer)
+    }
 }
 
 /// Runs the command.
@@ -155,13 +169,9 @@ pub fn train(args: &TrainArgs) -> Result<ExitCode, TrainError> {
 fn start(args: &TrainArgs, threads: usize) -> Result<(RunDir, Trainer), TrainError> {
     let settings = args.settings()?;
     let splits = data(&settings, args)?;
-    let mut trainer = Trainer::new(settings, splits, threads)?;
-    if let Some(weights) = &args.init_from {
-        trainer.init_from(weights)?;
-    }
-    let path = args.run_dir.clone().unwrap_or_else(|| default_run_dir(&trainer.settings().model.to_string()));
-    let run = RunDir::create(&path, &trainer.settings().to_toml())?;
-    Ok((run, trainer))
+    let path = args.run_dir.clone().unwrap_or_else(|| default_run_dir(settings.model.name()));
+    let trainer = args.begin(settings, splits, threads)?;
+    Ok((RunDir::create(&path, &trainer.settings().to_toml())?, trainer))
 }
 
 fn resume(path: &Path, args: &TrainArgs, threads: usize) -> Result<(RunDir, Trainer), TrainError> {
