@@ -36,5 +36,5 @@ fn main() -> ExitCode {
         Ok(Arguments { command: Command::Plot(args) }) => plot(&args),
         Err(code) => return code,
     };
-    result.unwrap_or_else(|error| fail(&error))
+    result.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
 }

@@ -1,7 +1,6 @@
 //! `nin bench`: what this machine does with a network.
 
 use std::fmt::Write;
-use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use nin::summary::{Work, layers};
@@ -68,7 +67,7 @@ pub enum TaskName {
 ///
 /// # Errors
 /// [`TrainError`] for the binary to print.
-pub fn bench(args: &BenchArgs) -> Result<ExitCode, TrainError> {
+pub fn bench(args: &BenchArgs) -> Result<(), TrainError> {
     check_environment()?;
     let (model, head, image_size) = args.network.read()?;
     let conv = convolution(args.conv.as_deref())?.unwrap_or(ConvAlgorithm::Auto);
@@ -86,8 +85,7 @@ pub fn bench(args: &BenchArgs) -> Result<ExitCode, TrainError> {
         conv,
     };
     let text = if args.layers { layer_report(&settings, args)? } else { step_report(&settings, args.json)? };
-    print(&text)?;
-    Ok(ExitCode::SUCCESS)
+    print(&text)
 }
 
 fn step_report(settings: &Settings, as_json: bool) -> Result<String, TrainError> {

@@ -1,7 +1,7 @@
 //! `nin compare`: networks side by side, by their size, their speed on this machine and what their runs came to.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, Stdio};
 
 use clap::Args;
 use nin::checkpoint::atomic_write;
@@ -155,7 +155,7 @@ const COLUMNS: [(&str, Cell); 15] = [
 ///
 /// # Errors
 /// [`TrainError`] for the binary to print.
-pub fn compare(args: &CompareArgs) -> Result<ExitCode, TrainError> {
+pub fn compare(args: &CompareArgs) -> Result<(), TrainError> {
     let threads = args.threads.read()?;
     if !(args.seconds > 0.0 && args.seconds <= 3600.0) {
         let message = format!("seconds: expected more than 0 and at most 3600, found {}", args.seconds);
@@ -186,8 +186,7 @@ pub fn compare(args: &CompareArgs) -> Result<ExitCode, TrainError> {
     }
     atomic_write(&markdown, format!("{}\n{note}\n", table.markdown()).as_bytes())?;
     atomic_write(&csv, table.csv().as_bytes())?;
-    print(&format!("{}{note}\nwritten to {} and {}\n", table.text(), markdown.display(), csv.display()))?;
-    Ok(ExitCode::SUCCESS)
+    print(&format!("{}{note}\nwritten to {} and {}\n", table.text(), markdown.display(), csv.display()))
 }
 
 /// What the columns are, in a sentence each.

@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
@@ -64,7 +63,7 @@ impl SplitName {
 ///
 /// # Errors
 /// [`TrainError`] for the binary to print.
-pub fn evaluate(args: &EvalArgs) -> Result<ExitCode, TrainError> {
+pub fn evaluate(args: &EvalArgs) -> Result<(), TrainError> {
     check_environment()?;
     let file = args.run.join("config.toml");
     let flags = Overrides { conv: convolution(args.conv.as_deref())?, ..Overrides::default() };
@@ -104,8 +103,7 @@ pub fn evaluate(args: &EvalArgs) -> Result<ExitCode, TrainError> {
     } else {
         report(args.on.name(), &names, &confusion)
     };
-    print(&text)?;
-    Ok(ExitCode::SUCCESS)
+    print(&text)
 }
 
 /// Images on the diagonal of a confusion matrix, and images in all.

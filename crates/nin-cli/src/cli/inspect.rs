@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::Args;
 use nin::checkpoint::atomic_write;
@@ -80,7 +79,7 @@ struct Subject {
 ///
 /// # Errors
 /// [`TrainError`] for the binary to print.
-pub fn inspect(args: &InspectArgs) -> Result<ExitCode, TrainError> {
+pub fn inspect(args: &InspectArgs) -> Result<(), TrainError> {
     check_environment()?;
     let threads = args.threads.read()?;
     if args.images == 0 || args.images > MOST_IMAGES {
@@ -123,7 +122,7 @@ pub fn inspect(args: &InspectArgs) -> Result<ExitCode, TrainError> {
         let names: Vec<String> = subjects.iter().map(name).collect();
         write_panels(path, &names, &panels(&subjects))?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// A run's folder says itself what its network is: what is asked for a start besides would change nothing.

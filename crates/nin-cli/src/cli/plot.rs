@@ -1,7 +1,6 @@
 //! `nin plot`: many runs in one picture.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::Args;
 use nin::train::{EpochMetrics, RunDir, TrainError};
@@ -31,7 +30,7 @@ pub struct PlotArgs {
 ///
 /// # Errors
 /// [`TrainError`] for the binary to print.
-pub fn plot(args: &PlotArgs) -> Result<ExitCode, TrainError> {
+pub fn plot(args: &PlotArgs) -> Result<(), TrainError> {
     let groups = groups(&args.folders, "metrics.jsonl")?;
     let mut runs = Vec::new();
     for group in &groups {
@@ -41,8 +40,7 @@ pub fn plot(args: &PlotArgs) -> Result<ExitCode, TrainError> {
     for (group, runs) in groups.iter().zip(&runs) {
         print(&format!("{}: {}\n", group.name, describe(runs)))?;
     }
-    print(&format!("the picture is {}\n", args.output.display()))?;
-    Ok(ExitCode::SUCCESS)
+    print(&format!("the picture is {}\n", args.output.display()))
 }
 
 /// The epochs of a run, of which there is one at least.

@@ -1,7 +1,5 @@
 //! `nin summary`: what a network is made of.
 
-use std::process::ExitCode;
-
 use clap::Args;
 use nin::summary::{plan_table, table};
 use nin::train::TrainError;
@@ -33,7 +31,7 @@ pub struct SummaryArgs {
 ///
 /// # Errors
 /// [`TrainError`] for the binary to print.
-pub fn summarize(args: &SummaryArgs) -> Result<ExitCode, TrainError> {
+pub fn summarize(args: &SummaryArgs) -> Result<(), TrainError> {
     check_environment()?;
     let (model, head, side) = args.network.read()?;
     let (channels, classes) = (usize::from(args.channels), usize::from(args.classes));
@@ -44,5 +42,5 @@ pub fn summarize(args: &SummaryArgs) -> Result<ExitCode, TrainError> {
     } else {
         print(&table(&network, image)?)?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
