@@ -6,18 +6,21 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
 
-use crate::common::{FILES, idx, small_train};
-use crate::refusals::{assert_refused, assert_refused_nothing, folder_with_data, nin, text, two_steps};
 use assert_cmd::Command;
 
-/// Puts the small data set in a folder, spoils it and asserts the refusal: which file, what was expected and found.
+use crate::common::{FILES, NIN, Place, TRAIN, failed, idx, refused, succeeded, text};
+
+/// Asserts that a run that cannot begin is refused, and leaves no folder.
+fn refused_run(place: &Place, more: &[&str], code: i32, parts: &[&str]) {
+    refused(place.train("run", &[more, &["--max-steps", "1"]].concat()), code, parts);
+    assert!(!place.path("run").exists(), "a run that cannot begin leaves no folder");
+}
+
+/// Spoils the small data set and asserts the refusal: which file, what was expected and found.
 fn refused_data(spoil: impl Fn(&Path), parts: &[&str]) {
-    let (folder, data) = folder_with_data();
-    spoil(&data);
-    let run = folder.path().join("run");
-    let output = small_train(&data, &[]).args(["--max-steps", "1", "--run-dir"]).arg(&run).output().unwrap();
-    assert_refused(&output, 1, parts);
-    assert!(!run.exists(), "a run that cannot begin leaves no folder");
+    let place = Place::new();
+    spoil(&place.path("data"));
+    refused_run(&place, &[], 1, parts);
 }
 
 #[test]
@@ -62,10 +65,10 @@ fn a_gz_that_inflates_past_its_header_or_is_cut_off_is_refused() {
 #[test]
 fn a_download_that_is_not_the_published_file_is_refused_and_removed() {
     const LABELS: usize = 5148;
-    let (folder, data) = folder_with_data();
+    let place = Place::new();
     // Three files are in the cache, so that the small one alone is asked for; `data` lacks one, so that the cache is looked in.
-    fs::remove_file(data.join(FILES[3])).unwrap();
-    let cache = folder.path().join("cache").join("fashion-mnist");
+    fs::remove_file(place.path("data").join(FILES[3])).unwrap();
+    let cache = place.path("cache/fashion-mnist");
     fs::create_dir_all(&cache).unwrap();
     for name in &FILES[..3] {
         fs::write(cache.join(format!("{name}.gz")), "").unwrap();
@@ -84,69 +87,48 @@ fn a_download_that_is_not_the_published_file_is_refused_and_removed() {
         stream.write_all(&[0; LABELS]).unwrap();
         text(&request)
     });
-    let run = folder.path().join("run");
-    let mut command = small_train(&data, &["--dataset", "fashion-mnist", "--max-steps", "1"]);
+    let mut command = place.train("run", &["--dataset", "fashion-mnist", "--max-steps", "1"]);
     for proxy in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
         command.env_remove(proxy);
     }
-    command.env("NIN_FASHION_MNIST_URL", url).env("NIN_CACHE_DIR", folder.path().join("cache"));
-    let output = command.arg("--run-dir").arg(&run).output().unwrap();
-    let stderr = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    command.env("NIN_FASHION_MNIST_URL", url).env("NIN_CACHE_DIR", place.path("cache"));
+    let stderr = failed(command, 1, &["http://127.0.0.1:", FILES[3], "corrupt and was removed", "67da17c7"]);
+    assert!(stderr.starts_with("warning: data: not all four files"), "{stderr}");
     assert!(answer.join().unwrap().starts_with(&format!("GET /{}.gz ", FILES[3])));
-    let lines: Vec<&str> = stderr.lines().collect();
-    let warning = format!("warning: {}: not all four files", data.display());
-    assert!(lines[0].starts_with(&warning), "{warning} in {stderr}");
-    let last = lines[lines.len() - 1];
-    for part in ["error: http://127.0.0.1:", FILES[3], "corrupt and was removed", "67da17c7"] {
-        assert!(last.contains(part), "{part} in {stderr}");
-    }
     assert_eq!(fs::read_dir(&cache).unwrap().count(), 3, "nothing of it stays");
-    assert!(!run.exists(), "a run that cannot begin leaves no folder");
+    assert!(!place.path("run").exists(), "a run that cannot begin leaves no folder");
 }
 
 #[test]
 fn settings_that_cannot_work_are_refused_by_name() {
-    let (folder, data) = folder_with_data();
-    let toml = folder.path().join("settings.toml");
-    fs::write(&toml, "lr = 0.1\nlearning_rate = 3\n").unwrap();
-    let absent = folder.path().join("absent.toml");
-    let run = folder.path().join("run");
-    let refused = |args: &[&str], code: i32, parts: &[&str]| {
-        let output = small_train(&data, args).args(["--max-steps", "1", "--run-dir"]).arg(&run).output();
-        assert_refused(&output.unwrap(), code, parts);
-        assert!(!run.exists(), "a run that cannot begin leaves no folder");
-    };
-    let path = |path: &Path| path.to_str().unwrap().to_owned();
-    refused(&["--config", &path(&toml)], 2, &["settings.toml", "learning_rate"]);
-    refused(&["--config", &path(&absent)], 1, &["absent.toml"]);
-    for (flag, value, parts) in [
-        ("--lr", "NaN", &["lr", "NaN"] as &[&str]),
-        ("--lr", "-0.1", &["lr", "-0.1"]),
-        ("--momentum", "1", &["momentum", "below 1"]),
-        ("--dropout", "1.5", &["dropout", "1.5"]),
-        ("--weight-decay", "inf", &["weight_decay", "inf"]),
-        ("--label-smoothing", "1", &["label_smoothing", "below 1"]),
-        ("--augment", "crop", &["augment", "shift:PIXELS", "crop"]),
-        ("--augment", "shift:29", &["augment", "29 pixels", "28 x 28"]),
-        ("--hold-out", "40", &["hold_out", "fewer than the 40 training images", "found 40"]),
-        ("--head-bias", "NaN", &["head_bias", "NaN"]),
-        ("--schedule", "linear", &["schedule", "linear", "cosine"]),
-        ("--recipe", "book", &["book", "chapter"]),
-        ("--init-from", "nowhere.safetensors", &["nowhere.safetensors"]),
+    let place = Place::new();
+    fs::write(place.path("settings.toml"), "lr = 0.1\nlearning_rate = 3\n").unwrap();
+    for (flag, value, code, parts) in [
+        ("--config", "settings.toml", 2, &["settings.toml", "learning_rate"] as &[&str]),
+        ("--config", "absent.toml", 1, &["absent.toml"]),
+        ("--lr", "NaN", 2, &["lr", "NaN"]),
+        ("--lr", "-0.1", 2, &["lr", "-0.1"]),
+        ("--momentum", "1", 2, &["momentum", "below 1"]),
+        ("--dropout", "1.5", 2, &["dropout", "1.5"]),
+        ("--weight-decay", "inf", 2, &["weight_decay", "inf"]),
+        ("--label-smoothing", "1", 2, &["label_smoothing", "below 1"]),
+        ("--augment", "crop", 2, &["augment", "shift:PIXELS", "crop"]),
+        ("--augment", "shift:29", 2, &["augment", "29 pixels", "28 x 28"]),
+        ("--hold-out", "40", 2, &["hold_out", "fewer than the 40 training images", "found 40"]),
+        ("--head-bias", "NaN", 2, &["head_bias", "NaN"]),
+        ("--schedule", "linear", 2, &["schedule", "linear", "cosine"]),
+        ("--recipe", "book", 2, &["book", "chapter"]),
+        ("--init-from", "nowhere.safetensors", 1, &["nowhere.safetensors"]),
     ] {
-        let code = if flag == "--init-from" { 1 } else { 2 };
-        refused(&[flag, value], code, parts);
+        refused_run(&place, &[flag, value], code, parts);
     }
 }
 
-/// Runs `train` with arguments that come to nothing before data are looked for.
+/// Runs `train` with arguments that come to nothing before data are looked for: there are none.
 fn refused_arguments(args: &[&str], parts: &[&str]) {
-    let folder = tempfile::tempdir().unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_train"));
-    let output = command.current_dir(folder.path()).args(args).output().unwrap();
-    assert_refused(&output, 2, parts);
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left behind");
+    let place = Place::empty();
+    refused(place.command(TRAIN, args), 2, parts);
+    assert_eq!(fs::read_dir(place.path("")).unwrap().count(), 0, "nothing is left behind");
 }
 
 #[test]
@@ -173,14 +155,14 @@ fn impossible_numbers_of_threads_are_refused() {
         let what = ["threads: expected 1 to 1024", threads];
         refused_arguments(&["--threads", threads, "--data-dir", "nowhere"], &what);
     }
-    let (folder, data) = folder_with_data();
-    let run = two_steps(folder.path(), &data);
-    let before = fs::read(run.join("metrics.jsonl")).unwrap();
-    for (mut command, flag) in [(nin(), "eval"), (Command::new(env!("CARGO_BIN_EXE_train")), "--resume")] {
-        let output = command.arg(flag).arg(&run).args(["--threads", "0", "--data-dir", "nowhere"]).output();
-        assert_refused(&output.unwrap(), 2, &["threads: expected 1 to 1024, found 0"]);
+    let place = Place::new();
+    place.steps("run", 2, &[]);
+    let before = place.metrics("run");
+    for (program, flag) in [(NIN, "eval"), (TRAIN, "--resume")] {
+        let command = place.command(program, &[flag, "run", "--threads", "0", "--data-dir", "nowhere"]);
+        refused(command, 2, &["threads: expected 1 to 1024, found 0"]);
     }
-    assert_eq!(fs::read(run.join("metrics.jsonl")).unwrap(), before);
+    assert_eq!(place.metrics("run"), before);
 }
 
 #[test]
@@ -189,6 +171,7 @@ fn arguments_that_make_no_sense_are_refused_in_one_line() {
     refused_arguments(&["--lr", "fast"], &["--lr", "expected a number", "\"fast\""]);
     refused_arguments(&["--learning-rate", "1"], &["--learning-rate", "'--lr'"]);
     refused_arguments(&["--resume", "run", "--lr", "1"], &["--resume", "--lr"]);
+    let place = Place::empty();
     for (args, parts) in [
         (&[] as &[&str], &["eval", "summary", "nin --help"] as &[&str]),
         (&["evl"], &["evl", "'eval'"]),
@@ -196,61 +179,49 @@ fn arguments_that_make_no_sense_are_refused_in_one_line() {
         (&["summary", "--channels", "0"], &["--channels", "1..=1024", "\"0\"", "--help"]),
         (&["summary", "--chanels", "3"], &["'--channels'", "nin summary --help"]),
     ] {
-        assert_refused(&nin().args(args).output().unwrap(), 2, parts);
+        refused(place.nin(args), 2, parts);
     }
-    for mut command in [nin(), Command::new(env!("CARGO_BIN_EXE_train"))] {
-        let output = command.arg("--version").output().unwrap();
-        assert_refused_nothing(&output);
-        assert!(text(&output.stdout).contains(env!("CARGO_PKG_VERSION")));
+    for program in [NIN, TRAIN] {
+        assert!(succeeded(place.command(program, &["--version"])).contains(env!("CARGO_PKG_VERSION")));
     }
 }
 
 #[test]
 fn weights_that_do_not_fit_or_are_broken_are_refused() {
-    let (folder, data) = folder_with_data();
-    let run = two_steps(folder.path(), &data);
-    let weights = run.join("model.safetensors");
-    let init = |model: &str, size: &str, file: &Path| {
-        let other = folder.path().join("other");
-        let mut command = small_train(&data, &["--model", model, "--image-size", size]);
-        command.args(["--max-steps", "1", "--run-dir"]).arg(&other);
-        let output = command.arg("--init-from").arg(file).output().unwrap();
-        assert!(output.status.success() || !other.exists(), "a refused run leaves no folder");
-        output
+    let place = Place::new();
+    let bytes = place.steps("run", 2, &[]);
+    let init = |model: &str, size: &str, file: &str| -> Command {
+        let more = ["--model", model, "--image-size", size, "--max-steps", "1", "--init-from", file];
+        place.train("other", &more)
     };
-    assert_refused(&init("lenet", "14", &weights), 1, &["model.safetensors", "weights of another network"]);
-    assert_refused(&init("nin", "64", &weights), 1, &["model.safetensors", "0.0.weight", "192", "96"]);
-
-    let bytes = fs::read(&weights).unwrap();
-    let broken = folder.path().join("broken.safetensors");
+    let weights = "run/model.safetensors";
+    refused(init("lenet", "14", weights), 1, &["model.safetensors", "weights of another network"]);
+    refused(init("nin", "64", weights), 1, &["model.safetensors", "0.0.weight", "192", "96"]);
     for part in
         [&bytes[..bytes.len() - 1], &bytes[..100], &bytes[..4], b"", b"{\"json\": true, \"tensors\": none}"]
     {
-        fs::write(&broken, part).unwrap();
+        fs::write(place.path("broken.safetensors"), part).unwrap();
         let what = ["broken.safetensors", "not a whole safetensors file"];
-        assert_refused(&init("nin-cifar", "14", &broken), 1, &what);
+        refused(init("nin-cifar", "14", "broken.safetensors"), 1, &what);
     }
-    let output =
-        nin().arg("eval").arg(&run).arg("--data-dir").arg(&data).arg("--weights").arg(&broken).output();
-    assert_refused(&output.unwrap(), 1, &["broken.safetensors"]);
+    assert!(!place.path("other").exists(), "a refused run leaves no folder");
+    refused(place.eval("run", &["--weights", "broken.safetensors"]), 1, &["broken.safetensors"]);
 
     // A run whose checkpoint is broken does not go on, and stays as it is.
-    let checkpoint = run.join("checkpoint.safetensors");
-    fs::write(&checkpoint, &bytes[..1000]).unwrap();
-    let metrics = fs::read(run.join("metrics.jsonl")).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_train"));
-    let output = command.arg("--resume").arg(&run).arg("--data-dir").arg(&data).output().unwrap();
-    assert_refused(&output, 1, &["checkpoint.safetensors"]);
-    assert_eq!(fs::read(run.join("metrics.jsonl")).unwrap(), metrics);
+    fs::write(place.path("run/checkpoint.safetensors"), &bytes[..1000]).unwrap();
+    let metrics = place.metrics("run");
+    refused(place.resume("run", &[]), 1, &["checkpoint.safetensors"]);
+    assert_eq!(place.metrics("run"), metrics);
 
-    assert!(init("nin-cifar", "14", &weights).status.success(), "the weights themselves are good");
+    // The weights themselves are good.
+    succeeded(init("nin-cifar", "14", weights));
 }
 
 #[test]
 fn a_run_whose_settings_were_changed_does_not_go_on() {
-    let (folder, data) = folder_with_data();
-    let run = two_steps(folder.path(), &data);
-    let config = fs::read_to_string(run.join("config.toml")).unwrap();
+    let place = Place::new();
+    place.steps("run", 2, &[]);
+    let config = place.read("run/config.toml");
     type Changes<'a> = &'a [(&'a str, &'a str)];
     for (changes, parts) in [
         (
@@ -269,22 +240,17 @@ fn a_run_whose_settings_were_changed_does_not_go_on() {
             assert!(changed.contains(from), "{from} is a setting");
             changed = changed.replace(from, to);
         }
-        fs::write(run.join("config.toml"), changed).unwrap();
-        let before = fs::read(run.join("checkpoint.safetensors")).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_train"));
-        let output = command.arg("--resume").arg(&run).arg("--data-dir").arg(&data).output().unwrap();
-        assert_refused(&output, 2, parts);
-        assert_eq!(fs::read(run.join("checkpoint.safetensors")).unwrap(), before);
+        fs::write(place.path("run/config.toml"), changed).unwrap();
+        let before = place.saved("run");
+        refused(place.resume("run", &[]), 2, parts);
+        assert_eq!(place.saved("run"), before);
     }
 }
 
 #[test]
 fn a_run_folder_that_cannot_be_made_is_named() {
-    let (folder, data) = folder_with_data();
-    let file = folder.path().join("file");
-    fs::write(&file, "no folder").unwrap();
-    let run = file.join("run");
-    let output = small_train(&data, &[]).args(["--max-steps", "1", "--run-dir"]).arg(&run).output().unwrap();
-    assert_refused(&output, 1, &["file/run", "run folder"]);
-    assert_eq!(fs::read_to_string(&file).unwrap(), "no folder");
+    let place = Place::new();
+    fs::write(place.path("file"), "no folder").unwrap();
+    refused(place.train("file/run", &["--max-steps", "1"]), 1, &["file/run", "run folder"]);
+    assert_eq!(place.read("file"), "no folder");
 }

@@ -3,16 +3,16 @@
 use assert_cmd::Command;
 use serde_json::Value;
 
+use crate::common::{NIN, refused, succeeded};
+
 fn bench(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_nin"));
+    let mut command = Command::new(NIN);
     command.arg("bench").args(arguments).env_remove("NIN_CONV");
     command
 }
 
 fn json(arguments: &[&str]) -> Value {
-    let output = bench(arguments).arg("--json").output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).unwrap();
+    let text = succeeded(bench(&[arguments, &["--json"]].concat()));
     assert_eq!(text.lines().count(), 1, "{text}");
     serde_json::from_str(&text).unwrap()
 }
@@ -60,9 +60,7 @@ fn a_forced_algorithm_is_named_and_steps_are_counted() {
 
 #[test]
 fn steps_as_text() {
-    let output = bench(&SMALL).args(["--task", "infer", "--batch-size", "2"]).output().unwrap();
-    assert!(output.status.success());
-    let text = String::from_utf8(output.stdout).unwrap();
+    let text = succeeded(bench(&[&SMALL[..], &["--task", "infer", "--batch-size", "2"]].concat()));
     for part in
         ["nin at 64 x 64, inference, batch 2, threads 2, conv auto", "images/s, the median of", "GFLOP/s"]
     {
@@ -100,9 +98,7 @@ fn layers_as_json() {
 fn layers_as_text() {
     let arguments =
         ["--layers", "--image-size", "64", "--batch-size", "1", "--seconds", "0.2", "--conv", "winograd"];
-    let output = bench(&arguments).output().unwrap();
-    assert!(output.status.success());
-    let text = String::from_utf8(output.stdout).unwrap();
+    let text = succeeded(bench(&arguments));
     let line = |path: &str| text.lines().find(|line| line.starts_with(path)).unwrap_or_default().to_owned();
     assert!(line("2.0 ").contains("F(5x5, 5x5)"), "{text}");
     assert!(line("2.2 ").contains("direct"), "{text}");
@@ -125,10 +121,6 @@ fn what_cannot_be_measured_is_refused() {
         (&["--layers", "--seconds", "0"], "seconds: expected more than 0"),
         (&["--layers", "--image-size", "20"], "layer 3, MaxPool2d(3/2)"),
     ] {
-        let output = bench(arguments).output().unwrap();
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
-        assert!(stderr.starts_with("error: ") && stderr.lines().count() == 1, "{arguments:?}: {stderr}");
-        assert!(stderr.contains(part), "{arguments:?}: no {part:?} in {stderr}");
+        refused(bench(arguments), 2, &[part]);
     }
 }

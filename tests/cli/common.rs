@@ -1,9 +1,14 @@
-//! What the tests of the commands share: a small data set in IDX files, and the commands.
+//! What the tests of the commands share: a folder with a small data set, the commands in it, and what a refusal looks like.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
+use serde_json::Value;
+use tempfile::TempDir;
+
+pub(crate) const TRAIN: &str = env!("CARGO_BIN_EXE_train");
+pub(crate) const NIN: &str = env!("CARGO_BIN_EXE_nin");
 
 /// The names of a data set's files: training images and labels, test images and labels.
 pub(crate) const FILES: [&str; 4] = [
@@ -14,7 +19,7 @@ pub(crate) const FILES: [&str; 4] = [
 ];
 
 /// Training and test images of the small data set.
-pub(crate) const IMAGES: [usize; 2] = [40, 20];
+const IMAGES: [usize; 2] = [40, 20];
 
 /// An IDX file of unsigned bytes.
 pub(crate) fn idx(dims: &[usize], data: &[u8]) -> Vec<u8> {
@@ -27,7 +32,7 @@ pub(crate) fn idx(dims: &[usize], data: &[u8]) -> Vec<u8> {
 }
 
 /// Writes 40 training and 20 test images of 28 x 28 pixels: image `i` has a bright bar whose place tells its class, `i % 10`.
-pub(crate) fn write_dataset(dir: &Path) {
+fn write_dataset(dir: &Path) {
     fs::create_dir_all(dir).unwrap();
     for (split, n) in IMAGES.into_iter().enumerate() {
         let mut pixels = Vec::new();
@@ -45,23 +50,132 @@ pub(crate) fn write_dataset(dir: &Path) {
     }
 }
 
-/// `train` with the smallest settings that are still a real run (5 steps of 8 images an epoch, 14 x 14 pixels) except where
-/// `more` has others.
-pub(crate) fn small_train(data: &Path, more: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_train"));
-    command.args(small(more)).arg("--data-dir").arg(data);
-    command
+/// A folder that commands run in, with the small data set in `data`. Runs are named by their folders in it.
+pub(crate) struct Place(TempDir);
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        let place = Self::empty();
+        write_dataset(&place.path("data"));
+        place
+    }
+
+    /// Without data.
+    pub(crate) fn empty() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub(crate) fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    /// The lines of a run's `metrics.jsonl`.
+    pub(crate) fn metrics(&self, run: &str) -> Vec<Value> {
+        let text = self.read(&format!("{run}/metrics.jsonl"));
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The files of a run that a failure must leave as they are.
+    pub(crate) fn saved(&self, run: &str) -> [Vec<u8>; 3] {
+        ["checkpoint.safetensors", "model.safetensors", "config.toml"]
+            .map(|file| fs::read(self.path(run).join(file)).unwrap())
+    }
+
+    /// What a run's `model.safetensors` holds.
+    pub(crate) fn weights(&self, run: &str) -> Vec<u8> {
+        fs::read(self.path(run).join("model.safetensors")).unwrap()
+    }
+
+    /// A program with arguments.
+    pub(crate) fn command(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(self.0.path()).args(arguments);
+        command
+    }
+
+    /// `nin` with arguments.
+    pub(crate) fn nin(&self, arguments: &[&str]) -> Command {
+        self.command(NIN, arguments)
+    }
+
+    /// `train` with the smallest settings that are still a real run (5 steps of 8 images an epoch, 14 x 14 pixels) except where
+    /// `more` has others.
+    pub(crate) fn train(&self, run: &str, more: &[&str]) -> Command {
+        self.command(TRAIN, &small(run, more))
+    }
+
+    /// Goes on with a run.
+    pub(crate) fn resume(&self, run: &str, more: &[&str]) -> Command {
+        self.command(TRAIN, &[&["--resume", run, "--data-dir", "data"], more].concat())
+    }
+
+    /// `nin eval` of a run.
+    pub(crate) fn eval(&self, run: &str, more: &[&str]) -> Command {
+        self.nin(&[&["eval", run, "--data-dir", "data"], more].concat())
+    }
+
+    /// A fresh run of so many steps; its weights.
+    pub(crate) fn steps(&self, run: &str, steps: u64, more: &[&str]) -> Vec<u8> {
+        succeeded(self.train(run, &[more, &["--max-steps", &steps.to_string()]].concat()));
+        self.weights(run)
+    }
 }
 
-/// The arguments of [`small_train`] but for the data.
-pub(crate) fn small<'a>(more: &[&'a str]) -> Vec<&'a str> {
+/// The arguments of [`Place::train`].
+pub(crate) fn small<'a>(run: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let settings = [
         ["--dataset", "fashion-mnist-mini"],
         ["--model", "nin-cifar"],
         ["--image-size", "14"],
         ["--batch-size", "8"],
         ["--threads", "2"],
+        ["--data-dir", "data"],
+        ["--run-dir", run],
     ];
     let kept = settings.into_iter().filter(|[flag, _]| !more.contains(flag)).flatten();
     kept.chain(more.iter().copied()).collect()
+}
+
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Asserts that the command does what it is asked; what it prints.
+pub(crate) fn succeeded(mut command: Command) -> String {
+    let output = command.output().unwrap();
+    let stderr = text(&output.stderr);
+    assert!(output.status.success() && !stderr.contains("error"), "{command:?}: {stderr}");
+    text(&output.stdout)
+}
+
+/// Asserts that the command fails with this exit code and one error that has all of `parts` in it; its standard error.
+pub(crate) fn failed(mut command: Command, code: i32, parts: &[&str]) -> String {
+    let output = command.output().unwrap();
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{command:?}: {stderr}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    let errors: Vec<&str> = stderr.lines().filter(|line| line.starts_with("error: ")).collect();
+    let [error] = errors[..] else { panic!("one error: {stderr}") };
+    for part in parts {
+        assert!(error.contains(part), "{command:?}: no {part:?} in {error}");
+    }
+    stderr
+}
+
+/// Asserts that the command fails as [`failed`] and says nothing else.
+pub(crate) fn refused(command: Command, code: i32, parts: &[&str]) {
+    let stderr = failed(command, code, parts);
+    assert_eq!(stderr.lines().count(), 1, "one line: {stderr}");
+}
+
+/// Asserts that the weights of a run, and those that it goes on from, are finite numbers.
+pub(crate) fn assert_finite(run: &Path) {
+    for file in ["checkpoint.safetensors", "model.safetensors"] {
+        let (tensors, _) = nin::checkpoint::load_tensors(&run.join(file)).unwrap();
+        assert!(tensors.values().all(|tensor| tensor.data().iter().all(|x| x.is_finite())), "{run:?}/{file}");
+    }
 }

@@ -1,34 +1,21 @@
 //! `nin compare` as a user runs it.
 
-use std::fs;
-use std::path::Path;
-use std::process::Output;
+use serde_json::Value;
 
-use crate::common::{small_train, write_dataset};
-use assert_cmd::Command;
-
-fn compare(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_nin"));
-    command.current_dir(folder).arg("compare").args(arguments).output().unwrap()
-}
-
-fn succeeded(output: &Output) -> String {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
+use crate::common::{Place, failed, succeeded};
 
 /// The lines of a CSV file without quotes as cells.
-fn csv(path: &Path) -> Vec<Vec<String>> {
-    let text = fs::read_to_string(path).unwrap();
+fn csv(text: &str) -> Vec<Vec<String>> {
     text.lines().map(|line| line.split(',').map(str::to_owned).collect()).collect()
 }
 
 #[test]
 fn speed_and_memory_are_measured_for_each_network() {
-    let folder = tempfile::tempdir().unwrap();
-    let arguments = ["lenet", "alexnet", "--image-size", "67", "--batch-size", "2", "--threads", "1"];
-    let stdout = succeeded(&compare(folder.path(), &[&arguments[..], &["--seconds", "0.2"]].concat()));
-    let table = csv(&folder.path().join("runs/compare.csv"));
+    let place = Place::empty();
+    let arguments =
+        ["compare", "lenet", "alexnet", "--image-size", "67", "--batch-size", "2", "--threads", "1"];
+    let stdout = succeeded(place.nin(&[&arguments[..], &["--seconds", "0.2"]].concat()));
+    let table = csv(&place.read("runs/compare.csv"));
     assert_eq!(table.len(), 3, "{stdout}");
     assert_eq!(table[0][..4], ["network", "pixels", "parameters", "GFLOP"]);
     let number = |row: usize, column: &str| -> f64 {
@@ -44,7 +31,7 @@ fn speed_and_memory_are_measured_for_each_network() {
         let (lenet, alexnet) = (number(1, "train_MiB"), number(2, "train_MiB"));
         assert!(lenet < 82.0 && alexnet > 82.0, "lenet {lenet} MiB, alexnet {alexnet} MiB");
     }
-    let markdown = fs::read_to_string(folder.path().join("runs/compare.md")).unwrap();
+    let markdown = place.read("runs/compare.md");
     assert!(
         markdown.starts_with("| network | pixels |") && markdown.contains("| 21,598,922 |"),
         "{markdown}"
@@ -54,33 +41,18 @@ fn speed_and_memory_are_measured_for_each_network() {
 
 #[test]
 fn accuracies_are_those_of_the_runs() {
-    let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("data");
-    write_dataset(&data);
-    for (run, model, more) in [
-        ("gap", "nin-cifar", &["--epochs", "1"] as &[&str]),
-        ("fc", "nin-cifar", &["--epochs", "1", "--head", "fc", "--hold-out", "8"]),
-        ("short", "nin-cifar", &["--epochs", "2", "--max-steps", "5"]),
-        ("lenet", "lenet", &["--epochs", "1", "--image-size", "16"]),
+    let place = Place::new();
+    for (run, more) in [
+        ("gap", &["--epochs", "1"] as &[&str]),
+        ("fc", &["--epochs", "1", "--head", "fc", "--hold-out", "8"]),
+        ("short", &["--epochs", "2", "--max-steps", "5"]),
+        ("lenet", &["--model", "lenet", "--epochs", "1", "--image-size", "16"]),
     ] {
-        let mut command = small_train(&data, &[&["--model", model], more].concat());
-        command.arg("--run-dir").arg(folder.path().join(run)).assert().success();
+        succeeded(place.train(run, more));
     }
-    let all = [
-        "nin-cifar:fc",
-        "vgg11",
-        "--run",
-        "gap",
-        "--run",
-        "fc",
-        "--run",
-        "lenet",
-        "--no-speed",
-        "--output",
-        "out",
-    ];
-    let stdout = succeeded(&compare(folder.path(), &all));
-    let table = csv(&folder.path().join("out.csv"));
+    let runs = ["--run", "gap", "--run", "fc", "--run", "lenet", "--no-speed", "--output", "out"];
+    let stdout = succeeded(place.nin(&[&["compare", "nin-cifar:fc", "vgg11"], &runs[..]].concat()));
+    let table = csv(&place.read("out.csv"));
     // The networks asked for come first, each with its run, then the runs of others.
     let first: Vec<[&str; 3]> = table[1..].iter().map(|row| [&*row[0], &*row[1], &*row[14]]).collect();
     assert_eq!(
@@ -98,8 +70,7 @@ fn accuracies_are_those_of_the_runs() {
         if row[14].is_empty() {
             continue;
         }
-        let metrics = fs::read_to_string(folder.path().join(&row[14]).join("metrics.jsonl")).unwrap();
-        let last: serde_json::Value = serde_json::from_str(metrics.lines().last().unwrap()).unwrap();
+        let last = place.metrics(&row[14]).pop().unwrap();
         let [train, test] = ["train_acc", "test_acc"].map(|key| last[key].as_f64().unwrap());
         let expected = [train, test, train - test].map(|value| format!("{value:.4}"));
         let told = if row[14] == "fc" { "fashion-mnist-mini (8 held out)" } else { "fashion-mnist-mini" };
@@ -107,25 +78,22 @@ fn accuracies_are_those_of_the_runs() {
     }
 
     // The same weights on the training images, and in evaluation mode.
-    let mut eval = Command::new(env!("CARGO_BIN_EXE_nin"));
-    eval.current_dir(folder.path()).args(["eval", "gap", "--on", "train", "--data-dir", "data"]);
-    let stdout = succeeded(&eval.output().unwrap());
+    let stdout = succeeded(place.eval("gap", &["--on", "train"]));
     assert!(stdout.contains("train acc 0.") && stdout.contains("of 40 images"), "{stdout}");
 
     // And so the gap of --evaluate is of two accuracies of the same weights.
     let json = |split| {
-        let mut eval = Command::new(env!("CARGO_BIN_EXE_nin"));
-        eval.current_dir(folder.path()).args(["eval", "fc", "--json", "--on", split, "--data-dir", "data"]);
-        let line: serde_json::Value = serde_json::from_str(&succeeded(&eval.output().unwrap())).unwrap();
+        let line: Value =
+            serde_json::from_str(&succeeded(place.eval("fc", &["--json", "--on", split]))).unwrap();
         assert_eq!(line["correct"].as_f64().unwrap() / line["images"].as_f64().unwrap(), line["accuracy"]);
         line["accuracy"].as_f64().unwrap()
     };
     // A run's network has the run's size, whatever size others are asked for at.
-    let all = ["vgg11", "--run", "fc", "--no-speed", "--evaluate", "--data-dir", "data", "--output", "out"];
-    let all = [&all[..], &["--image-size", "32"]].concat();
-    let stdout = succeeded(&compare(folder.path(), &all));
+    let evaluated = ["--no-speed", "--evaluate", "--data-dir", "data", "--output", "out"];
+    let all = ["compare", "vgg11", "--image-size", "32", "--run", "fc"];
+    let stdout = succeeded(place.nin(&[&all[..], &evaluated].concat()));
     let expected = [json("train"), json("test"), json("train") - json("test")].map(|acc| format!("{acc:.4}"));
-    let table = csv(&folder.path().join("out.csv"));
+    let table = csv(&place.read("out.csv"));
     assert_eq!(
         (&table[1][1], &table[2][1], &table[2][11..14]),
         (&"32".into(), &"14".into(), &expected[..]),
@@ -143,12 +111,6 @@ fn accuracies_are_those_of_the_runs() {
         (&["lenet", "--threads", "0"], &["threads: expected 1 to"]),
         (&["lenet", "--batch-size", "0"], &["lenet, train: batch_size: expected at least 1"]),
     ] {
-        let output = compare(folder.path(), arguments);
-        let stderr = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
-        assert!(stderr.lines().last().unwrap().starts_with("error: "), "{stderr}");
-        for part in parts {
-            assert!(stderr.contains(part), "no {part:?} in {stderr}");
-        }
+        failed(place.nin(&[&["compare"], arguments].concat()), 2, parts);
     }
 }

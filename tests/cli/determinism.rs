@@ -1,141 +1,93 @@
 //! The same seed gives the same weights, bit for bit: on any number of threads, and whether a run goes through or stops in
 //! the middle of an epoch and goes on.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use crate::common::{Place, succeeded};
 
-use crate::common::{small, small_train, write_dataset};
-use tempfile::TempDir;
-
-struct Bench {
-    folder: TempDir,
-}
-
-impl Bench {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        write_dataset(&folder.path().join("data"));
-        Self { folder }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// A fresh run of this many steps; what its model.safetensors holds.
-    fn run(&self, name: &str, steps: u64, more: &[&str]) -> Vec<u8> {
-        let mut command = small_train(&self.path("data"), more);
-        command.args(["--max-steps", &steps.to_string(), "--run-dir"]).arg(self.path(name));
-        command.assert().success();
-        weights(&self.path(name))
-    }
-
-    /// Goes on with a run up to this many steps in all; what its model.safetensors holds.
-    fn resume(&self, name: &str, steps: u64, threads: &str) -> Vec<u8> {
-        let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_train"));
-        command.arg("--resume").arg(self.path(name)).arg("--data-dir").arg(self.path("data"));
-        command.args(["--threads", threads, "--max-steps", &steps.to_string()]).assert().success();
-        weights(&self.path(name))
-    }
-}
-
-fn weights(run: &Path) -> Vec<u8> {
-    fs::read(run.join("model.safetensors")).unwrap()
+/// Goes on with a run up to this many steps in all; its weights.
+fn go_on(place: &Place, run: &str, steps: u64, threads: &str) -> Vec<u8> {
+    succeeded(place.resume(run, &["--threads", threads, "--max-steps", &steps.to_string()]));
+    place.weights(run)
 }
 
 /// The steps and losses that a run wrote down, without the figures of time.
-fn steps(run: &Path) -> Vec<String> {
-    let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
-    metrics.lines().filter(|line| line.contains("\"step\"")).map(str::to_owned).collect()
+fn steps(place: &Place, run: &str) -> Vec<String> {
+    let lines = place.metrics(run).into_iter().filter(|line| line.get("step").is_some());
+    lines.map(|line| line.to_string()).collect()
 }
 
 #[test]
 fn one_two_and_five_threads_make_the_same_weights() {
-    let bench = Bench::new();
+    let place = Place::new();
     // Batches of 20 are cut into five workers, so that threads do share one step; 6 steps cross the ends of epochs.
-    let size = ["--batch-size", "20", "--threads"];
-    let one = bench.run("one", 6, &[&size[..], &["1"]].concat());
-    let two = bench.run("two", 6, &[&size[..], &["2"]].concat());
-    let five = bench.run("five", 6, &[&size[..], &["5"]].concat());
-    assert!(one == two, "1 and 2 threads");
-    assert!(one == five, "1 and 5 threads");
-    assert_eq!(steps(&bench.path("one")), steps(&bench.path("five")));
-    let other = bench.run("other", 6, &[&size[..], &["2", "--seed", "1"]].concat());
-    assert!(one != other, "another seed makes other weights");
+    let run = |name: &str, more: &[&str]| place.steps(name, 6, &[&["--batch-size", "20"], more].concat());
+    let one = run("one", &["--threads", "1"]);
+    assert!(one == run("two", &["--threads", "2"]), "1 and 2 threads");
+    assert!(one == run("five", &["--threads", "5"]), "1 and 5 threads");
+    assert_eq!(steps(&place, "one"), steps(&place, "five"));
+    assert!(one != run("other", &["--threads", "2", "--seed", "1"]), "another seed makes other weights");
 }
 
 #[test]
 fn a_run_that_stops_inside_an_epoch_and_goes_on_ends_in_the_same_weights() {
-    let bench = Bench::new();
-    let whole = bench.run("whole", 9, &[]);
+    let place = Place::new();
+    let whole = place.steps("whole", 9, &[]);
     // Epochs have 5 steps: the run stops inside the first and inside the second, and changes its number of threads.
-    let parts = bench.run("parts", 3, &[]);
-    assert!(parts != whole);
-    let parts = bench.resume("parts", 7, "1");
-    assert!(parts != whole);
-    assert!(bench.resume("parts", 9, "2") == whole);
-    assert_eq!(steps(&bench.path("parts")), steps(&bench.path("whole")));
+    assert!(place.steps("parts", 3, &[]) != whole);
+    assert!(go_on(&place, "parts", 7, "1") != whole);
+    assert!(go_on(&place, "parts", 9, "2") == whole);
+    assert_eq!(steps(&place, "parts"), steps(&place, "whole"));
 }
 
 #[test]
 fn variations_smoothing_and_held_out_images_are_the_same_after_a_stop() {
-    let bench = Bench::new();
+    let place = Place::new();
     let more = ["--augment", "shift:2,flip", "--label-smoothing", "0.1", "--hold-out", "10"];
     // 30 of the 40 training images are left: epochs have 4 steps.
-    let whole = bench.run("whole", 7, &more);
-    bench.run("parts", 3, &more);
-    let parts = bench.resume("parts", 6, "1");
-    assert!(parts != whole);
-    assert!(bench.resume("parts", 7, "2") == whole);
-    assert_eq!(steps(&bench.path("parts")), steps(&bench.path("whole")));
-    for leave_out in 0..3 {
-        let fewer: Vec<&str> = more
-            .chunks(2)
-            .enumerate()
-            .filter(|(i, _)| *i != leave_out)
-            .flat_map(|(_, flag)| flag)
-            .copied()
-            .collect();
-        let name = format!("without-{leave_out}");
-        assert!(bench.run(&name, 7, &fewer) != whole, "{} changes the weights", more[2 * leave_out]);
+    let whole = place.steps("whole", 7, &more);
+    place.steps("parts", 3, &more);
+    assert!(go_on(&place, "parts", 6, "1") != whole);
+    assert!(go_on(&place, "parts", 7, "2") == whole);
+    assert_eq!(steps(&place, "parts"), steps(&place, "whole"));
+    for left_out in more.chunks(2) {
+        let fewer: Vec<&str> = more.chunks(2).filter(|&flag| flag != left_out).flatten().copied().collect();
+        let run = format!("without{}", left_out[0]);
+        assert!(place.steps(&run, 7, &fewer) != whole, "{} changes the weights", left_out[0]);
     }
 }
 
 #[cfg(unix)]
 #[test]
 fn an_interrupted_run_saves_says_how_to_go_on_and_ends_in_the_same_weights() {
+    use std::fs;
     use std::process::{Command, Stdio};
     use std::time::{Duration, Instant};
 
-    let bench = Bench::new();
-    let run = bench.path("interrupted");
-    let child = Command::new(env!("CARGO_BIN_EXE_train"))
-        .args(small(&["--epochs", "1000"]))
-        .arg("--data-dir")
-        .arg(bench.path("data"))
-        .arg("--run-dir")
-        .arg(&run)
+    use crate::common::{TRAIN, small, text};
+
+    let place = Place::new();
+    let child = Command::new(TRAIN)
+        .current_dir(place.path(""))
+        .args(small("interrupted", &["--epochs", "1000"]))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let patience = Instant::now();
-    while !fs::read_to_string(run.join("metrics.jsonl")).is_ok_and(|text| text.lines().count() >= 2) {
+    let (patience, metrics) = (Instant::now(), place.path("interrupted/metrics.jsonl"));
+    while !fs::read_to_string(&metrics).is_ok_and(|text| text.lines().count() >= 2) {
         assert!(patience.elapsed() < Duration::from_secs(120), "no step was made");
         std::thread::sleep(Duration::from_millis(5));
     }
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     let output = child.wait_with_output().unwrap();
-    let (stdout, stderr) =
-        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(130), "{stdout}{stderr}");
-    assert!(stdout.contains(&format!("go on with: train --resume {}", run.display())), "{stdout}");
+    assert!(stdout.contains("go on with: train --resume interrupted"), "{stdout}");
     let step =
         stdout.split("interrupted after step ").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
     let step: u64 = step.parse().unwrap();
-    assert_eq!(steps(&run).len() as u64, step, "what is saved is what was done");
+    assert_eq!(steps(&place, "interrupted").len() as u64, step, "what is saved is what was done");
 
-    let whole = bench.run("whole", step + 3, &["--epochs", "1000"]);
-    assert!(bench.resume("interrupted", step + 3, "2") == whole);
-    assert_eq!(steps(&run), steps(&bench.path("whole")));
+    let whole = place.steps("whole", step + 3, &["--epochs", "1000"]);
+    assert!(go_on(&place, "interrupted", step + 3, "2") == whole);
+    assert_eq!(steps(&place, "interrupted"), steps(&place, "whole"));
 }

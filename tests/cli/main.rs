@@ -9,6 +9,5 @@ mod conv_path;
 mod determinism;
 mod failing_runs;
 mod inspect;
-mod refusals;
 mod seeds;
 mod warnings;

@@ -1,17 +1,12 @@
 //! `train --seeds`: several seeds one after the other, as a user runs them.
 
 use std::fs;
-use std::path::Path;
 
-use crate::common::{small_train, write_dataset};
+use crate::common::{Place, refused, succeeded};
 
-/// Runs seeds below `folder/all` and returns what the command printed.
-fn seeds(folder: &Path, range: &str, more: &[&str]) -> String {
-    let mut command =
-        small_train(&folder.join("data"), &[&["--epochs", "1", "--seeds", range], more].concat());
-    let output = command.arg("--run-dir").arg(folder.join("all")).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8(output.stderr).unwrap());
-    String::from_utf8(output.stdout).unwrap()
+/// Runs seeds below `all` and returns what the command printed.
+fn seeds(place: &Place, range: &str, more: &[&str]) -> String {
+    succeeded(place.train("all", &[&["--epochs", "1", "--seeds", range], more].concat()))
 }
 
 /// The lines about single seeds.
@@ -21,39 +16,33 @@ fn lines(stdout: &str) -> Vec<&str> {
 
 #[test]
 fn each_seed_has_a_run_of_its_own_and_what_is_finished_is_not_made_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    write_dataset(&folder.join("data"));
-    let weights = |run: &str| fs::read(folder.join(run).join("model.safetensors")).unwrap();
-
+    let place = Place::new();
     // A seed of many is the seed alone, also if it stops on the way.
-    let stdout = seeds(folder, "3..5", &["--max-steps", "2"]);
+    let stdout = seeds(&place, "3..5", &["--max-steps", "2"]);
     assert_eq!(
         lines(&stdout),
         ["seed 3: stopped after step 2 as asked", "seed 4: stopped after step 2 as asked"]
     );
     assert!(stdout.contains("0 of 2 seeds finished; the runs are in"), "{stdout}");
-    let stdout = seeds(folder, "3..5", &[]);
+    let stdout = seeds(&place, "3..5", &[]);
     for (line, seed) in lines(&stdout).into_iter().zip(["3", "4"]) {
         assert!(line.starts_with(&format!("seed {seed}: test acc 0.")) && line.ends_with("min"), "{line}");
-        let alone = folder.join(seed);
-        let mut command = small_train(&folder.join("data"), &["--epochs", "1", "--seed", seed]);
-        command.arg("--run-dir").arg(&alone).assert().success();
-        assert!(weights(seed) == weights(&format!("all/seed-{seed}")), "seed {seed}");
+        succeeded(place.train(seed, &["--epochs", "1", "--seed", seed]));
+        assert!(place.weights(seed) == place.weights(&format!("all/seed-{seed}")), "seed {seed}");
     }
-    assert!(weights("3") != weights("4"));
+    assert!(place.weights("3") != place.weights("4"));
 
     // One more seed: the others are left as they are.
-    let before = fs::metadata(folder.join("all/seed-3/checkpoint.safetensors")).unwrap().modified().unwrap();
-    let stdout = seeds(folder, "3..6", &[]);
+    let made = || fs::metadata(place.path("all/seed-3/checkpoint.safetensors")).unwrap().modified().unwrap();
+    let before = made();
+    let stdout = seeds(&place, "3..6", &[]);
     let all = lines(&stdout);
     assert!(all[0].ends_with("finished before") && all[1].ends_with("finished before"), "{stdout}");
     assert!(all[2].starts_with("seed 5: test acc") && all[2].ends_with("min"), "{stdout}");
-    let after = fs::metadata(folder.join("all/seed-3/checkpoint.safetensors")).unwrap().modified().unwrap();
-    assert_eq!(before, after);
+    assert_eq!(before, made());
 
     // The last line and the table say what the runs wrote down.
-    let table = fs::read_to_string(folder.join("all/seeds.csv")).unwrap();
+    let table = place.read("all/seeds.csv");
     let mut accuracies: Vec<f64> =
         table.lines().skip(1).map(|line| line.split(',').nth(4).unwrap().parse().unwrap()).collect();
     accuracies.sort_by(f64::total_cmp);
@@ -66,10 +55,8 @@ fn each_seed_has_a_run_of_its_own_and_what_is_finished_is_not_made_again() {
 
 #[test]
 fn ranges_and_folders_that_do_not_fit_are_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    write_dataset(&folder.join("data"));
-    seeds(folder, "0..1", &["--max-steps", "1"]);
+    let place = Place::new();
+    seeds(&place, "0..1", &["--max-steps", "1"]);
     for (arguments, parts) in [
         (&["--seeds", "4..2"] as &[&str], &["seeds: expected FROM..TO", "\"4..2\""] as &[&str]),
         (&["--seeds", "0..2", "--seed", "3"], &["--seeds", "--seed"]),
@@ -78,13 +65,6 @@ fn ranges_and_folders_that_do_not_fit_are_refused() {
             &["seed-0: a run with other settings (", "lr = 0.02", "--run-dir"],
         ),
     ] {
-        let mut command = small_train(&folder.join("data"), &[&["--epochs", "1"], arguments].concat());
-        let output = command.arg("--run-dir").arg(folder.join("all")).output().unwrap();
-        let stderr = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(2), "{stderr}");
-        assert_eq!(stderr.lines().count(), 1, "{stderr}");
-        for part in parts {
-            assert!(stderr.contains(part), "no {part:?} in {stderr}");
-        }
+        refused(place.train("all", &[&["--epochs", "1"], arguments].concat()), 2, parts);
     }
 }
