@@ -20,8 +20,7 @@ impl Normalization {
     /// Mean and standard deviation (of the population) of each channel of `dataset`, over all its pixels as
     /// published, before any resizing.
     ///
-    /// Sums of 8-bit pixels and of their squares are exact integers; numbers are added in f64, in their order. A
-    /// channel whose pixels are all the same would have deviation 0; it gets 1 (of 255, if pixels have 8 bits), and
+    /// Numbers are added in f64, in their order; sums of 8-bit pixels and of their squares are exact. A channel whose pixels are all the same would have deviation 0; it gets 1 (of 255, if pixels have 8 bits), and
     /// becomes 0 everywhere.
     pub fn of(dataset: &dyn Dataset) -> Normalization {
         let [channels, h, w] = dataset.image_shape();
@@ -31,18 +30,9 @@ impl Normalization {
             match dataset.get(index).0 {
                 Image::Bytes(pixels) => {
                     unit = 255.0;
-                    for ((sum, squares), pixels) in sums.iter_mut().zip(pixels.chunks_exact(plane)) {
-                        // A plane has at most 2^28 pixels (resize::MAX_SIDE squared), far from what 64 bits hold.
-                        *sum += pixels.iter().map(|&p| u64::from(p)).sum::<u64>() as f64;
-                        *squares += pixels.iter().map(|&p| u64::from(p) * u64::from(p)).sum::<u64>() as f64;
-                    }
+                    add(&mut sums, plane, &pixels);
                 }
-                Image::Floats(pixels) => {
-                    for ((sum, squares), pixels) in sums.iter_mut().zip(pixels.chunks_exact(plane)) {
-                        *sum += pixels.iter().map(|&p| f64::from(p)).sum::<f64>();
-                        *squares += pixels.iter().map(|&p| f64::from(p) * f64::from(p)).sum::<f64>();
-                    }
-                }
+                Image::Floats(pixels) => add(&mut sums, plane, &pixels),
             }
         }
         let count = (dataset.len() * plane) as f64;
@@ -54,6 +44,16 @@ impl Normalization {
         });
         let (mean, std) = moments.unzip();
         Normalization { mean, std }
+    }
+}
+
+/// Adds the pixels of each plane and their squares to its channel's sums. Those of a plane of 8-bit pixels, of which there are at
+/// most 2^28 (`resize::MAX_SIDE` squared), are whole numbers that f64 holds.
+fn add<P: Copy + Into<f64>>(sums: &mut [(f64, f64)], plane: usize, pixels: &[P]) {
+    for ((sum, squares), pixels) in sums.iter_mut().zip(pixels.chunks_exact(plane)) {
+        let numbers = || pixels.iter().map(|&pixel| pixel.into());
+        *sum += numbers().sum::<f64>();
+        *squares += numbers().map(|number| number * number).sum::<f64>();
     }
 }
 
@@ -90,11 +90,6 @@ impl PixelTable {
         };
         let tables = (0..channels).map(|c| std::array::from_fn(|pixel| value(c, pixel))).collect();
         Ok(PixelTable { tables, normalization: normalization.cloned() })
-    }
-
-    /// The number of channels.
-    pub fn channels(&self) -> usize {
-        self.tables.len()
     }
 
     /// Brings numbers (n x C x H x W, `plane` = H x W) to mean 0 and standard deviation 1, if there is a normalization. They are
