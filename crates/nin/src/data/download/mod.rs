@@ -200,20 +200,6 @@ struct Transfer<'a> {
     url: String,
 }
 
-/// Why an attempt ended before the file was whole.
-enum Stop {
-    /// Asking again may help: the connection broke.
-    Broken(String),
-    /// Asking again does not.
-    Final(DataError),
-}
-
-impl From<DataError> for Stop {
-    fn from(error: DataError) -> Self {
-        Stop::Final(error)
-    }
-}
-
 impl Transfer<'_> {
     /// Brings `part` to the file's full length, asking again as long as each attempt gets further than all
     /// before it.
@@ -225,24 +211,26 @@ impl Transfer<'_> {
         self.tell(part.len);
         let mut furthest = part.len;
         while part.len < size {
-            match self.attempt(part) {
+            match self.attempt(part)? {
                 Ok(()) => {}
-                Err(Stop::Broken(_)) if part.len > furthest => furthest = part.len,
-                Err(Stop::Broken(reason)) => {
+                Err(_) if part.len > furthest => furthest = part.len,
+                Err(reason) => {
                     return Err(self.failed(format!(
                         "download stopped at byte {} of {size}: {reason}; run it again to go on, or give the files with --data-dir",
                         part.len
                     )));
                 }
-                Err(Stop::Final(error)) => return Err(error),
             }
         }
         Ok(())
     }
 
-    /// Asks once for what is missing and appends what comes.
-    fn attempt(&self, part: &mut Part) -> Result<(), Stop> {
-        let response = self.ask(part.len)?;
+    /// Asks once for what is missing and appends what comes. The inner error is a connection that broke: asking again may help.
+    fn attempt(&self, part: &mut Part) -> Result<Result<(), String>, DataError> {
+        let response = match self.ask(part.len) {
+            Ok(response) => response,
+            Err(reason) => return Ok(Err(reason)),
+        };
         match response.status().as_u16() {
             206 if part.len > 0 => self.check_range(&response, part.len)?,
             200 => {
@@ -257,7 +245,7 @@ impl Transfer<'_> {
             }
             status => {
                 let answer = format!("the server answered with status {status}");
-                return Err(self.failed(format!("cannot download: expected the file, {answer}")).into());
+                return Err(self.failed(format!("cannot download: expected the file, {answer}")));
             }
         }
         self.tell(part.len);
@@ -269,7 +257,7 @@ impl Transfer<'_> {
                 Ok(0) => break,
                 Ok(n) => n,
                 Err(e) if e.kind() == ErrorKind::Interrupted => continue,
-                Err(e) => return Err(Stop::Broken(e.to_string())),
+                Err(e) => return Ok(Err(e.to_string())),
             };
             if part.len + n as u64 > self.file.size {
                 part.restart()?;
@@ -278,11 +266,8 @@ impl Transfer<'_> {
             part.append(&buffer[..n])?;
             self.tell(part.len);
         }
-        if part.len < self.file.size {
-            Err(Stop::Broken("the connection closed early".to_owned()))
-        } else {
-            Ok(())
-        }
+        let whole = part.len == self.file.size;
+        Ok(if whole { Ok(()) } else { Err("the connection closed early".to_owned()) })
     }
 
     fn tell(&self, done: u64) {
@@ -290,7 +275,7 @@ impl Transfer<'_> {
     }
 
     /// Sends the request for the bytes from `from` on.
-    fn ask(&self, from: u64) -> Result<Response<Body>, Stop> {
+    fn ask(&self, from: u64) -> Result<Response<Body>, String> {
         let Downloader { connect_timeout, read_timeout, use_proxy, .. } = *self.downloader;
         let mut config = Agent::config_builder()
             .http_status_as_error(false)
@@ -306,11 +291,11 @@ impl Transfer<'_> {
         if from > 0 {
             request = request.header("Range", format!("bytes={from}-"));
         }
-        request.call().map_err(|error| Stop::Broken(error.to_string().replace('\n', " ")))
+        request.call().map_err(|error| error.to_string().replace('\n', " "))
     }
 
     /// The answer to a request for a range must be that range of a file of the right length.
-    fn check_range(&self, response: &Response<Body>, from: u64) -> Result<(), Stop> {
+    fn check_range(&self, response: &Response<Body>, from: u64) -> Result<(), DataError> {
         let size = self.file.size;
         let header =
             response.headers().get("content-range").and_then(|value| value.to_str().ok()).unwrap_or("");
@@ -322,16 +307,16 @@ impl Transfer<'_> {
     }
 
     /// A length that is announced must be the right one; one that is not is found out while reading.
-    fn check_length(&self, response: &Response<Body>, expected: u64) -> Result<(), Stop> {
+    fn check_length(&self, response: &Response<Body>, expected: u64) -> Result<(), DataError> {
         match response.body().content_length() {
             Some(found) if found != expected => Err(self.wrong_size(&found.to_string())),
             _ => Ok(()),
         }
     }
 
-    fn wrong_size(&self, found: &str) -> Stop {
+    fn wrong_size(&self, found: &str) -> DataError {
         let expected = self.file.size;
-        self.failed(format!("refused: expected a file of {expected} bytes, the server sends {found}")).into()
+        self.failed(format!("refused: expected a file of {expected} bytes, the server sends {found}"))
     }
 
     fn failed(&self, reason: String) -> DataError {
