@@ -86,6 +86,13 @@ impl Sums {
         Self { unit: vec![0.0; units], squares: 0.0, zeros: 0, values: 0, alive: vec![false; channels] }
     }
 
+    /// Over rows of so many units.
+    fn of(rows: &[f32], units: usize) -> Self {
+        let mut sums = Self::new(units, 1);
+        sums.add(rows);
+        sums
+    }
+
     fn add(&mut self, output: &[f32]) {
         let per_channel = self.unit.len() / self.alive.len();
         for image in output.chunks(self.unit.len()) {
@@ -189,16 +196,14 @@ pub fn inspect(
     };
     let layers = seen.into_iter().map(of_layer).collect();
     let classes = logits.len() / batch.len();
-    let logits: Vec<f64> = logits.into_iter().map(f64::from).collect();
-    let rows: Vec<Vec<f64>> = logits.chunks(classes).map(<[f64]>::to_vec).collect();
-    let columns: Vec<Vec<f64>> =
-        (0..classes).map(|class| rows.iter().map(|row| row[class]).collect()).collect();
+    let by_class: Vec<f32> =
+        (0..classes).flat_map(|class| logits.iter().skip(class).step_by(classes).copied()).collect();
     Ok(Signal {
         layers,
         dead_classes,
-        logit_mean: mean(&logits),
-        between_classes: mean_variance(&rows).sqrt(),
-        between_images: mean_variance(&columns).sqrt(),
+        logit_mean: logits.iter().map(|&logit| f64::from(logit)).sum::<f64>() / logits.len() as f64,
+        between_classes: Sums::of(&by_class, batch.len()).moments().1.sqrt(),
+        between_images: Sums::of(&logits, classes).moments().1.sqrt(),
         loss,
     })
 }
@@ -210,18 +215,6 @@ fn norm(values: impl Iterator<Item = f64>) -> f64 {
 
 fn norm_of(tensor: &Tensor<f32>) -> f64 {
     norm(tensor.data().iter().map(|&value| f64::from(value)))
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len().max(1) as f64
-}
-
-fn mean_variance(all: &[Vec<f64>]) -> f64 {
-    let variance = |values: &Vec<f64>| {
-        let centre = mean(values);
-        mean(&values.iter().map(|value| (value - centre).powi(2)).collect::<Vec<_>>())
-    };
-    mean(&all.iter().map(variance).collect::<Vec<_>>())
 }
 
 #[cfg(test)]
@@ -244,8 +237,8 @@ mod tests {
     }
 
     #[test]
-    fn variances_are_those_of_rows_and_columns() {
-        assert_eq!(mean_variance(&[vec![1.0, 3.0], vec![2.0, 2.0]]), 0.5);
-        assert_eq!(mean_variance(&[vec![1.0], vec![5.0]]), 0.0);
+    fn variances_are_those_of_units() {
+        assert_eq!(Sums::of(&[1.0, 2.0, 3.0, 2.0], 2).moments().1, 0.5);
+        assert_eq!(Sums::of(&[1.0, 5.0], 2).moments().1, 0.0);
     }
 }
