@@ -13,7 +13,7 @@ use super::tell;
 /// The sources of a command, whose news go to standard error.
 pub(super) fn sources(data_dir: Option<PathBuf>) -> DataSources {
     let meter = Mutex::new(None::<Meter>);
-    DataSources::new(data_dir).observed(Observer::new(move |event| match event {
+    let observer = Observer::new(move |event| match event {
         DataEvent::Incomplete { dir, kind } => tell(&format!(
             "warning: {}: not all four files of {kind} are here; looking in the cache",
             dir.display()
@@ -23,7 +23,8 @@ pub(super) fn sources(data_dir: Option<PathBuf>) -> DataSources {
             let shown = meter.take().filter(|meter| meter.name == name);
             *meter = Some(shown.unwrap_or_else(|| Meter::new(name, size, done)).at(done));
         }
-    }))
+    });
+    DataSources { observer, ..DataSources::new(data_dir) }
 }
 
 /// One file's display: a bar with sizes, speed and time left; or a line at the beginning, at each quarter and at the end.

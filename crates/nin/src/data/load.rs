@@ -39,12 +39,6 @@ impl DataSources {
             downloader: Downloader::fashion_mnist(),
         }
     }
-
-    /// The same sources, with an observer who is told of what happens.
-    #[must_use]
-    pub fn observed(self, observer: Observer) -> DataSources {
-        DataSources { observer, ..self }
-    }
 }
 
 /// Loads both splits of `kind`.

@@ -229,12 +229,7 @@ fn resample_columns<P: Pixel>(
         let (first, weights) = taps.of(y);
         let row = |tap: usize| &source[(first + tap) * width..][..width];
         match weights {
-            // Enlarging reads at most two rows in most places: no need to keep the sums.
-            [only] => {
-                for (pixel, &a) in output.iter_mut().zip(row(0)) {
-                    *pixel = P::of_sum(P::START + a.times(*only));
-                }
-            }
+            // Enlarging reads two rows in most places: no need to keep the sums.
             [upper, lower] => {
                 for ((pixel, &a), &b) in output.iter_mut().zip(row(0)).zip(row(1)) {
                     *pixel = P::of_sum(P::START + a.times(*upper) + b.times(*lower));
