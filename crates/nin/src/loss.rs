@@ -19,8 +19,10 @@
 //! # let _ = loss;
 //! ```
 
-use autograd::{AutogradError, Var};
+use autograd::Var;
 use tensor::{Element, Tensor, ops};
+
+use crate::nn::Output;
 
 /// A differentiable measure of how far an output is from a target.
 ///
@@ -36,19 +38,14 @@ pub trait Loss<T: Element>: Send + Sync {
     /// The sum of the samples' losses over `divisor`, a scalar.
     ///
     /// # Errors
-    /// [`AutogradError::Shape`] if output and target do not fit the loss or each other.
-    fn share<'t>(
-        &self,
-        output: Var<'t, T>,
-        target: Var<'t, T>,
-        divisor: f64,
-    ) -> Result<Var<'t, T>, AutogradError>;
+    /// [`AutogradError::Shape`](autograd::AutogradError::Shape) if output and target do not fit the loss or each other.
+    fn share<'t>(&self, output: Var<'t, T>, target: Var<'t, T>, divisor: f64) -> Output<'t, T>;
 
     /// The mean loss of a whole batch, a scalar, as a loop without micro-batches has it.
     ///
     /// # Errors
     /// As [`Loss::share`].
-    fn mean<'t>(&self, output: Var<'t, T>, target: Var<'t, T>) -> Result<Var<'t, T>, AutogradError> {
+    fn mean<'t>(&self, output: Var<'t, T>, target: Var<'t, T>) -> Output<'t, T> {
         let divisor = self.divisor(target.value());
         self.share(output, target, divisor)
     }
@@ -82,12 +79,7 @@ impl<T: Element> Loss<T> for CrossEntropy {
         self.op(None).total_weight(target)
     }
 
-    fn share<'t>(
-        &self,
-        output: Var<'t, T>,
-        target: Var<'t, T>,
-        divisor: f64,
-    ) -> Result<Var<'t, T>, AutogradError> {
+    fn share<'t>(&self, output: Var<'t, T>, target: Var<'t, T>, divisor: f64) -> Output<'t, T> {
         output.softmax_cross_entropy(target, self.op(Some(divisor)))
     }
 }
@@ -101,12 +93,7 @@ impl<T: Element> Loss<T> for Mse {
         target.len() as f64
     }
 
-    fn share<'t>(
-        &self,
-        output: Var<'t, T>,
-        target: Var<'t, T>,
-        divisor: f64,
-    ) -> Result<Var<'t, T>, AutogradError> {
+    fn share<'t>(&self, output: Var<'t, T>, target: Var<'t, T>, divisor: f64) -> Output<'t, T> {
         output.mse_loss(target, ops::MseLoss { divisor: Some(divisor) })
     }
 }
@@ -120,12 +107,7 @@ impl<T: Element> Loss<T> for BceWithLogits {
         target.len() as f64
     }
 
-    fn share<'t>(
-        &self,
-        output: Var<'t, T>,
-        target: Var<'t, T>,
-        divisor: f64,
-    ) -> Result<Var<'t, T>, AutogradError> {
+    fn share<'t>(&self, output: Var<'t, T>, target: Var<'t, T>, divisor: f64) -> Output<'t, T> {
         output.bce_with_logits(target, ops::BceWithLogits { divisor: Some(divisor) })
     }
 }
@@ -133,14 +115,9 @@ impl<T: Element> Loss<T> for BceWithLogits {
 /// A function of (output, target) that answers the mean over the samples that it is given.
 impl<T: Element, F> Loss<T> for F
 where
-    F: for<'t> Fn(Var<'t, T>, Var<'t, T>) -> Result<Var<'t, T>, AutogradError> + Send + Sync,
+    F: for<'t> Fn(Var<'t, T>, Var<'t, T>) -> Output<'t, T> + Send + Sync,
 {
-    fn share<'t>(
-        &self,
-        output: Var<'t, T>,
-        target: Var<'t, T>,
-        divisor: f64,
-    ) -> Result<Var<'t, T>, AutogradError> {
+    fn share<'t>(&self, output: Var<'t, T>, target: Var<'t, T>, divisor: f64) -> Output<'t, T> {
         let share = samples(target.value()) as f64 / divisor;
         self(output, target)?.scale(share)
     }
@@ -166,7 +143,7 @@ mod tests {
         Tensor::from_fn([5, 3], |i| (i % 4) as f64 / 4.0)
     }
 
-    fn squared<'t>(output: Var<'t, f64>, target: Var<'t, f64>) -> Result<Var<'t, f64>, AutogradError> {
+    fn squared<'t>(output: Var<'t, f64>, target: Var<'t, f64>) -> Output<'t, f64> {
         let difference = output.add(target.scale(-1.0)?)?;
         difference.clone().mul(difference)?.mean(Mean::default())
     }

@@ -1,12 +1,10 @@
 //! The layers with parameters or random numbers; those without are the ops themselves.
 
-use autograd::{AutogradError, Var};
+use autograd::Var;
 use tensor::{Element, Shape, ops};
 
-use super::module::{Module, join};
+use super::module::{Module, Output, join};
 use super::parameter::Parameter;
-
-pub(super) type Output<'t, T> = Result<Var<'t, T>, AutogradError>;
 
 /// Convolution: weight O x C/groups x K x K, bias O. See [`ops::Conv2d`].
 #[derive(Debug)]

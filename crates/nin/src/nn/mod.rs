@@ -9,6 +9,7 @@ mod planned;
 mod sequential;
 
 pub use layers::{Conv2d, Dropout, Linear};
+pub(crate) use module::Output;
 pub use module::{
     Module, freeze, initialize, join, output_shape, parameter_count, parameters, parameters_mut, scoped,
     update_buffers,

@@ -10,6 +10,9 @@ use tensor::{Element, Shape, Tensor, UnaryOp};
 use super::parameter::Parameter;
 use crate::optim::matches;
 
+/// A variable that an op made, or why it could not.
+pub(crate) type Output<'t, T> = Result<Var<'t, T>, AutogradError>;
+
 /// A layer or a network: a function of one variable with parameters of its own.
 ///
 /// A module of one's own writes [`Module::forward`] as in PyTorch, with whatever branches it likes, and names its fields:

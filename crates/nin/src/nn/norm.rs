@@ -4,8 +4,7 @@ use autograd::Var;
 use tensor::ops::batch_norm2d::{BatchStatistics, Statistic};
 use tensor::{Element, ops};
 
-use super::layers::Output;
-use super::module::Module;
+use super::module::{Module, Output};
 use super::parameter::Parameter;
 
 /// A weight that begins as ones, and a bias that begins as zeros: both stay so when networks are initialized.
