@@ -64,11 +64,4 @@ mod tests {
         let error = resolve(Some(path), &Overrides::default(), &flags).unwrap_err().to_string();
         assert_eq!(error, "momentum: expected at least 0 and below 1, found 2");
     }
-
-    #[test]
-    fn the_flag_is_refused_by_its_name() {
-        let error = convolution(Some("fft")).unwrap_err().to_string();
-        assert_eq!(error, "--conv: expected auto, naive, im2col, direct or winograd, found \"fft\"");
-        assert_eq!(convolution(Some("direct")).unwrap(), Some(ConvAlgorithm::Direct));
-    }
 }

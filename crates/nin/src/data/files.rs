@@ -150,19 +150,6 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_label_file_is_named() {
-        let bundled = bundled_dir().unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        for name in &FILE_NAMES[..3] {
-            let name = format!("{name}.gz");
-            fs::copy(bundled.join(&name), dir.path().join(&name)).unwrap();
-        }
-        assert!(!is_complete(dir.path()));
-        let error = load_dir(DatasetKind::FashionMnistMini, dir.path()).unwrap_err();
-        assert!(error.to_string().contains("no t10k-labels-idx1-ubyte here"), "{error}");
-    }
-
-    #[test]
     fn the_bundled_set_is_found_from_below_and_reported_when_absent() {
         let root = tempfile::tempdir().unwrap();
         let deep = root.path().join("a/b/c");

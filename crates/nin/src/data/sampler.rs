@@ -111,19 +111,6 @@ mod tests {
     }
 
     #[test]
-    fn every_sample_comes_once() {
-        assert_eq!(order(&Sequential, 4, 9), [0, 1, 2, 3]);
-        let shuffled = Shuffled { seed: 7 };
-        let first = order(&shuffled, 20, 0);
-        assert_eq!(first, order(&shuffled, 20, 0));
-        assert_ne!(first, order(&shuffled, 20, 1));
-        assert_ne!(first, order(&Shuffled { seed: 8 }, 20, 0));
-        let mut sorted = first;
-        sorted.sort_unstable();
-        assert_eq!(sorted, order(&Sequential, 20, 0));
-    }
-
-    #[test]
     fn samples_come_as_often_as_their_weights_say() {
         let weighted = Weighted::new(&[0.0, 1.0, 0.0, 3.0, 0.0], 4000, 5).unwrap();
         let drawn = order(&weighted, 5, 2);

@@ -56,16 +56,4 @@ mod tests {
             assert!(error.contains(line) && error.ends_with(expected), "{error}");
         }
     }
-
-    #[test]
-    fn an_unknown_key_is_named_with_its_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("run.toml");
-        std::fs::write(&path, "lr = 0.1\nlearning_rate = 3\n").unwrap();
-        let error = Overrides::from_toml(&path).unwrap_err().to_string();
-        assert!(
-            error.contains("run.toml") && error.contains("learning_rate") && !error.contains('\n'),
-            "{error}"
-        );
-    }
 }
