@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Debug;
+use std::ops::Range;
 use std::path::Path;
 
 use super::error::DataError;
@@ -244,26 +245,42 @@ impl LabeledImages {
 
     /// The first `n` samples as a set of their own (all of them if there are no more; at least one).
     pub fn head(&self, n: usize) -> LabeledImages {
-        let n = n.clamp(1, self.len());
-        let image_len = self.images.len() / self.len();
-        LabeledImages {
-            images: self.images[..n * image_len].to_vec(),
-            labels: self.labels[..n].to_vec(),
-            info: self.info.clone(),
-        }
+        self.part(0..n.clamp(1, self.len()), self.info.name.clone())
     }
 
     /// The last `n` samples as a set of their own (all of them if there are no more; at least one), named after that.
     pub fn tail(&self, n: usize) -> LabeledImages {
         let n = n.clamp(1, self.len());
-        let from = self.len() - n;
+        self.part(self.len() - n..self.len(), format!("{}, last {n}", self.info.name))
+    }
+
+    fn part(&self, samples: Range<usize>, name: String) -> LabeledImages {
         let image_len = self.images.len() / self.len();
-        let name = format!("{}, last {n}", self.info.name);
         LabeledImages {
-            images: self.images[from * image_len..].to_vec(),
-            labels: self.labels[from..].to_vec(),
+            images: self.images[samples.start * image_len..samples.end * image_len].to_vec(),
+            labels: self.labels[samples].to_vec(),
             info: DatasetInfo { name, ..self.info.clone() },
         }
+    }
+
+    /// A set of so many classes, for tests.
+    #[cfg(test)]
+    pub(crate) fn toy(
+        name: &str,
+        shape: [usize; 3],
+        images: Vec<u8>,
+        labels: Vec<u8>,
+        classes: usize,
+    ) -> Self {
+        Self::new(images, labels, DatasetInfo::toy(name, shape, classes)).unwrap()
+    }
+}
+
+#[cfg(test)]
+impl DatasetInfo {
+    fn toy(name: &str, image_shape: [usize; 3], classes: usize) -> Self {
+        let class_names = (0..classes).map(|class| format!("class {class}")).collect();
+        Self { name: name.to_owned(), image_shape, class_names }
     }
 }
 
@@ -272,11 +289,7 @@ mod tests {
     use super::*;
 
     fn info(c: usize, h: usize, w: usize, classes: usize) -> DatasetInfo {
-        DatasetInfo {
-            name: "toy train".into(),
-            image_shape: [c, h, w],
-            class_names: (0..classes).map(|i| format!("class {i}")).collect(),
-        }
+        DatasetInfo::toy("toy train", [c, h, w], classes)
     }
 
     #[test]

@@ -121,15 +121,11 @@ impl PixelTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{ArrayDataset, DatasetInfo, DatasetKind, LabeledImages, files};
+    use crate::data::{ArrayDataset, DatasetKind, LabeledImages, files};
 
     fn set(channels: usize, pixels: &[u8]) -> LabeledImages {
-        let info = DatasetInfo {
-            name: "toy".into(),
-            image_shape: [channels, 1, 2],
-            class_names: vec!["one".into()],
-        };
-        LabeledImages::new(pixels.to_vec(), vec![0; pixels.len() / 2 / channels], info).unwrap()
+        let labels = vec![0; pixels.len() / 2 / channels];
+        LabeledImages::toy("toy", [channels, 1, 2], pixels.to_vec(), labels, 1)
     }
 
     #[test]

@@ -160,7 +160,7 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{DatasetInfo, LabeledImages};
+    use crate::data::LabeledImages;
 
     #[test]
     fn flags_win_over_the_file_and_the_file_over_the_recipe() {
@@ -346,14 +346,9 @@ seed = 12
 
     #[test]
     fn what_is_held_out_is_the_end_of_the_training_images() {
-        let info = DatasetInfo {
-            name: "toy train".into(),
-            image_shape: [1; 3],
-            class_names: vec!["a".into(), "b".into()],
-        };
-        let train =
-            LabeledImages::new((0..10).collect(), vec![0, 0, 0, 0, 0, 0, 0, 1, 1, 1], info.clone()).unwrap();
-        let test = LabeledImages::new(vec![99], vec![1], info).unwrap();
+        let labels = vec![0, 0, 0, 0, 0, 0, 0, 1, 1, 1];
+        let train = LabeledImages::toy("toy train", [1; 3], (0..10).collect(), labels, 2);
+        let test = LabeledImages::toy("toy test", [1; 3], vec![99], vec![1], 2);
         let splits = || Splits { train: train.clone(), test: test.clone() };
         let held = |hold_out| Settings { hold_out, ..Settings::of(Recipe::Default) };
         let all = held(0).split(splits()).unwrap();

@@ -337,7 +337,7 @@ mod tests {
     use tensor::init::Init;
 
     use super::*;
-    use crate::data::{ArrayDataset, DatasetInfo};
+    use crate::data::ArrayDataset;
     use crate::loss::Mse;
     use crate::models::{Head, Model};
     use crate::nn::{Flatten, Linear};
@@ -345,12 +345,8 @@ mod tests {
     use crate::train::{Recipe, RunDir};
 
     fn set(channels: usize, classes: usize) -> LabeledImages {
-        let info = DatasetInfo {
-            name: format!("toy of {channels} channels"),
-            image_shape: [channels, 28, 28],
-            class_names: (0..classes).map(|class| class.to_string()).collect(),
-        };
-        LabeledImages::new(vec![7; 4 * channels * 28 * 28], vec![0; 4], info).unwrap()
+        let (name, pixels) = (format!("toy of {channels} channels"), vec![7; 4 * channels * 28 * 28]);
+        LabeledImages::toy(&name, [channels, 28, 28], pixels, vec![0; 4], classes)
     }
 
     fn trainer(

@@ -2,17 +2,12 @@
 
 use super::*;
 use crate::data::sampler::Weighted;
-use crate::data::{ArrayDataset, DatasetInfo, LabeledImages};
+use crate::data::{ArrayDataset, LabeledImages};
 use std::collections::HashSet;
 use tensor::{Purpose, RandomStream};
 
 /// `n` images of 2 channels of 4 x 5 pixels; sample i is full of i, but for a corner that shows a shift.
 fn toy(n: usize) -> Arc<LabeledImages> {
-    let info = DatasetInfo {
-        name: "toy".into(),
-        image_shape: [2, 4, 5],
-        class_names: (0..3).map(|i| i.to_string()).collect(),
-    };
     let mut images = Vec::new();
     for i in 0..n {
         let mut image = [i as u8 + 1; 40];
@@ -20,7 +15,7 @@ fn toy(n: usize) -> Arc<LabeledImages> {
         images.extend_from_slice(&image);
     }
     let labels = (0..n).map(|i| (i % 3) as u8).collect();
-    Arc::new(LabeledImages::new(images, labels, info).unwrap())
+    Arc::new(LabeledImages::toy("toy", [2, 4, 5], images, labels, 3))
 }
 
 fn options() -> LoaderOptions {
