@@ -12,7 +12,7 @@ use tensor::simd::Isa;
 use tensor::{BufferPool, Context, Shape};
 
 use super::network::NetworkArgs;
-use super::settings::{check_environment, convolution};
+use super::settings::convolution;
 use super::table::Table;
 use super::{ThreadArgs, print};
 use crate::bench::Until;
@@ -68,7 +68,6 @@ pub enum TaskName {
 /// # Errors
 /// [`TrainError`] for the binary to print.
 pub fn bench(args: &BenchArgs) -> Result<(), TrainError> {
-    check_environment()?;
     let (model, head, image_size) = args.network.read()?;
     let conv = convolution(args.conv.as_deref())?.unwrap_or(ConvAlgorithm::Auto);
     let settings = Settings {

@@ -12,7 +12,7 @@ use nin::train::{Overrides, TrainError, Workers, argmax};
 use serde_json::json;
 
 use super::downloads::sources;
-use super::settings::{check_environment, convolution, resolve};
+use super::settings::{convolution, of_run};
 use super::{ThreadArgs, print};
 
 /// Accuracy and confusion matrix of a run's weights on the test images of its data set, or on those that the run held out.
@@ -64,10 +64,8 @@ impl SplitName {
 /// # Errors
 /// [`TrainError`] for the binary to print.
 pub fn evaluate(args: &EvalArgs) -> Result<(), TrainError> {
-    check_environment()?;
-    let file = args.run.join("config.toml");
     let flags = Overrides { conv: convolution(args.conv.as_deref())?, ..Overrides::default() };
-    let settings = resolve(Some(&file), &Overrides::from_toml(&file)?, &flags)?;
+    let settings = of_run(&args.run, &flags)?;
     let workers = Workers::new(args.threads.read()?)?.with_conv(settings.conv);
     let splits = settings.split(load(settings.dataset, &sources(args.data_dir.clone()))?)?;
     let (channels, classes) = (splits.test.image_shape()[0], splits.test.classes());

@@ -14,7 +14,7 @@ use super::downloads::sources;
 use super::flags::SettingFlags;
 use super::runs::{groups, median};
 use super::seeds::parse;
-use super::settings::{check_environment, resolve};
+use super::settings::{of_run, resolve};
 use super::table::Table;
 use super::{ThreadArgs, print};
 use crate::pictures::{Line, Panel, write_panels};
@@ -80,7 +80,6 @@ struct Subject {
 /// # Errors
 /// [`TrainError`] for the binary to print.
 pub fn inspect(args: &InspectArgs) -> Result<(), TrainError> {
-    check_environment()?;
     let threads = args.threads.read()?;
     if args.images == 0 || args.images > MOST_IMAGES {
         let message = format!("images: expected 1 to {MOST_IMAGES}, found {}", args.images);
@@ -104,8 +103,7 @@ pub fn inspect(args: &InspectArgs) -> Result<(), TrainError> {
     for group in groups(&args.folders, "config.toml")? {
         let mut signals = Vec::new();
         for run in &group.runs {
-            let file = run.join("config.toml");
-            let settings = resolve(Some(&file), &Overrides::from_toml(&file)?, &Overrides::default())?;
+            let settings = of_run(run, &Overrides::default())?;
             let seed = settings.seed;
             signals.push(signal(settings, Some(&run.join("model.safetensors")), args, threads)?);
             report(args, &group.name, seed, &signals)?;

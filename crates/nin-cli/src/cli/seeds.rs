@@ -14,6 +14,7 @@ use nin::train::{EpochMetrics, Outcome, Overrides, RunDir, Settings, TrainError,
 use super::progress::Display;
 use super::run_name::default_run_dir;
 use super::runs::spread;
+use super::settings::of_run;
 use super::train::{TrainArgs, announce, data};
 
 /// The most seeds of one command.
@@ -93,10 +94,10 @@ fn train_seed(
     first: bool,
     interrupt: &AtomicBool,
 ) -> Result<Ending, TrainError> {
-    let (epochs, config) = (settings.epochs, folder.join("config.toml"));
-    let (mut run, mut trainer) = if config.exists() {
+    let epochs = settings.epochs;
+    let (mut run, mut trainer) = if folder.join("config.toml").exists() {
         let (run, checkpoint) = RunDir::open(folder)?;
-        refuse_other_settings(folder, &Overrides::from_toml(&config)?, &settings)?;
+        refuse_other_settings(folder, &settings)?;
         let done = checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.position.epoch == epochs);
         if let (true, Some(metrics)) = (done, RunDir::read_epochs(folder)?.last()) {
             return Ok(Ending::Finished(*metrics, true));
@@ -129,8 +130,8 @@ fn train_seed(
 }
 
 /// A folder of another experiment must not be mixed into this one. A limit on steps is the command's, not the run's.
-fn refuse_other_settings(folder: &Path, found: &Overrides, asked: &Settings) -> Result<(), TrainError> {
-    let found = Settings { max_steps: None, ..Settings::resolve(found, &Overrides::default())? };
+fn refuse_other_settings(folder: &Path, asked: &Settings) -> Result<(), TrainError> {
+    let found = Settings { max_steps: None, ..of_run(folder, &Overrides::default())? };
     let asked = Settings { max_steps: None, ..asked.clone() };
     if found == asked {
         return Ok(());

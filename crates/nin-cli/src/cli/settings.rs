@@ -48,6 +48,15 @@ pub(super) fn resolve(
     })
 }
 
+/// The settings of the run in a folder, with flags that win over its file.
+///
+/// # Errors
+/// [`TrainError`] if the file cannot be read or a value cannot work.
+pub(super) fn of_run(folder: &Path, flags: &Overrides) -> Result<Settings, TrainError> {
+    let file = folder.join("config.toml");
+    resolve(Some(&file), &Overrides::from_toml(&file)?, flags)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

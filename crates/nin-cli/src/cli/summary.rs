@@ -8,7 +8,6 @@ use tensor::conv::ConvAlgorithm;
 
 use super::network::{NetworkArgs, network};
 use super::print;
-use super::settings::check_environment;
 
 /// Layers, output shapes, parameters and work of a network.
 #[derive(Debug, Args)]
@@ -32,7 +31,6 @@ pub struct SummaryArgs {
 /// # Errors
 /// [`TrainError`] for the binary to print.
 pub fn summarize(args: &SummaryArgs) -> Result<(), TrainError> {
-    check_environment()?;
     let (model, head, side) = args.network.read()?;
     let (channels, classes) = (usize::from(args.channels), usize::from(args.classes));
     let network = network(model, head, [channels, side, side], classes)?;

@@ -17,7 +17,7 @@ use super::flags::SettingFlags;
 use super::progress::Display;
 use super::run_name::default_run_dir;
 use super::seeds;
-use super::settings::{asked_by_environment, check_environment, resolve};
+use super::settings::{asked_by_environment, of_run, resolve};
 use super::{ThreadArgs, tell};
 
 /// Train Network in Network on the CPU.
@@ -133,7 +133,6 @@ impl TrainArgs {
 /// # Errors
 /// [`TrainError`] for the binary to print.
 pub fn train(args: &TrainArgs) -> Result<ExitCode, TrainError> {
-    check_environment()?;
     let threads = args.threads.read()?;
     let interrupt = Arc::new(AtomicBool::new(false));
     watch_interrupt(&interrupt)?;
@@ -176,11 +175,10 @@ fn start(args: &TrainArgs, threads: usize) -> Result<(RunDir, Trainer), TrainErr
 
 fn resume(path: &Path, args: &TrainArgs, threads: usize) -> Result<(RunDir, Trainer), TrainError> {
     let (run, checkpoint) = RunDir::open(path)?;
-    let file = path.join("config.toml");
     // A limit on steps belongs to the command, not to the run: the run that stopped at one is to go on.
-    let overrides = Overrides { max_steps: None, ..Overrides::from_toml(&file)? };
-    let flags = Overrides { max_steps: args.settings.overrides()?.max_steps, ..Overrides::default() };
-    let settings = resolve(Some(&file), &overrides, &flags)?;
+    let max_steps = args.settings.overrides()?.max_steps;
+    let flags = Overrides { max_steps, ..Overrides::default() };
+    let settings = Settings { max_steps, ..of_run(path, &flags)? };
     let splits = data(&settings, args)?;
     let mut trainer = Trainer::new(settings, splits, threads)?;
     if let Some(checkpoint) = checkpoint {

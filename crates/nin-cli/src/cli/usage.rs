@@ -1,28 +1,33 @@
 //! Arguments that make no sense, told in one line as every other error is.
 
-use std::io::Write;
 use std::num::{IntErrorKind, ParseFloatError, ParseIntError};
 use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 
-/// The arguments of this process; or the exit code to end with, after the help, the version or what is wrong was printed.
+use super::settings::check_environment;
+use super::{fail, tell};
+
+/// The arguments of this process, in an environment that can be; or the exit code to end with, after the help, the version or what
+/// is wrong was printed.
 ///
 /// # Errors
 /// 0 after `--help` and `--version`, 2 after one line on standard error that says what is wrong and where to read on.
 pub fn parse<A: Parser>() -> Result<A, ExitCode> {
-    A::try_parse().map_err(|error| match error.kind() {
+    let arguments = A::try_parse().map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             // Nobody reads a closed standard output, and help is no work that could be lost.
             let _ = error.print();
             ExitCode::SUCCESS
         }
         _ => {
-            let _ = writeln!(std::io::stderr(), "error: {}", one_line(&A::command(), &error));
+            tell(&format!("error: {}", one_line(&A::command(), &error)));
             ExitCode::from(2)
         }
-    })
+    })?;
+    check_environment().map_err(|error| fail(&error))?;
+    Ok(arguments)
 }
 
 /// What is wrong and where help is, without line breaks.
