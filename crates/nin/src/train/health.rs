@@ -68,14 +68,8 @@ impl std::fmt::Display for Warning {
 /// What is known of the steps so far. It is no part of a checkpoint: a run that goes on counts anew.
 #[derive(Debug)]
 pub struct HealthMonitor {
-    /// Images of each class that a map must be 0 on.
-    patience: Vec<usize>,
-    /// Images of each class on which its map was 0, since it last was not.
-    silent: Vec<usize>,
-    /// Whether that is enough to call it dead.
-    dead: Vec<bool>,
-    /// The epoch in which a class was last reported.
-    reported: Vec<Option<u64>>,
+    /// Of each class.
+    maps: Vec<ClassMap>,
     /// Classes that are to be reported.
     waiting: Vec<usize>,
     /// The step before which there is no further line about dead maps.
@@ -87,20 +81,29 @@ pub struct HealthMonitor {
     stuck_steps: [u64; 2],
 }
 
+#[derive(Debug, Default)]
+struct ClassMap {
+    /// Images of the class that the map must be 0 on.
+    patience: usize,
+    /// Images of the class on which it was 0, since it last was not.
+    silent: usize,
+    /// Whether that is enough to call it dead.
+    dead: bool,
+    /// The epoch in which it was last reported.
+    reported: Option<u64>,
+}
+
 impl HealthMonitor {
     /// For a training set with this many images of each class, and epochs of this many steps.
     #[must_use]
     pub fn new(class_counts: &[usize], steps_per_epoch: u64) -> Self {
-        let classes = class_counts.len();
+        let map = |&count: &usize| ClassMap { patience: count.clamp(1, PATIENCE), ..ClassMap::default() };
         Self {
-            patience: class_counts.iter().map(|&count| count.clamp(1, PATIENCE)).collect(),
-            silent: vec![0; classes],
-            dead: vec![false; classes],
-            reported: vec![None; classes],
+            maps: class_counts.iter().map(map).collect(),
             waiting: Vec::new(),
             quiet_until: 0,
             quiet_steps: steps_per_epoch.min(QUIET_STEPS),
-            ln_classes: (classes as f64).ln(),
+            ln_classes: (class_counts.len() as f64).ln(),
             stuck: 0,
             stuck_steps: [
                 steps_per_epoch.clamp(STUCK_STEPS[0], STUCK_STEPS[1]),
@@ -112,7 +115,7 @@ impl HealthMonitor {
     /// The class maps that are dead.
     #[must_use]
     pub fn dead(&self) -> usize {
-        self.dead.iter().filter(|&&dead| dead).count()
+        self.maps.iter().filter(|map| map.dead).count()
     }
 
     /// Looks at the gradient of the class maps' biases after a step on images with these labels. Each class is reported when it
@@ -128,19 +131,19 @@ impl HealthMonitor {
         labels: &[usize],
         bias_gradient: &Tensor<f32>,
     ) -> Option<Warning> {
-        let gradient = bias_gradient.data();
         for &label in labels {
-            self.silent[label] += 1;
+            self.maps[label].silent += 1;
         }
-        for (class, &gradient) in gradient.iter().enumerate() {
+        for (class, &gradient) in bias_gradient.data().iter().enumerate() {
+            let map = &mut self.maps[class];
             if gradient != 0.0 {
-                self.silent[class] = 0;
-                if std::mem::take(&mut self.dead[class]) {
+                map.silent = 0;
+                if std::mem::take(&mut map.dead) {
                     self.waiting.retain(|&waiting| waiting != class);
                 }
-            } else if self.silent[class] >= self.patience[class] && !self.dead[class] {
-                self.dead[class] = true;
-                if self.reported[class].replace(epoch) != Some(epoch) {
+            } else if map.silent >= map.patience && !map.dead {
+                map.dead = true;
+                if map.reported.replace(epoch) != Some(epoch) {
                     self.waiting.push(class);
                 }
             }
@@ -151,7 +154,7 @@ impl HealthMonitor {
         self.quiet_until = at_step + self.quiet_steps;
         let mut classes = std::mem::take(&mut self.waiting);
         classes.sort_unstable();
-        Some(Warning::DeadClassMaps { at_step, classes, dead: [self.dead(), self.silent.len()] })
+        Some(Warning::DeadClassMaps { at_step, classes, dead: [self.dead(), self.maps.len()] })
     }
 
     /// Looks at a step's mean loss. Reported when it has been at ln(classes) for long, then every epoch that it stays.
