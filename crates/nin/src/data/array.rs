@@ -16,18 +16,10 @@ use super::error::DataError;
 #[derive(Debug, Clone, PartialEq)]
 pub struct ArrayDataset {
     shape: [usize; 3],
-    images: Images,
+    /// Of all samples, N x C x H x W.
+    images: Image<'static>,
     targets: Targets,
     len: usize,
-}
-
-/// The pixels of all images, N x C x H x W.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Images {
-    /// 8 bits each.
-    Bytes(Vec<u8>),
-    /// Numbers.
-    Floats(Vec<f32>),
 }
 
 /// The targets of all images.
@@ -42,18 +34,6 @@ pub enum Targets {
         /// K, the values of a sample.
         width: usize,
     },
-}
-
-impl From<Vec<u8>> for Images {
-    fn from(pixels: Vec<u8>) -> Self {
-        Self::Bytes(pixels)
-    }
-}
-
-impl From<Vec<f32>> for Images {
-    fn from(pixels: Vec<f32>) -> Self {
-        Self::Floats(pixels)
-    }
 }
 
 impl From<Vec<usize>> for Targets {
@@ -76,13 +56,13 @@ impl ArrayDataset {
     /// in number.
     pub fn new(
         shape: [usize; 3],
-        images: impl Into<Images>,
+        images: impl Into<Image<'static>>,
         targets: impl Into<Targets>,
     ) -> Result<Self, DataError> {
         let (images, targets) = (images.into(), targets.into());
         let pixels = match &images {
-            Images::Bytes(pixels) => pixels.len(),
-            Images::Floats(pixels) => pixels.len(),
+            Image::Bytes(pixels) => pixels.len(),
+            Image::Floats(pixels) => pixels.len(),
         };
         let labels = match &targets {
             Targets::Classes(classes) => classes.len(),
@@ -114,8 +94,8 @@ impl Dataset for ArrayDataset {
         let image: usize = self.shape.iter().product();
         let pixels = index * image..(index + 1) * image;
         let image = match &self.images {
-            Images::Bytes(all) => Image::Bytes(all[pixels].into()),
-            Images::Floats(all) => Image::Floats(all[pixels].into()),
+            Image::Bytes(all) => Image::Bytes(all[pixels].into()),
+            Image::Floats(all) => Image::Floats(all[pixels].into()),
         };
         let target = match &self.targets {
             Targets::Classes(classes) => Target::Class(classes[index]),

@@ -32,13 +32,25 @@ pub trait Dataset: Debug + Send + Sync {
     fn get(&self, index: usize) -> (Image<'_>, Target<'_>);
 }
 
-/// The pixels of an image, C x H x W.
+/// The pixels of an image, C x H x W, or of many.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Image<'a> {
     /// 8 bits each. The network sees them divided by 255, then normalized.
     Bytes(Cow<'a, [u8]>),
     /// Numbers. The network sees them as they are, or normalized.
     Floats(Cow<'a, [f32]>),
+}
+
+impl From<Vec<u8>> for Image<'_> {
+    fn from(pixels: Vec<u8>) -> Self {
+        Self::Bytes(pixels.into())
+    }
+}
+
+impl From<Vec<f32>> for Image<'_> {
+    fn from(pixels: Vec<f32>) -> Self {
+        Self::Floats(pixels.into())
+    }
 }
 
 /// What a network is to answer for an image.
