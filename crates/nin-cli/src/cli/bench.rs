@@ -1,7 +1,5 @@
 //! `nin bench`: what this machine does with a network.
 
-use std::fmt::Write;
-
 use clap::{Args, ValueEnum};
 use nin::summary::{Work, layers};
 use nin::train::TrainError;
@@ -138,7 +136,6 @@ fn layer_report(settings: &Settings, args: &BenchArgs) -> Result<String, TrainEr
         side = settings.image_size,
     );
     text += &layer_table(&times);
-    let write = "a string takes any text";
     let of = |pass: fn(&LayerTimes) -> Option<&Pass>| -> f64 {
         times.iter().filter_map(pass).map(|pass| pass.ms).sum()
     };
@@ -147,7 +144,7 @@ fn layer_report(settings: &Settings, args: &BenchArgs) -> Result<String, TrainEr
         forward + of(|layer| layer.input_gradient.as_ref()) + of(|layer| layer.weight_gradient.as_ref());
     for (name, ms, flops) in [("forward", forward, work.forward), ("training", all, work.training)] {
         let (rate, gflops) = (1e3 * batch as f64 / ms, flops as f64 / ms / 1e6);
-        writeln!(text, "{name}: {ms:.2} ms, {rate:.1} images/s a thread, {gflops:.1} GFLOP/s").expect(write);
+        text += &format!("{name}: {ms:.2} ms, {rate:.1} images/s a thread, {gflops:.1} GFLOP/s\n");
     }
     Ok(text)
 }

@@ -1,6 +1,5 @@
 //! `nin eval`: what a set of weights is worth.
 
-use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -112,25 +111,18 @@ fn counts(confusion: &[Vec<usize>]) -> (usize, usize) {
 
 /// The confusion matrix as text, rows the labels and columns the predictions, with each class's share of correct images.
 fn report(split: &str, names: &[String], confusion: &[Vec<usize>]) -> String {
-    let write = "a string takes any text";
-    let mut text = String::new();
     let (correct, images) = counts(confusion);
-    write!(text, "{:<14}", "label \\ said").expect(write);
-    for class in 0..names.len() {
-        write!(text, "{class:>6}").expect(write);
-    }
-    writeln!(text, "{:>8}", "acc").expect(write);
+    let mut text = format!("{:<14}", "label \\ said");
+    text.extend((0..names.len()).map(|class| format!("{class:>6}")));
+    text += &format!("{:>8}\n", "acc");
     for (class, (name, row)) in names.iter().zip(confusion).enumerate() {
-        write!(text, "{class} {name:<12}").expect(write);
-        for count in row {
-            write!(text, "{count:>6}").expect(write);
-        }
+        text += &format!("{class} {name:<12}");
+        text.extend(row.iter().map(|count| format!("{count:>6}")));
         let share = row[class] as f64 / row.iter().sum::<usize>().max(1) as f64;
-        writeln!(text, "{share:>8.3}").expect(write);
+        text += &format!("{share:>8.3}\n");
     }
     let accuracy = correct as f64 / images.max(1) as f64;
-    writeln!(text, "{split} acc {accuracy:.4} ({correct} of {images} images)").expect(write);
-    text
+    text + &format!("{split} acc {accuracy:.4} ({correct} of {images} images)\n")
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! `nin inspect`: the signal inside of a network, layer by layer, at the start of a recipe or in finished runs.
 
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -12,7 +11,7 @@ use serde_json::json;
 
 use super::downloads::sources;
 use super::flags::SettingFlags;
-use super::runs::{groups, median};
+use super::runs::{Group, groups, median};
 use super::seeds::parse;
 use super::settings::{of_run, resolve};
 use super::table::Table;
@@ -86,29 +85,36 @@ pub fn inspect(args: &InspectArgs) -> Result<(), TrainError> {
         return Err(TrainError::Config(message));
     }
     start_of_no_recipe(args)?;
-    let mut subjects = Vec::new();
     let recipes = match (args.recipes.is_empty(), args.folders.is_empty()) {
         (true, true) => vec!["default".to_owned()],
         _ => args.recipes.clone(),
     };
-    for recipe in &recipes {
-        let mut signals = Vec::new();
+    // Of each subject, the settings of its networks, and their weights if they are not those of a start.
+    let mut asked = Vec::new();
+    for recipe in recipes {
+        let mut starts = Vec::new();
         for seed in parse(args.seeds.as_deref().unwrap_or("0..1"))? {
-            let settings = resolve(None, &Overrides::default(), &flags(args, recipe, seed)?)?;
-            signals.push(signal(settings, None, args, threads)?);
-            report(args, recipe, seed, &signals)?;
+            starts.push((resolve(None, &Overrides::default(), &flags(args, &recipe, seed)?)?, None));
         }
-        subjects.push(Subject { name: recipe.clone(), signals });
+        asked.push((recipe, starts));
     }
-    for group in groups(&args.folders, "config.toml")? {
+    for Group { name, runs } in groups(&args.folders, "config.toml")? {
+        let run =
+            |run: &PathBuf| Ok((of_run(run, &Overrides::default())?, Some(run.join("model.safetensors"))));
+        asked.push((name, runs.iter().map(run).collect::<Result<_, TrainError>>()?));
+    }
+    let mut subjects = Vec::new();
+    for (name, networks) in asked {
         let mut signals = Vec::new();
-        for run in &group.runs {
-            let settings = of_run(run, &Overrides::default())?;
+        for (settings, weights) in networks {
             let seed = settings.seed;
-            signals.push(signal(settings, Some(&run.join("model.safetensors")), args, threads)?);
-            report(args, &group.name, seed, &signals)?;
+            let signal = signal(settings, weights.as_deref(), args, threads)?;
+            if args.json {
+                print(&format!("{}\n", json!({ "network": name, "seed": seed, "signal": signal })))?;
+            }
+            signals.push(signal);
         }
-        subjects.push(Subject { name: group.name, signals });
+        subjects.push(Subject { name, signals });
     }
     if !args.json {
         print(&subjects.iter().map(text).collect::<String>())?;
@@ -157,16 +163,6 @@ fn signal(
     trainer.inspect(args.images)
 }
 
-/// The last signal as a line of JSON, if that was asked for.
-fn report(args: &InspectArgs, name: &str, seed: u64, signals: &[Signal]) -> Result<(), TrainError> {
-    match signals.last() {
-        Some(signal) if args.json => {
-            print(&format!("{}\n", json!({ "network": name, "seed": seed, "signal": signal })))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// The middle one of a figure of each seed.
 fn middle(signals: &[Signal], figure: impl Fn(&Signal) -> f64) -> f64 {
     median(signals.iter().map(figure).collect())
@@ -211,29 +207,25 @@ fn name(subject: &Subject) -> String {
 }
 
 fn text(subject: &Subject) -> String {
-    let write = "a string takes any text";
     let signals = &subject.signals;
-    let mut text = table(&[Subject { name: subject.name.clone(), signals: signals.clone() }]).text();
-    writeln!(
-        text,
-        "logits: mean {:.4}, between classes {:.5}, between images {:.5}; loss {:.4}",
+    let mut text = table(std::slice::from_ref(subject)).text();
+    text += &format!(
+        "logits: mean {:.4}, between classes {:.5}, between images {:.5}; loss {:.4}\n",
         middle(signals, |signal| signal.logit_mean),
         middle(signals, |signal| signal.between_classes),
         middle(signals, |signal| signal.between_images),
         middle(signals, |signal| signal.loss),
-    )
-    .expect(write);
+    );
     let dead: Vec<String> = match &signals[..] {
         [signal] => signal.dead_classes.iter().map(usize::to_string).collect(),
         _ => signals.iter().map(|signal| signal.dead_classes.len().to_string()).collect(),
     };
-    match (signals.len(), dead.is_empty()) {
-        (1, true) => writeln!(text, "no class map is 0 for all of the images"),
-        (1, false) => writeln!(text, "class maps that are 0 for all of the images: {}", dead.join(", ")),
-        _ => writeln!(text, "class maps that are 0 for all of the images, seed by seed: {}", dead.join(", ")),
-    }
-    .expect(write);
-    text + "\n"
+    text += &match (signals.len(), dead.is_empty()) {
+        (1, true) => "no class map is 0 for all of the images".to_owned(),
+        (1, false) => format!("class maps that are 0 for all of the images: {}", dead.join(", ")),
+        _ => format!("class maps that are 0 for all of the images, seed by seed: {}", dead.join(", ")),
+    };
+    text + "\n\n"
 }
 
 fn panels(subjects: &[Subject]) -> Vec<Panel> {

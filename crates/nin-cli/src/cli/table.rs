@@ -1,15 +1,11 @@
 //! A table of text as columns for a terminal, as Markdown and as CSV.
 
-use std::fmt::Write;
-
 /// Columns with headings. The first is aligned to the left, as are those of words; numbers to the right.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     headings: Vec<&'static str>,
     rows: Vec<Vec<String>>,
 }
-
-const WRITE: &str = "a string takes any text";
 
 impl Table {
     /// A table without rows yet.
@@ -51,11 +47,11 @@ impl Table {
             let mut line = String::new();
             for &column in &columns {
                 let (cell, width) = (cell(column), self.width(column));
-                if self.is_number(column) {
-                    write!(line, "{cell:>width$}  ").expect(WRITE);
+                line += &if self.is_number(column) {
+                    format!("{cell:>width$}  ")
                 } else {
-                    write!(line, "{cell:<width$}  ").expect(WRITE);
-                }
+                    format!("{cell:<width$}  ")
+                };
             }
             line.trim_end().to_owned() + "\n"
         };
@@ -76,7 +72,7 @@ impl Table {
         }
         for row in &self.rows {
             let cells: Vec<String> = columns.iter().map(|&column| row[column].replace('|', "\\|")).collect();
-            write!(text, "\n| {} |", cells.join(" | ")).expect(WRITE);
+            text += &format!("\n| {} |", cells.join(" | "));
         }
         text + "\n"
     }
