@@ -1,5 +1,6 @@
 //! Pictures (SVG) of many runs side by side: panels of thin lines, a colour for each group of runs.
 
+use std::error::Error;
 use std::path::Path;
 
 use plotters::coord::Shift;
@@ -73,19 +74,14 @@ impl Panel {
         (whole(finite(left), finite(right)), whole(finite(low), finite(high)))
     }
 
-    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Result<(), String>
-    where
-        DB::ErrorType: 'static,
-    {
-        let text = |error: DrawingAreaErrorKind<DB::ErrorType>| error.to_string();
+    fn draw(&self, area: &DrawingArea<SVGBackend<'_>, Shift>) -> Result<(), Box<dyn Error>> {
         let ((left, right), (low, high)) = self.ends();
         let mut chart = ChartBuilder::on(area)
             .caption(&self.title, ("sans-serif", 15))
             .margin(8)
             .x_label_area_size(34)
             .y_label_area_size(48)
-            .build_cartesian_2d(left..right, low..high)
-            .map_err(text)?;
+            .build_cartesian_2d(left..right, low..high)?;
         let name = |place: &f64| {
             let index = place.round();
             let near = (place - index).abs() < 1e-6 && index >= 0.0;
@@ -101,7 +97,7 @@ impl Panel {
         if self.logarithmic {
             mesh.y_label_formatter(&power);
         }
-        mesh.draw().map_err(text)?;
+        mesh.draw()?;
         for (group, colour) in self.groups.iter().zip(COLOURS.iter().cycle()) {
             // A line among few is thicker than one among many.
             let style = colour.mix(0.6).stroke_width(if group.len() == 1 { 2 } else { 1 });
@@ -111,10 +107,9 @@ impl Panel {
                     .map(|&(x, y)| (x, self.place(y).map_or(low, |y| y.clamp(low, high))))
                     .collect();
                 match points[..] {
-                    [point] => chart.draw_series([Circle::new(point, 3, colour.mix(0.6).filled())]).map(drop),
-                    _ => chart.draw_series(LineSeries::new(points, style)).map(drop),
-                }
-                .map_err(text)?;
+                    [point] => chart.draw_series([Circle::new(point, 3, colour.mix(0.6).filled())])?,
+                    _ => chart.draw_series(LineSeries::new(points, style))?,
+                };
             }
         }
         Ok(())
@@ -134,26 +129,25 @@ pub fn write_panels(path: &Path, groups: &[String], panels: &[Panel]) -> Result<
     Ok(atomic_write(path, svg.as_bytes())?)
 }
 
-fn draw(groups: &[String], panels: &[Panel]) -> Result<String, String> {
-    let text = |error: &dyn std::fmt::Display| error.to_string();
+fn draw(groups: &[String], panels: &[Panel]) -> Result<String, Box<dyn Error>> {
     let mut svg = String::new();
     {
         let width = (PANEL.0 * panels.len() as u32).max(LEAST);
         let root = SVGBackend::with_string(&mut svg, (width, PANEL.1 + LEGEND)).into_drawing_area();
-        root.fill(&WHITE).map_err(|error| text(&error))?;
+        root.fill(&WHITE)?;
         let (legend, below) = root.split_vertically(LEGEND);
         let mut left = 16;
         for (name, colour) in groups.iter().zip(COLOURS.iter().cycle()) {
             let line = PathElement::new([(left, 18), (left + 22, 18)], colour.stroke_width(3));
-            legend.draw(&line).map_err(|error| text(&error))?;
+            legend.draw(&line)?;
             let label = Text::new(name.clone(), (left + 28, 11), ("sans-serif", 14));
-            legend.draw(&label).map_err(|error| text(&error))?;
+            legend.draw(&label)?;
             left += 28 + 8 * name.chars().count() as i32 + 24;
         }
         for (area, panel) in below.split_evenly((1, panels.len().max(1))).iter().zip(panels) {
             panel.draw(area)?;
         }
-        root.present().map_err(|error| text(&error))?;
+        root.present()?;
     }
     Ok(svg)
 }
