@@ -17,29 +17,20 @@ pub const FILE_NAMES: [&str; 4] = [
 /// The bundled set's folder, relative to the root of the workspace.
 const BUNDLED: &str = "datasets/fashion-mnist-mini";
 
-/// The spellings under which `name` (one of [`FILE_NAMES`]) is found in the wild: as published, and with a
-/// dot before `idx`, as some archives unpack it.
-fn spellings(name: &str) -> [String; 2] {
-    [name.to_owned(), name.replace("-idx", ".idx")]
-}
-
-/// Finds the file `name` (one of [`FILE_NAMES`]) in `dir`: `train-images-idx3-ubyte` or
-/// `train-images.idx3-ubyte`, plain or with `.gz`, in this order.
+/// Finds the file `name` (one of [`FILE_NAMES`]) in `dir`: as published (`train-images-idx3-ubyte`), or with a dot before `idx`, as
+/// some archives unpack it, plain or with `.gz`, in this order.
 ///
 /// # Errors
 /// [`DataError::File`] with the spellings that were tried.
 pub fn find_file(dir: &Path, name: &str) -> Result<PathBuf, DataError> {
-    let spellings = spellings(name);
-    for suffix in ["", ".gz"] {
-        for spelling in &spellings {
-            let path = dir.join(format!("{spelling}{suffix}"));
-            if path.is_file() {
-                return Ok(path);
-            }
-        }
-    }
-    let tried = spellings.join(", ");
-    Err(DataError::file(dir, format!("no {name} here (looked for {tried}, each plain or .gz)")))
+    let spellings = [name.to_owned(), name.replace("-idx", ".idx")];
+    let mut paths = ["", ".gz"]
+        .into_iter()
+        .flat_map(|suffix| spellings.iter().map(move |spelling| dir.join(format!("{spelling}{suffix}"))));
+    paths.find(|path| path.is_file()).ok_or_else(|| {
+        let tried = spellings.join(", ");
+        DataError::file(dir, format!("no {name} here (looked for {tried}, each plain or .gz)"))
+    })
 }
 
 /// The folder within `dir` that holds the files of `kind`: `dir` itself, or the place where torchvision keeps
@@ -66,14 +57,11 @@ pub fn is_complete(dir: &Path) -> bool {
 /// [`DataError::File`] if one is missing, and every error of [`LabeledImages::from_idx_files`].
 pub fn load_dir(kind: DatasetKind, dir: &Path) -> Result<Splits, DataError> {
     // All four are looked for before the first is read: a missing label file is known at once.
-    let mut paths = [const { PathBuf::new() }; 4];
-    for (path, name) in paths.iter_mut().zip(FILE_NAMES) {
-        *path = find_file(dir, name)?;
-    }
-    let [train_images, train_labels, test_images, test_labels] = &paths;
+    let [train_images, train_labels, test_images, test_labels] = FILE_NAMES.map(|name| find_file(dir, name));
+    let [train, test] = [(train_images?, train_labels?), (test_images?, test_labels?)];
     Ok(Splits {
-        train: LabeledImages::from_idx_files(kind, "train", train_images, train_labels)?,
-        test: LabeledImages::from_idx_files(kind, "test", test_images, test_labels)?,
+        train: LabeledImages::from_idx_files(kind, "train", &train.0, &train.1)?,
+        test: LabeledImages::from_idx_files(kind, "test", &test.0, &test.1)?,
     })
 }
 
