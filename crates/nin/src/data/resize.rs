@@ -46,45 +46,29 @@ impl Taps {
         // Half the width of the triangle, in input pixels: never less than one, more when the image shrinks.
         let radius = scale.max(1.0);
         let mut taps = Taps { first: Vec::new(), start: vec![0], weights: Vec::new() };
-        let mut real = Vec::new();
         for position in 0..output {
             let centre = (position as f64 + 0.5) * scale;
             // Truncation toward zero after adding a half, then clamping to the image, is what fixes which
             // pixels take part; weights of pixels beyond the edge go to those within, by the division below.
             let from = ((centre - radius + 0.5) as i64).max(0) as usize;
             let to = ((centre + radius + 0.5) as i64).clamp(0, input as i64) as usize;
-            real.clear();
-            real.extend((from..to).map(|pixel| {
+            let weight = |pixel| {
                 let distance = (pixel as f64 - centre + 0.5) * (1.0 / radius);
                 (1.0 - distance.abs()).max(0.0)
-            }));
+            };
             // The sum runs in pixel order, as the result is rounded: another order could round to another
             // integer.
-            let total: f64 = real.iter().fold(0.0, |sum, weight| sum + weight);
-            taps.first.push(from);
-            taps.weights.extend(real.iter().map(|weight| {
-                let share = if total == 0.0 { *weight } else { weight / total };
-                (share * f64::from(1u32 << FRACTION_BITS) + 0.5) as i32
-            }));
+            let total: f64 = (from..to).fold(0.0, |sum, pixel| sum + weight(pixel));
+            let share = |pixel| if total == 0.0 { weight(pixel) } else { weight(pixel) / total };
+            let fixed = |pixel| (share(pixel) * f64::from(1u32 << FRACTION_BITS) + 0.5) as i32;
+            // Leading and trailing weights of zero cost time and change nothing.
+            let lead = (from..to).take_while(|&pixel| fixed(pixel) == 0).count();
+            let tail = (from + lead..to).rev().take_while(|&pixel| fixed(pixel) == 0).count();
+            taps.first.push(from + lead);
+            taps.weights.extend((from + lead..to - tail).map(fixed));
             taps.start.push(taps.weights.len());
         }
-        taps.drop_zeros();
         taps
-    }
-
-    /// Leaves out leading and trailing weights of zero, which cost time and change nothing.
-    fn drop_zeros(&mut self) {
-        let old = std::mem::take(&mut self.weights);
-        let mut start = vec![0];
-        for (first, range) in self.first.iter_mut().zip(self.start.windows(2)) {
-            let weights = &old[range[0]..range[1]];
-            let lead = weights.iter().take_while(|&&w| w == 0).count();
-            let kept = weights.len() - weights[lead..].iter().rev().take_while(|&&w| w == 0).count();
-            *first += lead;
-            self.weights.extend_from_slice(&weights[lead..kept]);
-            start.push(self.weights.len());
-        }
-        self.start = start;
     }
 
     /// The number of output positions.
