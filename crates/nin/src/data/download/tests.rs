@@ -128,6 +128,12 @@ fn file() -> RemoteFile {
     RemoteFile { name: "thing.gz".into(), size: 200_000, sha256: hex(&contents()) }
 }
 
+/// Fetches the file from below a URL without a server that would send it.
+fn fetch(url: &str, dir: &Path) -> Result<PathBuf, String> {
+    let downloader = Downloader { use_proxy: false, ..Downloader::new(url) };
+    downloader.fetch(&file(), dir, &Observer::default()).map_err(|error| error.to_string())
+}
+
 /// What a download came to: the file's contents or the error, the first byte of each request, the part that
 /// is left.
 type Outcome = (Result<Vec<u8>, String>, Vec<u64>, Option<Vec<u8>>);
@@ -165,11 +171,7 @@ fn a_right_answer_is_kept_under_its_name() {
 fn a_file_that_is_there_is_not_asked_for() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("thing.gz"), "here").unwrap();
-    let nowhere = Downloader { use_proxy: false, ..Downloader::new("http://127.0.0.1:1") };
-    assert_eq!(
-        nowhere.fetch(&file(), dir.path(), &Observer::default()).unwrap(),
-        dir.path().join("thing.gz")
-    );
+    assert_eq!(fetch("http://127.0.0.1:1", dir.path()).unwrap(), dir.path().join("thing.gz"));
 }
 
 #[test]
@@ -272,10 +274,7 @@ fn a_refused_connection_says_so() {
     // A port that was free a moment ago and that nobody listens on.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let url = format!("http://127.0.0.1:{port}");
-    let message = Downloader { use_proxy: false, ..Downloader::new(&url) }
-        .fetch(&file(), dir.path(), &Observer::default())
-        .unwrap_err()
-        .to_string();
+    let message = fetch(&url, dir.path()).unwrap_err();
     assert!(
         message.starts_with(&format!("{url}/thing.gz: download stopped at byte 0 of 200000: ")),
         "{message}"
@@ -289,10 +288,7 @@ fn two_writers_of_one_part_are_kept_apart() {
     let part = dir.path().join("thing.gz.part");
     let held = File::create(&part).unwrap();
     held.lock().unwrap();
-    let error = Downloader::new("http://127.0.0.1:1")
-        .fetch(&file(), dir.path(), &Observer::default())
-        .unwrap_err()
-        .to_string();
+    let error = fetch("http://127.0.0.1:1", dir.path()).unwrap_err();
     assert_eq!(
         error,
         format!("{}: another process is writing this file; wait for it to end", part.display())
@@ -305,10 +301,7 @@ fn a_folder_that_cannot_be_made_is_named() {
     let blocked = dir.path().join("file");
     fs::write(&blocked, "").unwrap();
     let into = blocked.join("cache");
-    let error = Downloader::new("http://127.0.0.1:1")
-        .fetch(&file(), &into, &Observer::default())
-        .unwrap_err()
-        .to_string();
+    let error = fetch("http://127.0.0.1:1", &into).unwrap_err();
     assert!(error.starts_with(&format!("{}: cannot create: ", into.display())), "{error}");
 }
 
