@@ -1,5 +1,6 @@
 //! Layers: [`Module`] is what a network is made of, [`Sequential`] runs one layer after the other, [`Parameter`] is what
-//! training changes, [`Planned`] keeps a network's plans.
+//! training changes, [`Planned`] keeps a network's plans. The ops of the `tensor` crate are here, too, since those of one input are
+//! layers as they are; a layer with parameters bears the name of its op.
 
 mod layers;
 mod module;
@@ -18,6 +19,4 @@ pub use norm::{BatchNorm2d, GroupNorm};
 pub use parameter::Parameter;
 pub use planned::Planned;
 pub use sequential::Sequential;
-pub use tensor::ops::{
-    AdaptiveAvgPool2d, AvgPool2d, Flatten, Gelu, Hardswish, LeakyRelu, MaxPool2d, Relu, Sigmoid, Tanh,
-};
+pub use tensor::ops::*;
