@@ -1,6 +1,7 @@
 //! GELU: the Gaussian error linear unit.
 
 use super::elementwise::{Function, apply, gradient};
+use super::special::logistic;
 use crate::{Context, Element, Tensor, UnaryOp};
 
 /// `y = x P(X <= x)` for a standard normal X, element by element, for any shape (Hendrycks and Gimpel 2016, section 2). NaN stays NaN,
@@ -54,25 +55,21 @@ const CUBIC: f64 = 0.044_715;
 /// sqrt(8 / pi): (1 + tanh u) / 2 is the logistic function of 2 u.
 const TWICE: f64 = 2.0 * std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2;
 
-/// The logistic functions of `z` and `-z`, with `z` twice the argument of tanh.
+/// Twice the argument of tanh.
 #[inline(always)]
-fn logistic<T: Element>(x: T) -> [T; 2] {
-    let z = T::from_f64(TWICE) * x * (T::ONE + T::from_f64(CUBIC) * x * x);
-    let small = (-z.abs()).exp_nonpositive();
-    let large = T::ONE / (T::ONE + small);
-    let small = small * large;
-    if z < T::ZERO { [small, large] } else { [large, small] }
+fn twice<T: Element>(x: T) -> T {
+    T::from_f64(TWICE) * x * (T::ONE + T::from_f64(CUBIC) * x * x)
 }
 
 impl<T: Element> Function<T> for Approximate {
     #[inline(always)]
     fn value(self, x: T) -> T {
-        x * logistic(x)[0]
+        x * logistic(twice(x))[0]
     }
 
     #[inline(always)]
     fn derivative(self, x: T) -> T {
-        let [below, above] = logistic(x);
+        let [below, above] = logistic(twice(x));
         let slope = T::from_f64(TWICE) * (T::ONE + T::from_f64(3.0 * CUBIC) * x * x);
         below + x * slope * below * above
     }

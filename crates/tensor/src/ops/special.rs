@@ -1,6 +1,8 @@
 //! Special functions that activations are made of: without branches in `f32`, so that loops over them become vectors, and to full
 //! precision in `f64`, where gradients are checked.
 
+use crate::Element;
+
 /// The exponential function and the complementary error function, where activations need them.
 pub trait Special: Sized {
     /// `e^x` for `x <= 0`; NaN stays NaN. In `f32` what is below `e^-87`, some 10^-38, counts as 0.
@@ -80,6 +82,15 @@ impl Special for f64 {
         let tail = (1..TERMS).rev().fold(self, |below, n| self + f64::from(n) / 2.0 / below);
         std::f64::consts::FRAC_2_SQRT_PI / 2.0 / tail
     }
+}
+
+/// The logistic functions `1 / (1 + e^-z)` of `z` and of `-z`, each with all its digits.
+#[inline(always)]
+pub(super) fn logistic<T: Element>(z: T) -> [T; 2] {
+    let small = (-z.abs()).exp_nonpositive();
+    let large = T::ONE / (T::ONE + small);
+    let small = small * large;
+    if z < T::ZERO { [small, large] } else { [large, small] }
 }
 
 #[cfg(test)]
