@@ -267,15 +267,9 @@ def classifier_cases(cases):
                       {"input": data}, labels=labels)
 
 
-def activation_cases(cases):
+def activation_cases(cases, *activations):
     """After all others, so that the numbers of those stay as they were."""
-    for label, op, params, function in (
-        ("leaky_relu", "leaky_relu", {"negative_slope": 0.01}, lambda x: F.leaky_relu(x, 0.01)),
-        ("leaky_relu_steep", "leaky_relu", {"negative_slope": 0.3}, lambda x: F.leaky_relu(x, 0.3)),
-        ("gelu", "gelu", {"approximate": "none"}, lambda x: F.gelu(x)),
-        ("gelu_tanh", "gelu", {"approximate": "tanh"}, lambda x: F.gelu(x, approximate="tanh")),
-        ("hardswish", "hardswish", {}, F.hardswish),
-    ):
+    for label, op, params, function in activations:
         cases.add(f"{label}_4d", op, params, function, {"input": cases.values(2, 3, 4, 5, scale=4.0)})
         cases.add(f"{label}_2d", op, params, function, {"input": cases.values(3, 7, scale=8.0)})
         edge = np.array([0.0, -0.0, 1e-30, -1e-30, 3.0, -3.0, 30.0, -30.0, 200.0, -200.0], np.float32)
@@ -354,11 +348,19 @@ def operations():
     elementwise_cases(cases)
     reduction_cases(cases)
     classifier_cases(cases)
-    activation_cases(cases)
+    activation_cases(
+        cases,
+        ("leaky_relu", "leaky_relu", {"negative_slope": 0.01}, lambda x: F.leaky_relu(x, 0.01)),
+        ("leaky_relu_steep", "leaky_relu", {"negative_slope": 0.3}, lambda x: F.leaky_relu(x, 0.3)),
+        ("gelu", "gelu", {"approximate": "none"}, lambda x: F.gelu(x)),
+        ("gelu_tanh", "gelu", {"approximate": "tanh"}, lambda x: F.gelu(x, approximate="tanh")),
+        ("hardswish", "hardswish", {}, F.hardswish),
+    )
     normalization_cases(cases)
     joining_cases(cases)
     batch_norm_cases(cases)
     loss_cases(cases)
+    activation_cases(cases, ("silu", "silu", {}, F.silu))
     save_file(cases.tensors, HERE / "ops.safetensors")
     write_json("cases.json", cases.index)
     print(f"ops: {len(cases.index)} cases")

@@ -194,6 +194,7 @@ impl Case<'_> {
                 };
                 self.check::<T>(&op, ONE);
             }
+            "silu" => self.check::<T>(&ops::Silu, ONE),
             "hardswish" => self.check::<T>(&ops::Hardswish, ONE),
             "group_norm" => {
                 let op = ops::GroupNorm { groups: self.count("num_groups"), eps: self.number("eps") };

@@ -66,6 +66,7 @@ fn elementwise_and_reductions() {
         check("tanh", &[shape], |_, v| v[0].clone().tanh());
         check("gelu", &[shape], |_, v| v[0].clone().gelu(ops::Gelu::Erf));
         check("gelu", &[shape], |_, v| v[0].clone().gelu(ops::Gelu::Tanh));
+        check("silu", &[shape], |tape, v| tape.apply(ops::Silu, [v[0].clone()]));
         check("hardswish", &[shape], |_, v| v[0].clone().hardswish());
         check("leaky_relu", &[shape], |_, v| v[0].clone().leaky_relu(0.1));
         check("scale", &[shape], |_, v| v[0].clone().scale(-1.5));
