@@ -19,8 +19,11 @@ impl ParseError {
     }
 }
 
+/// The name of a choice and the lines of its meaning, as a command line lists them.
+pub type Choice = (&'static str, &'static [&'static str]);
+
 /// Declares choices and their names, after what one of them is called in an error. Where that is left out, the type says itself how
-/// it is read.
+/// it is read. The second form begins with a method, which answers for each choice what stands beside its name.
 macro_rules! choices {
     ($(#[$about:meta])* $($what:literal)? enum $choice:ident { $($(#[$of_one:meta])* $one:ident = $name:literal,)+ }) => {
         $(#[$about])*
@@ -59,6 +62,28 @@ macro_rules! choices {
             }
         })?
     };
+    ($(#[$about:meta])* $what:literal enum $choice:ident {
+        $(#[$of_method:meta])*
+        $view:vis fn $method:ident $(<$T:ident: $bound:path>)? ($($argument:ident: $type:ty)?) -> $answer:ty;
+
+        $($(#[doc = $of_one:literal])+ $one:ident = $name:literal => $value:expr,)+
+    }) => {
+        $crate::names::choices! {
+            $(#[$about])* $what enum $choice { $($(#[doc = $of_one])+ $one = $name,)+ }
+        }
+
+        impl $choice {
+            /// Every choice by its name, with its meaning.
+            pub const CHOICES: &'static [$crate::names::Choice] = &[$(($name, &[$($of_one),+])),+];
+
+            $(#[$of_method])*
+            $view fn $method $(<$T: $bound>)? (self $(, $argument: $type)?) -> $answer {
+                match self {
+                    $(Self::$one => $value,)+
+                }
+            }
+        }
+    };
 }
 pub(crate) use choices;
 
@@ -74,9 +99,10 @@ mod tests {
         assert!(Head::ALL.iter().all(|head| head.name().parse::<Head>() == Ok(*head)));
         assert!(Recipe::ALL.iter().all(|recipe| recipe.name().parse::<Recipe>() == Ok(*recipe)));
         assert!(DatasetKind::ALL.iter().all(|kind| kind.name().parse::<DatasetKind>() == Ok(*kind)));
+        let known = Model::ALL.map(Model::name).join(", ");
         assert_eq!(
             "resnet".parse::<Model>().unwrap_err().to_string(),
-            "no network \"resnet\"; there are: nin, nin-d2l, nin-cifar, lenet, alexnet, vgg11, resnet18, resnet18-cifar"
+            format!("no network \"resnet\"; there are: {known}")
         );
     }
 }

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches, value_parser};
+use nin::names::Choice;
 use nin::train::{Kind, Overrides, Setting, Settings, TrainError};
 
 /// The settings that flags were given for, as they were written. `OF_A_START` leaves the flags that what is seen at a recipe's
@@ -40,13 +41,19 @@ fn flag(setting: &Setting) -> String {
     if setting.kind == Kind::Switch { setting.value.to_owned() } else { setting.name.replace('_', "-") }
 }
 
-/// One paragraph of the lines that the declaration has.
-fn help(setting: &Setting) -> String {
-    setting.help.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
+/// One paragraph of the lines of a declaration.
+fn paragraph(lines: &[&str]) -> String {
+    lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
+}
+
+/// What a setting is, and a line for each name that it can have.
+pub(super) fn help(what: &[&str], choices: &[Choice]) -> String {
+    let names = choices.iter().map(|(name, about)| format!("\n  {name}: {}", paragraph(about)));
+    names.fold(paragraph(what), |help, name| help + &name)
 }
 
 fn argument(setting: &'static Setting) -> Arg {
-    let argument = Arg::new(setting.name).long(flag(setting)).help(help(setting));
+    let argument = Arg::new(setting.name).long(flag(setting)).help(help(setting.help, setting.choices));
     match setting.kind {
         Kind::Switch => argument.action(ArgAction::SetTrue),
         Kind::Text => argument.value_name(setting.value),

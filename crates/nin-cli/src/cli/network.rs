@@ -7,11 +7,13 @@ use nin::names::ParseError;
 use nin::nn::Sequential;
 use nin::train::TrainError;
 
+use super::flags::help;
+
 /// A network by its name, its end and the size of its images.
 #[derive(Debug, Args)]
 pub struct NetworkArgs {
-    /// Network: nin, nin-d2l, nin-cifar, lenet, alexnet, vgg11, resnet18 or resnet18-cifar
-    #[arg(long, value_name = "NAME", default_value = "nin")]
+    /// The network.
+    #[arg(long, value_name = "NAME", default_value = "nin", help = help(&["Network"], Model::CHOICES))]
     pub model: String,
     /// What the class maps of a nin network go through: gap, fc or fc-dropout [default: its own end]
     #[arg(long, value_name = "NAME")]

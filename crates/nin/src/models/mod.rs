@@ -20,25 +20,37 @@ pub use head::Head;
 pub use nin::nin_block;
 use resnet18::Stem;
 
+/// The layers of a network, by what it ends in.
+enum Layers<T: Element> {
+    /// Class maps, which a [`Head`] turns into logits.
+    ClassMaps(fn(&Network) -> Sequential<T>),
+    /// Logits.
+    Logits(fn(&Network) -> Result<Sequential<T>, AutogradError>),
+}
+use Layers::{ClassMaps, Logits};
+
 choices! {
     /// A network by its name.
     "network" enum Model {
+        /// Rows and columns of the images that the network was made for, and its layers.
+        fn definition<T: Element>() -> (usize, Layers<T>);
+
         /// The article's Network in Network: stem stride 3, for 224 pixels.
-        Nin = "nin",
+        Nin = "nin" => (224, ClassMaps(|network| nin::blocks(network, 3))),
         /// The d2l book's: stem stride 4.
-        NinD2l = "nin-d2l",
+        NinD2l = "nin-d2l" => (224, ClassMaps(|network| nin::blocks(network, 4))),
         /// The network of the paper's CIFAR-10 runs, for 28 or 32 pixels.
-        NinCifar = "nin-cifar",
+        NinCifar = "nin-cifar" => (28, ClassMaps(nin_cifar::blocks)),
         /// LeNet-5 with sigmoids, for 28 pixels.
-        LeNet = "lenet",
+        LeNet = "lenet" => (28, Logits(lenet::lenet)),
         /// AlexNet, for 224 pixels.
-        AlexNet = "alexnet",
+        AlexNet = "alexnet" => (224, Logits(alexnet::alexnet)),
         /// VGG-11 with a quarter of the channels, for 224 pixels.
-        Vgg11 = "vgg11",
+        Vgg11 = "vgg11" => (224, Logits(vgg11::vgg11)),
         /// ResNet-18, for 224 pixels.
-        ResNet18 = "resnet18",
+        ResNet18 = "resnet18" => (224, Logits(|network| resnet18::resnet18(network, Stem::ImageNet))),
         /// ResNet-18 with the stem for CIFAR, for 28 or 32 pixels.
-        ResNet18Cifar = "resnet18-cifar",
+        ResNet18Cifar = "resnet18-cifar" => (28, Logits(|network| resnet18::resnet18(network, Stem::Cifar))),
     }
 }
 
@@ -57,16 +69,13 @@ impl Model {
     /// Rows and columns of the images that the network was made for.
     #[must_use]
     pub fn default_image_size(self) -> usize {
-        match self {
-            Self::Nin | Self::NinD2l | Self::AlexNet | Self::Vgg11 | Self::ResNet18 => 224,
-            Self::NinCifar | Self::LeNet | Self::ResNet18Cifar => 28,
-        }
+        self.definition::<f32>().0
     }
 
     /// Whether the last convolution makes a map for each class, which a [`Head`] turns into logits.
     #[must_use]
     pub fn has_class_maps(self) -> bool {
-        matches!(self, Self::Nin | Self::NinD2l | Self::NinCifar)
+        matches!(self.definition::<f32>().1, ClassMaps(_))
     }
 }
 
@@ -113,17 +122,10 @@ impl Network {
                 "{model} ends in a fully connected layer of its own and has no class maps for the head {head}"
             ));
         }
-        let blocks = match model {
-            Model::Nin => nin::blocks(&self, 3),
-            Model::NinD2l => nin::blocks(&self, 4),
-            Model::NinCifar => nin_cifar::blocks(&self),
-            Model::LeNet => return lenet::lenet(&self),
-            Model::AlexNet => return alexnet::alexnet(&self),
-            Model::Vgg11 => return vgg11::vgg11(&self),
-            Model::ResNet18 => return resnet18::resnet18(&self, Stem::ImageNet),
-            Model::ResNet18Cifar => return resnet18::resnet18(&self, Stem::Cifar),
-        };
-        head.unwrap_or_default().behind(blocks, &self)
+        match model.definition().1 {
+            ClassMaps(blocks) => head.unwrap_or_default().behind(blocks(&self), &self),
+            Logits(layers) => layers(&self),
+        }
     }
 
     /// The widths of layers in the network itself, divided by `narrow`.
@@ -159,7 +161,24 @@ impl Network {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::parameter_count;
+    use crate::nn::{parameter_count, parameters};
+
+    /// Whole and narrow, for other channels and classes than their own.
+    #[test]
+    fn every_network_has_its_logits_and_its_narrow_copy_the_same_parameters() {
+        for model in Model::ALL {
+            let side = model.default_image_size();
+            let network = Network::new(model, [3, side, side], 7);
+            let copies = [1, 16].map(|narrow| Network { narrow, ..network }.build::<f32>().unwrap());
+            for network in &copies {
+                assert_eq!(*output_shape(network, [2, 3, side, side].into()).unwrap(), [2, 7], "{model}");
+            }
+            let [whole, copy] = &copies;
+            let names = |network| parameters(network).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+            assert_eq!(names(whole), names(copy), "{model}");
+            assert!(parameter_count(copy) * 8 < parameter_count(whole), "{model}");
+        }
+    }
 
     /// The layers one by one are compared with PyTorch's in `tests/golden`.
     #[test]

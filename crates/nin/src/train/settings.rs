@@ -20,7 +20,7 @@ use crate::models::{Head, Model, Network};
 use crate::nn::Sequential;
 use crate::optim::Schedule;
 
-text!(Recipe, Model, Head, DatasetKind, Schedule, Augmentation, InitialWeights, ConvAlgorithm);
+text!(Recipe, Model = Model::CHOICES, Head, DatasetKind, Schedule, Augmentation, InitialWeights, ConvAlgorithm);
 
 fn at_least_0(number: f64) -> bool {
     number.is_finite() && number >= 0.0
@@ -36,9 +36,7 @@ settings! {
     /// --model nin-d2l its network, too) or robust (the chapter's batch, epochs and image size with a start and a schedule that
     /// learn)
     recipe("NAME"): Recipe = Recipe::Chapter;
-    /// Network: nin (the article's, stem stride 3), nin-d2l (the book's, stride 4), nin-cifar (the paper's CIFAR-10
-    /// network, for 28 or 32 pixels), or one to compare them with: lenet, alexnet, vgg11 (quarter width),
-    /// resnet18, resnet18-cifar (for 28 or 32 pixels)
+    /// Network
     model("NAME"): Model = Model::Nin;
     /// What the class maps of a nin network go through: gap (global average pooling, its own end), fc (a fully connected
     /// layer in its place) or fc-dropout (with dropout before it), as in section 4.6 of the paper

@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Deserializer};
 
+use crate::names::Choice;
+
 /// A setting, as a command line needs to know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Setting {
@@ -16,6 +18,8 @@ pub struct Setting {
     pub value: &'static str,
     /// How its values are written.
     pub kind: Kind,
+    /// The names that it can have with their meanings, if it is one of many.
+    pub choices: &'static [Choice],
 }
 
 /// How the values of a setting are written.
@@ -34,6 +38,7 @@ pub enum Kind {
 /// A value that a setting can have.
 pub trait Value: Sized {
     const KIND: Kind;
+    const CHOICES: &'static [Choice] = &[];
 
     /// Reads it from the command line.
     fn parse(text: &str) -> Result<Self, String>;
@@ -67,11 +72,12 @@ macro_rules! number {
 number!(f64: Number, "a number"; usize: Whole, "a whole number of at least 0"; u64: Whole, "a whole number of at least 0";
     bool: Switch, "true or false");
 
-/// Values that are written as `Display` and `FromStr` say.
+/// Values that are written as `Display` and `FromStr` say, and the names that there are.
 macro_rules! text {
-    ($($type:ty),+) => {
+    ($($type:ty $(= $choices:expr)?),+) => {
         $(impl $crate::train::settings::declare::Value for $type {
             const KIND: Kind = Kind::Text;
+            $(const CHOICES: &'static [$crate::names::Choice] = $choices;)?
 
             fn parse(text: &str) -> Result<Self, String> {
                 text.parse().map_err(|error: <Self as std::str::FromStr>::Err| error.to_string())
@@ -166,6 +172,7 @@ macro_rules! settings {
                 help: &[$($help),+],
                 value: $value,
                 kind: <<$type as Field>::Given as Value>::KIND,
+                choices: <<$type as Field>::Given as Value>::CHOICES,
             },)+];
 
             fn apply(&mut self, overrides: &Overrides) {
