@@ -29,7 +29,7 @@ from safetensors.numpy import save_file
 
 from draws import HERE, write_json
 from models import COMPARED, MODELS, RESIDUAL, models
-from networks import alexnet, lenet, nin, nin_cifar, resnet18, vgg11
+from networks import alexnet, lenet, mobilenet_cifar, nin, nin_cifar, resnet18, vgg11
 from operations import operations
 from optimizers import optimizers
 
@@ -52,6 +52,7 @@ def layer_shapes():
         ("vgg11", vgg11, 1, 224),
         ("resnet18", resnet18, 1, 224),
         ("resnet18-cifar", lambda: resnet18(cifar=True), 1, 28),
+        ("mobilenet-cifar", mobilenet_cifar, 1, 28),
     ):
         model, layers = make().eval(), []
 

@@ -118,3 +118,17 @@ def vgg11(pixels=7 * 7, narrow=1):
             inputs = max(1, width // narrow)
         blocks.append(nn.Sequential(*layers, nn.MaxPool2d(2, 2)))
     return nn.Sequential(*blocks, *classifier(inputs * pixels, max(1, 4096 // narrow)))
+
+
+def mobilenet_cifar(channels=1, narrow=1):
+    def normalized(*arguments, **options):
+        return (nn.Conv2d(*arguments, bias=False, **options), nn.BatchNorm2d(arguments[1]), nn.ReLU())
+
+    inputs, blocks = max(1, 32 // narrow), []
+    first = normalized(channels, inputs, 3, 1, 1)
+    for width, stride in ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1)):
+        width = max(1, width // narrow)
+        blocks.append(nn.Sequential(*normalized(inputs, inputs, 3, stride, 1, groups=inputs),
+                                    *normalized(inputs, width, 1)))
+        inputs = width
+    return nn.Sequential(*first, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, 10))

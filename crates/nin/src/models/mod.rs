@@ -3,6 +3,7 @@
 mod alexnet;
 mod head;
 mod lenet;
+mod mobilenet_cifar;
 mod nin;
 mod nin_cifar;
 mod resnet18;
@@ -51,6 +52,8 @@ choices! {
         ResNet18 = "resnet18" => (224, Logits(|network| resnet18::resnet18(network, Stem::ImageNet))),
         /// ResNet-18 with the stem for CIFAR, for 28 or 32 pixels.
         ResNet18Cifar = "resnet18-cifar" => (28, Logits(|network| resnet18::resnet18(network, Stem::Cifar))),
+        /// MobileNet with a first layer for CIFAR, for 28 or 32 pixels.
+        MobileNetCifar = "mobilenet-cifar" => (28, Logits(mobilenet_cifar::mobilenet_cifar)),
     }
 }
 
@@ -191,6 +194,7 @@ mod tests {
             (Model::Vgg11, 1, 10, 43_093_322),
             (Model::ResNet18, 3, 1000, 11_689_512),
             (Model::ResNet18Cifar, 3, 10, 11_173_962),
+            (Model::MobileNetCifar, 3, 10, 3_217_226),
         ] {
             assert_eq!(parameter_count(&model.build::<f32>(channels, classes, 0.5)), count, "{model}");
         }
@@ -223,6 +227,8 @@ mod tests {
             (Model::Vgg11, [2, 32, 34], 16),
             (Model::ResNet18, [2, 40, 40], 32),
             (Model::ResNet18Cifar, [2, 9, 9], 32),
+            // Two channels at least: a 1 x 1 convolution of one is undone by its normalization.
+            (Model::MobileNetCifar, [2, 17, 17], 16),
         ] {
             let heads = if model.has_class_maps() { Head::ALL.map(Some).to_vec() } else { vec![None] };
             for head in heads {
