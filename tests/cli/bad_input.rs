@@ -122,6 +122,8 @@ fn settings_that_cannot_work_are_refused_by_name() {
     ] {
         refused_run(&place, &[flag, value], code, parts);
     }
+    let too_large = ["--batch-size", "41", "--drop-last"];
+    refused_run(&place, &too_large, 2, &["drop_last: expected at least 41 training images, found 40"]);
 }
 
 /// Runs `train` with arguments that come to nothing before data are looked for: there are none.

@@ -94,7 +94,7 @@ fn help_names_every_flag() {
     let help = succeeded(Place::empty().command(TRAIN, &["--help"]));
     let flags = "model head recipe config dataset data-dir image-size batch-size epochs max-steps lr momentum weight-decay \
                  schedule dropout augment label-smoothing hold-out warmup-epochs clip-norm head-scale head-bias init \
-                 no-shuffle seed seeds threads conv init-from run-dir resume";
+                 no-shuffle drop-last seed seeds threads conv init-from run-dir resume";
     for flag in flags.split_whitespace() {
         assert!(
             help.contains(&format!("--{flag} <")) || help.contains(&format!("--{flag}\n")),

@@ -55,6 +55,20 @@ fn variations_smoothing_and_held_out_images_are_the_same_after_a_stop() {
     }
 }
 
+#[test]
+fn a_last_batch_that_is_left_out_stays_out_after_a_stop() {
+    let place = Place::new();
+    // 40 images are 3 batches of 12 and 4 images more.
+    let more = ["--batch-size", "12", "--drop-last"];
+    let whole = place.steps("whole", 7, &more);
+    assert!(place.steps("with", 7, &more[..2]) != whole, "the fourth step had 4 images");
+    place.steps("parts", 2, &more);
+    assert!(go_on(&place, "parts", 7, "1") == whole);
+    std::fs::write(place.path("settings.toml"), "drop_last = true\n").unwrap();
+    let file = ["--batch-size", "12", "--config", "settings.toml", "--threads", "3"];
+    assert!(place.steps("file", 7, &file) == whole);
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupted_run_saves_says_how_to_go_on_and_ends_in_the_same_weights() {

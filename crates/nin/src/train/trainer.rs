@@ -119,6 +119,7 @@ impl Trainer {
             batch_size: settings.batch_size,
             image_size: Some((side, side)),
             shuffle: settings.shuffle,
+            drop_last: settings.drop_last,
             seed: settings.seed,
             normalization: settings.normalize.then(|| Normalization::of(&*train)),
             augmentation: settings.augment,
@@ -126,11 +127,17 @@ impl Trainer {
         };
         let test_options = LoaderOptions {
             shuffle: false,
+            drop_last: false,
             batch_size: TEST_BATCH,
             augmentation: Augmentation::default(),
             ..options.clone()
         };
         let train = DataLoader::new(train, options)?;
+        if train.batches_per_epoch() == 0 {
+            let (expected, found) = (settings.batch_size, train.dataset().len());
+            let message = format!("drop_last: expected at least {expected} training images, found {found}");
+            return Err(TrainError::Config(message));
+        }
         let optimizer = Sgd::new(settings.lr)
             .momentum(settings.momentum)
             .nesterov(settings.nesterov)
