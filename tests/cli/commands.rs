@@ -92,7 +92,7 @@ fn a_summary_counts_the_parameters_of_the_article() {
 #[test]
 fn help_names_every_flag() {
     let help = succeeded(Place::empty().command(TRAIN, &["--help"]));
-    let flags = "model head recipe config dataset data-dir image-size batch-size epochs max-steps lr momentum weight-decay \
+    let flags = "model head recipe config dataset data-dir image-size batch-size epochs max-steps optimizer lr momentum weight-decay \
                  schedule dropout augment label-smoothing hold-out warmup-epochs clip-norm head-scale head-bias init \
                  no-shuffle drop-last seed seeds threads conv init-from run-dir resume";
     for flag in flags.split_whitespace() {

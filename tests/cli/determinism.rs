@@ -1,6 +1,8 @@
 //! The same seed gives the same weights, bit for bit: on any number of threads, and whether a run goes through or stops in
 //! the middle of an epoch and goes on.
 
+use nin::optim::OptimizerKind;
+
 use crate::common::{Place, succeeded};
 
 /// Goes on with a run up to this many steps in all; its weights.
@@ -67,6 +69,20 @@ fn a_last_batch_that_is_left_out_stays_out_after_a_stop() {
     std::fs::write(place.path("settings.toml"), "drop_last = true\n").unwrap();
     let file = ["--batch-size", "12", "--config", "settings.toml", "--threads", "3"];
     assert!(place.steps("file", 7, &file) == whole);
+}
+
+#[test]
+fn every_optimizer_goes_on_after_a_stop_on_other_threads() {
+    let place = Place::new();
+    let mut found = Vec::new();
+    for kind in OptimizerKind::ALL.map(OptimizerKind::name) {
+        let (more, parts) = (["--optimizer", kind, "--lr", "0.002"], format!("{kind}-parts"));
+        let weights = place.steps(kind, 4, &more);
+        place.steps(&parts, 2, &more);
+        assert!(go_on(&place, &parts, 4, "1") == weights, "{kind}");
+        assert!(!found.contains(&weights), "{kind} is another's");
+        found.push(weights);
+    }
 }
 
 #[cfg(unix)]

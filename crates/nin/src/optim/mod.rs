@@ -1,14 +1,12 @@
 //! Optimizers, groups of parameters, and learning-rate schedules.
 
-mod adamw;
 mod group;
 mod optimizer;
+mod rules;
 mod schedule;
-mod sgd;
 
-pub use adamw::AdamW;
 pub use group::Group;
 pub(crate) use group::matches;
-pub use optimizer::{Gradients, Optimizer, OptimizerError, State};
+pub use optimizer::{Buffer, ByRule, Gradients, Moved, Optimizer, OptimizerError, Rule, State};
+pub use rules::*;
 pub use schedule::{Schedule, Scheduler};
-pub use sgd::Sgd;

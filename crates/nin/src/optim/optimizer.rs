@@ -17,8 +17,8 @@ pub type State = BTreeMap<String, Tensor<f32>>;
 
 /// Moves the parameters of a module against their gradients.
 ///
-/// One step reads as in PyTorch: `optimizer.step(&mut net, gradients)?`. An optimizer of one's own implements four methods, as
-/// [`Sgd`](super::Sgd) does; a run then trains with it, saves its state and goes on from it.
+/// One step reads as in PyTorch: `optimizer.step(&mut net, gradients)?`. An optimizer of one's own is a [`Rule`], or implements
+/// five methods; a run then trains with it, saves its state and goes on from it.
 pub trait Optimizer: Debug + Send {
     /// The learning rate of the next step, before the factors of groups.
     fn learning_rate(&self) -> f64;
@@ -130,47 +130,103 @@ impl<'a> From<&'a [Tensor<f32>]> for Gradients<'a> {
 }
 
 /// A tensor of the state: PyTorch's name of it, and whether it is a number and not of its parameter's shape.
-pub(super) type Buffer = (&'static str, bool);
+pub type Buffer = (&'static str, bool);
 
 /// A parameter that a step moves, with what its group says and what is known from earlier steps.
-pub(super) struct Moved<'a> {
-    pub(super) parameter: &'a mut Parameter<f32>,
-    pub(super) gradient: &'a [f32],
+#[derive(Debug)]
+pub struct Moved<'a> {
+    /// The parameter.
+    pub parameter: &'a mut Parameter<f32>,
+    /// Its gradient, which is yet to be multiplied by `scale`.
+    pub gradient: &'a [f32],
+    /// The factor on the gradient.
+    pub scale: f32,
     /// The learning rate with the group's factor.
-    pub(super) rate: f64,
-    pub(super) decay: f64,
+    pub rate: f64,
+    /// The weight decay.
+    pub decay: f64,
     /// Whether it is the parameter's first step.
-    pub(super) first: bool,
-    /// A tensor for each [`Buffer`] that was asked for, zeros in the first step.
-    pub(super) state: &'a mut [Tensor<f32>],
+    pub first: bool,
+    /// A tensor for each [`Buffer`] of the rule, zeros in the first step.
+    pub state: &'a mut [Tensor<f32>],
 }
 
-/// The settings that all optimizers have, and the state.
-#[derive(Debug, Clone)]
-pub(super) struct Base {
-    pub(super) learning_rate: f64,
-    pub(super) weight_decay: f64,
-    pub(super) groups: Vec<Group>,
-    pub(super) state: State,
-}
+/// How a step moves one parameter: all that tells optimizers apart which move each parameter by itself.
+pub trait Rule: Debug + Send {
+    /// What the state may have for a parameter.
+    const BUFFERS: &'static [Buffer];
 
-impl Base {
-    pub(super) fn new(learning_rate: f64, weight_decay: f64) -> Self {
-        Self { learning_rate, weight_decay, groups: Vec::new(), state: State::new() }
+    /// What it has with these settings.
+    fn buffers(&self) -> &'static [Buffer] {
+        Self::BUFFERS
     }
 
-    /// Calls `update` for each parameter that moves, after every check that may refuse the step.
-    pub(super) fn step(
+    /// Refuses settings that cannot work.
+    ///
+    /// # Errors
+    /// [`OptimizerError::Step`].
+    fn check(&self) -> Result<(), OptimizerError>;
+
+    /// Moves the parameter and its state.
+    fn step(&self, moved: Moved<'_>);
+}
+
+/// The [`Optimizer`] of a [`Rule`]: learning rate, weight decay, groups and state are the same for all.
+#[derive(Debug, Clone)]
+pub struct ByRule<R> {
+    rule: R,
+    learning_rate: f64,
+    weight_decay: f64,
+    groups: Vec<Group>,
+    state: State,
+}
+
+impl<R: Rule> ByRule<R> {
+    /// The rule at this learning rate, with this weight decay.
+    #[must_use]
+    pub fn by(rule: R, learning_rate: f64, weight_decay: f64) -> Self {
+        Self { rule, learning_rate, weight_decay, groups: Vec::new(), state: State::new() }
+    }
+
+    /// With this decay of weights, not of biases: an L2 penalty, or decoupled from the gradient, as the rule has it.
+    #[must_use]
+    pub fn weight_decay(self, weight_decay: f64) -> Self {
+        Self { weight_decay, ..self }
+    }
+
+    /// With one more group, after those that there are.
+    #[must_use]
+    pub fn group(mut self, group: Group) -> Self {
+        self.groups.push(group);
+        self
+    }
+
+    /// With another setting of the rule.
+    pub(super) fn with(mut self, change: impl FnOnce(&mut R)) -> Self {
+        change(&mut self.rule);
+        self
+    }
+}
+
+impl<R: Rule> Optimizer for ByRule<R> {
+    fn learning_rate(&self) -> f64 {
+        self.learning_rate
+    }
+
+    fn set_learning_rate(&mut self, rate: f64) {
+        self.learning_rate = rate;
+    }
+
+    fn update(
         &mut self,
         module: &mut dyn Module<f32>,
         gradients: Gradients<'_>,
-        buffers: &[Buffer],
-        mut update: impl FnMut(Moved<'_>),
     ) -> Result<(), OptimizerError> {
+        self.rule.check()?;
         let refuse = |message: String| Err(OptimizerError::Step(message));
         check_setting("learning rate", self.learning_rate)?;
         check_setting("weight decay", self.weight_decay)?;
-        let (all, tensors) = (parameters_mut(module), gradients.tensors());
+        let (all, tensors, buffers) = (parameters_mut(module), gradients.tensors(), self.rule.buffers());
         if tensors.len() != all.len() {
             return refuse(format!("{} gradients for {} parameters", tensors.len(), all.len()));
         }
@@ -199,7 +255,8 @@ impl Base {
             }
             let usual = if parameter.decays { self.weight_decay } else { 0.0 };
             let decay = group.and_then(|group| group.weight_decay).unwrap_or(usual);
-            let (gradient, rate) = (gradient.data(), self.learning_rate * factor);
+            let (gradient, scale) = (gradient.data(), gradients.scale() as f32);
+            let rate = self.learning_rate * factor;
             let names: Vec<String> = buffers.iter().map(|(buffer, _)| format!("{name}.{buffer}")).collect();
             let first = names.iter().any(|name| !self.state.contains_key(name));
             // Out of the map and back, so that all can be changed at once.
@@ -208,31 +265,29 @@ impl Base {
                 self.state.remove(name).unwrap_or_else(zeros)
             };
             let mut own: Vec<Tensor<f32>> = names.iter().zip(buffers).map(take).collect();
-            update(Moved { parameter, gradient, rate, decay, first, state: &mut own });
+            self.rule.step(Moved { parameter, gradient, scale, rate, decay, first, state: &mut own });
             self.state.extend(names.into_iter().zip(own));
         }
         Ok(())
     }
 
-    /// Puts a saved state back, if all of its tensors are parameters' and of these buffers.
-    pub(super) fn load_state(
-        &mut self,
-        module: &dyn Module<f32>,
-        state: State,
-        buffers: &[Buffer],
-    ) -> Result<(), OptimizerError> {
+    fn state(&self) -> State {
+        self.state.clone()
+    }
+
+    fn load_state(&mut self, module: &dyn Module<f32>, state: State) -> Result<(), OptimizerError> {
         let all = parameters(module);
         for (name, tensor) in &state {
             let own = name.rsplit_once('.').and_then(|(owner, buffer)| {
                 let (_, parameter) = all.iter().find(|(name, _)| name == owner)?;
-                Some(shape_of(buffers.iter().find(|(name, _)| *name == buffer)?, parameter))
+                Some(shape_of(R::BUFFERS.iter().find(|(name, _)| *name == buffer)?, parameter))
             });
             if own == Some(tensor.shape()) {
                 continue;
             }
             let expected = own.map_or_else(
                 || {
-                    let names: Vec<&str> = buffers.iter().map(|&(name, _)| name).collect();
+                    let names: Vec<&str> = R::BUFFERS.iter().map(|&(name, _)| name).collect();
                     format!("{} of one of the network's {} parameters", names.join(" or "), all.len())
                 },
                 |shape| shape.to_string(),

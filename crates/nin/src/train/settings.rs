@@ -18,9 +18,19 @@ use super::error::TrainError;
 use crate::data::{Augmentation, DatasetKind, Splits};
 use crate::models::{Head, Model, Network};
 use crate::nn::Sequential;
-use crate::optim::Schedule;
+use crate::optim::{OptimizerKind, Schedule};
 
-text!(Recipe, Model = Model::CHOICES, Head, DatasetKind, Schedule, Augmentation, InitialWeights, ConvAlgorithm);
+text!(
+    Recipe,
+    Model = Model::CHOICES,
+    Head,
+    DatasetKind,
+    OptimizerKind = OptimizerKind::CHOICES,
+    Schedule,
+    Augmentation,
+    InitialWeights,
+    ConvAlgorithm
+);
 
 fn at_least_0(number: f64) -> bool {
     number.is_finite() && number >= 0.0
@@ -51,9 +61,11 @@ settings! {
     epochs("N"): u64 = 10, "1 to 1048576" if |epochs| (1..=1 << 20).contains(&epochs);
     /// Stop after this many steps
     max_steps("N"): Option<u64> = None, "at least 1" if |steps| steps > 0;
+    /// Optimizer
+    optimizer("NAME"): OptimizerKind = OptimizerKind::Sgd;
     /// Base learning rate
     lr("RATE"): f64 = 0.1, "a finite number of at least 0" if at_least_0;
-    /// Momentum of SGD
+    /// Momentum, for optimizers that have it
     momentum("FACTOR"): f64 = 0.0, "at least 0 and below 1" if below_1;
     /// Nesterov's form of the momentum
     nesterov("nesterov"): bool = false;
@@ -249,7 +261,7 @@ mod tests {
 
     /// What has come since those runs, which is as it was then.
     #[cfg(feature = "toml")]
-    const SINCE: [&str; 1] = ["drop_last = false"];
+    const SINCE: [&str; 2] = ["optimizer = \"sgd\"", "drop_last = false"];
 
     #[cfg(feature = "toml")]
     const EARLIER: &str = r#"recipe = "default"

@@ -21,7 +21,7 @@ use crate::data::{
 use crate::inspect::{Signal, inspect};
 use crate::loss::{CrossEntropy, Loss};
 use crate::nn::{Planned, Sequential, initialize, parameters};
-use crate::optim::{Gradients, Optimizer, Scheduler, Sgd};
+use crate::optim::{Gradients, Optimizer, Scheduler};
 
 /// Images that the data-dependent start looks at: enough for each channel's mean and deviation where maps are one pixel, and few
 /// enough for their maps in the largest layer to need less memory than training does.
@@ -138,10 +138,6 @@ impl Trainer {
             let message = format!("drop_last: expected at least {expected} training images, found {found}");
             return Err(TrainError::Config(message));
         }
-        let optimizer = Sgd::new(settings.lr)
-            .momentum(settings.momentum)
-            .nesterov(settings.nesterov)
-            .weight_decay(settings.weight_decay);
         Ok(Self {
             model: Planned::new(model),
             health: HealthMonitor::new(&[], train.batches_per_epoch() as u64),
@@ -150,7 +146,7 @@ impl Trainer {
             workers: Workers::new(threads)?.with_conv(settings.conv),
             loss: Arc::new(CrossEntropy { label_smoothing: settings.label_smoothing, weights: None }),
             test_loss: Arc::new(CrossEntropy::default()),
-            optimizer: Box::new(optimizer),
+            optimizer: settings.optimizer.build(&settings),
             rate: settings.lr,
             position: Position::default(),
             class_map_bias: None,

@@ -1,0 +1,184 @@
+//! The optimizers, each declared in this file alone: its name, its settings and its [`Rule`].
+
+use rayon::prelude::*;
+
+use super::optimizer::{
+    BLOCK, Buffer, ByRule, Moved, Optimizer, OptimizerError, Rule, check_fraction, check_setting,
+};
+use crate::names::choices;
+use crate::train::Settings;
+
+choices! {
+    /// An optimizer by its name.
+    "optimizer" enum OptimizerKind {
+        /// The optimizer with what the settings of a run say.
+        #[must_use]
+        pub fn build(settings: &Settings) -> Box<dyn Optimizer>;
+
+        /// Stochastic gradient descent, with momentum if there is any.
+        Sgd = "sgd" => {
+            let sgd = Sgd::new(settings.lr).momentum(settings.momentum).nesterov(settings.nesterov);
+            Box::new(sgd.weight_decay(settings.weight_decay))
+        },
+        /// Adam with decoupled weight decay, for learning rates such as 0.001.
+        AdamW = "adamw" => Box::new(AdamW::new(settings.lr).weight_decay(settings.weight_decay)),
+    }
+}
+
+/// Stochastic gradient descent with momentum, Nesterov's variant and weight decay, as PyTorch's `torch.optim.SGD`.
+///
+/// `v <- momentum v + (g + decay w)`, `w <- w - lr v` (or `w - lr (g + momentum v)` with Nesterov), d2l book section 12.6. The first
+/// step of a parameter sets `v` to the gradient, as PyTorch does. The state has a `momentum_buffer` for each parameter that moved, if
+/// there is momentum.
+pub type Sgd = ByRule<SgdRule>;
+
+/// The rule of [`Sgd`].
+#[derive(Debug, Clone, Default)]
+pub struct SgdRule {
+    momentum: f64,
+    nesterov: bool,
+    decoupled: bool,
+}
+
+impl Sgd {
+    /// Plain gradient descent at this learning rate.
+    #[must_use]
+    pub fn new(learning_rate: f64) -> Self {
+        Self::by(SgdRule::default(), learning_rate, 0.0)
+    }
+
+    /// With this factor on the old momentum buffer, at least 0 and below 1.
+    #[must_use]
+    pub fn momentum(self, momentum: f64) -> Self {
+        self.with(|rule| rule.momentum = momentum)
+    }
+
+    /// Whether to look ahead by one step of momentum (Sutskever et al. 2013).
+    #[must_use]
+    pub fn nesterov(self, nesterov: bool) -> Self {
+        self.with(|rule| rule.nesterov = nesterov)
+    }
+
+    /// Whether the decay shrinks the weights by `lr decay w` beside the step instead of going through the gradient and the
+    /// momentum (SGDW, Loshchilov and Hutter 2019, algorithm 1).
+    #[must_use]
+    pub fn decoupled(self, decoupled: bool) -> Self {
+        self.with(|rule| rule.decoupled = decoupled)
+    }
+}
+
+impl Rule for SgdRule {
+    const BUFFERS: &'static [Buffer] = &[("momentum_buffer", false)];
+
+    fn buffers(&self) -> &'static [Buffer] {
+        if self.momentum == 0.0 { &[] } else { Self::BUFFERS }
+    }
+
+    fn check(&self) -> Result<(), OptimizerError> {
+        check_fraction("momentum", self.momentum)
+    }
+
+    fn step(&self, moved: Moved<'_>) {
+        let Moved { parameter, gradient, scale, rate, decay, first, state } = moved;
+        let (momentum, nesterov) = (self.momentum as f32, self.nesterov);
+        // The two forms of decay: what is left of a weight, and what is added to its gradient.
+        let (kept, decay) =
+            if self.decoupled { ((1.0 - rate * decay) as f32, 0.0) } else { (1.0, decay as f32) };
+        let rate = rate as f32;
+        let values = parameter.value.data_mut();
+        if kept != 1.0 {
+            values.par_chunks_mut(BLOCK).for_each(|block| block.iter_mut().for_each(|w| *w *= kept));
+        }
+        let blocks = values.par_chunks_mut(BLOCK).zip(gradient.par_chunks(BLOCK));
+        let [buffer] = state else {
+            return blocks.for_each(|(values, gradients)| {
+                for (value, &gradient) in values.iter_mut().zip(gradients) {
+                    *value -= rate * (gradient * scale + decay * *value);
+                }
+            });
+        };
+        blocks.zip(buffer.data_mut().par_chunks_mut(BLOCK)).for_each(|((values, gradients), buffers)| {
+            for ((value, &gradient), buffer) in values.iter_mut().zip(gradients).zip(buffers) {
+                let gradient = gradient * scale + decay * *value;
+                *buffer = if first { gradient } else { momentum * *buffer + gradient };
+                *value -= rate * if nesterov { gradient + momentum * *buffer } else { *buffer };
+            }
+        });
+    }
+}
+
+/// Adam with decoupled weight decay, as PyTorch's `torch.optim.AdamW`: steps by the running mean of the gradient over the root of
+/// that of its square (Kingma and Ba 2015, algorithm 1), beside which weights shrink by `lr decay w` (Loshchilov and Hutter 2019,
+/// algorithm 2).
+///
+/// `m <- b1 m + (1 - b1) g`, `v <- b2 v + (1 - b2) g^2`,
+/// `w <- (1 - lr decay) w - lr m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps)`, where t counts a parameter's steps from 1. The state
+/// has `exp_avg` (m), `exp_avg_sq` (v) and `step` (t, a number) for each parameter that moved.
+pub type AdamW = ByRule<AdamWRule>;
+
+/// The rule of [`AdamW`].
+#[derive(Debug, Clone)]
+pub struct AdamWRule {
+    betas: [f64; 2],
+    epsilon: f64,
+}
+
+impl AdamW {
+    /// AdamW at this learning rate, with PyTorch's defaults: betas 0.9 and 0.999, epsilon 1e-8, weight decay 0.01.
+    #[must_use]
+    pub fn new(learning_rate: f64) -> Self {
+        Self::by(AdamWRule { betas: [0.9, 0.999], epsilon: 1e-8 }, learning_rate, 0.01)
+    }
+
+    /// With these factors on the old means of the gradient and of its square, each at least 0 and below 1.
+    #[must_use]
+    pub fn betas(self, first: f64, second: f64) -> Self {
+        self.with(|rule| rule.betas = [first, second])
+    }
+
+    /// With this number added to the root in the divisor.
+    #[must_use]
+    pub fn epsilon(self, epsilon: f64) -> Self {
+        self.with(|rule| rule.epsilon = epsilon)
+    }
+}
+
+impl Rule for AdamWRule {
+    const BUFFERS: &'static [Buffer] = &[("exp_avg", false), ("exp_avg_sq", false), ("step", true)];
+
+    fn check(&self) -> Result<(), OptimizerError> {
+        check_fraction("the first beta", self.betas[0])?;
+        check_fraction("the second beta", self.betas[1])?;
+        check_setting("epsilon", self.epsilon)
+    }
+
+    fn step(&self, moved: Moved<'_>) {
+        let Moved { parameter, gradient, scale, rate, decay, state, .. } = moved;
+        let [first, second, step] = state else { unreachable!("a tensor for each buffer") };
+        let [beta1, beta2] = self.betas;
+        step.data_mut()[0] += 1.0;
+        let count = f64::from(step.item());
+        // In f64, as PyTorch has these numbers; what is done to elements is f32.
+        let step_size = (rate / (1.0 - beta1.powf(count))) as f32;
+        let root = (1.0 - beta2.powf(count)).sqrt() as f32;
+        let (kept, new1, beta2, new2) =
+            ((1.0 - rate * decay) as f32, (1.0 - beta1) as f32, beta2 as f32, (1.0 - beta2) as f32);
+        let epsilon = self.epsilon as f32;
+        let blocks = parameter
+            .value
+            .data_mut()
+            .par_chunks_mut(BLOCK)
+            .zip(gradient.par_chunks(BLOCK))
+            .zip(first.data_mut().par_chunks_mut(BLOCK))
+            .zip(second.data_mut().par_chunks_mut(BLOCK));
+        blocks.for_each(|(((values, gradients), means), squares)| {
+            let moments = means.iter_mut().zip(squares);
+            for ((value, &gradient), (mean, square)) in values.iter_mut().zip(gradients).zip(moments) {
+                let gradient = gradient * scale;
+                *mean += new1 * (gradient - *mean);
+                *square = beta2 * *square + new2 * gradient * gradient;
+                *value = kept * *value - step_size * *mean / (square.sqrt() / root + epsilon);
+            }
+        });
+    }
+}
