@@ -21,6 +21,16 @@ ADAMW = {
     "adamw_options": {"lr": 0.1, "betas": [0.8, 0.95], "eps": 1e-3, "weight_decay": 0.2},
     "adamw_no_decay": {"lr": 0.1, "weight_decay": 0.0},
 }
+RMSPROP = {
+    "rmsprop": {"lr": 0.01},
+    "rmsprop_options": {"alpha": 0.8, "eps": 1e-3, "weight_decay": 0.2},
+    "rmsprop_momentum": {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.05},
+}
+DEFAULTS = {
+    "sgd": {"lr": 0.1, "momentum": 0.0, "nesterov": False, "weight_decay": 0.0},
+    "adamw": {"lr": 0.1, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.01},
+    "rmsprop": {"lr": 0.1, "alpha": 0.99, "eps": 1e-8, "momentum": 0.0, "weight_decay": 0.0},
+}
 # The parameters of two linear layers, and the groups they are in: a pattern, the factor on the rate, the decay (None for the
 # optimizer's own, which weights have and biases have not).
 NETWORK = {"0.weight": (2, 3), "0.bias": (2,), "1.weight": (1, 2), "1.bias": (1,)}
@@ -31,7 +41,7 @@ def steps(kind, options, groups, grads):
     """The parameters after each step, one row a step. `groups` has (vector, rate, decay) for each vector."""
     options = dict(options)
     decoupled = options.pop("decoupled", False)
-    make = optim.SGD if kind == "sgd" else optim.AdamW
+    make = {"sgd": optim.SGD, "adamw": optim.AdamW, "rmsprop": optim.RMSprop}[kind]
     decays = [decay for _, _, decay in groups]
     parts = [{"params": [vector], "lr": rate, "weight_decay": 0.0 if decoupled else decay}
              for vector, rate, decay in groups]
@@ -72,18 +82,17 @@ def optimizers():
     tensors["start"], tensors["grads"] = start, grads
     count = sum(int(np.prod(shape)) for shape in NETWORK.values())
     tensors["network"], tensors["network_grads"] = symmetric(20_005, count), symmetric(20_006, 5 * count)
-    for kind, cases in (("sgd", SGD), ("adamw", ADAMW)):
+    for kind, cases in (("sgd", SGD), ("adamw", ADAMW), ("rmsprop", RMSPROP)):
         for name, options in cases.items():
-            defaults = {"lr": 0.1, "momentum": 0.0, "nesterov": False, "weight_decay": 0.0} if kind == "sgd" else {
-                "lr": 0.1, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.01}
-            options = defaults | options
+            options = DEFAULTS[kind] | options
             groups = [(leaf(start, (7,)), options["lr"], options["weight_decay"])]
             tensors[f"{name}.after"] = steps(kind, options, groups, grads)
             index.append({"name": name, "kind": kind, "params": options})
 
     for name, kind, options in (
-        ("sgd_groups", "sgd", {"lr": 0.1, "momentum": 0.9, "nesterov": False, "weight_decay": 0.05}),
-        ("adamw_groups", "adamw", {"lr": 0.1, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.01}),
+        ("sgd_groups", "sgd", DEFAULTS["sgd"] | {"momentum": 0.9, "weight_decay": 0.05}),
+        ("adamw_groups", "adamw", DEFAULTS["adamw"]),
+        ("rmsprop_groups", "rmsprop", DEFAULTS["rmsprop"] | {"momentum": 0.5, "weight_decay": 0.05}),
     ):
         groups, at = [], 0
         for own, shape in NETWORK.items():

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use nin::checkpoint::load_tensors;
 use nin::nn::{Linear, Sequential, freeze, parameters, parameters_mut};
-use nin::optim::{AdamW, Gradients, Group, Optimizer, Schedule, Sgd, State};
+use nin::optim::{AdamW, Gradients, Group, Optimizer, RmsProp, Schedule, Sgd, State};
 use serde_json::Value;
 use tensor::Tensor;
 
@@ -62,6 +62,11 @@ fn make_optimizer(kind: &str, case: &Value) -> Box<dyn Optimizer> {
         let sgd = sgd.weight_decay(number("weight_decay")).decoupled(flag("decoupled"));
         return Box::new(groups.fold(sgd, Sgd::group));
     }
+    if kind == "rmsprop" {
+        let rmsprop = RmsProp::new(number("lr")).alpha(number("alpha")).epsilon(number("eps"));
+        let rmsprop = rmsprop.momentum(number("momentum")).weight_decay(number("weight_decay"));
+        return Box::new(groups.fold(rmsprop, RmsProp::group));
+    }
     let beta = |index: usize| params["betas"][index].as_f64().unwrap();
     let adamw = AdamW::new(number("lr")).betas(beta(0), beta(1)).epsilon(number("eps"));
     Box::new(groups.fold(adamw.weight_decay(number("weight_decay")), AdamW::group))
@@ -74,7 +79,7 @@ fn values(network: &Sequential<f32>) -> Vec<f32> {
 
 #[test]
 fn every_optimizer_agrees_with_pytorch_and_goes_on_from_its_state() {
-    for (kind, count, buffers) in [("sgd", 8, 1), ("adamw", 4, 3)] {
+    for (kind, count, buffers) in [("sgd", 8, 1), ("adamw", 4, 3), ("rmsprop", 4, 2)] {
         let (cases, tensors) = cases(kind);
         assert_eq!(cases.len(), count);
         for case in cases {
@@ -95,8 +100,8 @@ fn every_optimizer_agrees_with_pytorch_and_goes_on_from_its_state() {
                 // A new one with its state goes on as the old one would have.
                 let state = optimizer.state();
                 let moved = if grouped { 3 } else { 2 };
-                let plain = kind == "sgd" && case["params"]["momentum"] == 0.0;
-                assert_eq!(state.len(), if plain { 0 } else { moved * buffers }, "{name}");
+                let plain = usize::from(case["params"]["momentum"] == 0.0);
+                assert_eq!(state.len(), moved * (buffers - plain), "{name}");
                 optimizer = make_optimizer(kind, &case);
                 optimizer.load_state(&network, state).unwrap();
             }
@@ -118,6 +123,8 @@ fn states_are_named_as_pytorchs() {
     let moments = ["exp_avg", "exp_avg_sq", "step"];
     let both = ["0.bias", "0.weight"].map(|name| moments.map(|buffer| format!("{name}.{buffer}")));
     assert_eq!(names(Box::new(AdamW::new(0.1))), both.concat());
+    let squares = ["0.bias.square_avg", "0.weight.square_avg"];
+    assert_eq!(names(Box::new(RmsProp::new(0.1))), squares);
 }
 
 #[test]
@@ -126,6 +133,7 @@ fn biases_do_not_decay_and_frozen_parameters_stay() {
     for mut optimizer in [
         Box::new(Sgd::new(0.1).momentum(0.9).weight_decay(0.5)) as Box<dyn Optimizer>,
         Box::new(AdamW::new(0.1).weight_decay(0.5)),
+        Box::new(RmsProp::new(0.1).weight_decay(0.5)),
     ] {
         let mut network = network(true, &tensors);
         assert_eq!(freeze(&mut network, "1.*"), 2);
@@ -164,6 +172,10 @@ fn what_cannot_work_is_refused_and_changes_nothing() {
     assert_eq!(
         refused(Box::new(AdamW::new(0.1).betas(0.9, 1.0)), &good),
         "optimizer: the second beta: expected at least 0 and below 1, found 1"
+    );
+    assert_eq!(
+        refused(Box::new(RmsProp::new(0.1).alpha(-0.1)), &good),
+        "optimizer: alpha: expected at least 0 and below 1, found -0.1"
     );
     let group = Group::new("2.*").rate(0.1);
     assert_eq!(

@@ -22,6 +22,10 @@ choices! {
         },
         /// Adam with decoupled weight decay, for learning rates such as 0.001.
         AdamW = "adamw" => Box::new(AdamW::new(settings.lr).weight_decay(settings.weight_decay)),
+        /// RMSprop, with momentum if there is any, for learning rates such as 0.001.
+        RmsProp = "rmsprop" => {
+            Box::new(RmsProp::new(settings.lr).momentum(settings.momentum).weight_decay(settings.weight_decay))
+        },
     }
 }
 
@@ -180,5 +184,94 @@ impl Rule for AdamWRule {
                 *value = kept * *value - step_size * *mean / (square.sqrt() / root + epsilon);
             }
         });
+    }
+}
+
+/// RMSprop, as PyTorch's `torch.optim.RMSprop` without centering: steps by the gradient over the root of the running mean of its
+/// square (Tieleman and Hinton 2012, lecture 6.5), d2l book section 12.8.
+///
+/// With `g + decay w` for g: `s <- a s + (1 - a) g^2`, `v <- momentum v + g / (sqrt(s) + eps)`, `w <- w - lr v`. The state has
+/// `square_avg` (s) and, if there is momentum, `momentum_buffer` (v) for each parameter that moved.
+pub type RmsProp = ByRule<RmsPropRule>;
+
+/// The rule of [`RmsProp`].
+#[derive(Debug, Clone)]
+pub struct RmsPropRule {
+    alpha: f64,
+    epsilon: f64,
+    momentum: f64,
+}
+
+impl RmsProp {
+    /// RMSprop at this learning rate, with PyTorch's defaults: alpha 0.99, epsilon 1e-8, no momentum, no weight decay.
+    #[must_use]
+    pub fn new(learning_rate: f64) -> Self {
+        Self::by(RmsPropRule { alpha: 0.99, epsilon: 1e-8, momentum: 0.0 }, learning_rate, 0.0)
+    }
+
+    /// With this factor on the old mean of the gradient's square, at least 0 and below 1.
+    #[must_use]
+    pub fn alpha(self, alpha: f64) -> Self {
+        self.with(|rule| rule.alpha = alpha)
+    }
+
+    /// With this number added to the root in the divisor.
+    #[must_use]
+    pub fn epsilon(self, epsilon: f64) -> Self {
+        self.with(|rule| rule.epsilon = epsilon)
+    }
+
+    /// With this factor on the old momentum buffer, at least 0 and below 1.
+    #[must_use]
+    pub fn momentum(self, momentum: f64) -> Self {
+        self.with(|rule| rule.momentum = momentum)
+    }
+}
+
+impl Rule for RmsPropRule {
+    const BUFFERS: &'static [Buffer] = &[("square_avg", false), ("momentum_buffer", false)];
+
+    fn buffers(&self) -> &'static [Buffer] {
+        if self.momentum == 0.0 { &Self::BUFFERS[..1] } else { Self::BUFFERS }
+    }
+
+    fn check(&self) -> Result<(), OptimizerError> {
+        check_fraction("alpha", self.alpha)?;
+        check_fraction("momentum", self.momentum)?;
+        check_setting("epsilon", self.epsilon)
+    }
+
+    fn step(&self, moved: Moved<'_>) {
+        let Moved { parameter, gradient, scale, rate, decay, state, .. } = moved;
+        let [squares, momenta @ ..] = state else { unreachable!("a tensor for each buffer") };
+        let (alpha, new, epsilon) = (self.alpha as f32, (1.0 - self.alpha) as f32, self.epsilon as f32);
+        let (rate, decay, momentum) = (rate as f32, decay as f32, self.momentum as f32);
+        let direction = |value: f32, gradient: f32, square: &mut f32| {
+            let gradient = gradient * scale + decay * value;
+            *square = alpha * *square + new * gradient * gradient;
+            gradient / (square.sqrt() + epsilon)
+        };
+        let blocks = parameter
+            .value
+            .data_mut()
+            .par_chunks_mut(BLOCK)
+            .zip(gradient.par_chunks(BLOCK))
+            .zip(squares.data_mut().par_chunks_mut(BLOCK));
+        let [buffer] = momenta else {
+            return blocks.for_each(|((values, gradients), squares)| {
+                for ((value, &gradient), square) in values.iter_mut().zip(gradients).zip(squares) {
+                    *value -= rate * direction(*value, gradient, square);
+                }
+            });
+        };
+        blocks.zip(buffer.data_mut().par_chunks_mut(BLOCK)).for_each(
+            |(((values, gradients), squares), buffers)| {
+                let state = squares.iter_mut().zip(buffers);
+                for ((value, &gradient), (square, buffer)) in values.iter_mut().zip(gradients).zip(state) {
+                    *buffer = momentum * *buffer + direction(*value, gradient, square);
+                    *value -= rate * *buffer;
+                }
+            },
+        );
     }
 }
