@@ -37,11 +37,7 @@ pub fn find_file(dir: &Path, name: &str) -> Result<PathBuf, DataError> {
 /// them below its `root` (`FashionMNIST/raw`, `MNIST/raw`). `dir` if none does, so that an error names what
 /// the user named.
 pub fn resolve_dir(kind: DatasetKind, dir: &Path) -> PathBuf {
-    let below = match kind {
-        DatasetKind::FashionMnist | DatasetKind::FashionMnistMini => "FashionMNIST/raw",
-        DatasetKind::Mnist => "MNIST/raw",
-    };
-    let nested = dir.join(below);
+    let nested = dir.join(kind.definition().folder);
     let found = |d: &Path| FILE_NAMES.iter().any(|name| find_file(d, name).is_ok());
     if !found(dir) && found(&nested) { nested } else { dir.to_path_buf() }
 }

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use super::dataset::Splits;
 #[cfg(feature = "download")]
-use super::download::{Downloader, fashion_mnist_files};
+use super::download::{Downloader, remote_files};
 use super::error::DataError;
 #[cfg(feature = "download")]
 use super::files::find_file;
 use super::files::{FILE_NAMES, bundled_dir, is_complete, load_dir, resolve_dir};
-use super::kind::DatasetKind;
+use super::kind::{DatasetKind, Source};
 use super::observer::{DataEvent, Observer};
 
 /// Where data sets are looked for.
@@ -22,13 +22,13 @@ pub struct DataSources {
     pub cache_dir: Option<PathBuf>,
     /// Who is told of what happens.
     pub observer: Observer,
-    /// How the official Fashion-MNIST is fetched.
+    /// How published files are fetched.
     #[cfg(feature = "download")]
     pub downloader: Downloader,
 }
 
 impl DataSources {
-    /// The user's folder, the cache folder of [`cache_dir`], and the authors' server (or its replacement in
+    /// The user's folder, the cache folder of [`cache_dir`], and the authors' servers (or their replacements in
     /// the environment).
     pub fn new(data_dir: Option<PathBuf>) -> DataSources {
         DataSources {
@@ -36,17 +36,17 @@ impl DataSources {
             cache_dir: cache_dir(),
             observer: Observer::default(),
             #[cfg(feature = "download")]
-            downloader: Downloader::fashion_mnist(),
+            downloader: Downloader::default(),
         }
     }
 }
 
 /// Loads both splits of `kind`.
 ///
-/// * `fashion-mnist-mini`: from `data_dir` if that is given, else from the bundled folder ([`bundled_dir`]).
-/// * `fashion-mnist`: from `data_dir` if all four files are there, else from `CACHE/fashion-mnist`, else
-///   downloaded to it if the crate was built with the feature `download`.
-/// * `mnist`: from `data_dir`, which must be given.
+/// * A bundled one: from `data_dir` if that is given, else from the bundled folder ([`bundled_dir`]).
+/// * A published one: from `data_dir` if all four files are there, else from `CACHE/NAME`, else downloaded to it if the crate was
+///   built with the feature `download`.
+/// * Any other: from `data_dir`, which must be given.
 ///
 /// # Errors
 /// [`DataError::NotFound`] or [`DataError::File`] if there is nothing to read, every error of
@@ -61,37 +61,37 @@ pub fn load(kind: DatasetKind, sources: &DataSources) -> Result<Splits, DataErro
 /// Those of [`load`], but for what is wrong inside of the files.
 pub fn locate(kind: DatasetKind, sources: &DataSources) -> Result<PathBuf, DataError> {
     let data_dir = sources.data_dir.as_deref().map(|dir| resolve_dir(kind, dir));
-    match (kind, data_dir) {
-        (DatasetKind::FashionMnistMini, None) => bundled_dir(),
-        (DatasetKind::FashionMnistMini | DatasetKind::Mnist, Some(dir)) => Ok(dir),
-        (DatasetKind::Mnist, None) => Err(DataError::NotFound {
+    match (kind.definition().source, data_dir) {
+        (Source::Bundled, None) => bundled_dir(),
+        (Source::Bundled | Source::Folder, Some(dir)) => Ok(dir),
+        (Source::Folder, None) => Err(DataError::NotFound {
             name: kind.name(),
             reason: format!(
                 "it is not bundled and not downloaded; put {} (plain or .gz) into a folder and give it with --data-dir",
                 FILE_NAMES.join(", ")
             ),
         }),
-        (DatasetKind::FashionMnist, Some(dir)) if is_complete(&dir) => Ok(dir),
-        (DatasetKind::FashionMnist, dir) => {
+        (Source::Published { .. }, Some(dir)) if is_complete(&dir) => Ok(dir),
+        (Source::Published { .. }, dir) => {
             if let Some(dir) = dir {
                 sources.observer.tell(DataEvent::Incomplete { dir: &dir, kind });
             }
-            cached(sources)
+            cached(kind, sources)
         }
     }
 }
 
-/// The cache's copy of the official Fashion-MNIST, completed by download.
-fn cached(sources: &DataSources) -> Result<PathBuf, DataError> {
+/// The cache's copy of a published data set, completed by download.
+fn cached(kind: DatasetKind, sources: &DataSources) -> Result<PathBuf, DataError> {
     let Some(cache) = &sources.cache_dir else {
         return Err(DataError::NotFound {
-            name: DatasetKind::FashionMnist.name(),
+            name: kind.name(),
             reason: "no folder to download to: set NIN_CACHE_DIR or HOME, or give --data-dir".to_owned(),
         });
     };
-    let dir = cache.join(DatasetKind::FashionMnist.name());
+    let dir = cache.join(kind.name());
     #[cfg(feature = "download")]
-    for (file, name) in fashion_mnist_files().iter().zip(FILE_NAMES) {
+    for (file, name) in remote_files(kind).iter().zip(FILE_NAMES) {
         if find_file(&dir, name).is_err() {
             sources.downloader.fetch(file, &dir, &sources.observer)?;
         }
@@ -102,7 +102,7 @@ fn cached(sources: &DataSources) -> Result<PathBuf, DataError> {
             "it is not in {}, and the feature `download` is off; give its folder with --data-dir",
             dir.display()
         );
-        return Err(DataError::NotFound { name: DatasetKind::FashionMnist.name(), reason });
+        return Err(DataError::NotFound { name: kind.name(), reason });
     }
     Ok(dir)
 }

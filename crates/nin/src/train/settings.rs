@@ -24,7 +24,7 @@ text!(
     Recipe,
     Model = Model::CHOICES,
     Head,
-    DatasetKind,
+    DatasetKind = DatasetKind::CHOICES,
     OptimizerKind = OptimizerKind::CHOICES,
     Schedule,
     Augmentation,
@@ -51,7 +51,7 @@ settings! {
     /// What the class maps of a nin network go through: gap (global average pooling, its own end), fc (a fully connected
     /// layer in its place) or fc-dropout (with dropout before it), as in section 4.6 of the paper
     head("NAME"): Option<Head> = None;
-    /// Data set: fashion-mnist-mini (bundled), fashion-mnist (downloaded if it is nowhere) or mnist (from --data-dir)
+    /// Data set
     dataset("NAME"): DatasetKind = DatasetKind::FashionMnistMini;
     /// Rows and columns that images are resized to
     image_size("PIXELS"): usize = 224, "1 to 4096" if |size| (1..=4096).contains(&size);

@@ -21,18 +21,15 @@ use ureq::{Agent, Body};
 
 use super::error::DataError;
 use super::files::FILE_NAMES;
+use super::kind::{DatasetKind, Source};
 use super::observer::{DataEvent, Observer};
 use crate::checkpoint::sync_folder;
-
-/// Where the authors publish Fashion-MNIST.
-pub const FASHION_MNIST_URL: &str = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com";
-
-/// The environment variable that replaces [`FASHION_MNIST_URL`], for a mirror.
-pub const FASHION_MNIST_URL_VARIABLE: &str = "NIN_FASHION_MNIST_URL";
 
 /// A file whose contents are known beforehand.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemoteFile {
+    /// The URL of its folder, without the slash at its end; `http` only.
+    pub folder: String,
     /// Its name, both at the server and on disk.
     pub name: String,
     /// Its length in bytes.
@@ -41,25 +38,28 @@ pub struct RemoteFile {
     pub sha256: String,
 }
 
-/// The four official files of Fashion-MNIST, gzip-compressed.
-pub fn fashion_mnist_files() -> [RemoteFile; 4] {
-    let known = [
-        (26_421_880, "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"),
-        (29_515, "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"),
-        (4_422_102, "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"),
-        (5_148, "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"),
-    ];
-    std::array::from_fn(|i| {
-        let (size, sha256) = known[i];
-        RemoteFile { name: format!("{}.gz", FILE_NAMES[i]), size, sha256: sha256.to_owned() }
-    })
+/// The four files of a data set, or none if it is not published: from the folder that the environment variable `NIN_NAME_URL` names,
+/// such as `NIN_FASHION_MNIST_URL`, or else from the authors'.
+#[must_use]
+pub fn remote_files(kind: DatasetKind) -> Vec<RemoteFile> {
+    let Source::Published { url, files } = kind.definition().source else { return Vec::new() };
+    let variable = format!("NIN_{}_URL", kind.name().to_uppercase().replace('-', "_"));
+    let mirror = std::env::var(variable).ok().filter(|url| !url.is_empty());
+    let folder = mirror.as_deref().unwrap_or(url).trim_end_matches('/');
+    let file = |((size, sha256), name): ((u64, &str), &str)| RemoteFile {
+        folder: folder.to_owned(),
+        name: format!("{name}.gz"),
+        size,
+        sha256: sha256.to_owned(),
+    };
+    files.into_iter().zip(FILE_NAMES).map(file).collect()
 }
 
-/// Fetches files from below one URL.
+/// Fetches files.
 #[derive(Debug, Clone)]
 pub struct Downloader {
-    /// The folder's URL, without the slash at its end; `http` only.
-    pub base_url: String,
+    /// The URL of the folder of all files, without the slash at its end, in place of their own; `http` only.
+    pub base_url: Option<String>,
     /// How long connecting may take.
     pub connect_timeout: Duration,
     /// How long the server may be silent, before its answer and within it.
@@ -68,23 +68,22 @@ pub struct Downloader {
     pub use_proxy: bool,
 }
 
-impl Downloader {
-    /// A downloader from `base_url`, with 15 s to connect and 30 s of silence.
-    pub fn new(base_url: impl Into<String>) -> Downloader {
+impl Default for Downloader {
+    /// From the files' own folders, with 15 s to connect and 30 s of silence.
+    fn default() -> Downloader {
         Downloader {
-            base_url: base_url.into(),
+            base_url: None,
             connect_timeout: Duration::from_secs(15),
             read_timeout: Duration::from_secs(30),
             use_proxy: true,
         }
     }
+}
 
-    /// A downloader of Fashion-MNIST: from `NIN_FASHION_MNIST_URL` if that is set, else from
-    /// [`FASHION_MNIST_URL`].
-    pub fn fashion_mnist() -> Downloader {
-        let url = std::env::var(FASHION_MNIST_URL_VARIABLE).ok().filter(|url| !url.is_empty());
-        let url = url.unwrap_or_else(|| FASHION_MNIST_URL.to_owned());
-        Downloader::new(url.trim_end_matches('/'))
+impl Downloader {
+    /// A downloader of all files from `base_url`.
+    pub fn new(base_url: impl Into<String>) -> Downloader {
+        Downloader { base_url: Some(base_url.into()), ..Downloader::default() }
     }
 
     /// Fetches `file` into the folder `dir` (made if absent) and returns its path. Nothing is done if it is
@@ -100,8 +99,8 @@ impl Downloader {
         }
         fs::create_dir_all(dir).map_err(DataError::io(dir, "create"))?;
         let mut part = Part::open(dir.join(format!("{}.part", file.name)))?;
-        let transfer =
-            Transfer { downloader: self, file, observer, url: format!("{}/{}", self.base_url, file.name) };
+        let folder = self.base_url.as_ref().unwrap_or(&file.folder);
+        let transfer = Transfer { downloader: self, file, observer, url: format!("{folder}/{}", file.name) };
         if let Err(error) = transfer.complete(&mut part) {
             if part.len == 0 {
                 // Nothing to go on from: leave nothing behind. The error at hand matters more than one of the

@@ -125,7 +125,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn file() -> RemoteFile {
-    RemoteFile { name: "thing.gz".into(), size: 200_000, sha256: hex(&contents()) }
+    RemoteFile { folder: String::new(), name: "thing.gz".into(), size: 200_000, sha256: hex(&contents()) }
 }
 
 /// Fetches the file from below a URL without a server that would send it.
@@ -307,8 +307,16 @@ fn a_folder_that_cannot_be_made_is_named() {
 
 #[test]
 fn the_official_files_are_the_four() {
-    let files = fashion_mnist_files();
+    for kind in DatasetKind::ALL {
+        let files = remote_files(kind);
+        let published = matches!(kind.definition().source, Source::Published { .. });
+        assert_eq!(files.len(), if published { 4 } else { 0 }, "{kind}");
+        for file in &files {
+            assert!(file.sha256.len() == 64 && file.sha256.chars().all(|c| c.is_ascii_hexdigit()), "{kind}");
+            assert!(file.folder.starts_with("http://") && !file.folder.ends_with('/'), "{kind}");
+        }
+    }
+    let files = remote_files(DatasetKind::FashionMnist);
     assert_eq!(files[0].name, "train-images-idx3-ubyte.gz");
     assert_eq!(files.iter().map(|f| f.size).sum::<u64>(), 30_878_645);
-    assert!(files.iter().all(|f| f.sha256.len() == 64));
 }
