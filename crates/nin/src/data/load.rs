@@ -201,6 +201,20 @@ mod tests {
     }
 
     #[test]
+    fn a_published_set_is_read_from_torchvisions_folder_or_its_own_in_the_cache() {
+        let (data, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fill(&cache.path().join("kmnist"), &FILE_NAMES);
+        let splits = load(DatasetKind::Kmnist, &offline(None, Some(cache.path()))).unwrap();
+        assert_eq!((splits.train.name(), &*splits.train.class_names()[9]), ("kmnist train", "wo"));
+        let raw = data.path().join("KMNIST/raw");
+        fill(&raw, &FILE_NAMES);
+        assert_eq!(
+            locate(DatasetKind::Kmnist, &offline(Some(data.path()), Some(cache.path()))).unwrap(),
+            raw
+        );
+    }
+
+    #[test]
     fn without_a_cache_folder_there_is_nowhere_to_download_to() {
         let error = load(DatasetKind::FashionMnist, &offline(None, None)).unwrap_err().to_string();
         assert_eq!(
