@@ -6,43 +6,50 @@
 //! its figure can be above what the processor's multiply-add units can do.
 //!
 //! Bias and ReLU are part of the forward pass, ReLU's mask part of the gradients, as in the network. Weights are packed or
-//! transformed once and kept, as a training step does for all its micro-batches: what that costs is in `once_per_step`. `tiles` has
-//! Winograd's tiles for 3x3 and for 5x5 windows side by side. The first layer's input gradient is never needed in training.
+//! transformed once and kept, as a training step does for all its micro-batches: what that costs is in `once_per_step`. Winograd's
+//! tiles for 3x3 and for 5x5 windows stand side by side. The first layer's input gradient is never needed in training.
 #![allow(missing_docs, reason = "criterion's macro makes a public function without any")]
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use tensor::conv::winograd::{self, PreparedWeights, Tile, WeightGradientAccumulator};
-use tensor::conv::{self, ConvAlgorithm, ConvGeometry, Convolution, Pass};
-use tensor::simd::Isa;
+use tensor::conv::{self, ConvAlgorithm, ConvGeometry, Convolution, Tile};
 use tensor::{BufferPool, Context, GradientSum, Shape, Sinks, Tensor};
 
 const IMAGES: usize = 4;
 
 /// Kernel, stride, input channels, output channels, size of the square input. Padding keeps the size, but for the stem's.
-const LAYERS: [(usize, usize, usize, usize, usize); 13] = [
-    (11, 3, 1, 96, 224),
-    (1, 1, 96, 96, 72),
-    (5, 1, 96, 256, 35),
-    (1, 1, 256, 256, 35),
-    (3, 1, 256, 384, 17),
-    (1, 1, 384, 384, 17),
-    (3, 1, 384, 10, 8),
-    (1, 1, 10, 10, 8),
+const LAYERS: [[usize; 5]; 13] = [
+    [11, 3, 1, 96, 224],
+    [1, 1, 96, 96, 72],
+    [5, 1, 96, 256, 35],
+    [1, 1, 256, 256, 35],
+    [3, 1, 256, 384, 17],
+    [1, 1, 384, 384, 17],
+    [3, 1, 384, 10, 8],
+    [1, 1, 10, 10, 8],
     // `nin-d2l` at 224 pixels, `nin` at 96, `nin-cifar` at 28.
-    (5, 1, 96, 256, 26),
-    (3, 1, 256, 384, 12),
-    (5, 1, 96, 256, 14),
-    (3, 1, 256, 384, 6),
-    (5, 1, 192, 192, 14),
+    [5, 1, 96, 256, 26],
+    [3, 1, 256, 384, 12],
+    [5, 1, 96, 256, 14],
+    [3, 1, 256, 384, 6],
+    [5, 1, 192, 192, 14],
 ];
 
-fn geometry(kernel: usize, stride: usize, c_in: usize, c_out: usize, size: usize) -> ConvGeometry {
-    let (input, weight) = ([IMAGES, c_in, size, size], [c_out, c_in, kernel, kernel]);
+/// Groups, and then the same of 3x3 and 5x5 convolutions in groups.
+const GROUPED: [(usize, [usize; 5]); 5] = [
+    (4, [3, 1, 128, 128, 28]),
+    (2, [5, 1, 96, 256, 26]),
+    (8, [3, 1, 256, 256, 14]),
+    (8, [3, 1, 128, 128, 28]),
+    (32, [3, 1, 128, 128, 28]),
+];
+
+fn geometry(groups: usize, [kernel, stride, c_in, c_out, size]: [usize; 5]) -> ConvGeometry {
+    let (input, weight) = ([IMAGES, c_in, size, size], [c_out, c_in / groups, kernel, kernel]);
     let padding = if stride == 1 { kernel / 2 } else { 0 };
-    ConvGeometry::new(input.into(), weight.into(), [stride; 2], [padding; 2], [1; 2], 1)
+    ConvGeometry::new(input.into(), weight.into(), [stride; 2], [padding; 2], [1; 2], groups)
         .expect("the network's sizes fit")
 }
 
@@ -57,22 +64,24 @@ fn fresh(context: &Context, shape: Shape) -> Tensor<f32> {
     tensor
 }
 
-/// Which algorithms there are for a geometry, by name.
+/// The tiles that there are for a geometry, as algorithms.
+fn tiles(g: &ConvGeometry) -> impl Iterator<Item = ConvAlgorithm> {
+    let tiles = Tile::ALL.into_iter().map(|tile| ConvAlgorithm::Winograd(Some(tile)));
+    tiles.filter(|&path| conv::choose::<f32>(g, path) == path)
+}
+
+/// Which algorithms there are for a geometry.
 fn paths(g: &ConvGeometry) -> impl Iterator<Item = ConvAlgorithm> {
-    let winograd =
-        matches!(conv::choose::<f32>(g, ConvAlgorithm::Winograd(None)), ConvAlgorithm::Winograd(_));
-    let all = [
-        (ConvAlgorithm::Direct, true),
-        (ConvAlgorithm::Winograd(None), winograd),
-        (ConvAlgorithm::Im2col, true),
-    ];
-    all.into_iter().filter_map(|(path, applies)| applies.then_some(path))
+    [ConvAlgorithm::Direct].into_iter().chain(tiles(g)).chain([ConvAlgorithm::Im2col])
 }
 
 fn layers(c: &mut Criterion) {
-    for (kernel, stride, c_in, c_out, size) in LAYERS {
-        let g = geometry(kernel, stride, c_in, c_out, size);
-        let name = format!("{kernel}x{kernel}_{c_in}_{c_out}_at_{}", g.out_h());
+    for (groups, layer) in LAYERS.into_iter().map(|layer| (1, layer)).chain(GROUPED) {
+        let (g, [kernel, _, c_in, c_out, _]) = (geometry(groups, layer), layer);
+        let mut name = format!("{kernel}x{kernel}_{c_in}_{c_out}_at_{}", g.out_h());
+        if groups > 1 {
+            name += &format!("_in_{groups}");
+        }
         let context = Context::training(BufferPool::new());
         let [x, w, bias] =
             [g.input_shape(), g.weight_shape(), [c_out].into()].map(|shape| fresh(&context, shape));
@@ -113,72 +122,39 @@ fn layers(c: &mut Criterion) {
     }
 }
 
-/// The three passes by each of Winograd's tiles.
-fn tiles(c: &mut Criterion) {
-    let (pool, isa) = (BufferPool::new(), Isa::current());
-    for (kernel, c_in, c_out, size) in
-        [(3, 256, 384, 17), (3, 256, 384, 6), (5, 96, 256, 35), (5, 96, 256, 14)]
-    {
-        let g = geometry(kernel, 1, c_in, c_out, size);
-        let [x, w, dy] = [g.input_len(), g.weight_len(), g.output_len()]
-            .map(|len| (0..len).map(number).collect::<Vec<_>>());
-        let (mut y, mut dx) = (vec![0.0; g.output_len()], vec![0.0; g.input_len()]);
-        let mut group = c.benchmark_group("tiles");
-        group.throughput(Throughput::Elements(g.flops()));
-        for tile in Tile::ALL.into_iter().filter(|tile| tile.supports(&g)) {
-            let name = |pass: &str| {
-                BenchmarkId::new(format!("{pass}_{tile:?}"), format!("{c_in}_{c_out}_at_{size}"))
-            };
-            let weights = |pass| PreparedWeights::new(&pool, tile, pass, &g, &w, isa);
-            let (forward, flipped) = (weights(Pass::Forward), weights(Pass::InputGradient));
-            group.bench_function(name("forward"), |b| {
-                b.iter(|| winograd::forward(&pool, &forward, &g, &x, (None, true), false, black_box(&mut y)));
-            });
-            group.bench_function(name("input_gradient"), |b| {
-                b.iter(|| {
-                    winograd::input_gradient(&pool, &flipped, &g, (&dy, None), false, black_box(&mut dx));
-                });
-            });
-            let mut sum = WeightGradientAccumulator::new(&pool, tile, &g, isa);
-            group.bench_function(name("weight_gradient"), |b| {
-                b.iter(|| sum.accumulate(&pool, &g, &x, (&dy, None)));
-            });
-        }
-        group.finish();
-    }
-}
-
 /// What a step pays for Winograd's algorithm once per layer, whatever the batch: the weights' way into its domain, and the way of
 /// their gradient out of it. Throughput is in weights.
 fn once_per_step(c: &mut Criterion) {
-    let (pool, isa) = (BufferPool::new(), Isa::current());
     for (kernel, c_in, c_out, size) in [(5, 96, 256, 35), (3, 256, 384, 17)] {
-        let g = geometry(kernel, 1, c_in, c_out, size).with_images(1);
-        let layer = format!("{kernel}x{kernel}_{c_in}_{c_out}");
-        let [x, w, dy] = [g.input_len(), g.weight_len(), g.output_len()]
-            .map(|len| (0..len).map(number).collect::<Vec<_>>());
-        let mut dw = w.clone();
+        let g = geometry(1, [kernel, 1, c_in, c_out, size]).with_images(1);
+        let name = format!("{kernel}x{kernel}_{c_in}_{c_out}");
         let mut group = c.benchmark_group("once_per_step");
         group.throughput(Throughput::Elements(g.weight_len() as u64));
-        for tile in Tile::ALL.into_iter().filter(|tile| tile.supports(&g)) {
-            for pass in [Pass::Forward, Pass::InputGradient] {
-                let mut weights = PreparedWeights::new(&pool, tile, pass, &g, &w, isa);
-                group.bench_function(BenchmarkId::new(format!("prepare_{pass:?}_{tile:?}"), &layer), |b| {
-                    b.iter(|| black_box(&mut weights).refill(&w));
+        for conv in tiles(&g) {
+            let context = Context { conv, ..Context::training(BufferPool::new()) };
+            let [x, mut w, nothing] = [g.input_shape(), g.weight_shape(), g.with_images(0).input_shape()]
+                .map(|shape| fresh(&context, shape));
+            group.bench_function(BenchmarkId::new(format!("prepare_{conv}"), &name), |b| {
+                b.iter(|| {
+                    // Changed weights and no images: what is left is the way into the domain.
+                    black_box(w.data_mut());
+                    let geometry = g.with_images(0);
+                    let layer = Convolution { geometry, weight: &w, bias: None, relu: false };
+                    conv::forward(&context, &layer, &nothing)
                 });
-            }
-            let mut sum = WeightGradientAccumulator::new(&pool, tile, &g, isa);
-            group.bench_function(BenchmarkId::new(format!("finish_{tile:?}"), &layer), |b| {
-                b.iter_custom(|times| {
-                    let mut total = Duration::ZERO;
-                    for _ in 0..times {
-                        sum.accumulate(&pool, &g, &x, (&dy, None));
-                        let start = Instant::now();
-                        sum.finish(black_box(&mut dw), false);
-                        total += start.elapsed();
-                    }
-                    total
-                });
+            });
+            let layer = Convolution { geometry: g, weight: &w, bias: None, relu: false };
+            group.bench_function(BenchmarkId::new(format!("finish_{conv}"), &name), |b| {
+                b.iter_batched(
+                    || {
+                        let (dy, mut sums) = (fresh(&context, g.output_shape()), [GradientSum::new()]);
+                        let sinks = &mut Sinks::new(&mut sums, &[Some(0)]);
+                        conv::backward(&context, &layer, &x, None, dy, false, sinks);
+                        sums
+                    },
+                    |sums| sums.map(|sum| sum.finish(context.pool())),
+                    BatchSize::PerIteration,
+                );
             });
         }
         group.finish();
@@ -188,6 +164,6 @@ fn once_per_step(c: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = Criterion::default().warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_secs(1)).sample_size(10);
-    targets = layers, tiles, once_per_step
+    targets = layers, once_per_step
 }
 criterion_main!(benches);

@@ -23,11 +23,6 @@ const TILE: usize = 4;
 /// Planes that a thread takes at a time.
 const PLANES: usize = 8;
 
-/// Tells whether every input channel is a group of its own.
-pub(super) fn applies(g: &ConvGeometry) -> bool {
-    g.groups > 1 && g.groups == g.c_in
-}
-
 /// The copy of a plane between its zeros.
 struct Padded {
     /// Rows of the copy.
@@ -233,7 +228,7 @@ fn convolve(
     y: &mut [f32],
 ) {
     assert_eq!((x.0.len(), w.len()), (g.input_len(), g.weight_len()), "input and weights of {g:?}");
-    assert!(applies(g) && y.len() == g.output_len(), "output of a depthwise {g:?}");
+    assert!(g.is_depthwise() && y.len() == g.output_len(), "output of a depthwise {g:?}");
     each_chunk(parallel, g.c_out / g.groups * g.out_pixels(), y, |first, planes, y| {
         let copy = &mut *pool.zeros::<f32>(padded.len());
         dispatch(isa, Forward { g, padded, first, planes, x, w, bias, relu, copy, y });
@@ -313,7 +308,7 @@ pub(super) fn input_gradient(
     dx: &mut [f32],
 ) {
     assert_eq!((dy.0.len(), w.len()), (g.output_len(), g.weight_len()), "output and weights of {g:?}");
-    assert!(applies(g) && dx.len() == g.input_len(), "input of a depthwise {g:?}");
+    assert!(g.is_depthwise() && dx.len() == g.input_len(), "input of a depthwise {g:?}");
     if g.flips() && g.c_out == g.groups {
         // Gathered: a convolution with the kernel flipped.
         let flipped = g.input_gradient();
@@ -431,7 +426,7 @@ pub(super) fn weight_gradient(
     (dw, mut db): (&mut [f32], Option<&mut [f32]>),
 ) {
     assert_eq!((x.len(), dy.0.len()), (g.input_len(), g.output_len()), "input and output of {g:?}");
-    assert!(applies(g) && dw.len() == g.weight_len(), "weights of a depthwise {g:?}");
+    assert!(g.is_depthwise() && dw.len() == g.weight_len(), "weights of a depthwise {g:?}");
     dw.fill(0.0);
     if let Some(db) = &mut db {
         db.fill(0.0);

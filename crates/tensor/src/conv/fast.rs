@@ -61,9 +61,9 @@ impl Convolve for f32 {
         match algorithm {
             ConvAlgorithm::Winograd(Some(tile)) => {
                 let weights = transformed(layer, tile, Pass::Forward);
-                winograd::forward(pool, &weights, g, x.data(), (bias, relu), parallel, y.data_mut());
+                winograd::convolve(pool, &weights, g, (x.data(), None), (bias, relu), parallel, y.data_mut());
             }
-            _ if depthwise::applies(g) => {
+            _ if g.is_depthwise() => {
                 let inputs = (x.data(), layer.weight.data());
                 depthwise::forward(pool, Isa::current(), g, inputs, (bias, relu), parallel, y.data_mut());
             }
@@ -103,17 +103,17 @@ impl Convolve for f32 {
                 if let Some(sum) = sinks.get(0) {
                     let make = |pool: &_| WeightGradientAccumulator::new(pool, tile, g, Isa::current());
                     let add = |own: &mut WeightGradientAccumulator| {
-                        own.accumulate(pool, g, x, (dy, mask));
-                        own.finish_bias(to_db);
+                        own.accumulate(pool, g, x, (dy, mask), to_db);
                     };
                     sum.add_deferred(pool, make, |own| own.fits(tile, g), add);
                 }
                 if let Some(dx) = to_dx {
                     let weights = transformed(layer, tile, Pass::InputGradient);
-                    winograd::input_gradient(pool, &weights, g, (dy, mask), parallel, dx);
+                    let (g, epilogue) = (g.input_gradient(), (None, false));
+                    winograd::convolve(pool, &weights, &g, (dy, mask), epilogue, parallel, dx);
                 }
             }
-            _ if depthwise::applies(g) => {
+            _ if g.is_depthwise() => {
                 sinks.add(0, || {
                     let mut dw = Tensor::empty_in(pool, g.weight_shape());
                     let to = (dw.data_mut(), to_db);

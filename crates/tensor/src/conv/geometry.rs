@@ -189,6 +189,11 @@ impl ConvGeometry {
         self.kernel == [1, 1] && self.stride == [1, 1] && self.padding == [0, 0]
     }
 
+    /// Tells whether every input channel is a group of its own, of several.
+    pub(crate) fn is_depthwise(&self) -> bool {
+        self.groups > 1 && self.groups == self.c_in
+    }
+
     /// Tells whether the input gradient is a convolution with the flipped kernel.
     pub(crate) fn flips(&self) -> bool {
         !self.is_pointwise()

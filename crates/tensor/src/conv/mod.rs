@@ -13,14 +13,14 @@ pub(crate) mod naive;
 #[cfg(test)]
 mod tests;
 mod windows;
-#[doc(hidden)]
-pub mod winograd;
+mod winograd;
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::OnceLock;
 
 pub use geometry::ConvGeometry;
+pub use winograd::Tile;
 
 use crate::context::Context;
 use crate::element::Element;
@@ -46,7 +46,7 @@ pub enum ConvAlgorithm {
     Direct,
     /// Winograd's. Asked for without a tile, wherever the geometry allows it, even where it does not pay; chosen with one.
     /// `f32` only.
-    Winograd(Option<winograd::Tile>),
+    Winograd(Option<Tile>),
 }
 
 impl ConvAlgorithm {

@@ -11,7 +11,8 @@ use crate::shape::Shape;
 use crate::sink::GradientSum;
 use crate::testing::{poisoned, random};
 
-/// A third of each: 3x3 and 5x5 windows of stride 1, which Winograd's algorithm takes; 1x1 windows; anything that fits.
+/// A third of each, perhaps in groups: 3x3 and 5x5 windows of stride 1, which Winograd's algorithm takes; 1x1 windows; anything
+/// that fits.
 fn geometries() -> impl Strategy<Value = ConvGeometry> {
     let sizes = (1usize..3, [1usize..18, 1usize..18], 1usize..3, [1usize..13, 1usize..13]);
     let window =
@@ -19,15 +20,16 @@ fn geometries() -> impl Strategy<Value = ConvGeometry> {
     (0u8..3, sizes, window).prop_filter_map("the window fits", |(kind, sizes, window)| {
         let (n, [c_in, c_out], groups, [h, w]) = sizes;
         let (kernel, stride, padding, dilation) = window;
+        let (c_in, c_out) = (c_in * groups, c_out * groups);
         let any = ConvGeometry { n, c_in, h, w, c_out, kernel, stride, padding, dilation, groups };
-        let plain = ConvGeometry { stride: [1; 2], dilation: [1; 2], groups: 1, ..any };
+        let plain = ConvGeometry { stride: [1; 2], dilation: [1; 2], ..any };
         let g = match kind {
             0 => {
                 let side = if kernel[0] < 3 { 3 } else { 5 };
                 ConvGeometry { kernel: [side; 2], padding: padding.map(|zeros| zeros % side), ..plain }
             }
             1 => ConvGeometry { kernel: [1; 2], padding: [0; 2], ..plain },
-            _ => ConvGeometry { c_in: c_in * groups, c_out: c_out * groups, ..any },
+            _ => any,
         };
         ConvGeometry::new(g.input_shape(), g.weight_shape(), g.stride, g.padding, g.dilation, g.groups).ok()
     })
@@ -136,6 +138,65 @@ fn micro_batches_summed_in_the_winograd_domain_are_the_sum_of_their_gradients() 
         sum.write_to(&mut found, true);
         for (found, expected) in found.data().iter().zip(expected.data()) {
             assert!((found - expected).abs() < 1e-3, "{found}, expected {expected}");
+        }
+    }
+}
+
+/// The channels of group `group` of `groups`, of images or, as a single image, of parameters.
+fn channels_of(tensor: &Tensor<f32>, images: usize, [group, groups]: [usize; 2]) -> Tensor<f32> {
+    let own = tensor.len() / images / groups;
+    let at = |i: usize| tensor.data()[(i / own * groups + group) * own + i % own];
+    let mut shape = tensor.shape().to_vec();
+    shape[usize::from(images > 1)] /= groups;
+    Tensor::from_fn(Shape::from(&*shape), at)
+}
+
+/// Groups are convolutions of their own: the same algorithm, the same bits, in every pass and on any number of threads.
+#[test]
+fn a_group_is_computed_as_a_dense_convolution_of_its_size() {
+    let numbers =
+        |shape: Shape, step: usize| Tensor::<f32>::from_fn(shape, |i| (i * step % 23) as f32 / 23.0 - 0.4);
+    for (kernel, stride, padding, expected) in [
+        (3, 1, 1, ConvAlgorithm::Winograd(Some(Tile::F4x4K3x3))),
+        (5, 1, 2, ConvAlgorithm::Winograd(Some(Tile::F5x5K5x5))),
+        (3, 2, 1, ConvAlgorithm::Direct),
+        (1, 1, 0, ConvAlgorithm::Direct),
+    ] {
+        let op = |groups| Conv2d {
+            stride: [stride; 2],
+            padding: [padding; 2],
+            relu: true,
+            groups,
+            ..Conv2d::default()
+        };
+        let (x, w) = (numbers([2, 96, 15, 15].into(), 5), numbers([160, 24, kernel, kernel].into(), 7));
+        let (b, g) = (numbers([160].into(), 3), op(4).geometry(x.shape(), w.shape()).unwrap());
+        let dy = numbers(g.output_shape(), 11);
+        let all = |context: &Context, groups, inputs: [&Tensor<f32>; 3], dy: &Tensor<f32>| {
+            let (y, saved) = op(groups).forward(context, inputs.map(Tensor::clone).to_vec());
+            let gradients = op(groups).gradients(context, saved, dy.clone(), &[true; 3]);
+            (y, gradients.into_iter().map(Option::unwrap).collect::<Vec<_>>())
+        };
+        assert_eq!(choose::<f32>(&g, ConvAlgorithm::Auto), expected);
+        let context = Context { conv: ConvAlgorithm::Auto, ..poisoned() };
+        let (y, gradients) = all(&context, 4, [&x, &w, &b], &dy);
+        for group in 0..4 {
+            let [x, dy, y] = [&x, &dy, &y].map(|maps| channels_of(maps, 2, [group, 4]));
+            let [w, b] = [&w, &b].map(|parameter| channels_of(parameter, 1, [group, 4]));
+            let dense = op(1).geometry(x.shape(), w.shape()).unwrap();
+            assert_eq!(choose::<f32>(&dense, ConvAlgorithm::Auto), expected);
+            let images = [2, 1, 1];
+            let own = gradients.iter().zip(images).map(|(gradient, n)| channels_of(gradient, n, [group, 4]));
+            assert!(
+                (y, own.collect::<Vec<_>>()) == all(&context, 1, [&x, &w, &b], &dy),
+                "{expected}, group {group}"
+            );
+        }
+        for threads in [1, 2, 5] {
+            let workers = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let context = Context { parallel: true, ..context.clone() };
+            let parallel = workers.install(|| all(&context, 4, [&x, &w, &b], &dy));
+            assert!(parallel == (y.clone(), gradients.clone()), "{expected}, {threads} threads");
         }
     }
 }

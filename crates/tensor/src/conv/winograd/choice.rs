@@ -12,23 +12,23 @@ const DIRECT_PERCENT: usize = 105;
 
 /// The tile that computes this convolution with least work, or `None` where direct summation is cheaper or no tile fits.
 ///
-/// Counts multiply-adds over whole tiles, those that hang over the edge included, with channels padded to 16,
+/// Counts multiply-adds over whole tiles of one group, those that hang over the edge included, with channels padded to 16,
 /// the transforms of inputs and outputs, and one pass over the weights.
 ///
 /// The number of images counts: decide once for a step, from its full micro-batches, and keep to it in a smaller last one, whose
 /// weights are the same.
-pub fn tile_for(g: &ConvGeometry) -> Option<Tile> {
+pub(in crate::conv) fn tile_for(g: &ConvGeometry) -> Option<Tile> {
     if g.n == 0 || g.output_len() == 0 {
         return None;
     }
-    let (inputs, outputs) = (g.c_in.next_multiple_of(16), g.c_out.next_multiple_of(16));
+    let [inputs, outputs] = [g.c_in, g.c_out].map(|channels| (channels / g.groups).next_multiple_of(16));
     let work = |tile: Tile| {
         let m = tile.outputs();
         let values = g.n * g.out_h().div_ceil(m) * g.out_w().div_ceil(m) * tile.inputs() * tile.inputs();
         let weights = tile.inputs() * tile.inputs() * inputs * outputs;
         values * (inputs * outputs + TRANSFORM * (inputs + outputs)) + WEIGHT * weights
     };
-    let direct = g.output_len() * g.patch() * DIRECT_PERCENT / 100 + WEIGHT * g.weight_len();
+    let direct = (g.output_len() * g.patch() * DIRECT_PERCENT / 100 + WEIGHT * g.weight_len()) / g.groups;
     let fitting = Tile::ALL.into_iter().filter(|tile| tile.supports(g));
     fitting
         .map(|tile| (work(tile), tile))
@@ -82,12 +82,28 @@ mod tests {
         assert_eq!(tile_for(&square(4, 64, 4, 3, 1)), None);
     }
 
+    /// A group is a convolution of its own, and has the tile of one of its size; of a channel alone it has none.
+    #[test]
+    fn groups_count_by_themselves() {
+        for g in [
+            square(32, 28, 32, 3, 1),
+            square(96, 35, 128, 5, 2),
+            square(256, 6, 384, 3, 1),
+            square(4, 64, 4, 3, 1),
+        ] {
+            for groups in [2, 4, 7] {
+                let grouped = ConvGeometry { c_in: groups * g.c_in, c_out: groups * g.c_out, groups, ..g };
+                assert_eq!(tile_for(&grouped), tile_for(&g), "{grouped:?}");
+            }
+        }
+        assert_eq!(tile_for(&ConvGeometry { groups: 64, ..square(64, 28, 2048, 3, 1) }), None);
+    }
+
     #[test]
     fn other_geometries_have_no_tile() {
         let fits = square(96, 35, 256, 5, 2);
         assert_eq!(tile_for(&ConvGeometry { stride: [2, 1], ..fits }), None);
         assert_eq!(tile_for(&ConvGeometry { dilation: [1, 2], ..fits }), None);
-        assert_eq!(tile_for(&ConvGeometry { groups: 2, ..fits }), None);
         assert_eq!(tile_for(&ConvGeometry { padding: [5, 2], ..fits }), None);
         assert_eq!(tile_for(&ConvGeometry { kernel: [5, 3], ..fits }), None);
         assert_eq!(tile_for(&ConvGeometry { kernel: [7, 7], padding: [3, 3], ..fits }), None);

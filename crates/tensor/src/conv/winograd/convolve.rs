@@ -1,4 +1,4 @@
-//! The forward pass and the input gradient: correlations with transformed weights.
+//! The forward pass, and the input gradient, which is another: correlations with transformed weights.
 
 use std::sync::Arc;
 
@@ -9,9 +9,9 @@ use super::images::Images;
 use super::layout::{CHANNEL_ALIGNMENT, Planes};
 use super::multiply::{MultiplyPanel, Prefetch};
 use super::tiles::{Extent, Grid};
-use super::transforms::{Sink, Source, TileKernel, dispatch_tile};
+use super::transforms::{Maps, Sink, Source, TileKernel, dispatch_tile};
 use super::weights::PreparedWeights;
-use super::{ConvGeometry, Masked, Pass};
+use super::{ConvGeometry, Masked};
 use crate::buffer_pool::BufferPool;
 use crate::simd::Simd;
 
@@ -19,122 +19,116 @@ use crate::simd::Simd;
 /// which the weights stream meanwhile.
 const ROW_BYTES: usize = 640 << 10;
 
-/// Computes the output of a convolution, overwritten: `y` (N x O x OH x OW) from `x` (N x C x H x W), transformed weights and an
-/// epilogue: a bias of O elements, and whether ReLU follows. With `parallel` on rayon's threads, with the same bits. Scratch comes
-/// from `pool`.
+/// Computes the convolution `g`, overwritten: `y` (N x O x OH x OW) from `x` (N x C x H x W), weights that were transformed for it
+/// and an epilogue: a bias of O elements, and whether ReLU follows. With `parallel` on rayon's threads, with the same bits. Scratch
+/// comes from `pool`.
 ///
 /// # Panics
-/// If the weights were prepared for another pass or other channels, or a slice does not have the geometry's length.
-pub fn forward(
+/// If the weights were prepared for other channels, or a slice does not have the geometry's length.
+pub(in crate::conv) fn convolve(
     pool: &Arc<BufferPool>,
     weights: &PreparedWeights,
     g: &ConvGeometry,
-    x: &[f32],
-    epilogue: (Option<&[f32]>, bool),
+    x: Masked<'_>,
+    (bias, relu): (Option<&[f32]>, bool),
     parallel: bool,
     y: &mut [f32],
 ) {
-    weights.check(g, Pass::Forward);
-    assert_eq!([x.len(), y.len()], [g.input_len(), g.output_len()]);
-    assert!(epilogue.0.is_none_or(|bias| bias.len() == g.c_out));
-    let (shape, extent) = ([g.c_in, g.h, g.w], Extent::inputs(weights.tile()));
-    let images = Images { count: g.n, data: x, mask: None, shape, extent, padding: g.padding };
-    let shape = [g.c_out, g.out_h(), g.out_w()];
-    Correlation { pool, weights, images, shape, epilogue, first_panel: 0 }.run(parallel, y);
+    weights.check(g);
+    assert_eq!([x.0.len(), y.len()], [g.input_len(), g.output_len()]);
+    assert!(x.1.is_none_or(|mask| mask.len() == x.0.len()));
+    assert!(bias.is_none_or(|bias| bias.len() == g.c_out));
+    if y.is_empty() {
+        return;
+    }
+    let (outputs, pixels, tile) = (g.c_out / g.groups, g.out_pixels(), weights.tile);
+    for group in 0..g.groups {
+        let (sizes, extent) = ([g.c_in, g.h, g.w], Extent::inputs(tile));
+        let own = group * outputs..(group + 1) * outputs;
+        let maps = Maps {
+            data: &mut y[own.start * pixels..],
+            channels: outputs,
+            size: [g.out_h(), g.out_w()],
+            image_stride: g.c_out * pixels,
+        };
+        let correlation = Correlation {
+            pool,
+            weights,
+            panels: weights.planes.panel(group * tile.inputs() * tile.inputs(), 0),
+            images: Images::of_group(x, g.n, sizes, [group, g.groups], extent, g.padding),
+            epilogue: (bias.map(|bias| &bias[own]), relu),
+        };
+        correlation.run(parallel, maps);
+    }
 }
 
-/// Computes the gradient with respect to the input, overwritten: `dx` (N x C x H x W) from `dy` (N x O x OH x OW) and transformed
-/// weights. With a mask, the saved output of ReLU, `dy` counts only where the output is positive. With `parallel` on rayon's
-/// threads, with the same bits. Scratch comes from `pool`.
-///
-/// # Panics
-/// If the weights were prepared for another pass or other channels, or a slice does not have the geometry's length.
-pub fn input_gradient(
-    pool: &Arc<BufferPool>,
-    weights: &PreparedWeights,
-    g: &ConvGeometry,
-    (dy, mask): Masked<'_>,
-    parallel: bool,
-    dx: &mut [f32],
-) {
-    weights.check(g, Pass::InputGradient);
-    assert_eq!([dy.len(), dx.len()], [g.output_len(), g.input_len()]);
-    assert!(mask.is_none_or(|mask| mask.len() == dy.len()));
-    // Each input pixel lies under r x r outputs: the correlation of the output gradient with the flipped kernel.
-    let padding = g.padding.map(|p| weights.tile().kernel() - 1 - p);
-    let (shape, extent) = ([g.c_out, g.out_h(), g.out_w()], Extent::inputs(weights.tile()));
-    let images = Images { count: g.n, data: dy, mask, shape, extent, padding };
-    let (shape, epilogue) = ([g.c_in, g.h, g.w], (None, false));
-    Correlation { pool, weights, images, shape, epilogue, first_panel: 0 }.run(parallel, dx);
-}
-
-/// A correlation of images with the weights' panels from `first_panel` on.
+/// A correlation of images with some panels of the weights.
 #[derive(Clone, Copy)]
 struct Correlation<'a> {
     pool: &'a Arc<BufferPool>,
     weights: &'a PreparedWeights,
+    /// The place of the first panel in the first plane.
+    panels: usize,
     images: Images<'a>,
-    /// `[C, H, W]` of the output.
-    shape: [usize; 3],
     /// One bias per output channel, and whether ReLU follows.
     epilogue: (Option<&'a [f32]>, bool),
-    first_panel: usize,
 }
 
 impl Correlation<'_> {
     /// Computes all images, on several threads if `parallel` and there are several.
     ///
     /// Each output value is the same sum whichever thread makes it, so that the cut decides nothing but the time.
-    fn run(self, parallel: bool, out: &mut [f32]) {
+    fn run(self, parallel: bool, maps: Maps<'_>) {
         let threads = if parallel { rayon::current_num_threads() } else { 1 };
-        let ([channels, height, width], count) = (self.shape, self.images.count);
-        let volume = channels * height * width;
+        let (count, pixels) = (self.images.planes.images, maps.size[0] * maps.size[1]);
         if threads == 1 {
-            self.serial(out);
+            self.serial(maps);
         } else if count >= threads {
             let share = count.div_ceil(threads);
-            out.par_chunks_mut(share * volume).enumerate().for_each(|(chunk, out)| {
+            maps.data.par_chunks_mut(share * maps.image_stride).enumerate().for_each(|(chunk, data)| {
                 let own = chunk * share..count.min((chunk + 1) * share);
-                Correlation { images: self.images.range(own), ..self }.serial(out);
+                Correlation { images: self.images.range(own), ..self }.serial(Maps { data, ..maps });
             });
         } else {
             // Few images: each thread takes some panels of channels, and with them its part of the weights, which are more to
             // read than the inputs that every thread transforms for itself.
-            let panel = self.weights.planes.width;
-            let panels = channels.div_ceil(panel).div_ceil(threads);
-            let share = panels * panel;
-            for (image, out) in out.chunks_exact_mut(volume).enumerate() {
+            let planes = &self.weights.planes;
+            let panels = maps.channels.div_ceil(planes.width).div_ceil(threads);
+            let share = panels * planes.width;
+            for (image, data) in maps.data.chunks_mut(maps.image_stride).enumerate() {
                 let images = self.images.range(image..image + 1);
-                out.par_chunks_mut(share * height * width).enumerate().for_each(|(chunk, out)| {
-                    let own = chunk * share..channels.min((chunk + 1) * share);
-                    let (shape, first_panel) = ([own.len(), height, width], chunk * panels);
+                let data = &mut data[..maps.channels * pixels];
+                data.par_chunks_mut(share * pixels).enumerate().for_each(|(chunk, data)| {
+                    let own = chunk * share..maps.channels.min((chunk + 1) * share);
+                    let maps = Maps { data, channels: own.len(), ..maps };
+                    let panels = self.panels + planes.panel(0, chunk * panels);
                     let epilogue = (self.epilogue.0.map(|bias| &bias[own]), self.epilogue.1);
-                    Correlation { images, shape, epilogue, first_panel, ..self }.serial(out);
+                    Correlation { panels, images, epilogue, ..self }.serial(maps);
                 });
             }
         }
     }
 
     /// Computes all images on this thread.
-    fn serial(self, out: &mut [f32]) {
-        dispatch_tile(self.weights.isa(), self.weights.tile(), (self, out));
+    fn serial(self, maps: Maps<'_>) {
+        dispatch_tile(self.weights.isa, self.weights.tile, (self, maps));
     }
 }
 
-impl TileKernel for (Correlation<'_>, &mut [f32]) {
+impl TileKernel for (Correlation<'_>, Maps<'_>) {
     #[inline(always)]
     fn run<S: Simd, const M: usize, const R: usize, const N: usize>(self, s: S) {
-        let (Correlation { pool, weights, images, shape, epilogue, first_panel }, out) = self;
-        let (planes, width, channels) = (&weights.planes, weights.planes.width, images.shape[0]);
+        let (Correlation { pool, weights, panels: first, images, epilogue }, maps) = self;
+        let (planes, width, channels) = (&weights.planes, weights.planes.width, images.planes.channels);
         let most = ROW_BYTES / (N * (channels + width) * size_of::<f32>());
         let tile_rows = S::REGISTERS.tile_rows[width / S::LANES];
-        let grid = Grid::new(weights.tile(), images.count, [shape[1], shape[2]], most, tile_rows);
+        let grid = Grid::new(weights.tile, images.planes.images, maps.size, most, tile_rows);
         let mut inputs = Source::new(pool, grid, images, [channels.next_multiple_of(CHANNEL_ALIGNMENT), 1]);
         let mut products = Planes::new(pool, N, grid.size, [width, 1]);
-        let mut outputs = Sink::new(pool, grid, out, shape);
         let mut scratch = pool.take(grid.pixels() * S::LANES);
-        let panels = shape[0].div_ceil(width);
-        let place = |row: usize, panel: usize| planes.panel(row * N, first_panel + panel);
+        let panels = maps.channels.div_ceil(width);
+        let mut outputs = Sink::new(pool, grid, maps);
+        let place = |row: usize, panel: usize| first + planes.panel(row * N, panel);
         // The outputs are fetched during the second half of the rows of planes, so that they are still there when they are written.
         let early = N / 2 * panels;
         for block in grid.blocks() {
@@ -146,10 +140,7 @@ impl TileKernel for (Correlation<'_>, &mut [f32]) {
                     let next =
                         if panel + 1 < panels { place(row, panel + 1) } else { place((row + 1) % N, 0) };
                     let fetch_output = (step >= early).then(|| {
-                        let (extent, padding) = (Extent::outputs(grid.tile), [0; 2]);
-                        let images =
-                            Images { data: outputs.out, mask: None, shape, extent, padding, ..images };
-                        Prefetch(images, block, [step - early, steps - early])
+                        Prefetch(outputs.maps.as_images(grid), block, [step - early, steps - early])
                     });
                     let fetch_input = block.next().map(|next| Prefetch(images, next, [step, steps]));
                     s.call(MultiplyPanel {

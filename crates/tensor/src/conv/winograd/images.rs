@@ -7,23 +7,20 @@
 use std::ops::Range;
 
 use super::tiles::Extent;
+use super::{Masked, part};
+use crate::gemm::Planes;
 use crate::simd::Simd;
 use crate::simd::transpose::{Rows, transpose};
 
 /// The most values of a kernel, in vectors of the widest unit.
 pub(super) const MAX_KERNEL: usize = 25 * 16;
 
-/// NCHW images, possibly masked, cut into tiles.
+/// Images, perhaps some of their channels, perhaps masked, cut into tiles.
 #[derive(Clone, Copy)]
 pub(super) struct Images<'a> {
-    /// N.
-    pub(super) count: usize,
-    /// `[N, C, H, W]`.
-    pub(super) data: &'a [f32],
-    /// As long as `data`, which counts as zero where this is not positive (the derivative of ReLU, from its output).
-    pub(super) mask: Option<&'a [f32]>,
-    /// `[C, H, W]`.
-    pub(super) shape: [usize; 3],
+    pub(super) planes: Planes<'a>,
+    /// `[H, W]`.
+    pub(super) size: [usize; 2],
     /// The pixels of tiles.
     pub(super) extent: Extent,
     /// Pixels of the first tile before the image: above it, and to the left of it.
@@ -31,12 +28,25 @@ pub(super) struct Images<'a> {
 }
 
 impl<'a> Images<'a> {
+    /// The channels of a group, `[group, groups]`, of some images, N and `[C, H, W]`.
+    pub(super) fn of_group(
+        data: Masked<'a>,
+        count: usize,
+        [channels, height, width]: [usize; 3],
+        group: [usize; 2],
+        extent: Extent,
+        padding: [usize; 2],
+    ) -> Self {
+        let planes = part(data, [channels, height * width], &(0..count), group);
+        Self { planes, size: [height, width], extent, padding }
+    }
+
     /// The images `range` alone.
     pub(super) fn range(&self, range: Range<usize>) -> Images<'a> {
-        let volume = self.shape.iter().product::<usize>();
-        let elements = range.start * volume..range.end * volume;
-        let (data, mask) = (&self.data[elements.clone()], self.mask.map(|mask| &mask[elements]));
-        Images { count: range.len(), data, mask, ..*self }
+        let Planes { data, mask, image_stride, .. } = self.planes;
+        let first = range.start * image_stride;
+        let (data, mask) = (&data[first..], mask.map(|mask| &mask[first..]));
+        Images { planes: Planes { data, mask, images: range.len(), ..self.planes }, ..*self }
     }
 
     /// The pixels under `tiles` along an axis, some of which may lie outside of the image.
@@ -55,8 +65,8 @@ impl<'a> Images<'a> {
         [rows, columns]: [Range<isize>; 2],
         into: &mut [f32],
     ) {
-        let [channels, height, width] = self.shape;
-        let (line, plane) = (columns.len() * S::LANES, height * width);
+        let Planes { data, mask, channels, pixels, image_stride, .. } = self.planes;
+        let ([height, width], line) = (self.size, columns.len() * S::LANES);
         let count = channels.saturating_sub(first).min(S::LANES);
         let inside = columns.start.max(0) as usize..(columns.end.max(0) as usize).min(width);
         let left = (inside.start as isize - columns.start) as usize * S::LANES;
@@ -68,10 +78,10 @@ impl<'a> Images<'a> {
             into[..left].fill(0.0);
             let right = left + inside.len() * S::LANES;
             into[right..].fill(0.0);
-            let start = (image * channels + first) * plane + y as usize * width + inside.start;
-            let (data, mask) = (&self.data[start..], self.mask.map(|mask| &mask[start..]));
-            let pixels = Rows { data, mask, stride: plane, rows: count, columns: inside.len() };
-            transpose::<S, false>(s, pixels, &mut into[left..right], S::LANES, S::LANES);
+            let start = image * image_stride + first * pixels + y as usize * width + inside.start;
+            let (data, mask) = (&data[start..], mask.map(|mask| &mask[start..]));
+            let rows = Rows { data, mask, stride: pixels, rows: count, columns: inside.len() };
+            transpose::<S, false>(s, rows, &mut into[left..right], S::LANES, S::LANES);
         }
     }
 }
@@ -108,8 +118,9 @@ mod tests {
             let mask: Vec<f32> = (0..data.len()).map(|i| (i % 3) as f32 - 1.0).collect();
             for mask in [None, Some(&mask[..])] {
                 let extent = Extent { step: 1, taps: 1 };
-                let shape = [channels, height, width];
-                let images = Images { count: 2, data: &data, mask, shape, extent, padding: [0; 2] };
+                let (pixels, image_stride) = (height * width, channels * height * width);
+                let planes = Planes { data: &data, mask, images: 2, channels, pixels, image_stride };
+                let images = Images { planes, size: [height, width], extent, padding: [0; 2] };
                 for (rows, columns) in
                     [(-2..7, -2..21), (0..5, 0..19), (3..9, 15..40), (-4..1, -9..3), (1..2, 19..22)]
                 {

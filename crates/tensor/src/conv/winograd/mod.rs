@@ -7,13 +7,13 @@
 //! | pass | from -> to | code |
 //! |---|---|---|
 //! | weights, once per step | `G g G^T` | [`PreparedWeights`] |
-//! | forward | `A^T [U . (B^T d B)] A` | [`forward`] |
-//! | input gradient | forward, of the output gradient with flipped and transposed kernels | [`input_gradient`] |
+//! | forward | `A^T [U . (B^T d B)] A` | [`convolve`] |
+//! | input gradient | forward, of the output gradient with flipped and transposed kernels | [`convolve`] |
 //! | weight gradient | `G^T [ sum over tiles (B^T d B) . (A dY A^T) ] G` | [`WeightGradientAccumulator`] |
 //!
 //! Each pass takes a block of tiles through the domain one row of planes at a time, which stays in the second-level cache; between it and
 //! the pixels are tiles that are transformed along one axis.
-//! Tiles and algorithms depend on the geometry and the instruction set alone, so results do not depend on threads.
+//! A group of channels is a convolution of its own, with planes of its own for the weights. Tiles and algorithms depend on the geometry and the instruction set alone, so results do not depend on threads.
 //!
 //! Rounding: the rms error over the rms of the exact result, standard normal data, against f64 sums, stays below
 //! [`Tile::error_bound`]; direct summation in f32 has 3e-7 to 1e-6.
@@ -33,12 +33,12 @@ mod weights;
 #[cfg(test)]
 mod tests;
 
-pub use choice::tile_for;
-pub use convolve::{forward, input_gradient};
-pub use weight_gradient::WeightGradientAccumulator;
-pub use weights::PreparedWeights;
+pub(super) use choice::tile_for;
+pub(super) use convolve::convolve;
+pub(super) use weight_gradient::WeightGradientAccumulator;
+pub(super) use weights::PreparedWeights;
 
-use super::direct::Masked;
+use super::direct::{Masked, part};
 use super::{ConvGeometry, Pass};
 
 /// A tile size: outputs and kernel.
@@ -93,13 +93,13 @@ impl Tile {
         }
     }
 
-    /// Tells whether this tile can compute all passes of the convolution: its kernel, stride 1, no dilation, one group, padding
-    /// smaller than the kernel.
+    /// Tells whether this tile can compute all passes of the convolution: its kernel, stride 1, no dilation, padding smaller than the
+    /// kernel, and groups, if there are any, of more than a channel on either side.
     pub fn supports(self, g: &ConvGeometry) -> bool {
         g.kernel == [self.kernel(); 2]
             && g.stride == [1, 1]
             && g.dilation == [1, 1]
-            && g.groups == 1
+            && (g.groups == 1 || (g.groups < g.c_in && g.groups < g.c_out))
             && g.padding.iter().all(|&p| p < self.kernel())
     }
 }

@@ -8,6 +8,7 @@
 use super::images::Images;
 use super::layout::Planes;
 use super::tiles::Block;
+use crate::gemm;
 use crate::gemm::kernel::{self, Tile};
 use crate::simd::{Kernel, Simd};
 
@@ -97,17 +98,18 @@ impl Prefetch<'_> {
     #[inline(always)]
     fn queue(self, [plane, planes]: [usize; 2], lines: &mut [*const f32; QUEUE], mut count: usize) -> usize {
         let Self(images, block, [share, shares]) = self;
-        let Images { data, mask, shape: [channels, height, width], .. } = images;
+        let gemm::Planes { data, mask, channels, pixels, image_stride, .. } = images.planes;
+        let [height, width] = images.size;
         let bound = |plane: usize| channels * (share * planes + plane) / (shares * planes);
-        for pixels in [Some(data), mask].into_iter().flatten() {
+        for data in [Some(data), mask].into_iter().flatten() {
             for part in block.parts() {
                 let rows = images.pixels(0, &part.rows);
                 let [from, to] = [rows.start, rows.end].map(|row| (row.max(0) as usize).min(height) * width);
                 for channel in bound(plane)..bound(plane + 1) {
-                    let plane = (part.image * channels + channel) * height * width;
+                    let plane = part.image * image_stride + channel * pixels;
                     for start in (plane + from..plane + to).step_by(16) {
                         if count < QUEUE {
-                            lines[count] = pixels.as_ptr().wrapping_add(start);
+                            lines[count] = data.as_ptr().wrapping_add(start);
                             count += 1;
                         }
                     }

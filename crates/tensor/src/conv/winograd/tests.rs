@@ -70,22 +70,21 @@ impl Case {
 
         let prepared = PreparedWeights::new(BufferPool::global(), tile, Pass::Forward, g, &self.w, isa);
         let mut y = vec![f32::NAN; g.output_len()];
-        forward(&pool, &prepared, g, &self.x, (Some(&self.bias), false), false, &mut y);
+        convolve(&pool, &prepared, g, (&self.x, None), (Some(&self.bias), false), false, &mut y);
         let mut expected = vec![f64::NAN; y.len()];
         naive::forward(g, &x, &w, Some(&bias), &mut expected);
         let of_output = relative_error(&y, &expected);
 
         let prepared = PreparedWeights::new(BufferPool::global(), tile, Pass::InputGradient, g, &self.w, isa);
         let mut dx = vec![f32::NAN; g.input_len()];
-        input_gradient(&pool, &prepared, g, (&self.dy, mask), false, &mut dx);
+        convolve(&pool, &prepared, &g.input_gradient(), (&self.dy, mask), (None, false), false, &mut dx);
         let mut expected = vec![f64::NAN; dx.len()];
         naive::input_gradient(g, &dy, &w, &mut expected);
         let of_input = relative_error(&dx, &expected);
 
         let mut sum = WeightGradientAccumulator::new(BufferPool::global(), tile, g, isa);
-        sum.accumulate(&pool, g, &self.x, (&self.dy, mask));
         let (mut dw, mut db) = (vec![f32::NAN; g.weight_len()], vec![f32::NAN; g.c_out]);
-        sum.finish_bias(Some(&mut db));
+        sum.accumulate(&pool, g, &self.x, (&self.dy, mask), Some(&mut db));
         sum.finish(&mut dw, false);
         let mut expected = vec![f64::NAN; dw.len()];
         naive::weight_gradient(g, &x, &dy, &mut expected);
@@ -119,6 +118,11 @@ fn geometry(tile: Tile, n: usize, c: [usize; 2], size: [usize; 2], padding: [usi
     }
 }
 
+/// The same in so many groups.
+fn grouped(g: ConvGeometry, groups: usize) -> ConvGeometry {
+    ConvGeometry { c_in: groups * g.c_in, c_out: groups * g.c_out, groups, ..g }
+}
+
 /// Square images, "same" padding.
 fn same(tile: Tile, n: usize, c_in: usize, c_out: usize, size: usize) -> ConvGeometry {
     geometry(tile, n, [c_in, c_out], [size; 2], [tile.kernel() / 2; 2])
@@ -127,10 +131,12 @@ fn same(tile: Tile, n: usize, c_in: usize, c_out: usize, size: usize) -> ConvGeo
 fn any_geometry() -> impl Strategy<Value = (Tile, ConvGeometry)> {
     let tile = prop::sample::select(Tile::ALL.to_vec());
     let sizes = (1usize..4, 1usize..40, 1usize..40, 1usize..24, 1usize..24, 0usize..5, 0usize..5);
-    (tile, sizes).prop_map(|(tile, (n, c, o, h, w, p, q))| {
+    let geometry = |(tile, (n, c, o, h, w, p, q), groups): (Tile, _, usize)| {
         let r = tile.kernel();
-        (tile, geometry(tile, n, [c, o], [h, w], [p % r, q % r]))
-    })
+        (tile, grouped(geometry(tile, n, [c, o], [h, w], [p % r, q % r]), groups))
+    };
+    let all = (tile, sizes, prop_oneof![3 => Just(1), 1 => 2usize..4]).prop_map(geometry);
+    all.prop_filter("not depthwise", |(tile, g)| tile.supports(g))
 }
 
 proptest! {
@@ -157,13 +163,13 @@ proptest! {
         let norm = |a: &[f32]| dot(a, a).sqrt();
         let mut y = vec![f32::NAN; g.output_len()];
         let prepared = PreparedWeights::new(BufferPool::global(), tile, Pass::Forward, &g, &case.w, isa);
-        forward(&pool, &prepared, &g, &case.x, (None, false), false, &mut y);
+        convolve(&pool, &prepared, &g, (&case.x, None), (None, false), false, &mut y);
         let mut dx = vec![f32::NAN; g.input_len()];
         let prepared = PreparedWeights::new(BufferPool::global(), tile, Pass::InputGradient, &g, &case.w, isa);
-        input_gradient(&pool, &prepared, &g, (&case.dy, None), false, &mut dx);
+        convolve(&pool, &prepared, &g.input_gradient(), (&case.dy, None), (None, false), false, &mut dx);
         let mut dw = vec![f32::NAN; g.weight_len()];
         let mut sum = WeightGradientAccumulator::new(BufferPool::global(), tile, &g, isa);
-        sum.accumulate(&pool, &g, &case.x, (&case.dy, None));
+        sum.accumulate(&pool, &g, &case.x, (&case.dy, None), None);
         sum.finish(&mut dw, false);
         let scale = 1e-4 * (norm(&y) * norm(&case.dy)).max(1e-3);
         let output = dot(&y, &case.dy);
@@ -212,9 +218,9 @@ fn bias_and_relu_are_fused() {
         let prepared =
             PreparedWeights::new(BufferPool::global(), Tile::F6x6K3x3, Pass::Forward, &g, &case.w, isa);
         let mut plain = vec![f32::NAN; g.output_len()];
-        forward(&pool, &prepared, &g, &case.x, (Some(&case.bias), false), false, &mut plain);
+        convolve(&pool, &prepared, &g, (&case.x, None), (Some(&case.bias), false), false, &mut plain);
         let mut relu_output = vec![f32::NAN; g.output_len()];
-        forward(&pool, &prepared, &g, &case.x, (Some(&case.bias), true), false, &mut relu_output);
+        convolve(&pool, &prepared, &g, (&case.x, None), (Some(&case.bias), true), false, &mut relu_output);
         let expected: Vec<f32> = plain.iter().map(|v| v.max(0.0)).collect();
         assert_eq!(relu_output, expected);
         assert!(plain.iter().any(|&v| v < 0.0) && plain.iter().any(|&v| v > 0.0));
@@ -231,7 +237,7 @@ fn relu_lets_nan_through() {
         let prepared =
             PreparedWeights::new(BufferPool::global(), Tile::F4x4K3x3, Pass::Forward, &g, &case.w, isa);
         let mut y = vec![0.0; g.output_len()];
-        forward(&BufferPool::new(), &prepared, &g, &case.x, (None, true), false, &mut y);
+        convolve(&BufferPool::new(), &prepared, &g, (&case.x, None), (None, true), false, &mut y);
         assert!(y[0].is_nan());
     }
 }
@@ -259,21 +265,17 @@ fn shards_add_up(tile: Tile) {
         let mut dw = vec![f32::NAN; whole.weight_len()];
         sum.finish(&mut dw, false);
         assert!(dw.iter().all(|&v| v == 0.0), "a sum of nothing is zero");
-        sum.accumulate(&pool, &first, x.0, (dy.0, Some(mask.0)));
-        sum.accumulate(&pool, &rest, x.1, (dy.1, Some(mask.1)));
-        let (mut dw, mut db) = (vec![f32::NAN; whole.weight_len()], vec![f32::NAN; whole.c_out]);
-        sum.finish_bias(Some(&mut db));
+        let mut dw = vec![f32::NAN; whole.weight_len()];
+        sum.accumulate(&pool, &first, x.0, (dy.0, Some(mask.0)), None);
+        sum.accumulate(&pool, &rest, x.1, (dy.1, Some(mask.1)), None);
         sum.finish(&mut dw, false);
         assert!(relative_error(&dw, &expected) < tile.error_bound());
-        sum.accumulate(&pool, &first, x.0, (dy.0, Some(mask.0)));
-        sum.accumulate(&pool, &rest, x.1, (dy.1, Some(mask.1)));
-        // Into the first gradient once more: twice the sum. The bias's gradient begins anew.
-        let db_once = db.clone();
-        sum.finish_bias(Some(&mut db));
+        sum.accumulate(&pool, &first, x.0, (dy.0, Some(mask.0)), None);
+        sum.accumulate(&pool, &rest, x.1, (dy.1, Some(mask.1)), None);
+        // Into the first gradient once more: twice the sum.
         sum.finish(&mut dw, true);
         let twice: Vec<f64> = expected.iter().map(|v| 2.0 * v).collect();
         assert!(relative_error(&dw, &twice) < tile.error_bound());
-        assert_eq!(db, db_once);
     }
 }
 
@@ -286,7 +288,7 @@ fn weights_are_refilled_in_place() {
         let pool = BufferPool::new();
         let output = |prepared: &PreparedWeights| {
             let mut y = vec![f32::NAN; g.output_len()];
-            forward(&pool, prepared, &g, &new.x, (None, false), false, &mut y);
+            convolve(&pool, prepared, &g, (&new.x, None), (None, false), false, &mut y);
             (y, pool.free_bytes())
         };
         let mut prepared =
@@ -303,15 +305,16 @@ fn threads_do_not_change_a_bit() {
     let tiles = [Tile::F4x4K5x5, Tile::F5x5K5x5];
     let sizes = [(1, 200), (1, 7), (2, 40), (7, 33)];
     for (tile, (n, c_out)) in tiles.into_iter().flat_map(|tile| sizes.map(|size| (tile, size))) {
-        let g = same(tile, n, 20, c_out, 14);
+        let g = grouped(same(tile, n, 20, c_out, 14), 1 + n % 2);
         let case = Case::new(g, true, 9);
         let (mask, isa, pool) = (case.mask.as_deref(), Isa::best(), BufferPool::poisoning());
         let weights = PreparedWeights::new(BufferPool::global(), tile, Pass::Forward, &g, &case.w, isa);
         let flipped = PreparedWeights::new(BufferPool::global(), tile, Pass::InputGradient, &g, &case.w, isa);
         let run = |parallel: bool| {
             let (mut y, mut dx) = (vec![f32::NAN; g.output_len()], vec![f32::NAN; g.input_len()]);
-            forward(&pool, &weights, &g, &case.x, (Some(&case.bias), true), parallel, &mut y);
-            input_gradient(&pool, &flipped, &g, (&case.dy, mask), parallel, &mut dx);
+            convolve(&pool, &weights, &g, (&case.x, None), (Some(&case.bias), true), parallel, &mut y);
+            let dy = (&*case.dy, mask);
+            convolve(&pool, &flipped, &g.input_gradient(), dy, (None, false), parallel, &mut dx);
             (y, dx)
         };
         let serial = run(false);
@@ -332,9 +335,9 @@ fn an_empty_batch_is_nothing() {
     let g = same(Tile::F4x4K3x3, 0, 3, 4, 6);
     let (pool, isa, w) = (BufferPool::new(), Isa::best(), vec![1.0; g.weight_len()]);
     let weights = PreparedWeights::new(BufferPool::global(), Tile::F4x4K3x3, Pass::Forward, &g, &w, isa);
-    forward(&pool, &weights, &g, &[], (None, false), true, &mut []);
+    convolve(&pool, &weights, &g, (&[], None), (None, false), true, &mut []);
     let mut sum = WeightGradientAccumulator::new(BufferPool::global(), Tile::F4x4K3x3, &g, isa);
-    sum.accumulate(&pool, &g, &[], (&[], None));
+    sum.accumulate(&pool, &g, &[], (&[], None), None);
     let mut dw = vec![f32::NAN; w.len()];
     sum.finish(&mut dw, false);
     assert!(dw.iter().all(|&v| v == 0.0));

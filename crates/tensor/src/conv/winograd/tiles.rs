@@ -11,7 +11,7 @@ use super::Tile;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Grid {
     pub(super) tile: Tile,
-    images: usize,
+    pub(super) images: usize,
     /// Tile rows of an image.
     rows: usize,
     /// Tiles in a row.

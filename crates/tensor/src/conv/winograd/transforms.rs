@@ -10,6 +10,7 @@ use super::images::{Images, channels_to_rows};
 use super::layout::{PartialTiles, Planes};
 use super::tiles::{Block, Extent, Grid};
 use crate::buffer_pool::BufferPool;
+use crate::gemm;
 use crate::simd::{Isa, Kernel, Simd, dispatch};
 
 /// A kernel that is compiled for each tile size: `M` outputs, `R` taps and `N` inputs along each axis.
@@ -72,9 +73,9 @@ pub(super) struct Source<'a> {
 impl<'a> Source<'a> {
     /// Images whose planes have such panels, `[width, number]`.
     pub(super) fn new(pool: &Arc<BufferPool>, grid: Grid, images: Images<'a>, panels: [usize; 2]) -> Self {
-        let partial = PartialTiles::new(pool, grid, images.extent, images.shape[0]);
+        let partial = PartialTiles::new(pool, grid, images.extent, images.planes.channels);
         let mut planes = Planes::new(pool, grid.tile.inputs(), grid.size, panels);
-        if planes.columns() > images.shape[0] {
+        if planes.columns() > images.planes.channels {
             planes.values.fill(0.0);
         }
         Self { images, partial, planes }
@@ -96,7 +97,7 @@ impl<'a> Source<'a> {
             let (rows, columns) = (images.pixels(0, &part.rows), images.pixels(1, &(0..block.columns())));
             let line = columns.len() * S::LANES;
             let gathered = &mut scratch[..rows.len() * line];
-            for first in (0..images.shape[0]).step_by(S::LANES) {
+            for first in (0..images.planes.channels).step_by(S::LANES) {
                 images.gather(s, (part.image, first), [rows.clone(), columns.clone()], gathered);
                 for run in block.runs_of(&part) {
                     let x = run.columns.start * step * S::LANES;
@@ -133,7 +134,7 @@ impl<'a> Source<'a> {
         let Self { images, partial, planes } = self;
         let (step, width, stride) = (images.extent.step, planes.width, planes.stride);
         let row = &partial.values[row * partial.stride..][..partial.stride];
-        for first in (0..images.shape[0]).step_by(S::LANES) {
+        for first in (0..images.planes.channels).step_by(S::LANES) {
             let column = planes.column(first);
             for run in block.runs() {
                 let tiles = (&row[partial.at(first, &run, S::LANES)..], [step * S::LANES, S::LANES]);
@@ -144,18 +145,38 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Products on their way out of the domain, to N x C x H x W in memory.
+/// Products on their way out of the domain, to maps in memory.
 pub(super) struct Sink<'a> {
-    pub(super) out: &'a mut [f32],
-    /// `[C, H, W]`.
-    shape: [usize; 3],
+    pub(super) maps: Maps<'a>,
     partial: PartialTiles,
 }
 
+/// Feature maps that are written: some channels of images.
+pub(super) struct Maps<'a> {
+    /// From the first of the channels of the first image on.
+    pub(super) data: &'a mut [f32],
+    pub(super) channels: usize,
+    /// `[H, W]`.
+    pub(super) size: [usize; 2],
+    /// Elements between images.
+    pub(super) image_stride: usize,
+}
+
+impl Maps<'_> {
+    /// The same as images to read, under the tiles of `grid`.
+    pub(super) fn as_images(&self, grid: Grid) -> Images<'_> {
+        let Self { ref data, channels, size, image_stride } = *self;
+        let pixels = size[0] * size[1];
+        let planes = gemm::Planes { data, mask: None, images: grid.images, channels, pixels, image_stride };
+        Images { planes, size, extent: Extent::outputs(grid.tile), padding: [0; 2] }
+    }
+}
+
 impl<'a> Sink<'a> {
-    /// Outputs of such `[C, H, W]`.
-    pub(super) fn new(pool: &Arc<BufferPool>, grid: Grid, out: &'a mut [f32], shape: [usize; 3]) -> Self {
-        Self { out, shape, partial: PartialTiles::new(pool, grid, Extent::outputs(grid.tile), shape[0]) }
+    /// A way out to `maps`.
+    pub(super) fn new(pool: &Arc<BufferPool>, grid: Grid, maps: Maps<'a>) -> Self {
+        let partial = PartialTiles::new(pool, grid, Extent::outputs(grid.tile), maps.channels);
+        Self { maps, partial }
     }
 
     /// Transforms the products of a row of planes, the channels from `first` on, along the rows of the tiles.
@@ -166,11 +187,11 @@ impl<'a> Sink<'a> {
         products: &Planes,
         (block, row, first): (Block, usize, usize),
     ) {
-        let Self { partial, shape: [channels, ..], .. } = self;
+        let Self { partial, maps } = self;
         let (width, stride) = (products.width, products.stride);
         let row = &mut partial.values[row * partial.stride..][..partial.stride];
         // Tiles lie side by side, in all runs.
-        for channel in (first..(first + width).min(*channels)).step_by(S::LANES) {
+        for channel in (first..(first + width).min(maps.channels)).step_by(S::LANES) {
             let tiles = (&products.values[channel - first..], [width, stride]);
             let into = (&mut row[channel * partial.pixels..], [M * S::LANES, S::LANES]);
             transform_line::<S, OutputSide, N, M>(s, block.len(), tiles, into, None);
@@ -186,7 +207,8 @@ impl<'a> Sink<'a> {
         (bias, relu): (Option<&[f32]>, bool),
         scratch: &mut [f32],
     ) {
-        let Self { ref mut out, shape: [channels, height, width], ref partial } = *self;
+        let Self { maps, partial } = self;
+        let (channels, [height, width]) = (maps.channels, maps.size);
         for first in (0..channels).step_by(S::LANES) {
             let count = (channels - first).min(S::LANES);
             let bias = bias.map_or(s.splat(0.0), |bias| s.load_partial(&bias[first..first + count]));
@@ -199,11 +221,13 @@ impl<'a> Sink<'a> {
                     (&partial.values[partial.at(first, &run, S::LANES)..], [S::LANES, partial.stride]);
                 let (into, epilogue) = ((&mut *lines, [S::LANES, line]), Some((bias, relu)));
                 transform_line::<S, OutputSide, N, M>(s, columns.len(), tiles, into, epilogue);
-                let start = ((run.image * channels + first) * height + rows.start) * width + columns.start;
+                let start =
+                    run.image * maps.image_stride + (first * height + rows.start) * width + columns.start;
                 // Whole rows follow each other in the image, too.
                 let at_once = if columns.len() == width { rows.len() } else { 1 };
                 for y in (0..rows.len()).step_by(at_once) {
-                    let (lines, out) = (&lines[y * line..][..at_once * line], &mut out[start + y * width..]);
+                    let lines = &lines[y * line..][..at_once * line];
+                    let out = &mut maps.data[start + y * width..];
                     channels_to_rows::<S, false>(s, lines, out, height * width, count);
                 }
             }
