@@ -93,7 +93,7 @@ fn layers(c: &mut Criterion) {
         for path in paths(&g) {
             let context = Context { conv: path, ..context.clone() };
             group.bench_function(BenchmarkId::new(path.to_string(), &name), |b| {
-                b.iter(|| conv::forward(&context, &layer, black_box(&x)));
+                b.iter(|| conv::forward(&context, &[layer], black_box(&x), false));
             });
         }
         group.finish();
@@ -110,7 +110,8 @@ fn layers(c: &mut Criterion) {
                         |dy| {
                             let mut sums = [GradientSum::new(), GradientSum::new()];
                             let sinks = &mut Sinks::new(&mut sums, &parameters);
-                            let dx = conv::backward(&context, &layer, &x, Some(&output), dy, input, sinks);
+                            let outputs = vec![output.clone()];
+                            let dx = conv::backward(&context, &[layer], &x, outputs, dy, input, sinks);
                             (dx, sums.map(|sum| sum.finish(context.pool())))
                         },
                         BatchSize::PerIteration,
@@ -140,7 +141,7 @@ fn once_per_step(c: &mut Criterion) {
                     black_box(w.data_mut());
                     let geometry = g.with_images(0);
                     let layer = Convolution { geometry, weight: &w, bias: None, relu: false };
-                    conv::forward(&context, &layer, &nothing)
+                    conv::forward(&context, &[layer], &nothing, false)
                 });
             });
             let layer = Convolution { geometry: g, weight: &w, bias: None, relu: false };
@@ -149,7 +150,7 @@ fn once_per_step(c: &mut Criterion) {
                     || {
                         let (dy, mut sums) = (fresh(&context, g.output_shape()), [GradientSum::new()]);
                         let sinks = &mut Sinks::new(&mut sums, &[Some(0)]);
-                        conv::backward(&context, &layer, &x, None, dy, false, sinks);
+                        conv::backward(&context, &[layer], &x, Vec::new(), dy, false, sinks);
                         sums
                     },
                     |sums| sums.map(|sum| sum.finish(context.pool())),

@@ -1,16 +1,16 @@
 //! Depthwise convolution in f32: each input channel has windows of its own (Howard et al. 2017, "MobileNets", section 3.1).
 //!
 //! There is nothing to sum over channels, so a matrix product would be a row high. Instead each plane is copied between its zeros,
-//! and vectors are neighboring outputs: a tap of the window is a multiply-add of a vector of inputs. With a horizontal stride s the
-//! copy holds the columns 0, s, 2 s, ... of each row first, then 1, s + 1, ..., so that the inputs of neighboring outputs are
-//! neighbors, too.
+//! and vectors are neighboring outputs: a tap of the window is a multiply-add of a vector of inputs. The input gradient is such a
+//! convolution, too, of the output gradient with as many zeros between its pixels as the stride steps over.
 
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::ConvGeometry;
 use super::direct::Masked;
+use super::padded::Padded;
+use super::{ConvGeometry, Pass};
 use crate::buffer_pool::BufferPool;
 use crate::simd::{Isa, Kernel, Simd, dispatch};
 
@@ -20,95 +20,53 @@ const LANES: usize = 16;
 /// Vectors of a tile of outputs, and taps whose gradients are summed at once.
 const TILE: usize = 4;
 
-/// Planes that a thread takes at a time.
-const PLANES: usize = 8;
+/// Groups that a thread takes at a time.
+const GROUPS: usize = 8;
 
-/// The copy of a plane between its zeros.
-struct Padded {
-    /// Rows of the copy.
-    rows: usize,
-    /// Columns of each phase of a row.
-    columns: usize,
-    /// Elements from a row to the next: a phase for each horizontal step.
-    row_stride: usize,
-    /// The distance of each tap's first input from that of the first tap.
+/// How a pass reads the copies of the planes of a group, which lie one after the other.
+struct Layout {
+    /// Input and output channels of a group.
+    channels: [usize; 2],
+    /// Rows and columns of the outputs.
+    size: [usize; 2],
+    /// An input plane.
+    padded: Padded,
+    /// The distances of all taps of a window from the first, plane after plane.
     taps: Vec<usize>,
+    /// Elements of a copy from the windows of an output row to those of the next.
+    row_step: usize,
 }
 
-impl Padded {
-    fn new(g: &ConvGeometry) -> Self {
-        let [_, step] = g.stride;
-        let rows = (g.out_h() - 1) * g.stride[0] + g.window(0);
-        let columns = (g.window(1) - 1) / step + g.out_w().next_multiple_of(LANES);
-        let row_stride = step * columns;
-        let place = |column: usize| column % step * columns + column / step;
-        let row = |u: usize| {
-            (0..g.kernel[1]).map(move |v| u * g.dilation[0] * row_stride + place(v * g.dilation[1]))
+impl Layout {
+    fn new(g: &ConvGeometry, pass: Pass) -> Self {
+        let (outputs, [rows, columns]) = (g.c_out / g.groups, g.kernel);
+        let taps = |padded: Padded| {
+            let column = move |v: usize| padded.column(v * g.dilation[1]);
+            let row = move |u: usize| u * g.dilation[0] * padded.row_stride();
+            (0..rows).flat_map(move |u| (0..columns).map(move |v| row(u) + column(v)))
         };
-        Self { rows, columns, row_stride, taps: (0..g.kernel[0]).flat_map(row).collect() }
-    }
-
-    fn len(&self) -> usize {
-        self.rows * self.row_stride
-    }
-
-    /// The part of an input row that lies in the phase `phase`: the first column of it in the copy, the first in the input, and their
-    /// number.
-    #[inline(always)]
-    fn phase(&self, g: &ConvGeometry, phase: usize) -> (usize, usize, usize) {
-        let (padding, step) = (g.padding[1], g.stride[1]);
-        let first = padding.saturating_sub(phase).div_ceil(step);
-        let source = first * step + phase - padding;
-        let count = g.w.saturating_sub(source).div_ceil(step);
-        (first, source, count.min(self.columns.saturating_sub(first)))
-    }
-
-    /// Copies a plane, 0 where the mask is not above 0. What lies around it is left.
-    #[inline(always)]
-    fn fill(&self, g: &ConvGeometry, x: &[f32], mask: Option<&[f32]>, copy: &mut [f32]) {
-        for row in 0..g.h.min(self.rows.saturating_sub(g.padding[0])) {
-            for phase in 0..g.stride[1] {
-                let (first, source, count) = self.phase(g, phase);
-                if count == 0 {
-                    continue;
-                }
-                let to = (row + g.padding[0]) * self.row_stride + phase * self.columns + first;
-                let (to, from) = (&mut copy[to..to + count], row * g.w + source);
-                match (g.stride[1], mask) {
-                    (1, None) => to.copy_from_slice(&x[from..from + count]),
-                    (step, None) => {
-                        for (to, &x) in to.iter_mut().zip(x[from..].iter().step_by(step)) {
-                            *to = x;
-                        }
-                    }
-                    (step, Some(mask)) => {
-                        let masked = x[from..].iter().zip(&mask[from..]).step_by(step);
-                        for (to, (&x, &mask)) in to.iter_mut().zip(masked) {
-                            *to = if mask > 0.0 { x } else { 0.0 };
-                        }
-                    }
-                }
+        match pass {
+            Pass::Forward => {
+                let (size, phases) = ([g.out_h(), g.out_w()], g.stride[1].min(g.w + 2 * g.padding[1]));
+                let least = (g.window(1) - 1) / phases + size[1].next_multiple_of(LANES);
+                let padded = Padded::input(g, phases, least);
+                let row_step = g.stride[0].min(g.h + 2 * g.padding[0]) * padded.row_stride();
+                Self { channels: [1, outputs], size, padded, taps: taps(padded).collect(), row_step }
+            }
+            Pass::InputGradient => {
+                let padded = Padded::output_gradient(g, g.window(1) - 1 + g.w.next_multiple_of(LANES));
+                let (planes, row_step) =
+                    ((0..outputs).map(|plane| plane * padded.len()), padded.row_stride());
+                // The kernel is flipped.
+                let taps = planes.flat_map(|plane| taps(padded).rev().map(move |tap| plane + tap)).collect();
+                Self { channels: [outputs, 1], size: [g.h, g.w], padded, taps, row_step }
             }
         }
     }
 
-    /// Copies the plane back, and 0 where no window reaches.
-    #[inline(always)]
-    fn read(&self, g: &ConvGeometry, copy: &[f32], x: &mut [f32]) {
-        x.fill(0.0);
-        for row in 0..g.h.min(self.rows.saturating_sub(g.padding[0])) {
-            for phase in 0..g.stride[1] {
-                let (first, source, count) = self.phase(g, phase);
-                if count == 0 {
-                    continue;
-                }
-                let from = (row + g.padding[0]) * self.row_stride + phase * self.columns + first;
-                let to = x[row * g.w + source..].iter_mut().step_by(g.stride[1]);
-                for (x, &value) in to.zip(&copy[from..from + count]) {
-                    *x = value;
-                }
-            }
-        }
+    /// Elements of a group's input planes, and of its output planes.
+    fn group(&self) -> [usize; 2] {
+        [self.channels[0] * self.padded.pixels(), self.channels[1] * self.size[0] * self.size[1]]
     }
 }
 
@@ -139,45 +97,44 @@ fn store<S: Simd, const V: usize>(s: S, tile: [S::Vector; V], relu: bool, y: &mu
     }
 }
 
-/// The outputs of some planes of the input.
-struct Forward<'a> {
-    g: &'a ConvGeometry,
-    padded: &'a Padded,
-    /// The first plane, counted through all images.
-    first: usize,
-    planes: usize,
+/// The outputs of some groups: their input planes, convolved and added up.
+struct Convolve<'a> {
+    groups: usize,
+    layout: &'a Layout,
     x: Masked<'a>,
     w: &'a [f32],
     bias: Option<&'a [f32]>,
     relu: bool,
-    /// A copy of a plane, whose surroundings are zeros.
-    copy: &'a mut [f32],
-    /// The outputs of these planes alone.
+    /// The first group, counted through all images, and the outputs from there on.
+    first: usize,
     y: &'a mut [f32],
+    /// Room for the copies, whose surroundings are zeros.
+    copies: &'a mut [f32],
 }
 
-impl Kernel for Forward<'_> {
+impl Kernel for Convolve<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { g, padded, first, planes, x: (x, mask), w, bias, relu, copy, y } = self;
-        let (outputs, taps) = (g.c_out / g.groups, padded.taps.len());
-        let (pixels, ow) = (g.out_pixels(), g.out_w());
-        for plane in first..first + planes {
-            let input = plane * g.in_pixels()..(plane + 1) * g.in_pixels();
-            padded.fill(g, &x[input.clone()], mask.map(|mask| &mask[input]), copy);
-            for output in 0..outputs {
-                let channel = plane % g.c_in * outputs + output;
-                let (w, bias) = (&w[channel * taps..][..taps], bias.map_or(0.0, |bias| bias[channel]));
-                let y = &mut y[((plane - first) * outputs + output) * pixels..][..pixels];
-                for (i, y) in y.chunks_exact_mut(ow).enumerate() {
-                    let x = &copy[i * g.stride[0] * padded.row_stride..];
+        let Self { groups, layout, x: (x, mask), w, bias, relu, first, y, copies } = self;
+        let Layout { channels: [_, outputs], size: [rows, columns], padded, taps, row_step } = layout;
+        let ([from, to], pixels, count) = (layout.group(), padded.pixels(), taps.len());
+        for (group, y) in (first..).zip(y.chunks_exact_mut(to)) {
+            for (plane, copy) in copies.chunks_exact_mut(padded.len()).enumerate() {
+                let own = group * from + plane * pixels..group * from + (plane + 1) * pixels;
+                padded.fill(&x[own.clone()], mask.map(|mask| &mask[own]), copy);
+            }
+            for (output, y) in y.chunks_exact_mut(rows * columns).enumerate() {
+                let channel = group % groups * outputs + output;
+                let (w, bias) = (&w[channel * count..][..count], bias.map_or(0.0, |bias| bias[channel]));
+                for (i, y) in y.chunks_exact_mut(*columns).enumerate() {
+                    let x = &copies[i * row_step..];
                     let mut j = 0;
-                    while j + (TILE - 1) * S::LANES < ow {
-                        store(s, tile::<S, TILE>(s, bias, &x[j..], &padded.taps, w), relu, &mut y[j..]);
+                    while j + (TILE - 1) * S::LANES < *columns {
+                        store(s, tile::<S, TILE>(s, bias, &x[j..], taps, w), relu, &mut y[j..]);
                         j += TILE * S::LANES;
                     }
-                    while j < ow {
-                        store(s, tile::<S, 1>(s, bias, &x[j..], &padded.taps, w), relu, &mut y[j..]);
+                    while j < *columns {
+                        store(s, tile::<S, 1>(s, bias, &x[j..], taps, w), relu, &mut y[j..]);
                         j += S::LANES;
                     }
                 }
@@ -186,152 +143,51 @@ impl Kernel for Forward<'_> {
     }
 }
 
-/// Runs a kernel on chunks of planes of `out`, `each` elements a plane: on all at once, or spread over rayon's threads.
-fn each_chunk(parallel: bool, each: usize, out: &mut [f32], run: impl Fn(usize, usize, &mut [f32]) + Sync) {
-    if each == 0 {
-        return;
-    }
-    if parallel {
-        let chunks = out.par_chunks_mut(PLANES * each).enumerate();
-        chunks.for_each(|(chunk, out)| run(chunk * PLANES, out.len() / each, out));
-    } else {
-        run(0, out.len() / each, out);
-    }
-}
-
-/// The output, N x O x OH x OW, overwritten, with a bias of O elements and ReLU if asked for. With `parallel`, planes are spread over
-/// rayon's threads, with the same bits.
+/// A pass of the convolution `g`: the output, N x O x OH x OW, overwritten, with a bias of O elements and ReLU if asked for, or the
+/// input gradient, N x C x H x W, overwritten. With `parallel`, groups are spread over rayon's threads, with the same bits.
 ///
 /// # Panics
 /// If a slice does not have the geometry's length or the convolution is not depthwise.
-pub(super) fn forward(
-    pool: &Arc<BufferPool>,
-    isa: Isa,
-    g: &ConvGeometry,
-    (x, w): (&[f32], &[f32]),
-    (bias, relu): (Option<&[f32]>, bool),
-    parallel: bool,
-    y: &mut [f32],
-) {
-    convolve(pool, isa, g, &Padded::new(g), ((x, None), w), (bias, relu), parallel, y);
-}
-
 #[expect(clippy::too_many_arguments, reason = "those of a convolution")]
-fn convolve(
+pub(super) fn convolve(
     pool: &Arc<BufferPool>,
     isa: Isa,
     g: &ConvGeometry,
-    padded: &Padded,
+    pass: Pass,
     (x, w): (Masked<'_>, &[f32]),
     (bias, relu): (Option<&[f32]>, bool),
     parallel: bool,
     y: &mut [f32],
 ) {
-    assert_eq!((x.0.len(), w.len()), (g.input_len(), g.weight_len()), "input and weights of {g:?}");
-    assert!(g.is_depthwise() && y.len() == g.output_len(), "output of a depthwise {g:?}");
-    each_chunk(parallel, g.c_out / g.groups * g.out_pixels(), y, |first, planes, y| {
-        let copy = &mut *pool.zeros::<f32>(padded.len());
-        dispatch(isa, Forward { g, padded, first, planes, x, w, bias, relu, copy, y });
-    });
-}
-
-/// Copies rows of an output gradient to rows of whole vectors, 0 where the mask is not above 0 and behind the row.
-#[inline(always)]
-fn copy_rows(ow: usize, width: usize, dy: &[f32], mask: Option<&[f32]>, rows: &mut [f32]) {
-    for (i, to) in rows.chunks_exact_mut(width).enumerate() {
-        let from = i * ow..(i + 1) * ow;
-        to[ow..].fill(0.0);
-        match mask {
-            None => to[..ow].copy_from_slice(&dy[from]),
-            Some(mask) => {
-                for (to, (&dy, &mask)) in to.iter_mut().zip(dy[from.clone()].iter().zip(&mask[from])) {
-                    *to = if mask > 0.0 { dy } else { 0.0 };
-                }
-            }
-        }
+    let (groups, layout) = (g.groups, &Layout::new(g, pass));
+    let [from, to] = layout.group();
+    assert!(g.is_depthwise() && w.len() == g.weight_len(), "weights of a depthwise {g:?}");
+    assert_eq!([x.0.len(), y.len()], [from, to].map(|len| g.n * groups * len), "input and output of {g:?}");
+    if y.is_empty() {
+        return;
     }
-}
-
-/// The input gradients of some planes of the input, each output's gradient added to the inputs under its window.
-struct InputGradient<'a> {
-    g: &'a ConvGeometry,
-    padded: &'a Padded,
-    first: usize,
-    planes: usize,
-    dy: Masked<'a>,
-    w: &'a [f32],
-    copy: &'a mut [f32],
-    /// The gradient of one output plane, in rows of whole vectors.
-    rows: &'a mut [f32],
-    dx: &'a mut [f32],
-}
-
-impl Kernel for InputGradient<'_> {
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Self { g, padded, first, planes, dy: (dy, mask), w, copy, rows, dx } = self;
-        let (outputs, taps) = (g.c_out / g.groups, padded.taps.len());
-        let (pixels, width) = (g.out_pixels(), g.out_w().next_multiple_of(LANES));
-        for plane in first..first + planes {
-            copy.fill(0.0);
-            for output in 0..outputs {
-                let channel = plane % g.c_in * outputs + output;
-                let from = (plane * outputs + output) * pixels..(plane * outputs + output + 1) * pixels;
-                copy_rows(g.out_w(), width, &dy[from.clone()], mask.map(|mask| &mask[from]), rows);
-                for (i, row) in rows.chunks_exact(width).enumerate() {
-                    let x = &mut copy[i * g.stride[0] * padded.row_stride..];
-                    for (&tap, &w) in padded.taps.iter().zip(&w[channel * taps..]) {
-                        let w = s.splat(w);
-                        for (j, dy) in row.chunks_exact(S::LANES).enumerate() {
-                            let x = &mut x[tap + j * S::LANES..][..S::LANES];
-                            s.store(s.mul_add(s.load(dy), w, s.load(x)), x);
-                        }
-                    }
-                }
-            }
-            padded.read(g, copy, &mut dx[(plane - first) * g.in_pixels()..][..g.in_pixels()]);
-        }
+    let run = |first: usize, y: &mut [f32]| {
+        let copies = &mut *pool.zeros::<f32>(layout.channels[0] * layout.padded.len());
+        dispatch(isa, Convolve { groups, layout, x, w, bias, relu, first, y, copies });
+    };
+    if parallel {
+        let chunks = y.par_chunks_mut(GROUPS * to).enumerate();
+        chunks.for_each(|(chunk, y)| run(chunk * GROUPS, y));
+    } else {
+        run(0, y);
     }
-}
-
-/// The gradient with respect to the input, N x C x H x W, overwritten. With `parallel`, planes are spread over rayon's threads, with
-/// the same bits.
-///
-/// # Panics
-/// If a slice does not have the geometry's length or the convolution is not depthwise.
-pub(super) fn input_gradient(
-    pool: &Arc<BufferPool>,
-    isa: Isa,
-    g: &ConvGeometry,
-    (dy, w): (Masked<'_>, &[f32]),
-    parallel: bool,
-    dx: &mut [f32],
-) {
-    assert_eq!((dy.0.len(), w.len()), (g.output_len(), g.weight_len()), "output and weights of {g:?}");
-    assert!(g.is_depthwise() && dx.len() == g.input_len(), "input of a depthwise {g:?}");
-    if g.flips() && g.c_out == g.groups {
-        // Gathered: a convolution with the kernel flipped.
-        let flipped = g.input_gradient();
-        let mut padded = Padded::new(&flipped);
-        padded.taps.reverse();
-        return convolve(pool, isa, &flipped, &padded, (dy, w), (None, false), parallel, dx);
-    }
-    let padded = &Padded::new(g);
-    each_chunk(parallel, g.in_pixels(), dx, |first, planes, dx| {
-        let copy = &mut *pool.take::<f32>(padded.len());
-        let rows = &mut *pool.take::<f32>(g.out_h() * g.out_w().next_multiple_of(LANES));
-        dispatch(isa, InputGradient { g, padded, first, planes, dy, w, copy, rows, dx });
-    });
 }
 
 /// The gradients of weight and bias.
 struct WeightGradient<'a> {
     g: &'a ConvGeometry,
-    padded: &'a Padded,
+    layout: &'a Layout,
     x: &'a [f32],
     dy: Masked<'a>,
+    /// Room for the copy of an input plane, whose surroundings are zeros.
     copy: &'a mut [f32],
-    rows: &'a mut [f32],
+    /// The gradient of one output plane in rows of whole vectors, zeros behind each.
+    lines: (Padded, &'a mut [f32]),
     dw: &'a mut [f32],
     db: Option<&'a mut [f32]>,
 }
@@ -354,8 +210,8 @@ fn add_taps<S: Simd, const T: usize>(
     s: S,
     (x, stride): (&[f32], usize),
     (rows, width): (&[f32], usize),
-    taps: &[usize],
-    dw: &mut [f32],
+    taps: &[usize; T],
+    dw: &mut [f32; T],
 ) {
     let mut sums = [s.splat(0.0); T];
     for (i, row) in rows.chunks_exact(width).enumerate() {
@@ -374,32 +230,24 @@ fn add_taps<S: Simd, const T: usize>(
 impl Kernel for WeightGradient<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { g, padded, x, dy: (dy, mask), copy, rows, dw, mut db } = self;
-        let (outputs, count) = (g.c_out / g.groups, padded.taps.len());
-        let (pixels, width) = (g.out_pixels(), g.out_w().next_multiple_of(LANES));
-        let stride = g.stride[0] * padded.row_stride;
+        let Self { g, layout, x, dy: (dy, mask), copy, lines: (lines, rows), dw, mut db } = self;
+        let Layout { channels: [_, outputs], padded, taps, row_step, .. } = layout;
+        let (pixels, width) = (g.out_pixels(), lines.row_stride());
         for plane in 0..g.n * g.c_in {
-            padded.fill(g, &x[plane * g.in_pixels()..][..g.in_pixels()], None, copy);
-            for output in 0..outputs {
+            padded.fill(&x[plane * g.in_pixels()..][..g.in_pixels()], None, copy);
+            for output in 0..*outputs {
                 let channel = plane % g.c_in * outputs + output;
-                let from = (plane * outputs + output) * pixels..(plane * outputs + output + 1) * pixels;
-                copy_rows(g.out_w(), width, &dy[from.clone()], mask.map(|mask| &mask[from]), rows);
-                let dw = &mut dw[channel * count..][..count];
-                let mut tap = 0;
-                while tap + TILE <= count {
-                    let taps = &padded.taps[tap..tap + TILE];
-                    add_taps::<S, TILE>(s, (copy, stride), (rows, width), taps, &mut dw[tap..tap + TILE]);
-                    tap += TILE;
+                let own = (plane * outputs + output) * pixels..(plane * outputs + output + 1) * pixels;
+                lines.fill(&dy[own.clone()], mask.map(|mask| &mask[own]), rows);
+                let (x, dy) = ((&*copy, *row_step), (&*rows, width));
+                let dw = &mut dw[channel * taps.len()..][..taps.len()];
+                let (whole, rest) = taps.as_chunks::<TILE>();
+                let (dw_whole, dw_rest) = dw.as_chunks_mut::<TILE>();
+                for (taps, dw) in whole.iter().zip(dw_whole) {
+                    add_taps(s, x, dy, taps, dw);
                 }
-                while tap < count {
-                    add_taps::<S, 1>(
-                        s,
-                        (copy, stride),
-                        (rows, width),
-                        &padded.taps[tap..=tap],
-                        &mut dw[tap..=tap],
-                    );
-                    tap += 1;
+                for (tap, dw) in rest.iter().zip(dw_rest) {
+                    add_taps(s, x, dy, &[*tap], std::array::from_mut(dw));
                 }
                 if let Some(db) = &mut db {
                     let mut sum = s.splat(0.0);
@@ -431,10 +279,11 @@ pub(super) fn weight_gradient(
     if let Some(db) = &mut db {
         db.fill(0.0);
     }
-    let padded = &Padded::new(g);
-    let copy = &mut *pool.zeros::<f32>(padded.len());
-    let rows = &mut *pool.take::<f32>(g.out_h() * g.out_w().next_multiple_of(LANES));
-    dispatch(isa, WeightGradient { g, padded, x, dy, copy, rows, dw, db });
+    let layout = &Layout::new(g, Pass::Forward);
+    let lines = Padded::plain(layout.size, layout.size[1].next_multiple_of(LANES));
+    let [mut copy, mut rows] = [layout.padded, lines].map(|padded| pool.zeros::<f32>(padded.len()));
+    let lines = (lines, &mut *rows);
+    dispatch(isa, WeightGradient { g, layout, x, dy, copy: &mut copy, lines, dw, db });
 }
 
 #[cfg(test)]
@@ -494,10 +343,12 @@ mod tests {
             }
             for isa in Isa::available() {
                 let mut found = vec![f32::NAN; y.len()];
-                forward(&pool, isa, &g, (&x, &w), (bias, relu), parallel, &mut found);
+                let inputs = ((&*x, None), &*w);
+                convolve(&pool, isa, &g, Pass::Forward, inputs, (bias, relu), parallel, &mut found);
                 assert_near(&found, &y, g.patch(), &format!("{isa}: y"));
                 let mut found = vec![f32::NAN; x.len()];
-                input_gradient(&pool, isa, &g, ((&dy, output), &w), parallel, &mut found);
+                let inputs = ((&*dy, output), &*w);
+                convolve(&pool, isa, &g, Pass::InputGradient, inputs, (None, false), parallel, &mut found);
                 assert_near(&found, &dx, g.weight_len(), &format!("{isa}: dx"));
                 let (mut found, mut sums) = (vec![f32::NAN; w.len()], vec![f32::NAN; g.c_out]);
                 weight_gradient(&pool, isa, &g, &x, (&dy, output), (&mut found, Some(&mut sums)));

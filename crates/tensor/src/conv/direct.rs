@@ -20,7 +20,7 @@ use super::im2col::col2im;
 use super::windows::windows;
 use super::{ConvGeometry, Pass};
 use crate::buffer_pool::BufferPool;
-use crate::gemm::{By, Elements, Epilogue, Operand, Output, PackedA, Planes, Stage, gemm, gemm_backward};
+use crate::gemm::{By, Elements, Epilogue, Operand, Output, PackedA, Planes, gemm};
 use crate::simd::Isa;
 
 /// An output gradient, and the output of the ReLU that followed, if there is one: the gradient counts as zero where that is not
@@ -30,7 +30,7 @@ pub(super) type Masked<'a> = (&'a [f32], Option<&'a [f32]>);
 /// Weights in the order in which a pass reads them, packed once for all micro-batches and threads: a matrix for each group.
 #[derive(Debug)]
 pub(super) struct PackedWeights {
-    groups: Vec<PackedA>,
+    pub(super) groups: Vec<PackedA>,
 }
 
 impl PackedWeights {
@@ -51,12 +51,6 @@ impl PackedWeights {
     pub(super) fn refill(&mut self, g: &ConvGeometry, pass: Pass, w: &[f32]) {
         let mut groups = self.groups.iter_mut();
         each_group(g, pass, w, |a| groups.next().expect("as many groups as were packed").refill(a));
-    }
-
-    /// The one group of a convolution that is not grouped.
-    pub(super) fn only_group(&self) -> &PackedA {
-        assert_eq!(self.groups.len(), 1, "groups of packed weights");
-        &self.groups[0]
     }
 }
 
@@ -115,33 +109,17 @@ pub(super) fn part_mut<'a>(
     Output::planes(data, channels / groups, pixels, [images.len(), pixels, channels * pixels])
 }
 
-/// The output, N x O x OH x OW, overwritten, with a bias of O elements and ReLU if asked for.
-///
-/// `weights` are packed for [`Pass::Forward`] of a geometry that differs at most in N. With `parallel`, columns are spread
-/// over rayon's threads, with the same bits.
+/// The output of the convolution `g`, N x O x OH x OW, overwritten, with a bias of O elements and ReLU if asked for. `weights` are
+/// packed for it, whatever its N. With `parallel`, columns are spread over rayon's threads, with the same bits.
 ///
 /// # Panics
 /// If a slice does not have the geometry's length.
-pub(super) fn forward(
+pub(super) fn convolve(
     pool: &Arc<BufferPool>,
-    g: &ConvGeometry,
-    x: &[f32],
     weights: &PackedWeights,
-    (bias, relu): (Option<&[f32]>, bool),
-    parallel: bool,
-    y: &mut [f32],
-) {
-    let epilogue = Epilogue { accumulate: false, bias, relu };
-    convolve(pool, g, (x, None), weights, epilogue, parallel, y);
-}
-
-/// `y = w x` with `x` masked: the forward pass, or the input gradient of another convolution.
-fn convolve(
-    pool: &Arc<BufferPool>,
     g: &ConvGeometry,
     x: Masked<'_>,
-    weights: &PackedWeights,
-    epilogue: Epilogue<'_>,
+    (bias, relu): (Option<&[f32]>, bool),
     parallel: bool,
     y: &mut [f32],
 ) {
@@ -152,29 +130,26 @@ fn convolve(
         for (group, a) in weights.groups.iter().enumerate() {
             let x = part(x, [g.c_in, g.in_pixels()], &images, [group, g.groups]);
             let mut y = part_mut(y, [g.c_out, g.out_pixels()], &images, [group, g.groups]);
-            let bias = epilogue.bias.map(|bias| &bias[group * outputs..(group + 1) * outputs]);
-            let epilogue = Epilogue { bias, ..epilogue };
+            let bias = bias.map(|bias| &bias[group * outputs..(group + 1) * outputs]);
+            let epilogue = Epilogue { accumulate: false, bias, relu };
             gemm(pool, a, &*windows(pool, g, x, By::Position), epilogue, &mut y, parallel);
         }
     }
 }
 
-/// The gradient with respect to the input, N x C x H x W, overwritten. `weights` are packed for [`Pass::InputGradient`].
+/// The gradient with respect to the input, N x C x H x W, overwritten, of a convolution whose input gradient is none: each product
+/// is added to the pixel it came from. `weights` are packed for [`Pass::InputGradient`].
 ///
 /// # Panics
 /// If a slice does not have the geometry's length.
-pub(super) fn input_gradient(
+pub(super) fn scatter(
     pool: &Arc<BufferPool>,
+    weights: &PackedWeights,
     g: &ConvGeometry,
     dy: Masked<'_>,
-    weights: &PackedWeights,
     parallel: bool,
     dx: &mut [f32],
 ) {
-    if g.is_pointwise() || g.flips() {
-        convolve(pool, &g.input_gradient(), dy, weights, Epilogue::default(), parallel, dx);
-        return;
-    }
     assert_eq!((dx.len(), dy.0.len()), (g.input_len(), g.output_len()), "input and output of {g:?}");
     assert_eq!(weights.groups.len(), g.groups, "groups of packed weights");
     let (patch, pixels, image) = (g.patch(), g.out_pixels(), g.c_in / g.groups * g.in_pixels());
@@ -186,56 +161,6 @@ pub(super) fn input_gradient(
             let mut output = Output::matrix(&mut columns, patch, pixels, pixels);
             gemm(pool, a, &dy, Epilogue::default(), &mut output, parallel);
             col2im(g, &columns, &mut dx[(n * g.groups + group) * image..][..image]);
-        }
-    }
-}
-
-/// The gradient with respect to the weight, O x C/groups x KH x KW, and to the bias, O, overwritten.
-///
-/// For a pointwise convolution also the `input`'s, overwritten, with the bits of [`input_gradient`], from the same weights and these
-/// as they lie in memory: a block of pixels serves both while it is in the cache.
-///
-/// # Panics
-/// If a slice does not have the geometry's length, or there is an `input` and the convolution is not pointwise.
-pub(super) fn weight_gradient(
-    pool: &Arc<BufferPool>,
-    isa: Isa,
-    g: &ConvGeometry,
-    x: &[f32],
-    dy: Masked<'_>,
-    (dw, mut db): (&mut [f32], Option<&mut [f32]>),
-    mut input: Option<(&PackedWeights, &[f32], &mut [f32])>,
-) {
-    assert_eq!((x.len(), dy.0.len()), (g.input_len(), g.output_len()), "input and output of {g:?}");
-    assert_eq!(dw.len(), g.weight_len(), "weights of {g:?}");
-    assert!(
-        input.is_none() || g.is_pointwise(),
-        "only a pointwise convolution makes all its gradients at once"
-    );
-    if g.n == 0 {
-        dw.fill(0.0);
-        if let Some(db) = &mut db {
-            db.fill(0.0);
-        }
-    }
-    let (outputs, patch) = (g.c_out / g.groups, g.patch());
-    for images in batches(g) {
-        for group in 0..g.groups {
-            let dy = part(dy, [g.c_out, g.out_pixels()], &images, [group, g.groups]);
-            let x = part((x, None), [g.c_in, g.in_pixels()], &images, [group, g.groups]);
-            let mut out = None;
-            let weights = input.as_mut().map(|(weights, w, dx)| {
-                out = Some(part_mut(dx, [g.c_in, g.in_pixels()], &images, [group, g.groups]));
-                (&weights.groups[group], &w[group * outputs * patch..][..outputs * patch])
-            });
-            let stage = Stage {
-                input: &*windows(pool, g, x, By::Element),
-                dw: &mut dw[group * outputs * patch..][..outputs * patch],
-                db: db.as_deref_mut().map(|db| &mut db[group * outputs..][..outputs]),
-                weights,
-                relu_mask: None,
-            };
-            gemm_backward(pool, isa, &dy, &mut [stage], images.start > 0, out.as_mut());
         }
     }
 }

@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use super::depthwise;
-use super::direct::{self, PackedWeights};
-use super::winograd::{self, PreparedWeights, Tile, WeightGradientAccumulator};
+use super::direct::{self, Masked, PackedWeights};
+use super::winograd::{self, DomainWeights, Tile, WeightGradientAccumulator};
 use super::{
-    ConvAlgorithm, ConvGeometry, Convolution, Convolve, Pass, bias_gradient, chain, reference_backward,
-    reference_forward,
+    Chain, ConvAlgorithm, ConvGeometry, Convolution, Convolve, Pass, bias_gradient, chain, depthwise, generic,
 };
 use crate::buffer_pool::BufferPool;
 use crate::context::Context;
@@ -33,139 +31,141 @@ pub(super) fn packed(layer: &Convolution<'_, f32>, pass: Pass) -> Arc<PackedWeig
 }
 
 /// The layer's weights in the Winograd domain, for a pass, kept with them.
-fn transformed(layer: &Convolution<'_, f32>, tile: Tile, pass: Pass) -> Arc<PreparedWeights> {
+fn transformed(layer: &Convolution<'_, f32>, tile: Tile, pass: Pass) -> Arc<DomainWeights> {
     let g = &layer.geometry;
-    let transform = |w: &[f32]| PreparedWeights::new(BufferPool::global(), tile, pass, g, w, Isa::current());
-    layer.weight.cached(key(g, pass, Some(tile)), transform, PreparedWeights::refill)
+    let transform = |w: &[f32]| {
+        let mut domain = DomainWeights::new(BufferPool::global(), tile, &g.of(pass), Isa::current());
+        domain.transform(pass, w);
+        domain
+    };
+    layer.weight.cached(key(g, pass, Some(tile)), transform, |domain, w| domain.transform(pass, w))
+}
+
+impl Convolution<'_, f32> {
+    pub(super) fn is_direct(&self, context: &Context) -> bool {
+        self.algorithm(context) == ConvAlgorithm::Direct
+    }
+
+    fn by_reference(&self, context: &Context) -> bool {
+        matches!(self.algorithm(context), ConvAlgorithm::Naive | ConvAlgorithm::Im2col)
+    }
+}
+
+/// A pass of a layer that is a convolution: the output `y`, overwritten, from `x`, with a bias and ReLU if asked for.
+fn convolve(
+    context: &Context,
+    layer: &Convolution<'_, f32>,
+    pass: Pass,
+    x: Masked<'_>,
+    epilogue: (Option<&[f32]>, bool),
+    y: &mut [f32],
+) {
+    let (pool, parallel) = (context.pool(), context.parallel);
+    let g = &layer.geometry;
+    match layer.algorithm(context) {
+        ConvAlgorithm::Winograd(Some(tile)) => {
+            winograd::convolve(pool, &transformed(layer, tile, pass), &g.of(pass), x, epilogue, parallel, y);
+        }
+        ConvAlgorithm::Depthwise => {
+            let (isa, inputs) = (Isa::current(), (x, layer.weight.data()));
+            depthwise::convolve(pool, isa, g, pass, inputs, epilogue, parallel, y);
+        }
+        _ => direct::convolve(pool, &packed(layer, pass), &g.of(pass), x, epilogue, parallel, y),
+    }
 }
 
 impl Convolve for f32 {
     fn choose(g: &ConvGeometry, asked: ConvAlgorithm) -> ConvAlgorithm {
         let tile = match asked {
+            ConvAlgorithm::Naive | ConvAlgorithm::Im2col => return asked,
             ConvAlgorithm::Auto => winograd::tile_for(&g.with_images(NOMINAL_IMAGES)),
             ConvAlgorithm::Winograd(None) => Tile::ALL.into_iter().find(|tile| tile.supports(g)),
             ConvAlgorithm::Winograd(tile) => tile.filter(|tile| tile.supports(g)),
-            other => return other,
+            ConvAlgorithm::Direct | ConvAlgorithm::Depthwise => None,
         };
-        tile.map_or(ConvAlgorithm::Direct, |tile| ConvAlgorithm::Winograd(Some(tile)))
+        match tile {
+            Some(_) => ConvAlgorithm::Winograd(tile),
+            None if g.is_depthwise() => ConvAlgorithm::Depthwise,
+            None => ConvAlgorithm::Direct,
+        }
     }
 
-    fn forward(context: &Context, layer: &Convolution<'_, f32>, x: &Tensor<f32>) -> Tensor<f32> {
-        let algorithm = layer.algorithm(context);
-        if matches!(algorithm, ConvAlgorithm::Naive | ConvAlgorithm::Im2col) {
-            return reference_forward(context, layer, x);
-        }
-        let (g, pool, parallel) = (&layer.geometry, context.pool(), context.parallel);
-        let mut y = Tensor::empty_in(pool, g.output_shape());
-        let (bias, relu) = (layer.bias.map(Tensor::data), layer.relu);
-        match algorithm {
-            ConvAlgorithm::Winograd(Some(tile)) => {
-                let weights = transformed(layer, tile, Pass::Forward);
-                winograd::convolve(pool, &weights, g, (x.data(), None), (bias, relu), parallel, y.data_mut());
-            }
-            _ if g.is_depthwise() => {
-                let inputs = (x.data(), layer.weight.data());
-                depthwise::forward(pool, Isa::current(), g, inputs, (bias, relu), parallel, y.data_mut());
-            }
-            _ => {
-                let weights = packed(layer, Pass::Forward);
-                direct::forward(pool, g, x.data(), &weights, (bias, relu), parallel, y.data_mut());
-            }
-        }
-        y
-    }
-
-    fn backward(
-        context: &Context,
-        layer: &Convolution<'_, f32>,
-        x: &Tensor<f32>,
-        output: Option<&Tensor<f32>>,
-        grad_output: Tensor<f32>,
-        input_wanted: bool,
-        sinks: &mut Sinks<'_, f32>,
-    ) -> Option<Tensor<f32>> {
-        let algorithm = layer.algorithm(context);
-        if matches!(algorithm, ConvAlgorithm::Naive | ConvAlgorithm::Im2col) {
-            return reference_backward(context, layer, x, output, grad_output, input_wanted, sinks);
-        }
-        let (g, pool, parallel) = (&layer.geometry, context.pool(), context.parallel);
-        let (x, dy, mask) = (x.data(), grad_output.data(), output.map(Tensor::data));
-        let [mut dx, mut db] = [(input_wanted, g.input_shape()), (sinks.wanted(1), g.bias_shape())]
-            .map(|(wanted, shape)| wanted.then(|| Tensor::empty_in(pool, shape)));
-        let [mut to_dx, mut to_db] = [&mut dx, &mut db].map(|to| to.as_mut().map(Tensor::data_mut));
-        if !sinks.wanted(0)
-            && let Some(db) = to_db.take()
-        {
-            bias_gradient(g, dy, mask, db);
-        }
-        match algorithm {
-            ConvAlgorithm::Winograd(Some(tile)) => {
-                if let Some(sum) = sinks.get(0) {
-                    let make = |pool: &_| WeightGradientAccumulator::new(pool, tile, g, Isa::current());
-                    let add = |own: &mut WeightGradientAccumulator| {
-                        own.accumulate(pool, g, x, (dy, mask), to_db);
-                    };
-                    sum.add_deferred(pool, make, |own| own.fits(tile, g), add);
-                }
-                if let Some(dx) = to_dx {
-                    let weights = transformed(layer, tile, Pass::InputGradient);
-                    let (g, epilogue) = (g.input_gradient(), (None, false));
-                    winograd::convolve(pool, &weights, &g, (dy, mask), epilogue, parallel, dx);
-                }
-            }
-            _ if g.is_depthwise() => {
-                sinks.add(0, || {
-                    let mut dw = Tensor::empty_in(pool, g.weight_shape());
-                    let to = (dw.data_mut(), to_db);
-                    depthwise::weight_gradient(pool, Isa::current(), g, x, (dy, mask), to);
-                    dw
-                });
-                if let Some(dx) = to_dx {
-                    let inputs = ((dy, mask), layer.weight.data());
-                    depthwise::input_gradient(pool, Isa::current(), g, inputs, parallel, dx);
-                }
-            }
-            _ => {
-                let weights = input_wanted.then(|| packed(layer, Pass::InputGradient));
-                sinks.add(0, || {
-                    let mut dw = Tensor::empty_in(pool, g.weight_shape());
-                    // One pass over the pixels makes all gradients of a pointwise convolution.
-                    let at_once = g.is_pointwise() && !parallel;
-                    let input = to_dx.take_if(|_| at_once).zip(weights.as_deref());
-                    let input = input.map(|(dx, weights)| (weights, layer.weight.data(), dx));
-                    let to = (dw.data_mut(), to_db);
-                    direct::weight_gradient(pool, Isa::current(), g, x, (dy, mask), to, input);
-                    dw
-                });
-                if let (Some(weights), Some(dx)) = (&weights, to_dx) {
-                    direct::input_gradient(pool, g, (dy, mask), weights, parallel, dx);
-                }
-            }
-        }
-        if let Some(db) = db {
-            sinks.add(1, || db);
-        }
-        dx
-    }
-
-    fn forward_chain(
+    fn forward(
         context: &Context,
         layers: &[Convolution<'_, f32>],
         x: &Tensor<f32>,
         keep: bool,
-    ) -> Vec<Tensor<f32>> {
-        chain::forward_in_blocks(context, layers, x, keep)
+    ) -> (Vec<Tensor<f32>>, usize) {
+        if layers.len() > 1 && chain::together(context, layers) == 0 {
+            return (chain::forward(context.pool(), layers, x, keep), layers.len());
+        }
+        let layer = &layers[0];
+        if layer.by_reference(context) {
+            return (vec![generic::forward(context, layer, x)], 1);
+        }
+        let mut y = Tensor::empty_in(context.pool(), layer.geometry.output_shape());
+        let epilogue = (layer.bias.map(Tensor::data), layer.relu);
+        convolve(context, layer, Pass::Forward, (x.data(), None), epilogue, y.data_mut());
+        (vec![y], 1)
     }
 
-    fn backward_chain_end(
+    fn backward(
         context: &Context,
-        layers: &[Convolution<'_, f32>],
-        x: &Tensor<f32>,
-        outputs: &[Tensor<f32>],
+        chain: &Chain<'_, f32>,
         gradient: Tensor<f32>,
         input_wanted: bool,
         sinks: &mut Sinks<'_, f32>,
-    ) -> (usize, Option<Tensor<f32>>) {
-        chain::backward_end(context, layers, x, outputs, gradient, input_wanted, sinks)
+    ) -> (Option<Tensor<f32>>, usize) {
+        let mut first = chain.last();
+        let dy = (gradient.data(), chain.mask(first));
+        if chain.layers[first].is_direct(context) {
+            first = chain::backward_start(context, chain.layers, input_wanted, sinks);
+        }
+        let (chain, input_wanted) = (chain.tail(first), input_wanted || first > 0);
+        let (layer, sinks) = (&chain.layers[0], &mut sinks.tail(2 * first));
+        if layer.by_reference(context) {
+            return (generic::backward(context, &chain, gradient, input_wanted, sinks), first);
+        }
+        let (g, pool, isa, x) = (&layer.geometry, context.pool(), Isa::current(), chain.x.data());
+        let mut dx = None;
+        if !sinks.wanted(0) {
+            sinks.add(1, || bias_gradient(pool, g, dy.0, dy.1));
+        } else if layer.is_direct(context) {
+            // One pass over the pixels makes all gradients of pointwise layers.
+            let at_once = input_wanted && g.is_pointwise() && !context.parallel;
+            let layers = chain.layers.iter().enumerate();
+            let weights: Vec<_> = layers
+                .map(|(index, layer)| (index > 0 || at_once).then(|| packed(layer, Pass::InputGradient)))
+                .collect();
+            dx = chain::backward(pool, isa, &chain, &weights, dy, sinks);
+        } else {
+            let mut db = sinks.wanted(1).then(|| Tensor::empty_in(pool, g.bias_shape()));
+            let to_db = db.as_mut().map(Tensor::data_mut);
+            match (layer.algorithm(context), sinks.get(0)) {
+                (ConvAlgorithm::Winograd(Some(tile)), Some(sum)) => sum.add_deferred(
+                    pool,
+                    |pool| WeightGradientAccumulator::new(pool, tile, g, isa),
+                    |own| own.fits(tile, g),
+                    |own: &mut WeightGradientAccumulator| own.accumulate(pool, g, x, dy, to_db),
+                ),
+                _ => sinks.add(0, || {
+                    let mut dw = Tensor::empty_in(pool, g.weight_shape());
+                    depthwise::weight_gradient(pool, isa, g, x, dy, (dw.data_mut(), to_db));
+                    dw
+                }),
+            }
+            if let Some(db) = db {
+                sinks.add(1, || db);
+            }
+        }
+        if input_wanted && dx.is_none() {
+            let to = dx.insert(Tensor::empty_in(pool, g.input_shape())).data_mut();
+            if layer.is_direct(context) && !g.flips() && !g.is_pointwise() {
+                direct::scatter(pool, &packed(layer, Pass::InputGradient), g, dy, context.parallel, to);
+            } else {
+                convolve(context, layer, Pass::InputGradient, dy, (None, false), to);
+            }
+        }
+        (dx, first)
     }
 }

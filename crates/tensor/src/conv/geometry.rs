@@ -1,5 +1,6 @@
 //! The sizes of a two-dimensional convolution, and the rule that derives the output's.
 
+use super::Pass;
 use crate::shape::{Shape, ShapeError};
 
 /// The sizes of a convolution of an N x C x H x W input with an O x C/groups x KH x KW weight.
@@ -201,11 +202,23 @@ impl ConvGeometry {
             && (0..2).all(|axis| self.padding[axis] < self.window(axis))
     }
 
-    /// The convolution of the output gradient that gives the input gradient, where there is one: with the kernel flipped, or
-    /// pointwise.
-    pub(crate) fn input_gradient(&self) -> Self {
-        let padding = [0, 1].map(|axis| self.window(axis) - 1 - self.padding[axis]);
-        Self { c_in: self.c_out, h: self.out_h(), w: self.out_w(), c_out: self.c_in, padding, ..*self }
+    /// The convolution that a pass is: itself, or that of the output gradient that gives the input gradient, where there is one: with
+    /// the kernel flipped, or pointwise.
+    pub(crate) fn of(&self, pass: Pass) -> Self {
+        match pass {
+            Pass::Forward => *self,
+            Pass::InputGradient => {
+                let padding = [0, 1].map(|axis| self.window(axis) - 1 - self.padding[axis]);
+                Self {
+                    c_in: self.c_out,
+                    h: self.out_h(),
+                    w: self.out_w(),
+                    c_out: self.c_in,
+                    padding,
+                    ..*self
+                }
+            }
+        }
     }
 
     /// The same for fewer images, or for more.

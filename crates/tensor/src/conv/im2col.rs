@@ -30,13 +30,17 @@ fn for_each_piece(g: &ConvGeometry, mut each: impl FnMut(usize, usize, usize)) {
     }
 }
 
-/// Writes the window matrix of one group of one image.
-fn im2col<T: Element>(g: &ConvGeometry, x: &[T], columns: &mut [T]) {
+/// The window matrix of one group of one image: written to `columns`, or the image itself if the convolution is pointwise.
+fn im2col<'a, T: Element>(g: &ConvGeometry, x: &'a [T], columns: &'a mut [T]) -> &'a [T] {
+    if g.is_pointwise() {
+        return x;
+    }
     columns.fill(T::ZERO);
     for_each_piece(g, |column, pixel, len| {
         let pixels = x[pixel..].iter().step_by(g.stride[1]);
         columns[column..column + len].iter_mut().zip(pixels).for_each(|(column, &x)| *column = x);
     });
+    columns
 }
 
 /// Adds each entry of a window matrix to the pixel it came from. `dx` is C/groups x H x W.
@@ -86,13 +90,7 @@ pub(super) fn forward<T: Element>(
         }
     }
     for part in parts(g) {
-        let x = &x[part.x];
-        let b = if g.is_pointwise() {
-            x
-        } else {
-            im2col(g, x, &mut columns);
-            &columns
-        };
+        let b = im2col(g, &x[part.x], &mut columns);
         T::matmul([m, k, n], &w[part.w], [k, 1], b, [n, 1], bias.is_some(), &mut y[part.y], [n, 1]);
     }
 }
@@ -141,13 +139,7 @@ pub(super) fn weight_gradient<T: Element>(
         dw.fill(T::ZERO);
     }
     for (index, part) in parts(g).enumerate() {
-        let x = &x[part.x];
-        let b = if g.is_pointwise() {
-            x
-        } else {
-            im2col(g, x, &mut columns);
-            &columns
-        };
+        let b = im2col(g, &x[part.x], &mut columns);
         let later_image = index >= g.groups;
         T::matmul([m, k, n], &dy[part.y], [k, 1], b, [1, k], later_image, &mut dw[part.w], [n, 1]);
     }

@@ -3,13 +3,15 @@
 //! Each algorithm has the same three passes: the output, the gradient with respect to the input, and the gradient with
 //! respect to the weight. [`ConvAlgorithm`] says which may be used and [`choose`] picks one for a geometry.
 
-pub(crate) mod chain;
+mod chain;
 mod depthwise;
 mod direct;
 mod fast;
+mod generic;
 mod geometry;
 pub(crate) mod im2col;
 pub(crate) mod naive;
+mod padded;
 #[cfg(test)]
 mod tests;
 mod windows;
@@ -17,11 +19,12 @@ mod winograd;
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 pub use geometry::ConvGeometry;
 pub use winograd::Tile;
 
+use crate::buffer_pool::BufferPool;
 use crate::context::Context;
 use crate::element::Element;
 use crate::sink::Sinks;
@@ -41,9 +44,11 @@ pub enum ConvAlgorithm {
     /// im2col and a matrix product by the `matrixmultiply` crate: the portable reference. A 1x1 convolution of stride 1 is
     /// multiplied in place, without copying the image.
     Im2col,
-    /// Our own matrix product, whose packing reads the windows off the image; depthwise, where there is nothing to multiply by,
-    /// vectors of outputs. `f32` only.
+    /// Our own matrix product, whose packing reads the windows off the image. `f32` only.
     Direct,
+    /// Vectors of outputs, where a channel is a group and there is no matrix to multiply by. Chosen in the place of [`Self::Direct`],
+    /// never asked for by name. `f32` only.
+    Depthwise,
     /// Winograd's. Asked for without a tile, wherever the geometry allows it, even where it does not pay; chosen with one.
     /// `f32` only.
     Winograd(Option<Tile>),
@@ -95,6 +100,7 @@ impl fmt::Display for ConvAlgorithm {
             Self::Naive => "naive",
             Self::Im2col => "im2col",
             Self::Direct => "direct",
+            Self::Depthwise => "depthwise",
             Self::Winograd(None) => "winograd",
             Self::Winograd(Some(tile)) => {
                 let (m, r) = (tile.outputs(), tile.kernel());
@@ -146,11 +152,42 @@ impl<T: Element> Convolution<'_, T> {
         let found = (x.shape(), self.weight.shape(), self.bias.map(Tensor::shape));
         let bias = self.bias.map(|_| g.bias_shape());
         assert_eq!(found, (g.input_shape(), g.weight_shape(), bias), "conv2d: shapes of x, w and b");
-        assert!(
-            y.is_none_or(|y| y.shape() == g.output_shape()),
-            "conv2d: the output is {}",
-            g.output_shape()
-        );
+        let output = g.output_shape();
+        assert!(y.is_none_or(|y| y.shape() == output), "conv2d: the output is {output}");
+    }
+}
+
+/// Layers one after the other, and what went through them.
+#[derive(Debug, Clone, Copy)]
+pub struct Chain<'a, T: Element> {
+    /// At least one.
+    layers: &'a [Convolution<'a, T>],
+    /// The input of the first.
+    x: &'a Tensor<T>,
+    /// Of each layer; of the last only if it has a ReLU.
+    outputs: &'a [Tensor<T>],
+}
+
+impl<'a, T: Element> Chain<'a, T> {
+    /// The index of the last layer.
+    fn last(&self) -> usize {
+        self.layers.len() - 1
+    }
+
+    /// The input of layer `index`.
+    fn input(&self, index: usize) -> &'a Tensor<T> {
+        index.checked_sub(1).map_or(self.x, |below| &self.outputs[below])
+    }
+
+    /// The output of layer `index` if it has a ReLU: the gradient passes only where it is above 0.
+    fn mask(&self, index: usize) -> Option<&'a [T]> {
+        self.layers[index].relu.then(|| self.outputs[index].data())
+    }
+
+    /// The layers from `first` on.
+    fn tail(&self, first: usize) -> Self {
+        let outputs = self.outputs.get(first..).unwrap_or_default();
+        Self { layers: &self.layers[first..], x: self.input(first), outputs }
     }
 }
 
@@ -163,59 +200,34 @@ pub trait Convolve: Sized {
         if asked == ConvAlgorithm::Naive { ConvAlgorithm::Naive } else { ConvAlgorithm::Im2col }
     }
 
-    /// See [`forward`].
-    fn forward(context: &Context, layer: &Convolution<'_, Self>, x: &Tensor<Self>) -> Tensor<Self>
+    /// [`forward`] of the first layer, or of more that go together: their outputs, of the last alone unless `keep`, and their number.
+    fn forward(
+        context: &Context,
+        layers: &[Convolution<'_, Self>],
+        x: &Tensor<Self>,
+        _keep: bool,
+    ) -> (Vec<Tensor<Self>>, usize)
     where
         Self: Element,
     {
-        reference_forward(context, layer, x)
+        (vec![generic::forward(context, &layers[0], x)], 1)
     }
 
-    /// See [`backward`].
+    /// [`backward`] of the last layer, or of more that go together: the gradient with respect to the input of the first of them, and
+    /// how many layers are left. The sinks are those of all layers.
     fn backward(
         context: &Context,
-        layer: &Convolution<'_, Self>,
-        x: &Tensor<Self>,
-        output: Option<&Tensor<Self>>,
-        grad_output: Tensor<Self>,
-        input_wanted: bool,
-        sinks: &mut Sinks<'_, Self>,
-    ) -> Option<Tensor<Self>>
-    where
-        Self: Element,
-    {
-        reference_backward(context, layer, x, output, grad_output, input_wanted, sinks)
-    }
-
-    /// The outputs of layers one after the other, all if `keep`, otherwise of the last alone.
-    fn forward_chain(
-        context: &Context,
-        layers: &[Convolution<'_, Self>],
-        x: &Tensor<Self>,
-        keep: bool,
-    ) -> Vec<Tensor<Self>>
-    where
-        Self: Element,
-    {
-        chain::one_by_one(context, layers, x, keep)
-    }
-
-    /// [`backward`] of one or more layers at the end of a chain: how many layers are left, and the gradient with respect to the
-    /// input of the first that is not, from that with respect to the output of the last. `outputs` has those of the layers before
-    /// the last, and that of the last if it has a ReLU; the sinks are those of all layers' weights and biases.
-    fn backward_chain_end(
-        context: &Context,
-        layers: &[Convolution<'_, Self>],
-        x: &Tensor<Self>,
-        outputs: &[Tensor<Self>],
+        chain: &Chain<'_, Self>,
         gradient: Tensor<Self>,
         input_wanted: bool,
         sinks: &mut Sinks<'_, Self>,
-    ) -> (usize, Option<Tensor<Self>>)
+    ) -> (Option<Tensor<Self>>, usize)
     where
         Self: Element,
     {
-        chain::backward_last(context, layers, x, outputs, gradient, input_wanted, sinks)
+        let last = chain.last();
+        let (chain, sinks) = (chain.tail(last), &mut sinks.tail(2 * last));
+        (generic::backward(context, &chain, gradient, last > 0 || input_wanted, sinks), last)
     }
 }
 
@@ -228,101 +240,70 @@ pub fn choose<T: Element>(geometry: &ConvGeometry, asked: ConvAlgorithm) -> Conv
     T::choose(geometry, asked)
 }
 
-/// The output of a convolution of x (N x C x H x W): N x O x OH x OW, with the bias and ReLU that the layer has.
+/// The outputs of convolutions one after the other, from x (N x C x H x W): of all if `keep`, otherwise of the last alone, with
+/// the bias and ReLU that each layer has.
 ///
 /// # Panics
-/// If a tensor does not have the geometry's shape.
+/// If a tensor does not have its geometry's shape.
 #[must_use]
-pub fn forward<T: Element>(context: &Context, layer: &Convolution<'_, T>, x: &Tensor<T>) -> Tensor<T> {
-    layer.check(x, None);
-    T::forward(context, layer, x)
+pub fn forward<T: Element>(
+    context: &Context,
+    mut layers: &[Convolution<'_, T>],
+    x: &Tensor<T>,
+    keep: bool,
+) -> Vec<Tensor<T>> {
+    let mut outputs: Vec<Tensor<T>> = Vec::with_capacity(layers.len());
+    while let Some(layer) = layers.first() {
+        let x = outputs.last().unwrap_or(x);
+        layer.check(x, None);
+        let (new, count) = T::forward(context, layers, x, keep);
+        if !keep {
+            outputs.clear();
+        }
+        outputs.extend(new);
+        layers = &layers[count..];
+    }
+    outputs
 }
 
-/// The gradient of a convolution with respect to its input, if wanted, from that with respect to its output. Those with respect to
-/// the weight and the bias are added to the `sinks` 0 and 1. `output` is the layer's if ReLU was applied to it: the gradient
-/// passes only where it is above 0.
+/// The gradient with respect to the input of the first layer, if wanted, from that with respect to the output of the last. Those with
+/// respect to weights and biases are added to the `sinks`: 0 and 1 are the first layer's. `outputs` are those of [`forward`]; the
+/// last is only needed if that layer has a ReLU.
 ///
 /// # Panics
-/// If a tensor does not have the geometry's shape.
+/// If a tensor does not have its geometry's shape.
 pub fn backward<T: Element>(
     context: &Context,
-    layer: &Convolution<'_, T>,
+    layers: &[Convolution<'_, T>],
     x: &Tensor<T>,
-    output: Option<&Tensor<T>>,
-    grad_output: Tensor<T>,
+    mut outputs: Vec<Tensor<T>>,
+    gradient: Tensor<T>,
     input_wanted: bool,
     sinks: &mut Sinks<'_, T>,
 ) -> Option<Tensor<T>> {
-    layer.check(x, Some(&grad_output));
-    layer.check(x, output);
-    T::backward(context, layer, x, output, grad_output, input_wanted, sinks)
+    let (mut left, mut gradient) = (layers.len(), Some(gradient));
+    while let Some(dy) = gradient.take_if(|_| left > 0) {
+        let chain = Chain { layers: &layers[..left], x, outputs: &outputs };
+        for (index, layer) in chain.layers.iter().enumerate() {
+            layer.check(chain.input(index), outputs.get(index));
+        }
+        layers[left - 1].check(chain.input(left - 1), Some(&dy));
+        (gradient, left) = T::backward(context, &chain, dy, input_wanted, sinks);
+        outputs.truncate(left);
+    }
+    gradient
 }
 
-/// [`forward`] by the reference algorithms.
-fn reference_forward<T: Element>(context: &Context, layer: &Convolution<'_, T>, x: &Tensor<T>) -> Tensor<T> {
-    let g = &layer.geometry;
-    let mut y = Tensor::empty_in(context.pool(), g.output_shape());
-    let (x, w, bias) = (x.data(), layer.weight.data(), layer.bias.map(Tensor::data));
-    match layer.algorithm(context) {
-        ConvAlgorithm::Naive => naive::forward(g, x, w, bias, y.data_mut()),
-        _ => im2col::forward(context.pool(), g, x, w, bias, y.data_mut()),
-    }
-    if layer.relu {
-        y.data_mut().iter_mut().for_each(|y| *y = if *y < T::ZERO { T::ZERO } else { *y });
-    }
-    y
-}
-
-/// [`backward`] by the reference algorithms.
-fn reference_backward<T: Element>(
-    context: &Context,
-    layer: &Convolution<'_, T>,
-    x: &Tensor<T>,
-    output: Option<&Tensor<T>>,
-    mut grad_output: Tensor<T>,
-    input_wanted: bool,
-    sinks: &mut Sinks<'_, T>,
-) -> Option<Tensor<T>> {
-    let (g, pool, naive) =
-        (&layer.geometry, context.pool(), layer.algorithm(context) == ConvAlgorithm::Naive);
-    if let Some(output) = output {
-        for (gradient, &y) in grad_output.data_mut().iter_mut().zip(output.data()) {
-            *gradient = if y > T::ZERO { *gradient } else { T::ZERO };
-        }
-    }
-    let (x, w, dy) = (x.data(), layer.weight.data(), grad_output.data());
-    sinks.add(0, || {
-        let mut dw = Tensor::empty_in(pool, g.weight_shape());
-        if naive {
-            naive::weight_gradient(g, x, dy, dw.data_mut());
-        } else {
-            im2col::weight_gradient(pool, g, x, dy, dw.data_mut());
-        }
-        dw
-    });
-    sinks.add(1, || {
-        let mut db = Tensor::empty_in(pool, g.bias_shape());
-        bias_gradient(g, dy, None, db.data_mut());
-        db
-    });
-    input_wanted.then(|| {
-        let mut dx = Tensor::empty_in(pool, g.input_shape());
-        if naive {
-            naive::input_gradient(g, dy, w, dx.data_mut());
-        } else {
-            im2col::input_gradient(pool, g, dy, w, dx.data_mut());
-        }
-        dx
-    })
-}
-
-/// The gradient with respect to the bias, overwritten: the sum of each channel's output gradient, where `mask` is above 0 if it
-/// is given.
-fn bias_gradient<T: Element>(g: &ConvGeometry, dy: &[T], mask: Option<&[T]>, sums: &mut [T]) {
-    sums.fill(T::ZERO);
-    let pixels = g.out_pixels();
+/// The gradient with respect to the bias: the sum of each channel's output gradient, where `mask` is above 0 if it is given.
+fn bias_gradient<T: Element>(
+    pool: &Arc<BufferPool>,
+    g: &ConvGeometry,
+    dy: &[T],
+    mask: Option<&[T]>,
+) -> Tensor<T> {
+    let (mut sums, pixels) = (Tensor::zeros_in(pool, g.bias_shape()), g.out_pixels());
     for (plane, dy) in dy.chunks_exact(pixels).enumerate() {
-        sums[plane % g.c_out] += match mask {
+        sums.data_mut()[plane % g.c_out] += match mask {
             None => dy.iter().copied().sum(),
             Some(mask) => {
                 let passes = dy.iter().zip(&mask[plane * pixels..]).filter(|&(_, &y)| y > T::ZERO);
@@ -330,4 +311,5 @@ fn bias_gradient<T: Element>(g: &ConvGeometry, dy: &[T], mask: Option<&[T]>, sum
             }
         };
     }
+    sums
 }

@@ -4,12 +4,13 @@
 //! the lanes of a panel. In both cases a panel consists of contiguous pieces of image rows, provided that no piece meets
 //! the padding and that neighbors in the panel are neighbors in memory. Where an image does not lie like that,
 //! it is copied first, once: with its padding, masked, and with the columns of each residue modulo the stride side by
-//! side. The copy has the size of the image; the matrix would have KH x KW / stride^2 times that.
+//! side (`padded.rs`). The copy has the size of the image; the matrix would have KH x KW / stride^2 times that.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::ConvGeometry;
+use super::padded::Padded;
 use crate::buffer_pool::{Buffer, BufferPool};
 use crate::gemm::kernel::BLOCK_STRIDE;
 use crate::gemm::{By, Operand, Planes, Run, check_panel, copy_runs};
@@ -32,108 +33,54 @@ pub(super) fn windows<'a>(
 #[derive(Debug)]
 struct Windows<'a> {
     by: By,
-    source: Source<'a>,
-    images: usize,
-    channels: usize,
-    kernel: [usize; 2],
-    out: [usize; 2],
-    /// Elements between images, channels and rows.
+    g: ConvGeometry,
+    part: Planes<'a>,
+    /// The copies of its planes, if they do not lie as they must.
+    copies: Option<Buffer<f32>>,
+    /// The layout of a plane, copied or not.
+    padded: Padded,
+    /// Elements between images.
     image_stride: usize,
-    channel_stride: usize,
-    row_stride: usize,
-    /// Residues of the column modulo the stride that are stored apart from each other; 1 if columns lie in order.
-    phases: usize,
-    /// Elements between the residues.
-    phase_stride: usize,
-    stride: [usize; 2],
-    dilation: [usize; 2],
-}
-
-#[derive(Debug)]
-enum Source<'a> {
-    Borrowed(&'a [f32]),
-    Copied(Buffer<f32>),
+    /// Rows and places in a row from a window to the next.
+    step: [usize; 2],
 }
 
 impl<'a> Windows<'a> {
     /// Prepares a part of the input of `g`.
     fn new(pool: &Arc<BufferPool>, g: &ConvGeometry, part: Planes<'a>, by: By) -> Self {
-        // A window alone in its row needs no more residues than there are columns.
-        let phases = if by == By::Position { g.stride[1].min(g.w + 2 * g.padding[1]) } else { 1 };
-        let mut windows = Self {
-            by,
-            source: Source::Borrowed(part.data),
-            images: part.images,
-            channels: part.channels,
-            kernel: g.kernel,
-            out: [g.out_h(), g.out_w()],
-            image_stride: part.image_stride,
-            channel_stride: g.h * g.w,
-            row_stride: g.w,
-            phases,
-            phase_stride: 0,
-            stride: [g.stride[0].min(g.h + 2 * g.padding[0]), g.stride[1]],
-            dilation: g.dilation,
-        };
-        if phases > 1 || g.padding != [0, 0] || part.mask.is_some() {
-            windows.copy(pool, g, part);
-        }
-        windows
-    }
-
-    /// Copies the images into planes of (row, residue, column) with the padding around them.
-    fn copy(&mut self, pool: &Arc<BufferPool>, g: &ConvGeometry, part: Planes<'_>) {
-        let phases = self.phases;
-        self.phase_stride = (g.w + 2 * g.padding[1]).div_ceil(phases);
-        self.row_stride = phases * self.phase_stride;
-        self.channel_stride = (g.h + 2 * g.padding[0]) * self.row_stride;
-        self.image_stride = part.channels * self.channel_stride;
-        let mut copy = pool.zeros::<f32>(part.images * self.image_stride);
-        for image in 0..part.images {
-            for channel in 0..part.channels {
-                let plane = &mut copy[image * self.image_stride + channel * self.channel_stride..];
-                for (row, out) in
-                    plane.chunks_exact_mut(self.row_stride).skip(g.padding[0]).take(g.h).enumerate()
-                {
-                    let start = image * part.image_stride + (channel * g.h + row) * g.w;
-                    let values = &part.data[start..][..g.w];
-                    let mask = part.mask.map(|mask| &mask[start..][..g.w]);
-                    for phase in 0..phases {
-                        // The first column whose padded position has this residue.
-                        let first = (phase + phases * g.padding[1] - g.padding[1]) % phases;
-                        let target = (first + g.padding[1]) / phases + phase * self.phase_stride;
-                        let out = &mut out[target.min((phase + 1) * self.phase_stride)..];
-                        match mask {
-                            None if phases == 1 => out[..g.w].copy_from_slice(values),
-                            _ => {
-                                for (out, column) in out.iter_mut().zip((first..g.w).step_by(phases)) {
-                                    let kept = mask.is_none_or(|mask| mask[column] > 0.0);
-                                    *out = if kept { values[column] } else { 0.0 };
-                                }
-                            }
-                        }
-                    }
-                }
+        let [height, width] = [g.h + 2 * g.padding[0], g.w + 2 * g.padding[1]];
+        // A window alone in its row needs no more phases than there are columns.
+        let phases = if by == By::Position { g.stride[1].min(width) } else { 1 };
+        let (padded, step) = (Padded::input(g, phases, 0), [g.stride[0].min(height), g.stride[1] / phases]);
+        let Planes { data, mask, images, channels, pixels, mut image_stride } = part;
+        let mut copies = None;
+        if phases > 1 || g.padding != [0, 0] || mask.is_some() {
+            let from_stride = std::mem::replace(&mut image_stride, channels * padded.len());
+            let copies = copies.insert(pool.zeros::<f32>(images * image_stride));
+            for (index, copy) in copies.chunks_exact_mut(padded.len()).enumerate() {
+                let own = index / channels * from_stride + index % channels * pixels..;
+                padded.fill(&data[own.clone()], mask.map(|mask| &mask[own]), copy);
             }
         }
-        self.source = Source::Copied(copy);
+        Self { by, g: *g, part, copies, padded, image_stride, step }
+    }
+
+    /// Numbers of output positions and of elements of a window.
+    fn sizes(&self) -> [usize; 2] {
+        [self.part.images * self.g.out_pixels(), self.part.channels * self.g.kernel[0] * self.g.kernel[1]]
     }
 
     /// Places of the window elements `range` within a window.
     fn elements(&self, range: Range<usize>) -> impl ExactSizeIterator<Item = usize> + Clone {
-        let (step, phases, phase_stride) = (self.dilation[1], self.phases, self.phase_stride);
-        let column = move |v: usize| match phases {
-            1 => v * step,
-            _ => v * step / phases + v * step % phases * phase_stride,
-        };
-        offsets(range, self.kernel, [self.channel_stride, self.dilation[0] * self.row_stride], column)
+        let ([down, right], padded) = (self.g.dilation, self.padded);
+        let strides = [padded.len(), down * padded.row_stride()];
+        offsets(range, self.g.kernel, strides, move |v| padded.column(v * right))
     }
 
-    /// Places where the windows of the output positions `range` begin. A step to the next window is one column if the residues
-    /// are stored apart, and the stride if they are not.
+    /// Places where the windows of the output positions `range` begin.
     fn positions(&self, range: Range<usize>) -> impl ExactSizeIterator<Item = usize> + Clone {
-        let step = self.stride[1] / self.phases;
-        offsets(range, self.out, [self.image_stride, self.stride[0] * self.row_stride], move |j| j * step)
+        let ([down, right], out) = (self.step, [self.g.out_h(), self.g.out_w()]);
+        offsets(range, out, [self.image_stride, down * self.padded.row_stride()], move |j| j * right)
     }
 }
 
@@ -178,25 +125,16 @@ fn runs_of(offsets: impl Iterator<Item = usize>, runs: &mut [Run; MAX_WIDTH]) ->
 
 impl Operand for Windows<'_> {
     fn extent(&self) -> usize {
-        match self.by {
-            By::Position => self.images * self.out[0] * self.out[1],
-            By::Element => self.channels * self.kernel[0] * self.kernel[1],
-        }
+        self.sizes()[usize::from(self.by == By::Element)]
     }
 
     fn k(&self) -> usize {
-        match self.by {
-            By::Position => self.channels * self.kernel[0] * self.kernel[1],
-            By::Element => self.images * self.out[0] * self.out[1],
-        }
+        self.sizes()[usize::from(self.by == By::Position)]
     }
 
     fn pack(&self, isa: Isa, columns: Range<usize>, ks: Range<usize>, width: usize, panel: &mut [f32]) {
         check_panel(self, &columns, &ks, width, panel);
-        let data = match &self.source {
-            Source::Borrowed(data) => data,
-            Source::Copied(buffer) => &**buffer,
-        };
+        let data = self.copies.as_deref().unwrap_or(self.part.data);
         let mut runs = [Run::default(); MAX_WIDTH];
         match self.by {
             By::Position => {

@@ -34,15 +34,60 @@ impl Default for Conv2d {
     }
 }
 
-/// Tensors that the backward pass of a convolution needs.
+/// Tensors that the backward pass of convolutions one after the other needs.
 #[derive(Debug)]
 pub struct Saved<T: Element> {
-    geometry: ConvGeometry,
     x: Tensor<T>,
-    w: Tensor<T>,
-    bias: Option<Tensor<T>>,
-    /// The output, if ReLU was applied to it.
-    output: Option<Tensor<T>>,
+    /// w and, if it has one, b of each layer. Only one layer alone may be without.
+    parameters: Vec<Tensor<T>>,
+    /// Of all layers; of the last only if it has a ReLU.
+    outputs: Vec<Tensor<T>>,
+}
+
+/// The layers with their sizes and parameters.
+fn layers<'a, T: Element>(
+    ops: &[Conv2d],
+    mut input: Shape,
+    parameters: &'a [Tensor<T>],
+) -> Vec<Convolution<'a, T>> {
+    let layer = |(op, own): (&Conv2d, &'a [Tensor<T>])| {
+        let geometry = op.geometry(input, own[0].shape()).expect("the shapes were checked");
+        input = geometry.output_shape();
+        Convolution { geometry, weight: &own[0], bias: own.get(1), relu: op.relu }
+    };
+    ops.iter().zip(parameters.chunks(2)).map(layer).collect()
+}
+
+/// [`Op::forward`] of convolutions one after the other.
+pub(super) fn forward<T: Element>(
+    ops: &[Conv2d],
+    context: &Context,
+    mut inputs: Vec<Tensor<T>>,
+) -> (Tensor<T>, Saved<T>) {
+    let x = inputs.remove(0);
+    let layers = layers(ops, x.shape(), &inputs);
+    let mut outputs = conv::forward(context, &layers, &x, context.grad_enabled);
+    let y = outputs.last().expect("there is a layer").clone();
+    if layers.last().is_some_and(|layer| !layer.relu) {
+        outputs.pop();
+    }
+    (y, Saved { x, parameters: inputs, outputs })
+}
+
+/// [`Op::backward`] of convolutions one after the other.
+pub(super) fn backward<T: Element>(
+    ops: &[Conv2d],
+    context: &Context,
+    saved: Saved<T>,
+    grad_output: Tensor<T>,
+    sinks: &mut Sinks<'_, T>,
+) {
+    let Saved { x, parameters, outputs } = saved;
+    let (layers, wanted) = (layers(ops, x.shape(), &parameters), sinks.wanted(0));
+    let dx = conv::backward(context, &layers, &x, outputs, grad_output, wanted, &mut sinks.tail(1));
+    if let Some(dx) = dx {
+        sinks.add(0, || dx);
+    }
 }
 
 impl Conv2d {
@@ -104,24 +149,11 @@ impl<T: Element> Op<T> for Conv2d {
     }
 
     fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Saved<T>) {
-        let mut inputs = inputs.into_iter();
-        let (x, w, bias) = (inputs.next(), inputs.next(), inputs.next());
-        let (x, w) = (x.expect("conv2d has an input"), w.expect("conv2d has a weight"));
-        let geometry = self.geometry(x.shape(), w.shape()).expect("the shapes were checked");
-        let layer = Convolution { geometry, weight: &w, bias: bias.as_ref(), relu: self.relu };
-        let y = conv::forward(context, &layer, &x);
-        let output = self.relu.then(|| y.clone());
-        (y, Saved { geometry, x, w, bias, output })
+        forward(std::slice::from_ref(self), context, inputs)
     }
 
     fn backward(&self, context: &Context, saved: Saved<T>, grad_output: Tensor<T>, sinks: &mut Sinks<'_, T>) {
-        let Saved { geometry, x, w, bias, output } = saved;
-        let layer = Convolution { geometry, weight: &w, bias: bias.as_ref(), relu: self.relu };
-        let (output, wanted) = (output.as_ref(), sinks.wanted(0));
-        let dx = conv::backward(context, &layer, &x, output, grad_output, wanted, &mut sinks.tail(1));
-        if let Some(dx) = dx {
-            sinks.add(0, || dx);
-        }
+        backward(std::slice::from_ref(self), context, saved, grad_output, sinks);
     }
 }
 

@@ -1,8 +1,7 @@
 //! A convolution and the 1x1 convolutions after it as one op: the paper's mlpconv layer.
 
-use super::Conv2d;
+use super::conv2d::{self, Conv2d, Saved};
 use crate::context::Context;
-use crate::conv::{ConvGeometry, Convolution, chain};
 use crate::element::Element;
 use crate::op::Op;
 use crate::shape::{Shape, ShapeError};
@@ -19,36 +18,6 @@ use crate::tensor::Tensor;
 pub struct MlpConv {
     /// The layers, in their order.
     pub layers: Vec<Conv2d>,
-}
-
-/// Tensors that the backward pass needs.
-#[derive(Debug)]
-pub struct Saved<T: Element> {
-    geometries: Vec<ConvGeometry>,
-    x: Tensor<T>,
-    /// w and b of each layer.
-    parameters: Vec<Tensor<T>>,
-    /// Of all layers; of the last only if it has a ReLU.
-    outputs: Vec<Tensor<T>>,
-}
-
-impl MlpConv {
-    /// The layers with their sizes and parameters.
-    fn layers<'a, T: Element>(
-        &self,
-        geometries: &[ConvGeometry],
-        parameters: &'a [Tensor<T>],
-    ) -> Vec<Convolution<'a, T>> {
-        let parameters = parameters.chunks_exact(2);
-        let layers = self.layers.iter().zip(geometries).zip(parameters);
-        let layer = |((op, &geometry), parameters): ((&Conv2d, _), &'a [Tensor<T>])| Convolution {
-            geometry,
-            weight: &parameters[0],
-            bias: Some(&parameters[1]),
-            relu: op.relu,
-        };
-        layers.map(layer).collect()
-    }
 }
 
 impl<T: Element> Op<T> for MlpConv {
@@ -96,33 +65,11 @@ impl<T: Element> Op<T> for MlpConv {
     }
 
     fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Saved<T>) {
-        let mut inputs = inputs.into_iter();
-        let x = inputs.next().expect("mlp_conv has an input");
-        let parameters: Vec<Tensor<T>> = inputs.collect();
-        let mut shape = x.shape();
-        let sizes = |(layer, parameters): (&Conv2d, &[Tensor<T>])| {
-            let geometry = layer.geometry(shape, parameters[0].shape()).expect("the shapes were checked");
-            shape = geometry.output_shape();
-            geometry
-        };
-        let geometries: Vec<_> = self.layers.iter().zip(parameters.chunks_exact(2)).map(sizes).collect();
-        let layers = self.layers(&geometries, &parameters);
-        let mut outputs = chain::forward(context, &layers, &x, context.grad_enabled);
-        let y = outputs.last().expect("there is a layer").clone();
-        if layers.last().is_some_and(|layer| !layer.relu) {
-            outputs.pop();
-        }
-        (y, Saved { geometries, x, parameters, outputs })
+        conv2d::forward(&self.layers, context, inputs)
     }
 
     fn backward(&self, context: &Context, saved: Saved<T>, grad_output: Tensor<T>, sinks: &mut Sinks<'_, T>) {
-        let Saved { geometries, x, parameters, outputs } = saved;
-        let layers = self.layers(&geometries, &parameters);
-        let wanted = sinks.wanted(0);
-        let dx = chain::backward(context, &layers, &x, outputs, grad_output, wanted, &mut sinks.tail(1));
-        if let Some(dx) = dx {
-            sinks.add(0, || dx);
-        }
+        conv2d::backward(&self.layers, context, saved, grad_output, sinks);
     }
 }
 

@@ -3,8 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::conv::naive;
+use crate::conv::{Chain, Convolution, chain, naive};
 use crate::gemm::reference::{random, relu_output};
+use crate::sink::{GradientSum, Sinks};
+use crate::tensor::Tensor;
 
 /// Any small convolution: strides, padding, dilation and groups included, and now and then one that is pointwise.
 fn geometries() -> impl Strategy<Value = ConvGeometry> {
@@ -81,28 +83,40 @@ proptest! {
         for isa in Isa::available() {
             let mut found = vec![f32::NAN; y.len()];
             let packed = PackedWeights::new(&pool, isa, &g, Pass::Forward, &w);
-            forward(&pool, &g, &x, &packed, (bias, relu), parallel, &mut found);
+            convolve(&pool, &packed, &g, (&x, None), (bias, relu), parallel, &mut found);
             assert_near(&found, &y, g.patch(), &format!("{isa}: y"));
 
             let mut found = vec![f32::NAN; x.len()];
-            let packed = PackedWeights::new(&pool, isa, &g, Pass::InputGradient, &w);
-            input_gradient(&pool, &g, (&dy, output), &packed, parallel, &mut found);
-            assert_near(&found, &dx, g.weight_len(), &format!("{isa}: dx"));
-            if g.is_pointwise() {
-                let (mut alone, mut sums) = (vec![f32::NAN; w.len()], vec![f32::NAN; g.c_out]);
-                weight_gradient(&pool, isa, &g, &x, (&dy, output), (&mut alone, Some(&mut sums)), None);
-                let (mut all, mut all_sums) = (vec![f32::NAN; w.len()], vec![f32::NAN; g.c_out]);
-                let mut input = vec![f32::NAN; x.len()];
-                let bias = Some(&mut *all_sums);
-                let dx = Some((&packed, &*w, &mut *input));
-                weight_gradient(&pool, isa, &g, &x, (&dy, output), (&mut all, bias), dx);
-                prop_assert_eq!((all, all_sums, input), (alone, sums, found), "{}: all at once", isa);
+            let packed = Arc::new(PackedWeights::new(&pool, isa, &g, Pass::InputGradient, &w));
+            if g.is_pointwise() || g.flips() {
+                let (g, dy) = (g.of(Pass::InputGradient), (&*dy, output));
+                convolve(&pool, &packed, &g, dy, (None, false), parallel, &mut found);
+            } else {
+                scatter(&pool, &packed, &g, (&dy, output), parallel, &mut found);
             }
+            assert_near(&found, &dx, g.weight_len(), &format!("{isa}: dx"));
 
-            let (mut found, mut sums) = (vec![f32::NAN; w.len()], vec![f32::NAN; g.c_out]);
-            weight_gradient(&pool, isa, &g, &x, (&dy, output), (&mut found, Some(&mut sums)), None);
-            assert_near(&found, &dw, g.n * g.out_pixels(), &format!("{isa}: dw"));
-            assert_near(&sums, &db, g.n * g.out_pixels(), &format!("{isa}: db"));
+            let [x, w] = [(g.input_shape(), &x), (g.weight_shape(), &w)]
+                .map(|(shape, data)| Tensor::from_slice(shape, data).unwrap());
+            let layers = [Convolution { geometry: g, weight: &w, bias: None, relu: false }];
+            let chain = Chain { layers: &layers, x: &x, outputs: &[] };
+            let gradients = |weights| {
+                let mut sums = [GradientSum::new(), GradientSum::new()];
+                let sinks = &mut Sinks::new(&mut sums, &[Some(0), Some(1)]);
+                let dx = chain::backward(&pool, isa, &chain, &[weights], (&dy, output), sinks);
+                (dx, sums.map(|sum| sum.finish(&pool).unwrap()))
+            };
+            let (none, sums) = gradients(None);
+            prop_assert!(none.is_none());
+            if g.is_pointwise() {
+                let (all, all_sums) = gradients(Some(packed));
+                let all = all.unwrap();
+                prop_assert_eq!(all.data(), &*found, "{}: dx at once", isa);
+                prop_assert_eq!(&all_sums, &sums, "{}: all at once", isa);
+            }
+            let [found, sums] = [&sums[0], &sums[1]].map(Tensor::data);
+            assert_near(found, &dw, g.n * g.out_pixels(), &format!("{isa}: dw"));
+            assert_near(sums, &db, g.n * g.out_pixels(), &format!("{isa}: db"));
         }
     }
 }
@@ -127,7 +141,7 @@ fn packed_weights_are_refilled_for_both_passes() {
         let mut weights = PackedWeights::new(&pool, isa, &g, Pass::Forward, &vec![0.0; w.len()]);
         weights.refill(&g, Pass::Forward, &w);
         let (mut found, mut expected) = (vec![f32::NAN; g.output_len()], vec![f32::NAN; g.output_len()]);
-        forward(&pool, &g, &x, &weights, (None, false), false, &mut found);
+        convolve(&pool, &weights, &g, (&x, None), (None, false), false, &mut found);
         naive::forward(&g, &x, &w, None, &mut expected);
         assert_near(&found, &expected, g.patch(), isa.name());
     }

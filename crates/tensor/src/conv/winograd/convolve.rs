@@ -10,7 +10,7 @@ use super::layout::{CHANNEL_ALIGNMENT, Planes};
 use super::multiply::{MultiplyPanel, Prefetch};
 use super::tiles::{Extent, Grid};
 use super::transforms::{Maps, Sink, Source, TileKernel, dispatch_tile};
-use super::weights::PreparedWeights;
+use super::weights::DomainWeights;
 use super::{ConvGeometry, Masked};
 use crate::buffer_pool::BufferPool;
 use crate::simd::Simd;
@@ -24,17 +24,17 @@ const ROW_BYTES: usize = 640 << 10;
 /// comes from `pool`.
 ///
 /// # Panics
-/// If the weights were prepared for other channels, or a slice does not have the geometry's length.
+/// If the weights are those of another convolution, or a slice does not have the geometry's length.
 pub(in crate::conv) fn convolve(
     pool: &Arc<BufferPool>,
-    weights: &PreparedWeights,
+    weights: &DomainWeights,
     g: &ConvGeometry,
     x: Masked<'_>,
     (bias, relu): (Option<&[f32]>, bool),
     parallel: bool,
     y: &mut [f32],
 ) {
-    weights.check(g);
+    assert!(weights.fits(weights.tile, g), "the weights are for another convolution than {g:?}");
     assert_eq!([x.0.len(), y.len()], [g.input_len(), g.output_len()]);
     assert!(x.1.is_none_or(|mask| mask.len() == x.0.len()));
     assert!(bias.is_none_or(|bias| bias.len() == g.c_out));
@@ -66,7 +66,7 @@ pub(in crate::conv) fn convolve(
 #[derive(Clone, Copy)]
 struct Correlation<'a> {
     pool: &'a Arc<BufferPool>,
-    weights: &'a PreparedWeights,
+    weights: &'a DomainWeights,
     /// The place of the first panel in the first plane.
     panels: usize,
     images: Images<'a>,

@@ -6,7 +6,7 @@
 //!
 //! | pass | from -> to | code |
 //! |---|---|---|
-//! | weights, once per step | `G g G^T` | [`PreparedWeights`] |
+//! | weights, once per step | `G g G^T` | [`DomainWeights`] |
 //! | forward | `A^T [U . (B^T d B)] A` | [`convolve`] |
 //! | input gradient | forward, of the output gradient with flipped and transposed kernels | [`convolve`] |
 //! | weight gradient | `G^T [ sum over tiles (B^T d B) . (A dY A^T) ] G` | [`WeightGradientAccumulator`] |
@@ -36,7 +36,7 @@ mod tests;
 pub(super) use choice::tile_for;
 pub(super) use convolve::convolve;
 pub(super) use weight_gradient::WeightGradientAccumulator;
-pub(super) use weights::PreparedWeights;
+pub(super) use weights::DomainWeights;
 
 use super::direct::{Masked, part};
 use super::{ConvGeometry, Pass};

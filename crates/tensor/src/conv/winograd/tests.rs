@@ -6,6 +6,7 @@ use super::*;
 use crate::buffer_pool::BufferPool;
 use crate::conv::naive;
 use crate::simd::Isa;
+use crate::sink::Deferred;
 
 /// Standard normal numbers (Box and Muller) from a small generator.
 fn normal(len: usize, seed: u64) -> Vec<f32> {
@@ -31,6 +32,13 @@ fn relative_error(got: &[f32], expected: &[f64]) -> f64 {
 
 fn widened(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&v| f64::from(v)).collect()
+}
+
+/// Weights for a pass of a convolution.
+fn prepared(tile: Tile, pass: Pass, g: &ConvGeometry, w: &[f32], isa: Isa) -> DomainWeights {
+    let mut weights = DomainWeights::new(BufferPool::global(), tile, &g.of(pass), isa);
+    weights.transform(pass, w);
+    weights
 }
 
 /// Everything a convolution takes, random, with the mask of a ReLU.
@@ -68,16 +76,24 @@ impl Case {
         let (x, w, bias, dy) = (widened(&self.x), widened(&self.w), widened(&self.bias), self.masked_dy());
         let mask = self.mask.as_deref();
 
-        let prepared = PreparedWeights::new(BufferPool::global(), tile, Pass::Forward, g, &self.w, isa);
+        let weights = prepared(tile, Pass::Forward, g, &self.w, isa);
         let mut y = vec![f32::NAN; g.output_len()];
-        convolve(&pool, &prepared, g, (&self.x, None), (Some(&self.bias), false), false, &mut y);
+        convolve(&pool, &weights, g, (&self.x, None), (Some(&self.bias), false), false, &mut y);
         let mut expected = vec![f64::NAN; y.len()];
         naive::forward(g, &x, &w, Some(&bias), &mut expected);
         let of_output = relative_error(&y, &expected);
 
-        let prepared = PreparedWeights::new(BufferPool::global(), tile, Pass::InputGradient, g, &self.w, isa);
+        let weights = prepared(tile, Pass::InputGradient, g, &self.w, isa);
         let mut dx = vec![f32::NAN; g.input_len()];
-        convolve(&pool, &prepared, &g.input_gradient(), (&self.dy, mask), (None, false), false, &mut dx);
+        convolve(
+            &pool,
+            &weights,
+            &g.of(Pass::InputGradient),
+            (&self.dy, mask),
+            (None, false),
+            false,
+            &mut dx,
+        );
         let mut expected = vec![f64::NAN; dx.len()];
         naive::input_gradient(g, &dy, &w, &mut expected);
         let of_input = relative_error(&dx, &expected);
@@ -162,11 +178,11 @@ proptest! {
         let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
         let norm = |a: &[f32]| dot(a, a).sqrt();
         let mut y = vec![f32::NAN; g.output_len()];
-        let prepared = PreparedWeights::new(BufferPool::global(), tile, Pass::Forward, &g, &case.w, isa);
-        convolve(&pool, &prepared, &g, (&case.x, None), (None, false), false, &mut y);
+        let weights = prepared(tile, Pass::Forward, &g, &case.w, isa);
+        convolve(&pool, &weights, &g, (&case.x, None), (None, false), false, &mut y);
         let mut dx = vec![f32::NAN; g.input_len()];
-        let prepared = PreparedWeights::new(BufferPool::global(), tile, Pass::InputGradient, &g, &case.w, isa);
-        convolve(&pool, &prepared, &g.input_gradient(), (&case.dy, None), (None, false), false, &mut dx);
+        let weights = prepared(tile, Pass::InputGradient, &g, &case.w, isa);
+        convolve(&pool, &weights, &g.of(Pass::InputGradient), (&case.dy, None), (None, false), false, &mut dx);
         let mut dw = vec![f32::NAN; g.weight_len()];
         let mut sum = WeightGradientAccumulator::new(BufferPool::global(), tile, &g, isa);
         sum.accumulate(&pool, &g, &case.x, (&case.dy, None), None);
@@ -215,12 +231,11 @@ fn bias_and_relu_are_fused() {
     let case = Case::new(g, false, 5);
     for isa in Isa::available() {
         let pool = BufferPool::poisoning();
-        let prepared =
-            PreparedWeights::new(BufferPool::global(), Tile::F6x6K3x3, Pass::Forward, &g, &case.w, isa);
+        let weights = prepared(Tile::F6x6K3x3, Pass::Forward, &g, &case.w, isa);
         let mut plain = vec![f32::NAN; g.output_len()];
-        convolve(&pool, &prepared, &g, (&case.x, None), (Some(&case.bias), false), false, &mut plain);
+        convolve(&pool, &weights, &g, (&case.x, None), (Some(&case.bias), false), false, &mut plain);
         let mut relu_output = vec![f32::NAN; g.output_len()];
-        convolve(&pool, &prepared, &g, (&case.x, None), (Some(&case.bias), true), false, &mut relu_output);
+        convolve(&pool, &weights, &g, (&case.x, None), (Some(&case.bias), true), false, &mut relu_output);
         let expected: Vec<f32> = plain.iter().map(|v| v.max(0.0)).collect();
         assert_eq!(relu_output, expected);
         assert!(plain.iter().any(|&v| v < 0.0) && plain.iter().any(|&v| v > 0.0));
@@ -234,10 +249,9 @@ fn relu_lets_nan_through() {
     let mut case = Case::new(g, false, 5);
     case.x[0] = f32::NAN;
     for isa in Isa::available() {
-        let prepared =
-            PreparedWeights::new(BufferPool::global(), Tile::F4x4K3x3, Pass::Forward, &g, &case.w, isa);
+        let weights = prepared(Tile::F4x4K3x3, Pass::Forward, &g, &case.w, isa);
         let mut y = vec![0.0; g.output_len()];
-        convolve(&BufferPool::new(), &prepared, &g, (&case.x, None), (None, true), false, &mut y);
+        convolve(&BufferPool::new(), &weights, &g, (&case.x, None), (None, true), false, &mut y);
         assert!(y[0].is_nan());
     }
 }
@@ -286,16 +300,15 @@ fn weights_are_refilled_in_place() {
     let (old, new) = (Case::new(g, false, 1), Case::new(g, false, 2));
     for isa in Isa::available() {
         let pool = BufferPool::new();
-        let output = |prepared: &PreparedWeights| {
+        let output = |weights: &DomainWeights| {
             let mut y = vec![f32::NAN; g.output_len()];
-            convolve(&pool, prepared, &g, (&new.x, None), (None, false), false, &mut y);
+            convolve(&pool, weights, &g, (&new.x, None), (None, false), false, &mut y);
             (y, pool.free_bytes())
         };
-        let mut prepared =
-            PreparedWeights::new(BufferPool::global(), Tile::F6x6K3x3, Pass::Forward, &g, &old.w, isa);
-        prepared.refill(&new.w);
-        let anew = PreparedWeights::new(BufferPool::global(), Tile::F6x6K3x3, Pass::Forward, &g, &new.w, isa);
-        assert_eq!(output(&prepared), output(&anew));
+        let mut refilled = prepared(Tile::F6x6K3x3, Pass::Forward, &g, &old.w, isa);
+        refilled.transform(Pass::Forward, &new.w);
+        let anew = prepared(Tile::F6x6K3x3, Pass::Forward, &g, &new.w, isa);
+        assert_eq!(output(&refilled), output(&anew));
     }
 }
 
@@ -308,13 +321,13 @@ fn threads_do_not_change_a_bit() {
         let g = grouped(same(tile, n, 20, c_out, 14), 1 + n % 2);
         let case = Case::new(g, true, 9);
         let (mask, isa, pool) = (case.mask.as_deref(), Isa::best(), BufferPool::poisoning());
-        let weights = PreparedWeights::new(BufferPool::global(), tile, Pass::Forward, &g, &case.w, isa);
-        let flipped = PreparedWeights::new(BufferPool::global(), tile, Pass::InputGradient, &g, &case.w, isa);
+        let weights = prepared(tile, Pass::Forward, &g, &case.w, isa);
+        let flipped = prepared(tile, Pass::InputGradient, &g, &case.w, isa);
         let run = |parallel: bool| {
             let (mut y, mut dx) = (vec![f32::NAN; g.output_len()], vec![f32::NAN; g.input_len()]);
             convolve(&pool, &weights, &g, (&case.x, None), (Some(&case.bias), true), parallel, &mut y);
             let dy = (&*case.dy, mask);
-            convolve(&pool, &flipped, &g.input_gradient(), dy, (None, false), parallel, &mut dx);
+            convolve(&pool, &flipped, &g.of(Pass::InputGradient), dy, (None, false), parallel, &mut dx);
             (y, dx)
         };
         let serial = run(false);
@@ -334,7 +347,7 @@ fn threads_do_not_change_a_bit() {
 fn an_empty_batch_is_nothing() {
     let g = same(Tile::F4x4K3x3, 0, 3, 4, 6);
     let (pool, isa, w) = (BufferPool::new(), Isa::best(), vec![1.0; g.weight_len()]);
-    let weights = PreparedWeights::new(BufferPool::global(), Tile::F4x4K3x3, Pass::Forward, &g, &w, isa);
+    let weights = prepared(Tile::F4x4K3x3, Pass::Forward, &g, &w, isa);
     convolve(&pool, &weights, &g, (&[], None), (None, false), true, &mut []);
     let mut sum = WeightGradientAccumulator::new(BufferPool::global(), Tile::F4x4K3x3, &g, isa);
     sum.accumulate(&pool, &g, &[], (&[], None), None);

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use super::factored::{GradientSide, InputSide, KernelGradientSide, transform_square};
-use super::images::{Images, MAX_KERNEL, channels_to_rows};
-use super::layout::{CHANNEL_ALIGNMENT, Planes, panels};
+use super::factored::{GradientSide, InputSide};
+use super::images::Images;
+use super::layout::CHANNEL_ALIGNMENT;
 use super::multiply::{MultiplyPanel, Prefetch};
 use super::tiles::{Extent, Grid};
 use super::transforms::{Source, TileKernel, dispatch_tile};
+use super::weights::DomainWeights;
 use super::{ConvGeometry, Masked, Tile};
 use crate::buffer_pool::BufferPool;
 use crate::shape::Shape;
@@ -18,20 +19,15 @@ use crate::sink::Deferred;
 /// More than in the other passes, since not only read but written are the sums that stream past.
 const ROW_BYTES: usize = 1 << 20;
 
-/// The sum of `(B^T d B) . (A dY A^T)` over everything seen since the last [`finish`](Self::finish).
+/// The sum of `(B^T d B) . (A dY A^T)` over everything seen since it was finished.
 ///
 /// The way back, `G^T S G`, is linear, so that it can wait until all micro-batches of a group have been added up: one transform for
 /// each kernel instead of one for each micro-batch.
 #[derive(Debug)]
 pub(in crate::conv) struct WeightGradientAccumulator {
-    tile: Tile,
-    isa: Isa,
-    groups: usize,
-    /// `[O, C]` of a group's weights.
-    channels: [usize; 2],
-    /// The `n * n` planes of each group. Rows are input channels, columns output channels.
-    planes: Planes,
-    /// Nothing was added yet: the planes hold old sums, which the first block overwrites.
+    /// Rows are input channels, columns output channels.
+    sums: DomainWeights,
+    /// Nothing was added yet: the planes hold anything, which the first block overwrites.
     empty: bool,
 }
 
@@ -41,12 +37,12 @@ impl WeightGradientAccumulator {
     /// # Panics
     /// If `tile` does not support the geometry.
     pub(in crate::conv) fn new(pool: &Arc<BufferPool>, tile: Tile, g: &ConvGeometry, isa: Isa) -> Self {
-        assert!(tile.supports(g), "{tile:?} does not support {g:?}");
-        let (groups, channels) = (g.groups, [g.c_out / g.groups, g.c_in / g.groups]);
-        // The first block overwrites the planes.
-        let count = groups * tile.inputs() * tile.inputs();
-        let planes = Planes::new(pool, count, channels[1], panels(channels[0], isa));
-        Self { tile, isa, groups, channels, planes, empty: true }
+        Self { sums: DomainWeights::new(pool, tile, g, isa), empty: true }
+    }
+
+    /// Tells whether gradients of such weights, in tiles of this size, can be added.
+    pub(in crate::conv) fn fits(&self, tile: Tile, g: &ConvGeometry) -> bool {
+        self.sums.fits(tile, g)
     }
 
     /// Adds the images of a micro-batch: `x` (N x C x H x W) and `dy` (N x O x OH x OW), which with a mask, the saved output of ReLU,
@@ -63,8 +59,8 @@ impl WeightGradientAccumulator {
         dy: Masked<'_>,
         mut db: Option<&mut [f32]>,
     ) {
-        let tile = self.tile;
-        assert!(tile.supports(g) && self.fits(tile, g), "the sum is for other weights than those of {g:?}");
+        let (tile, isa, [_, outputs]) = (self.sums.tile, self.sums.isa, self.sums.channels);
+        assert!(self.fits(tile, g), "the sum is for other weights than those of {g:?}");
         assert_eq!([x.len(), dy.0.len()], [g.input_len(), g.output_len()]);
         assert!(dy.1.is_none_or(|mask| mask.len() == dy.0.len()));
         if let Some(db) = &mut db {
@@ -73,56 +69,37 @@ impl WeightGradientAccumulator {
         if dy.0.is_empty() {
             return;
         }
-        let outputs = self.channels[0];
-        for group in 0..self.groups {
+        for group in 0..g.groups {
             let db = db.as_deref_mut().map(|db| &mut db[group * outputs..][..outputs]);
             let (at, inputs, outputs) =
                 ([group, g.groups], [g.c_in, g.h, g.w], [g.c_out, g.out_h(), g.out_w()]);
             let x = Images::of_group((x, None), g.n, inputs, at, Extent::inputs(tile), g.padding);
             let dy = Images::of_group(dy, g.n, outputs, at, Extent::outputs(tile), [0; 2]);
-            dispatch_tile(self.isa, tile, Accumulate { sums: self, pool, group, x, dy, db });
+            dispatch_tile(isa, tile, Accumulate { to: self, pool, group, x, dy, db });
         }
         self.empty = false;
-    }
-
-    /// Writes the weight gradient `dw` (O x C/groups x r x r), or adds it if `add`, and starts again from nothing. Without any image
-    /// the gradient is zero.
-    ///
-    /// # Panics
-    /// If the slice does not have the weights' length.
-    pub(in crate::conv) fn finish(&mut self, dw: &mut [f32], add: bool) {
-        assert_eq!(dw.len(), self.shape().elements());
-        if self.empty {
-            if !add {
-                dw.fill(0.0);
-            }
-            return;
-        }
-        dispatch_tile(self.isa, self.tile, Finish { sums: self, dw, add });
-        self.empty = true;
-    }
-
-    /// Tells whether gradients of such weights, in tiles of this size, can be added.
-    pub(crate) fn fits(&self, tile: Tile, g: &ConvGeometry) -> bool {
-        let channels = [g.c_out, g.c_in].map(|channels| channels / g.groups);
-        (self.tile, self.groups, self.channels) == (tile, g.groups, channels)
     }
 }
 
 impl Deferred<f32> for WeightGradientAccumulator {
     fn shape(&self) -> Shape {
-        let ([outputs, inputs], r) = (self.channels, self.tile.kernel());
-        [self.groups * outputs, inputs, r, r].into()
+        let ([inputs, outputs], r) = (self.sums.channels, self.sums.tile.kernel());
+        [self.sums.groups * outputs, inputs, r, r].into()
     }
 
     fn finish(&mut self, gradient: &mut [f32], add: bool) {
-        self.finish(gradient, add);
+        if !self.empty {
+            self.sums.transform_gradient(gradient, add);
+        } else if !add {
+            gradient.fill(0.0);
+        }
+        self.empty = true;
     }
 }
 
 /// [`WeightGradientAccumulator::accumulate`] for one group.
 struct Accumulate<'a> {
-    sums: &'a mut WeightGradientAccumulator,
+    to: &'a mut WeightGradientAccumulator,
     pool: &'a Arc<BufferPool>,
     group: usize,
     x: Images<'a>,
@@ -133,8 +110,8 @@ struct Accumulate<'a> {
 impl TileKernel for Accumulate<'_> {
     #[inline(always)]
     fn run<S: Simd, const M: usize, const R: usize, const N: usize>(self, s: S) {
-        let Self { sums, pool, group, x, dy, mut db } = self;
-        let ([outputs, inputs], panels, mut empty) = (sums.channels, sums.planes.panels, sums.empty);
+        let Self { to: WeightGradientAccumulator { sums, empty }, pool, group, x, dy, mut db } = self;
+        let ([inputs, outputs], panels, mut empty) = (sums.channels, sums.planes.panels, *empty);
         let most = ROW_BYTES / (N * (inputs + outputs) * size_of::<f32>());
         let grid = Grid::new(sums.tile, dy.planes.images, dy.size, most, 1);
         let width = inputs.next_multiple_of(CHANNEL_ALIGNMENT);
@@ -168,40 +145,6 @@ impl TileKernel for Accumulate<'_> {
                 }
             }
             empty = false;
-        }
-    }
-}
-
-/// [`WeightGradientAccumulator::finish`].
-struct Finish<'a> {
-    sums: &'a WeightGradientAccumulator,
-    /// `[O, C/groups, r, r]`.
-    dw: &'a mut [f32],
-    /// Adds to `dw` instead of overwriting it.
-    add: bool,
-}
-
-impl TileKernel for Finish<'_> {
-    #[inline(always)]
-    fn run<S: Simd, const M: usize, const R: usize, const N: usize>(self, s: S) {
-        let WeightGradientAccumulator { channels: [outputs, inputs], ref planes, .. } = *self.sums;
-        let stride = planes.stride;
-        let mut scratch = [0.0; MAX_KERNEL];
-        let kernels = &mut scratch[..R * R * S::LANES];
-        for (group, dw) in self.dw.chunks_exact_mut((outputs * inputs * R * R).max(1)).enumerate() {
-            let group = planes.panel(group * N * N, 0);
-            for (row, first, place) in planes.vectors(outputs, S::LANES) {
-                let taps = (&mut *kernels, [R * S::LANES, S::LANES]);
-                let from = (&planes.values[group + place..], [N * stride, stride]);
-                transform_square::<S, KernelGradientSide, N, R>(s, from, taps);
-                let dw = &mut dw[(first * inputs + row) * R * R..];
-                let (stride, count) = (inputs * R * R, (outputs - first).min(S::LANES));
-                if self.add {
-                    channels_to_rows::<S, true>(s, kernels, dw, stride, count);
-                } else {
-                    channels_to_rows::<S, false>(s, kernels, dw, stride, count);
-                }
-            }
         }
     }
 }

@@ -1,0 +1,59 @@
+//! The convolutions of any element type, by the naive loop or im2col.
+
+use super::{Chain, ConvAlgorithm, Convolution, bias_gradient, im2col, naive};
+use crate::context::Context;
+use crate::element::Element;
+use crate::sink::Sinks;
+use crate::tensor::Tensor;
+
+/// The output of a layer.
+pub(super) fn forward<T: Element>(context: &Context, layer: &Convolution<'_, T>, x: &Tensor<T>) -> Tensor<T> {
+    let g = &layer.geometry;
+    let mut y = Tensor::empty_in(context.pool(), g.output_shape());
+    let (x, w, bias) = (x.data(), layer.weight.data(), layer.bias.map(Tensor::data));
+    match layer.algorithm(context) {
+        ConvAlgorithm::Naive => naive::forward(g, x, w, bias, y.data_mut()),
+        _ => im2col::forward(context.pool(), g, x, w, bias, y.data_mut()),
+    }
+    if layer.relu {
+        y.data_mut().iter_mut().for_each(|y| *y = if *y < T::ZERO { T::ZERO } else { *y });
+    }
+    y
+}
+
+/// The gradient with respect to the input of a chain of one layer, if wanted; those of weight and bias are added to the sinks.
+pub(super) fn backward<T: Element>(
+    context: &Context,
+    chain: &Chain<'_, T>,
+    mut gradient: Tensor<T>,
+    input_wanted: bool,
+    sinks: &mut Sinks<'_, T>,
+) -> Option<Tensor<T>> {
+    let (layer, pool) = (&chain.layers[0], context.pool());
+    let (g, naive) = (&layer.geometry, layer.algorithm(context) == ConvAlgorithm::Naive);
+    if let Some(output) = chain.mask(0) {
+        for (gradient, &y) in gradient.data_mut().iter_mut().zip(output) {
+            *gradient = if y > T::ZERO { *gradient } else { T::ZERO };
+        }
+    }
+    let (x, w, dy) = (chain.x.data(), layer.weight.data(), gradient.data());
+    sinks.add(0, || {
+        let mut dw = Tensor::empty_in(pool, g.weight_shape());
+        if naive {
+            naive::weight_gradient(g, x, dy, dw.data_mut());
+        } else {
+            im2col::weight_gradient(pool, g, x, dy, dw.data_mut());
+        }
+        dw
+    });
+    sinks.add(1, || bias_gradient(pool, g, dy, None));
+    input_wanted.then(|| {
+        let mut dx = Tensor::empty_in(pool, g.input_shape());
+        if naive {
+            naive::input_gradient(g, dy, w, dx.data_mut());
+        } else {
+            im2col::input_gradient(pool, g, dy, w, dx.data_mut());
+        }
+        dx
+    })
+}
