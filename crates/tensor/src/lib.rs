@@ -34,8 +34,6 @@ pub mod conv;
 mod element;
 mod gemm;
 pub mod init;
-#[doc(hidden)]
-pub mod kernels;
 mod op;
 pub mod ops;
 mod rng;
