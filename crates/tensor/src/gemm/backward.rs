@@ -11,14 +11,15 @@ use std::sync::Arc;
 
 use super::KC;
 use super::blocked::{Block, columns_of};
-use super::kernel::{BLOCK_STRIDE, Tile};
+use super::kernel::BLOCK_STRIDE;
 use super::operand::Operand;
 use super::output::{Epilogue, Output};
-use super::packed::{PackedA, Split, blocks_of_k};
+use super::packed::{PackedA, blocks_of_k};
 use super::planes::Planes;
-use super::sparse::Sparse;
+use super::sparse::{Lists, Sparse};
+use super::strided::{MatrixRef, gemm_strided};
 use crate::buffer_pool::BufferPool;
-use crate::simd::{Isa, Kernel, Registers, Simd, dispatch};
+use crate::simd::{Isa, Registers};
 
 /// One layer of a pass backward: `dw (+)= A B`, and on to the next layer with `w A`.
 pub(crate) struct Stage<'a> {
@@ -70,7 +71,7 @@ pub(crate) fn gemm_backward(
             }
             // Only what comes from above may be mostly zeros: what a layer hands on is not.
             let lists = number == 0 && sparse.takes(&a_block, channels, pixels.len());
-            let block = (&*a_block, lists.then_some(&sparse));
+            let block = (&*a_block, lists.then_some(&sparse.lists));
             add_product(isa, stage, channels, &pixels, block, accumulate || index > 0, &mut scratch);
             let Some((weights, w)) = stage.weights else { break };
             channels = weights.rows;
@@ -127,7 +128,7 @@ fn add_product(
     stage: &mut Stage<'_>,
     channels: usize,
     pixels: &Range<usize>,
-    (a, lists): (&[f32], Option<&Sparse>),
+    (a, lists): (&[f32], Option<&Lists>),
     accumulate: bool,
     scratch: &mut [f32],
 ) {
@@ -137,51 +138,12 @@ fn add_product(
         let width = columns.len().next_multiple_of(registers.lanes);
         let b = &mut scratch[..pixels.len() * width];
         stage.input.pack(isa, columns.clone(), pixels.clone(), width, b);
-        match lists {
-            Some(lists) => {
-                let c = (&mut stage.dw[columns.start..], extent);
-                lists.multiply(b, columns.len(), accumulate, c);
-            }
-            None => {
-                let c = Output::matrix(stage.dw, channels, extent, extent);
-                let epilogue = Epilogue { accumulate, ..Epilogue::default() };
-                dispatch(isa, BlockByPanel { a, b, width, k: pixels.len(), columns, c, epilogue });
-            }
-        }
-    }
-}
-
-/// Adds the product of a block of A, a row of [`BLOCK_STRIDE`] values for each row of C, with a panel of B to some columns of C.
-struct BlockByPanel<'a> {
-    a: &'a [f32],
-    b: &'a [f32],
-    width: usize,
-    k: usize,
-    columns: Range<usize>,
-    c: Output<'a>,
-    epilogue: Epilogue<'a>,
-}
-
-impl Kernel for BlockByPanel<'_> {
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let place = self.c.columns_at(self.columns.clone());
-        assert!(self.k <= KC && self.b.len() >= self.k * self.width && self.width >= self.columns.len());
-        for rows in Split::new(self.c.rows(), 1, S::REGISTERS.rows_by_row).ranges() {
-            let a = &self.a[rows.start * BLOCK_STRIDE..rows.end * BLOCK_STRIDE];
-            let tile = Tile {
-                rows: rows.len(),
-                columns: self.columns.len(),
-                k: self.k,
-                a: a.as_ptr(),
-                a_strides: [BLOCK_STRIDE, 1],
-                b: self.b.as_ptr(),
-                b_stride: self.width,
-                ..Tile::OPEN
-            };
-            // SAFETY: A's rows were just sliced, and have room for `KC` elements each; the panel has its columns at each k;
-            // rows and columns lie inside of C, of which this kernel has the only borrow.
-            unsafe { place.run(s, tile, rows, self.epilogue) };
+        let c = (&mut stage.dw[columns.start..], extent);
+        if let Some(lists) = lists {
+            lists.multiply(isa, b, columns.len(), accumulate, c);
+        } else {
+            let a = MatrixRef { data: a, strides: [BLOCK_STRIDE, 1] };
+            gemm_strided(isa, [channels, columns.len(), pixels.len()], a, (b, width), c, accumulate);
         }
     }
 }

@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | [`gemm`], [`gemm_columns`] | A packed, B an [`Operand`] | forward passes, input gradients |
 //! | [`gemm_backward`] | A a block of the output gradient, B an [`Operand`], stage after stage | weight gradients |
-//! | [`gemm_strided`] | both where they lie | fully connected layers |
+//! | [`gemm_strided`] | both where they lie | fully connected layers, blocks of a weight gradient |
 //!
 //! Loops 2 and 1 are the other way around than in BLIS: a row of tiles of C is written from left to right, since a block of B is
 //! packed row by row, and both sides are then long runs of memory, which the processor foresees. A panel at a time, as wide as

@@ -28,7 +28,7 @@ const LIST_STRIDE: usize = KC + 16;
 
 /// The rows of a block as lists of their elements that are not zero, two by two of equal length: the shorter list is filled up
 /// with zeros.
-struct Lists {
+pub(super) struct Lists {
     values: Buffer<f32>,
     /// The place of each value in its row.
     indices: Buffer<u8>,
@@ -39,11 +39,26 @@ struct Lists {
     k: usize,
 }
 
+impl Lists {
+    /// `c (+)= A B`: A are the listed rows, `panel` has some columns of B, a row of whole vectors for each k, and those of C
+    /// begin at `c`, which comes with the elements between its rows.
+    pub(super) fn multiply(
+        &self,
+        isa: Isa,
+        panel: &[f32],
+        columns: usize,
+        accumulate: bool,
+        (c, stride): (&mut [f32], usize),
+    ) {
+        dispatch(isa, Multiply { lists: self, panel, columns, accumulate, c, stride });
+    }
+}
+
 /// Memory to multiply blocks that are mostly zeros with, for an A of up to so many rows.
 pub(super) struct Sparse {
     isa: Isa,
-    registers: Registers,
-    lists: Lists,
+    /// The rows of the block that [`Sparse::takes`] took.
+    pub(super) lists: Lists,
     /// A block with a row for each pixel: A, and its product with the weights.
     pixels: Buffer<f32>,
     product: Buffer<f32>,
@@ -60,9 +75,8 @@ impl Sparse {
             rows: 0,
             k: 0,
         };
-        let registers = Registers::of(isa);
-        let product = pool.take(KC * most.next_multiple_of(registers.lanes));
-        Self { isa, registers, lists, pixels: pool.take(KC * KC), product }
+        let product = pool.take(KC * most.next_multiple_of(Registers::of(isa).lanes));
+        Self { isa, lists, pixels: pool.take(KC * KC), product }
     }
 
     /// Tells whether so few of the elements of a block, a row of `k` elements for each channel, are not zero that it should be
@@ -78,12 +92,6 @@ impl Sparse {
         takes
     }
 
-    /// `c (+)= A B`: A are the listed rows, `panel` has some columns of B, a row of whole vectors for each k, and those of C
-    /// begin at `c`, which comes with the elements between its rows.
-    pub(super) fn multiply(&self, panel: &[f32], columns: usize, accumulate: bool, c: (&mut [f32], usize)) {
-        multiply(self.isa, &self.lists, panel, columns, accumulate, c);
-    }
-
     /// `out = w A` for a block of A, a row for each channel and of it `pixels` elements, and w with a row for each channel, too;
     /// `out` is such a block. The lists are others afterwards.
     pub(super) fn multiply_weights(
@@ -93,7 +101,8 @@ impl Sparse {
         pixels: usize,
         (out, scratch): (&mut [f32], &mut [f32]),
     ) {
-        let (k, lanes) = (self.lists.rows, self.registers.lanes);
+        let (k, registers) = (self.lists.rows, Registers::of(self.isa));
+        let lanes = registers.lanes;
         let columns = w.len() / k;
         let stride = columns.next_multiple_of(lanes);
         let w = Planes::matrix(w, k, columns).by(By::Position);
@@ -104,12 +113,12 @@ impl Sparse {
             let channels = Rows { data, mask: None, stride: BLOCK_STRIDE, rows: ks.len(), columns: pixels };
             transpose_on(self.isa, channels, rows, width, width);
             dispatch(self.isa, Fill { lists: &mut self.lists, rows: rows.chunks_exact(width), k: ks.len() });
-            for columns in columns_of(self.registers, columns).ranges() {
+            for columns in columns_of(registers, columns).ranges() {
                 let width = columns.len().next_multiple_of(lanes);
                 let panel = &mut scratch[..ks.len() * width];
                 w.pack(self.isa, columns.clone(), ks.clone(), width, panel);
                 let c = (&mut self.product[columns.start..], stride);
-                multiply(self.isa, &self.lists, panel, columns.len(), index > 0, c);
+                self.lists.multiply(self.isa, panel, columns.len(), index > 0, c);
             }
         }
         let product = Rows { data: &self.product, mask: None, stride, rows: pixels, columns };
@@ -179,19 +188,7 @@ fn list<S: Simd>(s: S, row: &[f32], values: &mut [f32], indices: &mut [u8]) -> u
     length
 }
 
-/// See [`Sparse::multiply`].
-fn multiply(
-    isa: Isa,
-    lists: &Lists,
-    panel: &[f32],
-    columns: usize,
-    accumulate: bool,
-    (c, stride): (&mut [f32], usize),
-) {
-    dispatch(isa, Multiply { lists, panel, columns, accumulate, c, stride });
-}
-
-/// The arguments of [`multiply`].
+/// The arguments of [`Lists::multiply`].
 struct Multiply<'a> {
     lists: &'a Lists,
     panel: &'a [f32],

@@ -1,7 +1,9 @@
 //! A product that reads both operands where they lie: for operands of few rows or columns, and such as lie in panels already.
 #![allow(unsafe_code)]
 
+use super::blocked::columns_of;
 use super::kernel::Tile;
+use super::packed::Split;
 use crate::element::fits;
 use crate::simd::{Isa, Kernel, Simd, dispatch};
 
@@ -55,18 +57,19 @@ impl Kernel for Strided<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let ([m, n, k], c) = (self.sizes, self.c.as_mut_ptr());
-        let (mr, nr) = (S::REGISTERS.mr(), S::REGISTERS.nr());
-        for column in (0..n).step_by(nr) {
-            for row in (0..m).step_by(mr) {
+        let by_row = self.a.strides[1] == 1;
+        let height = if by_row { S::REGISTERS.rows_by_row } else { S::REGISTERS.mr() };
+        for columns in columns_of(S::REGISTERS, n).ranges() {
+            for rows in Split::new(m, 1, height).ranges() {
                 let tile = Tile {
-                    rows: mr.min(m - row),
-                    columns: nr.min(n - column),
+                    rows: rows.len(),
+                    columns: columns.len(),
                     k,
-                    a: self.a.data.as_ptr().wrapping_add(row * self.a.strides[0]),
+                    a: self.a.data.as_ptr().wrapping_add(rows.start * self.a.strides[0]),
                     a_strides: self.a.strides,
-                    b: self.b.as_ptr().wrapping_add(column),
+                    b: self.b.as_ptr().wrapping_add(columns.start),
                     b_stride: self.b_stride,
-                    c: c.wrapping_add(row * self.c_stride + column),
+                    c: c.wrapping_add(rows.start * self.c_stride + columns.start),
                     c_stride: self.c_stride,
                     accumulate: self.accumulate,
                     ..Tile::OPEN
