@@ -111,10 +111,8 @@ impl Piece {
                 let (from, at) = (offset + v * S::LANES, v * S::LANES);
                 // SAFETY: the lanes in use lie inside the run.
                 unsafe {
-                    let mut value = s.load_lanes_at(self.data.add(from), lanes);
-                    if let Some(mask) = self.mask {
-                        value = s.where_positive(value, s.load_lanes_at(mask.add(from), lanes));
-                    }
+                    let mask = self.mask.map(|mask| mask.wrapping_add(from));
+                    let value = s.load_where_positive_at(self.data.add(from), mask, lanes);
                     s.store_lanes_at(target.add(at), lanes, value);
                 }
             }

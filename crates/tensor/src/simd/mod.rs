@@ -49,6 +49,15 @@ macro_rules! instruction_sets {
             }
         }
 
+        impl Registers {
+            /// Those of `isa`.
+            pub(crate) fn of(isa: Isa) -> Self {
+                match isa {
+                    $(#[cfg($target)] Isa::$token(_) => $file::$token::REGISTERS,)*
+                }
+            }
+        }
+
         /// Runs a kernel with the vector unit of `isa`.
         pub(crate) fn dispatch<K: Kernel>(isa: Isa, kernel: K) {
             match isa {
@@ -96,19 +105,6 @@ impl Registers {
     /// NR: columns of that tile.
     pub(crate) const fn nr(&self) -> usize {
         self.tile_vectors * self.lanes
-    }
-
-    /// Those of `isa`.
-    pub(crate) fn of(isa: Isa) -> Self {
-        struct Ask<'a>(&'a mut Option<Registers>);
-        impl Kernel for Ask<'_> {
-            fn run<S: Simd>(self, _: S) {
-                *self.0 = Some(S::REGISTERS);
-            }
-        }
-        let mut answer = None;
-        dispatch(isa, Ask(&mut answer));
-        answer.expect("every instruction set has registers")
     }
 }
 
@@ -192,6 +188,27 @@ pub(crate) trait Simd: Copy + Send + Sync {
             match mask {
                 Some(mask) => self.load_masked_at(from, mask),
                 None => self.load_at(from),
+            }
+        }
+    }
+
+    /// [`Simd::load_lanes_at`], with zeros where the values at `condition`, if there are any, are not above zero.
+    ///
+    /// # Safety
+    /// Both addresses are valid for reading those lanes.
+    #[inline(always)]
+    unsafe fn load_where_positive_at(
+        self,
+        from: *const f32,
+        condition: Option<*const f32>,
+        mask: Option<Self::Mask>,
+    ) -> Self::Vector {
+        // SAFETY: the caller promises these lanes at both addresses.
+        unsafe {
+            let value = self.load_lanes_at(from, mask);
+            match condition {
+                Some(condition) => self.where_positive(value, self.load_lanes_at(condition, mask)),
+                None => value,
             }
         }
     }

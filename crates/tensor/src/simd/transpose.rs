@@ -38,6 +38,11 @@ pub(crate) fn transpose<S: Simd, const ADD: bool>(
         rows <= width && fits([columns, width], [stride, 1], to.len()),
         "{columns} x {width} values of space"
     );
+    let (data, mask) = (data.as_ptr(), mask.map(<[f32]>::as_ptr));
+    let place = |row: usize, column: usize| {
+        let at = row * from_stride + column;
+        (data.wrapping_add(at), mask.map(|mask| mask.wrapping_add(at)))
+    };
     for first in (0..width).step_by(S::LANES) {
         let (count, space) = (rows.saturating_sub(first).min(S::LANES), (width - first).min(S::LANES));
         for column in (0..columns).step_by(S::LANES) {
@@ -47,17 +52,17 @@ pub(crate) fn transpose<S: Simd, const ADD: bool>(
             // over all lanes, which keeps the square in registers.
             if count == S::LANES && height == S::LANES {
                 for i in 0..S::LANES {
-                    let at = (first + i) * from_stride + column;
-                    // SAFETY: `LANES` values of row `first + i`, all of which are inside of the slice.
-                    square.as_mut()[i] = unsafe { load(s, data, mask, at, None) };
+                    let (at, mask) = place(first + i, column);
+                    // SAFETY: `LANES` values of row `first + i`, all of which are inside of the slices.
+                    square.as_mut()[i] = unsafe { s.load_where_positive_at(at, mask, None) };
                 }
             } else {
                 let lanes = Some(s.mask(height));
                 for i in 0..S::LANES {
                     if i < count {
-                        let at = (first + i) * from_stride + column;
-                        // SAFETY: `height` values of row `first + i`, all of which are inside of the slice.
-                        square.as_mut()[i] = unsafe { load(s, data, mask, at, lanes) };
+                        let (at, mask) = place(first + i, column);
+                        // SAFETY: `height` values of row `first + i`, all of which are inside of the slices.
+                        square.as_mut()[i] = unsafe { s.load_where_positive_at(at, mask, lanes) };
                     }
                 }
             }
@@ -73,28 +78,6 @@ pub(crate) fn transpose<S: Simd, const ADD: bool>(
                     }
                 }
             }
-        }
-    }
-}
-
-/// The values at `at`, or those of the lanes, where the mask is above zero.
-///
-/// # Safety
-/// The lanes are inside of the slices.
-#[inline(always)]
-unsafe fn load<S: Simd>(
-    s: S,
-    data: &[f32],
-    mask: Option<&[f32]>,
-    at: usize,
-    lanes: Option<S::Mask>,
-) -> S::Vector {
-    // SAFETY: the caller promises these lanes, and the mask is as long as the data.
-    unsafe {
-        let value = s.load_lanes_at(data.as_ptr().add(at), lanes);
-        match mask {
-            Some(mask) => s.where_positive(value, s.load_lanes_at(mask.as_ptr().add(at), lanes)),
-            None => value,
         }
     }
 }
