@@ -30,23 +30,19 @@ impl<T: Element> Op<T> for MlpConv {
     /// The layers' own descriptions, one after the other.
     fn describe(&self, inputs: &[Shape]) -> String {
         let weights = inputs.get(1..).unwrap_or_default().chunks(2);
-        let all = self
-            .layers
-            .iter()
-            .zip(weights)
-            .map(|(layer, own)| Op::<T>::describe(layer, &[inputs[0], own[0]]));
+        let layers = self.layers.iter().zip(weights);
+        let all = layers.map(|(layer, own)| Op::<T>::describe(layer, &[inputs[0], own[0]]));
         all.collect::<Vec<_>>().join(", ")
     }
 
     fn flops(&self, inputs: &[Shape]) -> u64 {
         let mut x = inputs[0];
-        let layers = self.layers.iter().zip(inputs[1..].chunks_exact(2));
-        let flops = layers.map(|(layer, own)| {
-            let geometry = layer.geometry(x, own[0]).expect("the shapes were checked");
+        let flops = |(layer, &weight): (&Conv2d, _)| {
+            let geometry = layer.geometry(x, weight).expect("the shapes were checked");
             x = geometry.output_shape();
             geometry.flops()
-        });
-        flops.sum()
+        };
+        self.layers.iter().zip(inputs[1..].iter().step_by(2)).map(flops).sum()
     }
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
