@@ -65,17 +65,12 @@ fn gather<T: Element>(g: &PoolGeometry, dy: &[T], argmax: &[u8], dx: &mut [T]) {
     let ([oh, ow], w) = (g.output, g.input[1]);
     let line = |i: usize| (&dy[i * ow..][..ow], &argmax[i * ow..][..ow]);
     for (row, dx) in dx.chunks_exact_mut(w).enumerate() {
-        let i = row / 2;
-        if row % 2 == 1 && i < oh {
-            gather_row::<T, 1>([line(i)], [3], dx);
-        } else if row % 2 == 0 && 0 < i && i < oh {
-            gather_row::<T, 2>([line(i - 1), line(i)], [6, 0], dx);
-        } else if row == 0 {
-            gather_row::<T, 1>([line(0)], [0], dx);
-        } else if row % 2 == 0 && i == oh {
-            gather_row::<T, 1>([line(i - 1)], [6], dx);
-        } else {
-            dx.fill(T::ZERO); // no window reaches so far
+        // The rows of windows that hold this row of inputs, at most two.
+        let (first, end) = (row.saturating_sub(1) / 2, (row / 2 + 1).min(oh));
+        match end.saturating_sub(first) {
+            0 => dx.fill(T::ZERO),
+            1 => gather_row::<T, 1>([line(first)], [3 * (row - 2 * first) as u8], dx),
+            _ => gather_row::<T, 2>([line(first), line(first + 1)], [6, 0], dx),
         }
     }
 }
@@ -88,31 +83,7 @@ fn gather_row<T: Element, const N: usize>(lines: [Line<'_, T>; N], first: [u8; N
     let given = |(dy, places): Line<'_, T>, j: usize, index: u8| {
         if places[j] == index { dy[j] } else { T::ZERO }
     };
-    // Inputs 2 j and 2 j + 1. The sums are in the order of the windows.
-    let even = |j: usize, before: bool, here: bool| {
-        let mut sum = T::ZERO;
-        for n in 0..N {
-            if before {
-                sum += given(lines[n], j - 1, first[n] + 2);
-            }
-            if here {
-                sum += given(lines[n], j, first[n]);
-            }
-        }
-        sum
-    };
-    let odd = |j: usize| {
-        let mut sum = T::ZERO;
-        for n in 0..N {
-            sum += given(lines[n], j, first[n] + 1);
-        }
-        sum
-    };
-    dx[0] = even(0, false, true);
-    if let Some(dx) = dx.get_mut(1) {
-        *dx = odd(0);
-    }
-    // Windows that have a neighbor before them and two inputs of their own.
+    // Columns 2 j and 2 j + 1 under windows that have a neighbor before them and both columns. Sums are in the order of the windows.
     let whole = outputs.min(dx.len() / 2).max(1);
     let before = lines.map(|(dy, places)| (&dy[..whole - 1], &places[..whole - 1]));
     let here = lines.map(|(dy, places)| (&dy[1..whole], &places[1..whole]));
@@ -126,12 +97,13 @@ fn gather_row<T: Element, const N: usize>(lines: [Line<'_, T>; N], first: [u8; N
         }
         pairs[j] = sums;
     }
-    // What is left: the last window's third column, or the first of a window that reaches over the edge.
-    for column in 2 * whole..dx.len() {
-        let j = column / 2;
-        dx[column] = match column % 2 {
-            0 if j <= outputs => even(j, true, j < outputs),
-            _ => T::ZERO,
-        };
+    // The others, of which windows on one side or on both may be missing.
+    for column in (0..2.min(dx.len())).chain(2 * whole..dx.len()) {
+        dx[column] = T::ZERO;
+        for n in 0..N {
+            for j in column.saturating_sub(1) / 2..(column / 2 + 1).min(outputs) {
+                dx[column] += given(lines[n], j, first[n] + (column - 2 * j) as u8);
+            }
+        }
     }
 }
