@@ -1,5 +1,6 @@
 //! Tensors one after the other along an axis.
 
+use super::checks::has_axis;
 use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor};
 
 /// Joins one or more tensors along an axis: images N x C1 x H x W, N x C2 x H x W, ... along axis 1 make N x (C1 + C2 + ...) x H x W, as
@@ -47,9 +48,7 @@ impl<T: Element> Op<T> for Concat {
         let Some(first) = inputs.first() else {
             return error("expects at least one input, found 0".to_owned());
         };
-        if self.axis >= first.len() {
-            return error(format!("axis {} is not one of the {} axes of {first}", self.axis, first.len()));
-        }
+        has_axis("concat", *first, self.axis)?;
         let mut extents = first.to_vec();
         extents[self.axis] = 0;
         for (number, input) in inputs.iter().enumerate() {

@@ -1,5 +1,6 @@
 //! Two-dimensional convolution, with its bias and, if wanted, the ReLU that follows it.
 
+use super::checks::is_vector;
 use super::pool_window::pair;
 use crate::context::Context;
 use crate::conv::{self, ConvGeometry, Convolution};
@@ -137,13 +138,8 @@ impl<T: Element> Op<T> for Conv2d {
             ));
         };
         let geometry = self.geometry(input, weight)?;
-        if let Some(bias) = inputs.get(2)
-            && **bias != [geometry.c_out]
-        {
-            return Err(ShapeError::new(
-                "conv2d",
-                format!("bias expects O = {}, found {bias}", geometry.c_out),
-            ));
+        if let Some(&bias) = inputs.get(2) {
+            is_vector("conv2d", "bias", bias, ("O", geometry.c_out))?;
         }
         Ok(geometry.output_shape())
     }

@@ -6,6 +6,7 @@ mod avg_pool2d;
 pub mod batch_norm2d;
 mod bce_with_logits;
 mod broadcast;
+mod checks;
 mod concat;
 mod conv2d;
 mod dropout;

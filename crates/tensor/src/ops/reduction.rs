@@ -1,7 +1,8 @@
 //! Sums and means over axes.
 
 use super::broadcast::{expand, reduce};
-use crate::{Context, Element, MAX_AXES, Shape, ShapeError, Tensor, UnaryOp};
+use super::checks::has_axis;
+use crate::{Context, Element, Shape, ShapeError, Tensor, UnaryOp};
 
 /// The sum over some axes, or over all of them to a scalar.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,25 +25,19 @@ pub struct Mean {
 impl Sum {
     /// The input's shape with the axes reduced to 1, and the output's. Errors are those of `op`.
     fn shapes(&self, op: &'static str, input: Shape) -> Result<[Shape; 2], ShapeError> {
-        let error = |message| Err(ShapeError::new(op, message));
-        for (position, axis) in self.axes.iter().flatten().enumerate() {
-            if *axis >= input.len() {
-                return error(format!("axis {axis} is not one of the {} axes of {input}", input.len()));
-            }
-            if self.axes.iter().flatten().take(position).any(|before| before == axis) {
-                return error(format!("axis {axis} is named twice"));
+        let axes = self.axes.as_deref().unwrap_or_default();
+        for (position, axis) in axes.iter().enumerate() {
+            has_axis(op, input, *axis)?;
+            if axes[..position].contains(axis) {
+                return Err(ShapeError::new(op, format!("axis {axis} is named twice")));
             }
         }
-        let (mut kept, mut output, mut output_axes) = ([1; MAX_AXES], [1; MAX_AXES], 0);
-        for (axis, &extent) in input.iter().enumerate() {
-            let reduced = self.axes.as_ref().is_none_or(|axes| axes.contains(&axis));
-            kept[axis] = if reduced { 1 } else { extent };
-            if self.keepdim || !reduced {
-                output[output_axes] = kept[axis];
-                output_axes += 1;
-            }
-        }
-        Ok([Shape::new(&kept[..input.len()]), Shape::new(&output[..output_axes])])
+        let reduced = |axis: &usize| self.axes.as_ref().is_none_or(|axes| axes.contains(axis));
+        let kept = |axis| if reduced(&axis) { 1 } else { input[axis] };
+        let all: Vec<usize> = (0..input.len()).map(kept).collect();
+        let output: Vec<usize> =
+            (0..input.len()).filter(|axis| self.keepdim || !reduced(axis)).map(kept).collect();
+        Ok([Shape::new(&all), Shape::new(&output)])
     }
 }
 

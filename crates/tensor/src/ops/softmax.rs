@@ -3,6 +3,7 @@
 use std::iter::StepBy;
 use std::ops::Range;
 
+use super::checks::has_axis;
 use crate::{Context, Element, Shape, ShapeError, Tensor, UnaryOp};
 
 /// `y_k = e^(x_k) / sum of e^(x_j)` along an axis. The largest x is subtracted first, so that no exponential overflows.
@@ -57,11 +58,7 @@ impl UnaryOp for Softmax {
     const NAME: &'static str = "softmax";
 
     fn shape(&self, input: Shape) -> Result<Shape, ShapeError> {
-        let axis = self.axis(input);
-        if axis >= input.len() {
-            let message = format!("axis {axis} is not one of the {} axes of {input}", input.len());
-            return Err(ShapeError::new(Self::NAME, message));
-        }
+        has_axis(Self::NAME, input, self.axis(input))?;
         Ok(input)
     }
 
