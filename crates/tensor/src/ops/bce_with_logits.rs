@@ -1,7 +1,8 @@
 //! The loss of independent yes-or-no questions: the logistic function and the binary cross-entropy in one op.
 
+use super::Sigmoid;
+use super::elementwise::Pointwise;
 use super::mse_loss::{divisor, elementwise_loss_shape};
-use super::sigmoid::sigmoid;
 use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor};
 
 /// The mean over all elements of -(t log s + (1 - t) log(1 - s)) with s = sigmoid(x); inputs are logits x and targets t of the same
@@ -53,7 +54,7 @@ impl<T: Element> Op<T> for BceWithLogits {
             }
             gradient
         };
-        sinks.add(0, || gradient(|x, t| sigmoid(x) - t));
+        sinks.add(0, || gradient(|x, t| Sigmoid.value(x) - t));
         sinks.add(1, || gradient(|x, _| -x));
     }
 }

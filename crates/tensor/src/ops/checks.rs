@@ -2,6 +2,14 @@
 
 use crate::{Shape, ShapeError};
 
+/// Refuses a hyper-parameter that is negative or not finite.
+pub(super) fn not_negative(op: &'static str, name: &str, value: f64) -> Result<(), ShapeError> {
+    if value.is_finite() && value >= 0.0 {
+        return Ok(());
+    }
+    Err(ShapeError::new(op, format!("{name} must be finite and 0 or more, found {value}")))
+}
+
 /// Refuses an axis that the shape does not have.
 pub(super) fn has_axis(op: &'static str, shape: Shape, axis: usize) -> Result<(), ShapeError> {
     if axis < shape.len() {

@@ -1,105 +1,140 @@
-//! A function of one number applied to every element, and its derivative: one loop each, compiled for every instruction set.
+//! A function of one number applied to every element: one loop forward and one backward, compiled for every instruction set.
+
+use std::fmt::Debug;
 
 use crate::simd::{Isa, Kernel, Simd, dispatch};
-use crate::{Context, Element, Tensor};
+use crate::{Context, Element, Shape, ShapeError, Tensor, UnaryOp};
 
-/// A differentiable function of a number. Implementations are `#[inline(always)]` and choose by `if`, so that loops become
-/// vectors.
-pub(super) trait Function<T: Element>: Copy {
-    /// `f(x)`.
-    fn value(self, x: T) -> T;
-    /// `f'(x)`, or the same from `y = f(x)` where the op keeps its output.
-    fn derivative(self, kept: T) -> T;
-}
+/// A differentiable function of a number, which makes an op: `y = f(x)` element by element, for any shape.
+///
+/// `value` and `pull_back` are `#[inline(always)]` and choose by `if`, so that loops become vectors.
+pub trait Pointwise: Copy + Debug + Send + Sync + 'static {
+    /// As [`UnaryOp::NAME`].
+    const NAME: &'static str;
+    /// The gradient is read off the output: the input is not kept, and is overwritten if no one else holds it.
+    const KEEPS_OUTPUT: bool;
 
-/// `y = f(x)` of every element, and `x`. Works in place where no one else holds the input and no gradient is wanted.
-pub(super) fn apply<T: Element>(
-    context: &Context,
-    f: impl Function<T>,
-    x: Tensor<T>,
-) -> (Tensor<T>, Tensor<T>) {
-    if !context.grad_enabled && x.is_unique() {
-        return apply_in_place(f, x);
+    /// As [`UnaryOp::describe`].
+    fn title(&self) -> String {
+        Self::NAME.to_owned()
     }
-    let mut y = Tensor::empty_in(context.pool(), x.shape());
-    dispatch(Isa::current(), Values { f, x: x.data(), y: y.data_mut() });
-    (y, x)
+
+    /// Refuses hyper-parameters.
+    ///
+    /// # Errors
+    /// As [`UnaryOp::shape`].
+    fn check(&self) -> Result<(), ShapeError> {
+        Ok(())
+    }
+
+    /// `f(x)`.
+    fn value<T: Element>(self, x: T) -> T;
+
+    /// `dy f'(x)`, given `f(x)` if that is kept, otherwise x.
+    fn pull_back<T: Element>(self, kept: T, dy: T) -> T;
 }
 
-/// `y = f(x)` of every element, twice: for a derivative that is read off the output. In place where no one else holds the input.
-pub(super) fn apply_in_place<T: Element>(f: impl Function<T>, mut x: Tensor<T>) -> (Tensor<T>, Tensor<T>) {
-    dispatch(Isa::current(), ValuesInPlace { f, x: x.data_mut() });
-    (x.clone(), x)
+impl<F: Pointwise> UnaryOp for F {
+    /// The output if it is kept, otherwise the input.
+    type Saved<T: Element> = Tensor<T>;
+
+    const NAME: &'static str = F::NAME;
+
+    fn describe(&self) -> String {
+        self.title()
+    }
+
+    fn shape(&self, input: Shape) -> Result<Shape, ShapeError> {
+        self.check()?;
+        Ok(input)
+    }
+
+    /// Works in place where no one else holds the input, nor the gradient will ask for it.
+    fn compute<T: Element>(&self, context: &Context, mut x: Tensor<T>) -> (Tensor<T>, Tensor<T>) {
+        let isa = Isa::current();
+        if x.is_unique() && (F::KEEPS_OUTPUT || !context.grad_enabled) {
+            dispatch(isa, Values { f: *self, x: None, y: x.data_mut() });
+            return (x.clone(), x);
+        }
+        let mut y = Tensor::empty_in(context.pool(), x.shape());
+        dispatch(isa, Values { f: *self, x: Some(x.data()), y: y.data_mut() });
+        let kept = if F::KEEPS_OUTPUT { y.clone() } else { x };
+        (y, kept)
+    }
+
+    fn gradient<T: Element>(&self, _: &Context, kept: Tensor<T>, mut dy: Tensor<T>) -> Tensor<T> {
+        dispatch(Isa::current(), Gradients { f: *self, kept: kept.data(), dy: dy.data_mut() });
+        dy
+    }
 }
 
-/// `dx = f'(kept) dy` of every element, in place where no one else holds the gradient.
-pub(super) fn gradient<T: Element>(f: impl Function<T>, kept: &Tensor<T>, mut dy: Tensor<T>) -> Tensor<T> {
-    dispatch(Isa::current(), Derivatives { f, kept: kept.data(), dy: dy.data_mut() });
-    dy
-}
-
+/// `y = f(x)`, or `y = f(y)` if there is no x.
 struct Values<'a, T, F> {
     f: F,
-    x: &'a [T],
+    x: Option<&'a [T]>,
     y: &'a mut [T],
 }
 
-impl<T: Element, F: Function<T>> Kernel for Values<'_, T, F> {
+impl<T: Element, F: Pointwise> Kernel for Values<'_, T, F> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        for (y, &x) in self.y.iter_mut().zip(self.x) {
-            *y = self.f.value(x);
+        if let Some(x) = self.x {
+            for (y, &x) in self.y.iter_mut().zip(x) {
+                *y = self.f.value(x);
+            }
+        } else {
+            for y in self.y {
+                *y = self.f.value(*y);
+            }
         }
     }
 }
 
-struct ValuesInPlace<'a, T, F> {
-    f: F,
-    x: &'a mut [T],
-}
-
-impl<T: Element, F: Function<T>> Kernel for ValuesInPlace<'_, T, F> {
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        for x in self.x {
-            *x = self.f.value(*x);
-        }
-    }
-}
-
-struct Derivatives<'a, T, F> {
+struct Gradients<'a, T, F> {
     f: F,
     kept: &'a [T],
     dy: &'a mut [T],
 }
 
-impl<T: Element, F: Function<T>> Kernel for Derivatives<'_, T, F> {
+impl<T: Element, F: Pointwise> Kernel for Gradients<'_, T, F> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         for (dy, &kept) in self.dy.iter_mut().zip(self.kept) {
-            *dy *= self.f.derivative(kept);
+            *dy = self.f.pull_back(kept, *dy);
         }
     }
 }
 
-/// Checks `f` in f32 against f64 on every instruction set, into NaN: to `bound` of the larger of 1 and the value.
+/// Checks `f` in f32 against f64 on every instruction set, into NaN, to `bound` of the larger of 1 and the value; that the op works
+/// in place where it may and nowhere else; and that NaN stays.
 #[cfg(test)]
-pub(super) fn check_every_isa<F: Function<f32> + Function<f64>>(f: F, bound: f64) {
+pub(super) fn check_pointwise<F: Pointwise>(f: F, bound: f64) {
     let x: Vec<f32> = (-12_003i16..12_004).map(|i| f32::from(i) / 1000.0).collect();
     for isa in Isa::available() {
         let mut y = vec![f32::NAN; x.len()];
-        dispatch(isa, Values { f, x: &x, y: &mut y });
+        dispatch(isa, Values { f, x: Some(&x), y: &mut y });
         let mut in_place = x.clone();
-        dispatch(isa, ValuesInPlace { f, x: &mut in_place });
+        dispatch(isa, Values { f, x: None, y: &mut in_place });
         assert_eq!(in_place, y, "{isa}");
         let mut dx = vec![2.0f32; x.len()];
-        dispatch(isa, Derivatives { f, kept: &x, dy: &mut dx });
+        dispatch(isa, Gradients { f, kept: &x, dy: &mut dx });
         for ((&x, &y), &dx) in x.iter().zip(&y).zip(&dx) {
             let wide = f64::from(x);
-            for (found, expected) in [(y, f.value(wide)), (dx, 2.0 * f.derivative(wide))] {
+            for (found, expected) in [(y, f.value(wide)), (dx, f.pull_back(wide, 2.0))] {
                 let error = (f64::from(found) - expected).abs() / expected.abs().max(1.0);
                 assert!(error < bound, "{isa}: at {x}: {found}, expected {expected}, error {error:e}");
             }
         }
+    }
+    for grad_enabled in [false, true] {
+        let context = Context { grad_enabled, ..crate::testing::poisoned() };
+        let x = Tensor::from_slice([3], &[0.5f32, -1.5, f32::NAN]).unwrap();
+        let (y, saved) = f.compute(&context, x.clone());
+        assert!(x.data()[..2] == [0.5, -1.5] && y.data()[2].is_nan(), "{f:?}: x {x:?}, y {y:?}");
+        drop(saved);
+        let address = x.data().as_ptr();
+        let (in_place, _saved) = f.compute(&context, x);
+        assert_eq!(in_place.data()[..2], y.data()[..2]);
+        assert_eq!(in_place.data().as_ptr() == address, F::KEEPS_OUTPUT || !grad_enabled, "{f:?}");
     }
 }

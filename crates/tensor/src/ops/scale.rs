@@ -36,7 +36,5 @@ mod tests {
         let x = Tensor::from_slice([2], &[1.0f32, -3.0]).unwrap();
         assert_eq!(Scale { factor: -2.0 }.forward(&poisoned(), vec![x]).0.data(), [-2.0, 6.0]);
         check_gradients(&Scale { factor: -2.5 }, &[random([2, 3], 1)]);
-        let error = Op::<f32>::output_shape(&Scale { factor: 1.0 }, &[]).unwrap_err();
-        assert_eq!(error.to_string(), "scale: expects 1 inputs, found 0");
     }
 }

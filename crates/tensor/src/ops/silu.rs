@@ -1,8 +1,8 @@
 //! SiLU: the sigmoid linear unit, or swish.
 
-use super::elementwise::{Function, apply, gradient};
+use super::elementwise::Pointwise;
 use super::special::logistic;
-use crate::{Context, Element, Tensor, UnaryOp};
+use crate::Element;
 
 /// `y = x / (1 + e^-x)`, element by element, for any shape (Elfwing, Uchibe and Doya 2018, "Sigmoid-weighted linear units for neural
 /// network function approximation in reinforcement learning", equation 3). NaN stays NaN, and so, as in PyTorch, does what -infinity
@@ -12,44 +12,32 @@ use crate::{Context, Element, Tensor, UnaryOp};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Silu;
 
-impl<T: Element> Function<T> for Silu {
+impl Pointwise for Silu {
+    const NAME: &'static str = "silu";
+    const KEEPS_OUTPUT: bool = false;
+
+    fn title(&self) -> String {
+        "SiLU".to_owned()
+    }
+
     #[inline(always)]
-    fn value(self, x: T) -> T {
+    fn value<T: Element>(self, x: T) -> T {
         x * logistic(x)[0]
     }
 
     #[inline(always)]
-    fn derivative(self, x: T) -> T {
+    fn pull_back<T: Element>(self, x: T, dy: T) -> T {
         let [below, above] = logistic(x);
-        below * (T::ONE + x * above)
-    }
-}
-
-impl UnaryOp for Silu {
-    /// The input.
-    type Saved<T: Element> = Tensor<T>;
-
-    const NAME: &'static str = "silu";
-
-    fn describe(&self) -> String {
-        "SiLU".to_owned()
-    }
-
-    fn compute<T: Element>(&self, context: &Context, x: Tensor<T>) -> (Tensor<T>, Tensor<T>) {
-        apply(context, *self, x)
-    }
-
-    fn gradient<T: Element>(&self, _: &Context, x: Tensor<T>, dy: Tensor<T>) -> Tensor<T> {
-        gradient(*self, &x, dy)
+        dy * below * (T::ONE + x * above)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::op::Op;
-    use crate::ops::elementwise::check_every_isa;
+    use crate::ops::elementwise::check_pointwise;
     use crate::testing::{check_gradients, poisoned, random};
+    use crate::{Op, Tensor};
 
     #[test]
     fn values() {
@@ -63,11 +51,7 @@ mod tests {
             let x = Tensor::from_slice([1], &[nothing]).unwrap();
             assert!(Silu.forward(&poisoned(), vec![x]).0.item().is_nan());
         }
-    }
-
-    #[test]
-    fn every_instruction_set_agrees() {
-        check_every_isa(Silu, 4e-7);
+        check_pointwise(Silu, 4e-7);
     }
 
     #[test]
