@@ -1,8 +1,8 @@
 //! The loss of independent yes-or-no questions: the logistic function and the binary cross-entropy in one op.
 
-use super::Sigmoid;
 use super::elementwise::Pointwise;
-use super::mse_loss::{divisor, elementwise_loss_shape};
+use super::mse_loss::{pair_loss, pair_loss_gradients, pair_loss_shape};
+use super::{Relu, Sigmoid};
 use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor};
 
 /// The mean over all elements of -(t log s + (1 - t) log(1 - s)) with s = sigmoid(x); inputs are logits x and targets t of the same
@@ -30,38 +30,17 @@ impl<T: Element> Op<T> for BceWithLogits {
     }
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
-        elementwise_loss_shape(Self::NAME, inputs, self.divisor)
+        pair_loss_shape(Self::NAME, inputs, self.divisor)
     }
 
     fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Self::Saved) {
-        let [x, target] = <[Tensor<T>; 2]>::try_from(inputs).expect("the op takes two inputs");
-        let mut sum = T::ZERO;
-        for (&x, &t) in x.data().iter().zip(target.data()) {
-            sum += positive(x) - x * t + log_1p_exp(-x.abs());
-        }
-        let mut output = Tensor::empty_in(context.pool(), Shape::scalar());
-        output.data_mut()[0] = sum / divisor(self.divisor, x.len());
-        (output, [x, target])
+        pair_loss(context, inputs, self.divisor, |x, t| Relu.value(x) - x * t + log_1p_exp(-x.abs()))
     }
 
-    fn backward(&self, context: &Context, [x, target]: Self::Saved, dy: Tensor<T>, sinks: &mut Sinks<'_, T>) {
-        let scale = dy.item() / divisor(self.divisor, x.len());
-        let gradient = |of: fn(T, T) -> T| {
-            let mut gradient = Tensor::empty_in(context.pool(), x.shape());
-            let inputs = x.data().iter().zip(target.data());
-            for (g, (&x, &t)) in gradient.data_mut().iter_mut().zip(inputs) {
-                *g = of(x, t) * scale;
-            }
-            gradient
-        };
-        sinks.add(0, || gradient(|x, t| Sigmoid.value(x) - t));
-        sinks.add(1, || gradient(|x, _| -x));
+    fn backward(&self, context: &Context, saved: Self::Saved, dy: Tensor<T>, sinks: &mut Sinks<'_, T>) {
+        let gradients: [fn(T, T) -> T; 2] = [|x, t| Sigmoid.value(x) - t, |x, _| -x];
+        pair_loss_gradients(context, &saved, self.divisor, dy.item(), sinks, gradients);
     }
-}
-
-/// max(x, 0).
-fn positive<T: Element>(x: T) -> T {
-    if x > T::ZERO { x } else { T::ZERO }
 }
 
 /// log(1 + e^x) for x of at most 0.

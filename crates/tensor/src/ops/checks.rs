@@ -30,3 +30,13 @@ pub(super) fn is_vector(
     }
     Err(ShapeError::new(op, format!("{name} expects {axis} = {extent}, found {vector}")))
 }
+
+/// Refuses a divisor of a loss that is not above 0.
+pub(super) fn divides(op: &'static str, divisor: Option<f64>) -> Result<(), ShapeError> {
+    match divisor {
+        Some(divisor) if !(divisor.is_finite() && divisor > 0.0) => {
+            Err(ShapeError::new(op, format!("the divisor must be above 0, found {divisor}")))
+        }
+        _ => Ok(()),
+    }
+}

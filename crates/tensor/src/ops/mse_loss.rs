@@ -1,7 +1,7 @@
 //! The loss of regression: the mean of the squared differences.
 
-use crate::op::expect_inputs;
-use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor};
+use super::checks::divides;
+use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor, expect_inputs};
 
 /// The mean over all elements of (x - target)^2; inputs are x and a target of the same shape, the output is a scalar
 /// (`torch.nn.MSELoss`).
@@ -26,37 +26,22 @@ impl<T: Element> Op<T> for MseLoss {
     }
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
-        elementwise_loss_shape(Self::NAME, inputs, self.divisor)
+        pair_loss_shape(Self::NAME, inputs, self.divisor)
     }
 
     fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Self::Saved) {
-        let [x, target] = <[Tensor<T>; 2]>::try_from(inputs).expect("the op takes two inputs");
-        let mut sum = T::ZERO;
-        for (&x, &t) in x.data().iter().zip(target.data()) {
-            sum += (x - t) * (x - t);
-        }
-        let mut output = Tensor::empty_in(context.pool(), Shape::scalar());
-        output.data_mut()[0] = sum / divisor(self.divisor, x.len());
-        (output, [x, target])
+        pair_loss(context, inputs, self.divisor, |x, t| (x - t) * (x - t))
     }
 
-    fn backward(&self, context: &Context, [x, target]: Self::Saved, dy: Tensor<T>, sinks: &mut Sinks<'_, T>) {
-        let scale = dy.item() / divisor(self.divisor, x.len());
-        let gradient = |of: fn(T, T) -> T| {
-            let mut gradient = Tensor::empty_in(context.pool(), x.shape());
-            let inputs = x.data().iter().zip(target.data());
-            for (g, (&x, &t)) in gradient.data_mut().iter_mut().zip(inputs) {
-                *g = of(x, t) * scale;
-            }
-            gradient
-        };
-        sinks.add(0, || gradient(|x, t| T::from_f64(2.0) * (x - t)));
-        sinks.add(1, || gradient(|x, t| T::from_f64(2.0) * (t - x)));
+    fn backward(&self, context: &Context, saved: Self::Saved, dy: Tensor<T>, sinks: &mut Sinks<'_, T>) {
+        let gradients: [fn(T, T) -> T; 2] =
+            [|x, t| T::from_f64(2.0) * (x - t), |x, t| T::from_f64(2.0) * (t - x)];
+        pair_loss_gradients(context, &saved, self.divisor, dy.item(), sinks, gradients);
     }
 }
 
 /// The shape rule of losses that compare two tensors of the same shape element by element.
-pub(super) fn elementwise_loss_shape(
+pub(super) fn pair_loss_shape(
     op: &'static str,
     inputs: &[Shape],
     divisor: Option<f64>,
@@ -67,17 +52,47 @@ pub(super) fn elementwise_loss_shape(
             format!("expects an output and a target of one shape, found {} and {}", inputs[0], inputs[1]);
         return Err(ShapeError::new(op, message));
     }
-    match divisor {
-        Some(divisor) if !(divisor.is_finite() && divisor > 0.0) => {
-            Err(ShapeError::new(op, format!("the divisor must be above 0, found {divisor}")))
-        }
-        _ => Ok(Shape::scalar()),
-    }
+    divides(op, divisor)?;
+    Ok(Shape::scalar())
 }
 
-/// The divisor that is given, or else the number of elements.
-pub(super) fn divisor<T: Element>(given: Option<f64>, elements: usize) -> T {
-    T::from_f64(given.unwrap_or(elements as f64))
+/// The sum of `value` over the elements of both inputs, over the divisor, by default their number; and the inputs.
+pub(super) fn pair_loss<T: Element>(
+    context: &Context,
+    inputs: Vec<Tensor<T>>,
+    divisor: Option<f64>,
+    value: impl Fn(T, T) -> T,
+) -> (Tensor<T>, [Tensor<T>; 2]) {
+    let [x, target] = <[Tensor<T>; 2]>::try_from(inputs).expect("the op takes two inputs");
+    let mut sum = T::ZERO;
+    for (&x, &t) in x.data().iter().zip(target.data()) {
+        sum += value(x, t);
+    }
+    let mut output = Tensor::empty_in(context.pool(), Shape::scalar());
+    output.data_mut()[0] = sum / T::from_f64(divisor.unwrap_or(x.len() as f64));
+    (output, [x, target])
+}
+
+/// Adds the gradients of [`pair_loss`], given those of `value` with respect to x and to the target.
+pub(super) fn pair_loss_gradients<T: Element>(
+    context: &Context,
+    [x, target]: &[Tensor<T>; 2],
+    divisor: Option<f64>,
+    dy: T,
+    sinks: &mut Sinks<'_, T>,
+    gradients: [fn(T, T) -> T; 2],
+) {
+    let scale = dy / T::from_f64(divisor.unwrap_or(x.len() as f64));
+    for (input, of) in gradients.into_iter().enumerate() {
+        sinks.add(input, || {
+            let mut gradient = Tensor::empty_in(context.pool(), x.shape());
+            let pairs = x.data().iter().zip(target.data());
+            for (gradient, (&x, &t)) in gradient.data_mut().iter_mut().zip(pairs) {
+                *gradient = of(x, t) * scale;
+            }
+            gradient
+        });
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The loss of classification: softmax, logarithm and the label's entry in one op.
 
+use super::checks::divides;
 use super::softmax::normalize;
 use crate::op::expect_inputs;
 use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor};
@@ -92,11 +93,7 @@ impl<T: Element> Op<T> for SoftmaxCrossEntropy {
                 return error(format!("class weights must be finite numbers of at least 0, found {weight}"));
             }
         }
-        if let Some(divisor) = self.divisor
-            && !(divisor.is_finite() && divisor > 0.0)
-        {
-            return error(format!("the divisor must be above 0, found {divisor}"));
-        }
+        divides(Self::NAME, self.divisor)?;
         Ok(Shape::scalar())
     }
 
@@ -144,23 +141,19 @@ impl<T: Element> Op<T> for SoftmaxCrossEntropy {
         let on_label = T::from_f64(1.0 - self.label_smoothing);
         let everywhere = T::from_f64(self.label_smoothing / classes as f64);
         // The weights of all classes, which label smoothing spreads over.
-        let all = self.weights.as_ref().map(|weights| T::from_f64(weights.iter().sum()));
+        let all = self.weights.as_ref().map_or(classes as f64, |weights| weights.iter().sum());
         for (p, &label) in probabilities.data_mut().chunks_exact_mut(classes).zip(labels.data()) {
             let Some(label) = class(label, classes) else {
                 p.fill(T::from_f64(f64::NAN));
                 continue;
             };
-            if let Some(all) = all {
-                let own = on_label * self.weight::<T>(label);
-                let total = own + everywhere * all;
-                for (k, p) in p.iter_mut().enumerate() {
-                    *p = (total * *p - everywhere * self.weight::<T>(k)) * scale;
-                }
-                p[label] -= own * scale;
-            } else {
-                p[label] -= on_label;
-                p.iter_mut().for_each(|p| *p = (*p - everywhere) * scale);
+            let own = on_label * self.weight::<T>(label);
+            let total = own + everywhere * T::from_f64(all);
+            for (k, p) in p.iter_mut().enumerate() {
+                *p = total * *p - everywhere * self.weight::<T>(k);
             }
+            p[label] -= own;
+            p.iter_mut().for_each(|p| *p *= scale);
         }
         sum.add(probabilities);
     }
