@@ -1,6 +1,6 @@
 //! Dropout: in training, elements are set to zero at random.
 
-use crate::simd::{Isa, Kernel, Simd, dispatch};
+use crate::simd::{Isa, dispatch};
 use crate::{Buffer, Context, Element, Purpose, RandomStream, Shape, ShapeError, Tensor, UnaryOp};
 
 /// In training, each element is zero with probability p and otherwise 1 / (1 - p) times the input's, so that its mean stays
@@ -57,7 +57,12 @@ impl Dropout {
     /// `x` times the mask and 1 / (1 - p). NaN and infinity stay visible.
     fn masked<T: Element>(&self, mut x: Tensor<T>, mask: &[u8]) -> Tensor<T> {
         let scale = T::from_f64(if self.p < 1.0 { 1.0 / (1.0 - self.p) } else { 0.0 });
-        dispatch(Isa::current(), Masked { x: x.data_mut(), mask, scale });
+        let elements = x.data_mut().iter_mut().zip(mask);
+        dispatch(Isa::current(), move || {
+            for (x, &kept) in elements {
+                *x *= if kept == 0 { T::ZERO } else { scale };
+            }
+        });
         x
     }
 }
@@ -71,22 +76,6 @@ fn draw(mut stream: RandomStream, p: f64, mask: &mut [u8]) {
         stream.fill_bytes(bytes);
         for (mask, &word) in mask.iter_mut().zip(bytes.as_chunks::<4>().0) {
             *mask = u8::from(u64::from(u32::from_le_bytes(word)) >= threshold);
-        }
-    }
-}
-
-/// Multiplies `x` by `scale` where the mask is 1, and by 0 elsewhere.
-struct Masked<'a, T> {
-    x: &'a mut [T],
-    mask: &'a [u8],
-    scale: T,
-}
-
-impl<T: Element> Kernel for Masked<'_, T> {
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        for (x, &kept) in self.x.iter_mut().zip(self.mask) {
-            *x *= if kept == 0 { T::ZERO } else { self.scale };
         }
     }
 }
