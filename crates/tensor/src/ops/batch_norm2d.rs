@@ -1,14 +1,16 @@
 //! Batch normalization of images: each channel by the mean and variance of the whole batch.
 //!
 //! In training, a batch meets at this op. What a micro-batch computes by itself are functions of their own, so that an executor can have
-//! micro-batches on several threads: [`partial_moments`], joined in a fixed order by [`combine`], then [`normalize`]; and on the way back
-//! [`partial_sums`], joined the same way, then [`input_gradient`]. The op is those five for a batch in one tensor.
+//! micro-batches on several threads: [`partial_moments`], joined in a fixed order by [`combine`], then
+//! [`BatchNorm2d::forward_of_batch`]; and on the way back [`Saved::partial_sums`], joined the same way, then
+//! [`BatchNorm2d::backward_of_batch`]. The op is those five for a batch in one tensor.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::group_norm::{check_channels, check_eps};
-use super::moments::{Moments, affine, affine_gradient, sums};
-use crate::{BufferPool, Context, Element, Op, Shape, ShapeError, Sinks, Tensor};
+use super::checks::{is_vector, not_negative};
+pub use super::moments::ChannelSums;
+use super::moments::{Moments, Normalizer, affine_gradient};
+use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor};
 
 /// `y = weight (x - mean) / sqrt(variance + eps) + bias` for each channel (Ioffe and Szegedy 2015, algorithm 1). The inputs are x
 /// (N x C x H x W), weight (C) and bias (C); the output is as x.
@@ -62,15 +64,10 @@ impl BatchStatistics {
     }
 }
 
-/// C, and the pixels of a plane.
-fn sizes<T: Element>(x: &Tensor<T>) -> [usize; 2] {
-    let [_, c, h, w] = x.shape().nchw("batch_norm2d").unwrap_or_else(|error| panic!("{error}"));
-    [c, h * w]
-}
-
 /// Calls `visit` with the channel and the place of each plane of an N x C x H x W tensor.
 fn each_plane<T: Element>(x: &Tensor<T>, mut visit: impl FnMut(usize, std::ops::Range<usize>)) {
-    let [c, pixels] = sizes(x);
+    let [_, c, h, w] = x.shape().nchw("batch_norm2d").unwrap_or_else(|error| panic!("{error}"));
+    let pixels = h * w;
     for plane in 0..x.len().checked_div(pixels).unwrap_or(0) {
         visit(plane % c, plane * pixels..(plane + 1) * pixels);
     }
@@ -82,7 +79,7 @@ fn each_plane<T: Element>(x: &Tensor<T>, mut visit: impl FnMut(usize, std::ops::
 /// If there are not four axes.
 #[must_use]
 pub fn partial_moments<T: Element>(x: &Tensor<T>) -> Vec<Moments> {
-    let mut all = vec![Moments::default(); sizes(x)[0]];
+    let mut all = vec![Moments::default(); x.shape()[1]];
     each_plane(x, |channel, plane| all[channel] = all[channel].merge(Moments::of(&x.data()[plane])));
     all
 }
@@ -105,130 +102,6 @@ pub fn combine<'a, P: Copy + 'a>(
         }
     }
     all
-}
-
-/// The mean and `1 / sqrt(variance + eps)` of a channel: what normalizes it.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Normalizer {
-    /// The mean.
-    pub mean: f64,
-    /// `1 / sqrt(variance + eps)`.
-    pub factor: f64,
-}
-
-impl Normalizer {
-    /// From a mean and a variance.
-    #[must_use]
-    pub fn new(mean: f64, variance: f64, eps: f64) -> Self {
-        Self { mean, factor: 1.0 / (variance + eps).sqrt() }
-    }
-
-    /// From the moments of a batch.
-    #[must_use]
-    pub fn of(moments: &Moments, eps: f64) -> Self {
-        Self::new(moments.mean, moments.variance(), eps)
-    }
-}
-
-/// `y = weight (x - mean) factor + bias` of a micro-batch (N x C x H x W), given the channels' normalizers, weights and biases (C each).
-///
-/// # Panics
-/// If a slice has not an element for each channel.
-#[must_use]
-pub fn normalize<T: Element>(
-    pool: &Arc<BufferPool>,
-    x: &Tensor<T>,
-    normalizers: &[Normalizer],
-    weight: &[T],
-    bias: &[T],
-) -> Tensor<T> {
-    assert_eq!([normalizers.len(), weight.len(), bias.len()], [sizes(x)[0]; 3], "channels");
-    let mut y = Tensor::empty_in(pool, x.shape());
-    let to = y.data_mut();
-    each_plane(x, |channel, plane| {
-        let Normalizer { mean, factor } = normalizers[channel];
-        let scale = weight[channel].to_f64() * factor;
-        affine(scale, bias[channel].to_f64() - mean * scale, &x.data()[plane.clone()], &mut to[plane]);
-    });
-    y
-}
-
-/// Sums over a channel's elements on the way back.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct ChannelSums {
-    /// The sum of `dy`: the bias's gradient.
-    pub dy: f64,
-    /// The sum of `dy xhat`, xhat the normalized input: the weight's gradient.
-    pub dy_xhat: f64,
-}
-
-impl ChannelSums {
-    /// The sums over the elements of both.
-    #[must_use]
-    pub fn merge(self, other: Self) -> Self {
-        Self { dy: self.dy + other.dy, dy_xhat: self.dy_xhat + other.dy_xhat }
-    }
-}
-
-/// The sums of each channel of a micro-batch: x and dy are N x C x H x W.
-///
-/// # Panics
-/// If the shapes differ or there is not a normalizer for each channel.
-#[must_use]
-pub fn partial_sums<T: Element>(
-    x: &Tensor<T>,
-    dy: &Tensor<T>,
-    normalizers: &[Normalizer],
-) -> Vec<ChannelSums> {
-    assert_eq!((x.shape(), normalizers.len()), (dy.shape(), sizes(x)[0]), "shape and channels");
-    let mut all = vec![ChannelSums::default(); normalizers.len()];
-    each_plane(x, |channel, plane| {
-        let Normalizer { mean, factor } = normalizers[channel];
-        let [sum, product] = sums(&dy.data()[plane.clone()], &x.data()[plane], 0.0, mean);
-        all[channel].dy += sum;
-        all[channel].dy_xhat += product * factor;
-    });
-    all
-}
-
-/// `dx = weight factor (dy - (sum of dy + xhat sum of dy xhat) / count)` of a micro-batch, in place of dy, given the batch's sums and its
-/// elements per channel. Without sums, where mean and variance are constants, `dx = weight factor dy`.
-///
-/// # Panics
-/// If the shapes differ or a slice has not an element for each channel.
-#[must_use]
-pub fn input_gradient<T: Element>(
-    x: &Tensor<T>,
-    mut dy: Tensor<T>,
-    normalizers: &[Normalizer],
-    weight: &[T],
-    of_batch: Option<(&[ChannelSums], f64)>,
-) -> Tensor<T> {
-    assert_eq!((x.shape(), normalizers.len()), (dy.shape(), sizes(x)[0]), "shape and channels");
-    assert_eq!(weight.len(), normalizers.len(), "channels");
-    assert!(of_batch.is_none_or(|(sums, _)| sums.len() == weight.len()), "channels");
-    let to = dy.data_mut();
-    each_plane(x, |channel, plane| {
-        let Normalizer { mean, factor } = normalizers[channel];
-        let scale = weight[channel].to_f64() * factor;
-        let (x, to) = (&x.data()[plane.clone()], &mut to[plane]);
-        match of_batch {
-            Some((sums, count)) => {
-                let slope = -scale * factor * sums[channel].dy_xhat / count;
-                affine_gradient(scale, slope, -scale * sums[channel].dy / count - slope * mean, x, to);
-            }
-            None => {
-                let scale = T::from_f64(scale);
-                to.iter_mut().for_each(|dy| *dy *= scale);
-            }
-        }
-    });
-    dy
-}
-
-fn normalizers_of<T: Element>(mean: &[T], variance: &[T], eps: f64) -> Vec<Normalizer> {
-    let each = mean.iter().zip(variance);
-    each.map(|(mean, variance)| Normalizer::new(mean.to_f64(), variance.to_f64(), eps)).collect()
 }
 
 /// Values of the forward pass that the backward pass needs.
@@ -261,9 +134,9 @@ impl<T: Element> Op<T> for BatchNorm2d {
             ));
         }
         let [n, c, h, w] = inputs[0].nchw("batch_norm2d")?;
-        check_eps("batch_norm2d", self.eps)?;
+        not_negative("batch_norm2d", "eps", self.eps)?;
         for (name, &vector) in ["weight", "bias", "mean", "variance"].into_iter().zip(&inputs[1..]) {
-            check_channels("batch_norm2d", name, vector, c)?;
+            is_vector("batch_norm2d", name, vector, ("C", c))?;
         }
         if inputs.len() == 3 && n * h * w < 2 {
             return error(format!("the variance of fewer than 2 elements: N = {n}, H = {h}, W = {w}"));
@@ -284,9 +157,19 @@ impl<T: Element> Op<T> for BatchNorm2d {
 
 impl<T: Element> Saved<T> {
     /// The sums of each channel of this micro-batch: dy is N x C x H x W.
+    ///
+    /// # Panics
+    /// If dy has another shape than x.
     #[must_use]
     pub fn partial_sums(&self, dy: &Tensor<T>) -> Vec<ChannelSums> {
-        partial_sums(&self.x, dy, &self.normalizers)
+        let Self { x, normalizers, .. } = self;
+        assert_eq!(x.shape(), dy.shape(), "shapes of x and dy");
+        let mut all = vec![ChannelSums::default(); normalizers.len()];
+        each_plane(x, |channel, plane| {
+            let own = normalizers[channel].sums(&x.data()[plane.clone()], &dy.data()[plane]);
+            all[channel] = all[channel].merge(own);
+        });
+        all
     }
 }
 
@@ -298,6 +181,9 @@ impl BatchNorm2d {
     }
 
     /// [`Op::forward`] of a micro-batch, given the moments of each channel of its whole batch; `None` where mean and variance are inputs.
+    ///
+    /// # Panics
+    /// If there are not moments for each channel.
     pub fn forward_of_batch<T: Element>(
         &self,
         context: &Context,
@@ -307,47 +193,70 @@ impl BatchNorm2d {
         let mut inputs = inputs.into_iter();
         let mut next = || inputs.next().expect("batch_norm2d has x, weight and bias");
         let (x, weight, bias) = (next(), next(), next());
-        let (normalizers, count) = match moments {
-            None => (normalizers_of(next().data(), next().data(), self.eps), None),
-            Some(moments) => {
-                if let Some(place) = &self.statistics {
-                    place.set(moments);
-                }
-                let normalizers = moments.iter().map(|moments| Normalizer::of(moments, self.eps)).collect();
-                (normalizers, Some(moments.first().map_or(0.0, |moments| moments.count)))
+        let normalizer = |mean, variance| Normalizer::new(mean, variance, self.eps);
+        let normalizers: Vec<_> = if let Some(moments) = moments {
+            if let Some(place) = &self.statistics {
+                place.set(moments);
             }
+            moments.iter().map(|moments| normalizer(moments.mean, moments.variance())).collect()
+        } else {
+            let (mean, variance) = (next(), next());
+            let each = mean.data().iter().zip(variance.data());
+            each.map(|(mean, variance)| normalizer(mean.to_f64(), variance.to_f64())).collect()
         };
-        let y = normalize(context.pool(), &x, &normalizers, weight.data(), bias.data());
+        assert_eq!([normalizers.len(), weight.len(), bias.len()], [x.shape()[1]; 3], "channels");
+        let mut y = Tensor::empty_in(context.pool(), x.shape());
+        let (from, to) = (x.data(), y.data_mut());
+        each_plane(&x, |channel, plane| {
+            let [weight, bias] = [&weight, &bias].map(|vector| vector.data()[channel]);
+            normalizers[channel].apply(weight, bias, &from[plane.clone()], &mut to[plane]);
+        });
+        let count = moments.map(|moments| moments.first().map_or(0.0, |moments| moments.count));
         (y, Saved { x, weight, normalizers, count })
     }
 
-    /// [`Op::backward`] of a micro-batch, given the sums of each channel of itself and of its whole batch.
+    /// [`Op::backward`] of a micro-batch, given the sums of each channel of itself and of its whole batch:
+    /// `dx = weight factor (dy - (sum of dy + xhat sum of dy xhat) / count)`, with the factor that normalizes, or
+    /// `dx = weight factor dy` where mean and variance are inputs.
+    ///
+    /// # Panics
+    /// If the gradient has another shape than x, or there are not sums for each channel.
     pub fn backward_of_batch<T: Element>(
         &self,
         context: &Context,
         saved: Saved<T>,
-        grad_output: Tensor<T>,
+        mut grad_output: Tensor<T>,
         [own, of_batch]: [&[ChannelSums]; 2],
         sinks: &mut Sinks<'_, T>,
     ) {
         let Saved { x, weight, normalizers, count } = saved;
-        let vector = |value: fn(&ChannelSums) -> f64| {
-            let mut vector = Tensor::empty_in(context.pool(), weight.shape());
-            for (to, sums) in vector.data_mut().iter_mut().zip(own) {
-                *to = T::from_f64(value(sums));
-            }
-            vector
-        };
-        sinks.add(1, || vector(|sums| sums.dy_xhat));
-        sinks.add(2, || vector(|sums| sums.dy));
-        let of_batch = count.map(|count| (of_batch, count));
-        sinks.add(0, || input_gradient(&x, grad_output, &normalizers, weight.data(), of_batch));
+        assert_eq!(x.shape(), grad_output.shape(), "shapes of x and dy");
+        assert_eq!([own.len(), of_batch.len()], [normalizers.len(); 2], "channels");
+        ChannelSums::add_to(own, context, sinks);
+        sinks.add(0, || {
+            let to = grad_output.data_mut();
+            each_plane(&x, |channel, plane| {
+                let Normalizer { mean, factor } = normalizers[channel];
+                let scale = weight.data()[channel].to_f64() * factor;
+                let (x, to) = (&x.data()[plane.clone()], &mut to[plane]);
+                if let Some(count) = count {
+                    let ChannelSums { dy, dy_xhat } = of_batch[channel];
+                    let slope = -scale * factor * dy_xhat / count;
+                    affine_gradient(scale, slope, -scale * dy / count - slope * mean, x, to);
+                } else {
+                    let scale = T::from_f64(scale);
+                    to.iter_mut().for_each(|dy| *dy *= scale);
+                }
+            });
+            grad_output
+        });
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::GradientSum;
     use crate::testing::{check_gradients, check_some_gradients, poisoned, random};
 
     fn positive(shape: [usize; 1], seed: u64) -> Tensor<f64> {
@@ -369,30 +278,29 @@ mod tests {
         let (xs, dys) = (part(&x), part(&dy));
         let moments = xs.each_ref().map(partial_moments);
         let moments = combine(moments.iter().map(Vec::as_slice), Moments::merge);
-        let normalizers: Vec<_> = moments.iter().map(|moments| Normalizer::of(moments, op.eps)).collect();
-        let sums: Vec<_> = xs.iter().zip(&dys).map(|(x, dy)| partial_sums(x, dy, &normalizers)).collect();
-        let sums = combine(sums.iter().map(Vec::as_slice), ChannelSums::merge);
-        let near = |found: &[f64], expected: &[f64]| {
-            assert_eq!(found.len(), expected.len());
-            assert!(
-                found.iter().zip(expected).all(|(f, e)| (f - e).abs() < 1e-12),
-                "{found:?}, {expected:?}"
-            );
+        let (ys, saved): (Vec<_>, Vec<_>) = xs
+            .into_iter()
+            .map(|x| op.forward_of_batch(&context, vec![x, w.clone(), b.clone()], Some(&moments)))
+            .unzip();
+        let own: Vec<_> = saved.iter().zip(&dys).map(|(saved, dy)| saved.partial_sums(dy)).collect();
+        let of_batch = combine(own.iter().map(Vec::as_slice), ChannelSums::merge);
+        let near = |found: &Tensor<f64>, expected: &Tensor<f64>| {
+            assert_eq!(found.shape(), expected.shape());
+            let pairs = || found.data().iter().zip(expected.data());
+            assert!(pairs().all(|(f, e)| (f - e).abs() < 1e-12), "{found:?}, {expected:?}");
         };
-        for ((x, dy), (y, dx)) in
-            xs.iter().zip(dys).zip(part(&y).iter().zip(part(gradients[0].as_ref().unwrap())))
-        {
-            near(normalize(context.pool(), x, &normalizers, w.data(), b.data()).data(), y.data());
-            near(
-                input_gradient(x, dy, &normalizers, w.data(), Some((&sums, moments[0].count))).data(),
-                dx.data(),
-            );
+        let mut sums = [GradientSum::new(), GradientSum::new(), GradientSum::new()];
+        let parts = ys.iter().zip(saved).zip(dys.into_iter().zip(&own));
+        let expected = part(&y).into_iter().zip(part(gradients[0].as_ref().unwrap()));
+        for (((y, saved), (dy, own)), (whole_y, whole_dx)) in parts.zip(expected) {
+            near(y, &whole_y);
+            let mut sinks = Sinks::new(&mut sums, &[Some(0), Some(1), Some(2)]);
+            op.backward_of_batch(&context, saved, dy, [own, &of_batch], &mut sinks);
+            near(&std::mem::take(&mut sums[0]).finish(context.pool()).unwrap(), &whole_dx);
         }
-        near(
-            &sums.iter().map(|sums| sums.dy_xhat).collect::<Vec<_>>(),
-            gradients[1].as_ref().unwrap().data(),
-        );
-        near(&sums.iter().map(|sums| sums.dy).collect::<Vec<_>>(), gradients[2].as_ref().unwrap().data());
+        for (sum, expected) in sums.into_iter().zip(&gradients).skip(1) {
+            near(&sum.finish(context.pool()).unwrap(), expected.as_ref().unwrap());
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Group normalization: each image's channels in groups, by their own mean and variance.
 
-use super::moments::{Moments, affine, affine_gradient, sums};
+use super::checks::{is_vector, not_negative};
+use super::moments::{ChannelSums, Moments, Normalizer, affine_gradient};
 use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor, expect_inputs};
 
 /// `y = weight (x - mean) / sqrt(variance + eps) + bias`, with mean and (biased) variance over the C/groups x H x W elements of each group of
@@ -21,27 +22,11 @@ impl GroupNorm {
     pub fn new(groups: usize) -> Self {
         Self { groups, eps: 1e-5 }
     }
-}
 
-/// Refuses an eps that is no small number.
-pub(super) fn check_eps(op: &'static str, eps: f64) -> Result<(), ShapeError> {
-    if eps.is_finite() && eps >= 0.0 {
-        return Ok(());
+    /// The channels of a group, and the pixels of a plane.
+    fn sizes(&self, x: Shape) -> [usize; 2] {
+        [x[1] / self.groups, x[2] * x[3]]
     }
-    Err(ShapeError::new(op, format!("eps must be finite and 0 or more, found {eps}")))
-}
-
-/// Refuses a vector that has not an element for each channel.
-pub(super) fn check_channels(
-    op: &'static str,
-    name: &str,
-    vector: Shape,
-    c: usize,
-) -> Result<(), ShapeError> {
-    if *vector == [c] {
-        return Ok(());
-    }
-    Err(ShapeError::new(op, format!("{name} expects C = {c}, found {vector}")))
 }
 
 /// Values of the forward pass that the backward pass needs.
@@ -49,8 +34,8 @@ pub(super) fn check_channels(
 pub struct Saved<T: Element> {
     x: Tensor<T>,
     weight: Tensor<T>,
-    /// Mean and 1 / sqrt(variance + eps) of each group of each image.
-    statistics: Vec<[f64; 2]>,
+    /// Of each group of each image.
+    normalizers: Vec<Normalizer>,
 }
 
 impl<T: Element> Op<T> for GroupNorm {
@@ -68,113 +53,78 @@ impl<T: Element> Op<T> for GroupNorm {
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
         expect_inputs("group_norm", inputs, 3)?;
         let [_, c, h, w] = inputs[0].nchw("group_norm")?;
+        let error = |message| Err(ShapeError::new("group_norm", message));
         if self.groups == 0 || !c.is_multiple_of(self.groups) {
-            return Err(ShapeError::new(
-                "group_norm",
-                format!("C = {c} must divide into {} groups", self.groups),
-            ));
+            return error(format!("C = {c} must divide into {} groups", self.groups));
         }
         if inputs[0].elements() == 0 && inputs[0][0] > 0 {
-            return Err(ShapeError::new(
-                "group_norm",
-                format!("the mean of no elements: C = {c}, H = {h}, W = {w}"),
-            ));
+            return error(format!("the mean of no elements: C = {c}, H = {h}, W = {w}"));
         }
-        check_eps("group_norm", self.eps)?;
-        check_channels("group_norm", "weight", inputs[1], c)?;
-        check_channels("group_norm", "bias", inputs[2], c)?;
+        not_negative("group_norm", "eps", self.eps)?;
+        is_vector("group_norm", "weight", inputs[1], ("C", c))?;
+        is_vector("group_norm", "bias", inputs[2], ("C", c))?;
         Ok(inputs[0])
     }
 
     fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Saved<T>) {
         let [x, weight, bias] = <[Tensor<T>; 3]>::try_from(inputs).expect("group_norm takes three inputs");
-        let (mut y, shape) = (Tensor::empty_in(context.pool(), x.shape()), x.shape());
-        let (channels, pixels) = (shape[1] / self.groups, shape[2] * shape[3]);
-        let mut statistics = Vec::with_capacity(shape[0] * self.groups);
-        if !x.is_empty() {
-            let groups = x
-                .data()
-                .chunks_exact(channels * pixels)
-                .zip(y.data_mut().chunks_exact_mut(channels * pixels));
-            for (number, (x, y)) in groups.enumerate() {
-                let planes = x.chunks_exact(pixels);
-                let moments = planes.clone().map(Moments::of).fold(Moments::default(), Moments::merge);
-                let (mean, factor) = (moments.mean, 1.0 / (moments.variance() + self.eps).sqrt());
-                statistics.push([mean, factor]);
-                for (channel, (x, y)) in planes.zip(y.chunks_exact_mut(pixels)).enumerate() {
-                    let channel = number % self.groups * channels + channel;
-                    let scale = weight.data()[channel].to_f64() * factor;
-                    affine(scale, bias.data()[channel].to_f64() - mean * scale, x, y);
-                }
+        let (mut y, [channels, pixels]) =
+            (Tensor::empty_in(context.pool(), x.shape()), self.sizes(x.shape()));
+        let mut normalizers = Vec::with_capacity(x.shape()[0] * self.groups);
+        let len = (channels * pixels).max(1);
+        let groups = x.data().chunks_exact(len).zip(y.data_mut().chunks_exact_mut(len));
+        for (number, (x, y)) in groups.enumerate() {
+            let planes = x.chunks_exact(pixels);
+            let moments = planes.clone().map(Moments::of).fold(Moments::default(), Moments::merge);
+            let normalizer = Normalizer::new(moments.mean, moments.variance(), self.eps);
+            normalizers.push(normalizer);
+            let first = number % self.groups * channels;
+            for (channel, (x, y)) in (first..).zip(planes.zip(y.chunks_exact_mut(pixels))) {
+                normalizer.apply(weight.data()[channel], bias.data()[channel], x, y);
             }
         }
-        (y, Saved { x, weight, statistics })
+        (y, Saved { x, weight, normalizers })
     }
 
-    fn backward(&self, context: &Context, saved: Saved<T>, grad_output: Tensor<T>, sinks: &mut Sinks<'_, T>) {
-        let (dx, sums) = gradients(self.groups, &saved, grad_output, sinks.wanted(0));
-        if let Some(dx) = dx {
-            sinks.add(0, || dx);
-        }
-        for which in [0, 1] {
-            sinks.add(1 + which, || {
-                let mut vector = Tensor::empty_in(context.pool(), saved.weight.shape());
-                for (to, sums) in vector.data_mut().iter_mut().zip(&sums) {
-                    *to = T::from_f64(sums[which]);
-                }
-                vector
+    /// With `xhat = (x - mean) factor` and sums over the m elements of a group,
+    /// `dx = factor (weight dy - (sum of weight dy + xhat sum of weight dy xhat) / m)`.
+    fn backward(
+        &self,
+        context: &Context,
+        saved: Saved<T>,
+        mut grad_output: Tensor<T>,
+        sinks: &mut Sinks<'_, T>,
+    ) {
+        let Saved { x, weight, normalizers } = saved;
+        let [channels, pixels] = self.sizes(x.shape());
+        let mut of_channels = vec![ChannelSums::default(); x.shape()[1]];
+        for (number, &normalizer) in normalizers.iter().enumerate() {
+            let first = number % self.groups * channels;
+            let planes = (0..channels).map(|channel| {
+                let start = (number * channels + channel) * pixels;
+                (first + channel, start..start + pixels)
             });
-        }
-    }
-}
-
-/// The input gradient, if wanted, and of each channel the gradients of weight and bias.
-///
-/// With `xhat = (x - mean) factor` and sums over the m elements of a group,
-/// `dx = factor (weight dy - (sum of weight dy + xhat sum of weight dy xhat) / m)`.
-fn gradients<T: Element>(
-    groups: usize,
-    saved: &Saved<T>,
-    mut dy: Tensor<T>,
-    wanted: bool,
-) -> (Option<Tensor<T>>, Vec<[f64; 2]>) {
-    let Saved { x, weight, statistics } = saved;
-    let shape = x.shape();
-    let (channels, pixels) = (shape[1] / groups, shape[2] * shape[3]);
-    let (mut totals, mut own) = (vec![[0.0; 2]; shape[1]], vec![[0.0; 2]; channels]);
-    for (number, &[mean, factor]) in statistics.iter().enumerate() {
-        let first = number % groups * channels;
-        let place = |channel: usize| {
-            let start = (number * channels + channel) * pixels;
-            start..start + pixels
-        };
-        let mut of_group = [0.0; 2];
-        for (channel, own) in own.iter_mut().enumerate() {
-            let [sum, product] = sums(&dy.data()[place(channel)], &x.data()[place(channel)], 0.0, mean);
-            *own = [product * factor, sum];
-            let weight = weight.data()[first + channel].to_f64();
-            for (which, own) in own.iter().enumerate() {
-                totals[first + channel][which] += own;
-                of_group[which] += weight * own;
+            let mut of_group = ChannelSums::default();
+            for (channel, plane) in planes.clone() {
+                let own = normalizer.sums(&x.data()[plane.clone()], &grad_output.data()[plane]);
+                of_channels[channel] = of_channels[channel].merge(own);
+                let weight = weight.data()[channel].to_f64();
+                of_group = of_group.merge(ChannelSums { dy: weight * own.dy, dy_xhat: weight * own.dy_xhat });
+            }
+            if sinks.wanted(0) {
+                let (Normalizer { mean, factor }, count) = (normalizer, (channels * pixels) as f64);
+                let slope = -factor * factor * (of_group.dy_xhat / count);
+                let shift = -factor * (of_group.dy / count) - slope * mean;
+                for (channel, plane) in planes {
+                    let scale = weight.data()[channel].to_f64() * factor;
+                    let dy = &mut grad_output.data_mut()[plane.clone()];
+                    affine_gradient(scale, slope, shift, &x.data()[plane], dy);
+                }
             }
         }
-        if wanted {
-            let [product, sum] = of_group.map(|sum| sum / (channels * pixels) as f64);
-            let slope = -factor * factor * product;
-            for channel in 0..channels {
-                let scale = weight.data()[first + channel].to_f64() * factor;
-                let shift = -factor * sum - slope * mean;
-                affine_gradient(
-                    scale,
-                    slope,
-                    shift,
-                    &x.data()[place(channel)],
-                    &mut dy.data_mut()[place(channel)],
-                );
-            }
-        }
+        sinks.add(0, || grad_output);
+        ChannelSums::add_to(&of_channels, context, sinks);
     }
-    (wanted.then_some(dy), totals)
 }
 
 #[cfg(test)]

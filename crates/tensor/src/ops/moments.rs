@@ -1,7 +1,7 @@
 //! Sums over many elements that normalizations are made of: in f64, in an order that depends on the lengths alone.
 
-use crate::Element;
 use crate::simd::{Isa, Kernel, Simd, dispatch};
+use crate::{Context, Element, Sinks, Tensor};
 
 /// Running sums side by side.
 const LANES: usize = 8;
@@ -103,24 +103,63 @@ impl<T: Element> Kernel for Sums<'_, T> {
     }
 }
 
-/// `y = scale x + shift`, element by element.
-pub(super) fn affine<T: Element>(scale: f64, shift: f64, x: &[T], y: &mut [T]) {
-    let (scale, shift) = (T::from_f64(scale), T::from_f64(shift));
-    dispatch(Isa::current(), Affine { scale, shift, x, y });
+/// What normalizes a channel or a group of channels.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Normalizer {
+    pub(super) mean: f64,
+    /// `1 / sqrt(variance + eps)`.
+    pub(super) factor: f64,
 }
 
-struct Affine<'a, T> {
-    scale: T,
-    shift: T,
-    x: &'a [T],
-    y: &'a mut [T],
+impl Normalizer {
+    pub(super) fn new(mean: f64, variance: f64, eps: f64) -> Self {
+        Self { mean, factor: 1.0 / (variance + eps).sqrt() }
+    }
+
+    /// `y = weight (x - mean) factor + bias` of a plane.
+    pub(super) fn apply<T: Element>(self, weight: T, bias: T, x: &[T], y: &mut [T]) {
+        let scale = weight.to_f64() * self.factor;
+        let [scale, shift] = [scale, bias.to_f64() - self.mean * scale].map(T::from_f64);
+        dispatch(Isa::current(), move || {
+            for (y, &x) in y.iter_mut().zip(x) {
+                *y = scale * x + shift;
+            }
+        });
+    }
+
+    /// The sums over a plane, on the way back.
+    pub(super) fn sums<T: Element>(self, x: &[T], dy: &[T]) -> ChannelSums {
+        let [dy, product] = sums(dy, x, 0.0, self.mean);
+        ChannelSums { dy, dy_xhat: product * self.factor }
+    }
 }
 
-impl<T: Element> Kernel for Affine<'_, T> {
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        for (y, &x) in self.y.iter_mut().zip(self.x) {
-            *y = self.scale * x + self.shift;
+/// Sums over a channel's elements on the way back.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct ChannelSums {
+    /// The sum of `dy`: the bias's gradient.
+    pub dy: f64,
+    /// The sum of `dy xhat`, xhat the normalized input: the weight's gradient.
+    pub dy_xhat: f64,
+}
+
+impl ChannelSums {
+    /// The sums over the elements of both.
+    #[must_use]
+    pub fn merge(self, other: Self) -> Self {
+        Self { dy: self.dy + other.dy, dy_xhat: self.dy_xhat + other.dy_xhat }
+    }
+
+    /// Adds the gradients of weight and bias, inputs 1 and 2 of a normalization, from the sums of all channels.
+    pub(super) fn add_to<T: Element>(channels: &[Self], context: &Context, sinks: &mut Sinks<'_, T>) {
+        for (input, of) in [(1, (|sums| sums.dy_xhat) as fn(&Self) -> f64), (2, |sums| sums.dy)] {
+            sinks.add(input, || {
+                let mut vector = Tensor::empty_in(context.pool(), [channels.len()]);
+                for (to, sums) in vector.data_mut().iter_mut().zip(channels) {
+                    *to = T::from_f64(of(sums));
+                }
+                vector
+            });
         }
     }
 }
@@ -128,24 +167,11 @@ impl<T: Element> Kernel for Affine<'_, T> {
 /// `dy = scale dy + slope x + shift`, element by element, in place: every normalization's input gradient.
 pub(super) fn affine_gradient<T: Element>(scale: f64, slope: f64, shift: f64, x: &[T], dy: &mut [T]) {
     let [scale, slope, shift] = [scale, slope, shift].map(T::from_f64);
-    dispatch(Isa::current(), AffineGradient { scale, slope, shift, x, dy });
-}
-
-struct AffineGradient<'a, T> {
-    scale: T,
-    slope: T,
-    shift: T,
-    x: &'a [T],
-    dy: &'a mut [T],
-}
-
-impl<T: Element> Kernel for AffineGradient<'_, T> {
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        for (dy, &x) in self.dy.iter_mut().zip(self.x) {
-            *dy = self.scale * *dy + (self.slope * x + self.shift);
+    dispatch(Isa::current(), move || {
+        for (dy, &x) in dy.iter_mut().zip(x) {
+            *dy = scale * *dy + (slope * x + shift);
         }
-    }
+    });
 }
 
 #[cfg(test)]
@@ -187,13 +213,12 @@ mod tests {
                     (answer[1] - expected).abs() <= 1e-12 * expected.abs(),
                     "{isa}: {answer:?}, {expected}"
                 );
-                let mut y = vec![f32::NAN; len];
-                dispatch(isa, Affine { scale: 2.0, shift: 1.0, x: &a, y: &mut y });
-                let mut dy = b.clone();
-                dispatch(isa, AffineGradient { scale: 2.0, slope: 0.5, shift: 1.0, x: &a, dy: &mut dy });
-                for (((a, b), y), dy) in a.iter().zip(&b).zip(&y).zip(&dy) {
-                    assert_eq!((*y, *dy), (2.0 * a + 1.0, 2.0 * b + (0.5 * a + 1.0)), "{isa}");
-                }
+            }
+            let (mut y, mut dy) = (vec![f32::NAN; len], b.clone());
+            Normalizer { mean: -0.25, factor: 4.0 }.apply(0.5, 0.5, &a, &mut y);
+            affine_gradient(2.0, 0.5, 1.0, &a, &mut dy);
+            for (((a, b), y), dy) in a.iter().zip(&b).zip(&y).zip(&dy) {
+                assert_eq!((*y, *dy), (2.0 * a + 1.0, 2.0 * b + (0.5 * a + 1.0)));
             }
         }
     }
