@@ -6,17 +6,17 @@ use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
 use crate::buffer_pool::Pooled;
 use crate::conv::Convolve;
-use crate::ops::linear::Products;
+use crate::ops::linear::Product;
 use crate::ops::special::Special;
 
 /// A real number that tensors are made of: `f32` or `f64`, and no other.
 ///
 /// Every op is generic over it, so that a gradient check in `f64` runs the very backward code that trains in `f32`.
-/// Fast forms for `f32` are methods that its type has in a form of its own: convolutions, and a linear layer's products.
+/// Fast forms for `f32` are methods that its type has in a form of its own: convolutions, and a linear layer's product.
 pub trait Element:
     Convolve
     + Pooled
-    + Products
+    + Product
     + Special
     + PartialOrd
     + Debug

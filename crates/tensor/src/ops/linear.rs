@@ -1,15 +1,16 @@
 //! The fully connected layer.
 //!
 //! Training cuts a batch into micro-batches of a few images, so x and dy are a few rows and the weight is what takes time: it
-//! is large (AlexNet's first is 105 MB), and read or written once in each product. In `f32` the products therefore go over the
-//! weight in bands of [`BAND`] rows, in the order of memory and without packing it.
+//! is large (AlexNet's first is 105 MB), and read or written once in each product. The products therefore go over the weight in
+//! bands of [`BAND`] rows, in the order of memory and without packing it.
 
 use super::broadcast::reduce;
+use super::checks::is_vector;
 use crate::buffer_pool::Buffer;
 use crate::gemm::{MatrixRef, gemm_strided};
 use crate::simd::Isa;
 use crate::sink::Deferred;
-use crate::{Context, Element, GradientSum, Op, Shape, ShapeError, Sinks, Tensor};
+use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor};
 
 /// `y = x w^T + b`: the inputs are x (N x IN), w (OUT x IN) and, if there are three, b (OUT); the output is N x OUT.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -20,165 +21,119 @@ const BAND: usize = 16;
 /// Rows of x that one pass over the weight serves.
 const ROWS: usize = 48;
 
-/// The products of the layer, which each element type has in the form that suits it; by default the portable matrix product.
-///
-/// Extents are N, IN and OUT; x is N x IN, w is OUT x IN and y is N x OUT.
-pub trait Products: Sized {
-    /// `y += x w^T`.
-    fn add_product(_: &Context, extents: [usize; 3], x: &[Self], w: &[Self], y: &mut [Self])
-    where
-        Self: Element,
-    {
-        let [_, features, outputs] = extents;
-        Self::matmul(extents, x, [features, 1], w, [1, features], true, y, [outputs, 1]);
-    }
-
-    /// `dx += dy w`.
-    fn add_input_gradient([n, features, outputs]: [usize; 3], dy: &[Self], w: &[Self], dx: &mut [Self])
-    where
-        Self: Element,
-    {
-        let strides = [features, 1];
-        Self::matmul([n, outputs, features], dy, [outputs, 1], w, strides, true, dx, strides);
-    }
-
-    /// `dw = dy^T x`, or `dw += dy^T x` if `accumulate`.
-    fn weight_gradient(
-        [n, features, outputs]: [usize; 3],
-        dy: &[Self],
-        x: &[Self],
+/// The product that the layer's are made of, which each element type has in the form that suits it; by default the portable one.
+pub trait Product: Sized {
+    /// `C = A B`, or `C += A B` if `accumulate`, of m, n and k: A with a (row, column) stride in elements, B and C with the elements
+    /// between their rows.
+    fn product(
+        [m, n, k]: [usize; 3],
+        (a, a_strides): (&[Self], [usize; 2]),
+        (b, b_stride): (&[Self], usize),
+        (c, c_stride): (&mut [Self], usize),
         accumulate: bool,
-        dw: &mut [Self],
     ) where
         Self: Element,
     {
-        let strides = [features, 1];
-        Self::matmul([outputs, n, features], dy, [1, outputs], x, strides, accumulate, dw, strides);
-    }
-
-    /// Adds `dy^T x`, of the shape OUT x IN, to the sum.
-    fn add_weight_gradient(
-        context: &Context,
-        extents: [usize; 3],
-        dy: &[Self],
-        x: &[Self],
-        sum: &mut GradientSum<Self>,
-    ) where
-        Self: Element,
-    {
-        let mut dw = Tensor::empty_in(context.pool(), [extents[2], extents[1]]);
-        Self::weight_gradient(extents, dy, x, false, dw.data_mut());
-        sum.add(dw);
+        Self::matmul([m, k, n], a, a_strides, b, [b_stride, 1], accumulate, c, [c_stride, 1]);
     }
 }
 
-impl Products for f64 {}
+impl Product for f64 {}
 
-impl Products for f32 {
-    fn add_product(
-        context: &Context,
-        [_, features, outputs]: [usize; 3],
-        x: &[f32],
-        w: &[f32],
-        y: &mut [f32],
-    ) {
-        if features == 0 || outputs == 0 {
-            return;
-        }
-        let isa = Isa::current();
-        for (x, y) in x.chunks(ROWS * features).zip(y.chunks_mut(ROWS * outputs)) {
-            let rows = y.len() / outputs;
-            // The kernel wants the columns of its right operand side by side, which makes x^T of x, and gives y^T.
-            let mut transposed = context.pool().take::<f32>(rows * (features + BAND));
-            let (x_transposed, sums) = transposed.split_at_mut(rows * features);
-            for (row, x) in x.chunks_exact(features).enumerate() {
-                for (place, &value) in x_transposed[row..].iter_mut().step_by(rows).zip(x) {
-                    *place = value;
-                }
-            }
-            for (band, w) in w.chunks(BAND * features).enumerate() {
-                let height = w.len() / features;
-                let a = MatrixRef { data: w, strides: [features, 1] };
-                gemm_strided(isa, [height, rows, features], a, (x_transposed, rows), (sums, rows), false);
-                for (output, sums) in sums[..height * rows].chunks_exact(rows).enumerate() {
-                    for (row, sum) in sums.iter().enumerate() {
-                        y[row * outputs + band * BAND + output] += sum;
-                    }
-                }
-            }
-        }
-    }
-
-    fn add_input_gradient([n, features, outputs]: [usize; 3], dy: &[f32], w: &[f32], dx: &mut [f32]) {
-        if features == 0 || n == 0 {
-            return;
-        }
-        let isa = Isa::current();
-        for (band, w) in w.chunks(BAND * features).enumerate() {
-            let height = w.len() / features;
-            let a = MatrixRef { data: &dy[band * BAND..], strides: [outputs, 1] };
-            gemm_strided(isa, [n, features, height], a, (w, features), (dx, features), true);
-        }
-    }
-
-    fn weight_gradient(
-        [n, features, outputs]: [usize; 3],
-        dy: &[f32],
-        x: &[f32],
+impl Product for f32 {
+    fn product(
+        sizes: [usize; 3],
+        (data, strides): (&[f32], [usize; 2]),
+        b: (&[f32], usize),
+        c: (&mut [f32], usize),
         accumulate: bool,
-        dw: &mut [f32],
     ) {
-        if features == 0 || n == 0 {
-            if !accumulate {
-                dw.fill(0.0);
+        gemm_strided(Isa::current(), sizes, MatrixRef { data, strides }, b, c, accumulate);
+    }
+}
+
+/// `y += x w^T`. Extents are N, IN and OUT, as in the gradients below.
+fn add_product<T: Element>(
+    context: &Context,
+    [_, features, outputs]: [usize; 3],
+    x: &[T],
+    w: &[T],
+    y: &mut [T],
+) {
+    if features == 0 || outputs == 0 {
+        return;
+    }
+    for (x, y) in x.chunks(ROWS * features).zip(y.chunks_mut(ROWS * outputs)) {
+        let rows = y.len() / outputs;
+        // The product wants the columns of its right operand side by side, which makes x^T of x, and gives y^T.
+        let mut transposed = context.pool().take::<T>(rows * (features + BAND));
+        let (x_transposed, sums) = transposed.split_at_mut(rows * features);
+        for (row, x) in x.chunks_exact(features).enumerate() {
+            for (place, &value) in x_transposed[row..].iter_mut().step_by(rows).zip(x) {
+                *place = value;
             }
-            return;
         }
-        let isa = Isa::current();
-        for (band, dw) in dw.chunks_mut(BAND * features).enumerate() {
-            let height = dw.len() / features;
-            let a = MatrixRef { data: &dy[band * BAND..], strides: [1, outputs] };
-            gemm_strided(isa, [height, features, n], a, (x, features), (dw, features), accumulate);
+        for (band, w) in w.chunks(BAND * features).enumerate() {
+            let (height, a) = (w.len() / features, (w, [features, 1]));
+            T::product([height, rows, features], a, (x_transposed, rows), (sums, rows), false);
+            for (output, sums) in sums[..height * rows].chunks_exact(rows).enumerate() {
+                for (row, &sum) in sums.iter().enumerate() {
+                    y[row * outputs + band * BAND + output] += sum;
+                }
+            }
         }
     }
+}
 
-    /// Keeps the rows, so that those of all micro-batches are multiplied at once.
-    fn add_weight_gradient(
-        context: &Context,
-        [_, features, outputs]: [usize; 3],
-        dy: &[f32],
-        x: &[f32],
-        sum: &mut GradientSum<f32>,
-    ) {
-        let rows = [dy, x].map(|rows| {
-            let mut kept = context.pool().take::<f32>(rows.len());
-            kept.copy_from_slice(rows);
-            kept
-        });
-        let extents = [outputs, features];
-        let make = |_: &_| Factors { extents, rows: Vec::new() };
-        sum.add_deferred(context.pool(), make, |own| own.extents == extents, |own| own.rows.push(rows));
+/// `dx += dy w`.
+fn add_input_gradient<T: Element>([n, features, outputs]: [usize; 3], dy: &[T], w: &[T], dx: &mut [T]) {
+    if features == 0 || n == 0 {
+        return;
+    }
+    for (band, w) in w.chunks(BAND * features).enumerate() {
+        let (height, dy) = (w.len() / features, &dy[band * BAND..]);
+        T::product([n, features, height], (dy, [outputs, 1]), (w, features), (dx, features), true);
+    }
+}
+
+/// `dw = dy^T x`, or `dw += dy^T x` if `accumulate`.
+fn weight_gradient<T: Element>(
+    [n, features, outputs]: [usize; 3],
+    dy: &[T],
+    x: &[T],
+    accumulate: bool,
+    dw: &mut [T],
+) {
+    if features == 0 || n == 0 {
+        if !accumulate {
+            dw.fill(T::ZERO);
+        }
+        return;
+    }
+    for (band, dw) in dw.chunks_mut(BAND * features).enumerate() {
+        let (height, dy) = (dw.len() / features, &dy[band * BAND..]);
+        T::product([height, features, n], (dy, [1, outputs]), (x, features), (dw, features), accumulate);
     }
 }
 
 /// The gradient of a weight as the product that it is: a few rows, where the gradient is as large as the weight.
 #[derive(Debug)]
-struct Factors {
+struct Factors<T: Element> {
     /// OUT and IN.
     extents: [usize; 2],
     /// dy (N x OUT) and x (N x IN) of each micro-batch.
-    rows: Vec<[Buffer<f32>; 2]>,
+    rows: Vec<[Buffer<T>; 2]>,
 }
 
-impl Deferred<f32> for Factors {
+impl<T: Element> Deferred<T> for Factors<T> {
     fn shape(&self) -> Shape {
         self.extents.into()
     }
 
-    fn finish(&mut self, gradient: &mut [f32], add: bool) {
+    fn finish(&mut self, gradient: &mut [T], add: bool) {
         let [dy, x] = [0, 1].map(|factor| {
             let rows = self.rows.iter().map(|pair| &*pair[factor]);
-            let mut all = self.rows[0][factor].home().take::<f32>(rows.clone().map(<[f32]>::len).sum());
+            let mut all = self.rows[0][factor].home().take::<T>(rows.clone().map(<[T]>::len).sum());
             let mut rest = &mut *all;
             for rows in rows {
                 let (own, behind) = rest.split_at_mut(rows.len());
@@ -189,7 +144,7 @@ impl Deferred<f32> for Factors {
         });
         let [outputs, features] = self.extents;
         let n = dy.len().checked_div(outputs).unwrap_or(0);
-        f32::weight_gradient([n, features, outputs], &dy, &x, add, gradient);
+        weight_gradient([n, features, outputs], &dy, &x, add, gradient);
     }
 }
 
@@ -230,10 +185,8 @@ impl<T: Element> Op<T> for Linear {
         if x_features != w_features {
             return error(format!("weight expects {w_features} input features, input has {x_features}"));
         }
-        if let Some(bias) = inputs.get(2)
-            && **bias != [outputs]
-        {
-            return error(format!("bias expects OUT = {outputs}, found {bias}"));
+        if let Some(&bias) = inputs.get(2) {
+            is_vector("linear", "bias", bias, ("OUT", outputs))?;
         }
         Ok(Shape::from([n, outputs]))
     }
@@ -251,7 +204,7 @@ impl<T: Element> Op<T> for Linear {
         } else {
             y.data_mut().fill(T::ZERO);
         }
-        T::add_product(context, [n, features, outputs], x.data(), w.data(), y.data_mut());
+        add_product(context, [n, features, outputs], x.data(), w.data(), y.data_mut());
         (y, Saved { x, w })
     }
 
@@ -260,11 +213,19 @@ impl<T: Element> Op<T> for Linear {
         let (extents, dy) = ([x.shape()[0], x.shape()[1], w.shape()[0]], grad_output.data());
         sinks.add(0, || {
             let mut dx = Tensor::zeros_in(context.pool(), x.shape());
-            T::add_input_gradient(extents, dy, w.data(), dx.data_mut());
+            add_input_gradient(extents, dy, w.data(), dx.data_mut());
             dx
         });
         if let Some(sum) = sinks.get(1) {
-            T::add_weight_gradient(context, extents, dy, x.data(), sum);
+            // Rows are kept, so that those of all micro-batches are multiplied at once.
+            let rows = [dy, x.data()].map(|rows| {
+                let mut kept = context.pool().take::<T>(rows.len());
+                kept.copy_from_slice(rows);
+                kept
+            });
+            let extents = [extents[2], extents[1]];
+            let make = |_: &_| Factors { extents, rows: Vec::new() };
+            sum.add_deferred(context.pool(), make, |own| own.extents == extents, |own| own.rows.push(rows));
         }
         sinks.add(2, || reduce(context.pool(), grad_output, Shape::from([extents[2]])));
     }
@@ -273,6 +234,7 @@ impl<T: Element> Op<T> for Linear {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::GradientSum;
     use crate::testing::{check_gradients, check_some_gradients, poisoned, random};
 
     #[test]
@@ -301,9 +263,8 @@ mod tests {
         }
     }
 
-    /// `f32` goes over the weight in bands, `f64` does not.
     #[test]
-    fn both_element_types_agree_for_any_sizes() {
+    fn output_and_gradients_are_those_of_the_definition_for_any_sizes() {
         for (n, features, outputs) in [
             (1, 1, 1),
             (3, 70, 15),
@@ -315,27 +276,37 @@ mod tests {
             (2, 0, 3),
             (2, 3, 0),
         ] {
-            let [x, w, b, dy] = [
-                [n, features].into(),
-                [outputs, features].into(),
-                Shape::from([outputs]),
-                [n, outputs].into(),
-            ]
-            .map(|shape: Shape| random(shape, 1 + shape.elements() as u64));
+            let shapes: [Shape; 4] =
+                [[n, features].into(), [outputs, features].into(), [outputs].into(), [n, outputs].into()];
+            let [x, w, b, dy] = shapes.map(|shape| random(shape, 1 + shape.elements() as u64));
+            let sum = |len, product: &dyn Fn(usize) -> f64| (0..len).map(product).sum::<f64>();
+            let (x_at, w_at) = (|i, p| x.data()[i * features + p], |o, p| w.data()[o * features + p]);
+            let dy_at = |i, o| dy.data()[i * outputs + o];
+            let each = |rows, columns: usize, element: &dyn Fn(usize, usize) -> f64| {
+                Tensor::from_fn([rows, columns], |at| element(at / columns, at % columns))
+            };
+            let expected = [
+                each(n, outputs, &|i, o| b.data()[o] + sum(features, &|p| x_at(i, p) * w_at(o, p))),
+                each(n, features, &|i, p| sum(outputs, &|o| dy_at(i, o) * w_at(o, p))),
+                each(outputs, features, &|o, p| sum(n, &|i| dy_at(i, o) * x_at(i, p))),
+                Tensor::from_fn([outputs], |o| sum(n, &|i| dy_at(i, o))),
+            ];
             let single = |tensor: &Tensor<f64>| tensor.cast::<f32>();
-            let (y, saved) = Linear.forward(&poisoned(), vec![x.clone(), w.clone(), b.clone()]);
             let (y32, saved32) = Linear.forward(&poisoned(), vec![single(&x), single(&w), single(&b)]);
-            let all = Linear.gradients(&poisoned(), saved, dy.clone(), &[true; 3]);
             let all32 = Linear.gradients(&poisoned(), saved32, single(&dy), &[true; 3]);
-            let pairs = all.iter().zip(&all32).map(|(a, b)| (a.as_ref().unwrap(), b.as_ref().unwrap()));
-            for (part, (expected, found)) in [(&y, &y32)].into_iter().chain(pairs).enumerate() {
-                assert_eq!(expected.shape(), found.shape());
-                for (&expected, &found) in expected.data().iter().zip(found.data()) {
-                    let error = (expected - f64::from(found)).abs();
-                    assert!(
-                        error < 1e-4,
-                        "{n} x {features} to {outputs}, part {part}: {found}, expected {expected}"
-                    );
+            let (y, saved) = Linear.forward(&poisoned(), vec![x.clone(), w.clone(), b.clone()]);
+            let all = Linear.gradients(&poisoned(), saved, dy.clone(), &[true; 3]);
+            let double = std::iter::once(y).chain(all.into_iter().flatten());
+            let single = std::iter::once(y32).chain(all32.into_iter().flatten());
+            for (part, (expected, (double, single))) in expected.iter().zip(double.zip(single)).enumerate() {
+                for (found, bound) in [(double, 1e-13), (single.cast(), 1e-4)] {
+                    assert_eq!(expected.shape(), found.shape());
+                    for (expected, found) in expected.data().iter().zip(found.data()) {
+                        assert!(
+                            (expected - found).abs() < bound,
+                            "{n} x {features} to {outputs}, part {part}: {found}, expected {expected}"
+                        );
+                    }
                 }
             }
         }
