@@ -15,7 +15,7 @@ use autograd::AutogradError;
 use tensor::{Element, ShapeError};
 
 use crate::names::choices;
-use crate::nn::{Dropout, Flatten, Linear, Relu, Sequential, output_shape};
+use crate::nn::{Dropout, Flatten, Linear, Relu, Sequential, output_shape, parameters};
 
 pub use head::Head;
 pub use nin::nin_block;
@@ -73,6 +73,12 @@ impl Model {
     #[must_use]
     pub fn default_image_size(self) -> usize {
         self.definition::<f32>().0
+    }
+
+    /// Whether it has batch normalizations, whose running statistics are no weights.
+    #[must_use]
+    pub fn is_normalized(self) -> bool {
+        parameters(&self.build::<f32>(1, 2, 0.0)).iter().any(|(_, parameter)| parameter.is_buffer())
     }
 
     /// Whether the last convolution makes a map for each class, which a [`Head`] turns into logits.

@@ -259,6 +259,17 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_is_normalized_is_not_clipped() {
+        for (model, normalized) in
+            [(Model::Nin, false), (Model::ResNet18, true), (Model::MobileNetCifar, true)]
+        {
+            let settings = Settings::for_model(Recipe::Robust, model);
+            assert_eq!(settings.clip_norm == 0.0, normalized, "{model}");
+            assert_eq!(settings.init == InitialWeights::He, normalized, "{model}");
+        }
+    }
+
     /// What has come since those runs, which is as it was then.
     #[cfg(feature = "toml")]
     const SINCE: [&str; 2] = ["optimizer = \"sgd\"", "drop_last = false"];

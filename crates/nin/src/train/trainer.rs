@@ -105,7 +105,8 @@ impl Trainer {
     /// `image_size` x `image_size`, as always.
     ///
     /// # Errors
-    /// [`TrainError`] if a setting cannot work or the data cannot be read as the settings say.
+    /// [`TrainError`] if a setting cannot work, the data cannot be read as the settings say, or all weights of several layers are zeros:
+    /// every gradient of theirs would be, too.
     pub fn of_parts(
         settings: Settings,
         model: Sequential<f32>,
@@ -114,6 +115,12 @@ impl Trainer {
         threads: usize,
     ) -> Result<Self, TrainError> {
         settings.validate()?;
+        let all = parameters(&model).into_iter().map(|(_, own)| &own.value);
+        let weights: Vec<_> = all.filter(|value| value.shape().len() > 1).collect();
+        if weights.len() > 1 && weights.iter().all(|value| value.data().iter().all(|&weight| weight == 0.0)) {
+            let message = "all weights are zeros, and would stay so: `nn::initialize` the network first";
+            return Err(TrainError::Config(message.to_owned()));
+        }
         let side = settings.image_size;
         let options = LoaderOptions {
             batch_size: settings.batch_size,
@@ -386,6 +393,23 @@ mod tests {
         assert_eq!(biases(Model::NinCifar, None), ["6.4.bias"]);
         assert_eq!(biases(Model::NinCifar, Some(Head::Fc)), ["6.4.bias"]);
         assert!(biases(Model::LeNet, None).is_empty());
+    }
+
+    #[test]
+    fn a_network_of_zeros_is_refused_where_it_could_not_learn() {
+        let data = Arc::new(ArrayDataset::new([1, 2, 2], vec![0.5; 16], vec![0, 1, 0, 1]).unwrap());
+        let trainer = |net: Sequential<f32>| {
+            let settings = Settings { image_size: 2, batch_size: 2, ..Settings::of(Recipe::Chapter) };
+            Trainer::of_parts(settings, net, data.clone(), data.clone(), 1).map(drop)
+        };
+        let net = Sequential::new().with(Flatten).with(Linear::new(4, 2));
+        assert!(trainer(net).is_ok(), "one layer learns from zeros, too");
+        let layers = || Sequential::new().with(Flatten).with(Linear::new(4, 3)).with(Linear::new(3, 2));
+        let error = trainer(layers()).unwrap_err().to_string();
+        assert!(error.contains("all weights are zeros"), "{error}");
+        let mut net = layers();
+        initialize(&mut net, Init::HeNormal, Init::Constant(0.0), 1);
+        assert!(trainer(net).is_ok());
     }
 
     /// A regression by AdamW on arrays: what no setting can say. Stopped and resumed, it ends in the same weights.
