@@ -154,13 +154,73 @@ impl<T: Element> Op<T> for PlanOp<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use tensor::ops::{Conv2d, MaxPool2d, MlpConv, Relu};
 
     use super::*;
-    use crate::{AutogradError, Gradcheck, Part, Tape, Var};
+    use crate::{AutogradError, Gradcheck, ParameterSums, Part, Tape, Var};
 
     fn filled(shape: impl Into<Shape>, seed: usize) -> Tensor<f64> {
         Tensor::from_fn(shape, |i| (((i + 31 * seed) * 7919 % 1013) as f64 / 500.0 - 1.0) / 2.0)
+    }
+
+    /// `y = x + w`, whose passes tell when they computed a gradient.
+    #[derive(Debug)]
+    struct Told(Arc<Mutex<Vec<&'static str>>>);
+
+    impl Op<f64> for Told {
+        type Saved = ();
+
+        fn name(&self) -> &'static str {
+            "told"
+        }
+
+        fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
+            Ok(inputs[0])
+        }
+
+        fn forward(&self, _: &Context, mut inputs: Vec<Tensor<f64>>) -> (Tensor<f64>, ()) {
+            (inputs.swap_remove(0), ())
+        }
+
+        fn backward(&self, _: &Context, (): (), dy: Tensor<f64>, sinks: &mut Sinks<'_, f64>) {
+            sinks.add(1, || {
+                self.0.lock().unwrap().push("computed");
+                dy
+            });
+        }
+    }
+
+    /// Sums that tell when they are taken and put back.
+    struct Watched(Arc<Mutex<Vec<&'static str>>>, Vec<GradientSum<f64>>);
+
+    impl ParameterSums<f64> for Watched {
+        fn take(&mut self, number: usize) -> GradientSum<f64> {
+            self.0.lock().unwrap().push("taken");
+            self.1.take(number)
+        }
+
+        fn put(&mut self, number: usize, sum: GradientSum<f64>) {
+            self.0.lock().unwrap().push("put");
+            self.1.put(number, sum);
+        }
+    }
+
+    /// Other threads wait for a sum from when it is taken until it is put back.
+    #[test]
+    fn a_sum_is_taken_when_the_op_asks_for_it() {
+        let (told, context) = (Arc::new(Mutex::new(Vec::new())), Context::default());
+        let w = filled([2], 1);
+        let graph = Graph::trace(&context, [2], |x| {
+            x.tape().apply(Told(Arc::clone(&told)), [x.clone(), x.tape().parameter(7, w.clone())])
+        });
+        let bound = Bound::new(Arc::new(Plan::new(graph.unwrap(), false)), &context, |_| (0, w.clone()));
+        let run = bound.forward(&context, filled([2], 2));
+        let mut sums = Watched(Arc::clone(&told), vec![GradientSum::new()]);
+        bound.backward(&context, run, filled([2], 3), &mut sums);
+        assert_eq!(*told.lock().unwrap(), ["computed", "taken", "put"]);
+        assert_eq!(sums.1.remove(0).finish(context.pool()), Some(filled([2], 3)));
     }
 
     /// A stem with ReLU and 1x1 convolutions, a branch that joins again, a weight that is used twice, a pooling that takes a

@@ -51,7 +51,8 @@ impl<T: Element> GradientSum<T> {
         Self::default()
     }
 
-    /// A sum of nothing whose own forms take memory of `pool`: whoever adds to it, what lives as long as the sum is not in his memory.
+    /// A sum of nothing whose own forms take memory of `pool`: whoever adds to it, what lives as long as the sum is not in his
+    /// memory.
     #[must_use]
     pub fn in_pool(pool: &Arc<BufferPool>) -> Self {
         Self { pool: Some(Arc::clone(pool)), ..Self::default() }
@@ -157,8 +158,8 @@ impl<T: Element, S: AsMut<[GradientSum<T>]>> GradientSums<T> for S {
 /// The sinks of one op's inputs: an input is unwanted, or has a [`GradientSum`].
 ///
 /// Sums are found by index, so that a value that is two inputs of an op has one sum. Inputs that an op does not have, such as a
-/// bias, are unwanted. Other threads may wait for a parameter's sum from when an op first asks for it until the op is over: what can be computed before
-/// that should be.
+/// bias, are unwanted. Other threads may wait for a parameter's sum from when an op first asks for it until the op is over: what
+/// can be computed before that should be.
 pub struct Sinks<'a, T: Element> {
     sums: &'a mut dyn GradientSums<T>,
     inputs: &'a [Option<usize>],

@@ -127,43 +127,48 @@ impl Convolve for f32 {
             return (generic::backward(context, &chain, gradient, input_wanted, sinks), first);
         }
         let (g, pool, isa, x) = (&layer.geometry, context.pool(), Isa::current(), chain.x.data());
-        let mut dx = None;
+        let direct = layer.is_direct(context);
+        // One pass over the pixels makes all gradients of pointwise layers.
+        let at_once = direct && g.is_pointwise() && !context.parallel && sinks.wanted(0);
+        // Before the sums are asked for, which other threads may wait for.
+        let mut dx = (input_wanted && !at_once).then(|| {
+            let mut dx = Tensor::empty_in(pool, g.input_shape());
+            if direct && !g.flips() && !g.is_pointwise() {
+                let weights = packed(layer, Pass::InputGradient);
+                direct::scatter(pool, &weights, g, dy, context.parallel, dx.data_mut());
+            } else {
+                convolve(context, layer, Pass::InputGradient, dy, (None, false), dx.data_mut());
+            }
+            dx
+        });
         if !sinks.wanted(0) {
             sinks.add(1, || bias_gradient(pool, g, dy.0, dy.1));
-        } else if layer.is_direct(context) {
-            // One pass over the pixels makes all gradients of pointwise layers.
-            let at_once = input_wanted && g.is_pointwise() && !context.parallel;
+        } else if direct {
             let layers = chain.layers.iter().enumerate();
+            let passed_on = |index: usize| index > 0 || (input_wanted && at_once);
             let weights: Vec<_> = layers
-                .map(|(index, layer)| (index > 0 || at_once).then(|| packed(layer, Pass::InputGradient)))
+                .map(|(index, layer)| passed_on(index).then(|| packed(layer, Pass::InputGradient)))
                 .collect();
-            dx = chain::backward(pool, isa, &chain, &weights, dy, sinks);
+            dx = chain::backward(pool, isa, &chain, &weights, dy, sinks).or(dx);
         } else {
             let mut db = sinks.wanted(1).then(|| Tensor::empty_in(pool, g.bias_shape()));
             let to_db = db.as_mut().map(Tensor::data_mut);
-            match (layer.algorithm(context), sinks.get(0)) {
-                (ConvAlgorithm::Winograd(Some(tile)), Some(sum)) => sum.add_deferred(
+            if let ConvAlgorithm::Winograd(Some(tile)) = layer.algorithm(context) {
+                sinks.get(0).expect("it is wanted").add_deferred(
                     pool,
                     |pool| WeightGradientAccumulator::new(pool, tile, g, isa),
                     |own| own.fits(tile, g),
                     |own: &mut WeightGradientAccumulator| own.accumulate(pool, g, x, dy, to_db),
-                ),
-                _ => sinks.add(0, || {
+                );
+            } else {
+                sinks.add(0, || {
                     let mut dw = Tensor::empty_in(pool, g.weight_shape());
                     depthwise::weight_gradient(pool, isa, g, x, dy, (dw.data_mut(), to_db));
                     dw
-                }),
+                });
             }
             if let Some(db) = db {
                 sinks.add(1, || db);
-            }
-        }
-        if input_wanted && dx.is_none() {
-            let to = dx.insert(Tensor::empty_in(pool, g.input_shape())).data_mut();
-            if layer.is_direct(context) && !g.flips() && !g.is_pointwise() {
-                direct::scatter(pool, &packed(layer, Pass::InputGradient), g, dy, context.parallel, to);
-            } else {
-                convolve(context, layer, Pass::InputGradient, dy, (None, false), to);
             }
         }
         (dx, first)
