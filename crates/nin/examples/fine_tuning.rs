@@ -52,7 +52,8 @@ fn shoes(images: &LabeledImages) -> Result<ArrayDataset, Box<dyn Error>> {
     Ok(ArrayDataset::new([1, 28, 28], images.images().to_vec(), classes)?)
 }
 
-/// Keeps the trained weights in `file`. Answers the tuned network, and its accuracy on 500 images not learnt from, before and after.
+/// Keeps the trained weights in `file`. Answers the tuned network, and its accuracy on 500 images not learnt from, before and
+/// after.
 pub(crate) fn run(file: &Path) -> Result<(Net, f64, f64), Box<dyn Error>> {
     let data = load(DatasetKind::FashionMnistMini, &DataSources::new(None))?;
     let mut trained = network(10);

@@ -28,9 +28,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The way of a batch: [`data`] reads the images and hands out batches, [`train::Workers`] cuts each into micro-batches, a micro-batch's
-//! tape runs the [`models`]' layers ([`nn`]) forward, the [`loss`], and both backward, the gradients are summed and an
-//! [`optim::Optimizer`] moves the parameters, [`train::RunDir`] writes down the figures and [`checkpoint`] the weights.
+//! The way of a batch: [`data`] reads the images and hands out batches, [`train::Workers`] cuts each into micro-batches, a
+//! micro-batch's tape runs the [`models`]' layers ([`nn`]) forward, the [`loss`], and both backward, the gradients are summed and
+//! an [`optim::Optimizer`] moves the parameters, [`train::RunDir`] writes down the figures and [`checkpoint`] the weights.
 #![forbid(unsafe_code)]
 
 pub mod checkpoint;

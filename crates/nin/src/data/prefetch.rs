@@ -13,13 +13,13 @@ use std::thread::{Builder, JoinHandle};
 /// The threads that make the items of a range, and what they have ready.
 #[derive(Debug)]
 pub(super) struct Prefetch<T> {
-    workers: Vec<Lane<T>>,
+    workers: Vec<Worker<T>>,
     turn: usize,
 }
 
 #[derive(Debug)]
-struct Lane<T> {
-    /// `None` once the lane is shut.
+struct Worker<T> {
+    /// `None` once it is sent home.
     ready: Option<Receiver<T>>,
     /// The system may refuse a thread. `None` once its end is known.
     thread: Option<io::Result<JoinHandle<()>>>,
@@ -42,7 +42,7 @@ impl<T: Send + 'static> Prefetch<T> {
                 // An error to send means that the consumer has gone, and the rest is not wanted.
                 while let Some(Ok(())) = items.next().map(|item| sender.send(make(item))) {}
             });
-            Lane { ready: Some(receiver), thread: Some(spawned) }
+            Worker { ready: Some(receiver), thread: Some(spawned) }
         });
         Prefetch { workers: workers.collect(), turn: 0 }
     }
@@ -54,14 +54,14 @@ impl<T: Send + 'static> Prefetch<T> {
     pub(super) fn next(&mut self) -> Result<T, String> {
         let turn = self.turn;
         self.turn = (turn + 1) % self.workers.len().max(1);
-        let Some(lane) = self.workers.get_mut(turn) else {
+        let Some(worker) = self.workers.get_mut(turn) else {
             return Err("there is no loader thread".to_owned());
         };
-        if let Some(item) = lane.ready.as_ref().and_then(|ready| ready.recv().ok()) {
+        if let Some(item) = worker.ready.as_ref().and_then(|ready| ready.recv().ok()) {
             return Ok(item);
         }
-        lane.ready = None;
-        Err(match lane.thread.take().map(|thread| thread.map(JoinHandle::join)) {
+        worker.ready = None;
+        Err(match worker.thread.take().map(|thread| thread.map(JoinHandle::join)) {
             Some(Err(refused)) => format!("cannot start a loader thread: {refused}"),
             Some(Ok(Err(panic))) => panic_message(&*panic),
             _ => "the loader thread has ended".to_owned(),
@@ -72,11 +72,11 @@ impl<T: Send + 'static> Prefetch<T> {
 impl<T> Drop for Prefetch<T> {
     /// Closes all channels, so that every thread ends at its next item, then waits for them.
     fn drop(&mut self) {
-        for lane in &mut self.workers {
-            lane.ready = None;
+        for worker in &mut self.workers {
+            worker.ready = None;
         }
-        for lane in &mut self.workers {
-            if let Some(Ok(thread)) = lane.thread.take() {
+        for worker in &mut self.workers {
+            if let Some(Ok(thread)) = worker.thread.take() {
                 // A panic of a thread whose items nobody wants any more has no one to tell.
                 let _ = thread.join();
             }

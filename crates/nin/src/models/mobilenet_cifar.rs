@@ -1,5 +1,5 @@
-//! MobileNet (Howard et al. 2017, "MobileNets: Efficient convolutional neural networks for mobile vision applications") for images of
-//! some 32 pixels.
+//! MobileNet (Howard et al. 2017, "MobileNets: Efficient convolutional neural networks for mobile vision applications") for
+//! images of some 32 pixels.
 
 use autograd::AutogradError;
 use tensor::{Element, ops};
@@ -7,8 +7,8 @@ use tensor::{Element, ops};
 use super::Network;
 use crate::nn::{AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Flatten, Linear, Relu, Sequential};
 
-/// A 3 x 3 convolution of each channel by itself and a 1 x 1 convolution across them, a normalization and a ReLU after each: figure 3
-/// of the paper. N x C x H x W to N x O x H/stride x W/stride.
+/// A 3 x 3 convolution of each channel by itself and a 1 x 1 convolution across them, a normalization and a ReLU after each:
+/// figure 3 of the paper. N x C x H x W to N x O x H/stride x W/stride.
 fn separable<T: Element>(c_in: usize, c_out: usize, stride: usize) -> Sequential<T> {
     let depthwise =
         ops::Conv2d { stride: [stride; 2], padding: [1; 2], groups: c_in, ..ops::Conv2d::default() };

@@ -60,8 +60,8 @@ impl<T: Element> Module<T> for BasicBlock<T> {
 }
 
 /// A stem, four stages of two [`BasicBlock`]s of 64, 128, 256 and 512 channels, of which all but the first halve the size, global
-/// average pooling and a fully connected layer: N x `channels` x H x W to N x `classes` logits. Names of parameters are torchvision's.
-/// 11,173,962 parameters with the stem for CIFAR, three channels and ten classes.
+/// average pooling and a fully connected layer: N x `channels` x H x W to N x `classes` logits. Names of parameters are
+/// torchvision's. 11,173,962 parameters with the stem for CIFAR, three channels and ten classes.
 ///
 /// # Errors
 /// [`AutogradError`], naming the layer, if the image is too small.

@@ -75,8 +75,8 @@ impl<T: Element, O: UnaryOp + Clone> Module<T> for O {
     }
 }
 
-/// Writes [`Module::visit`] and [`Module::visit_mut`] for a module whose fields are modules or parameters: the element type, a colon,
-/// and the fields in PyTorch's order. Names are those of the fields.
+/// Writes [`Module::visit`] and [`Module::visit_mut`] for a module whose fields are modules or parameters: the element type, a
+/// colon, and the fields in PyTorch's order. Names are those of the fields.
 #[macro_export]
 macro_rules! visit_fields {
     ($element:ty: $($field:ident),+ $(,)?) => {
@@ -166,8 +166,9 @@ pub fn initialize<T: Element>(module: &mut dyn Module<T>, weights: Init, biases:
     }
 }
 
-/// Moves every buffer as the last forward pass in training says, such as running statistics towards the batch's. The owner of a step
-/// calls it once the step is over, so that no result depends on threads; [`Optimizer::step`](crate::optim::Optimizer::step) does.
+/// Moves every buffer as the last forward pass in training says, such as running statistics towards the batch's. The owner of a
+/// step calls it once the step is over, so that no result depends on threads; [`Optimizer::step`](crate::optim::Optimizer::step)
+/// does.
 pub fn update_buffers<T: Element>(module: &mut dyn Module<T>) {
     module.visit_mut("", &mut |_, parameter| parameter.update_buffer());
 }

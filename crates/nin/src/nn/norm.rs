@@ -38,12 +38,12 @@ impl<T: Element> Module<T> for GroupNorm<T> {
     crate::visit_fields!(T: weight, bias);
 }
 
-/// Each channel by the mean and variance of the whole batch in training, and by the running ones in evaluation: weight C, bias C. See
-/// [`ops::BatchNorm2d`].
+/// Each channel by the mean and variance of the whole batch in training, and by the running ones in evaluation: weight C, bias C.
+/// See [`ops::BatchNorm2d`].
 ///
 /// The running mean and (unbiased) variance are buffers: saved with the parameters, under PyTorch's names `running_mean` and
-/// `running_var`, and moved when a step is over ([`update_buffers`](super::update_buffers)). On a [`Tape`](autograd::Tape) the batch
-/// is the tensor at hand; [`Workers`](crate::train::Workers) joins the micro-batches of a step at this layer.
+/// `running_var`, and moved when a step is over ([`update_buffers`](super::update_buffers)). On a [`Tape`](autograd::Tape) the
+/// batch is the tensor at hand; [`Workers`](crate::train::Workers) joins the micro-batches of a step at this layer.
 #[derive(Debug)]
 pub struct BatchNorm2d<T: Element> {
     weight: Parameter<T>,

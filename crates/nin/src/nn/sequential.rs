@@ -6,8 +6,8 @@ use tensor::Element;
 use super::module::{Module, join, scoped};
 use super::parameter::Parameter;
 
-/// Layers that are applied one after the other. Names of parameters begin with the layer's number, as in PyTorch (`0.2.weight`), or with
-/// the name that it is given.
+/// Layers that are applied one after the other. Names of parameters begin with the layer's number, as in PyTorch (`0.2.weight`),
+/// or with the name that it is given.
 #[derive(Debug, Default)]
 pub struct Sequential<T: Element> {
     layers: Vec<(String, Box<dyn Module<T>>)>,

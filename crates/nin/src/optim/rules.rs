@@ -31,9 +31,9 @@ choices! {
 
 /// Stochastic gradient descent with momentum, Nesterov's variant and weight decay, as PyTorch's `torch.optim.SGD`.
 ///
-/// `v <- momentum v + (g + decay w)`, `w <- w - lr v` (or `w - lr (g + momentum v)` with Nesterov), d2l book section 12.6. The first
-/// step of a parameter sets `v` to the gradient, as PyTorch does. The state has a `momentum_buffer` for each parameter that moved, if
-/// there is momentum.
+/// `v <- momentum v + (g + decay w)`, `w <- w - lr v` (or `w - lr (g + momentum v)` with Nesterov), d2l book section 12.6. The
+/// first step of a parameter sets `v` to the gradient, as PyTorch does. The state has a `momentum_buffer` for each parameter that
+/// moved, if there is momentum.
 pub type Sgd = ByRule<SgdRule>;
 
 /// The rule of [`Sgd`].

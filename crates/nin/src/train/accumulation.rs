@@ -1,9 +1,11 @@
-//! A group of a step: a run of micro-batches whose gradients are added one after the other, on one thread or on several.
+//! The order of sums: in a group of a step, the gradients of micro-batches are added one after the other, on one thread or on
+//! several; in the step, those of its groups.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use autograd::ParameterSums;
-use tensor::{BufferPool, GradientSum};
+use tensor::{BufferPool, GradientSum, Tensor};
 
 use super::error::TrainError;
 use super::evaluation::Metrics;
@@ -11,8 +13,8 @@ use super::micro_batch::MicroBatch;
 
 /// The micro-batches of a group, and the sums to which each adds in its turn.
 ///
-/// For every parameter the micro-batches take turns in their order, so that no bit depends on who runs them. Micro-batches on several threads work as
-/// in a pipeline: on the way back each is a few ops behind the one before it.
+/// For every parameter the micro-batches take turns in their order, so that no bit depends on who runs them. Micro-batches on
+/// several threads work as in a pipeline: on the way back each is a few ops behind the one before it.
 pub(super) struct AccumulationGroup<'a> {
     pub(super) micro_batches: Vec<MicroBatch<'a>>,
     state: Mutex<State>,
@@ -30,7 +32,7 @@ struct State {
     error: Option<(usize, TrainError)>,
     /// A micro-batch's thread panicked. No one waits for a turn then.
     broken: bool,
-    /// Shards that are over.
+    /// Micro-batches that are over.
     over: usize,
 }
 
@@ -89,7 +91,8 @@ impl<'a> AccumulationGroup<'a> {
     }
 }
 
-/// One micro-batch's turns at the sums of its group. A turn passes when the last of the micro-batch's ops has added to the parameter's sum.
+/// One micro-batch's turns at the sums of its group. A turn passes when the last of the micro-batch's ops has added to the
+/// parameter's sum.
 pub(super) struct Turns<'a> {
     group: &'a AccumulationGroup<'a>,
     micro_batch: usize,
@@ -97,7 +100,15 @@ pub(super) struct Turns<'a> {
     uses: Vec<usize>,
 }
 
-impl Turns<'_> {
+impl<'a> Turns<'a> {
+    /// Waits for the turn at a parameter's sum, or until no one's comes any more.
+    fn wait(&self, state: MutexGuard<'a, State>, number: usize) -> MutexGuard<'a, State> {
+        let waits = |state: &mut State| {
+            state.turns[number] < self.micro_batch && state.error.is_none() && !state.broken
+        };
+        self.group.passed.wait_while(state, waits).unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Passes on all turns that are left. Tells whether the micro-batch was the last one of the group.
     pub(super) fn end(self, result: Result<Metrics, TrainError>) -> bool {
         let mut state = self.group.state();
@@ -110,9 +121,7 @@ impl Turns<'_> {
             }
         }
         for number in 0..self.uses.len() {
-            while state.waits(number, self.micro_batch) {
-                state = self.group.passed.wait(state).unwrap_or_else(PoisonError::into_inner);
-            }
+            state = self.wait(state, number);
             state.turns[number] = state.turns[number].max(self.micro_batch + 1);
         }
         state.over += 1;
@@ -121,18 +130,9 @@ impl Turns<'_> {
     }
 }
 
-impl State {
-    fn waits(&self, number: usize, micro_batch: usize) -> bool {
-        self.turns[number] < micro_batch && self.error.is_none() && !self.broken
-    }
-}
-
 impl ParameterSums<f32> for Turns<'_> {
     fn take(&mut self, number: usize) -> GradientSum<f32> {
-        let mut state = self.group.state();
-        while state.waits(number, self.micro_batch) {
-            state = self.group.passed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
+        let mut state = self.wait(self.group.state(), number);
         std::mem::take(&mut state.sums[number])
     }
 
@@ -159,5 +159,114 @@ impl Drop for Guard<'_> {
             self.state.lock().unwrap_or_else(PoisonError::into_inner).broken = true;
             self.passed.notify_all();
         }
+    }
+}
+
+/// A sum for each parameter, and what [`Metrics`] counts, of one group.
+pub(super) type GroupSums = (Vec<GradientSum<f32>>, Metrics);
+
+/// Sums over the images of whole groups: a gradient for each parameter, and what [`Metrics`] counts.
+#[derive(Debug, Default)]
+pub(super) struct Sums {
+    pub(super) gradients: Vec<Tensor<f32>>,
+    pub(super) metrics: Metrics,
+}
+
+/// The sum over the groups of a step.
+#[derive(Debug, Default)]
+pub(super) struct Total {
+    pub(super) sums: Sums,
+    /// Groups that are in the sum: all below this one.
+    pub(super) next: usize,
+    /// Groups that were ready before their turn.
+    early: BTreeMap<usize, Sums>,
+    /// What went wrong in the first of the groups in which something did.
+    pub(super) error: Option<(usize, TrainError)>,
+}
+
+impl Total {
+    /// Adds the sums of `group` when it is their turn, with those that waited for it.
+    pub(super) fn add(&mut self, group: usize, sums: Sums) {
+        self.early.insert(group, sums);
+        self.add_early();
+    }
+
+    fn add_early(&mut self) {
+        while let Some(sums) = self.early.remove(&self.next) {
+            self.sums.metrics.add(sums.metrics);
+            for (sum, gradient) in self.sums.gradients.iter_mut().zip(&sums.gradients) {
+                sum.add_assign(gradient);
+            }
+            self.next += 1;
+        }
+    }
+
+    /// Adds the sums of the group whose turn it is, with the bits of [`Total::add`]. The first is written to `gradients()`.
+    pub(super) fn add_in_turn(
+        &mut self,
+        sums: Vec<GradientSum<f32>>,
+        metrics: Metrics,
+        gradients: impl FnOnce() -> Vec<Tensor<f32>>,
+    ) {
+        if self.next == 0 {
+            self.sums.gradients = gradients();
+        }
+        self.sums.metrics.add(metrics);
+        write_all(sums, &mut self.sums.gradients, self.next > 0);
+        self.next += 1;
+        self.add_early();
+    }
+
+    pub(super) fn fail(&mut self, group: usize, error: TrainError) {
+        if self.error.as_ref().is_none_or(|&(first, _)| group < first) {
+            self.error = Some((group, error));
+        }
+    }
+}
+
+/// Writes a group's sums, or adds them if `add`: what is in the Winograd domain comes out of it without a tensor of its own.
+pub(super) fn write_all(sums: Vec<GradientSum<f32>>, gradients: &mut [Tensor<f32>], add: bool) {
+    sums.into_iter().zip(gradients).for_each(|(sum, gradient)| sum.write_to(gradient, add));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(value: f32) -> Sums {
+        let metrics = Metrics { loss: f64::from(value), correct: 1, images: 2 };
+        Sums { gradients: vec![Tensor::full([3], value)], metrics }
+    }
+
+    #[test]
+    fn groups_are_added_in_their_order_whenever_they_come() {
+        // Rounding tells orders apart: (1e8 + 1) - 1e8 is 0, (1e8 - 1e8) + 1 is 1.
+        let values = [1e8, 1.0, -1e8, 5.0];
+        for in_turn in [false, true] {
+            for order in [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]] {
+                let mut total = Total::default();
+                for index in order {
+                    let Sums { gradients, metrics } = group(values[index]);
+                    if total.next == index && (in_turn || index == 0) {
+                        let sums = gradients.into_iter().map(GradientSum::from).collect();
+                        total.add_in_turn(sums, metrics, || vec![Tensor::full([3], f32::NAN)]);
+                    } else {
+                        total.add(index, Sums { gradients, metrics });
+                    }
+                }
+                assert_eq!(total.sums.gradients[0].data(), [5.0; 3]);
+                assert_eq!((total.next, total.sums.metrics.images), (4, 8));
+                assert!(total.early.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_group_s_error_is_told() {
+        let mut total = Total::default();
+        for group in [3, 1, 2] {
+            total.fail(group, TrainError::Config(group.to_string()));
+        }
+        assert_eq!(total.error.map(|(group, _)| group), Some(1));
     }
 }

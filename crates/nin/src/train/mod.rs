@@ -1,5 +1,5 @@
-//! Training: a batch is cut into groups and micro-batches ([`workers`]), the loop walks the epochs ([`Trainer`]), and the run folder
-//! ([`RunDir`]) keeps what came of it.
+//! Training: a batch is cut into groups and micro-batches ([`workers`]), the loop walks the epochs ([`Trainer`]), and the run
+//! folder ([`RunDir`]) keeps what came of it.
 
 mod accumulation;
 mod epochs;

@@ -105,8 +105,8 @@ impl Trainer {
     /// `image_size` x `image_size`, as always.
     ///
     /// # Errors
-    /// [`TrainError`] if a setting cannot work, the data cannot be read as the settings say, or all weights of several layers are zeros:
-    /// every gradient of theirs would be, too.
+    /// [`TrainError`] if a setting cannot work, the data cannot be read as the settings say, or all weights of several layers are
+    /// zeros: every gradient of theirs would be, too.
     pub fn of_parts(
         settings: Settings,
         model: Sequential<f32>,

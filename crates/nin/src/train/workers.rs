@@ -1,15 +1,15 @@
 //! One step over a batch, on many threads, with the same bits on any number of them.
 //!
-//! Where no layer looks across the batch, a batch is a sum over images. It is cut into a fixed number of *groups*, each group into small
-//! *micro-batches*. A worker takes a group and runs its micro-batches one after the other, forward and backward; a worker that finds no group helps
-//! another with its group, and the micro-batches of a group add their gradients in turn (`AccumulationGroup`). The groups' gradients are added up in
-//! their order, each as soon as those before it are there. Who runs what changes nothing: the cuts and the order of every sum depend on
-//! the batch alone.
+//! Where no layer looks across the batch, a batch is a sum over images. It is cut into a fixed number of *groups*, each group
+//! into small *micro-batches*. A worker takes a group and runs its micro-batches one after the other, forward and backward; a
+//! worker that finds no group helps another with its group, and the micro-batches of a group add their gradients in turn
+//! (`AccumulationGroup`). The groups' gradients are added up in their order, each as soon as those before it are there. Who runs
+//! what changes nothing: the cuts and the order of every sum depend on the batch alone.
 //!
-//! Each worker has a buffer pool of its own and begins with the group of its own number, so that after the first step of a batch size no
-//! worker needs fresh memory. Sums belong to groups, of which few are begun at a time: more threads bring more activations, not more sums.
+//! Each worker has a buffer pool of its own and begins with the group of its own number, so that after the first step of a batch
+//! size no worker needs fresh memory. Sums belong to groups, of which few are begun at a time: more threads bring more
+//! activations, not more sums.
 
-use std::collections::BTreeMap;
 use std::ops::{Range, RangeInclusive};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,9 +18,9 @@ use std::time::{Duration, Instant};
 use autograd::{Bound, Context, Part, Run};
 use rayon::prelude::*;
 use tensor::conv::ConvAlgorithm;
-use tensor::{BufferPool, GradientSum, Shape, Tensor};
+use tensor::{BufferPool, Shape, Tensor};
 
-use super::accumulation::{AccumulationGroup, Turns};
+use super::accumulation::{AccumulationGroup, GroupSums, Sums, Total, Turns, write_all};
 use super::error::TrainError;
 use super::evaluation::Metrics;
 use super::micro_batch::{MicroBatch, Step};
@@ -30,18 +30,22 @@ use crate::nn::{Module, Parameter, parameters};
 
 /// The most groups of a batch. As many threads as it has micro-batches can work on it.
 pub const GROUPS: usize = 8;
-/// Workers for each group that is begun, but for the first groups of [`BEGUN`]: more groups are more memory, and more workers on one wait for
-/// each other.
+/// Workers for each group that is begun, but for the first groups of [`BEGUN`]: more groups are more memory, and more workers on
+/// one wait for each other.
 const WORKERS_A_GROUP: usize = 4;
 /// Groups that are begun in any case before workers help with those rather than begin another.
 const BEGUN: usize = 2;
-/// How long a thread that is kept awake looks for work in vain. It must end: where several callers share the workers, what a caller waits
-/// for may lie below another's search on the same thread.
+/// How long a thread that is kept awake looks for work in vain. It must end: where several callers share the workers, what a
+/// caller waits for may lie below another's search on the same thread.
 const AWAKE: Duration = Duration::from_millis(1);
 /// The most threads that may be asked for; more than any machine has cores.
 pub const MAX_THREADS: usize = 1024;
 /// The fewest and the most images of a micro-batch ([`micro_batch_images`]), if its batch has as many.
 pub const MICRO_BATCH: RangeInclusive<usize> = 2..=8;
+/// Micro-batches that a batch is cut into before they have more than [`LARGE`] images: work for as many threads.
+const PARTS: usize = 32;
+/// Images that a micro-batch may have though there are fewer than [`PARTS`].
+const LARGE: usize = 4;
 
 /// What the random numbers of a step depend on.
 #[derive(Debug, Clone, Copy, Default)]
@@ -52,10 +56,12 @@ pub struct StepSettings {
     pub epoch: u64,
 }
 
-/// The images of a micro-batch of a batch of this shape: a power of two of [`MICRO_BATCH`], by the network and the size of an image alone.
+/// The images of a micro-batch of a batch of this shape: a power of two of [`MICRO_BATCH`].
 ///
-/// Every micro-batch reads all weights and adds to all of their gradients. So a network of many weights takes as many images at once as have as many
-/// values as it has weights; one of few weights takes few images, whose values stay near the core.
+/// Every micro-batch reads all weights and adds to all of their gradients. So a network of many weights takes as many images at
+/// once as have as many values as it has weights; one of few weights takes few images, whose values stay near the core. More than
+/// 4 are taken only of batches that still have work for 32 threads then. It is a function of network and batch alone, not of
+/// threads.
 ///
 /// # Errors
 /// [`TrainError`] if the network does not fit the images.
@@ -74,7 +80,8 @@ pub fn micro_batch_images(
             values += node.shape().elements();
         }
     }
-    let power = (weights * few / values).checked_ilog2().map_or(1, |exponent| 1 << exponent);
+    let most = (batch[0] / PARTS).max(LARGE);
+    let power = (weights * few / values).min(most).checked_ilog2().map_or(1, |exponent| 1 << exponent);
     Ok(power.clamp(*MICRO_BATCH.start(), *MICRO_BATCH.end()))
 }
 
@@ -85,7 +92,8 @@ fn with_images(batch: Shape, images: usize) -> Shape {
     Shape::new(&extents)
 }
 
-/// Plans of a network for micro-batches of these sizes, each with the values of its parameters. `batch` is the shape of the whole batch.
+/// Plans of a network for micro-batches of these sizes, each with the values of its parameters. `batch` is the shape of the whole
+/// batch.
 pub(super) fn bind(
     model: &dyn Module<f32>,
     context: &Context,
@@ -110,73 +118,6 @@ pub(super) fn bind(
     Ok(all)
 }
 
-/// A sum for each parameter, and what [`Metrics`] counts, of one group.
-type GroupSums = (Vec<GradientSum<f32>>, Metrics);
-
-/// Sums over the images of whole groups: a gradient for each parameter, and what [`Metrics`] counts.
-#[derive(Debug, Default)]
-struct Sums {
-    gradients: Vec<Tensor<f32>>,
-    metrics: Metrics,
-}
-
-/// The sum over the groups of a step.
-#[derive(Debug, Default)]
-struct Total {
-    sums: Sums,
-    /// Groups that are in the sum: all below this one.
-    next: usize,
-    /// Groups that were ready before their turn.
-    early: BTreeMap<usize, Sums>,
-    /// What went wrong in the first of the groups in which something did.
-    error: Option<(usize, TrainError)>,
-}
-
-impl Total {
-    /// Adds the sums of `group` when it is their turn, with those that waited for it.
-    fn add(&mut self, group: usize, sums: Sums) {
-        self.early.insert(group, sums);
-        self.add_early();
-    }
-
-    fn add_early(&mut self) {
-        while let Some(sums) = self.early.remove(&self.next) {
-            self.sums.metrics.add(sums.metrics);
-            for (sum, gradient) in self.sums.gradients.iter_mut().zip(&sums.gradients) {
-                sum.add_assign(gradient);
-            }
-            self.next += 1;
-        }
-    }
-
-    /// Adds the sums of the group whose turn it is, with the bits of [`Total::add`]. The first is written to `gradients()`.
-    fn add_in_turn(
-        &mut self,
-        sums: Vec<GradientSum<f32>>,
-        metrics: Metrics,
-        gradients: impl FnOnce() -> Vec<Tensor<f32>>,
-    ) {
-        if self.next == 0 {
-            self.sums.gradients = gradients();
-        }
-        self.sums.metrics.add(metrics);
-        write_all(sums, &mut self.sums.gradients, self.next > 0);
-        self.next += 1;
-        self.add_early();
-    }
-
-    fn fail(&mut self, group: usize, error: TrainError) {
-        if self.error.as_ref().is_none_or(|&(first, _)| group < first) {
-            self.error = Some((group, error));
-        }
-    }
-}
-
-/// Writes a group's sums, or adds them if `add`: what is in the Winograd domain comes out of it without a tensor of its own.
-fn write_all(sums: Vec<GradientSum<f32>>, gradients: &mut [Tensor<f32>], add: bool) {
-    sums.into_iter().zip(gradients).for_each(|(sum, gradient)| sum.write_to(gradient, add));
-}
-
 /// Which micro-batches of a step have begun.
 struct Schedule {
     /// For each group the micro-batches that have.
@@ -188,8 +129,8 @@ struct Schedule {
 }
 
 impl Schedule {
-    /// The next micro-batch for a worker, with its group: of the group that it works on, `own`; or of one that has not begun, its `first` before
-    /// any other; or of one that others work on, if many have begun.
+    /// The next micro-batch for a worker, with its group: of the group that it works on, `own`; or of one that has not begun, its
+    /// `first` before any other; or of one that others work on, if many have begun.
     fn next(&mut self, own: Option<usize>, first: usize) -> Option<(usize, usize)> {
         let left = |group: usize| self.micro_batches[group] - self.begun[group];
         let groups = 0..self.begun.len();
@@ -212,8 +153,8 @@ pub struct Workers {
     threads: rayon::ThreadPool,
     /// The memory of each worker.
     workers: Vec<Arc<BufferPool>>,
-    /// Where gradients of groups are kept, of those that run and of those that wait for the first, which begins the total. Memory that is
-    /// never written costs nothing, and the lowest is the first taken.
+    /// Where gradients of groups are kept, of those that run and of those that wait for the first, which begins the total. Memory
+    /// that is never written costs nothing, and the lowest is the first taken.
     gradients: Arc<BufferPool>,
     total: Mutex<Total>,
     pub(super) conv: ConvAlgorithm,
@@ -359,8 +300,8 @@ impl Workers {
         let parameters: Vec<&Parameter<f32>> = parameters.iter().map(|&(_, parameter)| parameter).collect();
         *self.total() = Total::default();
         if self.gradients.free_bytes() == 0 {
-            // Set aside at once, so that no later step needs more: gradients of every group that may wait for its turn, and of each that is
-            // begun sums in the Winograd domain, four times as large. What is never written takes no memory.
+            // Set aside at once, so that no later step needs more: gradients of every group that may wait for its turn, and of
+            // each that is begun sums in the Winograd domain, four times as large. What is never written takes no memory.
             let sets = GROUPS + 4 * self.threads().min(GROUPS);
             drop((0..sets).map(|_| self.group_gradients(&parameters)).collect::<Vec<_>>());
         }
@@ -448,9 +389,10 @@ impl Workers {
         }
     }
 
-    /// Runs a step whose micro-batches meet: all micro-batches go forward to the next meeting, then all from there on, and back the same way. A
-    /// worker keeps its micro-batches from the beginning to the end, since its memory is theirs. All values that the backward pass needs are in
-    /// memory at once, those of the whole batch; gradients go to the total from meeting to meeting.
+    /// Runs a step whose micro-batches meet: all micro-batches go forward to the next meeting, then all from there on, and back
+    /// the same way. A worker keeps its micro-batches from the beginning to the end, since its memory is theirs. All values that
+    /// the backward pass needs are in memory at once, those of the whole batch; gradients go to the total from meeting to
+    /// meeting.
     fn run_together(&self, groups: &[AccumulationGroup<'_>], parameters: &[&Parameter<f32>]) {
         struct Pass<'a> {
             group: usize,
@@ -582,34 +524,6 @@ mod tests {
         AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Flatten, Linear, Relu, Sequential, initialize, update_buffers,
     };
 
-    fn group(value: f32) -> Sums {
-        let metrics = Metrics { loss: f64::from(value), correct: 1, images: 2 };
-        Sums { gradients: vec![Tensor::full([3], value)], metrics }
-    }
-
-    #[test]
-    fn groups_are_added_in_their_order_whenever_they_come() {
-        // Rounding tells orders apart: (1e8 + 1) - 1e8 is 0, (1e8 - 1e8) + 1 is 1.
-        let values = [1e8, 1.0, -1e8, 5.0];
-        for in_turn in [false, true] {
-            for order in [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]] {
-                let mut total = Total::default();
-                for index in order {
-                    let Sums { gradients, metrics } = group(values[index]);
-                    if total.next == index && (in_turn || index == 0) {
-                        let sums = gradients.into_iter().map(GradientSum::from).collect();
-                        total.add_in_turn(sums, metrics, || vec![Tensor::full([3], f32::NAN)]);
-                    } else {
-                        total.add(index, Sums { gradients, metrics });
-                    }
-                }
-                assert_eq!(total.sums.gradients[0].data(), [5.0; 3]);
-                assert_eq!((total.next, total.sums.metrics.images), (4, 8));
-                assert!(total.early.is_empty());
-            }
-        }
-    }
-
     #[test]
     fn a_worker_begins_with_its_own_group_and_helps_when_many_have_begun() {
         let mut schedule = Schedule { begun: vec![0; 5], micro_batches: vec![2, 2, 3, 1, 1], at_once: 2 };
@@ -637,16 +551,8 @@ mod tests {
         assert_eq!(images(Model::Nin, 224, 1), 2);
         assert_eq!(images(Model::NinCifar, 28, 32), 4);
         assert_eq!(images(Model::ResNet18Cifar, 28, 128), 4);
-        assert_eq!(images(Model::AlexNet, 224, 128), 8);
-    }
-
-    #[test]
-    fn the_first_group_s_error_is_told() {
-        let mut total = Total::default();
-        for group in [3, 1, 2] {
-            total.fail(group, TrainError::Config(group.to_string()));
-        }
-        assert_eq!(total.error.map(|(group, _)| group), Some(1));
+        assert_eq!(images(Model::Nin, 64, 32), 4);
+        assert_eq!([32, 128, 256].map(|batch| images(Model::AlexNet, 224, batch)), [4, 4, 8]);
     }
 
     #[test]
@@ -686,8 +592,8 @@ mod tests {
         DataLoader::new(Arc::new(data), options).unwrap().epoch(0).next().unwrap().unwrap()
     }
 
-    /// Loss, gradients and running statistics of a step of micro-batches are those of the whole batch on a tape, and the same bits on
-    /// any number of threads.
+    /// Loss, gradients and running statistics of a step of micro-batches are those of the whole batch on a tape, and the same
+    /// bits on any number of threads.
     #[test]
     fn a_batch_meets_at_its_normalizations() {
         let batch = batch(21);

@@ -38,8 +38,8 @@ pub struct RemoteFile {
     pub sha256: String,
 }
 
-/// The four files of a data set, or none if it is not published: from the folder that the environment variable `NIN_NAME_URL` names,
-/// such as `NIN_FASHION_MNIST_URL`, or else from the authors'.
+/// The four files of a data set, or none if it is not published: from the folder that the environment variable `NIN_NAME_URL`
+/// names, such as `NIN_FASHION_MNIST_URL`, or else from the authors'.
 #[must_use]
 pub fn remote_files(kind: DatasetKind) -> Vec<RemoteFile> {
     let Source::Published { url, files } = kind.definition().source else { return Vec::new() };
@@ -90,8 +90,9 @@ impl Downloader {
     /// there already. `observer` is told how far it is.
     ///
     /// # Errors
-    /// [`DataError::Download`] if the connection broke (the part is kept), the server sends something else or what arrived is not the
-    /// file (the part is removed), [`DataError::File`] if another process downloads it, [`DataError::Io`] if the disk refuses.
+    /// [`DataError::Download`] if the connection broke (the part is kept), the server sends something else or what arrived is not
+    /// the file (the part is removed), [`DataError::File`] if another process downloads it, [`DataError::Io`] if the disk
+    /// refuses.
     pub fn fetch(&self, file: &RemoteFile, dir: &Path, observer: &Observer) -> Result<PathBuf, DataError> {
         let target = dir.join(&file.name);
         if target.is_file() {

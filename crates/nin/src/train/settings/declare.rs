@@ -1,7 +1,7 @@
 //! The macro that settings are declared with, and what a value of one can be.
 //!
-//! From one declaration come a field of `Settings`, an optional field of `Overrides`, a row of `Settings::ALL` (from which a command
-//! line makes a flag), the line of `config.toml`, reading it again, and the refusal of values out of bounds.
+//! From one declaration come a field of `Settings`, an optional field of `Overrides`, a row of `Settings::ALL` (from which a
+//! command line makes a flag), the line of `config.toml`, reading it again, and the refusal of values out of bounds.
 
 use serde::{Deserialize, Deserializer};
 
