@@ -1,5 +1,5 @@
-//! Every convolution of `nin` at 224 pixels, pass by pass, by each algorithm that can compute it: micro-batches of 4 images, one core.
-//! After these, the 3x3 and 5x5 ones of the other networks and image sizes.
+//! Every convolution of `nin` at 224 pixels, pass by pass, by each algorithm that can compute it: micro-batches of 4 images, one
+//! core. After these, the 3x3 and 5x5 ones of the other networks and image sizes.
 //!
 //! Throughput is in floating-point operations of the *direct* convolution, two for each multiply-add: criterion's "Gelem/s" are
 //! GFLOP/s of the work that the layer's definition asks for, whichever way it is done. Winograd's algorithm does fewer, so that

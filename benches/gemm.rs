@@ -33,8 +33,8 @@ fn numbers(context: &Context, shape: Shape) -> Tensor<f32> {
     tensor
 }
 
-/// The output, `y = relu(w x + b)`, `dw = dy x^T` alone, and all of a layer's gradients: `g = dy where y > 0`, its sums, `dw = g x^T`
-/// and `dx = w^T g`.
+/// The output, `y = relu(w x + b)`, `dw = dy x^T` alone, and all of a layer's gradients: `g = dy where y > 0`, its sums, `dw = g
+/// x^T` and `dx = w^T g`.
 fn pointwise(c: &mut Criterion) {
     let context = Context::training(BufferPool::new());
     let ours = (Isa::current().name(), ConvAlgorithm::Direct);

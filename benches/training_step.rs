@@ -1,5 +1,5 @@
-//! A whole training step of `nin`, as the trainer makes it: 32 images of the bundled data set cut into groups and micro-batches, forward,
-//! backward, the sum of the gradients, clipping and SGD. On as many threads as the machine has cores.
+//! A whole training step of `nin`, as the trainer makes it: 32 images of the bundled data set cut into groups and micro-batches,
+//! forward, backward, the sum of the gradients, clipping and SGD. On as many threads as the machine has cores.
 //!
 //! Throughput is in images: criterion's "elem/s" are images/s. What that is in GFLOP/s of direct convolution is printed first, as
 //! the work of one image: multiply the two.

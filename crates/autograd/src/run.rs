@@ -14,8 +14,8 @@ const OWN: &str = "the op saved it itself";
 
 /// What a micro-batch brings to an op at which its batch meets, such as batch normalization.
 ///
-/// A pass over a micro-batch stops there and answers its part. Once all parts are there they are [joined](Part::join) in the order of the
-/// micro-batches, so that no bit depends on threads, and every pass goes on with the result.
+/// A pass over a micro-batch stops there and answers its part. Once all parts are there they are [joined](Part::join) in the
+/// order of the micro-batches, so that no bit depends on threads, and every pass goes on with the result.
 #[derive(Debug, Clone)]
 pub enum Part {
     /// On the way forward: the moments of each channel.
@@ -228,8 +228,8 @@ impl<T: Element> Bound<T> {
         Run { values, saved, next: 0, output: None, brought: None }
     }
 
-    /// Goes on with a forward pass until it is over (`None`) or waits for the rest of its batch: call it again with the parts of all
-    /// micro-batches, joined.
+    /// Goes on with a forward pass until it is over (`None`) or waits for the rest of its batch: call it again with the parts of
+    /// all micro-batches, joined.
     ///
     /// # Panics
     /// If the pass waits and no joined part is given.
@@ -274,12 +274,12 @@ impl<T: Element> Bound<T> {
         None
     }
 
-    /// Computes the gradients of `sum(output * gradient)` for an input that is a batch by itself, and adds those of parameters to `sums`, by
-    /// their numbers. Answers the gradient of the input, if it is computed at all.
+    /// Computes the gradients of `sum(output * gradient)` for an input that is a batch by itself, and adds those of parameters to
+    /// `sums`, by their numbers. Answers the gradient of the input, if it is computed at all.
     ///
     /// # Panics
-    /// If the gradient does not have the output's shape, there is no sum of a parameter's number, or the forward pass ran in a context
-    /// that keeps nothing.
+    /// If the gradient does not have the output's shape, there is no sum of a parameter's number, or the forward pass ran in a
+    /// context that keeps nothing.
     pub fn backward(
         &self,
         context: &Context,
@@ -312,8 +312,8 @@ impl<T: Element> Bound<T> {
         run
     }
 
-    /// Goes on with a backward pass until it is over (`None`) or waits for the rest of its batch, as [`Bound::advance`] does. When it is
-    /// over, the gradient of the input, if it is computed at all, is the run's output.
+    /// Goes on with a backward pass until it is over (`None`) or waits for the rest of its batch, as [`Bound::advance`] does.
+    /// When it is over, the gradient of the input, if it is computed at all, is the run's output.
     ///
     /// # Panics
     /// As [`Bound::backward`], and as [`Bound::advance`].

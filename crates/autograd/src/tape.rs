@@ -35,7 +35,7 @@ pub(crate) struct Record<T: Element> {
     path: String,
 }
 
-/// The record of one forward pass. A shard of a batch has a tape of its own.
+/// The record of one forward pass. A micro-batch has a tape of its own.
 ///
 /// Values belong to the [`Var`]s; the tape keeps only what the ops' backward passes named ([`Op::Saved`]), and where the
 /// context does not record ([`Context::evaluation`]) it keeps nothing at all.
@@ -157,8 +157,8 @@ impl<T: Element> Tape<T> {
         }
     }
 
-    /// A parameter that needs no gradient, such as one that is frozen or a running statistic: a constant, but for a graph, which takes
-    /// its value anew for each run.
+    /// A parameter that needs no gradient, such as one that is frozen or a running statistic: a constant, but for a graph, which
+    /// takes its value anew for each run.
     pub fn frozen(&self, identity: u64, value: Tensor<T>) -> Var<'_, T> {
         if self.is_tracing() {
             return self.traced_parameter(identity, value.shape(), false);

@@ -1,8 +1,9 @@
 //! Each layer by itself, on one thread, with a micro-batch of the size that training uses.
 //!
-//! An op is measured as it runs in a step: a convolution with bias and ReLU in the forward pass, ReLU's mask in the gradients (but where
-//! the max pooling after it takes both over), weights packed or transformed beforehand, as a step does once for all of its micro-batches. Every layer's data is in cache only as far as
-//! it fits: the sum over the layers leaves out what one layer costs the next.
+//! An op is measured as it runs in a step: a convolution with bias and ReLU in the forward pass, ReLU's mask in the gradients
+//! (but where the max pooling after it takes both over), weights packed or transformed beforehand, as a step does once for all of
+//! its micro-batches. Every layer's data is in cache only as far as it fits: the sum over the layers leaves out what one layer
+//! costs the next.
 
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
@@ -46,8 +47,8 @@ pub struct LayerTimes {
     pub weight_gradient: Option<Pass>,
 }
 
-/// Measures every op of a network, ReLUs with their neighbors, for images of this shape (N x C x H x W, N the images of a micro-batch),
-/// `seconds` a pass.
+/// Measures every op of a network, ReLUs with their neighbors, for images of this shape (N x C x H x W, N the images of a
+/// micro-batch), `seconds` a pass.
 ///
 /// # Errors
 /// [`AutogradError`] if the images do not fit.

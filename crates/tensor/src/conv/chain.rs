@@ -111,9 +111,9 @@ pub(super) fn backward_start(
     first
 }
 
-/// The gradients of layers that a block of pixels goes through in one pass, or of one layer: of the weights, of the biases if they
-/// are wanted, and, where the first of `weights` is there, with respect to the input, the bits of which are those of the convolution
-/// that gives it. The weights are each layer's, packed for [`Pass::InputGradient`].
+/// The gradients of layers that a block of pixels goes through in one pass, or of one layer: of the weights, of the biases if
+/// they are wanted, and, where the first of `weights` is there, with respect to the input, the bits of which are those of the
+/// convolution that gives it. The weights are each layer's, packed for [`Pass::InputGradient`].
 ///
 /// # Panics
 /// If the gradient with respect to an input is asked for, and its layer is not pointwise.

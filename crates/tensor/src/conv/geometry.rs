@@ -202,8 +202,8 @@ impl ConvGeometry {
             && (0..2).all(|axis| self.padding[axis] < self.window(axis))
     }
 
-    /// The convolution that a pass is: itself, or that of the output gradient that gives the input gradient, where there is one: with
-    /// the kernel flipped, or pointwise.
+    /// The convolution that a pass is: itself, or that of the output gradient that gives the input gradient, where there is one:
+    /// with the kernel flipped, or pointwise.
     pub(crate) fn of(&self, pass: Pass) -> Self {
         match pass {
             Pass::Forward => *self,

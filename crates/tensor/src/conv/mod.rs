@@ -46,8 +46,8 @@ pub enum ConvAlgorithm {
     Im2col,
     /// Our own matrix product, whose packing reads the windows off the image. `f32` only.
     Direct,
-    /// Vectors of outputs, where a channel is a group and there is no matrix to multiply by. Chosen in the place of [`Self::Direct`],
-    /// never asked for by name. `f32` only.
+    /// Vectors of outputs, where a channel is a group and there is no matrix to multiply by. Chosen in the place of
+    /// [`Self::Direct`], never asked for by name. `f32` only.
     Depthwise,
     /// Winograd's. Asked for without a tile, wherever the geometry allows it, even where it does not pay; chosen with one.
     /// `f32` only.
@@ -200,7 +200,8 @@ pub trait Convolve: Sized {
         if asked == ConvAlgorithm::Naive { ConvAlgorithm::Naive } else { ConvAlgorithm::Im2col }
     }
 
-    /// [`forward`] of the first layer, or of more that go together: their outputs, of the last alone unless `keep`, and their number.
+    /// [`forward`] of the first layer, or of more that go together: their outputs, of the last alone unless `keep`, and their
+    /// number.
     fn forward(
         context: &Context,
         layers: &[Convolution<'_, Self>],
@@ -213,8 +214,8 @@ pub trait Convolve: Sized {
         (vec![generic::forward(context, &layers[0], x)], 1)
     }
 
-    /// [`backward`] of the last layer, or of more that go together: the gradient with respect to the input of the first of them, and
-    /// how many layers are left. The sinks are those of all layers.
+    /// [`backward`] of the last layer, or of more that go together: the gradient with respect to the input of the first of them,
+    /// and how many layers are left. The sinks are those of all layers.
     fn backward(
         context: &Context,
         chain: &Chain<'_, Self>,
@@ -266,9 +267,9 @@ pub fn forward<T: Element>(
     outputs
 }
 
-/// The gradient with respect to the input of the first layer, if wanted, from that with respect to the output of the last. Those with
-/// respect to weights and biases are added to the `sinks`: 0 and 1 are the first layer's. `outputs` are those of [`forward`]; the
-/// last is only needed if that layer has a ReLU.
+/// The gradient with respect to the input of the first layer, if wanted, from that with respect to the output of the last. Those
+/// with respect to weights and biases are added to the `sinks`: 0 and 1 are the first layer's. `outputs` are those of
+/// [`forward`]; the last is only needed if that layer has a ReLU.
 ///
 /// # Panics
 /// If a tensor does not have its geometry's shape.

@@ -4,8 +4,8 @@ use super::ConvGeometry;
 
 /// The layout of a plane's copy.
 ///
-/// With phases, a row has the columns 0, s, 2 s, ... first, then 1, s + 1, ..., so that what windows a stride of s apart have in the
-/// same place are neighbors.
+/// With phases, a row has the columns 0, s, 2 s, ... first, then 1, s + 1, ..., so that what windows a stride of s apart have in
+/// the same place are neighbors.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Padded {
     /// The plane's rows and columns.
@@ -34,8 +34,8 @@ impl Padded {
         Self { size: [g.h, g.w], origin, step: [1; 2], rows, phases, phase_stride }
     }
 
-    /// A plane of the output gradient of `g`, with zeros between its pixels where the stride is more than 1: what the input gradient
-    /// is a convolution of, with the kernel flipped. Rows have at least so many columns.
+    /// A plane of the output gradient of `g`, with zeros between its pixels where the stride is more than 1: what the input
+    /// gradient is a convolution of, with the kernel flipped. Rows have at least so many columns.
     pub(super) fn output_gradient(g: &ConvGeometry, columns: usize) -> Self {
         let origin = [0, 1].map(|axis| g.window(axis) as isize - 1 - g.padding[axis] as isize);
         let [rows, width] = [g.h + g.window(0) - 1, g.w + g.window(1) - 1];

@@ -29,7 +29,8 @@ pub(crate) struct Stage<'a> {
     pub(crate) dw: &'a mut [f32],
     /// The sums of A's rows, if they are wanted.
     pub(crate) db: Option<&'a mut [f32]>,
-    /// w, a k per channel of A: packed, and as it lies in memory, row-major with a row per channel of A. `None` where the pass ends.
+    /// w, a k per channel of A: packed, and as it lies in memory, row-major with a row per channel of A. `None` where the pass
+    /// ends.
     pub(crate) weights: Option<(&'a PackedA, &'a [f32])>,
     /// `w A` counts as zero where this is not above zero: the output of the layer below, if that has a ReLU.
     pub(crate) relu_mask: Option<Planes<'a>>,

@@ -15,8 +15,8 @@
 //! packed row by row, and both sides are then long runs of memory, which the processor foresees. A panel at a time, as wide as
 //! a tile, takes and leaves a few elements of hundreds of rows, and waits for memory longer than it multiplies.
 //!
-//! All of it is private, the traits whose answers unsafe code trusts above all: nobody outside can make an operand with an answer of
-//! its own about its size, or an output that two threads write.
+//! All of it is private, the traits whose answers unsafe code trusts above all: nobody outside can make an operand with an answer
+//! of its own about its size, or an output that two threads write.
 //!
 //! ```compile_fail,E0603
 //! use tensor::gemm::Operand;

@@ -1,7 +1,7 @@
 //! Batch normalization of images: each channel by the mean and variance of the whole batch.
 //!
-//! In training, a batch meets at this op. What a micro-batch computes by itself are functions of their own, so that an executor can have
-//! micro-batches on several threads: [`partial_moments`], joined in a fixed order by [`combine`], then
+//! In training, a batch meets at this op. What a micro-batch computes by itself are functions of their own, so that an executor
+//! can have micro-batches on several threads: [`partial_moments`], joined in a fixed order by [`combine`], then
 //! [`BatchNorm2d::forward_of_batch`]; and on the way back [`Saved::partial_sums`], joined the same way, then
 //! [`BatchNorm2d::backward_of_batch`]. The op is those five for a batch in one tensor.
 
@@ -47,8 +47,8 @@ pub enum Statistic {
 pub struct BatchStatistics(Arc<Mutex<[Option<Vec<f64>>; 2]>>);
 
 impl BatchStatistics {
-    /// Moves the running value of each channel towards the batch's, which is taken away: `running = (1 - momentum) running + momentum
-    /// batch`, as PyTorch does. Nothing moves if no forward pass has left a statistic since the last time.
+    /// Moves the running value of each channel towards the batch's, which is taken away: `running = (1 - momentum) running +
+    /// momentum batch`, as PyTorch does. Nothing moves if no forward pass has left a statistic since the last time.
     pub fn follow<T: Element>(&self, statistic: Statistic, running: &mut [T], momentum: f64) {
         let batch = self.0.lock().unwrap_or_else(PoisonError::into_inner)[statistic as usize].take();
         for (value, batch) in running.iter_mut().zip(batch.into_iter().flatten()) {
@@ -180,7 +180,8 @@ impl BatchNorm2d {
         inputs == 3
     }
 
-    /// [`Op::forward`] of a micro-batch, given the moments of each channel of its whole batch; `None` where mean and variance are inputs.
+    /// [`Op::forward`] of a micro-batch, given the moments of each channel of its whole batch; `None` where mean and variance are
+    /// inputs.
     ///
     /// # Panics
     /// If there are not moments for each channel.

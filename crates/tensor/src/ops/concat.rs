@@ -3,9 +3,9 @@
 use super::checks::has_axis;
 use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor};
 
-/// Joins one or more tensors along an axis: images N x C1 x H x W, N x C2 x H x W, ... along axis 1 make N x (C1 + C2 + ...) x H x W, as
-/// in Inception and DenseNet (Huang et al. 2017, equation 2). All other axes must be the same. The gradient of an input is its part of
-/// the output's. ONNX and PyTorch: `Concat`, `cat`.
+/// Joins one or more tensors along an axis: images N x C1 x H x W, N x C2 x H x W, ... along axis 1 make N x (C1 + C2 + ...) x H
+/// x W, as in Inception and DenseNet (Huang et al. 2017, equation 2). All other axes must be the same. The gradient of an input
+/// is its part of the output's. ONNX and PyTorch: `Concat`, `cat`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Concat {
     /// The axis along which the inputs lie one after the other.

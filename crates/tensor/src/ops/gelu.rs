@@ -4,8 +4,8 @@ use super::elementwise::Pointwise;
 use super::special::logistic;
 use crate::{Context, Element, Tensor, UnaryOp};
 
-/// `y = x P(X <= x)` for a standard normal X, element by element, for any shape (Hendrycks and Gimpel 2016, section 2). NaN stays NaN,
-/// and so, as in PyTorch, does what -infinity becomes.
+/// `y = x P(X <= x)` for a standard normal X, element by element, for any shape (Hendrycks and Gimpel 2016, section 2). NaN stays
+/// NaN, and so, as in PyTorch, does what -infinity becomes.
 ///
 /// The gradient is `P(X <= x) + x p(x)` with the density p. The input is kept for it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

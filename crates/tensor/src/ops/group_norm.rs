@@ -4,8 +4,9 @@ use super::checks::{is_vector, not_negative};
 use super::moments::{ChannelSums, Moments, Normalizer, affine_gradient};
 use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor, expect_inputs};
 
-/// `y = weight (x - mean) / sqrt(variance + eps) + bias`, with mean and (biased) variance over the C/groups x H x W elements of each group of
-/// channels of each image (Wu and He 2018, equations 1 to 6). The inputs are x (N x C x H x W), weight (C) and bias (C); the output is as x.
+/// `y = weight (x - mean) / sqrt(variance + eps) + bias`, with mean and (biased) variance over the C/groups x H x W elements of
+/// each group of channels of each image (Wu and He 2018, equations 1 to 6). The inputs are x (N x C x H x W), weight (C) and bias
+/// (C); the output is as x.
 ///
 /// No image depends on another, so a micro-batch is computed as the batch would be. Statistics are summed in f64.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -23,8 +23,8 @@ const ROWS: usize = 48;
 
 /// The product that the layer's are made of, which each element type has in the form that suits it; by default the portable one.
 pub trait Product: Sized {
-    /// `C = A B`, or `C += A B` if `accumulate`, of m, n and k: A with a (row, column) stride in elements, B and C with the elements
-    /// between their rows.
+    /// `C = A B`, or `C += A B` if `accumulate`, of m, n and k: A with a (row, column) stride in elements, B and C with the
+    /// elements between their rows.
     fn product(
         [m, n, k]: [usize; 3],
         (a, a_strides): (&[Self], [usize; 2]),

@@ -8,8 +8,8 @@ const LANES: usize = 8;
 
 /// The number of elements, their mean, and the sum of the squares of their differences from it.
 ///
-/// Moments of parts make those of the whole ([`Moments::merge`]), without the cancellation of sums of squares (Chan, Golub and LeVeque
-/// 1983, equation 2.1).
+/// Moments of parts make those of the whole ([`Moments::merge`]), without the cancellation of sums of squares (Chan, Golub and
+/// LeVeque 1983, equation 2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Moments {
     /// The number of elements.

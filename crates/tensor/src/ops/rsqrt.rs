@@ -4,8 +4,8 @@ use super::checks::not_negative;
 use super::elementwise::Pointwise;
 use crate::{Element, ShapeError};
 
-/// `y = 1 / sqrt(x + eps)`, element by element, for any shape: the factor of a normalization by a variance x. With an eps of 0 it is
-/// PyTorch's `rsqrt`; below -eps it is NaN.
+/// `y = 1 / sqrt(x + eps)`, element by element, for any shape: the factor of a normalization by a variance x. With an eps of 0 it
+/// is PyTorch's `rsqrt`; below -eps it is NaN.
 ///
 /// Its gradient is `-y^3 / 2`, so the input is not kept and is overwritten if no one else holds it.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]

@@ -4,9 +4,9 @@ use super::elementwise::Pointwise;
 use super::special::logistic;
 use crate::Element;
 
-/// `y = x / (1 + e^-x)`, element by element, for any shape (Elfwing, Uchibe and Doya 2018, "Sigmoid-weighted linear units for neural
-/// network function approximation in reinforcement learning", equation 3). NaN stays NaN, and so, as in PyTorch, does what -infinity
-/// becomes.
+/// `y = x / (1 + e^-x)`, element by element, for any shape (Elfwing, Uchibe and Doya 2018, "Sigmoid-weighted linear units for
+/// neural network function approximation in reinforcement learning", equation 3). NaN stays NaN, and so, as in PyTorch, does what
+/// -infinity becomes.
 ///
 /// With s the logistic function, its gradient is `s(x) (1 + x s(-x))`. The input is kept for it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

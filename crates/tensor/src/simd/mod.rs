@@ -323,8 +323,8 @@ pub(crate) trait Kernel {
     fn run<S: Simd>(self, s: S);
 }
 
-/// Plain loops, a few instructions long. The closure is a `move` one: a number behind a reference is not loaded ahead of a condition,
-/// and a loop with such a load is not made of vectors.
+/// Plain loops, a few instructions long. The closure is a `move` one: a number behind a reference is not loaded ahead of a
+/// condition, and a loop with such a load is not made of vectors.
 impl<F: FnOnce()> Kernel for F {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {

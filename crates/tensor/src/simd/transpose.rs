@@ -48,8 +48,8 @@ pub(crate) fn transpose<S: Simd, const ADD: bool>(
         for column in (0..columns).step_by(S::LANES) {
             let height = (columns - column).min(S::LANES);
             let mut square = s.square();
-            // Whole squares get a copy of the loops without a mask or a condition; the conditions of the other stand inside of loops
-            // over all lanes, which keeps the square in registers.
+            // Whole squares get a copy of the loops without a mask or a condition; the conditions of the other stand inside of
+            // loops over all lanes, which keeps the square in registers.
             if count == S::LANES && height == S::LANES {
                 for i in 0..S::LANES {
                     let (at, mask) = place(first + i, column);

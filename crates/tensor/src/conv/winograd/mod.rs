@@ -11,9 +11,10 @@
 //! | input gradient | forward, of the output gradient with flipped and transposed kernels | [`convolve`] |
 //! | weight gradient | `G^T [ sum over tiles (B^T d B) . (A dY A^T) ] G` | [`WeightGradientAccumulator`] |
 //!
-//! Each pass takes a block of tiles through the domain one row of planes at a time, which stays in the second-level cache; between it and
-//! the pixels are tiles that are transformed along one axis.
-//! A group of channels is a convolution of its own, with planes of its own for the weights. Tiles and algorithms depend on the geometry and the instruction set alone, so results do not depend on threads.
+//! Each pass takes a block of tiles through the domain one row of planes at a time, which stays in the second-level cache;
+//! between it and the pixels are tiles that are transformed along one axis. A group of channels is a convolution of its own, with
+//! planes of its own for the weights. Tiles and algorithms depend on the geometry and the instruction set alone, so results do
+//! not depend on threads.
 //!
 //! Rounding: the rms error over the rms of the exact result, standard normal data, against f64 sums, stays below
 //! [`Tile::error_bound`]; direct summation in f32 has 3e-7 to 1e-6.
@@ -93,8 +94,8 @@ impl Tile {
         }
     }
 
-    /// Tells whether this tile can compute all passes of the convolution: its kernel, stride 1, no dilation, padding smaller than the
-    /// kernel, and groups, if there are any, of more than a channel on either side.
+    /// Tells whether this tile can compute all passes of the convolution: its kernel, stride 1, no dilation, padding smaller than
+    /// the kernel, and groups, if there are any, of more than a channel on either side.
     pub fn supports(self, g: &ConvGeometry) -> bool {
         g.kernel == [self.kernel(); 2]
             && g.stride == [1, 1]

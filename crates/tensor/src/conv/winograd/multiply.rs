@@ -93,8 +93,8 @@ pub(super) struct Prefetch<'a>(pub(super) Images<'a>, pub(super) Block, pub(supe
 const QUEUE: usize = 512;
 
 impl Prefetch<'_> {
-    /// Queues the cache lines that belong to plane `plane` of `planes`, the pixels of some channels, behind the first `count` lines.
-    /// Returns their number.
+    /// Queues the cache lines that belong to plane `plane` of `planes`, the pixels of some channels, behind the first `count`
+    /// lines. Returns their number.
     #[inline(always)]
     fn queue(self, [plane, planes]: [usize; 2], lines: &mut [*const f32; QUEUE], mut count: usize) -> usize {
         let Self(images, block, [share, shares]) = self;

@@ -45,9 +45,9 @@ impl WeightGradientAccumulator {
         self.sums.fits(tile, g)
     }
 
-    /// Adds the images of a micro-batch: `x` (N x C x H x W) and `dy` (N x O x OH x OW), which with a mask, the saved output of ReLU,
-    /// counts only where the output is positive. The bias gradient of these images, if asked for, is overwritten. Serial. Scratch
-    /// comes from `pool`.
+    /// Adds the images of a micro-batch: `x` (N x C x H x W) and `dy` (N x O x OH x OW), which with a mask, the saved output of
+    /// ReLU, counts only where the output is positive. The bias gradient of these images, if asked for, is overwritten. Serial.
+    /// Scratch comes from `pool`.
     ///
     /// # Panics
     /// If the geometry is not supported or has other channels, or a slice does not have its length.

@@ -83,7 +83,8 @@ fn gather_row<T: Element, const N: usize>(lines: [Line<'_, T>; N], first: [u8; N
     let given = |(dy, places): Line<'_, T>, j: usize, index: u8| {
         if places[j] == index { dy[j] } else { T::ZERO }
     };
-    // Columns 2 j and 2 j + 1 under windows that have a neighbor before them and both columns. Sums are in the order of the windows.
+    // Columns 2 j and 2 j + 1 under windows that have a neighbor before them and both columns. Sums are in the order of the
+    // windows.
     let whole = outputs.min(dx.len() / 2).max(1);
     let before = lines.map(|(dy, places)| (&dy[..whole - 1], &places[..whole - 1]));
     let here = lines.map(|(dy, places)| (&dy[1..whole], &places[1..whole]));
