@@ -154,7 +154,7 @@ pub struct Workers {
     /// The memory of each worker.
     workers: Vec<Arc<BufferPool>>,
     /// Where gradients of groups are kept, of those that run and of those that wait for the first, which begins the total. Memory
-    /// that is never written costs nothing, and the lowest is the first taken.
+    /// that is never written costs nothing, and what was in use before is taken first.
     gradients: Arc<BufferPool>,
     total: Mutex<Total>,
     pub(super) conv: ConvAlgorithm,

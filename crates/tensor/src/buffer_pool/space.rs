@@ -2,8 +2,10 @@
 //!
 //! The buffers of a training step have many sizes and short lives. Memory kept by size would need half as much again as is ever
 //! in use: the maps of one layer could not lie where those of another, a little smaller or larger, lay before. So blocks are cut
-//! off one long region, each in the lowest gap that has room for it, and a block that comes back becomes one gap with its
-//! neighbors. A region is much longer than what is used of it: the system backs only what is written.
+//! off one long region, each in the smallest gap that has room for it, and a block that comes back becomes one gap with its
+//! neighbors. In the smallest rather than in the lowest: a size that is taken again finds the place that it had, whichever thread
+//! came in between, and no small block breaks a long gap while a short one is left. A region is much longer than what is used of
+//! it: the system backs only what is written.
 //!
 //! A processor looks up where a page lies in a small cache. At 4 KiB a page, that of a current core covers 8 MiB, less than
 //! one layer's feature maps of a micro-batch, and every plane of a tile in the Winograd domain is on a page of its own. With
@@ -155,9 +157,10 @@ impl Region {
         Self { _memory: memory, start, len, gaps: BTreeMap::from([(0, len)]), used: 0 }
     }
 
-    /// The lowest part of the lowest gap that has room.
+    /// The lowest part of the smallest gap that has room, of equal ones the lowest.
     fn take(&mut self, bytes: usize) -> Option<Block> {
-        let (&at, &len) = self.gaps.iter().find(|&(_, &len)| len >= bytes)?;
+        let fits = self.gaps.iter().filter(|&(_, &len)| len >= bytes);
+        let (&at, &len) = fits.min_by_key(|&(_, &len)| len)?;
         self.gaps.remove(&at);
         if len > bytes {
             self.gaps.insert(at + bytes, len - bytes);
@@ -242,6 +245,17 @@ mod tests {
         assert_eq!(space.free_bytes(), 768);
         space.clear();
         assert!(space.regions.is_empty());
+    }
+
+    #[test]
+    fn a_size_that_is_taken_again_finds_its_place() {
+        let mut space = Space::default();
+        let [long, _between, short, _behind] = [640, 64, 128, 64].map(|bytes| space.take(bytes));
+        let [at_long, at_short] = [long.start, short.start];
+        space.give(long);
+        space.give(short);
+        let (short, long) = (space.take(100), space.take(640));
+        assert_eq!([short.start, long.start], [at_short, at_long], "the lower gap has room for either");
     }
 
     #[test]
