@@ -21,6 +21,12 @@ pub(crate) fn distinct(shape: impl Into<Shape>, seed: u64) -> Tensor<f64> {
     Tensor::from_fn(shape, |i| 0.01 * (order[i] as f64 - middle.floor() + 0.5))
 }
 
+/// The error of `op` for inputs of these shapes.
+pub(crate) fn refusal(op: &impl Op<f32>, inputs: &[&[usize]]) -> String {
+    let inputs: Vec<Shape> = inputs.iter().map(|&shape| Shape::new(shape)).collect();
+    op.output_shape(&inputs).unwrap_err().to_string()
+}
+
 /// Compares every gradient of `op` with central differences of `sum of c y`, c random, for the `checked` inputs.
 pub(crate) fn check_some_gradients<O: Op<f64>>(op: &O, inputs: &[Tensor<f64>], checked: &[bool]) {
     const STEP: f64 = 1e-5;
@@ -59,6 +65,18 @@ pub(crate) fn check_some_gradients<O: Op<f64>>(op: &O, inputs: &[Tensor<f64>], c
                 "{op:?}: gradient {number} at {index} is {found}, central differences say {expected}"
             );
         }
+    }
+}
+
+/// The gradients of a function of two tensors of shapes that broadcast, and of the first or the second alone.
+pub(crate) fn check_broadcast_gradients(op: &impl Op<f64>) {
+    let shapes: [[&[usize]; 2]; 5] =
+        [[&[2, 3, 2, 2], &[3, 1, 1]], [&[3, 1], &[2, 1, 4]], [&[], &[2, 2]], [&[4], &[4]], [&[1, 4], &[4]]];
+    for [a, b] in shapes {
+        let inputs = [random(a, 1), random(b, 2)];
+        check_gradients(op, &inputs);
+        check_some_gradients(op, &inputs, &[false, true]);
+        check_some_gradients(op, &inputs, &[true, false]);
     }
 }
 

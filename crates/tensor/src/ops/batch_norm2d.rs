@@ -258,7 +258,7 @@ impl BatchNorm2d {
 mod tests {
     use super::*;
     use crate::GradientSum;
-    use crate::testing::{check_gradients, check_some_gradients, poisoned, random};
+    use crate::testing::{check_gradients, check_some_gradients, poisoned, random, refusal};
 
     fn positive(shape: [usize; 1], seed: u64) -> Tensor<f64> {
         let mut tensor = random(shape, seed);
@@ -334,22 +334,16 @@ mod tests {
 
     #[test]
     fn errors_name_axes_and_sizes() {
-        let error = |inputs: &[&[usize]]| {
-            let inputs: Vec<Shape> = inputs.iter().map(|&shape| Shape::new(shape)).collect();
-            Op::<f32>::output_shape(&BatchNorm2d::default(), &inputs).unwrap_err().to_string()
-        };
-        assert_eq!(
-            error(&[&[2, 3, 4, 4], &[3]]),
-            "batch_norm2d: expects x, weight, bias and maybe mean and variance, found 2 inputs"
-        );
-        assert_eq!(error(&[&[2, 3, 4, 4], &[3], &[4]]), "batch_norm2d: bias expects C = 3, found 4");
-        assert_eq!(
-            error(&[&[2, 3, 4, 4], &[3], &[3], &[3], &[1]]),
-            "batch_norm2d: variance expects C = 3, found 1"
-        );
-        assert_eq!(
-            error(&[&[1, 3, 1, 1], &[3], &[3]]),
-            "batch_norm2d: the variance of fewer than 2 elements: N = 1, H = 1, W = 1"
-        );
+        for (inputs, expected) in [
+            (
+                &[&[2, 3, 4, 4][..], &[3]][..],
+                "expects x, weight, bias and maybe mean and variance, found 2 inputs",
+            ),
+            (&[&[2, 3, 4, 4], &[3], &[4]], "bias expects C = 3, found 4"),
+            (&[&[2, 3, 4, 4], &[3], &[3], &[3], &[1]], "variance expects C = 3, found 1"),
+            (&[&[1, 3, 1, 1], &[3], &[3]], "the variance of fewer than 2 elements: N = 1, H = 1, W = 1"),
+        ] {
+            assert_eq!(refusal(&BatchNorm2d::default(), inputs), format!("batch_norm2d: {expected}"));
+        }
     }
 }

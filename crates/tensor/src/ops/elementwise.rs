@@ -105,10 +105,23 @@ impl<T: Element, F: Pointwise> Kernel for Gradients<'_, T, F> {
     }
 }
 
-/// Checks `f` in f32 against f64 on every instruction set, into NaN, to `bound` of the larger of 1 and the value; that the op works
-/// in place where it may and nowhere else; and that NaN stays.
+/// Checks that `f` has these values, its gradient up to `spread` from 0 and at a scalar, and `f` in f32 against f64 on every
+/// instruction set, into NaN, to `bound` of the larger of 1 and the value; that the op works in place where it may and nowhere
+/// else; and that NaN stays.
 #[cfg(test)]
-pub(super) fn check_pointwise<F: Pointwise>(f: F, bound: f64) {
+pub(super) fn check_pointwise<F: Pointwise>(f: F, values: &[(f64, f64)], spread: f64, bound: f64) {
+    use crate::testing::{check_gradients, distinct, poisoned};
+
+    for &(x, expected) in values {
+        let y = f.compute(&poisoned(), Tensor::scalar(x)).0.item();
+        assert!(y == expected || (y - expected).abs() < 1e-15, "{f:?} of {x} is {y}, expected {expected}");
+    }
+    for spread in [0.6, spread] {
+        let mut x = distinct([2, 3, 4, 5], 1);
+        x.data_mut().iter_mut().for_each(|x| *x *= spread / 0.6);
+        check_gradients(&f, &[x]);
+    }
+    check_gradients(&f, &[distinct([], 2)]);
     let x: Vec<f32> = (-12_003i16..12_004).map(|i| f32::from(i) / 1000.0).collect();
     for isa in Isa::available() {
         let mut y = vec![f32::NAN; x.len()];
@@ -127,7 +140,7 @@ pub(super) fn check_pointwise<F: Pointwise>(f: F, bound: f64) {
         }
     }
     for grad_enabled in [false, true] {
-        let context = Context { grad_enabled, ..crate::testing::poisoned() };
+        let context = Context { grad_enabled, ..poisoned() };
         let x = Tensor::from_slice([3], &[0.5f32, -1.5, f32::NAN]).unwrap();
         let (y, saved) = f.compute(&context, x.clone());
         assert!(x.data()[..2] == [0.5, -1.5] && y.data()[2].is_nan(), "{f:?}: x {x:?}, y {y:?}");

@@ -73,7 +73,7 @@ impl<T: Element> Op<T> for MlpConv {
 mod tests {
     use super::*;
     use crate::conv::ConvAlgorithm;
-    use crate::testing::{check_gradients, check_some_gradients, poisoned, random};
+    use crate::testing::{check_gradients, check_some_gradients, poisoned, random, refusal};
 
     fn relu(relu: bool) -> Conv2d {
         Conv2d { relu, ..Conv2d::default() }
@@ -88,10 +88,6 @@ mod tests {
             inputs.push(random([outputs], 3 + 2 * index as u64));
         }
         inputs
-    }
-
-    fn narrowed(tensor: &Tensor<f64>) -> Tensor<f32> {
-        Tensor::from_fn(tensor.shape(), |i| tensor.data()[i] as f32)
     }
 
     #[test]
@@ -122,7 +118,7 @@ mod tests {
             (vec![relu(true)], inputs([2, 3, 4, 5], &[6], [1, 1])),
         ] {
             let op = MlpConv { layers };
-            let values: Vec<_> = values.iter().map(narrowed).collect();
+            let values: Vec<_> = values.iter().map(Tensor::cast::<f32>).collect();
             for conv in [ConvAlgorithm::Auto, ConvAlgorithm::Im2col, ConvAlgorithm::Direct] {
                 for parallel in [false, true] {
                     for input in [false, true] {
@@ -151,7 +147,7 @@ mod tests {
         }
         assert_eq!(y, z, "{op:?}: the output");
 
-        let dy = narrowed(&random(y.shape(), 77));
+        let dy = random(y.shape(), 77).cast::<f32>();
         let mut wanted = vec![true; values.len()];
         wanted[0] = input;
         let found = op.gradients(context, saved, dy.clone(), &wanted);
@@ -181,16 +177,11 @@ mod tests {
 
     #[test]
     fn errors_name_the_layer() {
-        let op = MlpConv { layers: vec![relu(true), relu(false)] };
-        let shape = |inputs: &[Shape]| Op::<f32>::output_shape(&op, inputs).unwrap_err().to_string();
-        let (x, w, b) = (Shape::from([1, 2, 5, 5]), Shape::from([3, 2, 3, 3]), Shape::from([3]));
-        assert_eq!(
-            shape(&[x, w, b, [4, 2, 1, 1].into(), [4].into()]),
-            "mlp_conv: layer 1: weight expects 2 input channels, input has C = 3"
-        );
-        assert_eq!(
-            shape(&[x, w, b]),
-            "mlp_conv: expects x and the w and b of one or more layers (5 inputs), found 3"
-        );
+        let error = |inputs: &[&[usize]]| refusal(&MlpConv { layers: vec![relu(true), relu(false)] }, inputs);
+        let (x, w, b) = (&[1, 2, 5, 5][..], &[3, 2, 3, 3][..], &[3][..]);
+        let expected = "mlp_conv: layer 1: weight expects 2 input channels, input has C = 3";
+        assert_eq!(error(&[x, w, b, &[4, 2, 1, 1], &[4]]), expected);
+        let expected = "mlp_conv: expects x and the w and b of one or more layers (5 inputs), found 3";
+        assert_eq!(error(&[x, w, b]), expected);
     }
 }

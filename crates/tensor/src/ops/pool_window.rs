@@ -201,17 +201,13 @@ mod tests {
 
     #[test]
     fn errors_name_sizes() {
-        assert_eq!(
-            output(2, 3, 2, 0, false).unwrap_err().to_string(),
-            "max_pool2d: a window of 3 does not fit H = 2 with padding 0"
-        );
-        assert_eq!(
-            output(8, 3, 2, 2, false).unwrap_err().to_string(),
-            "max_pool2d: padding must be at most half the kernel, found padding 2 and kernel 3"
-        );
-        assert_eq!(
-            output(8, 3, 0, 0, false).unwrap_err().to_string(),
-            "max_pool2d: kernel and stride must be at least 1, found [3, 3] and [0, 1]"
-        );
+        for (h, stride, padding, expected) in [
+            (2, 2, 0, "a window of 3 does not fit H = 2 with padding 0"),
+            (8, 2, 2, "padding must be at most half the kernel, found padding 2 and kernel 3"),
+            (8, 0, 0, "kernel and stride must be at least 1, found [3, 3] and [0, 1]"),
+        ] {
+            let error = output(h, 3, stride, padding, false).unwrap_err().to_string();
+            assert_eq!(error, format!("max_pool2d: {expected}"));
+        }
     }
 }

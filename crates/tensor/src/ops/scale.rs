@@ -28,13 +28,12 @@ impl UnaryOp for Scale {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::op::Op;
     use crate::testing::{check_gradients, poisoned, random};
 
     #[test]
     fn values_and_gradients() {
         let x = Tensor::from_slice([2], &[1.0f32, -3.0]).unwrap();
-        assert_eq!(Scale { factor: -2.0 }.forward(&poisoned(), vec![x]).0.data(), [-2.0, 6.0]);
+        assert_eq!(Scale { factor: -2.0 }.compute(&poisoned(), x).0.data(), [-2.0, 6.0]);
         check_gradients(&Scale { factor: -2.5 }, &[random([2, 3], 1)]);
     }
 }

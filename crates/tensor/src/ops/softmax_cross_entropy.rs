@@ -162,7 +162,7 @@ impl<T: Element> Op<T> for SoftmaxCrossEntropy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{check_some_gradients, poisoned, random};
+    use crate::testing::{check_some_gradients, poisoned, random, refusal};
 
     fn labels<T: Element>(labels: &[usize]) -> Tensor<T> {
         Tensor::from_fn([labels.len()], |i| T::from_usize(labels[i]))
@@ -196,13 +196,6 @@ mod tests {
         let weighted = SoftmaxCrossEntropy { weights: Some(vec![1.0, 3.0]), ..mean() };
         let expected = (4f64.ln() + 3.0 * 2f64.ln()) / 4.0;
         assert!((self::loss(&weighted, &logits, &[0, 1]) - expected).abs() < 1e-12);
-    }
-
-    #[test]
-    fn large_logits_do_not_overflow() {
-        let logits = Tensor::from_slice([1, 3], &[1000.0f32, 0.0, -1000.0]).unwrap();
-        let (loss, _) = mean().forward(&poisoned(), vec![logits, labels(&[2])]);
-        assert_eq!(loss.item(), 2000.0);
     }
 
     #[test]
@@ -252,34 +245,30 @@ mod tests {
 
     #[test]
     fn errors_name_sizes() {
-        let error = |op: SoftmaxCrossEntropy, input: &[usize], labels: usize| {
-            let inputs = [Shape::new(input), Shape::from([labels])];
-            Op::<f32>::output_shape(&op, &inputs).unwrap_err().to_string()
-        };
-        assert_eq!(
-            error(mean(), &[3, 10], 2),
-            "softmax_cross_entropy: expects a label for each of at least one sample, found N = 3 and labels of 2"
-        );
-        assert_eq!(
-            error(mean(), &[1, 10, 1, 1], 1),
-            "softmax_cross_entropy: expects a matrix of two axes, input is 1 x 10 x 1 x 1"
-        );
-        assert_eq!(
-            error(SoftmaxCrossEntropy { label_smoothing: 1.5, ..mean() }, &[1, 10], 1),
-            "softmax_cross_entropy: label smoothing must be from 0 to 1, found 1.5"
-        );
-        assert_eq!(
-            error(SoftmaxCrossEntropy { divisor: Some(0.0), ..mean() }, &[1, 10], 1),
-            "softmax_cross_entropy: the divisor must be above 0, found 0"
-        );
-        assert_eq!(
-            error(SoftmaxCrossEntropy { weights: Some(vec![1.0; 9]), ..mean() }, &[1, 10], 1),
-            "softmax_cross_entropy: expects K = 10 class weights, found 9"
-        );
-        assert_eq!(
-            error(SoftmaxCrossEntropy { weights: Some(vec![1.0, -1.0]), ..mean() }, &[1, 2], 1),
-            "softmax_cross_entropy: class weights must be finite numbers of at least 0, found -1"
-        );
+        let weighted = |weights: &[f64]| SoftmaxCrossEntropy { weights: Some(weights.to_vec()), ..mean() };
+        let smooth = SoftmaxCrossEntropy { label_smoothing: 1.5, ..mean() };
+        for (op, [input, labels], expected) in [
+            (
+                mean(),
+                [&[3, 10][..], &[2]],
+                "expects a label for each of at least one sample, found N = 3 and labels of 2",
+            ),
+            (mean(), [&[1, 10, 1, 1], &[1]], "expects a matrix of two axes, input is 1 x 10 x 1 x 1"),
+            (smooth, [&[1, 10], &[1]], "label smoothing must be from 0 to 1, found 1.5"),
+            (
+                SoftmaxCrossEntropy { divisor: Some(0.0), ..mean() },
+                [&[1, 10], &[1]],
+                "the divisor must be above 0, found 0",
+            ),
+            (weighted(&[1.0; 9]), [&[1, 10], &[1]], "expects K = 10 class weights, found 9"),
+            (
+                weighted(&[1.0, -1.0]),
+                [&[1, 2], &[1]],
+                "class weights must be finite numbers of at least 0, found -1",
+            ),
+        ] {
+            assert_eq!(refusal(&op, &[input, labels]), format!("softmax_cross_entropy: {expected}"));
+        }
     }
 
     #[test]
