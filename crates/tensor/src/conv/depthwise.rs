@@ -291,69 +291,24 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::conv::naive;
-    use crate::gemm::reference::{random, relu_output};
-
-    fn geometries() -> impl Strategy<Value = ConvGeometry> {
-        let sizes = (1usize..3, 2usize..4, 1usize..3, 1usize..15, 1usize..80);
-        let window =
-            ([1usize..5, 1usize..6], [1usize..4, 1usize..4], [0usize..5, 0usize..5], [1usize..3, 1usize..3]);
-        (sizes, window, any::<bool>()).prop_filter_map("the window fits", |(sizes, window, unit)| {
-            let ((n, channels, outputs, h, w), (kernel, stride, padding, dilation)) = (sizes, window);
-            let stride = if unit { [1; 2] } else { stride };
-            let (x, k) = ([n, channels, h, w], [channels * outputs, 1, kernel[0], kernel[1]]);
-            ConvGeometry::new(x.into(), k.into(), stride, padding, dilation, channels).ok()
-        })
-    }
-
-    fn assert_near(found: &[f32], expected: &[f32], terms: usize, what: &str) {
-        let bound = (terms as f32 + 8.0) * f32::EPSILON;
-        for (index, (&found, &expected)) in found.iter().zip(expected).enumerate() {
-            // Written so that a NaN fails.
-            assert!(
-                (found - expected).abs() <= bound,
-                "{what}, element {index}: {found}, expected {expected}"
-            );
-        }
-    }
+    use crate::conv::reference::{Case, geometries};
+    use crate::gemm::reference::random;
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(200))]
 
         #[test]
-        fn all_passes_agree_with_the_naive_loop(g in geometries(), seed: u64, biased: bool, relu: bool, parallel: bool) {
-            let pool = BufferPool::poisoning();
-            let (x, w, bias) = (random(g.input_len(), seed), random(g.weight_len(), seed ^ 1), random(g.c_out, seed ^ 2));
-            let bias = biased.then_some(&*bias);
-            let mut y = vec![f32::NAN; g.output_len()];
-            naive::forward(&g, &x, &w, bias, &mut y);
-            if relu {
-                y.iter_mut().for_each(|y| *y = y.max(0.0));
-            }
-            let (dy, mask) = (random(g.output_len(), seed ^ 3), relu_output(g.output_len(), seed ^ 4));
-            let masked: Vec<f32> =
-                dy.iter().zip(&mask).map(|(&dy, &y)| if relu && y <= 0.0 { 0.0 } else { dy }).collect();
-            let output = relu.then_some(&*mask);
-            let (mut dx, mut dw, mut db) = (vec![f32::NAN; x.len()], vec![f32::NAN; w.len()], vec![0.0f32; g.c_out]);
-            naive::input_gradient(&g, &masked, &w, &mut dx);
-            naive::weight_gradient(&g, &x, &masked, &mut dw);
-            for (channel, db) in db.iter_mut().enumerate() {
-                let planes = masked.chunks_exact(g.out_pixels()).skip(channel).step_by(g.c_out);
-                *db = planes.flatten().map(|&dy| f64::from(dy)).sum::<f64>() as f32;
-            }
+        fn all_passes_agree_with_the_naive_loop(
+            g in geometries([2..4, 1..2, 1..3], [1..15, 1..80]), seed: u64, with: [bool; 2], parallel: bool,
+        ) {
+            let (pool, case) = (BufferPool::poisoning(), Case::new(g, random, seed, with));
             for isa in Isa::available() {
-                let mut found = vec![f32::NAN; y.len()];
-                let inputs = ((&*x, None), &*w);
-                convolve(&pool, isa, &g, Pass::Forward, inputs, (bias, relu), parallel, &mut found);
-                assert_near(&found, &y, g.patch(), &format!("{isa}: y"));
-                let mut found = vec![f32::NAN; x.len()];
-                let inputs = ((&*dy, output), &*w);
-                convolve(&pool, isa, &g, Pass::InputGradient, inputs, (None, false), parallel, &mut found);
-                assert_near(&found, &dx, g.weight_len(), &format!("{isa}: dx"));
-                let (mut found, mut sums) = (vec![f32::NAN; w.len()], vec![f32::NAN; g.c_out]);
-                weight_gradient(&pool, isa, &g, &x, (&dy, output), (&mut found, Some(&mut sums)));
-                assert_near(&found, &dw, g.n * g.out_pixels(), &format!("{isa}: dw"));
-                assert_near(&sums, &db, g.n * g.out_pixels(), &format!("{isa}: db"));
+                let [mut y, mut dx, mut dw, mut db] = case.places();
+                let (x, dy) = (((&*case.x, None), &*case.w), (case.dy(), &*case.w));
+                convolve(&pool, isa, &g, Pass::Forward, x, case.epilogue(), parallel, &mut y);
+                convolve(&pool, isa, &g, Pass::InputGradient, dy, (None, false), parallel, &mut dx);
+                weight_gradient(&pool, isa, &g, &case.x, case.dy(), (&mut dw, Some(&mut db)));
+                case.check([&y, &dx, &dw, &db], isa.name());
             }
         }
     }

@@ -150,75 +150,24 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::conv::naive;
-    use crate::tensor::Tensor;
+    use crate::conv::reference::{geometries, passes};
     use crate::testing::random;
-
-    /// Random geometries with groups, dilation, and everything different along the two axes.
-    fn geometries() -> impl Strategy<Value = ConvGeometry> {
-        let pair = |range: std::ops::Range<usize>| (range.clone(), range);
-        let channels = (1usize..4, 1usize..4, 1usize..4);
-        (1usize..4, channels, pair(1..14), pair(1..5), pair(1..4), pair(0..4), pair(1..3)).prop_filter_map(
-            "the window must fit",
-            |(n, (groups, c_in, c_out), (h, w), kernel, stride, padding, dilation)| {
-                let input = [n, groups * c_in, h, w].into();
-                let weight = [groups * c_out, c_in, kernel.0, kernel.1].into();
-                let pairs = [stride, padding, dilation].map(<[usize; 2]>::from);
-                ConvGeometry::new(input, weight, pairs[0], pairs[1], pairs[2], groups).ok()
-            },
-        )
-    }
-
-    fn dot(a: &[f64], b: &[f64]) -> f64 {
-        assert_eq!(a.len(), b.len());
-        a.iter().zip(b).map(|(a, b)| a * b).sum()
-    }
-
-    /// The three passes into buffers full of NaN.
-    fn passes(g: &ConvGeometry, x: &[f64], w: &[f64], bias: &[f64], dy: &[f64]) -> [Vec<f64>; 3] {
-        let pool = BufferPool::poisoning();
-        let [mut y, mut dx, mut dw] =
-            [g.output_len(), g.input_len(), g.weight_len()].map(|len| vec![f64::NAN; len]);
-        forward(&pool, g, x, w, Some(bias), &mut y);
-        input_gradient(&pool, g, dy, w, &mut dx);
-        weight_gradient(&pool, g, x, dy, &mut dw);
-        [y, dx, dw]
-    }
 
     proptest! {
         #[test]
-        fn agrees_with_the_naive_loop(g in geometries(), seed: u64) {
+        fn agrees_with_the_naive_loop(g in geometries([1..4, 1..4, 1..4], [1..14, 1..14]), seed: u64, biased: bool) {
             let [x, w, dy, bias] = [g.input_len(), g.weight_len(), g.output_len(), g.c_out]
-                .map(|len| random([len], seed ^ len as u64));
-            let [x, w, dy, bias] = [&x, &w, &dy, &bias].map(Tensor::data);
-            let [mut y, mut dx, mut dw] = [g.output_len(), g.input_len(), g.weight_len()].map(|len| vec![f64::NAN; len]);
-            naive::forward(&g, x, w, Some(bias), &mut y);
-            naive::input_gradient(&g, dy, w, &mut dx);
-            naive::weight_gradient(&g, x, dy, &mut dw);
-            for (found, expected) in passes(&g, x, w, bias, dy).iter().zip([y, dx, dw]) {
-                for (found, expected) in found.iter().zip(expected) {
-                    prop_assert!((found - expected).abs() < 1e-10, "{found} is not {expected}");
-                }
-            }
-            let mut without_bias = vec![f64::NAN; g.output_len()];
-            forward(&BufferPool::poisoning(), &g, x, w, None, &mut without_bias);
-            let mut expected = vec![f64::NAN; g.output_len()];
-            naive::forward(&g, x, w, None, &mut expected);
-            for (found, expected) in without_bias.iter().zip(expected) {
+                .map(|len| random([len], seed ^ len as u64).data().to_vec());
+            let bias = biased.then_some(&*bias);
+            let pool = BufferPool::poisoning();
+            let [mut y, mut dx, mut dw] = [&dy, &x, &w].map(|like| vec![f64::NAN; like.len()]);
+            forward(&pool, &g, &x, &w, bias, &mut y);
+            input_gradient(&pool, &g, &dy, &w, &mut dx);
+            weight_gradient(&pool, &g, &x, &dy, &mut dw);
+            let expected = passes(&g, [&x, &w, &dy], (bias, false));
+            for (found, expected) in [y, dx, dw].into_iter().flatten().zip(expected.into_iter().take(3).flatten()) {
                 prop_assert!((found - expected).abs() < 1e-10, "{found} is not {expected}");
             }
-        }
-
-        /// A convolution is linear in x and in w, so `<conv(x; w), y> = <x, conv_t(y; w)> = <w, the weight gradient>`.
-        #[test]
-        fn the_gradients_are_the_adjoints(g in geometries(), seed: u64) {
-            let (x, w, y) = (random([g.input_len()], seed), random([g.weight_len()], !seed), random([g.output_len()], seed / 3));
-            let zero = vec![0.0; g.c_out];
-            let [conv, transposed, weight] = passes(&g, x.data(), w.data(), &zero, y.data());
-            let value = dot(&conv, y.data());
-            let bound = 1e-10 * (1.0 + value.abs());
-            prop_assert!((value - dot(x.data(), &transposed)).abs() < bound);
-            prop_assert!((value - dot(w.data(), &weight)).abs() < bound);
         }
     }
 }

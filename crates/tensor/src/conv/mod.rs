@@ -13,6 +13,8 @@ pub(crate) mod im2col;
 pub(crate) mod naive;
 mod padded;
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod tests;
 mod windows;
 mod winograd;

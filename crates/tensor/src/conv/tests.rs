@@ -4,44 +4,13 @@
 
 use proptest::prelude::*;
 
+use super::reference::{geometries, passes, widened};
 use super::*;
 use crate::op::Op;
 use crate::ops::Conv2d;
 use crate::shape::Shape;
 use crate::sink::GradientSum;
 use crate::testing::{poisoned, random};
-
-/// A third of each, perhaps in groups: 3x3 and 5x5 windows of stride 1, which Winograd's algorithm takes; 1x1 windows; anything
-/// that fits.
-fn geometries() -> impl Strategy<Value = ConvGeometry> {
-    let sizes = (1usize..3, [1usize..18, 1usize..18], 1usize..3, [1usize..13, 1usize..13]);
-    let window =
-        ([1usize..6, 1usize..6], [1usize..4, 1usize..4], [0usize..5, 0usize..5], [1usize..3, 1usize..3]);
-    (0u8..3, sizes, window).prop_filter_map("the window fits", |(kind, sizes, window)| {
-        let (n, [c_in, c_out], groups, [h, w]) = sizes;
-        let (kernel, stride, padding, dilation) = window;
-        let (c_in, c_out) = (c_in * groups, c_out * groups);
-        let any = ConvGeometry { n, c_in, h, w, c_out, kernel, stride, padding, dilation, groups };
-        let plain = ConvGeometry { stride: [1; 2], dilation: [1; 2], ..any };
-        let g = match kind {
-            0 => {
-                let side = if kernel[0] < 3 { 3 } else { 5 };
-                ConvGeometry { kernel: [side; 2], padding: padding.map(|zeros| zeros % side), ..plain }
-            }
-            1 => ConvGeometry { kernel: [1; 2], padding: [0; 2], ..plain },
-            _ => any,
-        };
-        ConvGeometry::new(g.input_shape(), g.weight_shape(), g.stride, g.padding, g.dilation, g.groups).ok()
-    })
-}
-
-fn narrowed(tensor: &Tensor<f64>) -> Tensor<f32> {
-    Tensor::from_fn(tensor.shape(), |i| tensor.data()[i] as f32)
-}
-
-fn widened(tensor: &Tensor<f32>) -> Vec<f64> {
-    tensor.data().iter().map(|&x| f64::from(x)).collect()
-}
 
 /// The root of the mean square of the differences, as a share of what sums of this many products of numbers in [-1, 1) come to.
 /// NaN if anything is.
@@ -56,11 +25,11 @@ proptest! {
 
     #[test]
     fn every_algorithm_agrees_with_the_naive_loop(
-        g in geometries(), seed in 0u64..1000, biased: bool, relu: bool, parallel: bool,
+        g in geometries([1..3, 1..18, 1..18], [1..13, 1..13]), seed in 0u64..1000, biased: bool, relu: bool, parallel: bool,
     ) {
-        let [x, dy] = [(g.input_shape(), 1), (g.output_shape(), 2)]
-            .map(|(shape, stream)| narrowed(&random(shape, 10 * seed + stream)));
-        let bias = narrowed(&random([g.c_out], 10 * seed + 3));
+        let [x, dy, bias, old] = [g.input_shape(), g.output_shape(), [g.c_out].into(), g.weight_shape()];
+        let [x, dy, bias, old] = [(x, 1), (dy, 2), (bias, 3), (old, 4)]
+            .map(|(shape, stream)| random(shape, 10 * seed + stream).cast::<f32>());
         let op = Conv2d { stride: g.stride, padding: g.padding, dilation: g.dilation, groups: g.groups, relu };
         let wanted = vec![true; if biased { 3 } else { 2 }];
         for conv in ConvAlgorithm::ASKED {
@@ -70,60 +39,45 @@ proptest! {
                 _ => 2e-6,
             };
             // Other weights first: what is packed or transformed of them must not outlive them.
-            let mut w = narrowed(&random(g.weight_shape(), 10 * seed + 4));
+            let mut w = old.clone();
             let inputs = |w: &Tensor<f32>| [x.clone(), w.clone()].into_iter().chain(biased.then(|| bias.clone()));
             let (old, saved) = op.forward(&context, inputs(&w).collect());
             op.gradients(&context, saved, old, &wanted);
             w.data_mut().iter_mut().for_each(|w| *w = 0.25 - *w);
 
             let (y, saved) = op.forward(&context, inputs(&w).collect());
-            let mut expected = vec![f64::NAN; y.len()];
-            let wide_bias = widened(&bias);
-            let [wide_x, wide_w] = [&x, &w].map(widened);
-            naive::forward(&g, &wide_x, &wide_w, biased.then_some(&wide_bias), &mut expected);
-            if relu {
-                expected.iter_mut().for_each(|y| *y = y.max(0.0));
-            }
-            let of_output = error(&y, &expected, g.patch() + 1);
-
+            let [wide_x, wide_w, mut wide_dy, wide_bias] = [&x, &w, &dy, &bias].map(|all| widened(all.data()));
             // The gradient passes where the output found is above 0: rounding may decide it differently next to 0.
-            let mut wide_dy = widened(&dy);
             if relu {
                 wide_dy.iter_mut().zip(y.data()).filter(|&(_, &y)| y <= 0.0).for_each(|(dy, _)| *dy = 0.0);
             }
             let gradients = op.gradients(&context, saved, dy.clone(), &wanted);
-            let mut expected = vec![f64::NAN; x.len()];
-            naive::input_gradient(&g, &wide_dy, &wide_w, &mut expected);
-            let of_input = error(gradients[0].as_ref().unwrap(), &expected, g.weight_len() / g.c_in);
-            let mut expected = vec![f64::NAN; w.len()];
-            naive::weight_gradient(&g, &wide_x, &wide_dy, &mut expected);
-            let of_weight = error(gradients[1].as_ref().unwrap(), &expected, g.n * g.out_pixels());
-            let of_bias = gradients.get(2).map_or(0.0, |found| {
-                let mut expected = vec![0.0; g.c_out];
-                for (plane, dy) in wide_dy.chunks_exact(g.out_pixels()).enumerate() {
-                    expected[plane % g.c_out] += dy.iter().sum::<f64>();
-                }
-                error(found.as_ref().unwrap(), &expected, g.n * g.out_pixels())
-            });
-            let errors = [of_output, of_input, of_weight, of_bias];
+            let found = std::iter::once(&y).chain(gradients.iter().flatten());
+            let expected = passes(&g, [&wide_x, &wide_w, &wide_dy], (biased.then_some(&*wide_bias), relu));
+            let terms = [g.patch() + 1, g.weight_len() / g.c_in, g.n * g.out_pixels(), g.n * g.out_pixels()];
+            let all = found.zip(&expected).zip(terms);
+            let errors: Vec<_> = all.map(|((found, expected), terms)| error(found, expected, terms)).collect();
+            prop_assert_eq!(errors.len(), 1 + wanted.len());
             prop_assert!(errors.iter().all(|&e| e < bound), "{conv}: {errors:?}, bound {bound:.1e}, for {g:?}");
         }
     }
 }
 
+fn numbers(shape: impl Into<Shape>, step: usize) -> Tensor<f32> {
+    Tensor::from_fn(shape, |i| (i * step % 23) as f32 / 23.0 - 0.4)
+}
+
 /// What is kept from micro-batch to micro-batch is added to in the Winograd domain, and left once.
 #[test]
 fn micro_batches_summed_in_the_winograd_domain_are_the_sum_of_their_gradients() {
-    let numbers =
-        |shape: Shape, step: usize| Tensor::<f32>::from_fn(shape, |i| (i * step % 23) as f32 / 23.0 - 0.4);
-    let (w, b) = (numbers([32, 16, 3, 3].into(), 5), numbers([32].into(), 3));
+    let (w, b) = (numbers([32, 16, 3, 3], 5), numbers([32], 3));
     let op = Conv2d { padding: [1, 1], relu: true, ..Conv2d::default() };
     let context = Context { conv: ConvAlgorithm::Winograd(None), ..poisoned() };
     let mut kept = [GradientSum::new(), GradientSum::new()];
     let mut expected = [&w, &b].map(|parameter| Tensor::<f32>::full(parameter.shape(), 1.0));
     for micro_batch in 1..4 {
-        let x = numbers([2, 16, 9, 9].into(), micro_batch);
-        let dy = numbers([2, 32, 9, 9].into(), micro_batch + 7);
+        let x = numbers([2, 16, 9, 9], micro_batch);
+        let dy = numbers([2, 32, 9, 9], micro_batch + 7);
         let saved = || op.forward(&context, vec![x.clone(), w.clone(), b.clone()]).1;
         let mut sinks = Sinks::new(&mut kept, &[None, Some(0), Some(1)]);
         op.backward(&context, saved(), dy.clone(), &mut sinks);
@@ -154,8 +108,6 @@ fn channels_of(tensor: &Tensor<f32>, images: usize, [group, groups]: [usize; 2])
 /// Groups are convolutions of their own: the same algorithm, the same bits, in every pass and on any number of threads.
 #[test]
 fn a_group_is_computed_as_a_dense_convolution_of_its_size() {
-    let numbers =
-        |shape: Shape, step: usize| Tensor::<f32>::from_fn(shape, |i| (i * step % 23) as f32 / 23.0 - 0.4);
     for (kernel, stride, padding, expected) in [
         (3, 1, 1, ConvAlgorithm::Winograd(Some(Tile::F4x4K3x3))),
         (5, 1, 2, ConvAlgorithm::Winograd(Some(Tile::F5x5K5x5))),
@@ -169,8 +121,8 @@ fn a_group_is_computed_as_a_dense_convolution_of_its_size() {
             groups,
             ..Conv2d::default()
         };
-        let (x, w) = (numbers([2, 96, 15, 15].into(), 5), numbers([160, 24, kernel, kernel].into(), 7));
-        let (b, g) = (numbers([160].into(), 3), op(4).geometry(x.shape(), w.shape()).unwrap());
+        let (x, w) = (numbers([2, 96, 15, 15], 5), numbers([160, 24, kernel, kernel], 7));
+        let (b, g) = (numbers([160], 3), op(4).geometry(x.shape(), w.shape()).unwrap());
         let dy = numbers(g.output_shape(), 11);
         let all = |context: &Context, groups, inputs: [&Tensor<f32>; 3], dy: &Tensor<f32>| {
             let (y, saved) = op(groups).forward(context, inputs.map(Tensor::clone).to_vec());

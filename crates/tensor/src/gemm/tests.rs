@@ -205,28 +205,6 @@ proptest! {
     }
 }
 
-#[test]
-fn weights_are_refilled_in_place() {
-    let pool = BufferPool::new();
-    let numbers = random(20 * 300, 1);
-    for isa in Isa::available() {
-        let at = |i: usize, p: usize| numbers[i * 300 + p];
-        let mut a = PackedA::new(&pool, isa, &Elements { extent: 20, k: 300, at: |_, _| f32::NAN });
-        a.refill(&Elements { extent: 20, k: 300, at });
-        let (mut c, one) = (vec![f32::NAN; 20], vec![1.0; 300]);
-        let mut output = Output::matrix(&mut c, 20, 1, 1);
-        gemm(
-            &pool,
-            &a,
-            &Planes::matrix(&one, 300, 1).by(By::Position),
-            Epilogue::default(),
-            &mut output,
-            false,
-        );
-        assert_close(&c, &naive_gemm((20, 1, 300), at, |_, _| 1.0, |_, _| 0.0), 300, isa.name());
-    }
-}
-
 /// Each refuses with a message, in builds without overflow checks, too, where sizes wrap around to those of the slices.
 #[test]
 fn sizes_that_cannot_be_counted_are_refused() {

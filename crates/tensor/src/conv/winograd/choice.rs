@@ -42,18 +42,8 @@ mod tests {
     use super::*;
 
     fn square(c_in: usize, size: usize, c_out: usize, kernel: usize, padding: usize) -> ConvGeometry {
-        ConvGeometry {
-            n: 8,
-            c_in,
-            h: size,
-            w: size,
-            c_out,
-            kernel: [kernel; 2],
-            stride: [1; 2],
-            padding: [padding; 2],
-            dilation: [1; 2],
-            groups: 1,
-        }
+        let (x, weight) = ([8, c_in, size, size], [c_out, c_in, kernel, kernel]);
+        ConvGeometry::new(x.into(), weight.into(), [1; 2], [padding; 2], [1; 2], 1).unwrap()
     }
 
     #[test]
