@@ -175,17 +175,13 @@ impl Case<'_> {
                 self.check::<T>(&op, ONE);
             }
             "adaptive_avg_pool2d" => {
-                let op = ops::AdaptiveAvgPool2d { output: self.pair("output_size") };
-                self.check::<T>(&op, ONE);
+                self.check::<T>(&ops::AdaptiveAvgPool2d { output: self.pair("output_size") }, ONE)
             }
             "linear" => self.check::<T>(&ops::Linear, weighted),
             "relu" => self.check::<T>(&ops::Relu, ONE),
             "sigmoid" => self.check::<T>(&ops::Sigmoid, ONE),
             "tanh" => self.check::<T>(&ops::Tanh, ONE),
-            "leaky_relu" => {
-                let op = ops::LeakyRelu { slope: self.number("negative_slope") };
-                self.check::<T>(&op, ONE);
-            }
+            "leaky_relu" => self.check::<T>(&ops::LeakyRelu { slope: self.number("negative_slope") }, ONE),
             "gelu" => {
                 let op = match self.param("approximate").as_str() {
                     Some("none") => ops::Gelu::Erf,
@@ -196,10 +192,10 @@ impl Case<'_> {
             }
             "silu" => self.check::<T>(&ops::Silu, ONE),
             "hardswish" => self.check::<T>(&ops::Hardswish, ONE),
-            "group_norm" => {
-                let op = ops::GroupNorm { groups: self.count("num_groups"), eps: self.number("eps") };
-                self.check::<T>(&op, weighted);
-            }
+            "group_norm" => self.check::<T>(
+                &ops::GroupNorm { groups: self.count("num_groups"), eps: self.number("eps") },
+                weighted,
+            ),
             "batch_norm2d" => {
                 let statistics = ops::batch_norm2d::BatchStatistics::default();
                 let op = ops::BatchNorm2d { eps: self.number("eps"), statistics: Some(statistics.clone()) };
@@ -219,24 +215,14 @@ impl Case<'_> {
                 let inputs: &[&str] = if self.has("input3") { &["input", "input2", "input3"] } else { TWO };
                 self.check::<T>(&ops::Concat { axis: self.count("axis") }, inputs);
             }
-            "scale" => {
-                let op = ops::Scale { factor: self.number("factor") };
-                self.check::<T>(&op, ONE);
-            }
+            "scale" => self.check::<T>(&ops::Scale { factor: self.number("factor") }, ONE),
             "add" => self.check::<T>(&ops::Add, TWO),
             "mul" => self.check::<T>(&ops::Mul, TWO),
-            "sum" => {
-                let op = ops::Sum { axes: Some(self.list("axes")), keepdim: self.flag("keepdim") };
-                self.check::<T>(&op, ONE);
-            }
-            "mean" => {
-                let op = ops::Mean { axes: Some(self.list("axes")), keepdim: self.flag("keepdim") };
-                self.check::<T>(&op, ONE);
-            }
-            "softmax" => {
-                let op = ops::Softmax { axis: Some(self.count("axis")) };
-                self.check::<T>(&op, ONE);
-            }
+            "sum" => self
+                .check::<T>(&ops::Sum { axes: Some(self.list("axes")), keepdim: self.flag("keepdim") }, ONE),
+            "mean" => self
+                .check::<T>(&ops::Mean { axes: Some(self.list("axes")), keepdim: self.flag("keepdim") }, ONE),
+            "softmax" => self.check::<T>(&ops::Softmax { axis: Some(self.count("axis")) }, ONE),
             "cross_entropy" => {
                 assert_eq!(self.param("reduction"), "mean", "{}", self.name);
                 let weights = self.params["weights"].as_array();
@@ -248,9 +234,7 @@ impl Case<'_> {
                 self.check::<T>(&op, &["input", "labels"]);
             }
             "mse_loss" => self.check::<T>(&ops::MseLoss::default(), TWO),
-            "bce_with_logits" => {
-                self.check::<T>(&ops::BceWithLogits::default(), TWO);
-            }
+            "bce_with_logits" => self.check::<T>(&ops::BceWithLogits::default(), TWO),
             unknown => panic!("{}: no test knows the op {unknown}", self.name),
         }
     }
