@@ -159,7 +159,7 @@ mod tests {
     use tensor::ops::{Conv2d, MaxPool2d, MlpConv, Relu};
 
     use super::*;
-    use crate::{AutogradError, Gradcheck, ParameterSums, Part, Tape, Var};
+    use crate::{AutogradError, Gradcheck, ParameterSums, Tape, Var};
 
     fn filled(shape: impl Into<Shape>, seed: usize) -> Tensor<f64> {
         Tensor::from_fn(shape, |i| (((i + 31 * seed) * 7919 % 1013) as f64 / 500.0 - 1.0) / 2.0)
@@ -376,67 +376,5 @@ mod tests {
         let found = Bound::new(plan, &evaluation, value).forward(&evaluation, x).take_output();
         let near = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-12;
         assert!(found.data().iter().zip(expected.data()).all(near), "{found:?}, {expected:?}");
-    }
-
-    /// Micro-batches that meet at two normalizations: the same as the batch by itself on a tape.
-    #[test]
-    fn micro_batches_meet() {
-        let (own, x) = (of_normalized(), filled([5, 2, 4, 3], 9));
-        let context = Context::default();
-        let tape = Tape::new(context.clone());
-        let output = normalized(&tape.constant(x.clone()), &own).unwrap();
-        let expected = output.value().clone();
-        let gradient = filled(expected.shape(), 5);
-        let gradients = tape.backward_with(output, gradient.clone()).unwrap();
-
-        let cuts = [0..2, 2..3, 3..5];
-        let bounds = cuts.clone().map(|cut| {
-            let shape = Shape::from([cut.len(), 2, 4, 3]);
-            let graph = Graph::trace(&context, shape, |x| normalized(&x, &own)).unwrap();
-            let plan = Arc::new(Plan::new(graph, false));
-            assert!(plan.meets());
-            Bound::new(plan, &context, |identity| (identity as usize, own[identity as usize].clone()))
-        });
-        let mut runs: Vec<_> = bounds
-            .iter()
-            .zip(&cuts)
-            .map(|(bound, cut)| bound.begin(x.narrow_in(context.pool(), cut.start, cut.end)))
-            .collect();
-        let mut sums: Vec<_> = (0..4).map(|_| GradientSum::new()).collect();
-        for forward in [true, false] {
-            let (mut joined, mut meetings) = (None, 0);
-            loop {
-                let mut parts = Vec::new();
-                for (bound, run) in bounds.iter().zip(&mut runs) {
-                    parts.extend(if forward {
-                        bound.advance(&context, run, joined.as_ref())
-                    } else {
-                        bound.retreat(&context, run, joined.as_ref(), &mut sums)
-                    });
-                }
-                if parts.is_empty() {
-                    break;
-                }
-                meetings += 1;
-                assert_eq!(parts.len(), 3, "all wait at the same op");
-                joined = Some(Part::join(&parts));
-            }
-            assert_eq!(meetings, 2);
-            if forward {
-                let turned = runs.into_iter().zip(&bounds).zip(&cuts).map(|((run, bound), cut)| {
-                    let whole = expected.narrow_in(context.pool(), cut.start, cut.end);
-                    let near = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-12;
-                    assert!(run.output().data().iter().zip(whole.data()).all(near), "{cut:?}");
-                    bound.turn(run, gradient.narrow_in(context.pool(), cut.start, cut.end))
-                });
-                runs = turned.collect();
-            }
-        }
-        for (identity, sum) in (0..).zip(sums) {
-            let sum = sum.finish(context.pool()).unwrap();
-            let expected = gradients.parameter(identity).unwrap();
-            let near = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-11;
-            assert!(sum.data().iter().zip(expected.data()).all(near), "parameter {identity}");
-        }
     }
 }

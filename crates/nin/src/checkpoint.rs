@@ -283,10 +283,24 @@ mod tests {
         parameters(module).into_iter().map(|(_, parameter)| parameter.value.clone()).collect()
     }
 
-    #[test]
-    fn what_is_saved_loads_again() {
+    /// The place of a file in a folder of its own.
+    fn place() -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.safetensors");
+        (folder, path)
+    }
+
+    /// The error of loading a file, which changes nothing.
+    fn refused(path: &Path) -> String {
+        let mut own = block(4, 2);
+        let error = load_parameters(path, &mut own).unwrap_err().to_string();
+        assert_eq!(values(&own), values(&block(4, 2)), "nothing is changed");
+        error
+    }
+
+    #[test]
+    fn what_is_saved_loads_again() {
+        let (folder, path) = place();
         save_parameters(&path, &block(4, 1)).unwrap();
         let mut other = block(4, 2);
         load_parameters(&path, &mut other).unwrap();
@@ -297,8 +311,7 @@ mod tests {
     /// The first two layers of a block whose third has another width.
     #[test]
     fn a_part_loads_by_its_names() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("model.safetensors");
+        let (_folder, path) = place();
         save_parameters(&path, &block(4, 1)).unwrap();
         let net =
             || Sequential::new().with(Conv2d::new(1, 4, 3, 1, 1)).with(Relu).with(Conv2d::new(4, 7, 1, 1, 0));
@@ -313,82 +326,47 @@ mod tests {
 
     #[test]
     fn other_networks_and_broken_files_are_refused_and_change_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("model.safetensors");
-        let mut own = block(4, 2);
-        let mut refused = |bytes: Option<&[u8]>| {
-            if let Some(bytes) = bytes {
-                std::fs::write(&path, bytes).unwrap();
-            }
-            let error = load_parameters(&path, &mut own).unwrap_err().to_string();
-            assert_eq!(values(&own), values(&block(4, 2)));
-            error
-        };
-        assert!(refused(None).contains("model.safetensors: reading: "));
-        assert!(refused(Some(b"not a safetensors file")).contains("not a whole safetensors file"));
-        save_parameters(&path, &block(5, 1)).unwrap();
-        let error = refused(None);
-        assert!(
-            error.ends_with(
-                "weights of another network: tensor 0.weight is 5 x 1 x 3 x 3, expected 4 x 1 x 3 x 3"
-            ),
-            "{error}"
-        );
+        let (_folder, path) = place();
+        assert!(refused(&path).contains("model.safetensors: reading: "));
         save_parameters(&path, &block(4, 1)).unwrap();
         let whole = std::fs::read(&path).unwrap();
-        assert!(refused(Some(&whole[..whole.len() - 9])).contains("not a whole safetensors file"));
-    }
-
-    #[test]
-    fn weights_that_are_no_numbers_are_refused_and_change_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("model.safetensors");
+        for bytes in [b"not a safetensors file", &whole[..whole.len() - 9]] {
+            std::fs::write(&path, bytes).unwrap();
+            assert!(refused(&path).contains("not a whole safetensors file"));
+        }
+        save_parameters(&path, &block(5, 1)).unwrap();
+        let expected = "weights of another network: tensor 0.weight is 5 x 1 x 3 x 3, expected 4 x 1 x 3 x 3";
+        assert!(refused(&path).ends_with(expected));
         for value in [f32::NAN, f32::NEG_INFINITY] {
             let mut broken = block(4, 1);
             parameters_mut(&mut broken)[2].1.value.data_mut()[5] = value;
             save_parameters(&path, &broken).unwrap();
-            let mut own = block(4, 2);
-            let error = load_parameters(&path, &mut own).unwrap_err().to_string();
-            assert!(
-                error.contains(&format!("tensor 2.weight has a weight of {value} at element 5")),
-                "{error}"
-            );
-            assert_eq!(values(&own), values(&block(4, 2)));
+            let expected = format!("tensor 2.weight has a weight of {value} at element 5");
+            assert!(refused(&path).contains(&expected));
         }
     }
 
     /// A file whose tensors have the wrong names or element type is another network's, however whole it is.
     #[test]
     fn names_and_element_types_must_be_the_networks() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("model.safetensors");
+        let (_folder, path) = place();
         let source = block(4, 1);
         let mut all: Vec<(String, &Tensor<f32>)> =
             parameters(&source).into_iter().map(|(name, parameter)| (name, &parameter.value)).collect();
         let extra = Tensor::full([2], 1.0);
         all.push(("9.weight".to_owned(), &extra));
-        let mut own = block(4, 2);
-        let mut refused = || {
-            let error = load_parameters(&path, &mut own).unwrap_err().to_string();
-            assert_eq!(values(&own), values(&block(4, 2)), "nothing is changed");
-            error
-        };
         save_tensors(&path, &all, HashMap::new()).unwrap();
-        assert!(refused().ends_with("tensor 9.weight is not one of the network's 6"), "too many");
-        all.truncate(5);
-        save_tensors(&path, &all, HashMap::new()).unwrap();
-        assert!(refused().ends_with("no tensor 4.bias, expected 4"), "one is missing");
-
-        let halves = [0u8; 8];
-        let view = TensorView::new(Dtype::F16, vec![4], &halves).unwrap();
+        assert!(refused(&path).ends_with("tensor 9.weight is not one of the network's 6"), "too many");
+        save_tensors(&path, &all[..5], HashMap::new()).unwrap();
+        assert!(refused(&path).ends_with("no tensor 4.bias, expected 4"), "one is missing");
+        let view = TensorView::new(Dtype::F16, vec![4], &[0; 8]).unwrap();
         std::fs::write(&path, safetensors::serialize([("0.bias", view)], None).unwrap()).unwrap();
-        assert!(refused().ends_with("tensor 0.bias is F16, expected F32"), "another element type");
+        assert!(refused(&path).ends_with("tensor 0.bias is F16, expected F32"), "another element type");
     }
 
     #[test]
     fn numbers_that_are_not_finite_and_text_come_back() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("state.safetensors");
+        let (_folder, path) = place();
         let odd = Tensor::from_slice([3], &[f32::NAN, f32::NEG_INFINITY, -0.0]).unwrap();
         let text = HashMap::from([("epoch".to_owned(), "3".to_owned())]);
         save_tensors(&path, &[("velocity".to_owned(), &odd)], text.clone()).unwrap();

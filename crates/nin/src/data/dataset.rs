@@ -299,6 +299,7 @@ impl DatasetInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::idx::tests::encode;
 
     fn info(c: usize, h: usize, w: usize, classes: usize) -> DatasetInfo {
         DatasetInfo::toy("toy train", [c, h, w], classes)
@@ -324,69 +325,53 @@ mod tests {
         let fault = |n_pixels: usize, labels: &[u8], info| {
             LabeledImages::new(vec![0; n_pixels], labels.to_vec(), info).unwrap_err().to_string()
         };
-        assert_eq!(
-            fault(12, &[0; 3], info(1, 2, 3, 2)),
-            "toy train: 2 images but 3 labels: expected one label for each image"
-        );
-        assert_eq!(
-            fault(12, &[1, 2], info(1, 2, 3, 2)),
-            "toy train: label 2 of sample 1 is out of range: expected 0 to 1"
-        );
-        assert_eq!(
-            fault(13, &[1, 1], info(1, 2, 3, 2)),
-            "toy train: 13 bytes of pixels are not a whole number of 1 x 2 x 3 images"
-        );
+        for (pixels, labels, expected) in [
+            (12, &[0; 3][..], "2 images but 3 labels: expected one label for each image"),
+            (12, &[1, 2], "label 2 of sample 1 is out of range: expected 0 to 1"),
+            (13, &[1, 1], "13 bytes of pixels are not a whole number of 1 x 2 x 3 images"),
+        ] {
+            assert_eq!(fault(pixels, labels, info(1, 2, 3, 2)), format!("toy train: {expected}"));
+        }
         for (pixels, info) in [(0, info(1, 2, 3, 2)), (6, info(0, 2, 3, 2)), (6, info(1, 2, 3, 0))] {
             assert!(fault(pixels, &[], info).starts_with("toy train: empty data set: N = "));
         }
-    }
-
-    fn write_idx(path: &Path, dims: &[u32], data: &[u8]) {
-        let mut bytes = vec![0, 0, 8, dims.len() as u8];
-        for d in dims {
-            bytes.extend_from_slice(&d.to_be_bytes());
-        }
-        bytes.extend_from_slice(data);
-        std::fs::write(path, bytes).unwrap();
     }
 
     #[test]
     fn faults_of_files_name_the_files() {
         let dir = tempfile::tempdir().unwrap();
         let (images, labels) = (dir.path().join("images"), dir.path().join("labels"));
-        let load = || LabeledImages::from_idx_files(DatasetKind::Mnist, "train", &images, &labels);
-
-        write_idx(&images, &[2, 28, 28], &[9; 2 * 784]);
-        write_idx(&labels, &[2], &[3, 9]);
-        let set = load().unwrap();
+        let load = |dims: &[u32], of_labels: &[u8]| {
+            let pixels = dims.iter().product::<u32>() as usize;
+            std::fs::write(&images, encode(dims, &vec![9; pixels])).unwrap();
+            std::fs::write(&labels, encode(&[of_labels.len() as u32], of_labels)).unwrap();
+            LabeledImages::from_idx_files(DatasetKind::Mnist, "train", &images, &labels)
+        };
+        let set = load(&[2, 28, 28], &[3, 9]).unwrap();
         assert_eq!((set.name(), set.len(), set.label(1)), ("mnist train", 2, 9));
-
-        write_idx(&labels, &[2], &[3, 10]);
-        assert_eq!(
-            load().unwrap_err().to_string(),
-            format!("{}: label 10 of sample 1 is out of range: expected 0 to 9", labels.display())
-        );
-        write_idx(&labels, &[3], &[3, 9, 1]);
-        assert_eq!(
-            load().unwrap_err().to_string(),
-            format!(
-                "{} and {}: 2 images but 3 labels: expected one label for each image",
-                images.display(),
-                labels.display()
-            )
-        );
-        write_idx(&images, &[0, 28, 28], &[]);
-        write_idx(&labels, &[0], &[]);
-        assert!(load().unwrap_err().to_string().starts_with(&format!(
-            "{}: empty data set: N = 0, C = 1, H = 28, W = 28, 10 classes",
-            images.display()
-        )));
-        write_idx(&images, &[1, 28, 32], &[0; 28 * 32]);
-        assert_eq!(
-            load().unwrap_err().to_string(),
-            format!("{}: images of 28 x 32 pixels, expected 28 x 28 for mnist", images.display())
-        );
-        write_idx(&images, &[2], &[0; 2]);
-        assert!(load().unwrap_err().to_string().contains("wrong IDX magic"), "labels in the place of images");
+        for (dims, of_labels, expected) in [
+            (&[2, 28, 28][..], &[3, 10][..], "LABELS: label 10 of sample 1 is out of range: expected 0 to 9"),
+            (
+                &[2, 28, 28],
+                &[3, 9, 1],
+                "IMAGES and LABELS: 2 images but 3 labels: expected one label for each image",
+            ),
+            (
+                &[0, 28, 28],
+                &[],
+                "IMAGES: empty data set: N = 0, C = 1, H = 28, W = 28, 10 classes (each must be at least 1)",
+            ),
+            (&[1, 28, 32], &[], "IMAGES: images of 28 x 32 pixels, expected 28 x 28 for mnist"),
+            // Labels in the place of images.
+            (
+                &[2],
+                &[],
+                "IMAGES: wrong IDX magic at byte 0: expected 0x00000803 (unsigned bytes, 3 dimension(s)), found 0x00000801",
+            ),
+        ] {
+            let expected = expected.replace("IMAGES", &images.display().to_string());
+            let expected = expected.replace("LABELS", &labels.display().to_string());
+            assert_eq!(load(dims, of_labels).unwrap_err().to_string(), expected);
+        }
     }
 }

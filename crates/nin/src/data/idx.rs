@@ -134,14 +134,14 @@ fn parse(mut reader: impl Read, source: &Path, rank: usize, gzip: bool) -> Resul
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use flate2::Compression;
     use flate2::write::GzEncoder;
     use proptest::prelude::*;
     use std::io::Write;
 
-    fn encode(dims: &[u32], data: &[u8]) -> Vec<u8> {
+    pub(in crate::data) fn encode(dims: &[u32], data: &[u8]) -> Vec<u8> {
         let mut out = vec![0, 0, 8, dims.len() as u8];
         for d in dims {
             out.extend_from_slice(&d.to_be_bytes());
@@ -179,44 +179,30 @@ mod tests {
     }
 
     #[test]
-    fn wrong_magic_names_both() {
-        let labels = encode(&[2], &[1, 2]);
-        assert_eq!(
-            message(&labels, 3),
-            "some/file: wrong IDX magic at byte 0: expected 0x00000803 (unsigned bytes, 3 dimension(s)), \
-             found 0x00000801"
-        );
+    fn what_does_not_fit_the_header_is_told_with_its_place_also_through_gzip() {
+        let whole = |dims: &[u32], bytes: usize| encode(dims, &vec![0; bytes]);
+        for (bytes, rank, expected) in [
+            (
+                whole(&[2], 2),
+                3,
+                "wrong IDX magic at byte 0: expected 0x00000803 (unsigned bytes, 3 dimension(s)), found 0x00000801",
+            ),
+            (vec![0, 0, 8, 3, 0, 0], 3, "truncated IDX header: expected 16 bytes, the data end at byte 6"),
+            (vec![], 1, "truncated IDX header: expected 8 bytes, the data end at byte 0"),
+            (vec![0, 0, 8], 1, "truncated IDX header: expected 8 bytes, the data end at byte 3"),
+            (whole(&[2, 2, 2], 7), 3, "truncated IDX data: expected 24 bytes, the data end at byte 23"),
+            (
+                whole(&[2, 2, 2], 9),
+                3,
+                "more data than the IDX header promises: expected the end at byte 24 (dimensions [2, 2, 2]), found more",
+            ),
+        ] {
+            let expected = format!("some/file: {expected}");
+            assert_eq!(message(&bytes, rank), expected);
+            assert_eq!(message(&gzip(&bytes), rank), expected);
+        }
         assert!(message(b"<html>not found</html>", 1).contains("found 0x3c68746d"));
-        assert!(message(&gzip(&labels), 3).contains("found 0x00000801"), "also through gzip");
-    }
-
-    #[test]
-    fn truncated_header_and_data_say_where() {
-        assert_eq!(
-            message(b"", 1),
-            "some/file: truncated IDX header: expected 8 bytes, the data end at byte 0"
-        );
-        assert!(message(&[0, 0, 8], 1).contains("expected 8 bytes, the data end at byte 3"));
-        assert!(message(&[0, 0, 8, 3, 0, 0], 3).contains("truncated IDX header: expected 16 bytes"));
-        let cut = encode(&[2, 2, 2], &[0; 7]);
-        assert_eq!(
-            message(&cut, 3),
-            "some/file: truncated IDX data: expected 24 bytes, the data end at byte 23"
-        );
-        assert!(message(&gzip(&cut), 3).contains("truncated IDX data: expected 24 bytes"));
-    }
-
-    #[test]
-    fn trailing_data_are_refused() {
-        let long = encode(&[2, 2, 2], &[0; 9]);
-        assert_eq!(
-            message(&long, 3),
-            "some/file: more data than the IDX header promises: expected the end at byte 24 \
-             (dimensions [2, 2, 2]), found more"
-        );
-        assert!(message(&gzip(&long), 3).contains("more data than the IDX header promises"));
-        let mut after = gzip(&encode(&[2], &[0; 2]));
-        after.extend_from_slice(b"tail");
+        let after = [gzip(&whole(&[2], 2)), b"tail".to_vec()].concat();
         assert!(message(&after, 1).contains("broken gzip data"), "bytes after the compressed stream");
     }
 
@@ -262,19 +248,11 @@ mod tests {
     fn broken_gzip_is_told_from_a_broken_disk() {
         let good = gzip(&encode(&[3000], &(0..3000).map(|i| (i * i % 251) as u8).collect::<Vec<_>>()));
         let cut = &good[..good.len() / 2];
-        assert!(
-            message(cut, 1).starts_with("some/file: broken gzip data after byte "),
-            "{}",
-            message(cut, 1)
-        );
+        assert!(message(cut, 1).starts_with("some/file: broken gzip data after byte "));
         let mut flipped = good.clone();
         let crc = flipped.len() - 6;
         flipped[crc] ^= 1;
-        assert!(
-            message(&flipped, 1).contains("broken gzip data after byte 3008"),
-            "{}",
-            message(&flipped, 1)
-        );
+        assert!(message(&flipped, 1).contains("broken gzip data after byte 3008"));
         assert!(message(&GZIP_MAGIC, 1).contains("broken gzip data after byte 0"));
 
         struct Failing;

@@ -47,25 +47,3 @@ pub(super) fn blocks<T: Element>(network: &Network, stem_stride: usize) -> Seque
         .with(Dropout { p: network.dropout })
         .with(nin_block(w384, network.classes, 3, 1, 1))
 }
-
-#[cfg(test)]
-mod tests {
-    use autograd::Gradcheck;
-    use tensor::Tensor;
-    use tensor::init::Init;
-
-    use super::*;
-    use crate::models::Model;
-    use crate::nn::{Module, initialize};
-
-    /// The gradient with respect to the images; those of the parameters are checked for all networks in `mod.rs`.
-    #[test]
-    fn gradients_of_the_images() {
-        let network = Network { dropout: 0.3, narrow: 32, ..Network::new(Model::NinD2l, [1, 67, 67], 4) };
-        let mut network = network.build().unwrap();
-        initialize(&mut network, Init::HeNormal, Init::Constant(0.1), 3);
-        let x = Tensor::from_fn([2, 1, 67, 67], |i| ((i * 7919 % 1000) as f64) / 1000.0);
-        let check = Gradcheck { tolerance: 1e-5, elements: 80, ..Gradcheck::default() };
-        check.run("nin", &[x], |_, inputs| network.forward(inputs[0].clone())).unwrap();
-    }
-}

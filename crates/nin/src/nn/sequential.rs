@@ -67,33 +67,7 @@ mod tests {
 
     use super::*;
     use crate::models::{Model, Network};
-    use crate::nn::{Conv2d, MaxPool2d, Relu, initialize, output_shape, parameters};
-
-    #[test]
-    fn names_are_pytorchs() {
-        let net = Sequential::<f32>::new()
-            .with(
-                Sequential::new()
-                    .with(Conv2d::new(1, 2, 3, 1, 1))
-                    .with(Relu)
-                    .with(Conv2d::new(2, 2, 1, 1, 0).without_bias()),
-            )
-            .with(MaxPool2d::new(3, 2));
-        let names: Vec<_> = parameters(&net).into_iter().map(|(name, _)| name).collect();
-        assert_eq!(names, ["0.0.weight", "0.0.bias", "0.2.weight"]);
-    }
-
-    #[test]
-    fn a_size_that_does_not_fit_names_the_layer() {
-        let net = Sequential::<f32>::new()
-            .with(Sequential::new().with(Conv2d::new(1, 2, 3, 1, 0)).with(Relu))
-            .with(Sequential::new().with(Conv2d::new(2, 2, 5, 1, 0)));
-        let error = output_shape(&net, [1, 1, 6, 6].into()).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "conv2d: layer 1.0, Conv2d(2, 2, 5x5): a window of 5 does not fit H = 4 with padding 0 (its input is 1 x 2 x 4 x 4)"
-        );
-    }
+    use crate::nn::{initialize, parameters};
 
     /// What is fused has the output of layer after layer on a tape, bit for bit; of the gradients, a fused chain may add some of a
     /// weight's terms in another order.

@@ -160,20 +160,6 @@ mod tests {
     }
 
     #[test]
-    fn the_start_does_not_depend_on_the_threads() {
-        let start = |threads| {
-            let mut network = network();
-            standardize(&mut network, images(), &Workers::new(threads).unwrap()).unwrap();
-            let bits = |value: &f32| value.to_bits();
-            parameters(&network)
-                .iter()
-                .flat_map(|own| own.1.value.data().iter().map(bits).collect::<Vec<_>>())
-                .collect::<Vec<u32>>()
-        };
-        assert_eq!(start(1), start(3));
-    }
-
-    #[test]
     fn a_channel_without_any_difference_is_only_shifted() {
         let mut y = Tensor::from_fn([2, 2, 1, 2], |i| if i % 4 < 2 { 7.0 } else { i as f32 });
         let moments = standardize_channels(&mut y);

@@ -163,11 +163,6 @@ fn run(answers: &[Answer], part: Option<&[u8]>) -> Outcome {
 }
 
 #[test]
-fn a_right_answer_is_kept_under_its_name() {
-    assert_eq!(run(&[Answer::Right], None), (Ok(contents()), vec![0], None));
-}
-
-#[test]
 fn a_file_that_is_there_is_not_asked_for() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("thing.gz"), "here").unwrap();
@@ -175,27 +170,24 @@ fn a_file_that_is_there_is_not_asked_for() {
 }
 
 #[test]
-fn a_broken_connection_is_taken_up_again_where_it_broke() {
-    let (result, asked, _) = run(&[Answer::Cut(70_000), Answer::Cut(50_000), Answer::Right], None);
-    assert_eq!((result, asked), (Ok(contents()), vec![0, 70_000, 120_000]));
-}
+fn the_file_comes_whole_whatever_breaks_on_the_way() {
+    use Answer::{Cut, Right, Status, Whole};
 
-#[test]
-fn a_part_of_an_earlier_run_is_gone_on_with() {
-    let (result, asked, _) = run(&[Answer::Right], Some(&contents()[..1234]));
-    assert_eq!((result, asked), (Ok(contents()), vec![1234]));
-    let (result, asked, _) = run(&[], Some(&contents()));
-    assert_eq!((result, asked), (Ok(contents()), vec![]), "a complete part needs no server");
-}
-
-#[test]
-fn a_server_without_ranges_sends_it_all_again() {
-    let (result, asked, _) = run(&[Answer::Whole], Some(&contents()[..1234]));
-    assert_eq!((result, asked), (Ok(contents()), vec![1234]));
-    let (result, asked, _) = run(&[Answer::Status(416), Answer::Right], Some(&contents()[..1234]));
-    assert_eq!((result, asked), (Ok(contents()), vec![1234, 0]));
-    let (result, asked, _) = run(&[Answer::Right], Some(&[7; 200_001]));
-    assert_eq!((result, asked), (Ok(contents()), vec![0]), "a part that is too long is of no use");
+    let (all, long) = (contents(), [7; 200_001]);
+    for (answers, part, from) in [
+        (&[Right][..], None, &[0][..]),
+        // A broken connection is taken up again where it broke.
+        (&[Cut(70_000), Cut(50_000), Right], None, &[0, 70_000, 120_000]),
+        // The part of an earlier run is gone on with; a complete one needs no server, one that is too long is of no use.
+        (&[Right], Some(&all[..1234]), &[1234]),
+        (&[], Some(&all), &[]),
+        (&[Right], Some(&long), &[0]),
+        // Servers without ranges, and with another file, send it all again.
+        (&[Whole], Some(&all[..1234]), &[1234]),
+        (&[Status(416), Right], Some(&all[..1234]), &[1234, 0]),
+    ] {
+        assert_eq!(run(answers, part), (Ok(all.clone()), from.to_vec(), None));
+    }
 }
 
 #[test]
@@ -205,67 +197,39 @@ fn a_connection_that_gets_no_further_is_an_error_and_the_part_is_kept() {
     assert!(message.starts_with("URL/thing.gz: download stopped at byte 70000 of 200000: "), "{message}");
     assert!(message.ends_with("run it again to go on, or give the files with --data-dir"), "{message}");
     assert_eq!((asked, part.as_deref()), (vec![0, 70_000], Some(&contents()[..70_000])));
-}
 
-#[test]
-fn a_silent_server_is_given_up() {
     let (result, asked, _) = run(&[Answer::Silence], None);
     let message = result.unwrap_err();
     assert!(message.starts_with("URL/thing.gz: download stopped at byte 0 of 200000: timeout"), "{message}");
     assert_eq!(asked, [0]);
 }
 
+/// With what is left of the part: nothing of what was not the file, and no empty one.
 #[test]
-fn a_corrupt_file_is_removed() {
-    let (result, _, part) = run(&[Answer::Corrupt], None);
-    let mut wrong = contents();
+fn other_files_and_statuses_are_refused() {
+    use Answer::{Corrupt, Longer, Status, WrongRange};
+
+    let (all, mut wrong) = (contents(), contents());
     wrong[0] ^= 1;
-    assert_eq!(
-        result.unwrap_err(),
-        format!(
-            "URL/thing.gz: downloaded file is corrupt and was removed: expected SHA-256 {}, found {}",
-            hex(&contents()),
-            hex(&wrong)
-        )
-    );
-    assert_eq!(part, None);
-}
-
-#[test]
-fn a_file_of_another_length_is_refused() {
-    let (result, ..) = run(&[Answer::Longer { announced: true }], None);
-    assert_eq!(
-        result.unwrap_err(),
-        "URL/thing.gz: refused: expected a file of 200000 bytes, the server sends 200001"
-    );
-    let (result, _, part) = run(&[Answer::Longer { announced: false }], None);
-    assert_eq!(
-        result.unwrap_err(),
-        "URL/thing.gz: refused: expected a file of 200000 bytes, the server sends more"
-    );
-    assert_eq!(part, None);
-    let (result, ..) = run(&[Answer::WrongRange], Some(&contents()[..1234]));
-    assert_eq!(
-        result.unwrap_err(),
-        "URL/thing.gz: refused: expected a file of 200000 bytes, the server sends the range \
-         \"bytes 1233-199999/200000\" when asked from byte 1234"
-    );
-}
-
-#[test]
-fn a_missing_file_is_named_with_its_status() {
-    for status in [404, 403, 500] {
-        let (result, asked, part) = run(&[Answer::Status(status)], Some(&contents()[..10]));
-        assert_eq!(
-            result.unwrap_err(),
-            format!(
-                "URL/thing.gz: cannot download: expected the file, the server answered with status {status}"
-            )
-        );
-        assert_eq!((asked, part.map(|p| p.len())), (vec![10], Some(10)));
+    let corrupt = "downloaded file is corrupt and was removed: expected SHA-256";
+    let corrupt = format!("{corrupt} {}, found {}", hex(&all), hex(&wrong));
+    let size = |found| format!("refused: expected a file of 200000 bytes, the server sends {found}");
+    let status =
+        |status| format!("cannot download: expected the file, the server answered with status {status}");
+    let range = size("the range \"bytes 1233-199999/200000\" when asked from byte 1234");
+    for (answer, part, expected, left) in [
+        (Corrupt, None, corrupt, None),
+        (Longer { announced: true }, None, size("200001"), None),
+        (Longer { announced: false }, None, size("more"), None),
+        (WrongRange, Some(&all[..1234]), range, Some(&all[..1234])),
+        (Status(403), Some(&all[..10]), status(403), Some(&all[..10])),
+        (Status(500), Some(&all[..10]), status(500), Some(&all[..10])),
+        (Status(404), None, status(404), None),
+    ] {
+        let (result, asked, found) = run(&[answer], part);
+        assert_eq!(result.unwrap_err(), format!("URL/thing.gz: {expected}"));
+        assert_eq!((asked, found.as_deref()), (vec![part.map_or(0, <[u8]>::len) as u64], left));
     }
-    let (result, asked, part) = run(&[Answer::Status(404)], None);
-    assert_eq!((result.is_err(), asked, part), (true, vec![0], None), "no empty part is left behind");
 }
 
 #[test]
