@@ -171,9 +171,6 @@ fn impossible_numbers_of_threads_are_refused() {
 #[test]
 fn arguments_that_make_no_sense_are_refused_in_one_line() {
     refused_arguments(&["--epochs", "many"], &["--epochs", "whole number", "\"many\"", "train --help"]);
-    refused_arguments(&["--lr", "fast"], &["--lr", "expected a number", "\"fast\""]);
-    refused_arguments(&["--learning-rate", "1"], &["--learning-rate", "'--lr'"]);
-    refused_arguments(&["--resume", "run", "--lr", "1"], &["--resume", "--lr"]);
     let place = Place::empty();
     for (args, parts) in [
         (&[] as &[&str], &["eval", "summary", "nin --help"] as &[&str]),

@@ -3,7 +3,7 @@
 use assert_cmd::Command;
 use serde_json::Value;
 
-use crate::common::{NIN, refused, succeeded};
+use crate::common::{NIN, assert_has, refused, succeeded};
 
 fn bench(arguments: &[&str]) -> Command {
     let mut command = Command::new(NIN);
@@ -61,11 +61,8 @@ fn a_forced_algorithm_is_named_and_steps_are_counted() {
 #[test]
 fn steps_as_text() {
     let text = succeeded(bench(&[&SMALL[..], &["--task", "infer", "--batch-size", "2"]].concat()));
-    for part in
-        ["nin at 64 x 64, inference, batch 2, threads 2, conv auto", "images/s, the median of", "GFLOP/s"]
-    {
-        assert!(text.contains(part), "no {part:?} in\n{text}");
-    }
+    let title = "nin at 64 x 64, inference, batch 2, threads 2, conv auto";
+    assert_has(&text, &[title, "images/s, the median of", "GFLOP/s"]);
 }
 
 #[test]
@@ -100,9 +97,9 @@ fn layers_as_text() {
         ["--layers", "--image-size", "64", "--batch-size", "1", "--seconds", "0.2", "--conv", "winograd"];
     let text = succeeded(bench(&arguments));
     let line = |path: &str| text.lines().find(|line| line.starts_with(path)).unwrap_or_default().to_owned();
-    assert!(line("2.0 ").contains("F(5x5, 5x5)"), "{text}");
-    assert!(line("2.2 ").contains("direct"), "{text}");
-    assert!(text.contains("training: ") && text.contains("MaxPool2d(3/2)"), "{text}");
+    assert_has(&line("2.0 "), &["F(5x5, 5x5)"]);
+    assert_has(&line("2.2 "), &["direct"]);
+    assert_has(&text, &["training: ", "MaxPool2d(3/2)"]);
 }
 
 #[test]

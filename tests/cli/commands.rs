@@ -2,18 +2,17 @@
 
 use serde_json::Value;
 
-use crate::common::{Place, TRAIN, refused, small, succeeded};
+use crate::common::{Place, TRAIN, assert_has, refused, small, succeeded};
 
 #[test]
 fn a_run_leaves_settings_metrics_weights_and_curves_and_can_be_evaluated() {
     let place = Place::new();
     let stdout = succeeded(place.train("below/run", &["--image-size", "28", "--epochs", "1"]));
-    assert!(stdout.contains("test acc") && stdout.contains("the run is in"), "{stdout}");
+    assert_has(&stdout, &["test acc", "the run is in"]);
 
     let config = place.read("below/run/config.toml");
-    for setting in ["model = \"nin-cifar\"", "image_size = 28", "batch_size = 8", "epochs = 1", "seed = 0"] {
-        assert!(config.contains(setting), "{setting} in {config}");
-    }
+    let settings = ["model = \"nin-cifar\"", "image_size = 28", "batch_size = 8", "epochs = 1", "seed = 0"];
+    assert_has(&config, &settings);
     let lines = place.metrics("below/run");
     let steps: Vec<&Value> = lines.iter().filter(|line| line.get("step").is_some()).collect();
     assert_eq!(steps.iter().map(|line| line["step"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
@@ -33,8 +32,7 @@ fn a_run_leaves_settings_metrics_weights_and_curves_and_can_be_evaluated() {
 
     // The command that evaluates a run comes to the accuracy that training wrote down.
     let expected = format!("test acc {:.4} (", epoch["test_acc"].as_f64().unwrap());
-    let stdout = succeeded(place.eval("below/run", &[]));
-    assert!(stdout.contains(&expected) && stdout.contains("of 20 images"), "{expected} in {stdout}");
+    assert_has(&succeeded(place.eval("below/run", &[])), &[&expected, "of 20 images"]);
 
     // A second run does not go over the first.
     let before = place.saved("below/run");
@@ -49,13 +47,11 @@ fn a_run_can_hold_out_training_images() {
     let place = Place::new();
     let more = ["--hold-out", "15", "--augment", "shift:3,flip", "--epochs", "2"];
     let stdout = succeeded(place.train("run", &more));
-    assert!(stdout.contains("the last 15 training images are held out"), "{stdout}");
-    let config = place.read("run/config.toml");
-    assert!(config.contains("hold_out = 15") && config.contains("augment = \"shift:3,flip\""), "{config}");
+    assert_has(&stdout, &["the last 15 training images are held out"]);
+    assert_has(&place.read("run/config.toml"), &["hold_out = 15", "augment = \"shift:3,flip\""]);
     let last = place.metrics("run").pop().unwrap();
     let expected = format!("test acc {:.4} (", last["test_acc"].as_f64().unwrap());
-    let stdout = succeeded(place.eval("run", &[]));
-    assert!(stdout.contains(&expected) && stdout.contains("of 15 images"), "{expected} in {stdout}");
+    assert_has(&succeeded(place.eval("run", &[])), &[&expected, "of 15 images"]);
 }
 
 #[test]
@@ -80,10 +76,10 @@ fn an_evaluation_in_json_counts_every_image_of_either_half() {
 fn a_summary_counts_the_parameters_of_the_article() {
     let place = Place::empty();
     let summary = |more: &[&str]| place.nin(&[&["summary"], more].concat());
-    assert!(succeeded(summary(&[])).contains("1,992,166"));
-    assert!(succeeded(summary(&["--model", "alexnet"])).contains("46,764,746"));
-    let plan = succeeded(summary(&["--plan"]));
-    assert!(plan.contains("2.0    Conv2d(96, 256, 5x5, padding 2) + ReLU       F(5x5, 5x5)"), "{plan}");
+    assert_has(&succeeded(summary(&[])), &["1,992,166"]);
+    assert_has(&succeeded(summary(&["--model", "alexnet"])), &["46,764,746"]);
+    let plan = "2.0    Conv2d(96, 256, 5x5, padding 2) + ReLU       F(5x5, 5x5)";
+    assert_has(&succeeded(summary(&["--plan"])), &[plan]);
     let names = "nin-cifar, lenet, alexnet, vgg11, resnet18, resnet18-cifar";
     refused(summary(&["--model", "resnet"]), 2, &["resnet", "nin-d2l", names]);
     refused(summary(&["--model", "vgg11", "--head", "fc"]), 2, &["vgg11", "head fc", "class maps"]);
@@ -101,13 +97,10 @@ fn help_names_every_flag() {
             "--{flag} in {help}"
         );
     }
-    assert!(help.contains("Examples") && help.contains("Exit codes"), "{help}");
+    assert_has(&help, &["Examples", "Exit codes"]);
     // Line breaks depend on the terminal.
     let words = help.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(
-        words.contains("chapter: nin, fashion-mnist-mini, 224 pixels, batch 128, 10 epochs, lr 0.1,"),
-        "{help}"
-    );
+    assert_has(&words, &["chapter: nin, fashion-mnist-mini, 224 pixels, batch 128, 10 epochs, lr 0.1,"]);
 }
 
 /// `/dev/full` refuses every byte, as a file on a full disk does.

@@ -144,6 +144,13 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
+/// Asserts that all of `parts` are in the text.
+pub(crate) fn assert_has(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "no {part:?} in\n{text}");
+    }
+}
+
 /// Asserts that the command does what it is asked; what it prints.
 pub(crate) fn succeeded(mut command: Command) -> String {
     let output = command.output().unwrap();
@@ -159,10 +166,8 @@ pub(crate) fn failed(mut command: Command, code: i32, parts: &[&str]) -> String 
     assert_eq!(output.status.code(), Some(code), "{command:?}: {stderr}");
     assert!(!stderr.contains("panicked"), "{stderr}");
     let errors: Vec<&str> = stderr.lines().filter(|line| line.starts_with("error: ")).collect();
-    let [error] = errors[..] else { panic!("one error: {stderr}") };
-    for part in parts {
-        assert!(error.contains(part), "{command:?}: no {part:?} in {error}");
-    }
+    let [error] = errors[..] else { panic!("{command:?}: one error: {stderr}") };
+    assert_has(error, parts);
     stderr
 }
 

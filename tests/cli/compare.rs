@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::common::{Place, failed, succeeded};
+use crate::common::{Place, assert_has, failed, succeeded};
 
 /// The lines of a CSV file without quotes as cells.
 fn csv(text: &str) -> Vec<Vec<String>> {
@@ -31,12 +31,8 @@ fn speed_and_memory_are_measured_for_each_network() {
         let (lenet, alexnet) = (number(1, "train_MiB"), number(2, "train_MiB"));
         assert!(lenet < 82.0 && alexnet > 82.0, "lenet {lenet} MiB, alexnet {alexnet} MiB");
     }
-    let markdown = place.read("runs/compare.md");
-    assert!(
-        markdown.starts_with("| network | pixels |") && markdown.contains("| 21,598,922 |"),
-        "{markdown}"
-    );
-    assert!(stdout.contains("21,598,922") && stdout.contains("compare.csv"), "{stdout}");
+    assert_has(&place.read("runs/compare.md"), &["| network | pixels |", "| 21,598,922 |"]);
+    assert_has(&stdout, &["21,598,922", "compare.csv"]);
 }
 
 #[test]
@@ -78,8 +74,7 @@ fn accuracies_are_those_of_the_runs() {
     }
 
     // The same weights on the training images, and in evaluation mode.
-    let stdout = succeeded(place.eval("gap", &["--on", "train"]));
-    assert!(stdout.contains("train acc 0.") && stdout.contains("of 40 images"), "{stdout}");
+    assert_has(&succeeded(place.eval("gap", &["--on", "train"])), &["train acc 0.", "of 40 images"]);
 
     // And so the gap of --evaluate is of two accuracies of the same weights.
     let json = |split| {

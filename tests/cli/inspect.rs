@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::common::{Place, refused, succeeded};
+use crate::common::{Place, assert_has, refused, succeeded};
 
 /// What `--json` says of each network.
 fn signals(stdout: &str) -> Vec<Value> {
@@ -49,24 +49,14 @@ fn the_table_the_csv_and_the_picture() {
     let start = ["inspect", "--recipe", "robust", "--seeds", "3..5"];
     let files = ["--csv", "signal.csv", "--picture", "new/signal.svg"];
     let stdout = succeeded(place.nin(&[&start[..], &files, &SMALL].concat()));
-    assert!(
-        stdout.contains("Conv2d(1, 192, 5x5, padding 2) + ReLU") && stdout.contains("logits: mean"),
-        "{stdout}"
-    );
-    assert!(stdout.contains("class maps that are 0 for all of the images, seed by seed: 0, 0"), "{stdout}");
+    let layer = "Conv2d(1, 192, 5x5, padding 2) + ReLU";
+    let dead = "class maps that are 0 for all of the images, seed by seed: 0, 0";
+    assert_has(&stdout, &[layer, "logits: mean", dead]);
     let csv = place.read("signal.csv");
-    assert!(
-        csv.starts_with(
-            "network,layer,kind,rms,between_images,zeros,dead,weight_rms,weight_spectral,gradient\n"
-        ),
-        "{csv}"
-    );
+    let columns = "network,layer,kind,rms,between_images,zeros,dead,weight_rms,weight_spectral,gradient\n";
+    assert!(csv.starts_with(columns), "{csv}");
     assert_eq!(csv.lines().count(), 10);
-    let svg = place.read("new/signal.svg");
-    assert!(
-        svg.contains("robust (2 seeds)") && svg.contains("rms of the output") && svg.contains("6.4"),
-        "{svg}"
-    );
+    assert_has(&place.read("new/signal.svg"), &["robust (2 seeds)", "rms of the output", "6.4"]);
 }
 
 #[test]
@@ -85,14 +75,9 @@ fn runs_are_inspected_with_their_weights_and_drawn_from_their_metrics() {
     assert_ne!(start[0]["signal"], found[1]["signal"], "training changed the weights");
 
     let stdout = succeeded(place.nin(&["plot", "runs", "runs/seed-0", "--output", "two.svg"]));
-    assert!(
-        stdout.contains("runs: 2 runs, test acc min 0.") && stdout.contains("the picture is two.svg"),
-        "{stdout}"
-    );
-    let svg = place.read("two.svg");
-    for text in ["runs (2 runs)", "seed-0", "test accuracy by epoch", "test accuracy after the last epoch"] {
-        assert!(svg.contains(text), "no {text:?} in the picture");
-    }
+    assert_has(&stdout, &["runs: 2 runs, test acc min 0.", "the picture is two.svg"]);
+    let texts = ["runs (2 runs)", "seed-0", "test accuracy by epoch", "test accuracy after the last epoch"];
+    assert_has(&place.read("two.svg"), &texts);
 }
 
 #[test]

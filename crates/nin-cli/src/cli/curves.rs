@@ -32,25 +32,22 @@ pub(super) fn write_curves(path: &Path, title: &str, epochs: &[EpochMetrics]) ->
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// Figures of an epoch.
+    pub(in crate::cli) fn epoch(epoch: u64, test_acc: f64, dead_maps: usize) -> EpochMetrics {
+        let (train_loss, train_acc) = (0.5, 0.75);
+        EpochMetrics { epoch, train_loss, train_acc, test_acc, images_per_s: 9.0, data_wait: 0.0, dead_maps }
+    }
 
     #[test]
     fn the_picture_names_every_curve_with_its_last_value() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("curves.svg");
-        let epoch = |epoch, test_acc| EpochMetrics {
-            epoch,
-            train_loss: 0.5,
-            train_acc: 0.8,
-            test_acc,
-            images_per_s: 100.0,
-            data_wait: 0.0,
-            dead_maps: 0,
-        };
-        write_curves(&path, "nin", &[epoch(1, 0.7), epoch(2, 0.875)]).unwrap();
+        write_curves(&path, "nin", &[epoch(1, 0.7, 0), epoch(2, 0.875, 0)]).unwrap();
         let svg = std::fs::read_to_string(&path).unwrap();
-        for text in ["train loss 0.500", "train acc 0.800", "test acc 0.875", "epoch"] {
+        for text in ["train loss 0.500", "train acc 0.750", "test acc 0.875", "epoch"] {
             assert!(svg.contains(text), "no {text:?} in the picture");
         }
     }

@@ -108,18 +108,10 @@ fn describe(runs: &[Vec<EpochMetrics>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::curves::tests::epoch;
 
     fn run(accuracies: &[f64], dead_maps: usize) -> Vec<EpochMetrics> {
-        let epoch = |(&test_acc, epoch)| EpochMetrics {
-            epoch,
-            train_loss: 1.0,
-            train_acc: 0.5,
-            test_acc,
-            images_per_s: 1.0,
-            data_wait: 0.0,
-            dead_maps,
-        };
-        accuracies.iter().zip(1..).map(epoch).collect()
+        (1..).zip(accuracies).map(|(number, &accuracy)| epoch(number, accuracy, dead_maps)).collect()
     }
 
     #[test]

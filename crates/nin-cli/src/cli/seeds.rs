@@ -217,18 +217,10 @@ fn summary(endings: &[(u64, Ending)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::curves::tests::epoch;
 
     fn finished(test_acc: f64) -> Ending {
-        let last = EpochMetrics {
-            epoch: 2,
-            train_loss: 0.5,
-            train_acc: 0.75,
-            test_acc,
-            images_per_s: 9.0,
-            data_wait: 0.0,
-            dead_maps: 2,
-        };
-        Ending::Finished(last, false)
+        Ending::Finished(epoch(2, test_acc, 2), false)
     }
 
     #[test]

@@ -106,31 +106,15 @@ impl Table {
 mod tests {
     use super::*;
 
-    fn table() -> Table {
+    #[test]
+    fn text_is_aligned_markdown_says_how_and_csv_quotes_what_it_must() {
         let mut table = Table::new(&["network", "train acc", "test acc", "run"]);
         table.push(vec!["nin".into(), String::new(), "1,234.5".into(), "a, \"b\"|c".into()]);
         table.push(vec!["alexnet".into(), String::new(), String::new(), String::new()]);
-        table
-    }
-
-    #[test]
-    fn text_is_aligned() {
-        assert_eq!(table().text(), "network  test acc  run\nnin       1,234.5  a, \"b\"|c\nalexnet\n");
-    }
-
-    #[test]
-    fn markdown_has_a_line_for_the_alignment() {
-        assert_eq!(
-            table().markdown(),
-            "| network | test acc | run |\n|---|---:|---|\n| nin | 1,234.5 | a, \"b\"\\|c |\n| alexnet |  |  |\n"
-        );
-    }
-
-    #[test]
-    fn csv_quotes_what_it_must() {
-        assert_eq!(
-            table().csv(),
-            "network,train_acc,test_acc,run\nnin,,1234.5,\"a, \"\"b\"\"|c\"\nalexnet,,,\n"
-        );
+        assert_eq!(table.text(), "network  test acc  run\nnin       1,234.5  a, \"b\"|c\nalexnet\n");
+        let markdown = "| network | test acc | run |\n|---|---:|---|\n| nin | 1,234.5 | a, \"b\"\\|c |\n| alexnet |  |  |\n";
+        assert_eq!(table.markdown(), markdown);
+        let csv = "network,train_acc,test_acc,run\nnin,,1234.5,\"a, \"\"b\"\"|c\"\nalexnet,,,\n";
+        assert_eq!(table.csv(), csv);
     }
 }
