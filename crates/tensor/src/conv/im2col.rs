@@ -144,30 +144,3 @@ pub(super) fn weight_gradient<T: Element>(
         T::matmul([m, k, n], &dy[part.y], [k, 1], b, [1, k], later_image, &mut dw[part.w], [n, 1]);
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::conv::reference::{geometries, passes};
-    use crate::testing::random;
-
-    proptest! {
-        #[test]
-        fn agrees_with_the_naive_loop(g in geometries([1..4, 1..4, 1..4], [1..14, 1..14]), seed: u64, biased: bool) {
-            let [x, w, dy, bias] = [g.input_len(), g.weight_len(), g.output_len(), g.c_out]
-                .map(|len| random([len], seed ^ len as u64).data().to_vec());
-            let bias = biased.then_some(&*bias);
-            let pool = BufferPool::poisoning();
-            let [mut y, mut dx, mut dw] = [&dy, &x, &w].map(|like| vec![f64::NAN; like.len()]);
-            forward(&pool, &g, &x, &w, bias, &mut y);
-            input_gradient(&pool, &g, &dy, &w, &mut dx);
-            weight_gradient(&pool, &g, &x, &dy, &mut dw);
-            let expected = passes(&g, [&x, &w, &dy], (bias, false));
-            for (found, expected) in [y, dx, dw].into_iter().flatten().zip(expected.into_iter().take(3).flatten()) {
-                prop_assert!((found - expected).abs() < 1e-10, "{found} is not {expected}");
-            }
-        }
-    }
-}

@@ -212,28 +212,26 @@ fn sizes_that_cannot_be_counted_are_refused() {
         let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).expect_err("must panic");
         panic.downcast_ref::<String>().cloned().unwrap_or_default()
     };
-    let isa = Isa::best();
     let matrix = |strides| MatrixRef { data: &[0.0; 16], strides };
+    let product = |a, b, c| {
+        gemm_strided(Isa::best(), [4; 3], matrix(a), (&[0.0; 16], b), (&mut [0.0; 16], c), false);
+    };
     for strides in
         [[usize::MAX, 1], [usize::MAX / 2 + 1, 1], [1, usize::MAX], [usize::MAX / 3 + 1, usize::MAX]]
     {
-        let found = message(&|| {
-            gemm_strided(isa, [4, 4, 4], matrix(strides), (&[0.0; 16], 4), (&mut [0.0; 16], 4), false);
-        });
+        let found = message(&|| product(strides, 4, 4));
         assert!(found.contains("A is too short"), "{found}");
     }
     for stride in [usize::MAX, usize::MAX / 3 + 1, usize::MAX / 2 + 1] {
-        let a = matrix([4, 1]);
-        let found =
-            message(&|| gemm_strided(isa, [4; 3], a, (&[0.0; 16], stride), (&mut [0.0; 16], 4), false));
-        assert!(found.contains("B is too short"), "{found}");
-        let found =
-            message(&|| gemm_strided(isa, [4; 3], a, (&[0.0; 16], 4), (&mut [0.0; 16], stride), false));
-        assert!(found.contains("C is too short"), "{found}");
-        let found = message(&|| _ = Output::planes(&mut [0.0; 16], 4, stride, [1, 4, 16]));
-        assert!(found.contains("C needs"), "{found}");
-        let found = message(&|| _ = Output::planes(&mut [0.0; 16], 1, 4, [4, 4, stride]));
-        assert!(found.contains("C needs"), "{found}");
+        for (call, expected) in [
+            (&(|| product([4, 1], stride, 4)) as &dyn Fn(), "B is too short"),
+            (&|| product([4, 1], 4, stride), "C is too short"),
+            (&|| _ = Output::planes(&mut [0.0; 16], 4, stride, [1, 4, 16]), "C needs"),
+            (&|| _ = Output::planes(&mut [0.0; 16], 1, 4, [4, 4, stride]), "C needs"),
+        ] {
+            let found = message(call);
+            assert!(found.contains(expected), "{found}");
+        }
     }
     // What the images of one output have between them is more than the slice is long.
     let found = message(&|| _ = Output::planes(&mut [0.0; 8 * 48], 8, 48, [2, 48, 1 << 12]));

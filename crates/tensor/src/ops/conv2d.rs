@@ -156,8 +156,7 @@ impl<T: Element> Op<T> for Conv2d {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conv::ConvAlgorithm;
-    use crate::testing::{check_gradients, check_some_gradients, poisoned, random, refusal};
+    use crate::testing::{check_gradients, check_some_gradients, random, refusal};
 
     #[test]
     fn gradients() {
@@ -175,24 +174,6 @@ mod tests {
             check_gradients(&op, &[x.clone(), w.clone(), b.clone()]);
             // The first layer's: the input's gradient is never computed.
             check_some_gradients(&op, &[x, w, b], &[false, true, true]);
-        }
-    }
-
-    #[test]
-    fn relu_in_the_convolution_is_relu_after_it() {
-        let inputs = vec![random([2, 2, 6, 6], 1), random([3, 2, 3, 3], 2), random([3], 3)];
-        let (plain, fused) = (Conv2d::default(), Conv2d { relu: true, ..Conv2d::default() });
-        for conv in [ConvAlgorithm::Naive, ConvAlgorithm::Im2col, ConvAlgorithm::Auto] {
-            let context = Context { conv, ..poisoned() };
-            let (y, saved) = plain.forward(&context, inputs.clone());
-            let (relu_output, saved_relu) = super::super::Relu.forward(&context, vec![y]);
-            let (z, saved_fused) = fused.forward(&context, inputs.clone());
-            assert_eq!(z, relu_output);
-            assert!(z.data().contains(&0.0) && z.data().iter().any(|&z| z > 0.0));
-            let dy = random(z.shape(), 4);
-            let masked = super::super::Relu.gradients(&context, saved_relu, dy.clone(), &[true]).remove(0);
-            let expected = plain.gradients(&context, saved, masked.unwrap(), &[true; 3]);
-            assert_eq!(fused.gradients(&context, saved_fused, dy, &[true; 3]), expected);
         }
     }
 

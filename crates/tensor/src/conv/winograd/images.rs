@@ -107,59 +107,6 @@ mod tests {
     use crate::simd::Isa;
     use crate::simd::{Kernel, dispatch};
 
-    /// Gathers windows that hang over every edge and compares each value with the definition.
-    struct GatherEverywhere;
-
-    impl Kernel for GatherEverywhere {
-        #[inline(always)]
-        fn run<S: Simd>(self, s: S) {
-            let (channels, height, width) = (21, 5, 19);
-            let data: Vec<f32> = (0..2 * channels * height * width).map(|i| i as f32 + 1.0).collect();
-            let mask: Vec<f32> = (0..data.len()).map(|i| (i % 3) as f32 - 1.0).collect();
-            for mask in [None, Some(&mask[..])] {
-                let extent = Extent { step: 1, taps: 1 };
-                let (pixels, image_stride) = (height * width, channels * height * width);
-                let planes = Planes { data: &data, mask, images: 2, channels, pixels, image_stride };
-                let images = Images { planes, size: [height, width], extent, padding: [0; 2] };
-                for (rows, columns) in
-                    [(-2..7, -2..21), (0..5, 0..19), (3..9, 15..40), (-4..1, -9..3), (1..2, 19..22)]
-                {
-                    for first in (0..channels + S::LANES).step_by(S::LANES) {
-                        let size = rows.len() * columns.len() * S::LANES;
-                        let mut into = vec![f32::NAN; size];
-                        images.gather(s, (1, first), [rows.clone(), columns.clone()], &mut into);
-                        let mut got = into.iter();
-                        for y in rows.clone() {
-                            for x in columns.clone() {
-                                for c in first..first + S::LANES {
-                                    let inside =
-                                        (0..height as isize).contains(&y) && (0..width as isize).contains(&x);
-                                    let at = ((channels + c) * height + y.max(0) as usize) * width
-                                        + x.max(0) as usize;
-                                    let kept =
-                                        inside && c < channels && mask.is_none_or(|mask| mask[at] > 0.0);
-                                    let expected = if kept { data[at] } else { 0.0 };
-                                    assert_eq!(
-                                        *got.next().unwrap(),
-                                        expected,
-                                        "pixel {y},{x} of channel {c}"
-                                    );
-                                }
-                            }
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn gather_reads_pixels_and_pads_with_zeros() {
-        for isa in Isa::available() {
-            dispatch(isa, GatherEverywhere);
-        }
-    }
-
     /// Transposing in and out again gives back the rows.
     struct ThereAndBack;
 
