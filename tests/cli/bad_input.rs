@@ -35,10 +35,6 @@ fn broken_data_files_are_named() {
     refused_data(|data| fs::remove_file(data.join(FILES[3])).unwrap(), &[FILES[3]]);
     refused_data(|data| fs::remove_dir_all(data).unwrap(), &["train-images-idx3-ubyte"]);
     refused_data(changed(FILES[0], |bytes| bytes.truncate(1000)), &[FILES[0], "truncated", "31376", "1000"]);
-    refused_data(changed(FILES[0], |bytes| bytes.truncate(9)), &[FILES[0], "header", "9"]);
-    refused_data(changed(FILES[2], |bytes| bytes.push(0)), &[FILES[2], "more data", "15696"]);
-    refused_data(changed(FILES[0], |bytes| bytes[2] = 0x0d), &[FILES[0], "0x00000803", "0x00000d03"]);
-    refused_data(changed(FILES[0], |bytes| bytes[4..16].fill(0xff)), &[FILES[0], "too large"]);
     refused_data(changed(FILES[1], |bytes| bytes[8 + 7] = 10), &[FILES[1], "label 10 of sample 7", "0 to 9"]);
     let fewer_labels = |data: &Path| fs::write(data.join(FILES[1]), idx(&[39], &[1; 39])).unwrap();
     refused_data(fewer_labels, &["40 images", "39 labels"]);

@@ -4,7 +4,8 @@
 //! `y = w columns`, `dw = sum over images of dy columns^T`, and `dx` is `w^T dy` with each entry added back to the pixel it
 //! came from (col2im). A 1x1 convolution of stride 1 has `columns = x`, so nothing is copied.
 //!
-//! This is the portable path: generic over the element, on the `matrixmultiply` crate, serial.
+//! This is the portable path: generic over the element, on the `matrixmultiply` crate, serial. Each pass panics if a slice does
+//! not have the geometry's length.
 
 use std::sync::Arc;
 
@@ -70,9 +71,6 @@ fn parts(g: &ConvGeometry) -> impl Iterator<Item = Part> {
 }
 
 /// The output, N x O x OH x OW, overwritten, of a convolution with a bias of O elements.
-///
-/// # Panics
-/// If a slice does not have the geometry's length.
 pub(super) fn forward<T: Element>(
     pool: &Arc<BufferPool>,
     g: &ConvGeometry,
@@ -96,9 +94,6 @@ pub(super) fn forward<T: Element>(
 }
 
 /// The gradient with respect to the input, N x C x H x W, overwritten.
-///
-/// # Panics
-/// If a slice does not have the geometry's length.
 pub(super) fn input_gradient<T: Element>(
     pool: &Arc<BufferPool>,
     g: &ConvGeometry,
@@ -122,9 +117,6 @@ pub(super) fn input_gradient<T: Element>(
 }
 
 /// The gradient with respect to the weight, O x C/groups x KH x KW, overwritten.
-///
-/// # Panics
-/// If a slice does not have the geometry's length.
 pub(super) fn weight_gradient<T: Element>(
     pool: &Arc<BufferPool>,
     g: &ConvGeometry,

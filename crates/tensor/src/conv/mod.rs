@@ -144,7 +144,6 @@ pub struct Convolution<'a, T: Element> {
 }
 
 impl<T: Element> Convolution<'_, T> {
-    /// The algorithm that computes it.
     fn algorithm(&self, context: &Context) -> ConvAlgorithm {
         choose::<T>(&self.geometry, context.conv)
     }
@@ -176,7 +175,6 @@ impl<'a, T: Element> Chain<'a, T> {
         self.layers.len() - 1
     }
 
-    /// The input of layer `index`.
     fn input(&self, index: usize) -> &'a Tensor<T> {
         index.checked_sub(1).map_or(self.x, |below| &self.outputs[below])
     }
@@ -186,7 +184,6 @@ impl<'a, T: Element> Chain<'a, T> {
         self.layers[index].relu.then(|| self.outputs[index].data())
     }
 
-    /// The layers from `first` on.
     fn tail(&self, first: usize) -> Self {
         let outputs = self.outputs.get(first..).unwrap_or_default();
         Self { layers: &self.layers[first..], x: self.input(first), outputs }

@@ -1,7 +1,8 @@
 //! Convolution as its definition says it: seven nested loops. Kept for ever as the oracle of the fast algorithms.
 //!
 //! `y[n][o][i][j] = bias[o] + sum over c, u, v of w[o][c][u][v] x[n][c][i stride + u dilation - padding][j ...]`
-//! (d2l book, section 7.2; the cross-correlation that deep learning calls convolution). Sums are in f64.
+//! (d2l book, section 7.2; the cross-correlation that deep learning calls convolution). Sums are in f64. Each pass panics if a
+//! slice does not have the geometry's length.
 
 use super::ConvGeometry;
 use crate::element::Element;
@@ -40,9 +41,6 @@ fn store<T: Element>(sums: &[f64], out: &mut [T]) {
 }
 
 /// The output, N x O x OH x OW, overwritten. `bias` has O elements.
-///
-/// # Panics
-/// If a slice does not have the geometry's length.
 pub(super) fn forward<T: Element>(g: &ConvGeometry, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T]) {
     assert_eq!([x.len(), w.len(), y.len()], [g.input_len(), g.weight_len(), g.output_len()]);
     let pixels = g.out_pixels();
@@ -53,9 +51,6 @@ pub(super) fn forward<T: Element>(g: &ConvGeometry, x: &[T], w: &[T], bias: Opti
 }
 
 /// The gradient with respect to the input, N x C x H x W, overwritten.
-///
-/// # Panics
-/// If a slice does not have the geometry's length.
 pub(super) fn input_gradient<T: Element>(g: &ConvGeometry, dy: &[T], w: &[T], dx: &mut [T]) {
     assert_eq!([dx.len(), w.len(), dy.len()], [g.input_len(), g.weight_len(), g.output_len()]);
     let mut sums = vec![0.0; dx.len()];
@@ -64,9 +59,6 @@ pub(super) fn input_gradient<T: Element>(g: &ConvGeometry, dy: &[T], w: &[T], dx
 }
 
 /// The gradient with respect to the weight, O x C/groups x KH x KW, overwritten.
-///
-/// # Panics
-/// If a slice does not have the geometry's length.
 pub(super) fn weight_gradient<T: Element>(g: &ConvGeometry, x: &[T], dy: &[T], dw: &mut [T]) {
     assert_eq!([x.len(), dw.len(), dy.len()], [g.input_len(), g.weight_len(), g.output_len()]);
     let mut sums = vec![0.0; dw.len()];

@@ -43,7 +43,6 @@ impl Padded {
         Self { size, origin, step: g.stride, rows, phases: 1, phase_stride: width.max(columns) }
     }
 
-    /// Pixels of a plane.
     pub(super) fn pixels(&self) -> usize {
         self.size[0] * self.size[1]
     }

@@ -39,7 +39,6 @@ struct Windows<'a> {
     copies: Option<Buffer<f32>>,
     /// The layout of a plane, copied or not.
     padded: Padded,
-    /// Elements between images.
     image_stride: usize,
     /// Rows and places in a row from a window to the next.
     step: [usize; 2],

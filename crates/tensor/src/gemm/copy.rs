@@ -10,7 +10,6 @@ pub(crate) struct Run {
     pub(crate) column: usize,
     /// The place where it begins in the source, before the row's offset is added.
     pub(crate) offset: usize,
-    /// Its length.
     pub(crate) len: usize,
 }
 

@@ -32,7 +32,6 @@ pub(crate) struct Prefetch<'a> {
 pub(crate) struct Tile<'a> {
     /// Rows, as many as [`tile_rows`](crate::simd::Registers::tile_rows) has for the columns' vectors at most.
     pub(crate) rows: usize,
-    /// Columns.
     pub(crate) columns: usize,
     /// Length of the sums; 0 is allowed.
     pub(crate) k: usize,

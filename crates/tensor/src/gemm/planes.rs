@@ -22,7 +22,6 @@ pub(crate) struct Planes<'a> {
     pub(crate) channels: usize,
     /// Pixels of a plane; planes of neighboring channels follow each other.
     pub(crate) pixels: usize,
-    /// Elements between images.
     pub(crate) image_stride: usize,
 }
 
@@ -53,7 +52,6 @@ impl<'a> Planes<'a> {
         self.images * self.pixels
     }
 
-    /// The operand with these columns.
     pub(crate) fn by(self, by: By) -> PlanesBy<'a> {
         PlanesBy { planes: self, by }
     }

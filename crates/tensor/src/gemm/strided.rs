@@ -10,7 +10,6 @@ use crate::simd::{Isa, Kernel, Simd, dispatch};
 /// A matrix in a slice: element `[i, j]` at `i * strides[0] + j * strides[1]`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MatrixRef<'a> {
-    /// The elements.
     pub(crate) data: &'a [f32],
     /// Elements between rows and between columns.
     pub(crate) strides: [usize; 2],

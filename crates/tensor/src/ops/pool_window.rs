@@ -160,8 +160,27 @@ pub(super) fn describe_windows(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// Poolings that fit, in ceil mode or not, two thirds of them of the windows and strides that have loops of their own.
+    pub(in crate::ops) fn geometries() -> impl Strategy<Value = (PoolGeometry, bool)> {
+        let shape = [1usize..3, 1usize..3, 1usize..24, 1usize..40];
+        let window = ([1usize..5, 1usize..5], [1usize..4, 1usize..4], [0usize..3, 0usize..3]);
+        (0u8..3, shape, window, any::<bool>()).prop_filter_map(
+            "the window fits",
+            |(kind, x, window, ceil_mode)| {
+                let (kernel, stride, padding) = window;
+                let (kernel, stride) =
+                    [([3, 3], [2, 2]), ([2, 2], [2, 2]), (kernel, stride)][usize::from(kind)];
+                let padding = [0, 1].map(|axis| padding[axis].min(kernel[axis] / 2));
+                let g = PoolGeometry::new("pool", x.into(), kernel, stride, padding, ceil_mode).ok()?;
+                Some((g, ceil_mode))
+            },
+        )
+    }
 
     fn output(
         h: usize,

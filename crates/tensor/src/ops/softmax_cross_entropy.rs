@@ -229,21 +229,6 @@ mod tests {
     }
 
     #[test]
-    fn micro_batches_add_up_to_the_batch() {
-        let logits = random([5, 4], 1);
-        let classes = [0, 3, 1, 2, 3];
-        for weights in [None, Some(vec![0.5, 1.0, 2.0, 4.0])] {
-            let op = SoftmaxCrossEntropy { label_smoothing: 0.1, weights, divisor: None };
-            let divisor = Some(op.total_weight(&labels::<f64>(&classes)));
-            let part = SoftmaxCrossEntropy { divisor, ..op.clone() };
-            let parts = [(0, 2), (2, 5)].map(|(from, to)| {
-                loss(&part, &logits.narrow_in(poisoned().pool(), from, to), &classes[from..to])
-            });
-            assert!((loss(&op, &logits, &classes) - parts.iter().sum::<f64>()).abs() < 1e-12);
-        }
-    }
-
-    #[test]
     fn errors_name_sizes() {
         let weighted = |weights: &[f64]| SoftmaxCrossEntropy { weights: Some(weights.to_vec()), ..mean() };
         let smooth = SoftmaxCrossEntropy { label_smoothing: 1.5, ..mean() };

@@ -41,7 +41,6 @@ impl<'a> Images<'a> {
         Self { planes, size: [height, width], extent, padding }
     }
 
-    /// The images `range` alone.
     pub(super) fn range(&self, range: Range<usize>) -> Images<'a> {
         let Planes { data, mask, image_stride, .. } = self.planes;
         let first = range.start * image_stride;
@@ -99,43 +98,4 @@ pub(super) fn channels_to_rows<S: Simd, const ADD: bool>(
     let columns = from.len() / S::LANES;
     let lanes = Rows { data: from, mask: None, stride: S::LANES, rows: columns, columns: rows };
     transpose::<S, ADD>(s, lanes, to, stride, columns);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::simd::Isa;
-    use crate::simd::{Kernel, dispatch};
-
-    /// Transposing in and out again gives back the rows.
-    struct ThereAndBack;
-
-    impl Kernel for ThereAndBack {
-        #[inline(always)]
-        fn run<S: Simd>(self, s: S) {
-            for rows in [1, S::LANES - 1, S::LANES] {
-                for columns in [1, S::LANES, 2 * S::LANES + 3] {
-                    let stride = columns + 5;
-                    let data: Vec<f32> = (0..rows * stride + 2).map(|i| i as f32).collect();
-                    let mut lines = vec![f32::NAN; columns * S::LANES];
-                    let from = Rows { data: &data[2..], mask: None, stride, rows, columns };
-                    transpose::<S, false>(s, from, &mut lines, S::LANES, S::LANES);
-                    let mut back = vec![0.5; data.len()];
-                    channels_to_rows::<S, false>(s, &lines, &mut back[2..], stride, rows);
-                    channels_to_rows::<S, true>(s, &lines, &mut back[2..], stride, rows);
-                    for (i, value) in back.iter().enumerate() {
-                        let inside = i >= 2 && (i - 2) % stride < columns;
-                        assert_eq!(*value, if inside { 2.0 * data[i] } else { 0.5 });
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn transposing_there_and_back_is_the_identity() {
-        for isa in Isa::available() {
-            dispatch(isa, ThereAndBack);
-        }
-    }
 }

@@ -26,7 +26,6 @@ pub(super) struct Planes {
     rows: usize,
     /// Columns of a panel.
     pub(super) width: usize,
-    /// Panels.
     pub(super) panels: usize,
     /// Values between planes.
     pub(super) stride: usize,

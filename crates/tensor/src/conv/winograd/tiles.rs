@@ -39,9 +39,7 @@ pub(super) struct Part {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Run {
     pub(super) image: usize,
-    /// Tile row.
     pub(super) row: usize,
-    /// Tile columns.
     pub(super) columns: Range<usize>,
     /// Tiles of the block in the runs before this one.
     pub(super) offset: usize,
@@ -70,7 +68,6 @@ impl Grid {
         Self { tile, images, rows, columns, size: size.min(total) }
     }
 
-    /// All blocks.
     pub(super) fn blocks(self) -> impl Iterator<Item = Block> {
         let total = self.images * self.rows * self.columns;
         (0..total).step_by(self.size.max(1)).map(move |start| self.block(start))
@@ -94,7 +91,6 @@ impl Grid {
 }
 
 impl Block {
-    /// Tiles.
     pub(super) fn len(self) -> usize {
         self.end - self.start
     }

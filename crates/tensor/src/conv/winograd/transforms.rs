@@ -158,7 +158,6 @@ pub(super) struct Maps<'a> {
     pub(super) channels: usize,
     /// `[H, W]`.
     pub(super) size: [usize; 2],
-    /// Elements between images.
     pub(super) image_stride: usize,
 }
 

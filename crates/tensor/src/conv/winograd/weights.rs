@@ -44,7 +44,6 @@ impl DomainWeights {
         tile.supports(g) && (self.tile, self.groups, self.channels) == (tile, g.groups, channels)
     }
 
-    /// Elements of the weights.
     fn len(&self) -> usize {
         self.groups * self.channels[0] * self.channels[1] * self.tile.kernel() * self.tile.kernel()
     }
