@@ -125,9 +125,8 @@ fn relu_into_conv2d<T: Element>(graph: &mut Graph<T>) {
         }
         let before = graph.nodes[relu].inputs[0];
         let Some(&op) = graph.nodes[before].op::<ops::Conv2d>() else { continue };
-        // A ReLU that a pooling took is not read any more.
-        let reads = graph.nodes.iter().any(|node| node.inputs.contains(&relu)) || graph.output == relu;
-        if !op.relu && reads && graph.only_reader(before) == Some(relu) {
+        // A pooling may have taken the ReLU.
+        if !op.relu && !taken(graph, relu) && graph.only_reader(before) == Some(relu) {
             let convolution = graph.nodes[before].clone();
             let source = Source::Op(Arc::new(ops::Conv2d { relu: true, ..op }) as Arc<_>);
             graph.nodes[relu] = Node { source, shape: graph.nodes[relu].shape, ..convolution };

@@ -1,6 +1,7 @@
 //! [`Graph`]: the forward pass of a module, traced once on shapes alone.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -175,7 +176,7 @@ impl<T: Element> Graph<T> {
     }
 
     /// For each node the last that uses it; its own number if none does, one beyond all for the output.
-    fn last_uses(&self) -> Vec<usize> {
+    pub(crate) fn last_uses(&self) -> Vec<usize> {
         let mut last_use: Vec<usize> = (0..self.nodes.len()).collect();
         for (index, node) in self.nodes.iter().enumerate() {
             for &input in &node.inputs {
@@ -184,6 +185,34 @@ impl<T: Element> Graph<T> {
         }
         last_use[self.output] = self.nodes.len();
         last_use
+    }
+
+    /// Keeps the value of node `index` if it is used.
+    ///
+    /// # Panics
+    /// If the value does not have the node's shape.
+    pub(crate) fn keep(&self, last_use: &[usize], values: &mut Values<T>, index: usize, value: Tensor<T>) {
+        assert_eq!(value.shape(), self.nodes[index].shape, "node {index}: not the shape that was traced");
+        if last_use[index] > index {
+            values.insert(index, value);
+        }
+    }
+
+    /// The inputs of node `index`; `fixed` has those that are not among the values.
+    pub(crate) fn inputs(
+        &self,
+        last_use: &[usize],
+        values: &mut Values<T>,
+        index: usize,
+        fixed: impl Fn(usize) -> Tensor<T>,
+    ) -> Vec<Tensor<T>> {
+        let all = &self.nodes[index].inputs;
+        let value = |(position, &input): (usize, &usize)| {
+            let last = last_use[input] == index && !all[position + 1..].contains(&input);
+            let value = if last { values.remove(&input) } else { values.get(&input).cloned() };
+            value.unwrap_or_else(|| fixed(input))
+        };
+        all.iter().enumerate().map(value).collect()
     }
 
     /// The only op that reads node `index`; `None` if there are several or the node is the output.
@@ -219,9 +248,7 @@ impl<T: Element> Graph<T> {
         parameter: impl Fn(u64) -> Tensor<T>,
         mut see: impl FnMut(usize, &mut Tensor<T>),
     ) -> Tensor<T> {
-        let lifetimes = Lifetimes::of(self);
-        let mut values = Values::new(&lifetimes);
-        let mut input = Some(input);
+        let (last_use, mut values, mut input) = (self.last_uses(), Values::new(), Some(input));
         for (index, node) in self.nodes.iter().enumerate() {
             let value = match &node.source {
                 Source::Input => input.take().expect("there is one input"),
@@ -230,16 +257,17 @@ impl<T: Element> Graph<T> {
                     let fixed = |of: usize| match &self.nodes[of].source {
                         Source::Parameter { identity, .. } => parameter(*identity),
                         Source::Constant(value) => value.clone(),
-                        _ => unreachable!("inputs and ops have a place"),
+                        _ => unreachable!("inputs and ops come first"),
                     };
-                    let (mut value, _) = op.forward(context, values.inputs(self, &lifetimes, index, fixed));
+                    let (mut value, _) =
+                        op.forward(context, self.inputs(&last_use, &mut values, index, fixed));
                     see(index, &mut value);
                     value
                 }
             };
-            values.set(self, &lifetimes, index, value);
+            self.keep(&last_use, &mut values, index, value);
         }
-        values.take(&lifetimes, self.output)
+        values.remove(&self.output).expect("the output is an input or an op")
     }
 }
 
@@ -260,125 +288,5 @@ impl<T: Element> Backward<T> {
     }
 }
 
-/// When each value of a graph is needed, and the place where it is kept meanwhile. Values that are needed at the same time have places of
-/// their own.
-#[derive(Debug)]
-pub(crate) struct Lifetimes {
-    /// For each node the last that uses it.
-    last_use: Vec<usize>,
-    /// For each node its place; `None` for a value that is there from the beginning to the end.
-    place: Vec<Option<usize>>,
-    places: usize,
-}
-
-impl Lifetimes {
-    /// Of the input and the ops.
-    pub(crate) fn of<T: Element>(graph: &Graph<T>) -> Self {
-        let moves = |node: &Node<T>| matches!(node.source, Source::Input | Source::Op(_));
-        Self::of_those(graph, |index| moves(&graph.nodes[index]))
-    }
-
-    /// Of the nodes for which `moves` holds.
-    pub(crate) fn of_those<T: Element>(graph: &Graph<T>, moves: impl Fn(usize) -> bool) -> Self {
-        let last_use = graph.last_uses();
-        let mut place = vec![None; last_use.len()];
-        let (mut free, mut places) = (Vec::new(), 0);
-        for index in (0..place.len()).filter(|&index| moves(index)) {
-            place[index] = Some(free.pop().unwrap_or_else(|| {
-                places += 1;
-                places - 1
-            }));
-            // Its inputs end here; their places are free after it, so that a gradient can wait in its own while they arrive.
-            for input in 0..=index {
-                if last_use[input] == index
-                    && let Some(place) = place[input]
-                {
-                    free.push(place);
-                }
-            }
-        }
-        Self { last_use, place, places }
-    }
-
-    /// The largest sum of sizes of values that are needed at once.
-    pub(crate) fn peak(&self, size: impl Fn(usize) -> usize) -> usize {
-        let (mut live, mut peak) = (0, 0);
-        for index in (0..self.place.len()).filter(|&index| self.place[index].is_some()) {
-            live += size(index);
-            peak = peak.max(live);
-            let over = (0..=index).filter(|&own| self.last_use[own] == index && self.place[own].is_some());
-            live -= over.map(&size).sum::<usize>();
-        }
-        peak
-    }
-
-    pub(crate) fn place(&self, index: usize) -> Option<usize> {
-        self.place[index]
-    }
-}
-
-/// Values while a graph runs. Each is given away by its last use, so that the op may write over it.
-#[derive(Debug)]
-pub(crate) struct Values<T: Element>(Vec<Option<Tensor<T>>>);
-
-impl<T: Element> Default for Values<T> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<T: Element> Values<T> {
-    pub(crate) fn new(lifetimes: &Lifetimes) -> Self {
-        let mut values = Vec::new();
-        values.resize_with(lifetimes.places, || None);
-        Self(values)
-    }
-
-    /// # Panics
-    /// If the value does not have the node's shape.
-    pub(crate) fn set(&mut self, graph: &Graph<T>, lifetimes: &Lifetimes, index: usize, value: Tensor<T>) {
-        assert_eq!(value.shape(), graph.nodes[index].shape, "node {index}: not the shape that was traced");
-        if lifetimes.last_use[index] > index {
-            self.0[lifetimes.place[index].expect("the value moves")] = Some(value);
-        }
-    }
-
-    /// The inputs of node `index`; `fixed` has the values that have no place.
-    pub(crate) fn inputs(
-        &mut self,
-        graph: &Graph<T>,
-        lifetimes: &Lifetimes,
-        index: usize,
-        fixed: impl Fn(usize) -> Tensor<T>,
-    ) -> Vec<Tensor<T>> {
-        let all = &graph.nodes[index].inputs;
-        let mut inputs = Vec::with_capacity(all.len());
-        for (position, &input) in all.iter().enumerate() {
-            inputs.push(match lifetimes.place[input] {
-                None => fixed(input),
-                Some(_) if lifetimes.last_use[input] == index && !all[position + 1..].contains(&input) => {
-                    self.take(lifetimes, input)
-                }
-                Some(place) => self.0[place].clone().expect("inputs come first"),
-            });
-        }
-        inputs
-    }
-
-    /// A value that has a place, to be looked at.
-    pub(crate) fn get(&self, lifetimes: &Lifetimes, index: usize) -> Option<&Tensor<T>> {
-        self.0[lifetimes.place[index]?].as_ref()
-    }
-
-    pub(crate) fn take(&mut self, lifetimes: &Lifetimes, index: usize) -> Tensor<T> {
-        self.take_if_there(lifetimes, index).expect("inputs come first")
-    }
-
-    pub(crate) fn take_if_there(&mut self, lifetimes: &Lifetimes, index: usize) -> Option<Tensor<T>> {
-        lifetimes.place[index].and_then(|place| self.0[place].take())
-    }
-
-    pub(crate) fn set_if_some(&mut self, lifetimes: &Lifetimes, index: usize, value: Option<Tensor<T>>) {
-        self.0[lifetimes.place[index].expect("the value moves")] = value;
-    }
-}
+/// Values while a graph runs, by the numbers of their nodes. Each is given away by its last use, so that the op may write over it.
+pub(crate) type Values<T> = BTreeMap<usize, Tensor<T>>;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tensor::ops::BatchNorm2d;
 use tensor::{Context, Element, GradientSum, Op, Shape, ShapeError, Sinks, Tensor};
 
-use crate::graph::{Graph, Lifetimes, Source};
+use crate::graph::{Graph, Source};
 use crate::run::{Bound, Run};
 
 /// A graph that is ready to run. It holds no values of parameters: runs on any number of threads may share it.
@@ -21,7 +21,8 @@ pub struct Plan<T: Element> {
     pub(crate) fixed: Vec<bool>,
     /// Tells of each fixed node whether a run reads it.
     pub(crate) read: Vec<bool>,
-    pub(crate) lifetimes: Lifetimes,
+    /// For each node the last that uses it.
+    pub(crate) last_use: Vec<usize>,
 }
 
 impl<T: Element> Plan<T> {
@@ -58,8 +59,8 @@ impl<T: Element> Plan<T> {
         for (_, node) in graph.nodes.iter().enumerate().filter(|&(index, _)| !fixed[index]) {
             node.inputs.iter().for_each(|&input| read[input] = fixed[input]);
         }
-        let lifetimes = Lifetimes::of_those(&graph, |index| !fixed[index]);
-        Self { graph, parameters, input, differentiable, fixed, read, lifetimes }
+        let last_use = graph.last_uses();
+        Self { graph, parameters, input, differentiable, fixed, read, last_use }
     }
 
     /// The fused graph.
@@ -83,7 +84,16 @@ impl<T: Element> Plan<T> {
     /// writes over its input. Parameters and constants do not count.
     #[must_use]
     pub fn peak_elements(&self) -> usize {
-        self.lifetimes.peak(|index| self.graph.nodes[index].shape.elements())
+        let (mut live, mut peak) = (0, 0);
+        let moves = |&index: &usize| !self.fixed[index];
+        let size = |index: usize| self.graph.nodes[index].shape.elements();
+        for index in (0..self.fixed.len()).filter(moves) {
+            live += size(index);
+            peak = peak.max(live);
+            let over = (0..=index).filter(moves).filter(|&own| self.last_use[own] == index);
+            live -= over.map(size).sum::<usize>();
+        }
+        peak
     }
 
     /// Tells whether micro-batches of a batch must wait for each other: [`Bound::advance`] then answers a [`Part`](crate::Part).
@@ -156,7 +166,7 @@ impl<T: Element> Op<T> for PlanOp<T> {
 mod tests {
     use std::sync::Mutex;
 
-    use tensor::ops::{Conv2d, MaxPool2d, MlpConv, Relu};
+    use tensor::ops::{Conv2d, MaxPool2d, MlpConv, Relu, Sigmoid};
 
     use super::*;
     use crate::{AutogradError, Gradcheck, ParameterSums, Tape, Var};
@@ -235,10 +245,10 @@ mod tests {
         let y = x.conv2d(parameter(4), None, padded)?.relu()?;
         let y = y.conv2d(parameter(4), None, padded)?;
         let sum = y.add(skip)?.relu()?;
-        let pooled = sum.clone().max_pool2d(MaxPool2d::new(2, 2))?;
+        let pooled = tape.apply(MaxPool2d::new(2, 2), [sum.clone()])?;
         let again = sum.conv2d(parameter(2), Some(parameter(3)), Conv2d::default())?;
-        let again = again.relu()?.max_pool2d(MaxPool2d::new(2, 2))?;
-        pooled.add(again)?.sigmoid()
+        let again = tape.apply(MaxPool2d::new(2, 2), [again.relu()?])?;
+        tape.apply(Sigmoid, [pooled.add(again)?])
     }
 
     fn parameters() -> Vec<Tensor<f64>> {

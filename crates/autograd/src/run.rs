@@ -1,5 +1,6 @@
 //! [`Bound`]: a [`Plan`] with the values of its parameters, which is run, forward and back, by micro-batches.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tensor::ops::Moments;
@@ -58,8 +59,8 @@ impl Part {
 pub struct Run<T: Element> {
     /// Values on the way forward, gradients on the way back.
     values: Values<T>,
-    /// What the op of each node saved; `None` where no gradient passes.
-    saved: Vec<Option<Saved>>,
+    /// What the op of each node saved through which a gradient passes.
+    saved: BTreeMap<usize, Saved>,
     /// Nodes that are computed on the way forward, or are left on the way back.
     next: usize,
     output: Option<Tensor<T>>,
@@ -70,7 +71,7 @@ pub struct Run<T: Element> {
 impl<T: Element> Default for Run<T> {
     /// A pass of nothing, in place of one that is moved elsewhere.
     fn default() -> Self {
-        Self { values: Values::default(), saved: Vec::new(), next: 0, output: None, brought: None }
+        Self { values: Values::new(), saved: BTreeMap::new(), next: 0, output: None, brought: None }
     }
 }
 
@@ -136,8 +137,8 @@ impl<T: Element, F: FnMut(usize) -> GradientSum<T>> GradientSums<T> for Places<T
 #[derive(Debug)]
 pub struct Bound<T: Element> {
     plan: Arc<Plan<T>>,
-    /// The values of the fixed nodes that others read; `None` for the rest.
-    fixed: Vec<Option<Tensor<T>>>,
+    /// The values of the fixed nodes that a run reads.
+    fixed: Values<T>,
     /// The caller's number of each of [`Plan::parameters`].
     numbers: Vec<usize>,
 }
@@ -151,31 +152,25 @@ impl<T: Element> Bound<T> {
     #[must_use]
     pub fn new(plan: Arc<Plan<T>>, context: &Context, parameter: impl Fn(u64) -> (usize, Tensor<T>)) -> Self {
         let graph = &plan.graph;
-        let (mut fixed, mut numbers): (Vec<Option<Tensor<T>>>, _) = (Vec::new(), Vec::new());
-        for (index, node) in graph.nodes.iter().enumerate() {
+        let (mut fixed, mut numbers): (Values<T>, _) = (Values::new(), Vec::new());
+        for (index, node) in graph.nodes.iter().enumerate().filter(|&(index, _)| plan.fixed[index]) {
             let value = match &node.source {
-                _ if !plan.fixed[index] => None,
                 Source::Parameter { identity, .. } => {
                     let (number, value) = parameter(*identity);
                     numbers.push(number);
-                    Some(value)
+                    value
                 }
-                Source::Constant(value) => Some(value.clone()),
+                Source::Constant(value) => value.clone(),
+                // Its inputs are fixed, too.
                 Source::Op(op) => {
-                    let inputs =
-                        node.inputs.iter().map(|&input| fixed[input].clone().expect("it is fixed, too"));
-                    Some(op.forward(context, inputs.collect()).0)
+                    op.forward(context, node.inputs.iter().map(|input| fixed[input].clone()).collect()).0
                 }
                 Source::Input => unreachable!("an input is never fixed"),
             };
-            if let Some(value) = &value {
-                assert_eq!(value.shape(), node.shape, "node {index}: not the shape that was traced");
-            }
-            fixed.push(value);
+            assert_eq!(value.shape(), node.shape, "node {index}: not the shape that was traced");
+            fixed.insert(index, value);
         }
-        for (value, _) in fixed.iter_mut().zip(&plan.read).filter(|&(_, &read)| !read) {
-            *value = None;
-        }
+        fixed.retain(|&index, _| plan.read[index]);
         Self { plan, fixed, numbers }
     }
 
@@ -206,26 +201,21 @@ impl<T: Element> Bound<T> {
     /// # Panics
     /// If the input does not have the shape that was traced.
     pub fn forward(&self, context: &Context, input: Tensor<T>) -> Run<T> {
-        let mut run = self.begin(input);
-        let mut part = None;
-        loop {
-            part = self.advance(context, &mut run, part.as_ref());
-            if part.is_none() {
-                return run;
-            }
+        let (mut run, mut joined) = (self.begin(input), None);
+        while let Some(part) = self.advance(context, &mut run, joined.as_ref()) {
+            joined = Some(part);
         }
+        run
     }
 
     /// A pass that has not computed anything yet: [`Bound::advance`] does.
     #[must_use]
     pub fn begin(&self, input: Tensor<T>) -> Run<T> {
-        let plan = &*self.plan;
-        let (mut values, mut saved) = (Values::new(&plan.lifetimes), Vec::new());
-        saved.resize_with(plan.graph.nodes.len(), || None);
-        if let Some(index) = plan.input {
-            values.set(&plan.graph, &plan.lifetimes, index, input);
+        let (Plan { graph, last_use, .. }, mut run) = (&*self.plan, Run::default());
+        if let Some(index) = self.plan.input {
+            graph.keep(last_use, &mut run.values, index, input);
         }
-        Run { values, saved, next: 0, output: None, brought: None }
+        run
     }
 
     /// Goes on with a forward pass until it is over (`None`) or waits for the rest of its batch: call it again with the parts of
@@ -234,43 +224,37 @@ impl<T: Element> Bound<T> {
     /// # Panics
     /// If the pass waits and no joined part is given.
     pub fn advance(&self, context: &Context, run: &mut Run<T>, joined: Option<&Part>) -> Option<Part> {
-        let Plan { graph, lifetimes, .. } = &*self.plan;
-        let fixed = |index: usize| self.fixed[index].clone().expect("it is read");
+        let Plan { graph, last_use, .. } = &*self.plan;
+        let fixed = |index: usize| self.fixed[&index].clone();
         while let Some(node) = graph.nodes.get(run.next) {
-            let (index, Source::Op(op)) = (run.next, &node.source) else {
+            let index = run.next;
+            let (Source::Op(op), false) = (&node.source, self.plan.fixed[index]) else {
                 run.next += 1;
                 continue;
             };
-            if self.plan.fixed[index] {
-                run.next += 1;
-                continue;
-            }
             let (value, kept) = if let Some(op) = self.plan.meeting(index) {
                 if run.brought.is_none() {
                     let input = node.inputs[0];
-                    let x = run.values.get(lifetimes, input).cloned().unwrap_or_else(|| fixed(input));
+                    let x = run.values.get(&input).cloned().unwrap_or_else(|| fixed(input));
                     let part = Part::Moments(batch_norm2d::partial_moments(&x));
                     run.brought = Some(part.clone());
                     return Some(part);
                 }
                 run.brought = None;
                 let moments = joined.expect("the pass waits for its batch").moments();
-                let inputs = run.values.inputs(graph, lifetimes, index, fixed);
+                let inputs = graph.inputs(last_use, &mut run.values, index, fixed);
                 let (value, kept) = op.forward_of_batch(context, inputs, Some(moments));
                 (value, Box::new(kept) as Saved)
             } else {
-                op.forward(context, run.values.inputs(graph, lifetimes, index, fixed))
+                op.forward(context, graph.inputs(last_use, &mut run.values, index, fixed))
             };
             if context.grad_enabled && self.plan.differentiable[index] {
-                run.saved[index] = Some(kept);
+                run.saved.insert(index, kept);
             }
-            run.values.set(graph, lifetimes, index, value);
+            graph.keep(last_use, &mut run.values, index, value);
             run.next += 1;
         }
-        run.output = Some(match &self.fixed[graph.output] {
-            Some(fixed) => fixed.clone(),
-            None => run.values.take(lifetimes, graph.output),
-        });
+        run.output = Some(run.values.remove(&graph.output).unwrap_or_else(|| fixed(graph.output)));
         None
     }
 
@@ -287,14 +271,11 @@ impl<T: Element> Bound<T> {
         gradient: Tensor<T>,
         sums: &mut impl ParameterSums<T>,
     ) -> Option<Tensor<T>> {
-        let mut run = self.turn(run, gradient);
-        let mut part = None;
-        loop {
-            part = self.retreat(context, &mut run, part.as_ref(), sums);
-            if part.is_none() {
-                return run.output;
-            }
+        let (mut run, mut joined) = (self.turn(run, gradient), None);
+        while let Some(part) = self.retreat(context, &mut run, joined.as_ref(), sums) {
+            joined = Some(part);
         }
+        run.output
     }
 
     /// The way back of a pass, given the gradient of its output: [`Bound::retreat`] computes it.
@@ -303,11 +284,11 @@ impl<T: Element> Bound<T> {
     /// As [`Bound::backward`].
     #[must_use]
     pub fn turn(&self, mut run: Run<T>, gradient: Tensor<T>) -> Run<T> {
-        let Plan { graph, lifetimes, .. } = &*self.plan;
+        let Plan { graph, differentiable, .. } = &*self.plan;
         assert_eq!(gradient.shape(), graph.output_shape(), "the gradient of the output");
         run.output = None;
-        if lifetimes.place(graph.output).is_some() {
-            run.values.set(graph, lifetimes, graph.output, gradient);
+        if differentiable[graph.output] {
+            run.values.insert(graph.output, gradient);
         }
         run
     }
@@ -324,27 +305,24 @@ impl<T: Element> Bound<T> {
         joined: Option<&Part>,
         sums: &mut impl ParameterSums<T>,
     ) -> Option<Part> {
-        let Plan { graph, lifetimes, differentiable, .. } = &*self.plan;
+        let Plan { graph, differentiable, .. } = &*self.plan;
         while run.next > 0 {
             let index = run.next - 1;
             let node = &graph.nodes[index];
-            let Source::Op(op) = &node.source else {
+            // The gradient of an input stays for the end.
+            let (Source::Op(op), Some(gradient)) = (&node.source, run.values.get(&index)) else {
                 run.next -= 1;
                 continue;
             };
-            if !differentiable[index] || run.values.get(lifetimes, index).is_none() {
-                run.next -= 1;
-                continue;
-            }
-            let gradient = run.values.get(lifetimes, index).expect("checked above");
             if let (Some(_), None) = (self.plan.meeting(index), &run.brought) {
                 let saved: &batch_norm2d::Saved<T> =
-                    run.saved[index].as_ref().expect(KEPT).downcast_ref().expect(OWN);
+                    run.saved.get(&index).expect(KEPT).downcast_ref().expect(OWN);
                 let part = Part::Sums(saved.partial_sums(gradient));
                 run.brought = Some(part.clone());
                 return Some(part);
             }
-            let (gradient, saved) = (run.values.take(lifetimes, index), run.saved[index].take().expect(KEPT));
+            let gradient = run.values.remove(&index).expect("it is there");
+            let saved = run.saved.remove(&index).expect(KEPT);
             let wanted: Vec<Option<usize>> = node
                 .inputs
                 .iter()
@@ -359,7 +337,7 @@ impl<T: Element> Bound<T> {
                     Some(number) => sums.take(number),
                     None => run
                         .values
-                        .take_if_there(lifetimes, node.inputs[position])
+                        .remove(&node.inputs[position])
                         .map_or_else(GradientSum::new, GradientSum::from),
                 },
             };
@@ -377,12 +355,12 @@ impl<T: Element> Bound<T> {
             for (input, sum) in all {
                 match self.sum_of(input) {
                     Some(number) => sums.put(number, sum),
-                    None => run.values.set_if_some(lifetimes, input, sum.finish(context.pool())),
+                    None => run.values.extend(sum.finish(context.pool()).map(|gradient| (input, gradient))),
                 }
             }
             run.next -= 1;
         }
-        run.output = self.plan.input.and_then(|input| run.values.take_if_there(lifetimes, input));
+        run.output = self.plan.input.and_then(|input| run.values.remove(&input));
         None
     }
 }

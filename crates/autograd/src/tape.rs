@@ -24,7 +24,6 @@ pub(crate) struct Node<T: Element> {
     pub shape: Shape,
 }
 
-#[derive(Default)]
 pub(crate) struct Record<T: Element> {
     /// Boxed, so that the list stays small while it grows: a step allocates nothing large.
     #[allow(clippy::vec_box, reason = "see above")]
