@@ -146,7 +146,7 @@ impl Golden {
         let logits = tape.leaf(values.clone());
         let loss = CrossEntropy::default().mean(logits.clone(), tape.constant(self.targets())).unwrap();
         let number = loss.value().item().to_f64();
-        let gradient = tape.backward(loss).unwrap().take(&logits).unwrap();
+        let gradient = tape.backward(loss).unwrap().get(&logits).unwrap().clone();
         let own = parameters(network);
         let mut sums: Vec<_> = own.iter().map(|_| GradientSum::new()).collect();
         bound.backward(&context, run, gradient, &mut sums);

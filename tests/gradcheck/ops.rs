@@ -28,9 +28,11 @@ fn layers() {
     check("conv2d", &[x, w, &[6]], |_, v| v[0].clone().conv2d(v[1].clone(), Some(v[2].clone()), op));
     check("linear", &[&[3, 5], &[4, 5]], |_, v| v[0].clone().linear(v[1].clone(), None));
     check("linear", &[&[3, 5], &[4, 5], &[4]], |_, v| v[0].clone().linear(v[1].clone(), Some(v[2].clone())));
-    check("max_pool2d", &[x], |_, v| v[0].clone().max_pool2d(ops::MaxPool2d::new(3, 2)));
-    check("avg_pool2d", &[x], |_, v| v[0].clone().avg_pool2d(ops::AvgPool2d::new(3, 2)));
-    check("adaptive_avg_pool2d", &[x], |_, v| v[0].clone().adaptive_avg_pool2d([2, 3]));
+    check("max_pool2d", &[x], |tape, v| tape.apply(ops::MaxPool2d::new(3, 2), [v[0].clone()]));
+    check("avg_pool2d", &[x], |tape, v| tape.apply(ops::AvgPool2d::new(3, 2), [v[0].clone()]));
+    check("adaptive_avg_pool2d", &[x], |tape, v| {
+        tape.apply(ops::AdaptiveAvgPool2d { output: [2, 3] }, [v[0].clone()])
+    });
     check("group_norm", &[x, &[4], &[4]], |_, v| {
         v[0].clone().group_norm(v[1].clone(), v[2].clone(), ops::GroupNorm::new(2))
     });
@@ -48,13 +50,13 @@ fn layers() {
 fn elementwise_reductions_and_loss() {
     let shape: &[usize] = &[2, 3, 4];
     check("relu", &[shape], |_, v| v[0].clone().relu());
-    check("sigmoid", &[shape], |_, v| v[0].clone().sigmoid());
-    check("tanh", &[shape], |_, v| v[0].clone().tanh());
-    check("gelu", &[shape], |_, v| v[0].clone().gelu(ops::Gelu::Erf));
-    check("gelu", &[shape], |_, v| v[0].clone().gelu(ops::Gelu::Tanh));
+    check("sigmoid", &[shape], |tape, v| tape.apply(ops::Sigmoid, [v[0].clone()]));
+    check("tanh", &[shape], |tape, v| tape.apply(ops::Tanh, [v[0].clone()]));
+    check("gelu", &[shape], |tape, v| tape.apply(ops::Gelu::Erf, [v[0].clone()]));
+    check("gelu", &[shape], |tape, v| tape.apply(ops::Gelu::Tanh, [v[0].clone()]));
     check("silu", &[shape], |tape, v| tape.apply(ops::Silu, [v[0].clone()]));
-    check("hardswish", &[shape], |_, v| v[0].clone().hardswish());
-    check("leaky_relu", &[shape], |_, v| v[0].clone().leaky_relu(0.1));
+    check("hardswish", &[shape], |tape, v| tape.apply(ops::Hardswish, [v[0].clone()]));
+    check("leaky_relu", &[shape], |tape, v| tape.apply(ops::LeakyRelu { slope: 0.1 }, [v[0].clone()]));
     check("scale", &[shape], |_, v| v[0].clone().scale(-1.5));
     check("sum", &[shape], |_, v| v[0].clone().sum(ops::Sum { axes: Some(vec![0, 2]), keepdim: true }));
     check("mean", &[shape], |_, v| v[0].clone().mean(ops::Mean { axes: Some(vec![1]), keepdim: false }));
@@ -63,7 +65,7 @@ fn elementwise_reductions_and_loss() {
     // An input that is used twice gets both gradients.
     check("square", &[shape], |_, v| v[0].clone().mul(v[0].clone()));
     check("concat", &[shape, &[2, 1, 4]], |_, v| v[0].clone().concat([v[1].clone(), v[0].clone()], 1));
-    check("softmax", &[shape], |_, v| v[0].clone().softmax(ops::Softmax { axis: Some(1) }));
+    check("softmax", &[shape], |tape, v| tape.apply(ops::Softmax { axis: Some(1) }, [v[0].clone()]));
     check("flatten", &[shape], |_, v| v[0].clone().flatten());
     check("reshape", &[shape], |_, v| v[0].clone().reshape([6, 4]));
     check("softmax_cross_entropy", &[&[3, 5]], |tape, v| {

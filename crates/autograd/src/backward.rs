@@ -14,10 +14,7 @@ impl<T: Element> Tape<T> {
     /// # Errors
     /// [`AutogradError::NotScalar`], [`AutogradError::NotRecorded`], [`AutogradError::Spent`], [`AutogradError::OtherTape`].
     pub fn backward(&self, loss: Var<'_, T>) -> Result<Gradients<T>, AutogradError> {
-        if self.is_tracing() {
-            return Err(AutogradError::NotRecorded);
-        }
-        if loss.value().len() != 1 {
+        if !self.is_tracing() && loss.shape().elements() != 1 {
             return Err(AutogradError::NotScalar { shape: loss.shape() });
         }
         let mut one = Tensor::empty_in(self.context().pool(), loss.shape());

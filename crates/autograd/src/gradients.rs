@@ -25,13 +25,6 @@ impl<T: Element> Gradients<T> {
         self.leaves.iter().find(|leaf| leaf.node == node).map(|leaf| &leaf.gradient)
     }
 
-    /// The gradient of a leaf, given away.
-    #[must_use]
-    pub fn take(self, leaf: &Var<'_, T>) -> Option<Tensor<T>> {
-        let node = leaf.node()?;
-        self.leaves.into_iter().find(|leaf| leaf.node == node).map(|leaf| leaf.gradient)
-    }
-
     /// The gradient of a parameter by its identity: `None` if the loss does not depend on it.
     #[must_use]
     pub fn parameter(&self, identity: u64) -> Option<&Tensor<T>> {

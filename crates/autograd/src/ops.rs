@@ -1,4 +1,7 @@
-//! Ops as methods of [`Var`], named as in PyTorch. Each gives its variable away; clone what is still needed.
+//! Ops of several inputs, and those that most networks have, as methods of [`Var`], named as in PyTorch; [`Tape::apply`] applies
+//! any op. Each gives its variable away; clone what is still needed.
+//!
+//! [`Tape::apply`]: crate::Tape::apply
 
 use tensor::{Element, Op, Shape, ops};
 
@@ -17,34 +20,9 @@ impl<'t, T: Element> Var<'t, T> {
         self.tape().apply(op, [self, weight].into_iter().chain(bias))
     }
 
-    /// Convolutions one after the other, each with its weight and bias: [`ops::MlpConv`].
-    pub fn mlp_conv(self, layers: impl IntoIterator<Item = (Self, Self, ops::Conv2d)>) -> Result<Self> {
-        let (tape, mut inputs, mut convolutions) = (self.tape(), vec![self], Vec::new());
-        for (weight, bias, op) in layers {
-            inputs.extend([weight, bias]);
-            convolutions.push(op);
-        }
-        tape.apply(ops::MlpConv { layers: convolutions }, inputs)
-    }
-
     /// max(x, 0): [`ops::Relu`].
     pub fn relu(self) -> Result<Self> {
         self.tape().apply(ops::Relu, [self])
-    }
-
-    /// The largest value under each window: [`ops::MaxPool2d`].
-    pub fn max_pool2d(self, op: ops::MaxPool2d) -> Result<Self> {
-        self.tape().apply(op, [self])
-    }
-
-    /// The mean under each window: [`ops::AvgPool2d`].
-    pub fn avg_pool2d(self, op: ops::AvgPool2d) -> Result<Self> {
-        self.tape().apply(op, [self])
-    }
-
-    /// The mean of the windows that make OH x OW of each plane: [`ops::AdaptiveAvgPool2d`].
-    pub fn adaptive_avg_pool2d(self, output: [usize; 2]) -> Result<Self> {
-        self.tape().apply(ops::AdaptiveAvgPool2d { output }, [self])
     }
 
     /// Drops each element with probability `p` while training: [`ops::Dropout`].
@@ -93,31 +71,6 @@ impl<'t, T: Element> Var<'t, T> {
         self.tape().apply(ops::Linear, [self, weight].into_iter().chain(bias))
     }
 
-    /// 1 / (1 + e^-x): [`ops::Sigmoid`].
-    pub fn sigmoid(self) -> Result<Self> {
-        self.tape().apply(ops::Sigmoid, [self])
-    }
-
-    /// The hyperbolic tangent: [`ops::Tanh`].
-    pub fn tanh(self) -> Result<Self> {
-        self.tape().apply(ops::Tanh, [self])
-    }
-
-    /// x where it is above 0, a small multiple of it elsewhere: [`ops::LeakyRelu`].
-    pub fn leaky_relu(self, slope: f64) -> Result<Self> {
-        self.tape().apply(ops::LeakyRelu { slope }, [self])
-    }
-
-    /// x times the normal distribution's probability of what is below it: [`ops::Gelu`].
-    pub fn gelu(self, op: ops::Gelu) -> Result<Self> {
-        self.tape().apply(op, [self])
-    }
-
-    /// x min(max(x + 3, 0), 6) / 6: [`ops::Hardswish`].
-    pub fn hardswish(self) -> Result<Self> {
-        self.tape().apply(ops::Hardswish, [self])
-    }
-
     /// Channels in groups, each normalized in each image, times a weight of C and plus a bias of C: [`ops::GroupNorm`].
     pub fn group_norm(self, weight: Self, bias: Self, op: ops::GroupNorm) -> Result<Self> {
         self.tape().apply(op, [self, weight, bias])
@@ -147,11 +100,6 @@ impl<'t, T: Element> Var<'t, T> {
         self.tape().apply(ops::Add, [self, other])
     }
 
-    /// 1 / sqrt(x + eps): [`ops::Rsqrt`].
-    pub fn rsqrt(self, eps: f64) -> Result<Self> {
-        self.tape().apply(ops::Rsqrt { eps }, [self])
-    }
-
     /// The product with another tensor element by element, both broadcast: [`ops::Mul`].
     #[allow(clippy::should_implement_trait, reason = "the operator cannot return an error")]
     pub fn mul(self, other: Self) -> Result<Self> {
@@ -170,11 +118,6 @@ impl<'t, T: Element> Var<'t, T> {
 
     /// The mean over all axes or some: [`ops::Mean`].
     pub fn mean(self, op: ops::Mean) -> Result<Self> {
-        self.tape().apply(op, [self])
-    }
-
-    /// Probabilities along an axis: [`ops::Softmax`].
-    pub fn softmax(self, op: ops::Softmax) -> Result<Self> {
         self.tape().apply(op, [self])
     }
 }

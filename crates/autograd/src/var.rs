@@ -29,8 +29,7 @@ impl<'t, T: Element> Var<'t, T> {
     /// # Panics
     /// If the variable is traced.
     pub(crate) fn into_parts(self) -> (Tensor<T>, Option<usize>) {
-        let node = self.node;
-        (self.into_value(), node)
+        (self.value.expect(NO_VALUE), self.node)
     }
 
     pub(crate) fn node(&self) -> Option<usize> {
@@ -50,15 +49,6 @@ impl<'t, T: Element> Var<'t, T> {
     #[must_use]
     pub fn value(&self) -> &Tensor<T> {
         self.value.as_ref().expect(NO_VALUE)
-    }
-
-    /// The value, given away.
-    ///
-    /// # Panics
-    /// As [`Var::value`].
-    #[must_use]
-    pub fn into_value(self) -> Tensor<T> {
-        self.value.expect(NO_VALUE)
     }
 
     /// The value's extents.

@@ -66,7 +66,7 @@ impl MicroBatch<'_> {
         // The share of the batch's mean, times the images of the batch.
         let sum = f64::from(loss.value().item()) * batch.len() as f64;
         let metrics = Metrics { loss: sum, correct, images: self.end - self.start };
-        let gradient = tape.backward(loss)?.take(&output);
+        let gradient = tape.backward(loss)?.get(&output).cloned();
         let gradient = gradient.unwrap_or_else(|| Tensor::zeros_in(context.pool(), output.shape()));
         Ok((self.bound.turn(run, gradient), metrics))
     }
