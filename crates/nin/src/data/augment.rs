@@ -45,23 +45,19 @@ impl FromStr for Augmentation {
             return Ok(augmentation);
         }
         for part in text.split(',') {
-            let twice = || refuse(&format!(" ({part} is there twice)"));
-            match part.split_once(':') {
-                None if part == "flip" => {
-                    if std::mem::replace(&mut augmentation.flip, true) {
-                        return Err(twice());
-                    }
-                }
+            let twice = match part.split_once(':') {
+                None if part == "flip" => std::mem::replace(&mut augmentation.flip, true),
                 Some(("shift", pixels)) => {
                     let pixels: usize = pixels.parse().map_err(|_| refuse(""))?;
                     if pixels == 0 || pixels > LARGEST_SHIFT {
                         return Err(refuse(&format!(" (a shift is of 1 to {LARGEST_SHIFT} pixels)")));
                     }
-                    if std::mem::replace(&mut augmentation.padding, pixels) > 0 {
-                        return Err(twice());
-                    }
+                    std::mem::replace(&mut augmentation.padding, pixels) > 0
                 }
                 _ => return Err(refuse("")),
+            };
+            if twice {
+                return Err(refuse(&format!(" ({part} is there twice)")));
             }
         }
         Ok(augmentation)

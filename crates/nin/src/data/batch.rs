@@ -6,28 +6,19 @@ use tensor::{Buffer, BufferPool, Shape, Tensor};
 
 use super::normalize::PixelTable;
 
-/// The pixels of a batch, N x C x H x W.
-#[derive(Debug)]
-pub(super) enum Pixels {
-    Bytes(Buffer<u8>),
-    Floats(Buffer<f32>),
-}
-
-/// The targets of a batch.
-#[derive(Debug)]
-pub(super) enum Targets {
-    Classes(Vec<usize>),
-    /// N x K.
-    Values(Buffer<f32>),
-}
-
 /// A mini-batch. The memory of its pixels goes back to the loader when it is dropped.
 #[derive(Debug)]
 pub struct Batch {
     pub(super) index: usize,
     pub(super) image_shape: [usize; 3],
-    pub(super) pixels: Pixels,
-    pub(super) targets: Targets,
+    /// The pixels, N x C x H x W, if they have 8 bits; otherwise empty.
+    pub(super) bytes: Buffer<u8>,
+    /// The pixels, if they are numbers.
+    pub(super) floats: Buffer<f32>,
+    /// The targets, N, if they are classes; otherwise empty.
+    pub(super) labels: Vec<usize>,
+    /// The targets, N x K, if they are dense.
+    pub(super) values: Buffer<f32>,
     pub(super) samples: Vec<u64>,
     pub(super) table: Arc<PixelTable>,
 }
@@ -52,10 +43,7 @@ impl Batch {
 
     /// The class of each image; empty if targets are dense.
     pub fn labels(&self) -> &[usize] {
-        match &self.targets {
-            Targets::Classes(labels) => labels,
-            Targets::Values(_) => &[],
-        }
+        &self.labels
     }
 
     /// What images `from..to` are to become, the input of a [`Loss`](crate::loss::Loss), with storage from `pool`: the numbers of
@@ -64,21 +52,17 @@ impl Batch {
     /// # Panics
     /// If the range lies outside of the batch.
     pub fn targets_in(&self, pool: &Arc<BufferPool>, from: usize, to: usize) -> Tensor<f32> {
-        match &self.targets {
-            Targets::Values(values) => {
-                let width = values.len() / self.len();
-                let mut targets = Tensor::empty_in(pool, [to - from, width]);
-                targets.data_mut().copy_from_slice(&values[from * width..to * width]);
-                targets
-            }
-            Targets::Classes(labels) => {
-                let mut targets = Tensor::empty_in(pool, [to - from]);
-                for (target, &label) in targets.data_mut().iter_mut().zip(&labels[from..to]) {
-                    *target = label as f32;
-                }
-                targets
-            }
+        if self.labels.is_empty() {
+            let width = self.values.len() / self.len();
+            let mut targets = Tensor::empty_in(pool, [to - from, width]);
+            targets.data_mut().copy_from_slice(&self.values[from * width..to * width]);
+            return targets;
         }
+        let mut targets = Tensor::empty_in(pool, [to - from]);
+        for (target, &label) in targets.data_mut().iter_mut().zip(&self.labels[from..to]) {
+            *target = label as f32;
+        }
+        targets
     }
 
     /// The data set's index of each image.
@@ -88,10 +72,7 @@ impl Batch {
 
     /// The 8-bit pixels, N x C x H x W; empty if pixels are numbers.
     pub fn pixels(&self) -> &[u8] {
-        match &self.pixels {
-            Pixels::Bytes(pixels) => pixels,
-            Pixels::Floats(_) => &[],
-        }
+        &self.bytes
     }
 
     /// Images `from..to` as the network sees them, (to - from) x C x H x W, with storage from `pool`.
@@ -102,15 +83,12 @@ impl Batch {
         assert!(from <= to && to <= self.len(), "images {from}..{to} of a batch of {}", self.len());
         let [c, h, w] = self.image_shape;
         let mut images = Tensor::empty_in(pool, [to - from, c, h, w]);
-        let image = c * h * w;
-        match &self.pixels {
-            Pixels::Bytes(pixels) => {
-                self.table.apply(h * w, &pixels[from * image..to * image], images.data_mut());
-            }
-            Pixels::Floats(pixels) => {
-                images.data_mut().copy_from_slice(&pixels[from * image..to * image]);
-                self.table.normalize(h * w, images.data_mut());
-            }
+        let place = from * c * h * w..to * c * h * w;
+        if self.floats.is_empty() {
+            self.table.apply(h * w, &self.bytes[place], images.data_mut());
+        } else {
+            images.data_mut().copy_from_slice(&self.floats[place]);
+            self.table.normalize(h * w, images.data_mut());
         }
         images
     }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use tensor::BufferPool;
 
 use super::augment::Augmentation;
-use super::batch::{Batch, Pixels, Targets};
+use super::batch::Batch;
 use super::dataset::{Dataset, Image, Target, empty};
 use super::error::DataError;
 use super::normalize::{Normalization, PixelTable};
@@ -69,7 +69,6 @@ impl Default for LoaderOptions {
 #[derive(Debug)]
 pub struct DataLoader {
     maker: Arc<BatchMaker>,
-    options: LoaderOptions,
     sampler: Arc<dyn Sampler>,
 }
 
@@ -98,15 +97,14 @@ impl DataLoader {
         let maker = BatchMaker {
             resizer: Resizer::new(size, options.image_size.unwrap_or(size))?,
             table: Arc::new(PixelTable::new(c, options.normalization.as_ref())?),
-            augmentation: options.augmentation,
-            seed: options.seed,
-            batch_size: options.batch_size,
             pool: BufferPool::new(),
             dataset,
+            options,
         };
+        let seed = maker.options.seed;
         let sampler: Arc<dyn Sampler> =
-            if options.shuffle { Arc::new(Shuffled { seed: options.seed }) } else { Arc::new(Sequential) };
-        Ok(DataLoader { maker: Arc::new(maker), options, sampler })
+            if maker.options.shuffle { Arc::new(Shuffled { seed }) } else { Arc::new(Sequential) };
+        Ok(DataLoader { maker: Arc::new(maker), sampler })
     }
 
     /// The same loader with epochs that this sampler draws, whatever [`LoaderOptions::shuffle`] says.
@@ -122,7 +120,7 @@ impl DataLoader {
 
     /// How batches are made.
     pub fn options(&self) -> &LoaderOptions {
-        &self.options
+        &self.maker.options
     }
 
     /// C, H and W of the batches' images.
@@ -133,8 +131,9 @@ impl DataLoader {
 
     /// How many batches an epoch has (0 if `drop_last` leaves none).
     pub fn batches_per_epoch(&self) -> usize {
-        let (n, size) = (self.sampler.len(self.maker.dataset.len()), self.options.batch_size);
-        if self.options.drop_last { n / size } else { n.div_ceil(size) }
+        let LoaderOptions { batch_size, drop_last, .. } = *self.options();
+        let n = self.sampler.len(self.maker.dataset.len());
+        if drop_last { n / batch_size } else { n.div_ceil(batch_size) }
     }
 
     /// The batches of `epoch`, counted from 0.
@@ -154,11 +153,12 @@ impl DataLoader {
             let (maker, order) = (Arc::clone(&self.maker), Arc::clone(&order));
             Work { maker, order, epoch, scratch: Scratch::default() }
         };
-        let source = if self.options.workers == 0 {
+        let LoaderOptions { workers, prefetch, .. } = *self.options();
+        let source = if workers == 0 {
             Source::Here(Box::new(work()))
         } else {
-            let threads = self.options.workers.min(last - first);
-            Source::Ahead(Prefetch::start(threads, self.options.prefetch.max(1), first..last, || {
+            let threads = workers.min(last - first);
+            Source::Ahead(Prefetch::start(threads, prefetch.max(1), first..last, || {
                 let mut work = work();
                 move |index| work.make(index)
             }))
@@ -228,9 +228,7 @@ struct BatchMaker {
     dataset: Arc<dyn Dataset>,
     resizer: Resizer,
     table: Arc<PixelTable>,
-    augmentation: Augmentation,
-    seed: u64,
-    batch_size: usize,
+    options: LoaderOptions,
     pool: Arc<BufferPool>,
 }
 
@@ -259,10 +257,10 @@ struct Work {
 impl Work {
     /// Makes batch `index` of the epoch. An error is the sampler's or the data set's fault.
     fn make(&mut self, index: usize) -> Result<Batch, DataError> {
-        let BatchMaker { dataset, resizer, table, batch_size, pool, .. } = &*self.maker;
-        let Scratch { bytes, floats } = &mut self.scratch;
-        let from = index * batch_size;
-        let samples = self.order.get(from..self.order.len().min(from + batch_size)).unwrap_or_default();
+        let BatchMaker { dataset, resizer, table, pool, options } = &*self.maker;
+        let from = index * options.batch_size;
+        let samples =
+            self.order.get(from..self.order.len().min(from + options.batch_size)).unwrap_or_default();
         let refuse = |message| Err(DataError::Worker { index, message });
         let Some(&first) = samples.first() else {
             return refuse(format!("the sampler drew only {} samples", self.order.len()));
@@ -272,68 +270,67 @@ impl Work {
         }
         let ([channels, ..], (h, w)) = (dataset.image_shape(), resizer.output_size());
         let image = channels * h * w;
+        // The pixels and the target of the first sample are of the kind that all have.
         let (kind, target) = dataset.get(first);
-        let width = if let Target::Values(values) = &target { values.len() } else { 0 };
-        let mut pixels = match kind {
-            Image::Bytes(_) => Pixels::Bytes(pool.take(samples.len() * image)),
-            Image::Floats(_) => Pixels::Floats(pool.take(samples.len() * image)),
-        };
-        let mut targets = match &target {
-            Target::Class(_) => Targets::Classes(Vec::with_capacity(samples.len())),
-            Target::Values(_) => Targets::Values(pool.take(samples.len() * width)),
-        };
+        let [of_bytes, of_floats] = if let Image::Bytes(_) = kind { [image, 0] } else { [0, image] };
+        let width = if let Target::Values(values) = target { values.len() } else { 0 };
+        let (mut bytes, mut floats) =
+            (pool.take(samples.len() * of_bytes), pool.take(samples.len() * of_floats));
+        let (mut labels, mut values) = (Vec::with_capacity(samples.len()), pool.take(samples.len() * width));
         for (row, &sample) in samples.iter().enumerate() {
             let place = row * image..(row + 1) * image;
-            let (source, wanted) = dataset.get(sample);
-            let prepared = match (&mut pixels, &source) {
-                (Pixels::Bytes(all), Image::Bytes(source)) => {
-                    self.maker.prepare(self.epoch, sample, source, &mut all[place], bytes)
+            let (source, target) = dataset.get(sample);
+            let (own, scratch) = ((self.epoch, sample), &mut self.scratch);
+            let prepared = match &source {
+                Image::Bytes(source) => {
+                    self.maker.prepare(own, source, bytes.get_mut(place), &mut scratch.bytes)
                 }
-                (Pixels::Floats(all), Image::Floats(source)) => {
-                    self.maker.prepare(self.epoch, sample, source, &mut all[place], floats)
+                Image::Floats(source) => {
+                    self.maker.prepare(own, source, floats.get_mut(place), &mut scratch.floats)
                 }
-                _ => Err("pixels of another kind than the first image of the batch has".to_owned()),
             };
-            let result = prepared.and_then(|()| match (&mut targets, wanted) {
-                (Targets::Classes(all), Target::Class(class)) => {
-                    all.push(class);
-                    Ok(())
-                }
-                (Targets::Values(all), Target::Values(values)) if values.len() == width && width > 0 => {
-                    all[row * width..][..width].copy_from_slice(&values);
-                    Ok(())
-                }
-                _ => Err("a target of another kind or length than the first of the batch has".to_owned()),
-            });
-            if let Err(message) = result {
+            if let Err(message) = prepared {
                 return refuse(format!("sample {sample}: {message}"));
+            }
+            match target {
+                Target::Class(class) if width == 0 => labels.push(class),
+                Target::Values(own) if own.len() == width && width > 0 => {
+                    values[row * width..][..width].copy_from_slice(&own);
+                }
+                _ => {
+                    let message = "a target of another kind or length than the first of the batch has";
+                    return refuse(format!("sample {sample}: {message}"));
+                }
             }
         }
         let (samples, table) = (samples.iter().map(|&sample| sample as u64).collect(), Arc::clone(table));
-        Ok(Batch { index, image_shape: [channels, h, w], pixels, targets, samples, table })
+        let image_shape = [channels, h, w];
+        Ok(Batch { index, image_shape, bytes, floats, labels, values, samples, table })
     }
 }
 
 impl BatchMaker {
-    /// Varies and resizes one image.
+    /// Varies and resizes the image of a sample in an epoch. There is no `target` for pixels of its kind if those of the batch are of
+    /// another.
     fn prepare<P: Pixel>(
         &self,
-        epoch: u64,
-        sample: usize,
+        (epoch, sample): (u64, usize),
         image: &[P],
-        target: &mut [P],
+        target: Option<&mut [P]>,
         scratch: &mut PixelScratch<P>,
     ) -> Result<(), String> {
+        let target = target.ok_or("pixels of another kind than the first image of the batch has")?;
         let PixelScratch { varied, resize } = scratch;
         let ([c, height, width], (h, w)) = (self.dataset.image_shape(), self.resizer.output_size());
         if image.len() != c * height * width {
             return Err(format!("{} pixels, expected {c} x {height} x {width}", image.len()));
         }
-        let image = if self.augmentation.is_none() {
+        let LoaderOptions { augmentation, seed, .. } = self.options;
+        let image = if augmentation.is_none() {
             image
         } else {
             varied.resize(image.len(), P::default());
-            let variation = self.augmentation.draw(self.seed, epoch, sample as u64);
+            let variation = augmentation.draw(seed, epoch, sample as u64);
             variation.apply(height, width, image, varied);
             varied
         };

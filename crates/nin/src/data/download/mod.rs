@@ -211,25 +211,23 @@ impl Transfer<'_> {
         self.tell(part.len);
         let mut furthest = part.len;
         while part.len < size {
-            match self.attempt(part)? {
-                Ok(()) => {}
-                Err(_) if part.len > furthest => furthest = part.len,
-                Err(reason) => {
-                    return Err(self.failed(format!(
-                        "download stopped at byte {} of {size}: {reason}; run it again to go on, or give the files with --data-dir",
-                        part.len
-                    )));
-                }
+            let reason = self.attempt(part)?;
+            if part.len <= furthest {
+                return Err(self.failed(format!(
+                    "download stopped at byte {} of {size}: {reason}; run it again to go on, or give the files with --data-dir",
+                    part.len
+                )));
             }
+            furthest = part.len;
         }
         Ok(())
     }
 
-    /// Asks once for what is missing and appends what comes. The inner error is a connection that broke: asking again may help.
-    fn attempt(&self, part: &mut Part) -> Result<Result<(), String>, DataError> {
+    /// Asks once for what is missing and appends what comes. Answers why there is no more: if it is not all, asking again may help.
+    fn attempt(&self, part: &mut Part) -> Result<String, DataError> {
         let response = match self.ask(part.len) {
             Ok(response) => response,
-            Err(reason) => return Ok(Err(reason)),
+            Err(reason) => return Ok(reason),
         };
         match response.status().as_u16() {
             206 if part.len > 0 => self.check_range(&response, part.len)?,
@@ -254,10 +252,10 @@ impl Transfer<'_> {
         let mut buffer = vec![0; 1 << 16];
         loop {
             let n = match body.read(&mut buffer) {
-                Ok(0) => break,
+                Ok(0) => return Ok("the connection closed early".to_owned()),
                 Ok(n) => n,
                 Err(e) if e.kind() == ErrorKind::Interrupted => continue,
-                Err(e) => return Ok(Err(e.to_string())),
+                Err(e) => return Ok(e.to_string()),
             };
             if part.len + n as u64 > self.file.size {
                 part.restart()?;
@@ -266,8 +264,6 @@ impl Transfer<'_> {
             part.append(&buffer[..n])?;
             self.tell(part.len);
         }
-        let whole = part.len == self.file.size;
-        Ok(if whole { Ok(()) } else { Err("the connection closed early".to_owned()) })
     }
 
     fn tell(&self, done: u64) {
