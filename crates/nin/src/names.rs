@@ -62,14 +62,14 @@ macro_rules! choices {
             }
         })?
     };
-    ($(#[$about:meta])* $what:literal enum $choice:ident {
+    ($(#[$about:meta])* $($what:literal)? enum $choice:ident {
         $(#[$of_method:meta])*
-        $view:vis fn $method:ident $(<$T:ident: $bound:path>)? ($($argument:ident: $type:ty)?) -> $answer:ty;
+        $view:vis fn $method:ident $(<$T:ident: $bound:path>)? ($($argument:ident: $type:ty),*) -> $answer:ty;
 
         $($(#[doc = $of_one:literal])+ $one:ident = $name:literal => $value:expr,)+
     }) => {
         $crate::names::choices! {
-            $(#[$about])* $what enum $choice { $($(#[doc = $of_one])+ $one = $name,)+ }
+            $(#[$about])* $($what)? enum $choice { $($(#[doc = $of_one])+ $one = $name,)+ }
         }
 
         impl $choice {
@@ -77,7 +77,7 @@ macro_rules! choices {
             pub const CHOICES: &'static [$crate::names::Choice] = &[$(($name, &[$($of_one),+])),+];
 
             $(#[$of_method])*
-            $view fn $method $(<$T: $bound>)? (self $(, $argument: $type)?) -> $answer {
+            $view fn $method $(<$T: $bound>)? (self $(, $argument: $type)*) -> $answer {
                 match self {
                     $(Self::$one => $value,)+
                 }

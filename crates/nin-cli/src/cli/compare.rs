@@ -253,7 +253,7 @@ fn parse(text: &str) -> Result<(Model, Option<Head>), TrainError> {
 
 /// A head that is not the networks' own end: `nin:gap` is `nin`.
 fn other_head(head: Option<Head>) -> Option<Head> {
-    head.filter(|&head| head != Head::default())
+    head.filter(|&head| head != Head::Gap)
 }
 
 fn measure(subject: Subject, args: &CompareArgs, threads: usize) -> Result<Speed, TrainError> {

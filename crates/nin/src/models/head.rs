@@ -1,6 +1,5 @@
 //! What a Network in Network ends in: the global average of the class maps, or a fully connected layer in its place.
 
-use autograd::AutogradError;
 use tensor::Element;
 
 use super::Network;
@@ -17,36 +16,19 @@ choices! {
     /// maps included, and a difference in the result is the head's.
     ///
     /// The price of the fully connected head: its weights belong to one image size.
-    #[derive(Default)]
     "head" enum Head {
-        /// `gap`: the mean of each class map.
-        #[default]
-        Gap = "gap",
-        /// `fc`: all class maps as one vector, then a fully connected layer.
-        Fc = "fc",
-        /// `fc-dropout`: the same with dropout before the fully connected layer.
-        FcDropout = "fc-dropout",
-    }
-}
+        /// Puts the head behind blocks that end in class maps of `features` numbers in all.
+        pub(super) fn behind<T: Element>(blocks: Sequential<T>, features: usize, network: &Network) -> Sequential<T>;
 
-impl Head {
-    /// Puts the head behind blocks that end in class maps.
-    ///
-    /// # Errors
-    /// [`AutogradError`], naming the layer, if the image is too small for the blocks.
-    pub(super) fn behind<T: Element>(
-        self,
-        blocks: Sequential<T>,
-        network: &Network,
-    ) -> Result<Sequential<T>, AutogradError> {
-        let (features, classes) = (network.features(&blocks)?, network.classes);
-        Ok(match self {
-            Self::Gap => blocks.with(AdaptiveAvgPool2d::GLOBAL).with(Flatten),
-            Self::Fc => blocks.with(Flatten).with(Linear::new(features, classes)),
-            Self::FcDropout => {
-                blocks.with(Flatten).with(Dropout { p: network.dropout }).with(Linear::new(features, classes))
-            }
-        })
+        /// `gap`: the mean of each class map.
+        Gap = "gap" => blocks.with(AdaptiveAvgPool2d::GLOBAL).with(Flatten),
+        /// `fc`: all class maps as one vector, then a fully connected layer.
+        Fc = "fc" => blocks.with(Flatten).with(Linear::new(features, network.classes)),
+        /// `fc-dropout`: the same with dropout before the fully connected layer.
+        FcDropout = "fc-dropout" => {
+            let dropped = blocks.with(Flatten).with(Dropout { p: network.dropout });
+            dropped.with(Linear::new(features, network.classes))
+        },
     }
 }
 

@@ -130,7 +130,11 @@ impl Network {
             ));
         }
         match model.definition().1 {
-            ClassMaps(blocks) => head.unwrap_or_default().behind(blocks(&self), &self),
+            ClassMaps(blocks) => {
+                let blocks = blocks(&self);
+                let features = self.features(&blocks)?;
+                Ok(head.unwrap_or(Head::Gap).behind(blocks, features, &self))
+            }
             Logits(layers) => layers(&self),
         }
     }

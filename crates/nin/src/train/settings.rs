@@ -9,7 +9,7 @@ mod recipe;
 use serde::Deserialize;
 use tensor::conv::ConvAlgorithm;
 
-use declare::{Field, Value, settings, text};
+use declare::{Value, settings, text};
 pub use declare::{Kind, Setting};
 pub use initial::InitialWeights;
 pub use recipe::Recipe;
@@ -50,7 +50,7 @@ settings! {
     model("NAME"): Model = Model::Nin;
     /// What the class maps of a nin network go through: gap (global average pooling, its own end), fc (a fully connected
     /// layer in its place) or fc-dropout (with dropout before it), as in section 4.6 of the paper
-    head("NAME"): Option<Head> = None;
+    head("NAME"): Head (Option) = None;
     /// Data set
     dataset("NAME"): DatasetKind = DatasetKind::FashionMnistMini;
     /// Rows and columns that images are resized to
@@ -60,7 +60,7 @@ settings! {
     /// Passes over the training images
     epochs("N"): u64 = 10, "1 to 1048576" if |epochs| (1..=1 << 20).contains(&epochs);
     /// Stop after this many steps
-    max_steps("N"): Option<u64> = None, "at least 1" if |steps| steps > 0;
+    max_steps("N"): u64 (Option) = None, "at least 1" if |steps| steps > 0;
     /// Optimizer
     optimizer("NAME"): OptimizerKind = OptimizerKind::Sgd;
     /// Base learning rate

@@ -36,7 +36,7 @@ pub enum Kind {
 }
 
 /// A value that a setting can have.
-pub trait Value: Sized {
+pub(super) trait Value: Sized {
     const KIND: Kind;
     const CHOICES: &'static [Choice] = &[];
 
@@ -96,58 +96,26 @@ macro_rules! text {
 }
 pub(super) use text;
 
-/// The type of a field of `Settings`: a value, or perhaps none.
-pub trait Field {
-    type Given: Value;
-
-    fn of(given: Self::Given) -> Self;
-    fn given(&self) -> Option<&Self::Given>;
-}
-
-impl<V: Value> Field for V {
-    type Given = V;
-
-    fn of(given: V) -> Self {
-        given
-    }
-
-    fn given(&self) -> Option<&V> {
-        Some(self)
-    }
-}
-
-impl<V: Value> Field for Option<V> {
-    type Given = V;
-
-    fn of(given: V) -> Self {
-        Some(given)
-    }
-
-    fn given(&self) -> Option<&V> {
-        self.as_ref()
-    }
-}
-
 /// Reads a key that is there.
 pub(super) fn read<'de, D: Deserializer<'de>, V: Value>(file: D) -> Result<Option<V>, D::Error> {
     V::read(file).map(Some)
 }
 
-/// The answer of a test; a function, so that the test's argument has the value's type.
-pub(super) fn holds<V>(given: V, test: fn(V) -> bool) -> bool {
-    test(given)
-}
-
-/// Declares the settings: documentation (the help), name, what stands for a value in the help, type, default, and, where not every
-/// value of the type can work, what is expected and the test of it.
+/// Declares the settings: documentation (the help), name, what stands for a value in the help, type, `(Option)` if there may be none,
+/// default, and, where not every value of the type can work, what is expected and the test of it.
 macro_rules! settings {
-    ($($(#[doc = $help:literal])+ $name:ident($value:literal): $type:ty = $default:expr $(, $expected:literal if $holds:expr)?;)+) => {
+    (@field $type:ident $option:ident) => { $option<$type> };
+    (@field $type:ident) => { $type };
+    ($(
+        $(#[doc = $help:literal])+
+        $name:ident($value:literal): $type:ident $(($option:ident))? = $default:expr $(, $expected:literal if $holds:expr)?;
+    )+) => {
         /// Everything that the bits of a run depend on. The number of threads is not among it.
         ///
         /// `Settings::default()` has the chapter's recipe; [`Settings::of`] has those of every recipe.
         #[derive(Debug, Clone, PartialEq)]
         pub struct Settings {
-            $($(#[doc = $help])+ pub $name: $type,)+
+            $($(#[doc = $help])+ pub $name: settings!(@field $type $($option)?),)+
         }
 
         /// Settings that replace a recipe's: from a TOML file, or from flags. Unknown keys are refused.
@@ -156,7 +124,7 @@ macro_rules! settings {
         pub struct Overrides {
             $($(#[doc = $help])+
             #[serde(default, deserialize_with = "declare::read")]
-            pub $name: Option<<$type as Field>::Given>,)+
+            pub $name: Option<$type>,)+
         }
 
         impl Default for Settings {
@@ -171,20 +139,21 @@ macro_rules! settings {
                 name: stringify!($name),
                 help: &[$($help),+],
                 value: $value,
-                kind: <<$type as Field>::Given as Value>::KIND,
-                choices: <<$type as Field>::Given as Value>::CHOICES,
+                kind: <$type as Value>::KIND,
+                choices: <$type as Value>::CHOICES,
             },)+];
 
             fn apply(&mut self, overrides: &Overrides) {
                 $(if let Some(given) = overrides.$name {
-                    self.$name = Field::of(given);
+                    self.$name = given.into();
                 })+
             }
 
             /// The name of the first value out of its bounds, what was expected there and what was found.
             fn out_of_bounds(&self) -> Option<(&'static str, &'static str, String)> {
-                $($(if let Some(given) = Field::given(&self.$name)
-                    && !declare::holds(*given, $holds)
+                $($(let holds: fn($type) -> bool = $holds;
+                if let Some(given) = Option::<&$type>::from(&self.$name)
+                    && !holds(*given)
                 {
                     return Some((stringify!($name), $expected, given.to_string()));
                 })?)+
@@ -195,7 +164,7 @@ macro_rules! settings {
             #[must_use]
             pub fn to_toml(&self) -> String {
                 let mut text = String::new();
-                $(if let Some(given) = Field::given(&self.$name) {
+                $(if let Some(given) = Option::<&$type>::from(&self.$name) {
                     text += &format!("{} = {}\n", stringify!($name), given.toml());
                 })+
                 text

@@ -9,33 +9,25 @@ use crate::names::{ParseError, choices};
 choices! {
     /// How weights and biases are first filled.
     enum InitialWeights {
+        /// The first values of weights and of biases.
+        #[must_use]
+        pub fn weights_and_biases() -> (Init, Init);
+
         /// `xavier`: [`Init::XavierUniform`], biases 0.
-        Xavier = "xavier",
+        Xavier = "xavier" => (Init::XavierUniform, ZERO),
         /// `he`: [`Init::HeNormal`], biases 0.
-        He = "he",
+        He = "he" => (Init::HeNormal, ZERO),
         /// `he-uniform`: [`Init::HeUniform`], biases 0.
-        HeUniform = "he-uniform",
+        HeUniform = "he-uniform" => (Init::HeUniform, ZERO),
         /// `data-dependent`: as `he`, then each convolution scaled and shifted for its channels to have mean 0 and deviation 1 over
         /// some training images (LSUV: Mishkin and Matas 2016).
-        DataDependent = "data-dependent",
+        DataDependent = "data-dependent" => (Init::HeNormal, ZERO),
         /// `pytorch`: [`Init::PyTorch`], biases too.
-        PyTorch = "pytorch",
+        PyTorch = "pytorch" => (Init::PyTorch, Init::PyTorch),
     }
 }
 
-impl InitialWeights {
-    /// The first values of weights and of biases.
-    #[must_use]
-    pub fn weights_and_biases(self) -> (Init, Init) {
-        let zero = Init::Constant(0.0);
-        match self {
-            Self::Xavier => (Init::XavierUniform, zero),
-            Self::He | Self::DataDependent => (Init::HeNormal, zero),
-            Self::HeUniform => (Init::HeUniform, zero),
-            Self::PyTorch => (Init::PyTorch, Init::PyTorch),
-        }
-    }
-}
+const ZERO: Init = Init::Constant(0.0);
 
 impl FromStr for InitialWeights {
     type Err = ParseError;
