@@ -121,8 +121,7 @@ impl Panel {
 /// # Errors
 /// [`TrainError`] if the file cannot be written.
 pub fn write_panels(path: &Path, groups: &[String], panels: &[Panel]) -> Result<(), TrainError> {
-    let svg =
-        draw(groups, panels).map_err(|error| TrainError::Config(format!("{}: {error}", path.display())))?;
+    let svg = draw(groups, panels).map_err(|error| TrainError::of(path, error))?;
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(TrainError::io(folder, "making the folder"))?;
     }

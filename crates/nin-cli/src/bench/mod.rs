@@ -51,15 +51,20 @@ impl Until {
     }
 }
 
-/// The middle of these times, the mean of the two in the middle if they are even in number; 0 for none.
+/// The middle of these times, as of other numbers; 0 for none.
 #[must_use]
 pub fn median_seconds(times: &[Duration]) -> f64 {
-    let mut seconds: Vec<f64> = times.iter().map(Duration::as_secs_f64).collect();
-    seconds.sort_by(f64::total_cmp);
-    match seconds.len() {
+    median(times.iter().map(Duration::as_secs_f64).collect())
+}
+
+/// The middle of some numbers, the mean of the two middle ones of an even number; 0 of none.
+pub(crate) fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    let half = numbers.len() / 2;
+    match numbers.len() {
         0 => 0.0,
-        n if n % 2 == 1 => seconds[n / 2],
-        n => f64::midpoint(seconds[n / 2 - 1], seconds[n / 2]),
+        count if count % 2 == 1 => numbers[half],
+        _ => f64::midpoint(numbers[half - 1], numbers[half]),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nin::data::{Batch, DataLoader, DatasetInfo, LabeledImages, LoaderOptions};
+use nin::data::{ArrayDataset, Batch, DataLoader, LoaderOptions};
 use nin::loss::CrossEntropy;
 use nin::models::{Head, Model, Network};
 use nin::nn::{Module, Planned, Sequential, initialize};
@@ -26,12 +26,13 @@ const MAX_PIXELS: usize = 1 << 30;
 pub const CLASSES: usize = 10;
 
 /// What a step is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Task {
-    /// Forward with dropout, softmax cross-entropy, backward, and SGD with momentum 0.9 and weight decay 5e-4.
+    // Momentum is 0.9, weight decay 5e-4. The help of the command line shows the lines of documentation.
+    /// Forward with dropout, cross-entropy, backward, SGD with momentum and weight decay
     Train,
-    /// The logits.
+    /// The logits
     Infer,
 }
 
@@ -95,24 +96,22 @@ impl Settings {
     /// # Errors
     /// [`TrainError::Config`] or [`TrainError::Shape`], with what was expected and found.
     pub fn validate(&self) -> Result<(), TrainError> {
-        let error = |message: String| Err(TrainError::Config(message));
-        if self.batch == 0 || self.image_size == 0 {
-            let name = if self.batch == 0 { "batch_size" } else { "image_size" };
-            return error(format!("{name}: expected at least 1, found 0"));
+        let Self { batch, image_size: side, .. } = *self;
+        if batch == 0 || side == 0 {
+            let name = if batch == 0 { "batch_size" } else { "image_size" };
+            return Err(TrainError::setting(name, "at least 1", 0));
         }
-        let pixels = self.image_size.checked_pow(2).and_then(|image| image.checked_mul(self.batch));
+        let pixels = side.checked_pow(2).and_then(|image| image.checked_mul(batch));
         if pixels.is_none_or(|pixels| pixels > MAX_PIXELS) {
-            return error(format!(
-                "batch_size: expected at most {MAX_PIXELS} pixels in all, found {} images of {side} x {side}",
-                self.batch,
-                side = self.image_size
-            ));
+            let expected = format!("at most {MAX_PIXELS} pixels in all");
+            let found = format!("{batch} images of {side} x {side}");
+            return Err(TrainError::setting("batch_size", expected, found));
         }
         match self.until {
             Until::Seconds(seconds) if !(seconds > 0.0 && seconds <= 86_400.0) => {
-                error(format!("seconds: expected more than 0 and at most 86400, found {seconds}"))
+                Err(TrainError::setting("seconds", "more than 0 and at most 86400", seconds))
             }
-            Until::Steps(0) => error("steps: expected at least 1, found 0".to_owned()),
+            Until::Steps(0) => Err(TrainError::setting("steps", "at least 1", 0)),
             _ => Ok(()),
         }
     }
@@ -140,13 +139,8 @@ impl Settings {
         let mut random = RandomStream::new(0, 0, Purpose::Other(0), 0);
         let mut pixels = vec![0; self.batch * self.image_size * self.image_size];
         random.fill_bytes(&mut pixels);
-        let labels = (0..self.batch).map(|_| random.below(CLASSES as u64) as u8).collect();
-        let info = DatasetInfo {
-            name: "random images".to_owned(),
-            image_shape: [1, self.image_size, self.image_size],
-            class_names: (0..CLASSES).map(|class| class.to_string()).collect(),
-        };
-        let dataset = Arc::new(LabeledImages::new(pixels, labels, info)?);
+        let labels: Vec<usize> = (0..self.batch).map(|_| random.below(CLASSES as u64) as usize).collect();
+        let dataset = Arc::new(ArrayDataset::new([1, self.image_size, self.image_size], pixels, labels)?);
         // No thread of its own: it would take time from the steps.
         let options = LoaderOptions { batch_size: self.batch, workers: 0, ..LoaderOptions::default() };
         let loader = DataLoader::new(dataset, options)?;
@@ -225,19 +219,8 @@ fn train_step(
     step: u64,
 ) -> Result<Duration, TrainError> {
     let begin = Instant::now();
-    let sums = workers.step(
-        network,
-        images,
-        &CrossEntropy::default(),
-        StepSettings { epoch: step, ..StepSettings::default() },
-    )?;
-    if !sums.loss.is_finite() {
-        return Err(TrainError::Diverged {
-            epoch: 1,
-            step,
-            reason: format!("the loss is {}", sums.mean_loss()),
-        });
-    }
+    let settings = StepSettings { epoch: step, ..StepSettings::default() };
+    workers.step(network, images, &CrossEntropy::default(), settings)?.finite_loss(1, step)?;
     workers.gradients(|gradients| optimizer.step(network, gradients.into()))?;
     Ok(begin.elapsed())
 }

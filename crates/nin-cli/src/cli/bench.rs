@@ -1,6 +1,6 @@
 //! `nin bench`: what this machine does with a network.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use nin::summary::{Work, layers};
 use nin::train::TrainError;
 use nin::train::workers::micro_batch_images;
@@ -33,7 +33,7 @@ pub struct BenchArgs {
     pub threads: ThreadArgs,
     /// What a step is: forward, backward and SGD, or the logits
     #[arg(long, value_name = "NAME", default_value = "train")]
-    pub task: TaskName,
+    pub task: Task,
     /// How long to measure after the warm-up
     #[arg(long, value_name = "S", default_value_t = 10.0, allow_negative_numbers = true)]
     pub seconds: f64,
@@ -52,15 +52,6 @@ pub struct BenchArgs {
     pub layers: bool,
 }
 
-/// The task by its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum TaskName {
-    /// Forward with dropout, cross-entropy, backward, SGD with momentum and weight decay
-    Train,
-    /// The logits
-    Infer,
-}
-
 /// Runs `nin bench`.
 ///
 /// # Errors
@@ -74,10 +65,7 @@ pub fn bench(args: &BenchArgs) -> Result<(), TrainError> {
         image_size,
         batch: args.batch_size.unwrap_or(32),
         threads: args.threads.read()?,
-        task: match args.task {
-            TaskName::Train => Task::Train,
-            TaskName::Infer => Task::Infer,
-        },
+        task: args.task,
         until: args.steps.map_or(Until::Seconds(args.seconds), Until::Steps),
         conv,
     };

@@ -158,8 +158,7 @@ const COLUMNS: [(&str, Cell); 15] = [
 pub fn compare(args: &CompareArgs) -> Result<(), TrainError> {
     let threads = args.threads.read()?;
     if !(args.seconds > 0.0 && args.seconds <= 3600.0) {
-        let message = format!("seconds: expected more than 0 and at most 3600, found {}", args.seconds);
-        return Err(TrainError::Config(message));
+        return Err(TrainError::setting("seconds", "more than 0 and at most 3600", args.seconds));
     }
     // All networks are built before the first is measured, so that a mistake is told at once.
     let mut rows = rows(args)?;

@@ -11,11 +11,12 @@ use serde_json::json;
 
 use super::downloads::sources;
 use super::flags::SettingFlags;
-use super::runs::{Group, groups, median};
+use super::runs::{Group, groups};
 use super::seeds::parse;
 use super::settings::{of_run, resolve};
 use super::table::Table;
 use super::{ThreadArgs, print};
+use crate::bench::median;
 use crate::pictures::{Line, Panel, write_panels};
 
 /// The most training images that are sent through.
@@ -81,8 +82,7 @@ struct Subject {
 pub fn inspect(args: &InspectArgs) -> Result<(), TrainError> {
     let threads = args.threads.read()?;
     if args.images == 0 || args.images > MOST_IMAGES {
-        let message = format!("images: expected 1 to {MOST_IMAGES}, found {}", args.images);
-        return Err(TrainError::Config(message));
+        return Err(TrainError::setting("images", format!("1 to {MOST_IMAGES}"), args.images));
     }
     start_of_no_recipe(args)?;
     let recipes = match (args.recipes.is_empty(), args.folders.is_empty()) {

@@ -47,7 +47,7 @@ pub(super) fn network(
     classes: usize,
 ) -> Result<Sequential<f32>, TrainError> {
     if image[1] == 0 || image[1] > 4096 {
-        return Err(TrainError::Config(format!("image_size: expected 1 to 4096, found {}", image[1])));
+        return Err(TrainError::setting("image_size", "1 to 4096", image[1]));
     }
     Ok(Network { head, ..Network::new(model, image, classes) }.build()?)
 }

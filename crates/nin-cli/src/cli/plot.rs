@@ -47,7 +47,7 @@ pub fn plot(args: &PlotArgs) -> Result<(), TrainError> {
 fn epochs(run: &Path) -> Result<Vec<EpochMetrics>, TrainError> {
     let epochs = RunDir::read_epochs(run)?;
     if epochs.is_empty() {
-        return Err(TrainError::Config(format!("{}: no epoch is finished", run.display())));
+        return Err(TrainError::of(run, "no epoch is finished"));
     }
     Ok(epochs)
 }

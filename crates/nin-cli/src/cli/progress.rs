@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 use nin::train::{EpochMetrics, Event, RunDir, Settings, TrainError, Trainer};
 
 use super::advice::advice;
@@ -42,29 +42,20 @@ impl Display {
         event: Event<'_>,
         report: impl FnOnce(&EpochMetrics),
     ) -> Result<(), TrainError> {
-        match event {
-            Event::EpochStarted { epoch, images } => {
+        match (event, &mut self.progress) {
+            (Event::EpochStarted { epoch, images }, progress) => {
                 self.title = format!("{}epoch {epoch}", self.name);
                 let title = format!("{}/{}", self.title, self.settings.epochs);
-                self.progress = Some(Progress::new(title, images));
+                *progress = Some(Progress::new(title, images));
             }
-            Event::Stepped { images, loss, rest } => {
-                if let Some(progress) = &mut self.progress {
-                    progress.step(images, loss, rest);
-                }
+            (Event::Stepped { images, loss, rest }, Some(progress)) => progress.step(images, loss, rest),
+            (Event::Warned(warning), Some(progress)) => {
+                let advice = advice(warning, &self.settings);
+                progress.warn(&format!("{}, {warning}; {advice}", self.title));
             }
-            Event::Warned(warning) => {
-                if let Some(progress) = &self.progress {
-                    let advice = advice(warning, &self.settings);
-                    progress.warn(&format!("{}, {warning}; {advice}", self.title));
-                }
-            }
-            Event::StepsOver => {
-                if let Some(progress) = self.progress.take() {
-                    progress.finish();
-                }
-            }
-            Event::EpochFinished(metrics) => {
+            (Event::Stepped { .. } | Event::Warned(_), None) => {}
+            (Event::StepsOver, progress) => *progress = None,
+            (Event::EpochFinished(metrics), _) => {
                 let title = format!("{}, {}", self.settings.model, self.settings.dataset);
                 let epochs = RunDir::read_epochs(&self.folder)?;
                 write_curves(&self.folder.join("curves.svg"), &title, &epochs)?;
@@ -75,7 +66,7 @@ impl Display {
     }
 }
 
-/// The progress of one epoch, written to standard error.
+/// The progress of one epoch, written to standard error. The bar goes when it is dropped.
 #[derive(Debug)]
 struct Progress {
     bar: Option<ProgressBar>,
@@ -90,7 +81,8 @@ impl Progress {
     /// Shows an epoch by its title, such as "epoch 1/9", with this many images left to go in it.
     fn new(title: String, images: u64) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::with_draw_target(Some(images), ProgressDrawTarget::stderr_with_hz(8));
+            let bar = ProgressBar::with_draw_target(Some(images), ProgressDrawTarget::stderr_with_hz(8))
+                .with_finish(ProgressFinish::AndClear);
             let template = "{prefix} {bar:30} {pos}/{len} images, {msg}, {eta} left in the epoch";
             bar.set_style(ProgressStyle::with_template(template).expect("the template is a constant"));
             bar.set_prefix(title.clone());
@@ -125,13 +117,6 @@ impl Progress {
         match &self.bar {
             Some(bar) => bar.suspend(write),
             None => write(),
-        }
-    }
-
-    /// Takes the bar away.
-    fn finish(self) {
-        if let Some(bar) = self.bar {
-            bar.finish_and_clear();
         }
     }
 }

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use nin::train::TrainError;
 
+use crate::bench::median;
+
 /// What a folder holds, under the folder's name.
 #[derive(Debug)]
 pub(super) struct Group {
@@ -35,9 +37,8 @@ fn runs(folder: &Path, file: &str) -> Result<Vec<PathBuf>, TrainError> {
         .collect();
     seeds.sort_unstable();
     if seeds.is_empty() {
-        let message =
-            format!("{}: no run in this folder (no {file}, and no seed-N with one)", folder.display());
-        return Err(TrainError::Config(message));
+        let message = format!("no run in this folder (no {file}, and no seed-N with one)");
+        return Err(TrainError::of(folder, message));
     }
     Ok(seeds.into_iter().map(|(_, path)| path).collect())
 }
@@ -46,17 +47,6 @@ fn name(folder: &Path) -> String {
     folder
         .file_name()
         .map_or_else(|| folder.display().to_string(), |name| name.to_string_lossy().into_owned())
-}
-
-/// The middle of some numbers, the mean of the two middle ones of an even number; 0 of none.
-pub(super) fn median(mut numbers: Vec<f64>) -> f64 {
-    numbers.sort_by(f64::total_cmp);
-    let half = numbers.len() / 2;
-    match numbers.len() {
-        0 => 0.0,
-        count if count % 2 == 1 => numbers[half],
-        _ => (numbers[half - 1] + numbers[half]) / 2.0,
-    }
 }
 
 /// The smallest, the middle and the largest of some test accuracies; 0 of none.

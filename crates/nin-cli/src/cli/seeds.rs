@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use nin::checkpoint::atomic_write;
 use nin::data::Splits;
-use nin::train::{EpochMetrics, Outcome, Overrides, RunDir, Settings, TrainError, Trainer};
+use nin::train::{EpochMetrics, Outcome, Overrides, RunDir, Settings, TrainError};
 
 use super::progress::Display;
 use super::run_name::default_run_dir;
@@ -102,17 +102,9 @@ fn train_seed(
         if let (true, Some(metrics)) = (done, RunDir::read_epochs(folder)?.last()) {
             return Ok(Ending::Finished(*metrics, true));
         }
-        let trainer = match checkpoint {
-            Some(checkpoint) => {
-                let mut trainer = Trainer::new(settings, splits, threads)?;
-                trainer.restore(checkpoint, folder)?;
-                trainer
-            }
-            None => args.begin(settings, splits, threads)?,
-        };
-        (run, trainer)
+        (run, args.trainer(settings, splits, threads, checkpoint.map(|from| (from, folder)))?)
     } else {
-        let trainer = args.begin(settings, splits, threads)?;
+        let trainer = args.trainer(settings, splits, threads, None)?;
         (RunDir::create(folder, &trainer.settings().to_toml())?, trainer)
     };
     if first {
@@ -138,9 +130,7 @@ fn refuse_other_settings(folder: &Path, asked: &Settings) -> Result<(), TrainErr
     }
     let (found, asked) = (found.to_toml(), asked.to_toml());
     let other = found.lines().find(|line| !asked.lines().any(|own| own == *line)).unwrap_or("more of them");
-    let message =
-        format!("{}: a run with other settings ({other}); name another --run-dir", folder.display());
-    Err(TrainError::Config(message))
+    Err(TrainError::of(folder, format!("a run with other settings ({other}); name another --run-dir")))
 }
 
 fn describe(ending: &Ending, seconds: f64) -> String {

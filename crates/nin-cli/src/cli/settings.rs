@@ -41,9 +41,7 @@ pub(super) fn resolve(
     flags: &Overrides,
 ) -> Result<Settings, TrainError> {
     Settings::resolve(file, flags).map_err(|error| match path {
-        Some(path) if Settings::resolve(&Overrides::default(), flags).is_ok() => {
-            TrainError::Config(format!("{}: {error}", path.display()))
-        }
+        Some(path) if Settings::resolve(&Overrides::default(), flags).is_ok() => TrainError::of(path, error),
         _ => error,
     })
 }

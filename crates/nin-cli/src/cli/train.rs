@@ -10,7 +10,9 @@ use clap::Parser;
 use nin::data::{Splits, load};
 use nin::nn::parameter_count;
 use nin::summary::{Work, layers};
-use nin::train::{EpochMetrics, Outcome, Overrides, Recipe, RunDir, Settings, TrainError, Trainer};
+use nin::train::{
+    Checkpoint, EpochMetrics, Outcome, Overrides, Recipe, RunDir, Settings, TrainError, Trainer,
+};
 
 use super::downloads::sources;
 use super::flags::SettingFlags;
@@ -113,16 +115,19 @@ impl TrainArgs {
         resolve(self.config.as_deref(), &file, &flags)
     }
 
-    /// A run from the beginning, with the weights that were asked for.
-    pub(super) fn begin(
+    /// A run from the checkpoint of a folder, or from the beginning with the weights that were asked for.
+    pub(super) fn trainer(
         &self,
         settings: Settings,
         splits: Splits,
         threads: usize,
+        from: Option<(Checkpoint, &Path)>,
     ) -> Result<Trainer, TrainError> {
         let mut trainer = Trainer::new(settings, splits, threads)?;
-        if let Some(weights) = &self.init_from {
-            trainer.init_from(weights)?;
+        match (from, &self.init_from) {
+            (Some((checkpoint, folder)), _) => trainer.restore(checkpoint, folder)?,
+            (None, Some(weights)) => trainer.init_from(weights)?,
+            (None, None) => {}
         }
         Ok(trainer)
     }
@@ -169,7 +174,7 @@ fn start(args: &TrainArgs, threads: usize) -> Result<(RunDir, Trainer), TrainErr
     let settings = args.settings()?;
     let splits = data(&settings, args)?;
     let path = args.run_dir.clone().unwrap_or_else(|| default_run_dir(settings.model.name()));
-    let trainer = args.begin(settings, splits, threads)?;
+    let trainer = args.trainer(settings, splits, threads, None)?;
     Ok((RunDir::create(&path, &trainer.settings().to_toml())?, trainer))
 }
 
@@ -180,11 +185,7 @@ fn resume(path: &Path, args: &TrainArgs, threads: usize) -> Result<(RunDir, Trai
     let flags = Overrides { max_steps, ..Overrides::default() };
     let settings = Settings { max_steps, ..of_run(path, &flags)? };
     let splits = data(&settings, args)?;
-    let mut trainer = Trainer::new(settings, splits, threads)?;
-    if let Some(checkpoint) = checkpoint {
-        trainer.restore(checkpoint, path)?;
-    }
-    Ok((run, trainer))
+    Ok((run, args.trainer(settings, splits, threads, checkpoint.map(|from| (from, path)))?))
 }
 
 /// The data set.

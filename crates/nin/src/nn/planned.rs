@@ -46,11 +46,6 @@ impl<T: Element, M: Module<T>> Planned<T, M> {
         self.plans.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
         &mut self.module
     }
-
-    /// The module, given back.
-    pub fn into_inner(self) -> M {
-        self.module
-    }
 }
 
 impl<T: Element, M: Module<T>> Module<T> for Planned<T, M> {

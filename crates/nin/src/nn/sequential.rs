@@ -33,11 +33,6 @@ impl<T: Element> Sequential<T> {
         self.layers.push((name.to_owned(), Box::new(layer)));
         self
     }
-
-    /// The layers.
-    pub fn layers(&self) -> impl ExactSizeIterator<Item = &dyn Module<T>> {
-        self.layers.iter().map(|(_, layer)| &**layer)
-    }
 }
 
 impl<T: Element> Module<T> for Sequential<T> {

@@ -58,12 +58,12 @@ impl Trainer {
         while self.position.epoch < self.settings.epochs {
             let ended = self.train_epoch(run, interrupt, &mut report);
             report(Event::StepsOver)?;
-            if let Some(outcome) = ended? {
-                self.refuse_broken_weights()?;
+            let ended = ended?;
+            self.refuse_broken_weights()?;
+            if let Some(outcome) = ended {
                 run.save(&self.model, &self.optimizer.state(), &self.position)?;
                 return Ok(outcome);
             }
-            self.refuse_broken_weights()?;
             let tested = self.test()?;
             let sums = self.position.sums;
             let metrics = EpochMetrics {
@@ -85,9 +85,8 @@ impl Trainer {
                 return Ok(Outcome::StepsDone);
             }
         }
-        last.map(Outcome::Finished).ok_or_else(|| {
-            TrainError::Config(format!("{}: its metrics.jsonl has no epoch", run.path().display()))
-        })
+        last.map(Outcome::Finished)
+            .ok_or_else(|| TrainError::of(run.path(), "its metrics.jsonl has no epoch"))
     }
 
     /// Trains the rest of the epoch that goes on. `Some` if the run ends inside of it.
@@ -110,11 +109,7 @@ impl Trainer {
             let n = batch.len();
             let sums = self.step(&batch)?;
             drop(batch);
-            let loss = sums.mean_loss();
-            if !loss.is_finite() {
-                let reason = format!("the loss is {loss}");
-                return Err(TrainError::Diverged { epoch: epoch + 1, step: self.position.step + 1, reason });
-            }
+            let loss = sums.finite_loss(epoch + 1, self.position.step + 1)?;
             self.position.step += 1;
             self.position.batch += 1;
             self.position.sums.add(sums);

@@ -1,5 +1,6 @@
 //! What can go wrong in a run.
 
+use std::fmt::Display;
 use std::path::Path;
 
 use autograd::AutogradError;
@@ -46,6 +47,16 @@ pub enum TrainError {
 }
 
 impl TrainError {
+    /// A setting that cannot work: its name, what was expected and what was found.
+    pub fn setting(name: &str, expected: impl Display, found: impl Display) -> Self {
+        Self::Config(format!("{name}: expected {expected}, found {found}"))
+    }
+
+    /// What is wrong with a file or a folder.
+    pub fn of(path: &Path, what: impl Display) -> Self {
+        Self::Config(format!("{}: {what}", path.display()))
+    }
+
     /// An error of reading or writing `path` while doing `action`.
     pub fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         let error = io(path, action);

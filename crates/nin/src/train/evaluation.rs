@@ -36,6 +36,18 @@ impl Metrics {
         self.loss / self.images.max(1) as f64
     }
 
+    /// The mean loss of an image, in a step that is counted from 1 as its epoch is.
+    ///
+    /// # Errors
+    /// [`TrainError::Diverged`] if it is no number.
+    pub fn finite_loss(&self, epoch: u64, step: u64) -> Result<f64, TrainError> {
+        let loss = self.mean_loss();
+        if loss.is_finite() {
+            return Ok(loss);
+        }
+        Err(TrainError::Diverged { epoch, step, reason: format!("the loss is {loss}") })
+    }
+
     /// The share of images classified correctly, 0 to 1.
     #[must_use]
     pub fn accuracy(&self) -> f64 {
@@ -46,9 +58,6 @@ impl Metrics {
 /// The most images that one task takes: enough to read the weights seldom, few enough to keep the maps near the core. No
 /// logit depends on it.
 const SHARE: usize = 4;
-
-/// A share's logits, once they are computed.
-type ShardLogits = Option<Tensor<f32>>;
 
 impl Workers {
     /// The logits of N x C x H x W images, N x K, without keeping anything for a backward pass.
@@ -101,16 +110,14 @@ impl Workers {
             }
             return Ok(logits);
         }
-        let results: Vec<Mutex<ShardLogits>> = (0..tasks).map(|_| Mutex::default()).collect();
+        let rows: Vec<_> = logits.data_mut().chunks_mut(classes).map(Mutex::new).collect();
         self.for_each_task(tasks, |task, pool| {
-            let output = forward(pool, bounds(task), bounds(task + 1));
-            *results[task].lock().unwrap_or_else(PoisonError::into_inner) = Some(output);
+            let (from, to) = (bounds(task), bounds(task + 1));
+            for (row, own) in rows[from..to].iter().zip(forward(pool, from, to).data().chunks(classes)) {
+                row.lock().unwrap_or_else(PoisonError::into_inner).copy_from_slice(own);
+            }
         });
-        for (task, result) in results.into_iter().enumerate() {
-            let rows = &mut logits.data_mut()[bounds(task) * classes..bounds(task + 1) * classes];
-            let result = result.into_inner().unwrap_or_else(PoisonError::into_inner);
-            rows.copy_from_slice(result.expect("every share was run").data());
-        }
+        drop(rows);
         Ok(logits)
     }
 

@@ -95,11 +95,8 @@ impl RunDir {
     pub fn create(path: &Path, settings: &str) -> Result<Self, TrainError> {
         std::fs::create_dir_all(path).map_err(TrainError::io(path, "making the run folder"))?;
         if path.join("config.toml").exists() {
-            let message = format!(
-                "{0}: there is a run in this folder; go on with it (--resume {0}) or name another (--run-dir)",
-                path.display()
-            );
-            return Err(TrainError::Config(message));
+            let ways = format!("go on with it (--resume {}) or name another (--run-dir)", path.display());
+            return Err(TrainError::of(path, format!("there is a run in this folder; {ways}")));
         }
         let metrics_path = path.join("metrics.jsonl");
         let metrics =
@@ -168,12 +165,12 @@ impl RunDir {
         let last = Self::read_epochs(path)?.pop();
         match last {
             Some(last) if last.epoch >= settings.epochs => Ok((settings, last)),
-            _ => Err(TrainError::Config(format!(
-                "{0}: the run is not finished, {1} of {2} epochs are trained (go on with it: train --resume {0})",
-                path.display(),
-                last.map_or(0, |last| last.epoch),
-                settings.epochs
-            ))),
+            _ => {
+                let (made, all) = (last.map_or(0, |last| last.epoch), settings.epochs);
+                let done = format!("the run is not finished, {made} of {all} epochs are trained");
+                let way = format!("go on with it: train --resume {}", path.display());
+                Err(TrainError::of(path, format!("{done} ({way})")))
+            }
         }
     }
 
@@ -209,13 +206,12 @@ fn refuse_no_run(path: &Path) -> Result<(), TrainError> {
     if path.join("config.toml").exists() {
         return Ok(());
     }
-    Err(TrainError::Config(format!("{}: no run in this folder (it has no config.toml)", path.display())))
+    Err(TrainError::of(path, "no run in this folder (it has no config.toml)"))
 }
 
 fn load_checkpoint(path: &Path) -> Result<Checkpoint, TrainError> {
     let (mut tensors, metadata) = load_tensors(path)?;
-    let broken =
-        |what: &str| TrainError::Config(format!("{}: not a checkpoint of a run: {what}", path.display()));
+    let broken = |what: &str| TrainError::of(path, format!("not a checkpoint of a run: {what}"));
     let mut numbers = [0; NUMBERS.len()];
     for (number, key) in numbers.iter_mut().zip(NUMBERS) {
         let found = metadata.get(key).and_then(|value| value.parse().ok());

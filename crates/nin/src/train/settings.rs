@@ -9,8 +9,8 @@ mod recipe;
 use serde::Deserialize;
 use tensor::conv::ConvAlgorithm;
 
-use declare::{Value, settings, text};
 pub use declare::{Kind, Setting};
+use declare::{Value, settings, text};
 pub use initial::InitialWeights;
 pub use recipe::Recipe;
 
@@ -146,8 +146,11 @@ impl Settings {
             return Ok(splits);
         }
         if held >= train {
-            let expected = format!("fewer than the {train} training images");
-            return Err(TrainError::Config(format!("hold_out: expected {expected}, found {held}")));
+            return Err(TrainError::setting(
+                "hold_out",
+                format!("fewer than the {train} training images"),
+                held,
+            ));
         }
         Ok(Splits { train: splits.train.head(train - held), test: splits.train.tail(held) })
     }
@@ -157,16 +160,13 @@ impl Settings {
     /// # Errors
     /// [`TrainError::Config`], naming the setting, what was expected and what was found.
     pub fn validate(&self) -> Result<(), TrainError> {
-        let refused = self.out_of_bounds().or_else(|| {
-            let lost = self.nesterov && self.momentum == 0.0;
-            lost.then(|| ("nesterov", "a momentum above 0", "momentum 0".to_owned()))
-        });
-        match refused {
-            Some((name, expected, found)) => {
-                Err(TrainError::Config(format!("{name}: expected {expected}, found {found}")))
-            }
-            None => Ok(()),
+        if let Some((name, expected, found)) = self.out_of_bounds() {
+            return Err(TrainError::setting(name, expected, found));
         }
+        if self.nesterov && self.momentum == 0.0 {
+            return Err(TrainError::setting("nesterov", "a momentum above 0", "momentum 0"));
+        }
+        Ok(())
     }
 }
 

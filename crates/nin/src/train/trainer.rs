@@ -141,9 +141,8 @@ impl Trainer {
         };
         let train = DataLoader::new(train, options)?;
         if train.batches_per_epoch() == 0 {
-            let (expected, found) = (settings.batch_size, train.dataset().len());
-            let message = format!("drop_last: expected at least {expected} training images, found {found}");
-            return Err(TrainError::Config(message));
+            let expected = format!("at least {} training images", settings.batch_size);
+            return Err(TrainError::setting("drop_last", expected, train.dataset().len()));
         }
         Ok(Self {
             model: Planned::new(model),
@@ -231,10 +230,8 @@ impl Trainer {
     /// [`TrainError::Config`] if its weights are not those of this network, its state is not this optimizer's, or its place in the
     /// epoch cannot be with batches of this size.
     pub fn restore(&mut self, checkpoint: Checkpoint, path: &Path) -> Result<(), TrainError> {
-        let refuse = |message: String| {
-            let file = path.join("checkpoint.safetensors");
-            Err(TrainError::Config(format!("{}: {message}", file.display())))
-        };
+        let file = path.join("checkpoint.safetensors");
+        let refuse = |message: String| Err(TrainError::of(&file, message));
         let own = parameters(&self.model);
         let (found, expected) = (checkpoint.weights.len(), own.len());
         if found != expected {

@@ -14,9 +14,7 @@ impl Overrides {
     pub fn from_toml(path: &Path) -> Result<Self, TrainError> {
         let text =
             std::fs::read_to_string(path).map_err(TrainError::io(path, "reading the configuration"))?;
-        toml::from_str(&text).map_err(|error| {
-            TrainError::Config(format!("{}: {}", path.display(), one_line(&error.to_string())))
-        })
+        toml::from_str(&text).map_err(|error| TrainError::of(path, one_line(&error.to_string())))
     }
 }
 
