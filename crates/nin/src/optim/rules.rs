@@ -29,6 +29,17 @@ choices! {
     }
 }
 
+impl OptimizerKind {
+    /// The settings of a run that change nothing in it.
+    pub(crate) fn ignores(self) -> &'static [&'static str] {
+        match self {
+            Self::Sgd => &[],
+            Self::AdamW => &["momentum", "nesterov"],
+            Self::RmsProp => &["nesterov"],
+        }
+    }
+}
+
 /// Stochastic gradient descent with momentum, Nesterov's variant and weight decay, as PyTorch's `torch.optim.SGD`.
 ///
 /// `v <- momentum v + (g + decay w)`, `w <- w - lr v` (or `w - lr (g + momentum v)` with Nesterov), d2l book section 12.6. The

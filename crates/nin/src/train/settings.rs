@@ -67,7 +67,7 @@ settings! {
     lr("RATE"): f64 = 0.1, "a finite number of at least 0" if at_least_0;
     /// Momentum, for optimizers that have it
     momentum("FACTOR"): f64 = 0.0, "at least 0 and below 1" if below_1;
-    /// Nesterov's form of the momentum
+    /// Nesterov's form of the momentum, for optimizers that have it
     nesterov("nesterov"): bool = false;
     /// L2 penalty on weights, not on biases
     weight_decay("FACTOR"): f64 = 0.0, "a finite number of at least 0" if at_least_0;
@@ -111,13 +111,23 @@ impl Settings {
     /// The recipe's settings for the network ([`Settings::for_model`]), replaced by the file's, replaced by the flags'.
     ///
     /// # Errors
-    /// [`TrainError::Config`] for a value that cannot work ([`Settings::validate`]).
+    /// [`TrainError::Config`] for a value that cannot work ([`Settings::validate`]), and for a flag that the optimizer has no use
+    /// for. A recipe or a file may have such a value: a run's file has all settings.
     pub fn resolve(file: &Overrides, flags: &Overrides) -> Result<Self, TrainError> {
         let recipe = flags.recipe.or(file.recipe).unwrap_or_default();
         let model = flags.model.or(file.model).unwrap_or(Model::Nin);
         let mut settings = Self::for_model(recipe, model);
         settings.apply(file);
         settings.apply(flags);
+        let asked = [
+            ("momentum", flags.momentum.is_some_and(|momentum| momentum > 0.0)),
+            ("nesterov", flags.nesterov == Some(true)),
+        ];
+        for (name, _) in asked.into_iter().filter(|&(_, asked)| asked) {
+            if settings.optimizer.ignores().contains(&name) {
+                return Err(TrainError::setting(name, "an optimizer that has it", settings.optimizer));
+            }
+        }
         settings.validate()?;
         Ok(settings)
     }
@@ -190,6 +200,33 @@ mod tests {
             (0.25, 3, 224, 128)
         );
         assert_eq!(settings.recipe, Recipe::Chapter);
+    }
+
+    #[test]
+    fn a_flag_that_the_optimizer_has_no_use_for_is_refused() {
+        let flags = |name: &str, optimizer| {
+            let mut flags = Overrides { optimizer: Some(optimizer), ..Overrides::default() };
+            flags.set(name, if name == "momentum" { "0.5" } else { "true" }).unwrap();
+            flags
+        };
+        for (name, optimizer, works) in [
+            ("momentum", OptimizerKind::Sgd, true),
+            ("momentum", OptimizerKind::RmsProp, true),
+            ("momentum", OptimizerKind::AdamW, false),
+            ("nesterov", OptimizerKind::Sgd, true),
+            ("nesterov", OptimizerKind::RmsProp, false),
+            ("nesterov", OptimizerKind::AdamW, false),
+        ] {
+            let flags = flags(name, optimizer);
+            let found = Settings::resolve(&Overrides::default(), &flags).map(drop);
+            let refused = format!("{name}: expected an optimizer that has it, found {optimizer}");
+            assert_eq!(found.map_err(|error| error.to_string()), if works { Ok(()) } else { Err(refused) });
+            // The default recipe has momentum, and a run's file has every setting.
+            Settings::resolve(&flags, &Overrides::default()).unwrap();
+        }
+        let none = Overrides { momentum: Some(0.0), ..flags("nesterov", OptimizerKind::AdamW) };
+        let none = Overrides { nesterov: Some(false), ..none };
+        Settings::resolve(&Overrides::default(), &none).unwrap();
     }
 
     #[test]
