@@ -9,7 +9,7 @@ use tensor::{Shape, Tensor};
 use super::group::Group;
 use crate::nn::{Module, Parameter, parameters, parameters_mut, update_buffers};
 
-/// Elements that one task updates: two such blocks of four arrays fit a level-1 cache.
+/// Elements that one task updates at least.
 pub(super) const BLOCK: usize = 4096;
 
 /// State tensors by name: the parameter's name, a dot, and PyTorch's name of the buffer, as in `0.weight.momentum_buffer`.

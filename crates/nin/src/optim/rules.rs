@@ -102,22 +102,19 @@ impl Rule for SgdRule {
         let rate = rate as f32;
         let values = parameter.value.data_mut();
         if kept != 1.0 {
-            values.par_chunks_mut(BLOCK).for_each(|block| block.iter_mut().for_each(|w| *w *= kept));
+            values.par_iter_mut().with_min_len(BLOCK).for_each(move |value| *value *= kept);
         }
-        let blocks = values.par_chunks_mut(BLOCK).zip(gradient.par_chunks(BLOCK));
+        // Closures own their numbers: behind references the loops would read them anew for each element.
+        let elements = values.par_iter_mut().zip(gradient).with_min_len(BLOCK);
         let [buffer] = state else {
-            return blocks.for_each(|(values, gradients)| {
-                for (value, &gradient) in values.iter_mut().zip(gradients) {
-                    *value -= rate * (gradient * scale + decay * *value);
-                }
+            return elements.for_each(move |(value, &gradient)| {
+                *value -= rate * (gradient * scale + decay * *value);
             });
         };
-        blocks.zip(buffer.data_mut().par_chunks_mut(BLOCK)).for_each(|((values, gradients), buffers)| {
-            for ((value, &gradient), buffer) in values.iter_mut().zip(gradients).zip(buffers) {
-                let gradient = gradient * scale + decay * *value;
-                *buffer = if first { gradient } else { momentum * *buffer + gradient };
-                *value -= rate * if nesterov { gradient + momentum * *buffer } else { *buffer };
-            }
+        elements.zip(buffer.data_mut()).for_each(move |((value, &gradient), buffer)| {
+            let gradient = gradient * scale + decay * *value;
+            *buffer = if first { gradient } else { momentum * *buffer + gradient };
+            *value -= rate * if nesterov { gradient + momentum * *buffer } else { *buffer };
         });
     }
 }
@@ -179,21 +176,13 @@ impl Rule for AdamWRule {
         let (kept, new1, beta2, new2) =
             ((1.0 - rate * decay) as f32, (1.0 - beta1) as f32, beta2 as f32, (1.0 - beta2) as f32);
         let epsilon = self.epsilon as f32;
-        let blocks = parameter
-            .value
-            .data_mut()
-            .par_chunks_mut(BLOCK)
-            .zip(gradient.par_chunks(BLOCK))
-            .zip(first.data_mut().par_chunks_mut(BLOCK))
-            .zip(second.data_mut().par_chunks_mut(BLOCK));
-        blocks.for_each(|(((values, gradients), means), squares)| {
-            let moments = means.iter_mut().zip(squares);
-            for ((value, &gradient), (mean, square)) in values.iter_mut().zip(gradients).zip(moments) {
-                let gradient = gradient * scale;
-                *mean += new1 * (gradient - *mean);
-                *square = beta2 * *square + new2 * gradient * gradient;
-                *value = kept * *value - step_size * *mean / (square.sqrt() / root + epsilon);
-            }
+        let moments = first.data_mut().par_iter_mut().zip(second.data_mut());
+        let elements = parameter.value.data_mut().par_iter_mut().zip(gradient).zip(moments);
+        elements.with_min_len(BLOCK).for_each(move |((value, &gradient), (mean, square))| {
+            let gradient = gradient * scale;
+            *mean += new1 * (gradient - *mean);
+            *square = beta2 * *square + new2 * gradient * gradient;
+            *value = kept * *value - step_size * *mean / (square.sqrt() / root + epsilon);
         });
     }
 }
@@ -257,32 +246,21 @@ impl Rule for RmsPropRule {
         let [squares, momenta @ ..] = state else { unreachable!("a tensor for each buffer") };
         let (alpha, new, epsilon) = (self.alpha as f32, (1.0 - self.alpha) as f32, self.epsilon as f32);
         let (rate, decay, momentum) = (rate as f32, decay as f32, self.momentum as f32);
-        let direction = |value: f32, gradient: f32, square: &mut f32| {
+        let direction = move |value: f32, gradient: f32, square: &mut f32| {
             let gradient = gradient * scale + decay * value;
             *square = alpha * *square + new * gradient * gradient;
             gradient / (square.sqrt() + epsilon)
         };
-        let blocks = parameter
-            .value
-            .data_mut()
-            .par_chunks_mut(BLOCK)
-            .zip(gradient.par_chunks(BLOCK))
-            .zip(squares.data_mut().par_chunks_mut(BLOCK));
+        let values = parameter.value.data_mut().par_iter_mut();
+        let elements = values.zip(gradient).zip(squares.data_mut()).with_min_len(BLOCK);
         let [buffer] = momenta else {
-            return blocks.for_each(|((values, gradients), squares)| {
-                for ((value, &gradient), square) in values.iter_mut().zip(gradients).zip(squares) {
-                    *value -= rate * direction(*value, gradient, square);
-                }
+            return elements.for_each(move |((value, &gradient), square)| {
+                *value -= rate * direction(*value, gradient, square);
             });
         };
-        blocks.zip(buffer.data_mut().par_chunks_mut(BLOCK)).for_each(
-            |(((values, gradients), squares), buffers)| {
-                let state = squares.iter_mut().zip(buffers);
-                for ((value, &gradient), (square, buffer)) in values.iter_mut().zip(gradients).zip(state) {
-                    *buffer = momentum * *buffer + direction(*value, gradient, square);
-                    *value -= rate * *buffer;
-                }
-            },
-        );
+        elements.zip(buffer.data_mut()).for_each(move |(((value, &gradient), square), buffer)| {
+            *buffer = momentum * *buffer + direction(*value, gradient, square);
+            *value -= rate * *buffer;
+        });
     }
 }
