@@ -175,7 +175,7 @@ impl Case<'_> {
                 self.check::<T>(&op, ONE);
             }
             "adaptive_avg_pool2d" => {
-                self.check::<T>(&ops::AdaptiveAvgPool2d { output: self.pair("output_size") }, ONE)
+                self.check::<T>(&ops::AdaptiveAvgPool2d { output: self.pair("output_size") }, ONE);
             }
             "linear" => self.check::<T>(&ops::Linear, weighted),
             "relu" => self.check::<T>(&ops::Relu, ONE),

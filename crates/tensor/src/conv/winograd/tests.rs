@@ -186,19 +186,12 @@ fn threads_do_not_change_a_bit() {
         let case = case(g, true, 9);
         let (isa, pool) = (Isa::best(), BufferPool::poisoning());
         let weights = prepared(tile, Pass::Forward, &g, &case.w, isa);
-        let flipped = prepared(tile, Pass::InputGradient, &g, &case.w, isa);
+        let (flipped, back) =
+            (prepared(tile, Pass::InputGradient, &g, &case.w, isa), g.of(Pass::InputGradient));
         let run = |parallel: bool| {
             let (mut y, mut dx) = (vec![f32::NAN; g.output_len()], vec![f32::NAN; g.input_len()]);
             convolve(&pool, &weights, &g, (&case.x, None), case.epilogue(), parallel, &mut y);
-            convolve(
-                &pool,
-                &flipped,
-                &g.of(Pass::InputGradient),
-                case.dy(),
-                (None, false),
-                parallel,
-                &mut dx,
-            );
+            convolve(&pool, &flipped, &back, case.dy(), (None, false), parallel, &mut dx);
             (y, dx)
         };
         let serial = run(false);
