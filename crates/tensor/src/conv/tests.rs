@@ -39,9 +39,9 @@ proptest! {
     fn every_algorithm_agrees_with_the_naive_loop(
         g in sizes(), seed in 0u64..1000, biased: bool, relu: bool, parallel: bool,
     ) {
-        let [x, dy, bias, old] = [g.input_shape(), g.output_shape(), [g.c_out].into(), g.weight_shape()];
-        let [x, dy, bias, old] = [(x, 1), (dy, 2), (bias, 3), (old, 4)]
-            .map(|(shape, stream)| random(shape, 10 * seed + stream).cast::<f32>());
+        let numbers = |shape: Shape, stream| random(shape, 10 * seed + stream).cast::<f32>();
+        let [x, dy, bias] =
+            [numbers(g.input_shape(), 1), numbers(g.output_shape(), 2), numbers([g.c_out].into(), 3)];
         let op = Conv2d { stride: g.stride, padding: g.padding, dilation: g.dilation, groups: g.groups, relu };
         let wanted = vec![true; if biased { 3 } else { 2 }];
         for conv in ConvAlgorithm::ASKED {
@@ -50,11 +50,12 @@ proptest! {
                 ConvAlgorithm::Winograd(Some(tile)) => 20.0 * tile.error_bound(),
                 _ => 2e-6,
             };
-            // Other weights first: what is packed or transformed of them must not outlive them.
-            let mut w = old.clone();
+            // Other weights first: what is packed or transformed of them must not outlive them. No one else holds these.
+            let mut w = numbers(g.weight_shape(), 4);
             let inputs = |w: &Tensor<f32>| [x.clone(), w.clone()].into_iter().chain(biased.then(|| bias.clone()));
             let (old, saved) = op.forward(&context, inputs(&w).collect());
             op.gradients(&context, saved, old, &wanted);
+            prop_assert!(w.is_unique(), "what is kept beside the weights is made again in its place");
             w.data_mut().iter_mut().for_each(|w| *w = 0.25 - *w);
 
             let (y, saved) = op.forward(&context, inputs(&w).collect());
