@@ -1,5 +1,5 @@
-//! The networks against PyTorch: layer shapes, logits, all gradients, and the losses of ten SGD steps from the same weights. Network in Network
-//! and LeNet as they are, with each kind of head; AlexNet and VGG-11 as narrow copies of the same layers.
+//! The networks against PyTorch: layer shapes, logits, all gradients, and the losses of ten SGD steps from the same weights.
+//! Network in Network and LeNet as they are, with each kind of head; AlexNet and VGG-11 as narrow copies of the same layers.
 //!
 //! Weights and images are made by the integer recurrence of `tests/golden/draws.py`, bit for bit, which fingerprints confirm.
 //! Tolerances: losses and logits 1e-4 relative, on every path. Gradients: without Winograd each sampled element to 1e-4 of its
@@ -15,6 +15,7 @@ use nin::models::{Model, Network};
 use nin::nn::{Module, Parameter, Sequential, parameters, parameters_mut};
 use nin::optim::{Gradients, Optimizer, Sgd};
 use nin::summary::layers;
+use rayon::prelude::*;
 use safetensors::SafeTensors;
 use serde_json::Value;
 use tensor::conv::ConvAlgorithm;
@@ -230,29 +231,30 @@ fn near(found: f64, expected: f64, what: &str) {
 
 #[test]
 fn ten_steps_of_sgd() {
-    for golden in goldens() {
-        let recipe = &golden.about["recipe"];
-        let number = |key: &str| recipe[key].as_f64().unwrap();
-        let expected: Vec<f64> = serde_json::from_value(golden.about["losses"].clone()).unwrap();
-        assert_eq!(expected.len(), 10);
-        for conv in [ConvAlgorithm::Auto, ConvAlgorithm::Direct] {
-            let mut network = golden.network();
-            let mut sgd =
-                Sgd::new(number("lr")).momentum(number("momentum")).weight_decay(number("weight_decay"));
-            for (step, &expected) in expected.iter().enumerate() {
-                let (_, loss, gradients) = golden.pass(&network, conv);
-                near(loss, expected, &format!("{} by {conv}, step {step}: loss", golden.name()));
-                sgd.step(&mut network, Gradients::new(&gradients)).unwrap();
-            }
-            if let Some(expected) = golden.about["evaluated_loss"].as_f64() {
-                let loss = golden.evaluated(&network, conv);
-                near(loss, expected, &format!("{} by {conv}: loss by running statistics", golden.name()));
-            }
-            let (_, loss, _) = golden.pass(&network, conv);
-            let expected = golden.about["final_loss"].as_f64().unwrap();
-            near(loss, expected, &format!("{} by {conv}: final loss", golden.name()));
-        }
+    goldens().par_iter().for_each(|golden| {
+        [ConvAlgorithm::Auto, ConvAlgorithm::Direct].par_iter().for_each(|&conv| ten_steps(golden, conv));
+    });
+}
+
+fn ten_steps(golden: &Golden, conv: ConvAlgorithm) {
+    let recipe = &golden.about["recipe"];
+    let number = |key: &str| recipe[key].as_f64().unwrap();
+    let expected: Vec<f64> = serde_json::from_value(golden.about["losses"].clone()).unwrap();
+    assert_eq!(expected.len(), 10);
+    let mut network = golden.network();
+    let mut sgd = Sgd::new(number("lr")).momentum(number("momentum")).weight_decay(number("weight_decay"));
+    for (step, &expected) in expected.iter().enumerate() {
+        let (_, loss, gradients) = golden.pass(&network, conv);
+        near(loss, expected, &format!("{} by {conv}, step {step}: loss", golden.name()));
+        sgd.step(&mut network, Gradients::new(&gradients)).unwrap();
     }
+    if let Some(expected) = golden.about["evaluated_loss"].as_f64() {
+        let loss = golden.evaluated(&network, conv);
+        near(loss, expected, &format!("{} by {conv}: loss by running statistics", golden.name()));
+    }
+    let (_, loss, _) = golden.pass(&network, conv);
+    let expected = golden.about["final_loss"].as_f64().unwrap();
+    near(loss, expected, &format!("{} by {conv}: final loss", golden.name()));
 }
 
 /// The shapes and parameters that the article prints, layer by layer, as PyTorch's modules have them: `shapes.json`.

@@ -44,12 +44,15 @@ pub(super) fn passes(
     (bias, relu): (Option<&[f64]>, bool),
 ) -> [Vec<f64>; 4] {
     let [mut y, mut dx, mut dw, mut db] = lengths(g).map(|len| vec![0.0; len]);
-    naive::forward(g, x, w, bias, &mut y);
+    // The naive loop is what the tests take longest for.
+    rayon::scope(|scope| {
+        scope.spawn(|_| naive::forward(g, x, w, bias, &mut y));
+        scope.spawn(|_| naive::input_gradient(g, dy, w, &mut dx));
+        naive::weight_gradient(g, x, dy, &mut dw);
+    });
     if relu {
         y.iter_mut().for_each(|y| *y = y.max(0.0));
     }
-    naive::input_gradient(g, dy, w, &mut dx);
-    naive::weight_gradient(g, x, dy, &mut dw);
     for (plane, dy) in dy.chunks_exact(g.out_pixels()).enumerate() {
         db[plane % g.c_out] += dy.iter().sum::<f64>();
     }
