@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Kernel, Registers, Simd, token, instructions, memory_instructions};
+use super::{Kernel, Registers, Simd};
 
 token! {
     /// Proof that this processor executes AVX2 and FMA.

@@ -3,7 +3,7 @@
 
 use std::arch::aarch64::*;
 
-use super::{Kernel, Registers, Simd, token, instructions, memory_instructions};
+use super::{Kernel, Registers, Simd};
 
 token! {
     /// Proof that this processor executes NEON, as every one of 64 bits does.
