@@ -2,8 +2,7 @@
 
 use clap::Args;
 use nin::summary::{Work, layers};
-use nin::train::TrainError;
-use nin::train::workers::micro_batch_images;
+use nin::train::{TrainError, micro_batch_images};
 use serde_json::json;
 use tensor::conv::ConvAlgorithm;
 use tensor::simd::Isa;

@@ -6,7 +6,8 @@ use autograd::{Context, Tape};
 use tensor::{BufferPool, Shape, Tensor};
 
 use super::error::TrainError;
-use super::workers::{Workers, bind};
+use super::micro_batch::bind;
+use super::workers::Workers;
 use crate::data::Batch;
 use crate::loss::Loss;
 use crate::nn::Module;

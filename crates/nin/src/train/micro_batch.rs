@@ -1,16 +1,87 @@
-//! A few images of a batch, forward and backward on one worker.
+//! A few images of a batch: how many they are, and their way forward and back on one worker.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use autograd::{Bound, Context, Run, Tape};
 use tensor::conv::ConvAlgorithm;
-use tensor::{BufferPool, Tensor};
+use tensor::{BufferPool, Shape, Tensor};
 
 use super::error::TrainError;
 use super::evaluation::{Metrics, correct};
 use super::workers::StepSettings;
 use crate::data::Batch;
 use crate::loss::Loss;
+use crate::nn::{Module, parameters};
+
+/// The fewest and the most images of a micro-batch ([`micro_batch_images`]), if its batch has as many.
+pub const MICRO_BATCH: RangeInclusive<usize> = 2..=8;
+/// Micro-batches that a batch is cut into before they have more than [`LARGE`] images: work for as many threads.
+const PARTS: usize = 32;
+/// Images that a micro-batch may have though there are fewer than [`PARTS`].
+const LARGE: usize = 4;
+
+/// The images of a micro-batch of a batch of this shape: a power of two of [`MICRO_BATCH`].
+///
+/// Every micro-batch reads all weights and adds to all of their gradients. So a network of many weights takes as many images at
+/// once as have as many values as it has weights; one of few weights takes few images, whose values stay near the core. More than
+/// 4 are taken only of batches that still have work for 32 threads then. It is a function of network and batch alone, not of
+/// threads.
+///
+/// # Errors
+/// [`TrainError`] if the network does not fit the images.
+pub fn micro_batch_images(
+    model: &dyn Module<f32>,
+    context: &Context,
+    batch: Shape,
+) -> Result<usize, TrainError> {
+    let few = batch[0].min(*MICRO_BATCH.start());
+    let plan = model.plan(context, with_images(batch, few))?;
+    let (mut weights, mut values) = (0, 1);
+    for (index, node) in plan.graph().nodes().iter().enumerate() {
+        if node.parameter().is_some() {
+            weights += node.shape().elements();
+        } else if plan.runs(index) {
+            values += node.shape().elements();
+        }
+    }
+    let most = (batch[0] / PARTS).max(LARGE);
+    let power = (weights * few / values).min(most).checked_ilog2().map_or(1, |exponent| 1 << exponent);
+    Ok(power.clamp(*MICRO_BATCH.start(), *MICRO_BATCH.end()))
+}
+
+/// The shape of a batch with this number of images.
+fn with_images(batch: Shape, images: usize) -> Shape {
+    let mut extents = batch.to_vec();
+    extents[0] = images;
+    Shape::new(&extents)
+}
+
+/// Plans of a network for micro-batches of these sizes, each with the values of its parameters. `batch` is the shape of the whole
+/// batch.
+pub(super) fn bind(
+    model: &dyn Module<f32>,
+    context: &Context,
+    batch: Shape,
+    sizes: impl Iterator<Item = usize>,
+) -> Result<Vec<(usize, Bound<f32>)>, TrainError> {
+    let parameters = parameters(model);
+    let value = |identity| {
+        let number = parameters.iter().position(|(_, own)| own.identity == identity);
+        let number = number.expect(
+            "a parameter that the forward pass uses is not visited: its module lacks `nin::visit_fields!`",
+        );
+        (number, parameters[number].1.value.clone())
+    };
+    let mut all: Vec<(usize, Bound<f32>)> = Vec::new();
+    for n in sizes {
+        if all.iter().all(|(known, _)| *known != n) {
+            let plan = model.plan(context, with_images(batch, n))?;
+            all.push((n, Bound::new(plan, context, value)));
+        }
+    }
+    Ok(all)
+}
 
 /// What every micro-batch of a step shares.
 pub(super) struct Step<'a> {
@@ -69,5 +140,26 @@ impl MicroBatch<'_> {
         let gradient = tape.backward(loss)?.get(&output).cloned();
         let gradient = gradient.unwrap_or_else(|| Tensor::zeros_in(context.pool(), output.shape()));
         Ok((self.bound.turn(run, gradient), metrics))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::{Model, Network};
+
+    #[test]
+    fn a_micro_batch_has_more_images_where_weights_outweigh_values() {
+        let images = |model, size, batch| {
+            let network = Network::new(model, [1, size, size], 10).build().unwrap();
+            let context = Context::training(BufferPool::new());
+            micro_batch_images(&network, &context, Shape::new(&[batch, 1, size, size])).unwrap()
+        };
+        assert_eq!(images(Model::Nin, 224, 128), 2);
+        assert_eq!(images(Model::Nin, 224, 1), 2);
+        assert_eq!(images(Model::NinCifar, 28, 32), 4);
+        assert_eq!(images(Model::ResNet18Cifar, 28, 128), 4);
+        assert_eq!(images(Model::Nin, 64, 32), 4);
+        assert_eq!([32, 128, 256].map(|batch| images(Model::AlexNet, 224, batch)), [4, 4, 8]);
     }
 }

@@ -19,6 +19,7 @@ pub use error::TrainError;
 pub use evaluation::{Metrics, argmax};
 pub use health::{HealthMonitor, Warning};
 pub use metrics::EpochMetrics;
+pub use micro_batch::{MICRO_BATCH, micro_batch_images};
 pub use run_dir::{Checkpoint, Position, RunDir};
 pub use settings::{InitialWeights, Kind, Overrides, Recipe, Setting, Settings};
 pub use trainer::{Outcome, Trainer};
