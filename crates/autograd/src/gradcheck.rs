@@ -41,6 +41,8 @@ pub struct GradcheckReport {
     pub compared: usize,
     /// The largest relative error among them.
     pub largest_error: f64,
+    /// How many inputs have a gradient of zeros alone, or none: right, maybe, but nothing was checked of those.
+    pub zero_gradients: usize,
 }
 
 /// Why a check did not pass.
@@ -132,11 +134,12 @@ impl Gradcheck {
             Ok(output.value().data().iter().zip(weights.data()).map(|(y, r)| y * r).sum())
         };
 
-        let mut report = GradcheckReport { compared: 0, largest_error: 0.0 };
+        let mut report = GradcheckReport { compared: 0, largest_error: 0.0, zero_gradients: 0 };
         let mut moved = inputs.to_vec();
         for (input, original) in inputs.iter().enumerate() {
             let analytic = gradients.get(&leaves[input]);
             let scale = analytic.map_or(0.0, |g| g.data().iter().fold(0.0, |most: f64, g| most.max(g.abs())));
+            report.zero_gradients += usize::from(scale == 0.0);
             let tried = original.len().min(self.elements);
             for trial in 0..tried {
                 let element = trial * original.len() / tried;
@@ -148,7 +151,7 @@ impl Gradcheck {
                 moved[input].data_mut()[element] = value;
                 let numeric = (above - below) / (2.0 * self.step);
                 let analytic = analytic.map_or(0.0, |gradient| gradient.data()[element]);
-                // A derivative far below its neighbours drowns in the rounding of s, hence the floor.
+                // A derivative far below its neighbors drowns in the rounding of s, hence the floor.
                 let size = analytic.abs().max(numeric.abs()).max(1e-3 * scale).max(1e-9);
                 let error = (analytic - numeric).abs() / size;
                 report.compared += 1;
@@ -228,8 +231,10 @@ mod tests {
         let x = Tensor::from_fn([2, 3], |i| i as f64 - 2.5);
         let report =
             gradcheck("relu", std::slice::from_ref(&x), |_, inputs| inputs[0].clone().relu()).unwrap();
-        assert_eq!(report.compared, 6);
+        assert_eq!((report.compared, report.zero_gradients), (6, 0));
         assert!(report.largest_error < 1e-8);
+        let report = gradcheck("first", &[x.clone(), x.clone()], |_, inputs| inputs[0].clone().scale(2.0));
+        assert_eq!(report.unwrap().zero_gradients, 1, "the second input is not used");
         let y = Tensor::from_fn([4], |i| i as f64);
         let error =
             gradcheck("add", &[x, y], |_, inputs| inputs[0].clone().add(inputs[1].clone())).unwrap_err();

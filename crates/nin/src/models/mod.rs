@@ -229,9 +229,10 @@ mod tests {
         let value = |identity| own.iter().find(|own| own.1.identity == identity).unwrap().1.value.clone();
         let inputs: Vec<_> = std::iter::once(x).chain(plan.parameters().map(value)).collect();
         let check = Gradcheck { step: 1e-6, tolerance: 1e-5, elements: 6, ..Gradcheck::default() };
-        check
+        let report = check
             .run("plan", &inputs, |tape, inputs| tape.apply(PlanOp(Arc::clone(&plan)), inputs.to_vec()))
             .unwrap();
+        assert_eq!(report.zero_gradients, 0, "a gradient of zeros would agree with anything dead");
     }
 
     /// All layers, few channels wide, with each head where there are some, at one of the smallest sizes.
