@@ -38,7 +38,7 @@ impl ConvGeometry {
     ///
     /// # Errors
     /// [`ShapeError`] naming the axis and sizes: wrong numbers of axes, channels that do not match or do not divide into
-    /// groups, a zero stride or dilation, a window larger than the padded input.
+    /// groups, a zero other than N, a window larger than the padded input.
     pub fn new(
         input: Shape,
         weight: Shape,
@@ -52,15 +52,17 @@ impl ConvGeometry {
         let &[c_out, c_weight, kh, kw] = &*weight else {
             return error(format!("weight expects O x C x KH x KW, found {weight}"));
         };
-        if stride.contains(&0) || dilation.contains(&0) || groups == 0 || kh == 0 || kw == 0 {
+        let empty = input[1..].contains(&0) || weight.contains(&0);
+        if empty || stride.contains(&0) || dilation.contains(&0) || groups == 0 {
             return error(format!(
-                "stride, dilation, groups and window must be at least 1, found {stride:?}, {dilation:?}, {groups} and \
-                 {kh} x {kw}"
+                "channels, pixels, window, stride, dilation and groups must be at least 1, found input {input}, weight \
+                 {weight}, {stride:?}, {dilation:?} and {groups}"
             ));
         }
         if c_in % groups != 0 || c_out % groups != 0 {
             return error(format!("C = {c_in} and O = {c_out} must divide into {groups} groups"));
         }
+        // The product is at most C/groups x O, which are two extents of the weight.
         if c_weight * groups != c_in {
             return error(format!(
                 "weight expects {} input channels, input has C = {c_in}",
@@ -181,7 +183,7 @@ impl ConvGeometry {
     /// gradient and the weight gradient cost as much each.
     #[must_use]
     pub fn flops(&self) -> u64 {
-        2 * (self.output_len() * self.patch()) as u64
+        (2 * self.output_len() as u64).saturating_mul(self.patch() as u64)
     }
 
     /// Tells whether this is a 1x1 convolution of stride 1 without padding: a plain matrix product over the pixels.
@@ -286,6 +288,28 @@ mod tests {
         }
         let wide = Shape::from([0, 1 << 40, 1 << 20, 1]);
         assert!(ConvGeometry::new(wide, [0, 1 << 40, 1, 1].into(), [1, 1], [0, 0], [1, 1], 1).is_err());
+    }
+
+    #[test]
+    fn what_has_no_channels_or_pixels_is_refused() {
+        for (input, weight, groups) in [
+            ([1, 0, 8, 8], [4, 0, 3, 3], 1),
+            ([1, 3, 8, 8], [0, 3, 3, 3], 1),
+            ([1, 0, 8, 8], [0, 2, 3, 3], usize::MAX),
+            ([1, 1, 0, 8], [1, 1, 2, 2], 1),
+        ] {
+            let (input, weight) = (Shape::from(input), Shape::from(weight));
+            let error = ConvGeometry::new(input, weight, [1, 1], [1, 1], [1, 1], groups).unwrap_err();
+            let expected =
+                format!("at least 1, found input {input}, weight {weight}, [1, 1], [1, 1] and {groups}");
+            assert!(error.message.ends_with(&expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn more_operations_than_can_be_counted_are_the_most_that_can() {
+        let wide = geometry([1, 1 << 20, 1 << 19, 1 << 19], [1 << 20, 1 << 20, 1, 1]).unwrap();
+        assert_eq!(wide.flops(), u64::MAX);
     }
 
     #[test]

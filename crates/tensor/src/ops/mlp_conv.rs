@@ -42,7 +42,7 @@ impl<T: Element> Op<T> for MlpConv {
             x = geometry.output_shape();
             geometry.flops()
         };
-        self.layers.iter().zip(inputs[1..].iter().step_by(2)).map(flops).sum()
+        self.layers.iter().zip(inputs[1..].iter().step_by(2)).map(flops).fold(0, u64::saturating_add)
     }
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
