@@ -58,7 +58,7 @@ impl UnaryOp for AdaptiveAvgPool2d {
             let message = format!("expects at least one pixel, found {h} x {w} to {oh} x {ow}");
             return Err(ShapeError::new(Self::NAME, message));
         }
-        Ok(Shape::from([n, c, oh, ow]))
+        Shape::checked(&[n, c, oh, ow])
     }
 
     fn compute<T: Element>(&self, context: &Context, x: Tensor<T>) -> (Tensor<T>, Shape) {
@@ -115,6 +115,9 @@ mod tests {
     fn errors_name_sizes() {
         let error = "adaptive_avg_pool2d: expects at least one pixel, found 7 x 9 to 0 x 1";
         assert_eq!(refusal(&AdaptiveAvgPool2d { output: [0, 1] }, &[&[1, 1, 7, 9]]), error);
+        let most = usize::MAX;
+        let error = format!("shape: [2, 1, {most}, 1] are more elements than can be counted");
+        assert_eq!(refusal(&AdaptiveAvgPool2d { output: [most, 1] }, &[&[2, 1, 7, 9]]), error);
     }
 
     #[test]

@@ -203,6 +203,9 @@ mod tests {
     fn errors_name_sizes() {
         let error = "avg_pool2d: a window of 8 does not fit H = 7 with padding 0";
         assert_eq!(refusal(&AvgPool2d::new(8, 1), &[&[1, 1, 7, 9]]), error);
+        let half = 1 << (usize::BITS / 2 - 1);
+        let wide = AvgPool2d { padding: [half; 2], ..AvgPool2d::new(2 * half, 1) };
+        assert!(refusal(&wide, &[&[1, 1, 8, 8]]).ends_with("are too large for memory"));
     }
 
     #[test]
@@ -213,6 +216,7 @@ mod tests {
             ([2, 2], [2, 2], [0, 0], false, [1, 3, 6, 4]),
             ([2, 3], [1, 2], [1, 0], true, [1, 1, 5, 6]),
             ([2, 2], [3, 3], [0, 0], false, [1, 1, 7, 7]),
+            ([3, 3], [usize::MAX; 2], [1, 1], true, [1, 1, 4, 5]),
         ] {
             for count_include_pad in [true, false] {
                 let op = AvgPool2d { kernel, stride, padding, ceil_mode, count_include_pad };

@@ -170,7 +170,7 @@ impl<T: Element> Op<T> for Linear {
     }
 
     fn flops(&self, inputs: &[Shape]) -> u64 {
-        2 * (inputs[0][0] * inputs[1].elements()) as u64
+        2u64.saturating_mul(inputs[0][0] as u64).saturating_mul(inputs[1].elements() as u64)
     }
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
@@ -188,7 +188,7 @@ impl<T: Element> Op<T> for Linear {
         if let Some(&bias) = inputs.get(2) {
             is_vector("linear", "bias", bias, ("OUT", outputs))?;
         }
-        Ok(Shape::from([n, outputs]))
+        Shape::checked(&[n, outputs])
     }
 
     fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Saved<T>) {
@@ -330,6 +330,11 @@ mod tests {
         ] {
             assert_eq!(refusal(&Linear, inputs), format!("linear: {expected}"));
         }
+        let most = 1 << (usize::BITS - 1);
+        let expected = format!("shape: [{most}, 2] are more elements than can be counted");
+        assert_eq!(refusal(&Linear, &[&[most, 1], &[2, 1]]), expected);
+        let flops = Op::<f32>::flops(&Linear, &[[most / 2, 1].into(), [2, 1].into()]);
+        assert_eq!(flops, u64::try_from(2 * most as u128).unwrap_or(u64::MAX));
     }
 
     #[test]

@@ -41,7 +41,7 @@ impl PoolGeometry {
             let message = format!("kernel and stride must be at least 1, found {kernel:?} and {stride:?}");
             return Err(ShapeError::new(op, message));
         }
-        let mut output = [0; 2];
+        let (mut output, mut elements) = ([0; 2], n.max(1) * c.max(1));
         for (axis, (name, extent)) in [("H", h), ("W", w)].into_iter().enumerate() {
             let (kernel, stride, padding) = (kernel[axis], stride[axis], padding[axis]);
             if padding > kernel / 2 {
@@ -50,16 +50,23 @@ impl PoolGeometry {
                 );
                 return Err(ShapeError::new(op, message));
             }
-            let room = extent + 2 * padding + if ceil_mode { stride - 1 } else { 0 };
+            let padded = extent.saturating_add(2 * padding);
+            elements = elements.saturating_mul(padded);
+            let room = padded.saturating_add(if ceil_mode { stride - 1 } else { 0 });
             if extent == 0 || room < kernel {
                 let message =
                     format!("a window of {kernel} does not fit {name} = {extent} with padding {padding}");
                 return Err(ShapeError::new(op, message));
             }
             output[axis] = (room - kernel) / stride + 1;
-            if (output[axis] - 1) * stride >= extent + padding {
+            if (output[axis] - 1) * stride >= extent.saturating_add(padding) {
                 output[axis] -= 1;
             }
+        }
+        // Smaller, no index into the padded input or the output overflows, nor the end of a window that begins there.
+        if isize::try_from(elements).is_err() {
+            let message = format!("input {shape} and padding {padding:?} are too large for memory");
+            return Err(ShapeError::new(op, message));
         }
         Ok(Self { n, c, input: [h, w], output, kernel, stride, padding })
     }
@@ -228,5 +235,22 @@ pub(super) mod tests {
             let error = output(h, 3, stride, padding, false).unwrap_err().to_string();
             assert_eq!(error, format!("max_pool2d: {expected}"));
         }
+    }
+
+    #[test]
+    fn sizes_that_no_memory_holds_are_refused_and_never_wrap() {
+        const MOST: usize = usize::MAX;
+        for stride in [MOST, MOST / 2 + 1, MOST / 2] {
+            for (ceil_mode, padding) in [(false, 0), (true, 0), (true, 1)] {
+                assert_eq!(output(8, 3, stride, padding, ceil_mode), Ok(1));
+            }
+        }
+        let error =
+            |h, kernel, stride, padding| output(h, kernel, stride, padding, true).unwrap_err().message;
+        assert!(error(8, MOST, 3, 0).starts_with("a window of"));
+        for (h, kernel, padding) in [(8, MOST, MOST / 2), (MOST / 9, 3, 1), (8, MOST / 4, MOST / 8)] {
+            assert!(error(h, kernel, 2, padding).ends_with("are too large for memory"));
+        }
+        assert_eq!(output(8, MOST / 20, MOST, 0, true), Ok(1));
     }
 }

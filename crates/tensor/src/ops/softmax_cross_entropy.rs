@@ -76,10 +76,11 @@ impl<T: Element> Op<T> for SoftmaxCrossEntropy {
         let error = |message| Err(ShapeError::new(Self::NAME, message));
         expect_inputs(Self::NAME, inputs, 2)?;
         let [n, classes] = inputs[0].matrix(Self::NAME)?;
-        if n == 0 || *inputs[1] != [n] {
+        if n == 0 || classes == 0 || *inputs[1] != [n] {
             return error(format!(
-                "expects a label for each of at least one sample, found N = {n} and labels of {}",
-                inputs[1]
+                "expects at least one class and a label for each of at least one sample, found logits of {} and \
+                 labels of {}",
+                inputs[0], inputs[1]
             ));
         }
         if !(0.0..=1.0).contains(&self.label_smoothing) {
@@ -236,7 +237,14 @@ mod tests {
             (
                 mean(),
                 [&[3, 10][..], &[2]],
-                "expects a label for each of at least one sample, found N = 3 and labels of 2",
+                "expects at least one class and a label for each of at least one sample, found logits of 3 x 10 and \
+                 labels of 2",
+            ),
+            (
+                mean(),
+                [&[3, 0], &[3]],
+                "expects at least one class and a label for each of at least one sample, found logits of 3 x 0 and \
+                 labels of 3",
             ),
             (mean(), [&[1, 10, 1, 1], &[1]], "expects a matrix of two axes, input is 1 x 10 x 1 x 1"),
             (smooth, [&[1, 10], &[1]], "label smoothing must be from 0 to 1, found 1.5"),
