@@ -51,7 +51,7 @@ pub use mlp_conv::MlpConv;
 pub use moments::Moments;
 pub use mul::Mul;
 pub use pair_loss::{BceWithLogits, MseLoss, PairLoss};
-pub use reduction::{Mean, Sum};
+pub use reduction::{Mean, Reduce, Sum};
 pub use relu::Relu;
 pub use reshape::{Flatten, Reshape};
 pub use rsqrt::Rsqrt;

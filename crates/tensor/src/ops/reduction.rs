@@ -4,32 +4,29 @@ use super::broadcast::{expand, reduce};
 use super::checks::has_axis;
 use crate::{Context, Element, Shape, ShapeError, Tensor, UnaryOp};
 
-/// The sum over some axes, or over all of them to a scalar.
+/// The sum over some axes, or over all of them to a scalar; or its quotient by the number of elements summed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Sum {
+pub struct Reduce<const MEAN: bool> {
     /// The axes summed over, each at most once; all axes if not given.
     pub axes: Option<Vec<usize>>,
     /// Keeps the axes, with extent 1.
     pub keepdim: bool,
 }
 
-/// The mean over some axes, or over all of them to a scalar.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Mean {
-    /// The axes averaged over, each at most once; all axes if not given.
-    pub axes: Option<Vec<usize>>,
-    /// Keeps the axes, with extent 1.
-    pub keepdim: bool,
-}
+/// The sum over some axes, or over all of them to a scalar.
+pub type Sum = Reduce<false>;
 
-impl Sum {
-    /// The input's shape with the axes reduced to 1, and the output's. Errors are those of `op`.
-    fn shapes(&self, op: &'static str, input: Shape) -> Result<[Shape; 2], ShapeError> {
+/// The mean over some axes, or over all of them to a scalar.
+pub type Mean = Reduce<true>;
+
+impl<const MEAN: bool> Reduce<MEAN> {
+    /// The input's shape with the axes reduced to 1, and the output's.
+    fn shapes(&self, input: Shape) -> Result<[Shape; 2], ShapeError> {
         let axes = self.axes.as_deref().unwrap_or_default();
         for (position, axis) in axes.iter().enumerate() {
-            has_axis(op, input, *axis)?;
+            has_axis(Self::NAME, input, *axis)?;
             if axes[..position].contains(axis) {
-                return Err(ShapeError::new(op, format!("axis {axis} is named twice")));
+                return Err(ShapeError::new(Self::NAME, format!("axis {axis} is named twice")));
             }
         }
         let reduced = |axis: &usize| self.axes.as_ref().is_none_or(|axes| axes.contains(axis));
@@ -39,67 +36,45 @@ impl Sum {
             (0..input.len()).filter(|axis| self.keepdim || !reduced(axis)).map(kept).collect();
         Ok([Shape::new(&all), Shape::new(&output)])
     }
+
+    /// Makes means of sums over elements of a tensor of this shape, if means are asked for.
+    fn divide<T: Element>(sums: &mut Tensor<T>, input: Shape) {
+        if MEAN {
+            let count = T::from_usize(input.elements() / sums.len().max(1));
+            sums.data_mut().iter_mut().for_each(|sum| *sum = *sum / count);
+        }
+    }
 }
 
-impl UnaryOp for Sum {
+impl<const MEAN: bool> UnaryOp for Reduce<MEAN> {
     /// The input's shape.
     type Saved<T: Element> = Shape;
 
-    const NAME: &'static str = "sum";
+    const NAME: &'static str = if MEAN { "mean" } else { "sum" };
 
     fn shape(&self, input: Shape) -> Result<Shape, ShapeError> {
-        self.shapes(Self::NAME, input).map(|[_, output]| output)
-    }
-
-    fn compute<T: Element>(&self, context: &Context, x: Tensor<T>) -> (Tensor<T>, Shape) {
-        let input = x.shape();
-        let [kept, output] = self.shapes(Self::NAME, input).expect("the shapes were checked");
-        (reduce(context.pool(), x, kept).reshape(output).expect("only axes of extent 1 differ"), input)
-    }
-
-    /// Each element of the input gets the gradient of the sum it went into.
-    fn gradient<T: Element>(&self, context: &Context, input: Shape, dy: Tensor<T>) -> Tensor<T> {
-        let [kept, _] = self.shapes(Self::NAME, input).expect("the shapes were checked");
-        let dy = dy.reshape(kept).expect("only axes of extent 1 differ");
-        if kept == input { dy } else { expand(context.pool(), &dy, input) }
-    }
-}
-
-impl Mean {
-    fn sum(&self) -> Sum {
-        Sum { axes: self.axes.clone(), keepdim: self.keepdim }
-    }
-}
-
-/// Makes means of sums over elements of a tensor of this shape.
-fn divide<T: Element>(sums: &mut Tensor<T>, input: Shape) {
-    let count = T::from_usize(input.elements() / sums.len().max(1));
-    sums.data_mut().iter_mut().for_each(|sum| *sum = *sum / count);
-}
-
-impl UnaryOp for Mean {
-    /// The input's shape.
-    type Saved<T: Element> = Shape;
-
-    const NAME: &'static str = "mean";
-
-    fn shape(&self, input: Shape) -> Result<Shape, ShapeError> {
-        let [_, output] = self.sum().shapes(Self::NAME, input)?;
-        if input.elements() == 0 && output.elements() > 0 {
+        let [_, output] = self.shapes(input)?;
+        if MEAN && input.elements() == 0 && output.elements() > 0 {
             return Err(ShapeError::new(Self::NAME, format!("the mean of no elements, input is {input}")));
         }
         Ok(output)
     }
 
     fn compute<T: Element>(&self, context: &Context, x: Tensor<T>) -> (Tensor<T>, Shape) {
-        let (mut sums, input) = self.sum().compute(context, x);
-        divide(&mut sums, input);
+        let input = x.shape();
+        let [kept, output] = self.shapes(input).expect("the shapes were checked");
+        let sums = reduce(context.pool(), x, kept).reshape(output);
+        let mut sums = sums.expect("only axes of extent 1 differ");
+        Self::divide(&mut sums, input);
         (sums, input)
     }
 
+    /// Each element of the input gets the gradient of the sum it went into.
     fn gradient<T: Element>(&self, context: &Context, input: Shape, mut dy: Tensor<T>) -> Tensor<T> {
-        divide(&mut dy, input);
-        self.sum().gradient(context, input, dy)
+        Self::divide(&mut dy, input);
+        let [kept, _] = self.shapes(input).expect("the shapes were checked");
+        let dy = dy.reshape(kept).expect("only axes of extent 1 differ");
+        if kept == input { dy } else { expand(context.pool(), &dy, input) }
     }
 }
 
