@@ -22,31 +22,6 @@ mod space;
 /// Buffers begin at a multiple of this many bytes: a cache line, and one 512-bit register.
 pub const ALIGNMENT: usize = 64;
 
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for f32 {}
-    impl Sealed for f64 {}
-    impl Sealed for u8 {}
-}
-
-/// An element type that a [`BufferPool`] keeps buffers of: `f32`, `f64` or `u8`, and no other.
-pub trait Pooled: sealed::Sealed + Pod + Default + Send + Sync {
-    /// The value that a poisoning pool fills buffers with.
-    const POISON: Self;
-}
-
-impl Pooled for f32 {
-    const POISON: Self = Self::NAN;
-}
-
-impl Pooled for f64 {
-    const POISON: Self = Self::NAN;
-}
-
-impl Pooled for u8 {
-    const POISON: Self = 0xA5;
-}
-
 /// A source of buffers that are recycled instead of freed. See the module's documentation.
 #[derive(Default)]
 pub struct BufferPool {
@@ -65,8 +40,8 @@ impl BufferPool {
         Arc::new(Self::default())
     }
 
-    /// An empty pool that fills each buffer it hands out with NaN, so that a test sees any element that an op forgot
-    /// to write.
+    /// An empty pool that sets every bit of each buffer it hands out, which makes numbers NaN, so that a test sees any element
+    /// that an op forgot to write.
     pub fn poisoning() -> Arc<Self> {
         Arc::new(Self { poison: true, ..Self::default() })
     }
@@ -78,20 +53,20 @@ impl BufferPool {
     }
 
     /// A buffer of `len` elements **whose contents are unspecified**: zeros, or what an earlier owner left.
-    pub fn take<T: Pooled>(self: &Arc<Self>, len: usize) -> Buffer<T> {
+    pub fn take<T: Pod>(self: &Arc<Self>, len: usize) -> Buffer<T> {
         let bytes = len.checked_mul(size_of::<T>()).expect("a buffer fits into the address space");
         let block = self.space().take(bytes);
         let mut buffer = Buffer { block, len, home: Arc::clone(self), elements: PhantomData };
         if self.poison {
-            buffer.fill(T::POISON);
+            bytemuck::cast_slice_mut(&mut buffer).fill(u8::MAX);
         }
         buffer
     }
 
     /// A buffer of `len` zeros.
-    pub fn zeros<T: Pooled>(self: &Arc<Self>, len: usize) -> Buffer<T> {
+    pub fn zeros<T: Pod>(self: &Arc<Self>, len: usize) -> Buffer<T> {
         let mut buffer = self.take(len);
-        buffer.fill(T::default());
+        buffer.fill(T::zeroed());
         buffer
     }
 
@@ -118,21 +93,21 @@ impl fmt::Debug for BufferPool {
 }
 
 /// A slice of elements that begins on a cache line and goes back to its [`BufferPool`] when dropped.
-pub struct Buffer<T: Pooled> {
+pub struct Buffer<T: Pod> {
     block: Block,
     len: usize,
     home: Arc<BufferPool>,
     elements: PhantomData<T>,
 }
 
-impl<T: Pooled> Buffer<T> {
+impl<T: Pod> Buffer<T> {
     /// The pool that the buffer goes back to.
     pub fn home(&self) -> &Arc<BufferPool> {
         &self.home
     }
 }
 
-impl<T: Pooled> Deref for Buffer<T> {
+impl<T: Pod> Deref for Buffer<T> {
     type Target = [T];
 
     #[inline]
@@ -141,14 +116,14 @@ impl<T: Pooled> Deref for Buffer<T> {
     }
 }
 
-impl<T: Pooled> DerefMut for Buffer<T> {
+impl<T: Pod> DerefMut for Buffer<T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [T] {
         self.block.as_mut_slice(self.len)
     }
 }
 
-impl<T: Pooled> Clone for Buffer<T> {
+impl<T: Pod> Clone for Buffer<T> {
     fn clone(&self) -> Self {
         let mut copy = self.home.take(self.len);
         copy.copy_from_slice(self);
@@ -156,14 +131,14 @@ impl<T: Pooled> Clone for Buffer<T> {
     }
 }
 
-impl<T: Pooled> Drop for Buffer<T> {
+impl<T: Pod> Drop for Buffer<T> {
     fn drop(&mut self) {
         let block = std::mem::replace(&mut self.block, Block::empty());
         self.home.space().give(block);
     }
 }
 
-impl<T: Pooled + fmt::Debug> fmt::Debug for Buffer<T> {
+impl<T: Pod + fmt::Debug> fmt::Debug for Buffer<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.iter()).finish()
     }

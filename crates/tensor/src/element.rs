@@ -4,7 +4,8 @@ use std::fmt::{Debug, Display};
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
-use crate::buffer_pool::Pooled;
+use bytemuck::Pod;
+
 use crate::conv::Convolve;
 use crate::ops::linear::Product;
 use crate::ops::special::Special;
@@ -15,9 +16,11 @@ use crate::ops::special::Special;
 /// Fast forms for `f32` are methods that its type has in a form of its own: convolutions, and a linear layer's product.
 pub trait Element:
     Convolve
-    + Pooled
+    + Pod
     + Product
     + Special
+    + Send
+    + Sync
     + PartialOrd
     + Debug
     + Display

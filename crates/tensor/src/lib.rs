@@ -45,7 +45,7 @@ mod tensor;
 #[cfg(test)]
 mod testing;
 
-pub use buffer_pool::{ALIGNMENT, Buffer, BufferPool, Pooled};
+pub use buffer_pool::{ALIGNMENT, Buffer, BufferPool};
 pub use context::Context;
 pub use element::Element;
 pub use op::{Op, UnaryOp, expect_inputs};

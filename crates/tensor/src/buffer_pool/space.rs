@@ -51,7 +51,7 @@ impl Block {
     /// The first `len` elements.
     #[inline]
     pub(super) fn as_slice<T: Pod>(&self, len: usize) -> &[T] {
-        const { assert!(align_of::<T>() <= ALIGNMENT) }
+        const { assert!(align_of::<T>() <= ALIGNMENT && size_of::<T>() > 0) }
         assert!(len <= self.bytes / size_of::<T>());
         // SAFETY: the bytes are this block's and aligned; they were zeroed when the region was made and have held plain data
         // since, of which any is a `T`.
@@ -61,7 +61,7 @@ impl Block {
     /// The first `len` elements, to be changed.
     #[inline]
     pub(super) fn as_mut_slice<T: Pod>(&mut self, len: usize) -> &mut [T] {
-        const { assert!(align_of::<T>() <= ALIGNMENT) }
+        const { assert!(align_of::<T>() <= ALIGNMENT && size_of::<T>() > 0) }
         assert!(len <= self.bytes / size_of::<T>());
         // SAFETY: the bytes are this block's alone, aligned, and plain data since the region was made of zeros, so that they
         // are `T`s; the block is borrowed mutably for as long as the slice lives.
