@@ -23,7 +23,7 @@ mod space;
 pub const ALIGNMENT: usize = 64;
 
 /// A source of buffers that are recycled instead of freed. See the module's documentation.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct BufferPool {
     space: Mutex<Space>,
     poison: bool,
@@ -78,17 +78,6 @@ impl BufferPool {
     /// Bytes that were in use and lie free in the pool.
     pub fn free_bytes(&self) -> usize {
         self.space().free_bytes()
-    }
-
-    /// Gives memory of which nothing is in use back to the operating system.
-    pub fn clear(&self) {
-        self.space().clear();
-    }
-}
-
-impl fmt::Debug for BufferPool {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BufferPool").field("free_bytes", &self.free_bytes()).finish()
     }
 }
 
@@ -172,8 +161,6 @@ mod tests {
         assert_eq!(pool.take::<f64>(600).as_ptr().addr(), address.addr());
         assert_eq!(pool.free_bytes(), free);
         drop(kept);
-        pool.clear();
-        assert_eq!(pool.free_bytes(), 0);
     }
 
     #[test]

@@ -188,12 +188,6 @@ impl<T: Element> Tensor<T> {
         }
     }
 
-    /// The same values in another element type, each rounded to the nearest.
-    pub fn cast<U: Element>(&self) -> Tensor<U> {
-        let data = self.data();
-        Tensor::from_fn(self.shape, |index| U::from_f64(data[index].to_f64()))
-    }
-
     /// A form of the elements that is worth keeping, such as a convolution's packed or transformed weights: made when first
     /// asked for, kept beside the elements, and made again in the same memory once they have changed.
     ///

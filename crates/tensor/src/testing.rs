@@ -1,6 +1,14 @@
 //! Inputs for the ops' tests, and a central-difference check of a backward pass.
 
-use crate::{BufferPool, Context, Op, Purpose, RandomStream, Shape, Tensor};
+use crate::{BufferPool, Context, Element, Op, Purpose, RandomStream, Shape, Tensor};
+
+impl<T: Element> Tensor<T> {
+    /// The same values in another element type, each rounded to the nearest.
+    pub(crate) fn cast<U: Element>(&self) -> Tensor<U> {
+        let data = self.data();
+        Tensor::from_fn(self.shape(), |index| U::from_f64(data[index].to_f64()))
+    }
+}
 
 /// A training context whose pool hands out NaN, so that an element an op forgot to write is seen.
 pub(crate) fn poisoned() -> Context {

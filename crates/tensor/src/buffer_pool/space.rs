@@ -104,11 +104,6 @@ impl Space {
     pub(super) fn free_bytes(&self) -> usize {
         self.regions.iter().map(Region::free_bytes).sum()
     }
-
-    /// Gives regions of which nothing is in use back to the system.
-    pub(super) fn clear(&mut self) {
-        self.regions.retain(|region| region.gaps.get(&0) != Some(&region.len));
-    }
 }
 
 /// The unit of memory from the heap.
@@ -243,8 +238,6 @@ mod tests {
         space.give(joined);
         space.give(last);
         assert_eq!(space.free_bytes(), 768);
-        space.clear();
-        assert!(space.regions.is_empty());
     }
 
     #[test]
@@ -259,15 +252,14 @@ mod tests {
     }
 
     #[test]
-    fn a_region_in_use_stays_when_others_are_given_back() {
+    fn a_block_that_comes_back_is_of_its_own_region() {
         let mut space = Space::default();
         let mut small = space.take(1000);
         small.as_mut_slice::<u8>(1000).fill(7);
         let large = space.take(REGION);
         assert_eq!(space.regions.len(), 2);
         space.give(large);
-        space.clear();
-        assert_eq!(space.regions.len(), 1);
+        assert_eq!(space.regions[1].gaps, BTreeMap::from([(0, REGION)]));
         assert!(small.as_slice::<u8>(1000).iter().all(|&x| x == 7));
         assert_eq!(Block::empty().as_slice::<f64>(0), [0.0; 0]);
     }

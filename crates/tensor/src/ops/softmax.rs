@@ -38,8 +38,8 @@ pub(super) fn normalize<T: Element>(
     y: &mut [T],
     indices: impl Iterator<Item = usize> + Clone,
 ) -> (T, T) {
-    let largest =
-        indices.clone().fold(T::NEG_INFINITY, |largest, i| if x[i] > largest { x[i] } else { largest });
+    let lowest = T::from_f64(f64::NEG_INFINITY);
+    let largest = indices.clone().fold(lowest, |largest, i| if x[i] > largest { x[i] } else { largest });
     let mut sum = T::ZERO;
     for i in indices.clone() {
         y[i] = (x[i] - largest).exp();
