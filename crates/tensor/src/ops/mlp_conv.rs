@@ -167,7 +167,7 @@ mod tests {
                 continue;
             };
             assert_eq!(found.shape(), expected.shape());
-            // A walk that a stem goes with cuts the pixels elsewhere, so that sums are rounded otherwise.
+            // A loop nest that a stem goes with cuts the pixels elsewhere, so that sums are rounded otherwise.
             let scale = expected.data().iter().fold(1e-3f32, |most, x| most.max(x.abs()));
             for (found, expected) in found.data().iter().zip(expected.data()) {
                 assert!((found - expected).abs() <= 3e-6 * scale, "{op:?}, {index}: {found}, {expected}");
