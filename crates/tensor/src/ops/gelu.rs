@@ -2,7 +2,7 @@
 
 use super::elementwise::Pointwise;
 use super::special::logistic;
-use crate::{Context, Element, Tensor, UnaryOp};
+use crate::Element;
 
 /// `y = x P(X <= x)` for a standard normal X, element by element, for any shape (Hendrycks and Gimpel 2016, section 2). NaN stays
 /// NaN, and so, as in PyTorch, does what -infinity becomes.
@@ -18,10 +18,6 @@ pub enum Gelu {
     Tanh,
 }
 
-/// The exact form.
-#[derive(Debug, Clone, Copy)]
-struct Exact;
-
 /// `P(X <= x)` and `p(x)`.
 #[inline(always)]
 fn gaussian<T: Element>(x: T) -> [T; 2] {
@@ -31,26 +27,6 @@ fn gaussian<T: Element>(x: T) -> [T; 2] {
     let below = if x < T::ZERO { tail } else { T::ONE - tail };
     [below, density * T::from_f64(0.5 * std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2)]
 }
-
-impl Pointwise for Exact {
-    const NAME: &'static str = "gelu";
-    const KEEPS_OUTPUT: bool = false;
-
-    #[inline(always)]
-    fn value<T: Element>(self, x: T) -> T {
-        x * gaussian(x)[0]
-    }
-
-    #[inline(always)]
-    fn pull_back<T: Element>(self, x: T, dy: T) -> T {
-        let [below, density] = gaussian(x);
-        dy * (below + x * density)
-    }
-}
-
-/// The form with tanh.
-#[derive(Debug, Clone, Copy)]
-struct Approximate;
 
 /// The cubic coefficient of the approximation.
 const CUBIC: f64 = 0.044_715;
@@ -64,47 +40,37 @@ fn twice<T: Element>(x: T) -> T {
     T::from_f64(TWICE) * x * (T::ONE + T::from_f64(CUBIC) * x * x)
 }
 
-impl Pointwise for Approximate {
+impl Pointwise for Gelu {
     const NAME: &'static str = "gelu";
     const KEEPS_OUTPUT: bool = false;
 
-    #[inline(always)]
-    fn value<T: Element>(self, x: T) -> T {
-        x * logistic(twice(x))[0]
-    }
-
-    #[inline(always)]
-    fn pull_back<T: Element>(self, x: T, dy: T) -> T {
-        let [below, above] = logistic(twice(x));
-        let slope = T::from_f64(TWICE) * (T::ONE + T::from_f64(3.0 * CUBIC) * x * x);
-        dy * (below + x * slope * below * above)
-    }
-}
-
-impl UnaryOp for Gelu {
-    /// The input.
-    type Saved<T: Element> = Tensor<T>;
-
-    const NAME: &'static str = "gelu";
-
-    fn describe(&self) -> String {
+    fn title(&self) -> String {
         match self {
             Self::Erf => "GELU".to_owned(),
             Self::Tanh => "GELU(tanh)".to_owned(),
         }
     }
 
-    fn compute<T: Element>(&self, context: &Context, x: Tensor<T>) -> (Tensor<T>, Tensor<T>) {
+    #[inline(always)]
+    fn value<T: Element>(self, x: T) -> T {
         match self {
-            Self::Erf => Exact.compute(context, x),
-            Self::Tanh => Approximate.compute(context, x),
+            Self::Erf => x * gaussian(x)[0],
+            Self::Tanh => x * logistic(twice(x))[0],
         }
     }
 
-    fn gradient<T: Element>(&self, context: &Context, x: Tensor<T>, dy: Tensor<T>) -> Tensor<T> {
+    #[inline(always)]
+    fn pull_back<T: Element>(self, x: T, dy: T) -> T {
         match self {
-            Self::Erf => Exact.gradient(context, x, dy),
-            Self::Tanh => Approximate.gradient(context, x, dy),
+            Self::Erf => {
+                let [below, density] = gaussian(x);
+                dy * (below + x * density)
+            }
+            Self::Tanh => {
+                let [below, above] = logistic(twice(x));
+                let slope = T::from_f64(TWICE) * (T::ONE + T::from_f64(3.0 * CUBIC) * x * x);
+                dy * (below + x * slope * below * above)
+            }
         }
     }
 }
@@ -127,10 +93,10 @@ mod tests {
 
     #[test]
     fn values_and_gradients() {
-        check_pointwise(Exact, &VALUES, 5.0, 4e-7);
-        check_pointwise(Approximate, &[(100.0, 100.0), (-100.0, 0.0)], 5.0, 1e-6);
+        check_pointwise(Gelu::Erf, &VALUES, 5.0, 4e-7);
+        check_pointwise(Gelu::Tanh, &[(100.0, 100.0), (-100.0, 0.0)], 5.0, 1e-6);
         for (x, expected) in VALUES {
-            let found = Approximate.value(x);
+            let found = Gelu::Tanh.value(x);
             assert!((found - expected).abs() < 1e-3, "{found} is not near {expected}");
         }
     }
@@ -139,7 +105,7 @@ mod tests {
     fn small_results_have_all_digits() {
         for step in 0u8..100 {
             let x = -f32::from(step) / 20.0;
-            let (found, expected) = (Exact.value(x), Exact.value(f64::from(x)));
+            let (found, expected) = (Gelu::Erf.value(x), Gelu::Erf.value(f64::from(x)));
             let error = (f64::from(found) - expected).abs() / expected.abs().max(f64::MIN_POSITIVE);
             assert!(error < 4e-6, "gelu({x}) is {expected}, found {found}");
         }
