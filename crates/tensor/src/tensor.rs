@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use crate::buffer_pool::{Buffer, BufferPool};
 use crate::element::Element;
 use crate::shape::{Shape, ShapeError};
+use crate::simd::{Isa, dispatch};
 
 /// A contiguous tensor of `f32` or `f64`.
 ///
@@ -183,9 +184,12 @@ impl<T: Element> Tensor<T> {
     /// If the shapes differ.
     pub fn add_assign(&mut self, other: &Self) {
         assert_eq!(self.shape, other.shape, "add_assign: shapes differ");
-        for (sum, &term) in self.data_mut().iter_mut().zip(other.data()) {
-            *sum += term;
-        }
+        let elements = self.data_mut().iter_mut().zip(other.data());
+        dispatch(Isa::current(), move || {
+            for (sum, &term) in elements {
+                *sum += term;
+            }
+        });
     }
 
     /// A form of the elements that is worth keeping, such as a convolution's packed or transformed weights: made when first

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::sum_slice::sum_slice;
+use crate::simd::{Isa, dispatch};
 use crate::{Context, Element, Shape, ShapeError, Tensor, UnaryOp};
 
 /// Means over windows that divide an N x C x H x W input into N x C x OH x OW; H and W may be any.
@@ -65,15 +66,18 @@ impl UnaryOp for AdaptiveAvgPool2d {
         let ([n, c, h, w], [oh, ow]) =
             (x.shape().nchw(Self::NAME).expect("the shapes were checked"), self.output);
         let mut y = Tensor::empty_in(context.pool(), [n, c, oh, ow]);
-        for (x, y) in x.data().chunks_exact(h * w).zip(y.data_mut().chunks_exact_mut(oh * ow)) {
-            if let [y] = y {
-                *y = sum_slice(x) / T::from_usize(h * w);
-                continue;
+        let planes = x.data().chunks_exact(h * w).zip(y.data_mut().chunks_exact_mut(oh * ow));
+        dispatch(Isa::current(), move || {
+            for (x, y) in planes {
+                if let [y] = y {
+                    *y = sum_slice(x) / T::from_usize(h * w);
+                    continue;
+                }
+                for (y, (rows, columns, count)) in y.iter_mut().zip(self.windows([h, w])) {
+                    *y = rows.map(|row| sum_slice(&x[row * w..][columns.clone()])).sum::<T>() / count;
+                }
             }
-            for (y, (rows, columns, count)) in y.iter_mut().zip(self.windows([h, w])) {
-                *y = rows.map(|row| sum_slice(&x[row * w..][columns.clone()])).sum::<T>() / count;
-            }
-        }
+        });
         (y, x.shape())
     }
 

@@ -1,5 +1,6 @@
 //! Broadcasting by NumPy's rules: shapes are aligned at their last axes, and an extent of 1 is repeated.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::sum_slice::sum_slice;
@@ -30,30 +31,32 @@ pub(super) fn broadcast_shape(op: &'static str, a: Shape, b: Shape) -> Result<Sh
     Shape::checked(&extents[MAX_AXES - a.len().max(b.len())..])
 }
 
-/// Calls `visit(row, start)` for each row (last axis) of a tensor of shape `whole`, with the place in a tensor of shape
-/// `part`, which broadcasts to it, where the row's part begins.
-fn for_each_row(whole: Shape, part: Shape, mut visit: impl FnMut(usize, usize)) {
-    let (whole, part) = (aligned(whole), aligned(part));
+/// Calls `visit` for each row of a tensor of shape `whole`, with its place and that of its part in a tensor of shape `part`, which
+/// broadcasts to it: as many elements, or one that is repeated. A row is the last axes that are the same in both, at least one.
+#[inline(always)]
+fn for_each_row(whole: Shape, part: Shape, mut visit: impl FnMut(Range<usize>, Range<usize>)) {
+    let (mut whole, part) = (aligned(whole), aligned(part));
     let mut strides = [0; MAX_AXES];
     let mut stride = 1;
     for axis in (0..MAX_AXES).rev() {
         strides[axis] = if part[axis] == 1 { 0 } else { stride };
         stride *= part[axis];
     }
+    let same = (0..MAX_AXES).rev().take_while(|&axis| whole[axis] == part[axis]).count();
+    let joined = &mut whole[MAX_AXES - same.max(1)..];
+    let width = joined.iter().product();
+    let own = if same == 0 { 1 } else { width };
+    joined.fill(1);
     let mut row = 0;
     for i in 0..whole[0] {
         for j in 0..whole[1] {
             for k in 0..whole[2] {
-                visit(row, i * strides[0] + j * strides[1] + k * strides[2]);
-                row += 1;
+                let start = i * strides[0] + j * strides[1] + k * strides[2];
+                visit(row..row + width, start..start + own);
+                row += width;
             }
         }
     }
-}
-
-/// The extent of the last axis, 1 for a scalar.
-fn row_len(shape: Shape) -> usize {
-    shape.last().copied().unwrap_or(1)
 }
 
 /// `f(a, b)` element by element, both broadcast to the output's shape. Works in place in an input that has that shape and no
@@ -89,25 +92,20 @@ pub(super) fn combine<T: Element>(
 
 /// `a = f(a, b)` with b broadcast to a's shape.
 fn update<T: Element>(a: &mut Tensor<T>, b: &Tensor<T>, f: impl Fn(T, T) -> T) {
-    let (shape, width) = (a.shape(), row_len(a.shape()));
-    let (a, b_data) = (a.data_mut(), b.data());
-    if shape == b.shape() {
-        let elements = a.iter_mut().zip(b_data);
-        return dispatch(Isa::current(), move || {
-            for (a, &b) in elements {
-                *a = f(*a, b);
+    let (shapes, a, b) = ([a.shape(), b.shape()], a.data_mut(), b.data());
+    dispatch(Isa::current(), move || {
+        for_each_row(shapes[0], shapes[1], |row, part| {
+            let row = &mut a[row];
+            if let [b] = b[part.clone()] {
+                for a in row {
+                    *a = f(*a, b);
+                }
+            } else {
+                for (a, &b) in row.iter_mut().zip(&b[part]) {
+                    *a = f(*a, b);
+                }
             }
         });
-    }
-    let repeated = row_len(b.shape()) == 1;
-    for_each_row(shape, b.shape(), |row, start| {
-        let a = &mut a[row * width..][..width];
-        if repeated && width > 0 {
-            let b = b_data[start];
-            a.iter_mut().for_each(|a| *a = f(*a, b));
-        } else {
-            a.iter_mut().zip(&b_data[start..][..width]).for_each(|(a, &b)| *a = f(*a, b));
-        }
     });
 }
 
@@ -124,16 +122,17 @@ pub(super) fn reduce<T: Element>(pool: &Arc<BufferPool>, whole: Tensor<T>, shape
         return whole;
     }
     let mut part = Tensor::zeros_in(pool, shape);
-    let width = row_len(whole.shape());
-    let (sums, data) = (part.data_mut(), whole.data());
-    let repeated = row_len(shape) == 1;
-    for_each_row(whole.shape(), shape, |row, start| {
-        let row = &data[row * width..][..width];
-        if repeated && width > 0 {
-            sums[start] += sum_slice(row);
-        } else {
-            sums[start..][..width].iter_mut().zip(row).for_each(|(sum, &value)| *sum += value);
-        }
+    let (sums, data, whole) = (part.data_mut(), whole.data(), whole.shape());
+    dispatch(Isa::current(), move || {
+        for_each_row(whole, shape, |row, part| {
+            if let [sum] = &mut sums[part.clone()] {
+                *sum += sum_slice(&data[row]);
+            } else {
+                for (sum, &value) in sums[part].iter_mut().zip(&data[row]) {
+                    *sum += value;
+                }
+            }
+        });
     });
     part
 }
@@ -176,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn expand_and_reduce_are_adjoint() {
+    fn expand_repeats_and_reduce_is_its_adjoint() {
         let context = poisoned();
         let whole = Shape::from([2, 3, 4, 5]);
         for part in [&[][..], &[5], &[1], &[4, 1], &[3, 1, 5], &[2, 1, 1, 1], &[1, 3, 4, 1], &[2, 3, 4, 5]] {
@@ -185,7 +184,14 @@ mod tests {
                 assert_eq!(a.shape(), b.shape());
                 a.data().iter().zip(b.data()).map(|(a, b)| a * b).sum()
             };
-            let left = dot(&expand(context.pool(), &x, whole), &y);
+            let expanded = expand(context.pool(), &x, whole);
+            let repeated = |at: usize| {
+                let place = [at / 60, at / 20 % 3, at / 5 % 4, at % 5];
+                let axes = aligned(x.shape()).into_iter().zip(place);
+                x.data()[axes.fold(0, |index, (extent, place)| index * extent + place % extent)]
+            };
+            assert_eq!(expanded, Tensor::from_fn(whole, repeated), "{part:?}");
+            let left = dot(&expanded, &y);
             let right = dot(&x, &reduce(context.pool(), y.clone(), Shape::new(part)));
             assert!((left - right).abs() < 1e-12, "{part:?}: {left} and {right}");
         }

@@ -1,5 +1,6 @@
 //! A tensor times a constant.
 
+use crate::simd::{Isa, dispatch};
 use crate::{Context, Element, Tensor, UnaryOp};
 
 /// `y = factor x`, element by element, for any shape. Works in place where no one else holds the input.
@@ -15,8 +16,12 @@ impl UnaryOp for Scale {
     const NAME: &'static str = "scale";
 
     fn compute<T: Element>(&self, _: &Context, mut x: Tensor<T>) -> (Tensor<T>, ()) {
-        let factor = T::from_f64(self.factor);
-        x.data_mut().iter_mut().for_each(|x| *x *= factor);
+        let (factor, elements) = (T::from_f64(self.factor), x.data_mut());
+        dispatch(Isa::current(), move || {
+            for x in elements {
+                *x *= factor;
+            }
+        });
         (x, ())
     }
 
