@@ -112,7 +112,7 @@ impl<T: Element> Op<T> for Conv2d {
         let Some(&[c_out, c_in, height, width]) = inputs.get(1).map(|weight| &**weight) else {
             return "Conv2d".to_owned();
         };
-        let mut text = format!("Conv2d({}, {c_out}, {height}x{width}", c_in * self.groups);
+        let mut text = format!("Conv2d({}, {c_out}, {height}x{width}", c_in.saturating_mul(self.groups));
         let pairs =
             [("stride", self.stride, 1), ("padding", self.padding, 0), ("dilation", self.dilation, 1)];
         for (name, value, usual) in pairs {
@@ -184,5 +184,9 @@ mod tests {
         assert_eq!(error(&[x, w, &[4]]), "conv2d: bias expects O = 3, found 4");
         assert_eq!(error(&[x]), "conv2d: expects x, w and maybe b, found 1 inputs");
         assert_eq!(error(&[x, &[3, 2]]), "conv2d: weight expects O x C x KH x KW, found 3 x 2");
+        // Errors name the op with its settings, whatever they are.
+        let grouped = Conv2d { groups: usize::MAX, ..Conv2d::default() };
+        let description = Op::<f32>::describe(&grouped, &[Shape::new(x), Shape::new(w)]);
+        assert_eq!(description, format!("Conv2d({0}, 3, 3x3, groups {0})", usize::MAX));
     }
 }
