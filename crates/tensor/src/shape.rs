@@ -114,13 +114,8 @@ impl fmt::Display for Shape {
         if self.is_empty() {
             return f.write_str("scalar");
         }
-        for (axis, extent) in self.iter().enumerate() {
-            if axis > 0 {
-                f.write_str(" x ")?;
-            }
-            write!(f, "{extent}")?;
-        }
-        Ok(())
+        let extents: Vec<_> = self.iter().map(usize::to_string).collect();
+        f.write_str(&extents.join(" x "))
     }
 }
 

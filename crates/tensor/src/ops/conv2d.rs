@@ -2,13 +2,8 @@
 
 use super::checks::is_vector;
 use super::pool_window::pair;
-use crate::context::Context;
 use crate::conv::{self, ConvGeometry, Convolution};
-use crate::element::Element;
-use crate::op::Op;
-use crate::shape::{Shape, ShapeError};
-use crate::sink::Sinks;
-use crate::tensor::Tensor;
+use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor};
 
 /// `y = w * x + b`, optionally followed by ReLU: the inputs are x (N x C x H x W), w (O x C/groups x KH x KW) and, if there
 /// are three, b (O). The output is N x O x OH x OW with OH = floor((H + 2 padding - dilation (KH - 1) - 1) / stride) + 1.

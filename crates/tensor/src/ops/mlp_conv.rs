@@ -1,12 +1,7 @@
 //! A convolution and the 1x1 convolutions after it as one op: the paper's mlpconv layer.
 
 use super::conv2d::{self, Conv2d, Saved};
-use crate::context::Context;
-use crate::element::Element;
-use crate::op::Op;
-use crate::shape::{Shape, ShapeError};
-use crate::sink::Sinks;
-use crate::tensor::Tensor;
+use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor};
 
 /// Convolutions one after the other, each with a bias and perhaps its ReLU, of which all but the first are meant to be 1x1: a
 /// small fully connected network that slides over the pixels (Lin, Chen and Yan 2014, arXiv 1312.4400, section 3.1).

@@ -2,8 +2,7 @@
 
 use super::checks::divides;
 use super::softmax::normalize;
-use crate::op::expect_inputs;
-use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor};
+use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor, expect_inputs};
 
 /// The cross-entropy of softmax(logits) against class labels; inputs are logits, N x K, and labels, N, the output is a scalar.
 ///
