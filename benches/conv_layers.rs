@@ -78,7 +78,7 @@ fn paths(g: &ConvGeometry) -> impl Iterator<Item = ConvAlgorithm> {
 fn layers(c: &mut Criterion) {
     for (groups, layer) in LAYERS.into_iter().map(|layer| (1, layer)).chain(GROUPED) {
         let (g, [kernel, _, c_in, c_out, _]) = (geometry(groups, layer), layer);
-        let mut name = format!("{kernel}x{kernel}_{c_in}_{c_out}_at_{}", g.out_h());
+        let mut name = format!("{kernel}x{kernel}_{c_in}_{c_out}_at_{}", g.output_shape()[2]);
         if groups > 1 {
             name += &format!("_in_{groups}");
         }
@@ -130,7 +130,7 @@ fn once_per_step(c: &mut Criterion) {
         let g = geometry(1, [kernel, 1, c_in, c_out, size]).with_images(1);
         let name = format!("{kernel}x{kernel}_{c_in}_{c_out}");
         let mut group = c.benchmark_group("once_per_step");
-        group.throughput(Throughput::Elements(g.weight_len() as u64));
+        group.throughput(Throughput::Elements(g.weight_shape().elements() as u64));
         for conv in tiles(&g) {
             let context = Context { conv, ..Context::training(BufferPool::new()) };
             let [x, mut w, nothing] = [g.input_shape(), g.weight_shape(), g.with_images(0).input_shape()]

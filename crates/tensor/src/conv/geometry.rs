@@ -102,56 +102,47 @@ impl ConvGeometry {
     }
 
     /// The extent that the dilated window spans along an axis (0 vertical, 1 horizontal).
-    #[must_use]
-    pub fn window(&self, axis: usize) -> usize {
+    pub(crate) fn window(&self, axis: usize) -> usize {
         self.dilation[axis] * (self.kernel[axis] - 1) + 1
     }
 
     /// Output rows: floor((H + 2 padding - window) / stride) + 1.
-    #[must_use]
-    pub fn out_h(&self) -> usize {
+    pub(crate) fn out_h(&self) -> usize {
         (self.h + 2 * self.padding[0] - self.window(0)) / self.stride[0] + 1
     }
 
     /// Output columns.
-    #[must_use]
-    pub fn out_w(&self) -> usize {
+    pub(crate) fn out_w(&self) -> usize {
         (self.w + 2 * self.padding[1] - self.window(1)) / self.stride[1] + 1
     }
 
     /// Pixels of one output plane.
-    #[must_use]
-    pub fn out_pixels(&self) -> usize {
+    pub(crate) fn out_pixels(&self) -> usize {
         self.out_h() * self.out_w()
     }
 
     /// Pixels of one input plane.
-    #[must_use]
-    pub fn in_pixels(&self) -> usize {
+    pub(crate) fn in_pixels(&self) -> usize {
         self.h * self.w
     }
 
     /// Elements of the input.
-    #[must_use]
-    pub fn input_len(&self) -> usize {
+    pub(crate) fn input_len(&self) -> usize {
         self.n * self.c_in * self.in_pixels()
     }
 
     /// Elements of the output.
-    #[must_use]
-    pub fn output_len(&self) -> usize {
+    pub(crate) fn output_len(&self) -> usize {
         self.n * self.c_out * self.out_pixels()
     }
 
     /// Elements of the weight.
-    #[must_use]
-    pub fn weight_len(&self) -> usize {
+    pub(crate) fn weight_len(&self) -> usize {
         self.c_out * self.patch()
     }
 
     /// Elements under one window: C/groups x KH x KW, the length of each output element's sum.
-    #[must_use]
-    pub fn patch(&self) -> usize {
+    pub(crate) fn patch(&self) -> usize {
         self.c_in / self.groups * self.kernel[0] * self.kernel[1]
     }
 
@@ -168,8 +159,7 @@ impl ConvGeometry {
     }
 
     /// O.
-    #[must_use]
-    pub fn bias_shape(&self) -> Shape {
+    pub(crate) fn bias_shape(&self) -> Shape {
         Shape::from([self.c_out])
     }
 
@@ -187,8 +177,7 @@ impl ConvGeometry {
     }
 
     /// Tells whether this is a 1x1 convolution of stride 1 without padding: a plain matrix product over the pixels.
-    #[must_use]
-    pub fn is_pointwise(&self) -> bool {
+    pub(crate) fn is_pointwise(&self) -> bool {
         self.kernel == [1, 1] && self.stride == [1, 1] && self.padding == [0, 0]
     }
 
@@ -235,9 +224,8 @@ impl ConvGeometry {
     }
 
     /// The input row (axis 0) or column (axis 1) under window element `k` of output position `out`, `None` in the padding.
-    #[must_use]
     #[inline]
-    pub fn source(&self, axis: usize, out: usize, k: usize) -> Option<usize> {
+    pub(crate) fn source(&self, axis: usize, out: usize, k: usize) -> Option<usize> {
         let padded = out * self.stride[axis] + k * self.dilation[axis];
         let extent = if axis == 0 { self.h } else { self.w };
         padded.checked_sub(self.padding[axis]).filter(|&position| position < extent)
