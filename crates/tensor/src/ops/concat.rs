@@ -59,8 +59,7 @@ impl<T: Element> Op<T> for Concat {
                     self.axis
                 ));
             }
-            let sum = extents[self.axis].checked_add(input[self.axis]);
-            extents[self.axis] = sum.unwrap_or(usize::MAX);
+            extents[self.axis] = extents[self.axis].saturating_add(input[self.axis]);
         }
         Shape::checked(&extents)
     }

@@ -148,15 +148,9 @@ impl<T: Element> Deferred<T> for Factors<T> {
     }
 }
 
-/// Inputs of the forward pass, for the backward pass.
-#[derive(Debug)]
-pub struct Saved<T: Element> {
-    x: Tensor<T>,
-    w: Tensor<T>,
-}
-
 impl<T: Element> Op<T> for Linear {
-    type Saved = Saved<T>;
+    /// x and w.
+    type Saved = [Tensor<T>; 2];
 
     fn name(&self) -> &'static str {
         "linear"
@@ -191,7 +185,7 @@ impl<T: Element> Op<T> for Linear {
         Shape::checked(&[n, outputs])
     }
 
-    fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Saved<T>) {
+    fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Self::Saved) {
         let mut inputs = inputs.into_iter();
         let (x, w, bias) = (inputs.next(), inputs.next(), inputs.next());
         let (x, w) = (x.expect("linear has an input"), w.expect("linear has a weight"));
@@ -205,29 +199,28 @@ impl<T: Element> Op<T> for Linear {
             y.data_mut().fill(T::ZERO);
         }
         add_product(context, [n, features, outputs], x.data(), w.data(), y.data_mut());
-        (y, Saved { x, w })
+        (y, [x, w])
     }
 
-    fn backward(&self, context: &Context, saved: Saved<T>, grad_output: Tensor<T>, sinks: &mut Sinks<'_, T>) {
-        let Saved { x, w } = saved;
-        let (extents, dy) = ([x.shape()[0], x.shape()[1], w.shape()[0]], grad_output.data());
+    fn backward(&self, context: &Context, [x, w]: Self::Saved, dy: Tensor<T>, sinks: &mut Sinks<'_, T>) {
+        let extents = [x.shape()[0], x.shape()[1], w.shape()[0]];
         sinks.add(0, || {
             let mut dx = Tensor::zeros_in(context.pool(), x.shape());
-            add_input_gradient(extents, dy, w.data(), dx.data_mut());
+            add_input_gradient(extents, dy.data(), w.data(), dx.data_mut());
             dx
         });
         if let Some(sum) = sinks.get(1) {
             // Rows are kept, so that those of all micro-batches are multiplied at once.
-            let rows = [dy, x.data()].map(|rows| {
+            let rows = [&dy, &x].map(|rows| {
                 let mut kept = context.pool().take::<T>(rows.len());
-                kept.copy_from_slice(rows);
+                kept.copy_from_slice(rows.data());
                 kept
             });
             let extents = [extents[2], extents[1]];
             let make = |_: &_| Factors { extents, rows: Vec::new() };
             sum.add_deferred(context.pool(), make, |own| own.extents == extents, |own| own.rows.push(rows));
         }
-        sinks.add(2, || reduce(context.pool(), grad_output, Shape::from([extents[2]])));
+        sinks.add(2, || reduce(context.pool(), dy, Shape::from([extents[2]])));
     }
 }
 
