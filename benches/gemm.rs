@@ -36,6 +36,10 @@ fn numbers(context: &Context, shape: Shape) -> Tensor<f32> {
 /// The output, `y = relu(w x + b)`, `dw = dy x^T` alone, and all of a layer's gradients: `g = dy where y > 0`, its sums, `dw = g
 /// x^T` and `dx = w^T g`.
 fn pointwise(c: &mut Criterion) {
+    if let Some(isa) = std::env::var_os("NIN_ISA") {
+        let isa: Isa = isa.to_string_lossy().parse().expect("NIN_ISA names an instruction set");
+        isa.select().expect("nothing was computed yet");
+    }
     let context = Context::training(BufferPool::new());
     let ours = (Isa::current().name(), ConvAlgorithm::Direct);
     for (channels, pixels, images) in POINTWISE {

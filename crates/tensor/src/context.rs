@@ -38,7 +38,7 @@ impl Context {
             grad_enabled: true,
             training: true,
             parallel: false,
-            conv: ConvAlgorithm::current(),
+            conv: ConvAlgorithm::Auto,
             seed: 0,
             epoch: 0,
             samples: Vec::new(),

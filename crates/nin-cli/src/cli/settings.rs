@@ -1,23 +1,37 @@
 //! Where a command's settings come from: flags, environment variables, a file. Each is refused by its own name.
 
 use std::path::Path;
+use std::str::FromStr;
 
-use tensor::conv::{CONV_VARIABLE, ConvAlgorithm};
-use tensor::simd::{ISA_VARIABLE, Isa};
+use tensor::conv::ConvAlgorithm;
+use tensor::simd::Isa;
 
 use nin::train::{Overrides, Settings, TrainError};
 
-/// Refuses environment variables that ask for what there is not: in the library they would only make it fall back.
-///
-/// # Errors
-/// [`TrainError::Config`], naming the variable, what was expected and what was found.
-pub(super) fn check_environment() -> Result<(), TrainError> {
-    Isa::from_environment().map_err(|error| TrainError::Config(format!("{ISA_VARIABLE}: {error}")))?;
-    asked_by_environment().map(|_| ())
+/// What an environment variable asks for; `None` where it is unset or empty.
+fn variable<T: FromStr>(name: &str) -> Result<Option<T>, TrainError>
+where
+    T::Err: std::fmt::Display,
+{
+    let text = std::env::var_os(name).filter(|text| !text.is_empty());
+    text.map(|text| text.to_string_lossy().parse())
+        .transpose()
+        .map_err(|error| TrainError::Config(format!("{name}: {error}")))
 }
 
 pub(super) fn asked_by_environment() -> Result<Option<ConvAlgorithm>, TrainError> {
-    ConvAlgorithm::from_environment().map_err(|error| TrainError::Config(format!("{CONV_VARIABLE}: {error}")))
+    variable("NIN_CONV")
+}
+
+/// Reads the environment, and has the process use the instruction set that it asks for.
+///
+/// # Errors
+/// [`TrainError::Config`], naming the variable, what was expected and what was found.
+pub(super) fn read_environment() -> Result<(), TrainError> {
+    if let Some(isa) = variable::<Isa>("NIN_ISA")? {
+        isa.select().map_err(|used| TrainError::Config(format!("NIN_ISA: {used} is in use already")))?;
+    }
+    asked_by_environment().map(drop)
 }
 
 /// The convolution algorithm that was asked for: by the flag, otherwise by the environment variable.

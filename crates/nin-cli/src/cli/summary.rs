@@ -1,10 +1,10 @@
 //! `nin summary`: what a network is made of.
 
+use super::settings::convolution;
 use clap::Args;
 use nin::summary::{plan_table, table};
 use nin::train::TrainError;
 use tensor::Shape;
-use tensor::conv::ConvAlgorithm;
 
 use super::network::{NetworkArgs, network};
 use super::print;
@@ -36,7 +36,7 @@ pub fn summarize(args: &SummaryArgs) -> Result<(), TrainError> {
     let network = network(model, head, [channels, side, side], classes)?;
     let image = Shape::from([1, channels, side, side]);
     if args.plan {
-        print(&plan_table(&network, image, ConvAlgorithm::current())?)?;
+        print(&plan_table(&network, image, convolution(None)?.unwrap_or_default())?)?;
     } else {
         print(&table(&network, image)?)?;
     }

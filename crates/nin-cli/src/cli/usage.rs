@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 
-use super::settings::check_environment;
+use super::settings::read_environment;
 use super::{fail, tell};
 
 /// The arguments of this process, in an environment that can be; or the exit code to end with, after the help, the version or what
@@ -26,7 +26,7 @@ pub fn parse<A: Parser>() -> Result<A, ExitCode> {
             ExitCode::from(2)
         }
     })?;
-    check_environment().map_err(|error| fail(&error))?;
+    read_environment().map_err(|error| fail(&error))?;
     Ok(arguments)
 }
 

@@ -103,7 +103,7 @@ pub fn check_threads(threads: usize) -> Result<(), TrainError> {
 }
 
 impl Workers {
-    /// Workers on this many threads, with the convolutions of [`ConvAlgorithm::current`].
+    /// Workers on this many threads, with the fastest convolutions.
     ///
     /// # Errors
     /// As [`check_threads`]; also [`TrainError::Config`] if the operating system grants none.
@@ -120,7 +120,7 @@ impl Workers {
             workers,
             gradients: BufferPool::new(),
             total: Mutex::default(),
-            conv: ConvAlgorithm::current(),
+            conv: ConvAlgorithm::Auto,
         })
     }
 

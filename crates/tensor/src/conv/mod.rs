@@ -21,7 +21,7 @@ mod winograd;
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 pub use geometry::ConvGeometry;
 pub use winograd::Tile;
@@ -31,9 +31,6 @@ use crate::context::Context;
 use crate::element::Element;
 use crate::sink::Sinks;
 use crate::tensor::Tensor;
-
-/// Name of the environment variable that asks for a convolution algorithm: `auto`, `naive`, `im2col`, `direct` or `winograd`.
-pub const CONV_VARIABLE: &str = "NIN_CONV";
 
 /// A convolution algorithm: what a user asks for, and what [`choose`] makes of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -59,32 +56,6 @@ pub enum ConvAlgorithm {
 impl ConvAlgorithm {
     /// All that can be asked for by name.
     const ASKED: [Self; 5] = [Self::Auto, Self::Naive, Self::Im2col, Self::Direct, Self::Winograd(None)];
-
-    /// Reads what the environment variable [`CONV_VARIABLE`] asks for; `None` where it is unset or empty.
-    ///
-    /// # Errors
-    /// [`UnknownConvAlgorithm`] if it has another value. A command-line program should call this first and report the error;
-    /// [`ConvAlgorithm::current`] falls back instead.
-    pub fn from_environment() -> Result<Option<Self>, UnknownConvAlgorithm> {
-        match std::env::var_os(CONV_VARIABLE) {
-            Some(name) if !name.is_empty() => name.to_string_lossy().parse().map(Some),
-            _ => Ok(None),
-        }
-    }
-
-    /// The algorithm of this process: [`ConvAlgorithm::from_environment`], asked once, otherwise [`ConvAlgorithm::Auto`]. If the
-    /// variable has a value that is none, a line on standard error says so, once.
-    #[must_use]
-    pub fn current() -> Self {
-        static CURRENT: OnceLock<ConvAlgorithm> = OnceLock::new();
-        *CURRENT.get_or_init(|| {
-            let asked = Self::from_environment().unwrap_or_else(|error| {
-                eprintln!("{CONV_VARIABLE}: {error}; using {}", Self::Auto);
-                None
-            });
-            asked.unwrap_or_default()
-        })
-    }
 }
 
 /// A name that is no [`ConvAlgorithm`].

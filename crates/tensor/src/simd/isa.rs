@@ -6,8 +6,7 @@ use std::sync::OnceLock;
 
 use super::Isa;
 
-/// Name of the environment variable that forces an instruction set.
-pub const ISA_VARIABLE: &str = "NIN_ISA";
+static CURRENT: OnceLock<Isa> = OnceLock::new();
 
 /// Why an instruction set asked for by name cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,30 +37,19 @@ impl Isa {
         *Self::available().last().expect("plain Rust runs everywhere")
     }
 
-    /// Reads what the environment variable `NIN_ISA` asks for, or [`Isa::best`] where it is unset or empty.
-    ///
-    /// # Errors
-    /// [`IsaError`] if the name is unknown or the processor lacks it. A command-line program should call this first and
-    /// report the error; [`Isa::current`] falls back instead.
-    pub fn from_environment() -> Result<Self, IsaError> {
-        match std::env::var_os(ISA_VARIABLE) {
-            Some(name) if !name.is_empty() => name.to_string_lossy().parse(),
-            _ => Ok(Self::best()),
-        }
-    }
-
-    /// The instruction set of this process: [`Isa::from_environment`], asked once. If `NIN_ISA` names something that
-    /// cannot be used, a line on standard error says so, once, and [`Isa::best`] is used.
+    /// The instruction set of this process: that of [`Isa::select`], otherwise [`Isa::best`].
     #[must_use]
     pub fn current() -> Self {
-        static CURRENT: OnceLock<Isa> = OnceLock::new();
-        *CURRENT.get_or_init(|| {
-            Self::from_environment().unwrap_or_else(|error| {
-                let best = Self::best();
-                eprintln!("{ISA_VARIABLE}: {error}; using {best}");
-                best
-            })
-        })
+        *CURRENT.get_or_init(Self::best)
+    }
+
+    /// Has all of this process use this instruction set. To be called before anything is computed.
+    ///
+    /// # Errors
+    /// The one in use, if it is another.
+    pub fn select(self) -> Result<(), Self> {
+        let used = *CURRENT.get_or_init(|| self);
+        if used == self { Ok(()) } else { Err(used) }
     }
 }
 

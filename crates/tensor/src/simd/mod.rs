@@ -18,7 +18,7 @@ mod macros;
 pub(crate) mod tests;
 pub(crate) mod transpose;
 
-pub use isa::{ISA_VARIABLE, IsaError};
+pub use isa::IsaError;
 
 /// Declares the instruction sets: the file of each, where it exists, and its name.
 macro_rules! instruction_sets {
@@ -42,7 +42,7 @@ macro_rules! instruction_sets {
                 all.into_iter().flatten().collect()
             }
 
-            /// The name by which [`ISA_VARIABLE`] knows this instruction set.
+            /// The name, which parses back to it.
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self {
