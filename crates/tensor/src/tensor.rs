@@ -28,7 +28,8 @@ struct Storage<T: Element> {
 
 struct Cached {
     kind: TypeId,
-    key: u64,
+    /// The shape of the tensor that asked, and the form.
+    key: (Shape, u64),
     /// Made from the elements as they are now.
     fresh: bool,
     value: Arc<dyn Any + Send + Sync>,
@@ -195,7 +196,7 @@ impl<T: Element> Tensor<T> {
     /// A form of the elements that is worth keeping, such as a convolution's packed or transformed weights: made when first
     /// asked for, kept beside the elements, and made again in the same memory once they have changed.
     ///
-    /// `key` tells apart several forms of the same type. Threads that ask at the same time wait for the first to make it.
+    /// `key` tells apart several forms of the same type and shape. Threads that ask at the same time wait for the first to make it.
     pub(crate) fn cached<D: Send + Sync + 'static>(
         &self,
         key: u64,
@@ -204,7 +205,7 @@ impl<T: Element> Tensor<T> {
     ) -> Arc<D> {
         let cached = self.storage.cached.get_or_init(Box::default);
         let mut all = cached.lock().unwrap_or_else(PoisonError::into_inner);
-        let kind = TypeId::of::<D>();
+        let (kind, key) = (TypeId::of::<D>(), (self.shape, key));
         let position = all.iter().position(|cached| cached.kind == kind && cached.key == key);
         let index = position.unwrap_or_else(|| {
             let value = Arc::new(make(self.data()));

@@ -13,7 +13,7 @@ use super::windows::windows;
 use super::{Chain, Convolution, Pass};
 use crate::buffer_pool::BufferPool;
 use crate::context::Context;
-use crate::gemm::{By, Epilogue, Operand, Stage, gemm_backward, gemm_columns};
+use crate::gemm::{By, Epilogue, Operand, Stage, gemm, gemm_backward};
 use crate::shape::Shape;
 use crate::simd::Isa;
 use crate::sink::Sinks;
@@ -71,13 +71,13 @@ pub(super) fn forward(
                 let epilogue = Epilogue { accumulate: false, bias, relu: layer.relu };
                 let weights = &weights.groups[0];
                 let Some(below) = below.last() else {
-                    gemm_columns(pool, weights, &*input, block.clone(), epilogue, &mut y, column);
+                    gemm(pool, weights, (&*input, block.clone()), epilogue, (&mut y, column), false);
                     continue;
                 };
                 let (plane, images, first) = place(index - 1);
                 let x = part((below.data(), None), [layer.geometry.c_in, plane], &images, [0, 1]);
                 let columns = first..first + block.len();
-                gemm_columns(pool, weights, &x.by(By::Position), columns, epilogue, &mut y, column);
+                gemm(pool, weights, (&x.by(By::Position), columns), epilogue, (&mut y, column), false);
             }
         }
     }

@@ -132,7 +132,9 @@ pub(super) fn convolve(
             let mut y = part_mut(y, [g.c_out, g.out_pixels()], &images, [group, g.groups]);
             let bias = bias.map(|bias| &bias[group * outputs..(group + 1) * outputs]);
             let epilogue = Epilogue { accumulate: false, bias, relu };
-            gemm(pool, a, &*windows(pool, g, x, By::Position), epilogue, &mut y, parallel);
+            let columns = 0..images.len() * g.out_pixels();
+            let b = (&*windows(pool, g, x, By::Position), columns);
+            gemm(pool, a, b, epilogue, (&mut y, 0), parallel);
         }
     }
 }
@@ -159,7 +161,7 @@ pub(super) fn scatter(
         for (group, a) in weights.groups.iter().enumerate() {
             let dy = part(dy, [g.c_out, pixels], &(n..n + 1), [group, g.groups]).by(By::Position);
             let mut output = Output::matrix(&mut columns, patch, pixels, pixels);
-            gemm(pool, a, &dy, Epilogue::default(), &mut output, parallel);
+            gemm(pool, a, (&dy, 0..pixels), Epilogue::default(), (&mut output, 0), parallel);
             col2im(g, &columns, &mut dx[(n * g.groups + group) * image..][..image]);
         }
     }

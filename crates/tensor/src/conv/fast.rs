@@ -78,7 +78,7 @@ impl Convolve for f32 {
     fn choose(g: &ConvGeometry, asked: ConvAlgorithm) -> ConvAlgorithm {
         let tile = match asked {
             ConvAlgorithm::Naive | ConvAlgorithm::Im2col => return asked,
-            ConvAlgorithm::Auto => winograd::tile_for(&g.with_images(NOMINAL_IMAGES)),
+            ConvAlgorithm::Auto => winograd::tile_for(&ConvGeometry { n: NOMINAL_IMAGES, ..*g }),
             ConvAlgorithm::Winograd(None) => Tile::ALL.into_iter().find(|tile| tile.supports(g)),
             ConvAlgorithm::Winograd(tile) => tile.filter(|tile| tile.supports(g)),
             ConvAlgorithm::Direct | ConvAlgorithm::Depthwise => None,

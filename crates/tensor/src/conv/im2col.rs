@@ -89,7 +89,7 @@ pub(super) fn forward<T: Element>(
     }
     for part in parts(g) {
         let b = im2col(g, &x[part.x], &mut columns);
-        T::matmul([m, k, n], &w[part.w], [k, 1], b, [n, 1], bias.is_some(), &mut y[part.y], [n, 1]);
+        T::matmul([m, k, n], (&w[part.w], [k, 1]), (b, [n, 1]), &mut y[part.y], bias.is_some());
     }
 }
 
@@ -105,11 +105,11 @@ pub(super) fn input_gradient<T: Element>(
     let (m, k, n) = (g.patch(), g.c_out / g.groups, g.out_pixels());
     let mut columns = pool.take::<T>(if g.is_pointwise() { 0 } else { m * n });
     for part in parts(g) {
-        let (w, dy, dx) = (&w[part.w], &dy[part.y], &mut dx[part.x]);
+        let (w, dy, dx) = ((&w[part.w], [1, m]), (&dy[part.y], [n, 1]), &mut dx[part.x]);
         if g.is_pointwise() {
-            T::matmul([m, k, n], w, [1, m], dy, [n, 1], false, dx, [n, 1]);
+            T::matmul([m, k, n], w, dy, dx, false);
         } else {
-            T::matmul([m, k, n], w, [1, m], dy, [n, 1], false, &mut columns, [n, 1]);
+            T::matmul([m, k, n], w, dy, &mut columns, false);
             dx.fill(T::ZERO);
             col2im(g, &columns, dx);
         }
@@ -133,6 +133,6 @@ pub(super) fn weight_gradient<T: Element>(
     for (index, part) in parts(g).enumerate() {
         let b = im2col(g, &x[part.x], &mut columns);
         let later_image = index >= g.groups;
-        T::matmul([m, k, n], &dy[part.y], [k, 1], b, [1, k], later_image, &mut dw[part.w], [n, 1]);
+        T::matmul([m, k, n], (&dy[part.y], [k, 1]), (b, [1, k]), &mut dw[part.w], later_image);
     }
 }

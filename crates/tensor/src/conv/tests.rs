@@ -182,3 +182,23 @@ fn every_algorithm_is_chosen_when_asked_for() {
     let error = "fft".parse::<ConvAlgorithm>().unwrap_err().to_string();
     assert_eq!(error, "expected auto, naive, im2col, direct or winograd, found \"fft\"");
 }
+
+/// A weight and the same numbers in another shape share their storage, with the packed forms that it keeps.
+#[test]
+fn a_reshaped_weight_is_packed_anew() {
+    let context = Context::evaluation(BufferPool::poisoning());
+    let w = Tensor::from_fn([16, 32, 3, 3], |index| (index % 7) as f32 - 3.0);
+    let turned = w.clone().reshape([32, 16, 3, 3]).unwrap();
+    let forward = |context: &Context, weight: &Tensor<f32>| {
+        let x = Tensor::from_fn([1, weight.shape()[1], 9, 9], |index| (index % 5) as f32 - 2.0);
+        let geometry = ConvGeometry::new(x.shape(), weight.shape(), [1; 2], [1; 2], [1; 2], 1).unwrap();
+        forward(context, &[Convolution { geometry, weight, bias: None, relu: false }], &x, false).remove(0)
+    };
+    for conv in [ConvAlgorithm::Direct, ConvAlgorithm::Winograd(None)] {
+        let context = Context { conv, ..context.clone() };
+        for weight in [&w, &turned] {
+            let fresh = Tensor::from_fn(weight.shape(), |index| w.data()[index]);
+            assert_eq!(forward(&context, weight), forward(&context, &fresh), "{conv}");
+        }
+    }
+}

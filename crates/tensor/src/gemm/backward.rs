@@ -16,10 +16,10 @@ use super::operand::Operand;
 use super::output::{Epilogue, Output};
 use super::packed::{PackedA, blocks_of_k};
 use super::planes::Planes;
-use super::sparse::{Lists, Sparse};
-use super::strided::{MatrixRef, gemm_strided};
+use super::sparse::{Lists, Multiply, Sparse};
+use super::strided::gemm_strided;
 use crate::buffer_pool::BufferPool;
-use crate::simd::{Isa, Registers};
+use crate::simd::{Isa, Registers, dispatch};
 
 /// One layer of a pass backward: `dw (+)= A B`, and on to the next layer with `w A`.
 pub(crate) struct Stage<'a> {
@@ -141,9 +141,9 @@ fn add_product(
         stage.input.pack(isa, columns.clone(), pixels.clone(), width, b);
         let c = (&mut stage.dw[columns.start..], extent);
         if let Some(lists) = lists {
-            lists.multiply(isa, b, columns.len(), accumulate, c);
+            dispatch(isa, Multiply { lists, panel: b, columns: columns.len(), accumulate, c });
         } else {
-            let a = MatrixRef { data: a, strides: [BLOCK_STRIDE, 1] };
+            let a = (a, [BLOCK_STRIDE, 1]);
             gemm_strided(isa, [channels, columns.len(), pixels.len()], a, (b, width), c, accumulate);
         }
     }

@@ -17,7 +17,8 @@ use crate::simd::{Kernel, Registers, Simd, dispatch};
 /// The most panels of a block: those of the narrowest tile.
 const MAX_PANELS: usize = KC / 8;
 
-/// `C = A B` (or what the epilogue makes of it) with A packed: for weights, reused by many products.
+/// `C = A B` (or what the epilogue makes of it) with A packed: for weights, reused by many products. Of B the `columns` count,
+/// which become those of C from `first` on.
 ///
 /// With `parallel`, columns or rows are spread over rayon's threads. An element's bits depend on its row of A, its column
 /// of B, k, bias and C alone, not on threads or on where in the matrix it lies.
@@ -27,17 +28,15 @@ const MAX_PANELS: usize = KC / 8;
 pub(crate) fn gemm<B: Operand + ?Sized>(
     pool: &Arc<BufferPool>,
     a: &PackedA,
-    b: &B,
+    (b, columns): (&B, Range<usize>),
     epilogue: Epilogue<'_>,
-    c: &mut Output<'_>,
+    (c, first): (&mut Output<'_>, usize),
     parallel: bool,
 ) {
-    let (c, columns) = (&*c, b.extent());
-    let product = Product { pool, a, b, epilogue, c, shift: 0 };
-    product.check(&(0..columns));
-    assert_eq!(columns, c.columns(), "columns of B and C");
+    let product = Product { pool, a, b, epilogue, c, shift: first.wrapping_sub(columns.start) };
+    product.check(&columns);
     let (panels, lanes) = (a.panels.count, Registers::of(a.isa).lanes);
-    let vectors = columns.div_ceil(lanes);
+    let vectors = columns.len().div_ceil(lanes);
     let threads = if parallel { rayon::current_num_threads() } else { 1 };
     // A few columns do not divide evenly among threads, so the rows are divided, at the price of packing the columns
     // more than once.
@@ -47,30 +46,12 @@ pub(crate) fn gemm<B: Operand + ?Sized>(
         let share = |len: usize| task * len / tasks..(task + 1) * len / tasks;
         let (rows, vectors) =
             if by_columns { (0..panels, share(vectors)) } else { (share(panels), 0..vectors) };
-        let columns = vectors.start * lanes..(vectors.end * lanes).min(columns);
-        // SAFETY: `c` was borrowed mutably, and the tasks have different rows or columns of it.
+        let end = columns.len().min(vectors.end * lanes);
+        let columns = columns.start + vectors.start * lanes..columns.start + end;
+        // SAFETY: `c` is borrowed mutably, and the tasks have different rows or columns of it.
         unsafe { product.run(&rows, &columns) };
     };
     if tasks == 1 { task(0) } else { (0..tasks).into_par_iter().for_each(task) }
-}
-
-/// As [`gemm`], on this thread, only the columns `columns` of B, which become those of C from `first` on.
-///
-/// # Panics
-/// As [`gemm`], and if the columns are not there.
-pub(crate) fn gemm_columns<B: Operand + ?Sized>(
-    pool: &Arc<BufferPool>,
-    a: &PackedA,
-    b: &B,
-    columns: Range<usize>,
-    epilogue: Epilogue<'_>,
-    c: &mut Output<'_>,
-    first: usize,
-) {
-    let product = Product { pool, a, b, epilogue, c, shift: first.wrapping_sub(columns.start) };
-    product.check(&columns);
-    // SAFETY: `c` is borrowed mutably, and there is one thread.
-    unsafe { product.run(&(0..a.panels.count), &columns) };
 }
 
 /// A product whose sizes fit together.
@@ -169,36 +150,40 @@ impl Block<'_> {
     pub(super) unsafe fn multiply(&self) {
         assert!(self.columns.len() <= self.width && self.ks.len() * self.width <= self.data.len());
         assert!(self.columns.end <= self.c.columns() && self.a.rows == self.c.rows());
-        dispatch(self.a.isa, self);
+        dispatch(self.a.isa, Checked(self));
     }
 }
 
-impl Kernel for &Block<'_> {
+/// A block that [`Block::multiply`] has checked, whose caller answers for C.
+struct Checked<'a>(&'a Block<'a>);
+
+impl Kernel for Checked<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let tiles = columns_of(S::REGISTERS, self.columns.len());
+        let Block { a, panels, data, width, ref ks, ref columns, epilogue, c } = *self.0;
+        let tiles = columns_of(S::REGISTERS, columns.len());
+        assert!(tiles.count <= MAX_PANELS, "{} tiles across a block", tiles.count);
         let places: [_; MAX_PANELS] = std::array::from_fn(|index| {
-            let columns = tiles.range(index);
-            let place = self.columns.start + columns.start..self.columns.start + columns.end;
-            (index < tiles.count).then(|| self.c.columns_at(place))
+            let own = tiles.range(index);
+            (index < tiles.count).then(|| c.columns_at(columns.start + own.start..columns.start + own.end))
         });
-        for rows in self.panels.clone().map(|panel| self.a.panels.range(panel)) {
-            let a = self.a.panel(&self.ks, &rows);
+        for rows in panels.clone().map(|panel| a.panels.range(panel)) {
+            let a = a.panel(ks, &rows);
             for (columns, place) in tiles.ranges().zip(places.iter().flatten()) {
                 let tile = Tile {
                     rows: rows.len(),
                     columns: columns.len(),
-                    k: self.ks.len(),
+                    k: ks.len(),
                     a: a.as_ptr(),
                     a_strides: [1, rows.len()],
-                    b: self.data.as_ptr().wrapping_add(columns.start),
-                    b_stride: self.width,
+                    b: data.as_ptr().wrapping_add(columns.start),
+                    b_stride: width,
                     ..Tile::OPEN
                 };
                 // SAFETY: the panel of A was just sliced to the tile's rows and k, and the block has a row with the tile's
                 // columns for each k; rows and columns lie inside C, and by the promise to `Block::multiply` no other thread is
                 // there.
-                unsafe { place.run(s, tile, rows.clone(), self.epilogue) };
+                unsafe { place.run(s, tile, rows.clone(), epilogue) };
             }
         }
     }

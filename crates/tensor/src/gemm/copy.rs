@@ -23,7 +23,7 @@ pub(crate) fn copy_runs(
     isa: Isa,
     (data, mask): (&[f32], Option<&[f32]>),
     runs: &[Run],
-    row_offsets: impl ExactSizeIterator<Item = usize> + Clone,
+    row_offsets: impl ExactSizeIterator<Item = usize>,
     width: usize,
     panel: &mut [f32],
 ) {
@@ -31,22 +31,23 @@ pub(crate) fn copy_runs(
     assert!(filled <= width, "runs of {filled} elements in a row of {width}");
     assert_eq!(panel.len(), row_offsets.len() * width, "length of a panel of width {width}");
     let furthest = runs.iter().map(|run| run.offset + run.len).max().unwrap_or(0);
-    let end = furthest + row_offsets.clone().max().unwrap_or(0);
-    assert!(row_offsets.len() == 0 || end <= data.len(), "a run ends at {end} of {}", data.len());
     assert!(mask.is_none_or(|mask| mask.len() == data.len()), "a mask as long as the data");
     if width > 0 {
-        dispatch(isa, CopyRuns { data, mask, runs, row_offsets, width, filled, panel });
+        dispatch(isa, CopyRuns { data, mask, runs, row_offsets, width, filled, furthest, panel });
     }
 }
 
-/// The arguments of [`copy_runs`], which has checked them.
+/// The arguments of [`copy_runs`], which has checked them but for the row offsets.
 struct CopyRuns<'a, I> {
     data: &'a [f32],
     mask: Option<&'a [f32]>,
     runs: &'a [Run],
     row_offsets: I,
     width: usize,
+    /// The end of the runs in a row.
     filled: usize,
+    /// The end of the runs in the source, before the row's offset is added.
+    furthest: usize,
     panel: &'a mut [f32],
 }
 
@@ -59,16 +60,20 @@ impl<I: Iterator<Item = usize>> Kernel for CopyRuns<'_, I> {
         let mut offsets = [0; ROWS];
         for rows in self.panel.chunks_mut(ROWS * self.width) {
             let count = rows.len() / self.width;
+            let mut end = self.furthest;
             for (offset, row) in offsets.iter_mut().zip(self.row_offsets.by_ref().take(count)) {
                 *offset = row;
+                end = end.max(row + self.furthest);
             }
+            assert!(end <= self.data.len(), "a run ends at {end} of {}", self.data.len());
             for run in self.runs.iter().filter(|run| run.len > 0) {
                 let data = self.data.as_ptr().wrapping_add(run.offset);
                 let mask = self.mask.map(|mask| mask.as_ptr().wrapping_add(run.offset));
                 let target = rows.as_mut_ptr().wrapping_add(run.column);
                 let piece = Piece { data, mask, target, width: self.width, len: run.len };
-                // SAFETY: `copy_runs` has found the run, moved by each offset, inside of data and mask, and inside of the
-                // width of a row. Short ones get a copy of the loop with a constant number of vectors.
+                // SAFETY: the assertion above found the furthest run, moved by each of these offsets (and by 0, which those not
+                // given are), inside of the data, and `copy_runs` the mask as long as that and the runs inside of the width of a
+                // row. Short ones get a copy of the loop with a constant number of vectors.
                 unsafe {
                     match run.len.div_ceil(S::LANES) {
                         1 => piece.copy(s, &offsets[..count], 1),
@@ -118,29 +123,4 @@ impl Piece {
             target = target.wrapping_add(self.width);
         }
     }
-}
-
-/// The other way around: elements of `rows` whose counterpart in `mask` is not above zero become zero, and the rest of the row
-/// stays as it is.
-///
-/// # Panics
-/// If a run does not lie inside the mask or the row.
-pub(super) fn mask_runs(
-    isa: Isa,
-    mask: &[f32],
-    runs: &[Run],
-    row_offsets: impl Iterator<Item = usize>,
-    width: usize,
-    rows: &mut [f32],
-) {
-    dispatch(isa, || {
-        for (row, offset) in rows.chunks_exact_mut(width).zip(row_offsets) {
-            for run in runs {
-                let values = &mut row[run.column..run.column + run.len];
-                for (value, &mask) in values.iter_mut().zip(&mask[run.offset + offset..][..run.len]) {
-                    *value = if mask > 0.0 { *value } else { 0.0 };
-                }
-            }
-        }
-    });
 }

@@ -1,5 +1,5 @@
-//! The micro-kernel: one tile of C held in registers while all of k streams past it. Every product is made of it, of matrices
-//! in memory as in the Winograd domain.
+//! The micro-kernel: one tile of C held in registers while all of k streams past it. Every dense product of f32 is made of
+//! it, of matrices in memory as in the Winograd domain.
 //!
 //! The sum is the same for every tile: from zero, one multiply-add for each k in increasing order, then the addition of the old
 //! C if asked for, then bias, then ReLU. No tile, edge or mask changes that order, so an element's bits depend neither on its

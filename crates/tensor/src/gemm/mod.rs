@@ -7,7 +7,7 @@
 //!
 //! | product | operands | for |
 //! |---|---|---|
-//! | [`gemm`], [`gemm_columns`] | A packed, B an [`Operand`] | forward passes, input gradients |
+//! | [`gemm`] | A packed, B an [`Operand`] | forward passes, input gradients |
 //! | [`gemm_backward`] | A a block of the output gradient, B an [`Operand`], stage after stage | weight gradients |
 //! | [`gemm_strided`] | both where they lie | fully connected layers, blocks of a weight gradient |
 //!
@@ -42,13 +42,13 @@ mod strided;
 mod tests;
 
 pub(crate) use backward::{Stage, gemm_backward};
-pub(crate) use blocked::{gemm, gemm_columns};
+pub(crate) use blocked::gemm;
 pub(crate) use copy::{Run, copy_runs};
 pub(crate) use operand::{Elements, Operand, check_panel};
 pub(crate) use output::{Epilogue, Output};
 pub(crate) use packed::PackedA;
 pub(crate) use planes::{By, Planes};
-pub(crate) use strided::{MatrixRef, gemm_strided};
+pub(crate) use strided::gemm_strided;
 
 /// The longest sum that is made in one go; longer ones are cut into equal blocks whose results are added up. A panel of B of so
 /// many rows fills most of a first-level cache. The same for every instruction set, since it decides how an element's sum is

@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use super::KC;
-use super::copy::{Run, copy_runs, mask_runs};
+use super::copy::{Run, copy_runs};
 use super::operand::{Operand, check_panel};
-use crate::simd::Isa;
 use crate::simd::transpose::{Rows, transpose_on};
+use crate::simd::{Isa, dispatch};
 
 /// N x C x pixels in memory, perhaps only some of the channels, perhaps masked.
 #[derive(Clone, Copy, Debug)]
@@ -76,8 +76,16 @@ impl<'a> Planes<'a> {
     /// channel, which begins with `positions` (image, pixel).
     pub(super) fn mask_rows(&self, isa: Isa, positions: Range<usize>, stride: usize, block: &mut [f32]) {
         let (runs, count) = self.runs(positions);
-        let offsets = (0..self.channels).map(|row| row * self.pixels);
-        mask_runs(isa, self.data, &runs[..count], offsets, stride, &mut block[..self.channels * stride]);
+        dispatch(isa, || {
+            for (channel, row) in block[..self.channels * stride].chunks_exact_mut(stride).enumerate() {
+                for run in &runs[..count] {
+                    let mask = &self.data[run.offset + channel * self.pixels..][..run.len];
+                    for (value, &mask) in row[run.column..run.column + run.len].iter_mut().zip(mask) {
+                        *value = if mask > 0.0 { *value } else { 0.0 };
+                    }
+                }
+            }
+        });
     }
 
     /// A row of a block that begins with `positions` as runs, and their number.

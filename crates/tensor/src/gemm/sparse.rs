@@ -4,8 +4,9 @@
 //! stride 2 less than a quarter of all. A row of such a block is kept as the list of what it is not: values, and where they
 //! are. Each value then takes a row of B, and the multiplications with zero are not made.
 //!
-//! The values of a list are in the order of the dense sum, and a zero would have changed nothing in it: for finite
-//! operands the results have the bits of the dense product, so that it does not matter which blocks come here.
+//! The values of a list are in the order of the dense sum, and a zero would have changed nothing in it: for finite operands the
+//! results have the bits of the dense product (but for the sign of a sum that underflows to zero), so that it does not matter
+//! which blocks come here.
 #![allow(unsafe_code)]
 
 use std::sync::Arc;
@@ -39,21 +40,6 @@ pub(super) struct Lists {
     k: usize,
 }
 
-impl Lists {
-    /// `c (+)= A B`: A are the listed rows, `panel` has some columns of B, a row of whole vectors for each k, and those of C
-    /// begin at `c`, which comes with the elements between its rows.
-    pub(super) fn multiply(
-        &self,
-        isa: Isa,
-        panel: &[f32],
-        columns: usize,
-        accumulate: bool,
-        (c, stride): (&mut [f32], usize),
-    ) {
-        dispatch(isa, Multiply { lists: self, panel, columns, accumulate, c, stride });
-    }
-}
-
 /// Memory to multiply blocks that are mostly zeros with, for an A of up to so many rows.
 pub(super) struct Sparse {
     isa: Isa,
@@ -84,7 +70,15 @@ impl Sparse {
     pub(super) fn takes(&mut self, block: &[f32], channels: usize, k: usize) -> bool {
         let rows = || block.chunks_exact(BLOCK_STRIDE).take(channels).map(|row| &row[..k]);
         let mut others = 0;
-        dispatch(self.isa, Count { rows: rows(), others: &mut others });
+        dispatch(self.isa, || {
+            for row in rows() {
+                let mut count = 0;
+                for &value in row {
+                    count += u32::from(value != 0.0);
+                }
+                others += count as usize;
+            }
+        });
         let takes = others * ONE_IN <= channels * k;
         if takes {
             dispatch(self.isa, Fill { lists: &mut self.lists, rows: rows(), k });
@@ -118,28 +112,12 @@ impl Sparse {
                 let panel = &mut scratch[..ks.len() * width];
                 w.pack(self.isa, columns.clone(), ks.clone(), width, panel);
                 let c = (&mut self.product[columns.start..], stride);
-                self.lists.multiply(self.isa, panel, columns.len(), index > 0, c);
+                let (lists, columns) = (&self.lists, columns.len());
+                dispatch(self.isa, Multiply { lists, panel, columns, accumulate: index > 0, c });
             }
         }
         let product = Rows { data: &self.product, mask: None, stride, rows: pixels, columns };
         transpose_on(self.isa, product, &mut out[..columns * BLOCK_STRIDE], BLOCK_STRIDE, BLOCK_STRIDE);
-    }
-}
-
-/// Counts the elements that are not zero.
-struct Count<'a, R> {
-    rows: R,
-    others: &'a mut usize,
-}
-
-impl<'a, R: Iterator<Item = &'a [f32]>> Kernel for Count<'_, R> {
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        for row in self.rows {
-            for chunk in row.chunks(S::LANES) {
-                *self.others += s.count_nonzero(s.load_partial(chunk));
-            }
-        }
     }
 }
 
@@ -188,14 +166,15 @@ fn list<S: Simd>(s: S, row: &[f32], values: &mut [f32], indices: &mut [u8]) -> u
     length
 }
 
-/// The arguments of [`Lists::multiply`].
-struct Multiply<'a> {
-    lists: &'a Lists,
-    panel: &'a [f32],
-    columns: usize,
-    accumulate: bool,
-    c: &'a mut [f32],
-    stride: usize,
+/// `c (+)= A B`, A being the listed rows.
+pub(super) struct Multiply<'a> {
+    pub(super) lists: &'a Lists,
+    /// Some columns of B: a row of whole vectors for each k.
+    pub(super) panel: &'a [f32],
+    pub(super) columns: usize,
+    pub(super) accumulate: bool,
+    /// Those columns of C, and the elements between its rows.
+    pub(super) c: (&'a mut [f32], usize),
 }
 
 impl Kernel for Multiply<'_> {
@@ -238,7 +217,7 @@ impl Multiply<'_> {
             }
         }
         for r in 0..ROWS {
-            let c = &mut self.c[(first + r) * self.stride..][..self.columns];
+            let c = &mut self.c.0[(first + r) * self.c.1..][..self.columns];
             for (v, c) in c.chunks_mut(S::LANES).enumerate() {
                 let sum = sums[r][v];
                 let sum = if self.accumulate { s.add(s.load_partial(c), sum) } else { sum };

@@ -7,18 +7,10 @@ use super::packed::Split;
 use crate::element::fits;
 use crate::simd::{Isa, Kernel, Simd, dispatch};
 
-/// A matrix in a slice: element `[i, j]` at `i * strides[0] + j * strides[1]`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct MatrixRef<'a> {
-    pub(crate) data: &'a [f32],
-    /// Elements between rows and between columns.
-    pub(crate) strides: [usize; 2],
-}
-
 /// `C[m x n] = A[m x k] B[k x n]`, or `C += A B` if `accumulate`, without packing anything.
 ///
-/// A may have any strides (its elements are broadcast one by one). The columns of B and C are contiguous: B and C come with the
-/// elements between their rows. Fastest when `n` is a multiple of the vector width and `k` rows of one tile of B stay in the
+/// A comes with the elements between its rows and between its columns, whichever these are: its elements are broadcast one by
+/// one. The columns of B and C are contiguous, and B and C come with the elements between their rows. Fastest when `n` is a multiple of the vector width and `k` rows of one tile of B stay in the
 /// first-level cache; all of k is summed in one go.
 ///
 /// # Panics
@@ -26,7 +18,7 @@ pub(crate) struct MatrixRef<'a> {
 pub(crate) fn gemm_strided(
     isa: Isa,
     [m, n, k]: [usize; 3],
-    a: MatrixRef<'_>,
+    (a, a_strides): (&[f32], [usize; 2]),
     (b, b_stride): (&[f32], usize),
     (c, c_stride): (&mut [f32], usize),
     accumulate: bool,
@@ -34,17 +26,18 @@ pub(crate) fn gemm_strided(
     if m == 0 || n == 0 {
         return;
     }
-    assert!(fits([m, k], a.strides, a.data.len()), "A is too short for {m} x {k}");
+    assert!(fits([m, k], a_strides, a.len()), "A is too short for {m} x {k}");
     assert!(fits([k, n], [b_stride, 1], b.len()), "B is too short for {k} x {n}");
     assert!(fits([m, n], [c_stride, 1], c.len()), "C is too short for {m} x {n}");
     assert!(m == 1 || c_stride >= n, "the rows of C overlap: stride {c_stride}, {n} columns");
-    dispatch(isa, Strided { sizes: [m, n, k], a, b, b_stride, c, c_stride, accumulate });
+    dispatch(isa, Strided { sizes: [m, n, k], a, a_strides, b, b_stride, c, c_stride, accumulate });
 }
 
 /// The arguments of [`gemm_strided`], which has checked them.
 struct Strided<'a> {
     sizes: [usize; 3],
-    a: MatrixRef<'a>,
+    a: &'a [f32],
+    a_strides: [usize; 2],
     b: &'a [f32],
     b_stride: usize,
     c: &'a mut [f32],
@@ -56,7 +49,7 @@ impl Kernel for Strided<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let ([m, n, k], c) = (self.sizes, self.c.as_mut_ptr());
-        let by_row = self.a.strides[1] == 1;
+        let by_row = self.a_strides[1] == 1;
         let height = if by_row { S::REGISTERS.rows_by_row } else { S::REGISTERS.mr() };
         for columns in columns_of(S::REGISTERS, n).ranges() {
             for rows in Split::new(m, 1, height).ranges() {
@@ -64,8 +57,8 @@ impl Kernel for Strided<'_> {
                     rows: rows.len(),
                     columns: columns.len(),
                     k,
-                    a: self.a.data.as_ptr().wrapping_add(rows.start * self.a.strides[0]),
-                    a_strides: self.a.strides,
+                    a: self.a.as_ptr().wrapping_add(rows.start * self.a_strides[0]),
+                    a_strides: self.a_strides,
                     b: self.b.as_ptr().wrapping_add(columns.start),
                     b_stride: self.b_stride,
                     c: c.wrapping_add(rows.start * self.c_stride + columns.start),
@@ -97,14 +90,13 @@ mod tests {
             let (row_stride, col_stride) = if transposed { (1, m + gap) } else { (k + gap, 1) };
             let a = random((m + gap) * (k + gap) + 1, 1);
             let b = random(k * (n + gap), 2);
-            let a = MatrixRef { data: &a, strides: [row_stride, col_stride] };
             let before = if accumulate { random(m * (n + gap), 3) } else { vec![f32::NAN; m * (n + gap)] };
             let old = if accumulate { before.clone() } else { vec![0.0; before.len()] };
-            let expected = naive_gemm((m, n, k), |i, p| a.data[i * row_stride + p * col_stride],
+            let expected = naive_gemm((m, n, k), |i, p| a[i * row_stride + p * col_stride],
                 |p, j| b[p * (n + gap) + j], |i, j| old[i * (n + gap) + j]);
             for isa in Isa::available() {
                 let mut c = before.clone();
-                gemm_strided(isa, [m, n, k], a, (&b, n + gap), (&mut c, n + gap), accumulate);
+                gemm_strided(isa, [m, n, k], (&a, [row_stride, col_stride]), (&b, n + gap), (&mut c, n + gap), accumulate);
                 for i in 0..m {
                     let row = &c[i * (n + gap)..(i + 1) * (n + gap)];
                     assert_close(&row[..n], &expected[i * n..(i + 1) * n], k, &format!("{isa}, row {i}"));

@@ -7,7 +7,7 @@
 use super::broadcast::reduce;
 use super::checks::is_vector;
 use crate::buffer_pool::Buffer;
-use crate::gemm::{MatrixRef, gemm_strided};
+use crate::gemm::gemm_strided;
 use crate::simd::Isa;
 use crate::sink::Deferred;
 use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor};
@@ -23,32 +23,20 @@ const ROWS: usize = 48;
 
 /// The product that the layer's are made of, which each element type has in the form that suits it; by default the portable one.
 pub trait Product: Sized {
-    /// `C = A B`, or `C += A B` if `accumulate`, of m, n and k: A with a (row, column) stride in elements, B and C with the
-    /// elements between their rows.
-    fn product(
-        [m, n, k]: [usize; 3],
-        (a, a_strides): (&[Self], [usize; 2]),
-        (b, b_stride): (&[Self], usize),
-        (c, c_stride): (&mut [Self], usize),
-        accumulate: bool,
-    ) where
+    /// `C = A B`, or `C += A B` if `accumulate`, of m, n and k: A with a (row, column) stride in elements, B and C row by row.
+    fn product([m, n, k]: [usize; 3], a: (&[Self], [usize; 2]), b: &[Self], c: &mut [Self], accumulate: bool)
+    where
         Self: Element,
     {
-        Self::matmul([m, k, n], a, a_strides, b, [b_stride, 1], accumulate, c, [c_stride, 1]);
+        Self::matmul([m, k, n], a, (b, [n, 1]), c, accumulate);
     }
 }
 
 impl Product for f64 {}
 
 impl Product for f32 {
-    fn product(
-        sizes: [usize; 3],
-        (data, strides): (&[f32], [usize; 2]),
-        b: (&[f32], usize),
-        c: (&mut [f32], usize),
-        accumulate: bool,
-    ) {
-        gemm_strided(Isa::current(), sizes, MatrixRef { data, strides }, b, c, accumulate);
+    fn product(sizes: [usize; 3], a: (&[f32], [usize; 2]), b: &[f32], c: &mut [f32], accumulate: bool) {
+        gemm_strided(Isa::current(), sizes, a, (b, sizes[1]), (c, sizes[1]), accumulate);
     }
 }
 
@@ -75,7 +63,7 @@ fn add_product<T: Element>(
         }
         for (band, w) in w.chunks(BAND * features).enumerate() {
             let (height, a) = (w.len() / features, (w, [features, 1]));
-            T::product([height, rows, features], a, (x_transposed, rows), (sums, rows), false);
+            T::product([height, rows, features], a, x_transposed, sums, false);
             for (output, sums) in sums[..height * rows].chunks_exact(rows).enumerate() {
                 for (row, &sum) in sums.iter().enumerate() {
                     y[row * outputs + band * BAND + output] += sum;
@@ -92,7 +80,7 @@ fn add_input_gradient<T: Element>([n, features, outputs]: [usize; 3], dy: &[T], 
     }
     for (band, w) in w.chunks(BAND * features).enumerate() {
         let (height, dy) = (w.len() / features, &dy[band * BAND..]);
-        T::product([n, features, height], (dy, [outputs, 1]), (w, features), (dx, features), true);
+        T::product([n, features, height], (dy, [outputs, 1]), w, dx, true);
     }
 }
 
@@ -112,7 +100,7 @@ fn weight_gradient<T: Element>(
     }
     for (band, dw) in dw.chunks_mut(BAND * features).enumerate() {
         let (height, dy) = (dw.len() / features, &dy[band * BAND..]);
-        T::product([height, features, n], (dy, [1, outputs]), (x, features), (dw, features), accumulate);
+        T::product([height, features, n], (dy, [1, outputs]), x, dw, accumulate);
     }
 }
 

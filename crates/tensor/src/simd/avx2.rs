@@ -6,7 +6,7 @@ use super::{Kernel, Registers, Simd};
 
 token! {
     /// Proof that this processor executes AVX2 and FMA.
-    Avx2, is_x86_feature_detected: "avx2" "fma" "popcnt"
+    Avx2, is_x86_feature_detected: "avx2" "fma"
 }
 
 impl Simd for Avx2 {
@@ -33,9 +33,6 @@ impl Simd for Avx2 {
             _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(condition, _mm256_setzero_ps()), value)
         }
         square() -> [__m256; 8] { [_mm256_setzero_ps(); 8] }
-        count_nonzero(value: __m256) -> usize {
-            _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_NEQ_UQ>(value, _mm256_setzero_ps())).count_ones() as usize
-        }
         mask(count: usize) -> __m256i {
             _mm256_cmpgt_epi32(_mm256_set1_epi32(count.min(8) as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
         }

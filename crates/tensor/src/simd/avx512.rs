@@ -9,13 +9,6 @@ token! {
     Avx512, is_x86_feature_detected: "avx512f" "avx512vl" "avx512dq" "avx512bw" "avx2" "fma" "popcnt"
 }
 
-/// The mask of the lanes that are not zero (NaN is not).
-#[inline(always)]
-unsafe fn nonzero(value: __m512) -> __mmask16 {
-    // SAFETY: the caller is a method of the token, and so on a processor that has the instruction.
-    unsafe { _mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(value, _mm512_setzero_ps()) }
-}
-
 impl Simd for Avx512 {
     type Vector = __m512;
     type Square = [__m512; 16];
@@ -45,7 +38,6 @@ impl Simd for Avx512 {
             _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(condition, _mm512_setzero_ps()), value)
         }
         square() -> [__m512; 16] { [_mm512_setzero_ps(); 16] }
-        count_nonzero(value: __m512) -> usize { nonzero(value).count_ones() as usize }
         prefetch(at: *const f32) { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
         prefetch_far(at: *const f32) { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
         transpose(s: [__m512; 16]) -> [__m512; 16] {{
@@ -84,7 +76,7 @@ impl Simd for Avx512 {
         store_at(to: *mut f32, value: __m512) { _mm512_storeu_ps(to, value) }
         store_masked_at(to: *mut f32, mask: __mmask16, value: __m512) { _mm512_mask_storeu_ps(to, mask, value) }
         compress_at(value: __m512, first: u8, values: *mut f32, indices: *mut u8) -> usize {{
-            let others = nonzero(value);
+            let others = _mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(value, _mm512_setzero_ps());
             let index = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
             let index = _mm512_add_epi32(index, _mm512_set1_epi32(i32::from(first)));
             _mm512_storeu_ps(values, _mm512_maskz_compress_ps(others, value));

@@ -148,8 +148,6 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn transpose(self, square: Self::Square) -> Self::Square;
     /// A square of zeros.
     fn square(self) -> Self::Square;
-    /// The number of lanes that are not zero.
-    fn count_nonzero(self, value: Self::Vector) -> usize;
     /// The first `count` lanes, or all if there are fewer.
     fn mask(self, count: usize) -> Self::Mask;
 

@@ -40,10 +40,6 @@ impl Simd for Neon {
             vbslq_f32(vcgtzq_f32(condition), value, vdupq_n_f32(0.0))
         }
         square() -> [float32x4_t; 4] { [vdupq_n_f32(0.0); 4] }
-        count_nonzero(value: float32x4_t) -> usize {
-            // -1 for each lane that equals zero.
-            (4 + vaddvq_s32(vreinterpretq_s32_u32(vceqzq_f32(value)))) as usize
-        }
         // There is no intrinsic for these in stable Rust.
         prefetch(at: *const f32) {
             std::arch::asm!("prfm pldl1keep, [{}]", in(reg) at, options(nomem, nostack, preserves_flags))

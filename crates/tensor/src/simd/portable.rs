@@ -48,101 +48,40 @@ impl Simd for Portable {
         run(kernel, self);
     }
 
-    #[inline(always)]
-    fn splat(self, value: f32) -> F32x4 {
-        [value; 4]
+    instructions! {
+        splat(value: f32) -> F32x4 { [value; 4] }
+        add(a: F32x4, b: F32x4) -> F32x4 { lanewise(a, b, |a, b| a + b) }
+        sub(a: F32x4, b: F32x4) -> F32x4 { lanewise(a, b, |a, b| a - b) }
+        mul(a: F32x4, b: F32x4) -> F32x4 { lanewise(a, b, |a, b| a * b) }
+        mul_add(a: F32x4, b: F32x4, c: F32x4) -> F32x4 { multiply_add(a, b, c) }
+        neg_mul_add(a: F32x4, b: F32x4, c: F32x4) -> F32x4 { multiply_add(lanewise(a, a, |a, _| -a), b, c) }
+        mul_sub(a: F32x4, b: F32x4, c: F32x4) -> F32x4 { multiply_add(a, b, lanewise(c, c, |c, _| -c)) }
+        max(a: F32x4, b: F32x4) -> F32x4 { lanewise(a, b, |a, b| if a > b { a } else { b }) }
+        where_positive(value: F32x4, condition: F32x4) -> F32x4 {
+            lanewise(value, condition, |value, condition| if condition > 0.0 { value } else { 0.0 })
+        }
+        transpose(s: [F32x4; 4]) -> [F32x4; 4] {{
+            let [a, b, c, d] = s;
+            let column = |i: usize| [a[i], b[i], c[i], d[i]];
+            [column(0), column(1), column(2), column(3)]
+        }}
+        square() -> [F32x4; 4] { [[0.0; 4]; 4] }
+        mask(count: usize) -> usize { count.min(4) }
+        prefetch(_at: *const f32) { () }
+        prefetch_far(_at: *const f32) { () }
     }
 
-    #[inline(always)]
-    fn add(self, a: F32x4, b: F32x4) -> F32x4 {
-        lanewise(a, b, |a, b| a + b)
-    }
-
-    #[inline(always)]
-    fn sub(self, a: F32x4, b: F32x4) -> F32x4 {
-        lanewise(a, b, |a, b| a - b)
-    }
-
-    #[inline(always)]
-    fn mul(self, a: F32x4, b: F32x4) -> F32x4 {
-        lanewise(a, b, |a, b| a * b)
-    }
-
-    #[inline(always)]
-    fn mul_add(self, a: F32x4, b: F32x4, c: F32x4) -> F32x4 {
-        multiply_add(a, b, c)
-    }
-
-    #[inline(always)]
-    fn neg_mul_add(self, a: F32x4, b: F32x4, c: F32x4) -> F32x4 {
-        multiply_add(lanewise(a, a, |a, _| -a), b, c)
-    }
-
-    #[inline(always)]
-    fn mul_sub(self, a: F32x4, b: F32x4, c: F32x4) -> F32x4 {
-        multiply_add(a, b, lanewise(c, c, |c, _| -c))
-    }
-
-    #[inline(always)]
-    fn max(self, a: F32x4, b: F32x4) -> F32x4 {
-        lanewise(a, b, |a, b| if a > b { a } else { b })
-    }
-
-    #[inline(always)]
-    fn where_positive(self, value: F32x4, condition: F32x4) -> F32x4 {
-        lanewise(value, condition, |value, condition| if condition > 0.0 { value } else { 0.0 })
-    }
-
-    #[inline(always)]
-    fn transpose(self, [a, b, c, d]: [F32x4; 4]) -> [F32x4; 4] {
-        let column = |i: usize| [a[i], b[i], c[i], d[i]];
-        [column(0), column(1), column(2), column(3)]
-    }
-
-    #[inline(always)]
-    fn square(self) -> [F32x4; 4] {
-        [[0.0; 4]; 4]
-    }
-
-    #[inline(always)]
-    fn count_nonzero(self, value: F32x4) -> usize {
-        value.into_iter().filter(|&lane| lane != 0.0).count()
-    }
-
-    #[inline(always)]
-    fn mask(self, count: usize) -> usize {
-        count.min(4)
-    }
-
-    #[inline(always)]
-    fn prefetch(self, _: *const f32) {}
-
-    #[inline(always)]
-    fn prefetch_far(self, _: *const f32) {}
-
-    #[inline(always)]
-    unsafe fn load_at(self, from: *const f32) -> F32x4 {
-        // SAFETY: the caller promises four readable values; an array of them needs no more alignment than f32.
-        unsafe { from.cast::<F32x4>().read() }
-    }
-
-    #[inline(always)]
-    unsafe fn load_masked_at(self, from: *const f32, count: usize) -> F32x4 {
-        // SAFETY: the caller promises `count` readable values, and `count` is at most 4.
-        std::array::from_fn(|i| if i < count { unsafe { *from.add(i) } } else { 0.0 })
-    }
-
-    #[inline(always)]
-    unsafe fn store_at(self, to: *mut f32, value: F32x4) {
-        // SAFETY: the caller promises room for four values; an array of them needs no more alignment than f32.
-        unsafe { to.cast::<F32x4>().write(value) }
-    }
-
-    #[inline(always)]
-    unsafe fn store_masked_at(self, to: *mut f32, count: usize, value: F32x4) {
-        for (i, value) in value.into_iter().enumerate().take(count) {
-            // SAFETY: the caller promises room for `count` values.
-            unsafe { to.add(i).write(value) }
+    memory_instructions! {
+        // An array of f32 needs no more alignment than one.
+        load_at(from: *const f32) -> F32x4 { from.cast::<F32x4>().read() }
+        load_masked_at(from: *const f32, count: usize) -> F32x4 {
+            std::array::from_fn(|i| if i < count { *from.add(i) } else { 0.0 })
+        }
+        store_at(to: *mut f32, value: F32x4) { to.cast::<F32x4>().write(value) }
+        store_masked_at(to: *mut f32, count: usize, value: F32x4) {
+            for (i, value) in value.into_iter().enumerate().take(count) {
+                to.add(i).write(value);
+            }
         }
     }
 }

@@ -67,7 +67,6 @@ impl Kernel for CheckLanes {
             let values: Vec<f32> = (0..n).map(lane).collect();
             let others: Vec<usize> = (0..n).filter(|&i| values[i] != 0.0).collect();
             let vector = s.load(&values);
-            assert_eq!(s.count_nonzero(vector), others.len());
             let (mut listed, mut indices) = (vec![7.0; n], vec![7u8; n]);
             // SAFETY: both have room for all lanes.
             let count = unsafe { s.compress_at(vector, 100, listed.as_mut_ptr(), indices.as_mut_ptr()) };

@@ -3,12 +3,12 @@
 use super::{ConvGeometry, Tile};
 
 /// Transforming one value of a tile costs as much as this many multiply-adds in the multiplication.
-const TRANSFORM: usize = 14;
+const TRANSFORM: u64 = 14;
 /// Reading one weight from memory costs as much as this many multiply-adds. It decides where images are few and small: the
 /// transformed weights are up to seven times as many as the weights.
-const WEIGHT: usize = 18;
+const WEIGHT: u64 = 18;
 /// A direct multiply-add, with the copying around it, costs this many hundredths of one in the planes' small products.
-const DIRECT_PERCENT: usize = 105;
+const DIRECT_PERCENT: u64 = 105;
 
 /// The tile that computes this convolution with least work, or `None` where direct summation is cheaper or no tile fits.
 ///
@@ -18,17 +18,19 @@ const DIRECT_PERCENT: usize = 105;
 /// The number of images counts: decide once for a step, from its full micro-batches, and keep to it in a smaller last one, whose
 /// weights are the same.
 pub(in crate::conv) fn tile_for(g: &ConvGeometry) -> Option<Tile> {
-    if g.n == 0 || g.output_len() == 0 {
+    if g.n == 0 || g.out_pixels() == 0 {
         return None;
     }
-    let [inputs, outputs] = [g.c_in, g.c_out].map(|channels| (channels / g.groups).next_multiple_of(16));
+    // In u64: an ordinary layer has more multiply-adds than a usize of 32 bits can count.
+    let [inputs, outputs] =
+        [g.c_in, g.c_out].map(|channels| (channels / g.groups).next_multiple_of(16) as u64);
     let work = |tile: Tile| {
-        let m = tile.outputs();
-        let values = g.n * g.out_h().div_ceil(m) * g.out_w().div_ceil(m) * tile.inputs() * tile.inputs();
-        let weights = tile.inputs() * tile.inputs() * inputs * outputs;
-        values * (inputs * outputs + TRANSFORM * (inputs + outputs)) + WEIGHT * weights
+        let (m, square) = (tile.outputs(), (tile.inputs() * tile.inputs()) as u64);
+        let values = g.n as u64 * (g.out_h().div_ceil(m) * g.out_w().div_ceil(m)) as u64 * square;
+        values * (inputs * outputs + TRANSFORM * (inputs + outputs)) + WEIGHT * square * inputs * outputs
     };
-    let direct = (g.output_len() * g.patch() * DIRECT_PERCENT / 100 + WEIGHT * g.weight_len()) / g.groups;
+    let products = g.n as u64 * (g.c_out * g.out_pixels()) as u64 * g.patch() as u64;
+    let direct = (products * DIRECT_PERCENT / 100 + WEIGHT * g.weight_len() as u64) / g.groups as u64;
     let fitting = Tile::ALL.into_iter().filter(|tile| tile.supports(g));
     fitting
         .map(|tile| (work(tile), tile))
