@@ -144,6 +144,15 @@ fn unknown_names_and_impossible_sizes_are_refused_before_data_are_read() {
     refused_arguments(&["--model", "vgg11", "--image-size", "28"], &["layer 4.4, MaxPool2d(2/2)"]);
     refused_arguments(&["--model", "lenet", "--head", "gap"], &["lenet", "class maps"]);
     refused_arguments(&["--head", "mlp"], &["head", "mlp", "gap, fc, fc-dropout"]);
+    // Nothing that is asked for is without effect in silence.
+    refused_arguments(
+        &["--model", "lenet", "--dropout", "0.3"],
+        &["dropout: expected a network that has it", "lenet"],
+    );
+    refused_arguments(
+        &["--init-from", "a.st", "--init", "he"],
+        &["init: expected no init_from", "found a.st"],
+    );
     refused_arguments(&["--resume", "nowhere"], &["nowhere", "no run in this folder"]);
 }
 

@@ -111,6 +111,7 @@ fn what_cannot_be_measured_is_refused() {
         (&["--batch-size", "100000"], "batch_size: expected at most"),
         (&["--seconds", "nan"], "seconds: expected more than 0"),
         (&["--seconds", "-1"], "seconds: expected more than 0"),
+        (&["--steps", "3", "--seconds", "nan"], "'--steps <N>' cannot be used with '--seconds <S>'"),
         (&["--steps", "0"], "steps: expected at least 1"),
         (&["--threads", "0"], "threads: expected 1 to"),
         (&["--conv", "fft"], "--conv: expected auto, naive, im2col, direct or winograd, found \"fft\""),

@@ -102,6 +102,10 @@ fn accuracies_are_those_of_the_runs() {
         (&["vgg11:fc"], &["vgg11", "class maps"]),
         (&["vgg11", "--image-size", "20"], &["layer 4.4, MaxPool2d(2/2)"]),
         (&["lenet", "--seconds", "nan"], &["seconds: expected more than 0"]),
+        (
+            &["lenet", "--no-speed", "--batch-size", "0"],
+            &["'--no-speed' cannot be used with '--batch-size <N>'"],
+        ),
         (&["lenet", "--evaluate"], &["--run <DIR>"]),
         (&["lenet", "--threads", "0"], &["threads: expected 1 to"]),
         (&["lenet", "--batch-size", "0"], &["lenet, train: batch_size: expected at least 1"]),

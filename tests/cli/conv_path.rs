@@ -116,6 +116,17 @@ fn the_flag_wins_over_the_variable_and_a_run_keeps_its_algorithm() {
     assert!(train("file", "", &["--config", "settings.toml"]) == direct);
     assert!(train("over", "winograd", &["--config", "settings.toml"]) == winograd);
 
+    // What is inspected is computed as the variable says, too: a start, and a run, whatever its own algorithm.
+    let inspect = |variable: &str, what: &[&str]| {
+        let small = ["inspect", "--json", "--images", "10", "--data-dir", "data"];
+        let mut command = place.nin(&[&small[..], what].concat());
+        command.env("NIN_CONV", variable);
+        succeeded(command)
+    };
+    for what in [&["--model", "nin-cifar", "--image-size", "14"] as &[&str], &["flag"]] {
+        assert!(inspect("direct", what) != inspect("winograd", what), "{what:?}");
+    }
+
     // A run that goes on does so as it began, whatever the variable says now.
     made("resumed", "", place.train("resumed", &["--conv", "direct", "--max-steps", "1"]));
     assert!(place.read("resumed/config.toml").contains("conv = \"direct\""));

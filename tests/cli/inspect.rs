@@ -47,12 +47,12 @@ fn the_chapters_signal_fades_and_the_robust_one_does_not() {
 fn the_table_the_csv_and_the_picture() {
     let place = Place::new();
     let start = ["inspect", "--recipe", "robust", "--seeds", "3..5"];
-    let files = ["--csv", "signal.csv", "--picture", "new/signal.svg"];
+    let files = ["--csv", "table/signal.csv", "--picture", "new/signal.svg"];
     let stdout = succeeded(place.nin(&[&start[..], &files, &SMALL].concat()));
     let layer = "Conv2d(1, 192, 5x5, padding 2) + ReLU";
     let dead = "class maps that are 0 for all of the images, seed by seed: 0, 0";
     assert_has(&stdout, &[layer, "logits: mean", dead]);
-    let csv = place.read("signal.csv");
+    let csv = place.read("table/signal.csv");
     let columns = "network,layer,kind,rms,between_images,zeros,dead,weight_rms,weight_spectral,gradient\n";
     assert!(csv.starts_with(columns), "{csv}");
     assert_eq!(csv.lines().count(), 10);
@@ -92,6 +92,7 @@ fn what_cannot_be_is_refused_in_one_line() {
         (&["inspect", "--recipe", "luck"], &["luck", "default, chapter, robust"]),
         (&["inspect", "--images", "0"], &["images: expected 1 to 4096, found 0"]),
         (&["inspect", "--seeds", "5"], &["seeds: expected FROM..TO"]),
+        (&["inspect", "--model", "lenet", "--head-bias", "1"], &["head_bias: ", "class maps", "lenet"]),
         (&["inspect", "--init", "lsuv"], &["init: expected xavier, he"]),
         (&["inspect", "empty", "--image-size", "64"], &["image_size: ", own]),
         (&["inspect", "empty", "--seeds", "0..3"], &["seeds: ", own]),

@@ -57,12 +57,17 @@ fn each_seed_has_a_run_of_its_own_and_what_is_finished_is_not_made_again() {
 fn ranges_and_folders_that_do_not_fit_are_refused() {
     let place = Place::new();
     seeds(&place, "0..1", &["--max-steps", "1"]);
+    let weights = "all/seed-0/model.safetensors";
     for (arguments, parts) in [
         (&["--seeds", "4..2"] as &[&str], &["seeds: expected FROM..TO", "\"4..2\""] as &[&str]),
         (&["--seeds", "0..2", "--seed", "3"], &["--seeds", "--seed"]),
         (
             &["--seeds", "0..1", "--lr", "0.5"],
             &["seed-0: a run with other settings (", "lr = 0.02", "--run-dir"],
+        ),
+        (
+            &["--seeds", "0..1", "--init-from", weights],
+            &["seed-0: a run with other settings (", "no init_from"],
         ),
     ] {
         refused(place.train("all", &[&["--epochs", "1"], arguments].concat()), 2, parts);

@@ -6,8 +6,9 @@ use std::path::Path;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use nin::checkpoint::atomic_write;
 use nin::train::TrainError;
+
+use crate::cli::write_file;
 
 /// The colours of the groups, told apart also by those who see no red or green.
 const COLOURS: [RGBColor; 6] = [
@@ -122,10 +123,7 @@ impl Panel {
 /// [`TrainError`] if the file cannot be written.
 pub fn write_panels(path: &Path, groups: &[String], panels: &[Panel]) -> Result<(), TrainError> {
     let svg = draw(groups, panels).map_err(|error| TrainError::of(path, error))?;
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(TrainError::io(folder, "making the folder"))?;
-    }
-    Ok(atomic_write(path, svg.as_bytes())?)
+    write_file(path, &svg)
 }
 
 fn draw(groups: &[String], panels: &[Panel]) -> Result<String, Box<dyn Error>> {

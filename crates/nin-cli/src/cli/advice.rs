@@ -20,9 +20,11 @@ pub(super) fn advice(warning: &Warning, settings: &Settings) -> String {
 /// The flags that bring the settings to the robust recipe's start and clipping (`docs/lottery.md`).
 fn missing(settings: &Settings) -> Option<String> {
     let model = settings.model;
-    let (robust, maps) = (Settings::for_model(Recipe::Robust, model), model.has_class_maps());
+    let robust = Settings::for_model(Recipe::Robust, model);
+    let starts = settings.init_from.is_none();
+    let maps = starts && model.has_class_maps();
     let flags = [
-        (settings.init != robust.init).then(|| format!("--init {}", robust.init)),
+        (starts && settings.init != robust.init).then(|| format!("--init {}", robust.init)),
         (maps && settings.head_bias < robust.head_bias).then(|| format!("--head-bias {}", robust.head_bias)),
         (maps && settings.head_scale > robust.head_scale)
             .then(|| format!("--head-scale {}", robust.head_scale)),

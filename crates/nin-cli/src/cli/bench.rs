@@ -37,7 +37,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "S", default_value_t = 10.0, allow_negative_numbers = true)]
     pub seconds: f64,
     /// Measure so many steps instead
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, conflicts_with = "seconds")]
     pub steps: Option<usize>,
     /// Convolution algorithm: auto (the fastest for each layer), direct, winograd, im2col or naive; wins over the
     /// environment variable NIN_CONV

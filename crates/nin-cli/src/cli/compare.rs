@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use clap::Args;
-use nin::checkpoint::atomic_write;
 use nin::models::{Head, Model};
 use nin::nn::parameter_count;
 use nin::summary::{Work, grouped, layers};
@@ -14,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use super::network::network;
 use super::table::Table;
-use super::{ThreadArgs, print, tell};
+use super::{ThreadArgs, print, tell, write_file};
 
 /// Networks side by side: parameters, work, speed and memory on this machine, and the accuracies of finished runs.
 ///
@@ -53,7 +52,7 @@ pub struct CompareArgs {
     #[arg(long, value_name = "S", default_value_t = 10.0, allow_negative_numbers = true)]
     pub seconds: f64,
     /// Do not measure speed and memory
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["batch_size", "seconds"])]
     pub no_speed: bool,
     /// Where the table goes: PATH.md and PATH.csv
     #[arg(long, value_name = "PATH", default_value = "runs/compare")]
@@ -180,11 +179,8 @@ pub fn compare(args: &CompareArgs) -> Result<(), TrainError> {
     let note = note(args, threads);
     let markdown = args.output.with_added_extension("md");
     let csv = args.output.with_added_extension("csv");
-    if let Some(folder) = args.output.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).map_err(TrainError::io(folder, "making the folder"))?;
-    }
-    atomic_write(&markdown, format!("{}\n{note}\n", table.markdown()).as_bytes())?;
-    atomic_write(&csv, table.csv().as_bytes())?;
+    write_file(&markdown, &format!("{}\n{note}\n", table.markdown()))?;
+    write_file(&csv, &table.csv())?;
     print(&format!("{}{note}\nwritten to {} and {}\n", table.text(), markdown.display(), csv.display()))
 }
 

@@ -1,21 +1,21 @@
 //! `nin inspect`: the signal inside of a network, layer by layer, at the start of a recipe or in finished runs.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
-use nin::checkpoint::atomic_write;
 use nin::data::load;
 use nin::inspect::{LayerSignal, Signal};
 use nin::train::{Overrides, Settings, TrainError, Trainer};
 use serde_json::json;
+use tensor::conv::ConvAlgorithm;
 
 use super::downloads::sources;
 use super::flags::SettingFlags;
 use super::runs::{Group, groups};
 use super::seeds::parse;
-use super::settings::{of_run, resolve};
+use super::settings::{asked_by_environment, of_run, resolve};
 use super::table::Table;
-use super::{ThreadArgs, print};
+use super::{ThreadArgs, print, write_file};
 use crate::bench::median;
 use crate::pictures::{Line, Panel, write_panels};
 
@@ -85,30 +85,33 @@ pub fn inspect(args: &InspectArgs) -> Result<(), TrainError> {
         return Err(TrainError::setting("images", format!("1 to {MOST_IMAGES}"), args.images));
     }
     start_of_no_recipe(args)?;
+    let conv = asked_by_environment()?;
     let recipes = match (args.recipes.is_empty(), args.folders.is_empty()) {
         (true, true) => vec!["default".to_owned()],
         _ => args.recipes.clone(),
     };
-    // Of each subject, the settings of its networks, and their weights if they are not those of a start.
+    // Of each subject, the settings of its networks.
     let mut asked = Vec::new();
     for recipe in recipes {
         let mut starts = Vec::new();
         for seed in parse(args.seeds.as_deref().unwrap_or("0..1"))? {
-            starts.push((resolve(None, &Overrides::default(), &flags(args, &recipe, seed)?)?, None));
+            starts.push(resolve(None, &Overrides::default(), &flags(args, &recipe, seed, conv)?)?);
         }
         asked.push((recipe, starts));
     }
     for Group { name, runs } in groups(&args.folders, "config.toml")? {
-        let run =
-            |run: &PathBuf| Ok((of_run(run, &Overrides::default())?, Some(run.join("model.safetensors"))));
+        let run = |run: &PathBuf| {
+            let weights = Some(run.join("model.safetensors"));
+            Ok(Settings { init_from: weights, ..of_run(run, &Overrides { conv, ..Overrides::default() })? })
+        };
         asked.push((name, runs.iter().map(run).collect::<Result<_, TrainError>>()?));
     }
     let mut subjects = Vec::new();
     for (name, networks) in asked {
         let mut signals = Vec::new();
-        for (settings, weights) in networks {
+        for settings in networks {
             let seed = settings.seed;
-            let signal = signal(settings, weights.as_deref(), args, threads)?;
+            let signal = signal(settings, args, threads)?;
             if args.json {
                 print(&format!("{}\n", json!({ "network": name, "seed": seed, "signal": signal })))?;
             }
@@ -120,7 +123,7 @@ pub fn inspect(args: &InspectArgs) -> Result<(), TrainError> {
         print(&subjects.iter().map(text).collect::<String>())?;
     }
     if let Some(path) = &args.csv {
-        atomic_write(path, table(&subjects).csv().as_bytes())?;
+        write_file(path, &table(&subjects).csv())?;
     }
     if let Some(path) = &args.picture {
         let names: Vec<String> = subjects.iter().map(name).collect();
@@ -142,25 +145,21 @@ fn start_of_no_recipe(args: &InspectArgs) -> Result<(), TrainError> {
     }
 }
 
-fn flags(args: &InspectArgs, recipe: &str, seed: u64) -> Result<Overrides, TrainError> {
-    let mut flags = Overrides { seed: Some(seed), ..args.settings.overrides()? };
+fn flags(
+    args: &InspectArgs,
+    recipe: &str,
+    seed: u64,
+    conv: Option<ConvAlgorithm>,
+) -> Result<Overrides, TrainError> {
+    let mut flags = Overrides { seed: Some(seed), conv, ..args.settings.overrides()? };
     let refuse = |error| TrainError::Config(format!("--recipe: {error}"));
     flags.set("recipe", recipe).map_err(refuse)?;
     Ok(flags)
 }
 
-fn signal(
-    settings: Settings,
-    weights: Option<&Path>,
-    args: &InspectArgs,
-    threads: usize,
-) -> Result<Signal, TrainError> {
+fn signal(settings: Settings, args: &InspectArgs, threads: usize) -> Result<Signal, TrainError> {
     let splits = load(settings.dataset, &sources(args.data_dir.clone()))?;
-    let mut trainer = Trainer::new(settings, splits, threads)?;
-    if let Some(weights) = weights {
-        trainer.init_from(weights)?;
-    }
-    trainer.inspect(args.images)
+    Trainer::new(settings, splits, threads)?.inspect(args.images)
 }
 
 /// The middle one of a figure of each seed.

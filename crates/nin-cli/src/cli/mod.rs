@@ -44,6 +44,7 @@ pub use train::{TrainArgs, train};
 pub use usage::parse;
 
 use clap::Args;
+use nin::checkpoint::atomic_write;
 use nin::data::DataError;
 use nin::train::TrainError;
 use nin::train::workers::check_threads;
@@ -80,6 +81,14 @@ impl ThreadArgs {
         check_threads(threads)?;
         Ok(threads)
     }
+}
+
+/// Writes a file whole or not at all ([`atomic_write`]), in a folder that is made if there is none.
+pub(crate) fn write_file(path: &Path, text: &str) -> Result<(), TrainError> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(TrainError::io(folder, "making the folder"))?;
+    }
+    Ok(atomic_write(path, text.as_bytes())?)
 }
 
 /// Writes a line of news to standard error; nothing is lost if nobody reads it.

@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use nin::checkpoint::atomic_write;
 use nin::data::Splits;
 use nin::train::{EpochMetrics, Outcome, Overrides, RunDir, Settings, TrainError};
 
@@ -15,7 +14,8 @@ use super::progress::Display;
 use super::run_name::default_run_dir;
 use super::runs::spread;
 use super::settings::of_run;
-use super::train::{TrainArgs, announce, data};
+use super::train::{TrainArgs, announce, data, trainer};
+use super::write_file;
 
 /// The most seeds of one command.
 const MOST: u64 = 10_000;
@@ -54,7 +54,7 @@ pub(super) fn train_each(
         let settings = Settings { seed, ..settings.clone() };
         let started = Instant::now();
         let (own, first) = (folder.join(format!("seed-{seed}")), index == 0);
-        let ending = train_seed(args, threads, settings, splits.clone(), &own, first, interrupt)?;
+        let ending = train_seed(threads, settings, splits.clone(), &own, first, interrupt)?;
         say!("seed {seed}: {}", describe(&ending, started.elapsed().as_secs_f64()));
         let interrupted = matches!(ending, Ending::Interrupted(_));
         endings.push((seed, ending));
@@ -86,7 +86,6 @@ pub(super) fn parse(range: &str) -> Result<Vec<u64>, TrainError> {
 
 /// Trains with one seed in its folder, unless it is finished.
 fn train_seed(
-    args: &TrainArgs,
     threads: usize,
     settings: Settings,
     splits: Splits,
@@ -102,9 +101,9 @@ fn train_seed(
         if let (true, Some(metrics)) = (done, RunDir::read_epochs(folder)?.last()) {
             return Ok(Ending::Finished(*metrics, true));
         }
-        (run, args.trainer(settings, splits, threads, checkpoint.map(|from| (from, folder)))?)
+        (run, trainer(settings, splits, threads, checkpoint.map(|from| (from, folder)))?)
     } else {
-        let trainer = args.trainer(settings, splits, threads, None)?;
+        let trainer = trainer(settings, splits, threads, None)?;
         (RunDir::create(folder, &trainer.settings().to_toml())?, trainer)
     };
     if first {
@@ -129,7 +128,11 @@ fn refuse_other_settings(folder: &Path, asked: &Settings) -> Result<(), TrainErr
         return Ok(());
     }
     let (found, asked) = (found.to_toml(), asked.to_toml());
-    let other = found.lines().find(|line| !asked.lines().any(|own| own == *line)).unwrap_or("more of them");
+    let missing = |from: &str, of: &str| {
+        of.lines().find(|line| !from.lines().any(|own| own == *line)).map(str::to_owned)
+    };
+    let other = missing(&asked, &found).or_else(|| missing(&found, &asked).map(|line| format!("no {line}")));
+    let other = other.unwrap_or_default();
     Err(TrainError::of(folder, format!("a run with other settings ({other}); name another --run-dir")))
 }
 
@@ -170,7 +173,7 @@ fn write_table(folder: &Path, endings: &[(u64, Ending)]) -> Result<(), TrainErro
         text += line;
         text.push('\n');
     }
-    Ok(atomic_write(&path, text.as_bytes())?)
+    write_file(&path, &text)
 }
 
 fn table_line(seed: u64, ending: &Ending) -> String {

@@ -46,9 +46,6 @@ pub struct TrainArgs {
     /// Threads.
     #[command(flatten)]
     pub threads: ThreadArgs,
-    /// Begin with the weights of this safetensors file
-    #[arg(long, value_name = "FILE")]
-    pub init_from: Option<PathBuf>,
     /// Folder of the run [default: runs/MODEL-TIME]
     #[arg(long, value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
@@ -60,7 +57,7 @@ pub struct TrainArgs {
 /// What a run that goes on has already.
 fn begun_otherwise() -> Vec<&'static str> {
     let settings = Settings::ALL.iter().map(|setting| setting.name).filter(|&name| name != "max_steps");
-    ["run_dir", "init_from", "config"].into_iter().chain(settings).collect()
+    ["run_dir", "config"].into_iter().chain(settings).collect()
 }
 
 const EXAMPLES: &str = "Examples:
@@ -114,23 +111,20 @@ impl TrainArgs {
         flags.conv = flags.conv.map_or_else(asked_by_environment, |conv| Ok(Some(conv)))?;
         resolve(self.config.as_deref(), &file, &flags)
     }
+}
 
-    /// A run from the checkpoint of a folder, or from the beginning with the weights that were asked for.
-    pub(super) fn trainer(
-        &self,
-        settings: Settings,
-        splits: Splits,
-        threads: usize,
-        from: Option<(Checkpoint, &Path)>,
-    ) -> Result<Trainer, TrainError> {
-        let mut trainer = Trainer::new(settings, splits, threads)?;
-        match (from, &self.init_from) {
-            (Some((checkpoint, folder)), _) => trainer.restore(checkpoint, folder)?,
-            (None, Some(weights)) => trainer.init_from(weights)?,
-            (None, None) => {}
-        }
-        Ok(trainer)
-    }
+/// A run from the beginning, or from the checkpoint of a folder.
+pub(super) fn trainer(
+    settings: Settings,
+    splits: Splits,
+    threads: usize,
+    from: Option<(Checkpoint, &Path)>,
+) -> Result<Trainer, TrainError> {
+    let Some((checkpoint, folder)) = from else { return Trainer::new(settings, splits, threads) };
+    // The weights are those of the checkpoint: the file that the run began with may be gone.
+    let mut trainer = Trainer::new(Settings { init_from: None, ..settings }, splits, threads)?;
+    trainer.restore(checkpoint, folder)?;
+    Ok(trainer)
 }
 
 /// Runs the command.
@@ -174,7 +168,7 @@ fn start(args: &TrainArgs, threads: usize) -> Result<(RunDir, Trainer), TrainErr
     let settings = args.settings()?;
     let splits = data(&settings, args)?;
     let path = args.run_dir.clone().unwrap_or_else(|| default_run_dir(settings.model.name()));
-    let trainer = args.trainer(settings, splits, threads, None)?;
+    let trainer = trainer(settings, splits, threads, None)?;
     Ok((RunDir::create(&path, &trainer.settings().to_toml())?, trainer))
 }
 
@@ -185,7 +179,7 @@ fn resume(path: &Path, args: &TrainArgs, threads: usize) -> Result<(RunDir, Trai
     let flags = Overrides { max_steps, ..Overrides::default() };
     let settings = Settings { max_steps, ..of_run(path, &flags)? };
     let splits = data(&settings, args)?;
-    Ok((run, args.trainer(settings, splits, threads, checkpoint.map(|from| (from, path)))?))
+    Ok((run, trainer(settings, splits, threads, checkpoint.map(|from| (from, path)))?))
 }
 
 /// The data set.

@@ -6,6 +6,8 @@ mod file;
 mod initial;
 mod recipe;
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
 use tensor::conv::ConvAlgorithm;
 
@@ -19,6 +21,7 @@ use crate::data::{Augmentation, DatasetKind, Splits};
 use crate::models::{Head, Model, Network};
 use crate::nn::Sequential;
 use crate::optim::{OptimizerKind, Schedule};
+use crate::summary::layers;
 
 text!(
     Recipe,
@@ -96,6 +99,8 @@ settings! {
     /// Initial weights: xavier, he, he-uniform, pytorch, or data-dependent (he, then each convolution scaled and shifted so
     /// that its channels have mean 0 and deviation 1 over some training images)
     init("NAME"): InitialWeights = InitialWeights::Xavier;
+    /// Begin with the weights of this safetensors file
+    init_from("FILE"): PathBuf (Option) = None;
     /// What the initial weights of the convolution that makes the class maps are multiplied by
     head_scale("FACTOR"): f64 = 1.0, "a finite number of at least 0" if at_least_0;
     /// Initial bias of that convolution: above 0, its ReLU begins open for every class
@@ -111,25 +116,47 @@ impl Settings {
     /// The recipe's settings for the network ([`Settings::for_model`]), replaced by the file's, replaced by the flags'.
     ///
     /// # Errors
-    /// [`TrainError::Config`] for a value that cannot work ([`Settings::validate`]), and for a flag that the optimizer has no use
-    /// for. A recipe or a file may have such a value: a run's file has all settings.
+    /// [`TrainError::Config`] for a value that cannot work ([`Settings::validate`]), and for a flag that changes nothing in this
+    /// run. A recipe or a file may have such a value: a run's file has all settings.
     pub fn resolve(file: &Overrides, flags: &Overrides) -> Result<Self, TrainError> {
         let recipe = flags.recipe.or(file.recipe).unwrap_or_default();
         let model = flags.model.or(file.model).unwrap_or(Model::Nin);
         let mut settings = Self::for_model(recipe, model);
         settings.apply(file);
         settings.apply(flags);
-        let asked = [
-            ("momentum", flags.momentum.is_some_and(|momentum| momentum > 0.0)),
-            ("nesterov", flags.nesterov == Some(true)),
-        ];
-        for (name, _) in asked.into_iter().filter(|&(_, asked)| asked) {
-            if settings.optimizer.ignores().contains(&name) {
-                return Err(TrainError::setting(name, "an optimizer that has it", settings.optimizer));
+        for name in flags.names() {
+            if let Some((expected, found)) = settings.in_vain(name) {
+                return Err(TrainError::setting(name, expected, found));
             }
         }
         settings.validate()?;
         Ok(settings)
+    }
+
+    /// Of a setting that changes nothing in this run: what it would need, and what is there.
+    fn in_vain(&self, name: &str) -> Option<(&'static str, String)> {
+        let Self { model, optimizer, .. } = *self;
+        let moves = self.momentum > 0.0 || self.nesterov;
+        match (name, &self.init_from) {
+            ("momentum" | "nesterov", _) if moves && optimizer.ignores().contains(&name) => {
+                Some(("an optimizer that has it", optimizer.to_string()))
+            }
+            ("dropout", _) if !self.has_dropout() => Some(("a network that has it", model.to_string())),
+            ("head_scale" | "head_bias", _) if !model.has_class_maps() => {
+                Some(("a network with class maps", model.to_string()))
+            }
+            ("init" | "head_scale" | "head_bias", Some(file)) => {
+                Some(("no init_from, whose weights take the place of all", file.display().to_string()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether a layer of the network drops anything, at any size of the images.
+    fn has_dropout(&self) -> bool {
+        let (side, network) = (self.model.default_image_size(), self.model.build::<f32>(1, 2, 0.5));
+        let layers = layers(&network, [1, 1, side, side].into()).expect("a network fits its own images");
+        layers.iter().any(|layer| layer.kind.starts_with("Dropout"))
     }
 
     /// The network for images of this many channels, with zeros as weights.
@@ -227,6 +254,49 @@ mod tests {
         let none = Overrides { momentum: Some(0.0), ..flags("nesterov", OptimizerKind::AdamW) };
         let none = Overrides { nesterov: Some(false), ..none };
         Settings::resolve(&Overrides::default(), &none).unwrap();
+    }
+
+    #[test]
+    fn a_flag_that_changes_nothing_in_the_run_is_refused() {
+        type Flags = fn(&mut Overrides);
+        for (model, flag, refused) in [
+            (
+                Model::LeNet,
+                (|flags| flags.dropout = Some(0.1)) as Flags,
+                "dropout: expected a network that has it, found lenet",
+            ),
+            (Model::AlexNet, |flags| flags.dropout = Some(0.1), ""),
+            (Model::NinCifar, |flags| flags.dropout = Some(0.1), ""),
+            (
+                Model::LeNet,
+                |flags| flags.head_bias = Some(1.0),
+                "head_bias: expected a network with class maps, found lenet",
+            ),
+            (
+                Model::Vgg11,
+                |flags| flags.head_scale = Some(2.0),
+                "head_scale: expected a network with class maps, found vgg11",
+            ),
+            (Model::Nin, |flags| (flags.head_scale, flags.head_bias) = (Some(2.0), Some(1.0)), ""),
+            (
+                Model::Nin,
+                |flags| (flags.init_from, flags.head_bias) = (Some("a.st".into()), Some(1.0)),
+                "head_bias: expected no init_from, whose weights take the place of all, found a.st",
+            ),
+            (
+                Model::Nin,
+                |flags| (flags.init_from, flags.init) = (Some("a.st".into()), Some(InitialWeights::He)),
+                "init: expected no init_from, whose weights take the place of all, found a.st",
+            ),
+            (Model::Nin, |flags| flags.init_from = Some("a.st".into()), ""),
+        ] {
+            let mut flags = Overrides { model: Some(model), ..Overrides::default() };
+            flag(&mut flags);
+            let found = Settings::resolve(&Overrides::default(), &flags).map(drop);
+            assert_eq!(found.err().map(|error| error.to_string()).unwrap_or_default(), refused);
+            // A file may have it: a run's file has every setting.
+            Settings::resolve(&flags, &Overrides::default()).unwrap();
+        }
     }
 
     #[test]
@@ -370,7 +440,12 @@ seed = 12
     /// What a command line does with each setting: the text of its value comes back as the file has it.
     #[test]
     fn every_setting_is_set_by_its_name() {
-        let settings = Settings { head: Some(Head::Fc), max_steps: Some(7), ..Settings::of(Recipe::Default) };
+        let settings = Settings {
+            head: Some(Head::Fc),
+            max_steps: Some(7),
+            init_from: Some("a b".into()),
+            ..Settings::of(Recipe::Default)
+        };
         let (text, mut given) = (settings.to_toml(), Overrides::default());
         assert_eq!(text.lines().count(), Settings::ALL.len());
         for (line, setting) in text.lines().zip(Settings::ALL) {
@@ -379,7 +454,7 @@ seed = 12
             assert!(!setting.help.is_empty() && !setting.value.is_empty());
             given.set(name, value.trim_matches('"')).unwrap();
         }
-        assert_eq!(Settings::resolve(&Overrides::default(), &given).unwrap(), settings);
+        assert_eq!(Settings::resolve(&given, &Overrides::default()).unwrap(), settings);
         assert_eq!(given.set("learning_rate", "1").unwrap_err(), "no setting of this name");
         assert_eq!(given.set("shuffle", "1").unwrap_err(), "expected true or false, found \"1\"");
     }

@@ -77,20 +77,29 @@ impl fmt::Debug for Trainer {
 }
 
 impl Trainer {
-    /// A run from the beginning, with the network of the settings and freshly initialized weights.
+    /// A run from the beginning, with the network of the settings, and the weights of `init_from` or freshly initialized ones.
     ///
     /// # Errors
-    /// [`TrainError`] if a setting cannot work or the network does not fit the data set's images.
+    /// [`TrainError`] if a setting cannot work or the network does not fit the data set's images, [`TrainError::File`] if
+    /// `init_from` is no file of this network's for the data set's channels and classes.
     pub fn new(settings: Settings, splits: Splits, threads: usize) -> Result<Self, TrainError> {
         settings.validate()?;
         let Splits { train, test } = settings.split(splits)?;
         let mut model = network(&settings, &train, &test)?;
-        let (weights, biases) = settings.init.weights_and_biases();
-        initialize(&mut model, weights, biases, settings.seed);
+        match &settings.init_from {
+            Some(file) => load_parameters(file, &mut model)?,
+            None => {
+                let (weights, biases) = settings.init.weights_and_biases();
+                initialize(&mut model, weights, biases, settings.seed);
+            }
+        }
         let counts = train.class_counts();
         let mut own = Self::of_parts(settings, model, Arc::new(train), Arc::new(test), threads)?;
         own.health = HealthMonitor::new(&counts, own.train.batches_per_epoch() as u64);
         own.class_map_bias = class_map_bias(own.model.get(), &own.settings);
+        if own.settings.init_from.is_some() {
+            return Ok(own);
+        }
         if own.settings.init == InitialWeights::DataDependent
             && let Some(batch) = some_images(&own.train, STANDARDIZED_ON)?
         {
@@ -214,14 +223,6 @@ impl Trainer {
     #[must_use]
     pub fn position(&self) -> &Position {
         &self.position
-    }
-
-    /// Begins with the weights of a safetensors file instead of random ones.
-    ///
-    /// # Errors
-    /// [`TrainError::File`] if the file is not one of this network's for the data set's channels and classes.
-    pub fn init_from(&mut self, path: &Path) -> Result<(), TrainError> {
-        Ok(load_parameters(path, &mut self.model)?)
     }
 
     /// Goes on from a checkpoint.

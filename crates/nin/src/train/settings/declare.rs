@@ -3,6 +3,8 @@
 //! From one declaration come a field of `Settings`, an optional field of `Overrides`, a row of `Settings::ALL` (from which a
 //! command line makes a flag), the line of `config.toml`, reading it again, and the refusal of values out of bounds.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Deserializer};
 
 use crate::names::Choice;
@@ -71,6 +73,23 @@ macro_rules! number {
 }
 number!(f64: Number, "a number"; usize: Whole, "a whole number of at least 0"; u64: Whole, "a whole number of at least 0";
     bool: Switch, "true or false");
+
+impl Value for PathBuf {
+    const KIND: Kind = Kind::Text;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok(text.into())
+    }
+
+    fn read<'de, D: Deserializer<'de>>(file: D) -> Result<Self, D::Error> {
+        Self::deserialize(file)
+    }
+
+    fn toml(&self) -> String {
+        // Texts of JSON are texts of TOML, too.
+        serde_json::Value::from(self.to_string_lossy()).to_string()
+    }
+}
 
 /// Values that are written as `Display` and `FromStr` say, and the names that there are.
 macro_rules! text {
@@ -144,8 +163,8 @@ macro_rules! settings {
             },)+];
 
             fn apply(&mut self, overrides: &Overrides) {
-                $(if let Some(given) = overrides.$name {
-                    self.$name = given.into();
+                $(if let Some(given) = &overrides.$name {
+                    self.$name = given.clone().into();
                 })+
             }
 
@@ -172,6 +191,11 @@ macro_rules! settings {
         }
 
         impl Overrides {
+            /// The names of the settings that are given.
+            fn names(&self) -> impl Iterator<Item = &'static str> {
+                [$(self.$name.is_some().then_some(stringify!($name))),+].into_iter().flatten()
+            }
+
             /// Sets one by its name, as it is written on a command line.
             ///
             /// # Errors
