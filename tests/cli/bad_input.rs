@@ -112,7 +112,7 @@ fn settings_that_cannot_work_are_refused_by_name() {
         ("--augment", "shift:29", 2, &["augment", "29 pixels", "28 x 28"]),
         ("--hold-out", "40", 2, &["hold_out", "fewer than the 40 training images", "found 40"]),
         ("--head-bias", "NaN", 2, &["head_bias", "NaN"]),
-        ("--optimizer", "adam", 2, &["optimizer", "\"adam\"", "sgd, adamw"]),
+        ("--optimizer", "adam", 2, &["optimizer", "adam", "sgd, adamw"]),
         ("--schedule", "linear", 2, &["schedule", "linear", "cosine"]),
         ("--recipe", "book", 2, &["book", "chapter"]),
         ("--init-from", "nowhere.safetensors", 1, &["nowhere.safetensors"]),

@@ -114,8 +114,11 @@ fn what_cannot_be_measured_is_refused() {
         (&["--steps", "3", "--seconds", "nan"], "'--steps <N>' cannot be used with '--seconds <S>'"),
         (&["--steps", "0"], "steps: expected at least 1"),
         (&["--threads", "0"], "threads: expected 1 to"),
-        (&["--conv", "fft"], "--conv: expected auto, naive, im2col, direct or winograd, found \"fft\""),
-        (&["--model", "resnet"], "model: no network \"resnet\""),
+        (
+            &["--conv", "fft"],
+            "--conv <NAME>: expected auto, naive, im2col, direct or winograd, found \"fft\"",
+        ),
+        (&["--model", "resnet"], "invalid value 'resnet' for '--model <NAME>'"),
         (&["--layers", "--seconds", "0"], "seconds: expected more than 0"),
         (&["--layers", "--image-size", "20"], "layer 3, MaxPool2d(3/2)"),
     ] {

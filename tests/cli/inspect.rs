@@ -91,9 +91,9 @@ fn what_cannot_be_is_refused_in_one_line() {
         (&["inspect", "empty"], &["empty: no run in this folder"]),
         (&["inspect", "--recipe", "luck"], &["luck", "default, chapter, robust"]),
         (&["inspect", "--images", "0"], &["images: expected 1 to 4096, found 0"]),
-        (&["inspect", "--seeds", "5"], &["seeds: expected FROM..TO"]),
+        (&["inspect", "--seeds", "5"], &["--seeds <FROM..TO>: expected FROM..TO"]),
         (&["inspect", "--model", "lenet", "--head-bias", "1"], &["head_bias: ", "class maps", "lenet"]),
-        (&["inspect", "--init", "lsuv"], &["init: expected xavier, he"]),
+        (&["inspect", "--init", "lsuv"], &["--init <NAME>", "lsuv", "xavier, he"]),
         (&["inspect", "empty", "--image-size", "64"], &["image_size: ", own]),
         (&["inspect", "empty", "--seeds", "0..3"], &["seeds: ", own]),
     ] {

@@ -59,7 +59,7 @@ fn ranges_and_folders_that_do_not_fit_are_refused() {
     seeds(&place, "0..1", &["--max-steps", "1"]);
     let weights = "all/seed-0/model.safetensors";
     for (arguments, parts) in [
-        (&["--seeds", "4..2"] as &[&str], &["seeds: expected FROM..TO", "\"4..2\""] as &[&str]),
+        (&["--seeds", "4..2"] as &[&str], &["--seeds <FROM..TO>: expected FROM..TO", "\"4..2\""] as &[&str]),
         (&["--seeds", "0..2", "--seed", "3"], &["--seeds", "--seed"]),
         (
             &["--seeds", "0..1", "--lr", "0.5"],

@@ -19,17 +19,15 @@ impl ParseError {
     }
 }
 
-/// The name of a choice and the lines of its meaning, as a command line lists them.
-pub type Choice = (&'static str, &'static [&'static str]);
-
-/// Declares choices and their names, after what one of them is called in an error. Where that is left out, the type says itself how
-/// it is read. The second form begins with a method, which answers for each choice what stands beside its name.
+/// Declares choices and their names, after what one of them is called in an error. The second form begins with a method, which
+/// answers for each choice what stands beside its name. The documentation of a choice is its line in the help of a command.
 macro_rules! choices {
-    ($(#[$about:meta])* $($what:literal)? enum $choice:ident { $($(#[$of_one:meta])* $one:ident = $name:literal,)+ }) => {
+    ($(#[$about:meta])* $what:literal enum $choice:ident { $($(#[$of_one:meta])* $one:ident = $name:literal,)+ }) => {
         $(#[$about])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
         pub enum $choice {
-            $($(#[$of_one])* $one,)+
+            $($(#[$of_one])* #[cfg_attr(feature = "clap", value(name = $name))] $one,)+
         }
 
         impl $choice {
@@ -51,7 +49,7 @@ macro_rules! choices {
             }
         }
 
-        $(impl std::str::FromStr for $choice {
+        impl std::str::FromStr for $choice {
             type Err = $crate::names::ParseError;
 
             /// # Errors
@@ -60,22 +58,19 @@ macro_rules! choices {
                 let found = Self::ALL.into_iter().find(|choice| choice.name() == name);
                 found.ok_or_else(|| $crate::names::ParseError::unknown($what, name, &Self::ALL.map(Self::name)))
             }
-        })?
+        }
     };
-    ($(#[$about:meta])* $($what:literal)? enum $choice:ident {
+    ($(#[$about:meta])* $what:literal enum $choice:ident {
         $(#[$of_method:meta])*
         $view:vis fn $method:ident $(<$T:ident: $bound:path>)? ($($argument:ident: $type:ty),*) -> $answer:ty;
 
-        $($(#[doc = $of_one:literal])+ $one:ident = $name:literal => $value:expr,)+
+        $($(#[$of_one:meta])+ $one:ident = $name:literal => $value:expr,)+
     }) => {
         $crate::names::choices! {
-            $(#[$about])* $($what)? enum $choice { $($(#[doc = $of_one])+ $one = $name,)+ }
+            $(#[$about])* $what enum $choice { $($(#[$of_one])+ $one = $name,)+ }
         }
 
         impl $choice {
-            /// Every choice by its name, with its meaning.
-            pub const CHOICES: &'static [$crate::names::Choice] = &[$(($name, &[$($of_one),+])),+];
-
             $(#[$of_method])*
             $view fn $method $(<$T: $bound>)? (self $(, $argument: $type)*) -> $answer {
                 match self {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nin::data::{ArrayDataset, Batch, DataLoader, LoaderOptions};
 use nin::loss::CrossEntropy;
-use nin::models::{Head, Model, Network};
+use nin::models::Network;
 use nin::nn::{Module, Planned, Sequential, initialize};
 use nin::optim::{Optimizer, Sgd};
 use nin::summary::{Work, layers};
@@ -16,9 +16,10 @@ use serde::Serialize;
 use tensor::conv::ConvAlgorithm;
 use tensor::init::Init;
 use tensor::simd::Isa;
-use tensor::{BufferPool, Purpose, RandomStream, Shape};
+use tensor::{BufferPool, Purpose, RandomStream};
 
 use super::{Until, median_seconds, peak_memory_mib};
+use crate::cli::{BenchArgs, NetworkArgs};
 
 /// The most pixels of a batch: 1 GiB of them.
 const MAX_PIXELS: usize = 1 << 30;
@@ -34,27 +35,6 @@ pub enum Task {
     Train,
     /// The logits
     Infer,
-}
-
-/// What is measured. Images have one channel.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Settings {
-    /// The network.
-    pub model: Model,
-    /// What its class maps go through; `None` for its own end.
-    pub head: Option<Head>,
-    /// Rows and columns of the images.
-    pub image_size: usize,
-    /// N: images of a step.
-    pub batch: usize,
-    /// Threads.
-    pub threads: usize,
-    /// What a step is.
-    pub task: Task,
-    /// How long.
-    pub until: Until,
-    /// Which convolution algorithms.
-    pub conv: ConvAlgorithm,
 }
 
 /// What came of it.
@@ -90,124 +70,111 @@ pub struct Report {
     pub versions: BTreeMap<&'static str, &'static str>,
 }
 
-impl Settings {
-    /// Refuses what cannot be measured.
-    ///
-    /// # Errors
-    /// [`TrainError::Config`] or [`TrainError::Shape`], with what was expected and found.
-    pub fn validate(&self) -> Result<(), TrainError> {
-        let Self { batch, image_size: side, .. } = *self;
-        if batch == 0 || side == 0 {
-            let name = if batch == 0 { "batch_size" } else { "image_size" };
-            return Err(TrainError::setting(name, "at least 1", 0));
+/// Refuses what cannot be measured.
+///
+/// # Errors
+/// [`TrainError::Config`], with what was expected and found.
+pub fn check(args: &BenchArgs) -> Result<(), TrainError> {
+    let (batch, side) = (args.batch(), args.network.side());
+    if batch == 0 || side == 0 {
+        let name = if batch == 0 { "batch_size" } else { "image_size" };
+        return Err(TrainError::setting(name, "at least 1", 0));
+    }
+    let pixels = side.checked_pow(2).and_then(|image| image.checked_mul(batch));
+    if pixels.is_none_or(|pixels| pixels > MAX_PIXELS) {
+        let expected = format!("at most {MAX_PIXELS} pixels in all");
+        let found = format!("{batch} images of {side} x {side}");
+        return Err(TrainError::setting("batch_size", expected, found));
+    }
+    match args.until() {
+        Until::Seconds(seconds) if !(seconds > 0.0 && seconds <= 86_400.0) => {
+            Err(TrainError::setting("seconds", "more than 0 and at most 86400", seconds))
         }
-        let pixels = side.checked_pow(2).and_then(|image| image.checked_mul(batch));
-        if pixels.is_none_or(|pixels| pixels > MAX_PIXELS) {
-            let expected = format!("at most {MAX_PIXELS} pixels in all");
-            let found = format!("{batch} images of {side} x {side}");
-            return Err(TrainError::setting("batch_size", expected, found));
+        Until::Steps(0) => Err(TrainError::setting("steps", "at least 1", 0)),
+        _ => Ok(()),
+    }
+}
+
+/// The network for images of one channel, with the weights that PyTorch begins with: their size keeps the loss of random images
+/// finite.
+///
+/// # Errors
+/// [`TrainError::Shape`] if the network cannot work on images of this size.
+pub fn network(args: &NetworkArgs) -> Result<Sequential<f32>, TrainError> {
+    let side = args.side();
+    let network = Network { head: args.head, ..Network::new(args.model, [1, side, side], CLASSES) };
+    let mut network = network.build()?;
+    initialize(&mut network, Init::PyTorch, Init::PyTorch, 0);
+    Ok(network)
+}
+
+/// A batch of random 8-bit images with random labels, always the same.
+fn images(batch: usize, side: usize) -> Result<Batch, TrainError> {
+    let mut random = RandomStream::new(0, 0, Purpose::Other(0), 0);
+    let mut pixels = vec![0; batch * side * side];
+    random.fill_bytes(&mut pixels);
+    let labels: Vec<usize> = (0..batch).map(|_| random.below(CLASSES as u64) as usize).collect();
+    let dataset = Arc::new(ArrayDataset::new([1, side, side], pixels, labels)?);
+    // No thread of its own: it would take time from the steps.
+    let options = LoaderOptions { batch_size: batch, workers: 0, ..LoaderOptions::default() };
+    let loader = DataLoader::new(dataset, options)?;
+    Ok(loader.epoch(0).next().expect("a data set is not empty")?)
+}
+
+/// Measures.
+///
+/// # Errors
+/// [`TrainError`] if what is asked for cannot work or the loss does not stay finite.
+pub fn measure(args: &BenchArgs, threads: usize, conv: ConvAlgorithm) -> Result<Report, TrainError> {
+    check(args)?;
+    let (batch, side) = (args.batch(), args.network.side());
+    let mut network = Planned::new(network(&args.network)?);
+    let work = Work::of(&layers(network.get(), [1, 1, side, side].into())?);
+    let workers = Workers::new(threads)?.with_conv(conv);
+    let images = images(batch, side)?;
+    let (times, flops) = match args.task {
+        Task::Train => {
+            let mut optimizer = Sgd::new(0.01).momentum(0.9).weight_decay(5e-4);
+            let mut step = 0;
+            let step = || {
+                step += 1;
+                train_step(&workers, &mut network, &mut optimizer, &images, step)
+            };
+            (args.until().measure(step)?, work.training)
         }
-        match self.until {
-            Until::Seconds(seconds) if !(seconds > 0.0 && seconds <= 86_400.0) => {
-                Err(TrainError::setting("seconds", "more than 0 and at most 86400", seconds))
-            }
-            Until::Steps(0) => Err(TrainError::setting("steps", "at least 1", 0)),
-            _ => Ok(()),
+        Task::Infer => {
+            let images = images.images_in(BufferPool::global());
+            let pass = || {
+                let begin = Instant::now();
+                workers.predict(&network, &images)?;
+                Ok::<_, TrainError>(begin.elapsed())
+            };
+            (args.until().measure(pass)?, work.forward)
         }
-    }
-
-    /// 1 x C x H x W.
-    #[must_use]
-    pub fn image_shape(&self) -> Shape {
-        Shape::from([1, 1, self.image_size, self.image_size])
-    }
-
-    /// The network with the weights that PyTorch begins with: their size keeps the loss of random images finite.
-    ///
-    /// # Errors
-    /// [`TrainError::Shape`] if the network cannot work on images of this size.
-    pub fn network(&self) -> Result<Sequential<f32>, TrainError> {
-        let side = self.image_size;
-        let network = Network { head: self.head, ..Network::new(self.model, [1, side, side], CLASSES) };
-        let mut network = network.build()?;
-        initialize(&mut network, Init::PyTorch, Init::PyTorch, 0);
-        Ok(network)
-    }
-
-    /// A batch of random 8-bit images with random labels, always the same.
-    fn images(&self) -> Result<Batch, TrainError> {
-        let mut random = RandomStream::new(0, 0, Purpose::Other(0), 0);
-        let mut pixels = vec![0; self.batch * self.image_size * self.image_size];
-        random.fill_bytes(&mut pixels);
-        let labels: Vec<usize> = (0..self.batch).map(|_| random.below(CLASSES as u64) as usize).collect();
-        let dataset = Arc::new(ArrayDataset::new([1, self.image_size, self.image_size], pixels, labels)?);
-        // No thread of its own: it would take time from the steps.
-        let options = LoaderOptions { batch_size: self.batch, workers: 0, ..LoaderOptions::default() };
-        let loader = DataLoader::new(dataset, options)?;
-        Ok(loader.epoch(0).next().expect("a data set is not empty")?)
-    }
-
-    /// Measures.
-    ///
-    /// # Errors
-    /// [`TrainError`] if the settings cannot work or the loss does not stay finite.
-    pub fn run(&self) -> Result<Report, TrainError> {
-        self.validate()?;
-        let mut network = Planned::new(self.network()?);
-        let workers = Workers::new(self.threads)?.with_conv(self.conv);
-        let images = self.images()?;
-        let times = match self.task {
-            Task::Train => {
-                let mut optimizer = Sgd::new(0.01).momentum(0.9).weight_decay(5e-4);
-                let mut step = 0;
-                self.until.measure(|| {
-                    step += 1;
-                    train_step(&workers, &mut network, &mut optimizer, &images, step)
-                })?
-            }
-            Task::Infer => {
-                let images = images.images_in(BufferPool::global());
-                self.until.measure(|| {
-                    let begin = Instant::now();
-                    workers.predict(&network, &images)?;
-                    Ok::<_, TrainError>(begin.elapsed())
-                })?
-            }
-        };
-        self.report(network.get(), &times)
-    }
-
-    fn report(&self, network: &Sequential<f32>, times: &[Duration]) -> Result<Report, TrainError> {
-        let work = Work::of(&layers(network, self.image_shape())?);
-        let flops = match self.task {
-            Task::Train => work.training,
-            Task::Infer => work.forward,
-        };
-        let rate = |seconds: f64| self.batch as f64 / seconds.max(1e-9);
-        let extreme = |pick: fn(f64, f64) -> f64| {
-            times.iter().map(Duration::as_secs_f64).reduce(pick).unwrap_or_default()
-        };
-        let images_per_s = rate(median_seconds(times));
-        Ok(Report {
-            variant: match self.conv {
-                ConvAlgorithm::Auto => "nin".to_owned(),
-                forced => format!("nin-{forced}"),
-            },
-            task: self.task,
-            model: self.model.to_string(),
-            image_size: self.image_size,
-            batch: self.batch,
-            threads: self.threads,
-            steps: times.len(),
-            images_per_s,
-            images_per_s_min: rate(extreme(f64::max)),
-            images_per_s_max: rate(extreme(f64::min)),
-            gflop_per_s: flops as f64 * images_per_s / 1e9,
-            peak_rss_mib: peak_memory_mib(),
-            isa: Isa::current().name(),
-            versions: BTreeMap::from([("nin", env!("CARGO_PKG_VERSION"))]),
-        })
-    }
+    };
+    let rate = |seconds: f64| batch as f64 / seconds.max(1e-9);
+    let extreme =
+        |pick: fn(f64, f64) -> f64| times.iter().map(Duration::as_secs_f64).reduce(pick).unwrap_or_default();
+    let images_per_s = rate(median_seconds(&times));
+    Ok(Report {
+        variant: match conv {
+            ConvAlgorithm::Auto => "nin".to_owned(),
+            forced => format!("nin-{forced}"),
+        },
+        task: args.task,
+        model: args.network.model.to_string(),
+        image_size: side,
+        batch,
+        threads,
+        steps: times.len(),
+        images_per_s,
+        images_per_s_min: rate(extreme(f64::max)),
+        images_per_s_max: rate(extreme(f64::min)),
+        gflop_per_s: flops as f64 * images_per_s / 1e9,
+        peak_rss_mib: peak_memory_mib(),
+        isa: Isa::current().name(),
+        versions: BTreeMap::from([("nin", env!("CARGO_PKG_VERSION"))]),
+    })
 }
 
 /// One step of training, as the trainer makes it.

@@ -22,7 +22,8 @@ enum Command {
     Summary(SummaryArgs),
     Bench(BenchArgs),
     Compare(CompareArgs),
-    Inspect(InspectArgs),
+    // In a box: it has a place for every setting.
+    Inspect(Box<InspectArgs>),
     Plot(PlotArgs),
 }
 

@@ -14,7 +14,7 @@ use super::table::Table;
 use super::{ThreadArgs, print};
 use crate::bench::Until;
 use crate::bench::layers::{LayerTimes, Pass, measure};
-use crate::bench::steps::{Report, Settings, Task};
+use crate::bench::steps::{self, Report, Task};
 
 /// Images per second of training or inference on this machine, or the time of every layer.
 ///
@@ -42,7 +42,7 @@ pub struct BenchArgs {
     /// Convolution algorithm: auto (the fastest for each layer), direct, winograd, im2col or naive; wins over the
     /// environment variable NIN_CONV
     #[arg(long, value_name = "NAME")]
-    pub conv: Option<String>,
+    pub conv: Option<ConvAlgorithm>,
     /// One line of JSON instead of text
     #[arg(long)]
     pub json: bool,
@@ -51,44 +51,44 @@ pub struct BenchArgs {
     pub layers: bool,
 }
 
+impl BenchArgs {
+    /// N: images of a step.
+    pub(crate) fn batch(&self) -> usize {
+        self.batch_size.unwrap_or(32)
+    }
+
+    /// How long to measure.
+    pub(crate) fn until(&self) -> Until {
+        self.steps.map_or(Until::Seconds(self.seconds), Until::Steps)
+    }
+}
+
 /// Runs `nin bench`.
 ///
 /// # Errors
 /// [`TrainError`] for the binary to print.
 pub fn bench(args: &BenchArgs) -> Result<(), TrainError> {
-    let (model, head, image_size) = args.network.read()?;
-    let conv = convolution(args.conv.as_deref())?.unwrap_or(ConvAlgorithm::Auto);
-    let settings = Settings {
-        model,
-        head,
-        image_size,
-        batch: args.batch_size.unwrap_or(32),
-        threads: args.threads.read()?,
-        task: args.task,
-        until: args.steps.map_or(Until::Seconds(args.seconds), Until::Steps),
-        conv,
-    };
-    let text = if args.layers { layer_report(&settings, args)? } else { step_report(&settings, args.json)? };
+    let conv = convolution(args.conv)?.unwrap_or(ConvAlgorithm::Auto);
+    let text = if args.layers { layer_report(args, conv)? } else { step_report(args, conv)? };
     print(&text)
 }
 
-fn step_report(settings: &Settings, as_json: bool) -> Result<String, TrainError> {
-    let report = settings.run()?;
-    if as_json {
+fn step_report(args: &BenchArgs, conv: ConvAlgorithm) -> Result<String, TrainError> {
+    let report = steps::measure(args, args.threads.read()?, conv)?;
+    if args.json {
         return Ok(format!("{}\n", json!(report)));
     }
     let Report { images_per_s: median, images_per_s_min: min, images_per_s_max: max, .. } = report;
-    let task = if settings.task == Task::Train { "training" } else { "inference" };
+    let task = if args.task == Task::Train { "training" } else { "inference" };
     let memory = report.peak_rss_mib.map_or("unknown".to_owned(), |mib| format!("{mib:.0} MiB"));
     Ok(format!(
-        "{} at {side} x {side}, {task}, batch {}, threads {}, conv {}, {}\n\
+        "{} at {side} x {side}, {task}, batch {}, threads {}, conv {conv}, {}\n\
          {median:.1} images/s, the median of {} steps (slowest {min:.1}, fastest {max:.1})\n\
          {:.1} GFLOP/s, counting the operations of the direct convolution\n\
          peak memory {memory}\n",
         report.model,
         report.batch,
         report.threads,
-        settings.conv,
         report.isa,
         report.steps,
         report.gflop_per_s,
@@ -96,32 +96,26 @@ fn step_report(settings: &Settings, as_json: bool) -> Result<String, TrainError>
     ))
 }
 
-fn layer_report(settings: &Settings, args: &BenchArgs) -> Result<String, TrainError> {
-    settings.validate()?;
-    let network = settings.network()?;
-    let shape = |images| Shape::new(&[images, 1, settings.image_size, settings.image_size]);
+fn layer_report(args: &BenchArgs, conv: ConvAlgorithm) -> Result<String, TrainError> {
+    steps::check(args)?;
+    let (model, side) = (args.network.model, args.network.side());
+    let network = steps::network(&args.network)?;
+    let shape = |images| Shape::new(&[images, 1, side, side]);
     let batch = match args.batch_size {
         Some(images) => images,
-        None => micro_batch_images(&network, &Context::training(BufferPool::new()), shape(settings.batch))?,
+        None => micro_batch_images(&network, &Context::training(BufferPool::new()), shape(args.batch()))?,
     };
     let images = shape(batch);
     let all = layers(&network, images)?;
     let (work, passes) = (Work::of(&all), 3 * all.len());
-    let times = measure(&network, images, settings.conv, args.seconds / passes as f64)?;
+    let times = measure(&network, images, conv, args.seconds / passes as f64)?;
     let isa = Isa::current().name();
     if args.json {
-        let (model, image_size, images) = (settings.model.to_string(), settings.image_size, batch);
-        let line = json!({ "model": model, "image_size": image_size, "images": images, "threads": 1,
-            "conv": settings.conv.to_string(), "isa": isa, "layers": times });
+        let line = json!({ "model": model.to_string(), "image_size": side, "images": batch, "threads": 1,
+            "conv": conv.to_string(), "isa": isa, "layers": times });
         return Ok(format!("{line}\n"));
     }
-    let mut text = format!(
-        "{} at {side} x {side}, {} images on one thread, conv {}, {isa}\n",
-        settings.model,
-        batch,
-        settings.conv,
-        side = settings.image_size,
-    );
+    let mut text = format!("{model} at {side} x {side}, {batch} images on one thread, conv {conv}, {isa}\n");
     text += &layer_table(&times);
     let of = |pass: fn(&LayerTimes) -> Option<&Pass>| -> f64 {
         times.iter().filter_map(pass).map(|pass| pass.ms).sum()

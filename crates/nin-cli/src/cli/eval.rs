@@ -9,6 +9,7 @@ use nin::data::{DataLoader, Dataset, LoaderOptions, Normalization, load};
 use nin::nn::Planned;
 use nin::train::{Overrides, TrainError, Workers, argmax};
 use serde_json::json;
+use tensor::conv::ConvAlgorithm;
 
 use super::downloads::sources;
 use super::settings::{convolution, of_run};
@@ -37,7 +38,7 @@ pub struct EvalArgs {
     /// Convolution algorithm: auto (the fastest for each layer), direct, winograd, im2col or naive; wins over the
     /// environment variable NIN_CONV, and that over the run's own
     #[arg(long, value_name = "NAME")]
-    pub conv: Option<String>,
+    pub conv: Option<ConvAlgorithm>,
 }
 
 /// A half of the data set by its name.
@@ -63,7 +64,7 @@ impl SplitName {
 /// # Errors
 /// [`TrainError`] for the binary to print.
 pub fn evaluate(args: &EvalArgs) -> Result<(), TrainError> {
-    let flags = Overrides { conv: convolution(args.conv.as_deref())?, ..Overrides::default() };
+    let flags = Overrides { conv: convolution(args.conv)?, ..Overrides::default() };
     let settings = of_run(&args.run, &flags)?;
     let workers = Workers::new(args.threads.read()?)?.with_conv(settings.conv);
     let splits = settings.split(load(settings.dataset, &sources(args.data_dir.clone()))?)?;

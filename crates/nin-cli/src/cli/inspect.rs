@@ -1,21 +1,19 @@
 //! `nin inspect`: the signal inside of a network, layer by layer, at the start of a recipe or in finished runs.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
 use nin::data::load;
 use nin::inspect::{LayerSignal, Signal};
-use nin::train::{Overrides, Settings, TrainError, Trainer};
+use nin::train::{Overrides, Recipe, Settings, TrainError, Trainer};
 use serde_json::json;
-use tensor::conv::ConvAlgorithm;
 
 use super::downloads::sources;
-use super::flags::SettingFlags;
 use super::runs::{Group, groups};
-use super::seeds::parse;
-use super::settings::{asked_by_environment, of_run, resolve};
+use super::settings::{convolution, of_run, resolve};
 use super::table::Table;
-use super::{ThreadArgs, print, write_file};
+use super::{ThreadArgs, print, seeds, write_file};
 use crate::bench::median;
 use crate::pictures::{Line, Panel, write_panels};
 
@@ -41,16 +39,16 @@ pub struct InspectArgs {
     pub folders: Vec<PathBuf>,
     /// Recipe whose start is looked at, as often as there are recipes [default, without folders: default]
     #[arg(long = "recipe", value_name = "NAME")]
-    pub recipes: Vec<String>,
+    pub recipes: Vec<Recipe>,
     /// What to change in the recipe.
     #[command(flatten)]
-    pub settings: SettingFlags<true>,
+    pub settings: StartFlags,
     /// Folder of the data set's IDX files
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// Look at a recipe's start with each of these seeds, such as 0..20 (0 to 19) [default: 0..1]
-    #[arg(long, value_name = "FROM..TO")]
-    pub seeds: Option<String>,
+    #[arg(long, value_name = "FROM..TO", value_parser = seeds::parse)]
+    pub seeds: Option<Range<u64>>,
     /// Training images that are sent through
     #[arg(long, value_name = "N", default_value_t = 128, allow_negative_numbers = true)]
     pub images: usize,
@@ -66,6 +64,33 @@ pub struct InspectArgs {
     /// Threads.
     #[command(flatten)]
     pub threads: ThreadArgs,
+}
+
+/// Flags for the settings that what is seen at a recipe's start depends on.
+#[derive(Debug)]
+pub struct StartFlags(pub Overrides);
+
+const OF_A_START: [&str; 6] = ["model", "image_size", "init", "head_scale", "head_bias", "dataset"];
+
+impl Args for StartFlags {
+    fn augment_args(command: Command) -> Command {
+        let all = Overrides::augment_args(Command::new("all"));
+        command.args(all.get_arguments().filter(|flag| OF_A_START.contains(&flag.get_id().as_str())))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for StartFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        Overrides::from_arg_matches(matches).map(Self)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        self.0.update_from_arg_matches(matches)
+    }
 }
 
 /// A recipe or a folder, and what was found for each seed.
@@ -85,19 +110,20 @@ pub fn inspect(args: &InspectArgs) -> Result<(), TrainError> {
         return Err(TrainError::setting("images", format!("1 to {MOST_IMAGES}"), args.images));
     }
     start_of_no_recipe(args)?;
-    let conv = asked_by_environment()?;
+    let conv = convolution(None)?;
     let recipes = match (args.recipes.is_empty(), args.folders.is_empty()) {
-        (true, true) => vec!["default".to_owned()],
+        (true, true) => vec![Recipe::Default],
         _ => args.recipes.clone(),
     };
     // Of each subject, the settings of its networks.
     let mut asked = Vec::new();
     for recipe in recipes {
-        let mut starts = Vec::new();
-        for seed in parse(args.seeds.as_deref().unwrap_or("0..1"))? {
-            starts.push(resolve(None, &Overrides::default(), &flags(args, &recipe, seed, conv)?)?);
-        }
-        asked.push((recipe, starts));
+        let start = |seed| {
+            let flags = Overrides { recipe: Some(recipe), seed: Some(seed), conv, ..args.settings.0.clone() };
+            resolve(None, &Overrides::default(), &flags)
+        };
+        let starts = args.seeds.clone().unwrap_or(0..1).map(start);
+        asked.push((recipe.to_string(), starts.collect::<Result<Vec<_>, _>>()?));
     }
     for Group { name, runs } in groups(&args.folders, "config.toml")? {
         let run = |run: &PathBuf| {
@@ -137,24 +163,12 @@ fn start_of_no_recipe(args: &InspectArgs) -> Result<(), TrainError> {
     if args.folders.is_empty() || !args.recipes.is_empty() {
         return Ok(());
     }
-    match args.settings.names().chain(args.seeds.as_ref().map(|_| "seeds")).next() {
+    match args.settings.0.names().chain(args.seeds.as_ref().map(|_| "seeds")).next() {
         Some(name) => Err(TrainError::Config(format!(
             "{name}: is of a recipe's start, and a run's folder has its own; there is no --recipe"
         ))),
         None => Ok(()),
     }
-}
-
-fn flags(
-    args: &InspectArgs,
-    recipe: &str,
-    seed: u64,
-    conv: Option<ConvAlgorithm>,
-) -> Result<Overrides, TrainError> {
-    let mut flags = Overrides { seed: Some(seed), conv, ..args.settings.overrides()? };
-    let refuse = |error| TrainError::Config(format!("--recipe: {error}"));
-    flags.set("recipe", recipe).map_err(refuse)?;
-    Ok(flags)
 }
 
 fn signal(settings: Settings, args: &InspectArgs, threads: usize) -> Result<Signal, TrainError> {

@@ -3,36 +3,27 @@
 use clap::Args;
 
 use nin::models::{Head, Model, Network};
-use nin::names::ParseError;
 use nin::nn::Sequential;
 use nin::train::TrainError;
-
-use super::flags::help;
 
 /// A network by its name, its end and the size of its images.
 #[derive(Debug, Args)]
 pub struct NetworkArgs {
-    /// The network.
-    #[arg(long, value_name = "NAME", default_value = "nin", help = help(&["Network"], Model::CHOICES))]
-    pub model: String,
-    /// What the class maps of a nin network go through: gap, fc or fc-dropout [default: its own end]
+    /// Network
+    #[arg(long, value_name = "NAME", default_value = "nin")]
+    pub model: Model,
+    /// What the class maps of a nin network go through [default: its own end]
     #[arg(long, value_name = "NAME")]
-    pub head: Option<String>,
+    pub head: Option<Head>,
     /// Rows and columns of the images [default: what the network was made for]
     #[arg(long, value_name = "PIXELS", allow_negative_numbers = true)]
     pub image_size: Option<usize>,
 }
 
 impl NetworkArgs {
-    /// The network, its end if one was asked for, and the rows of an image.
-    ///
-    /// # Errors
-    /// [`TrainError::Config`] of a name that there is not, with those that there are.
-    pub fn read(&self) -> Result<(Model, Option<Head>, usize), TrainError> {
-        let refuse = |name| move |error: ParseError| TrainError::Config(format!("{name}: {error}"));
-        let model: Model = self.model.parse().map_err(refuse("model"))?;
-        let head = self.head.as_ref().map(|name| name.parse()).transpose().map_err(refuse("head"))?;
-        Ok((model, head, self.image_size.unwrap_or_else(|| model.default_image_size())))
+    /// Rows and columns of the images.
+    pub fn side(&self) -> usize {
+        self.image_size.unwrap_or_else(|| self.model.default_image_size())
     }
 }
 

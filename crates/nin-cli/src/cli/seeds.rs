@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
+use std::ops::Range;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
@@ -33,27 +34,26 @@ enum Ending {
     Interrupted(u64),
 }
 
-/// Trains with each seed of `range`, in a folder of its own below the run folder. A seed that is finished is not trained
+/// Trains with each of these seeds, in a folder of its own below the run folder. A seed that is finished is not trained
 /// again, one that was stopped goes on.
 ///
 /// # Errors
-/// [`TrainError`] if the range or a setting cannot work, or a run fails otherwise than by diverging.
+/// [`TrainError`] if a setting cannot work, or a run fails otherwise than by diverging.
 pub(super) fn train_each(
-    range: &str,
+    seeds: Range<u64>,
     args: &TrainArgs,
     threads: usize,
     interrupt: &AtomicBool,
 ) -> Result<ExitCode, TrainError> {
-    let seeds = parse(range)?;
     let settings = args.settings()?;
     let splits = data(&settings, args)?;
     let folder =
         args.run_dir.clone().unwrap_or_else(|| default_run_dir(&format!("{}-seeds", settings.model)));
     let mut endings: Vec<(u64, Ending)> = Vec::new();
-    for (index, &seed) in seeds.iter().enumerate() {
+    for seed in seeds.clone() {
         let settings = Settings { seed, ..settings.clone() };
         let started = Instant::now();
-        let (own, first) = (folder.join(format!("seed-{seed}")), index == 0);
+        let (own, first) = (folder.join(format!("seed-{seed}")), seed == seeds.start);
         let ending = train_seed(threads, settings, splits.clone(), &own, first, interrupt)?;
         say!("seed {seed}: {}", describe(&ending, started.elapsed().as_secs_f64()));
         let interrupted = matches!(ending, Ending::Interrupted(_));
@@ -63,8 +63,8 @@ pub(super) fn train_each(
             say!(
                 "go on with the same command and --run-dir {}; {} of {} seeds are left",
                 folder.display(),
-                seeds.len() - index,
-                seeds.len()
+                seeds.end - seed,
+                seeds.end - seeds.start,
             );
             return Ok(ExitCode::from(130));
         }
@@ -74,13 +74,13 @@ pub(super) fn train_each(
 }
 
 /// Reads `FROM..TO`, without TO.
-pub(super) fn parse(range: &str) -> Result<Vec<u64>, TrainError> {
+pub(super) fn parse(range: &str) -> Result<Range<u64>, String> {
     let ends = range.split_once("..").and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
     match ends {
-        Some((from, to)) if from < to && to - from <= MOST => Ok((from..to).collect()),
-        _ => Err(TrainError::Config(format!(
-            "seeds: expected FROM..TO with FROM below TO and at most {MOST} seeds, such as 0..20, found {range:?}"
-        ))),
+        Some((from, to)) if from < to && to - from <= MOST => Ok(from..to),
+        _ => Err(format!(
+            "expected FROM..TO with FROM below TO and at most {MOST} seeds, such as 0..20, found {range:?}"
+        )),
     }
 }
 
@@ -218,10 +218,10 @@ mod tests {
 
     #[test]
     fn ranges() {
-        assert_eq!(parse("3..6").unwrap(), [3, 4, 5]);
+        assert_eq!(parse("3..6").unwrap(), 3..6);
         for range in ["3", "..", "3..", "..3", "3..3", "5..3", "0..10001", "-1..2", "0..=2"] {
-            let error = parse(range).unwrap_err().to_string();
-            assert!(error.starts_with("seeds: expected FROM..TO") && error.contains(range), "{error}");
+            let error = parse(range).unwrap_err();
+            assert!(error.starts_with("expected FROM..TO") && error.contains(range), "{error}");
         }
     }
 

@@ -19,7 +19,7 @@ where
         .map_err(|error| TrainError::Config(format!("{name}: {error}")))
 }
 
-pub(super) fn asked_by_environment() -> Result<Option<ConvAlgorithm>, TrainError> {
+fn asked_by_environment() -> Result<Option<ConvAlgorithm>, TrainError> {
     variable("NIN_CONV")
 }
 
@@ -37,12 +37,9 @@ pub(super) fn read_environment() -> Result<(), TrainError> {
 /// The convolution algorithm that was asked for: by the flag, otherwise by the environment variable.
 ///
 /// # Errors
-/// [`TrainError::Config`], naming the flag or the variable.
-pub(super) fn convolution(flag: Option<&str>) -> Result<Option<ConvAlgorithm>, TrainError> {
-    let from_flag = flag.map(|name| {
-        name.parse::<ConvAlgorithm>().map_err(|error| TrainError::Config(format!("--conv: {error}")))
-    });
-    from_flag.map_or_else(asked_by_environment, |path| path.map(Some))
+/// [`TrainError::Config`], naming the variable.
+pub(super) fn convolution(flag: Option<ConvAlgorithm>) -> Result<Option<ConvAlgorithm>, TrainError> {
+    flag.map_or_else(asked_by_environment, |conv| Ok(Some(conv)))
 }
 
 /// [`Settings::resolve`], with the path of the file before what the file alone is to blame for.

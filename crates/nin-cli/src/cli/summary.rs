@@ -31,7 +31,8 @@ pub struct SummaryArgs {
 /// # Errors
 /// [`TrainError`] for the binary to print.
 pub fn summarize(args: &SummaryArgs) -> Result<(), TrainError> {
-    let (model, head, side) = args.network.read()?;
+    let NetworkArgs { model, head, .. } = args.network;
+    let side = args.network.side();
     let (channels, classes) = (usize::from(args.channels), usize::from(args.classes));
     let network = network(model, head, [channels, side, side], classes)?;
     let image = Shape::from([1, channels, side, side]);

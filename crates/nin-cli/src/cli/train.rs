@@ -1,12 +1,13 @@
 //! `train`: one run from settings to a run folder.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use clap::Parser;
+use clap::{Arg, Args, Command, Id, Parser};
 use nin::data::{Splits, load};
 use nin::nn::parameter_count;
 use nin::summary::{Work, layers};
@@ -15,11 +16,10 @@ use nin::train::{
 };
 
 use super::downloads::sources;
-use super::flags::SettingFlags;
 use super::progress::Display;
 use super::run_name::default_run_dir;
 use super::seeds;
-use super::settings::{asked_by_environment, of_run, resolve};
+use super::settings::{convolution, of_run, resolve};
 use super::{ThreadArgs, tell};
 
 /// Train Network in Network on the CPU.
@@ -32,7 +32,7 @@ use super::{ThreadArgs, tell};
 pub struct TrainArgs {
     /// The settings of the run.
     #[command(flatten)]
-    pub settings: SettingFlags,
+    pub settings: Overrides,
     /// TOML file of settings, as a run folder's config.toml; flags win over it
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -41,8 +41,8 @@ pub struct TrainArgs {
     pub data_dir: Option<PathBuf>,
     /// Train once with each of these seeds, such as 0..20 (0 to 19), in folders seed-N below the run folder; asked again
     /// with the same --run-dir, goes on where it stopped
-    #[arg(long, value_name = "FROM..TO", conflicts_with_all = ["seed", "resume"])]
-    pub seeds: Option<String>,
+    #[arg(long, value_name = "FROM..TO", value_parser = seeds::parse, conflicts_with_all = ["seed", "resume"])]
+    pub seeds: Option<Range<u64>>,
     /// Threads.
     #[command(flatten)]
     pub threads: ThreadArgs,
@@ -55,9 +55,10 @@ pub struct TrainArgs {
 }
 
 /// What a run that goes on has already.
-fn begun_otherwise() -> Vec<&'static str> {
-    let settings = Settings::ALL.iter().map(|setting| setting.name).filter(|&name| name != "max_steps");
-    ["run_dir", "config"].into_iter().chain(settings).collect()
+fn begun_otherwise() -> Vec<Id> {
+    let settings = Overrides::augment_args(Command::new("train"));
+    let others = settings.get_arguments().map(Arg::get_id).filter(|&id| id != "max_steps").cloned();
+    ["run_dir", "config"].into_iter().map(Id::from).chain(others).collect()
 }
 
 const EXAMPLES: &str = "Examples:
@@ -107,8 +108,7 @@ impl TrainArgs {
     /// The settings that the arguments and the file come to.
     pub(super) fn settings(&self) -> Result<Settings, TrainError> {
         let file = self.config.as_deref().map_or(Ok(Overrides::default()), Overrides::from_toml)?;
-        let mut flags = self.settings.overrides()?;
-        flags.conv = flags.conv.map_or_else(asked_by_environment, |conv| Ok(Some(conv)))?;
+        let flags = Overrides { conv: convolution(self.settings.conv)?, ..self.settings.clone() };
         resolve(self.config.as_deref(), &file, &flags)
     }
 }
@@ -135,8 +135,8 @@ pub fn train(args: &TrainArgs) -> Result<ExitCode, TrainError> {
     let threads = args.threads.read()?;
     let interrupt = Arc::new(AtomicBool::new(false));
     watch_interrupt(&interrupt)?;
-    if let Some(range) = &args.seeds {
-        return seeds::train_each(range, args, threads, &interrupt);
+    if let Some(seeds) = &args.seeds {
+        return seeds::train_each(seeds.clone(), args, threads, &interrupt);
     }
     let (mut run, mut trainer) = match &args.resume {
         Some(path) => resume(path, args, threads)?,
@@ -175,7 +175,7 @@ fn start(args: &TrainArgs, threads: usize) -> Result<(RunDir, Trainer), TrainErr
 fn resume(path: &Path, args: &TrainArgs, threads: usize) -> Result<(RunDir, Trainer), TrainError> {
     let (run, checkpoint) = RunDir::open(path)?;
     // A limit on steps belongs to the command, not to the run: the run that stopped at one is to go on.
-    let max_steps = args.settings.overrides()?.max_steps;
+    let max_steps = args.settings.max_steps;
     let flags = Overrides { max_steps, ..Overrides::default() };
     let settings = Settings { max_steps, ..of_run(path, &flags)? };
     let splits = data(&settings, args)?;

@@ -65,7 +65,11 @@ fn bad_value(error: &Error) -> Option<String> {
         Some(IntErrorKind::PosOverflow) => "a smaller whole number",
         Some(_) => "a whole number of at least 0",
         None if source.is::<ParseFloatError>() => "a number",
-        None => text.split_once(" is not in ")?.1,
+        None => match text.split_once(" is not in ") {
+            Some((_, range)) => range,
+            // The texts of names and forms say what is expected and what was found.
+            None => return Some(format!("{flag}: {text}")),
+        },
     };
     Some(format!("{flag}: expected {expected}, found {found:?}"))
 }
@@ -118,6 +122,14 @@ mod tests {
                 "--seed <N>: expected a smaller whole number, found \"18446744073709551616\"",
             ),
             (&["--lr", "fast"], "--lr <RATE>: expected a number, found \"fast\""),
+            (
+                &["--schedule", "linear"],
+                "--schedule <NAME>: expected constant, cosine, one-cycle or step:EPOCHS:FACTOR, found \"linear\"",
+            ),
+            (
+                &["--head", "mlp"],
+                "invalid value 'mlp' for '--head <NAME>', [possible values: gap, fc, fc-dropout]",
+            ),
             (&["--lr"], "a value is required for '--lr <RATE>' but none was supplied"),
             (&["runs/nin"], "unexpected argument 'runs/nin' found"),
             (

@@ -20,11 +20,11 @@ choices! {
         /// Puts the head behind blocks that end in class maps of `features` numbers in all.
         pub(super) fn behind<T: Element>(blocks: Sequential<T>, features: usize, network: &Network) -> Sequential<T>;
 
-        /// `gap`: the mean of each class map.
+        /// The mean of each class map.
         Gap = "gap" => blocks.with(AdaptiveAvgPool2d::GLOBAL).with(Flatten),
-        /// `fc`: all class maps as one vector, then a fully connected layer.
+        /// All class maps as one vector, then a fully connected layer.
         Fc = "fc" => blocks.with(Flatten).with(Linear::new(features, network.classes)),
-        /// `fc-dropout`: the same with dropout before the fully connected layer.
+        /// As fc, with dropout before the fully connected layer.
         FcDropout = "fc-dropout" => {
             let dropped = blocks.with(Flatten).with(Dropout { p: network.dropout });
             dropped.with(Linear::new(features, network.classes))

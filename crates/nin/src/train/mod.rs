@@ -21,6 +21,6 @@ pub use health::{HealthMonitor, Warning};
 pub use metrics::EpochMetrics;
 pub use micro_batch::{MICRO_BATCH, micro_batch_images};
 pub use run_dir::{Checkpoint, Position, RunDir};
-pub use settings::{InitialWeights, Kind, Overrides, Recipe, Setting, Settings};
+pub use settings::{InitialWeights, Overrides, Recipe, Settings};
 pub use trainer::{Outcome, Trainer};
 pub use workers::{StepSettings, Workers};

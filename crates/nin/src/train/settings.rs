@@ -3,6 +3,8 @@
 mod declare;
 #[cfg(feature = "toml")]
 mod file;
+#[cfg(feature = "clap")]
+mod flags;
 mod initial;
 mod recipe;
 
@@ -11,7 +13,6 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use tensor::conv::ConvAlgorithm;
 
-pub use declare::{Kind, Setting};
 use declare::{Value, settings, text};
 pub use initial::InitialWeights;
 pub use recipe::Recipe;
@@ -23,17 +24,7 @@ use crate::nn::Sequential;
 use crate::optim::{OptimizerKind, Schedule};
 use crate::summary::layers;
 
-text!(
-    Recipe,
-    Model = Model::CHOICES,
-    Head,
-    DatasetKind = DatasetKind::CHOICES,
-    OptimizerKind = OptimizerKind::CHOICES,
-    Schedule,
-    Augmentation,
-    InitialWeights,
-    ConvAlgorithm
-);
+text!(Recipe, Model, Head, DatasetKind, OptimizerKind, Schedule, Augmentation, InitialWeights, ConvAlgorithm);
 
 fn at_least_0(number: f64) -> bool {
     number.is_finite() && number >= 0.0
@@ -45,14 +36,11 @@ fn below_1(number: f64) -> bool {
 
 // The defaults are those of the chapter's recipe: `recipe.rs` says what the others change.
 settings! {
-    /// Settings to begin with: default (small images, learns in minutes), chapter (the book's settings; with
-    /// --model nin-d2l its network, too) or robust (the chapter's batch, epochs and image size with a start and a schedule that
-    /// learn)
+    /// Settings to begin with
     recipe("NAME"): Recipe = Recipe::Chapter;
     /// Network
     model("NAME"): Model = Model::Nin;
-    /// What the class maps of a nin network go through: gap (global average pooling, its own end), fc (a fully connected
-    /// layer in its place) or fc-dropout (with dropout before it), as in section 4.6 of the paper
+    /// What the class maps of a nin network go through, as in section 4.6 of the paper; its own end is gap
     head("NAME"): Head (Option) = None;
     /// Data set
     dataset("NAME"): DatasetKind = DatasetKind::FashionMnistMini;
@@ -96,8 +84,7 @@ settings! {
     drop_last("drop-last"): bool = false;
     /// Pixels brought to mean 0 and standard deviation 1; without it, they are from 0 to 1
     normalize("no-normalize"): bool = false;
-    /// Initial weights: xavier, he, he-uniform, pytorch, or data-dependent (he, then each convolution scaled and shifted so
-    /// that its channels have mean 0 and deviation 1 over some training images)
+    /// Initial weights
     init("NAME"): InitialWeights = InitialWeights::Xavier;
     /// Begin with the weights of this safetensors file
     init_from("FILE"): PathBuf (Option) = None;
@@ -232,9 +219,11 @@ mod tests {
     #[test]
     fn a_flag_that_the_optimizer_has_no_use_for_is_refused() {
         let flags = |name: &str, optimizer| {
-            let mut flags = Overrides { optimizer: Some(optimizer), ..Overrides::default() };
-            flags.set(name, if name == "momentum" { "0.5" } else { "true" }).unwrap();
-            flags
+            let flags = Overrides { optimizer: Some(optimizer), ..Overrides::default() };
+            match name {
+                "momentum" => Overrides { momentum: Some(0.5), ..flags },
+                _ => Overrides { nesterov: Some(true), ..flags },
+            }
         };
         for (name, optimizer, works) in [
             ("momentum", OptimizerKind::Sgd, true),
@@ -438,25 +427,37 @@ seed = 12
 "#;
 
     /// What a command line does with each setting: the text of its value comes back as the file has it.
+    #[cfg(feature = "clap")]
     #[test]
-    fn every_setting_is_set_by_its_name() {
+    fn every_setting_has_a_flag() {
+        use clap::{Args, Command, FromArgMatches};
+
         let settings = Settings {
             head: Some(Head::Fc),
             max_steps: Some(7),
+            nesterov: true,
+            shuffle: false,
+            drop_last: true,
+            normalize: false,
             init_from: Some("a b".into()),
             ..Settings::of(Recipe::Default)
         };
-        let (text, mut given) = (settings.to_toml(), Overrides::default());
-        assert_eq!(text.lines().count(), Settings::ALL.len());
-        for (line, setting) in text.lines().zip(Settings::ALL) {
+        let command = || Overrides::augment_args(Command::new("run").no_binary_name(true));
+        let (text, all) = (settings.to_toml(), command());
+        assert_eq!(text.lines().count(), all.get_arguments().count());
+        let mut words = Vec::new();
+        for (line, flag) in text.lines().zip(all.get_arguments()) {
             let (name, value) = line.split_once(" = ").unwrap();
-            assert_eq!(name, setting.name);
-            assert!(!setting.help.is_empty() && !setting.value.is_empty());
-            given.set(name, value.trim_matches('"')).unwrap();
+            assert_eq!(name, flag.get_id().as_str());
+            assert!(flag.get_help().is_some());
+            words.push(format!("--{}", flag.get_long().unwrap()));
+            words.extend(flag.get_action().takes_values().then(|| value.trim_matches('"').to_owned()));
         }
-        assert_eq!(Settings::resolve(&given, &Overrides::default()).unwrap(), settings);
-        assert_eq!(given.set("learning_rate", "1").unwrap_err(), "no setting of this name");
-        assert_eq!(given.set("shuffle", "1").unwrap_err(), "expected true or false, found \"1\"");
+        let read = |words: &[String]| {
+            Overrides::from_arg_matches(&command().try_get_matches_from(words).unwrap()).unwrap()
+        };
+        assert_eq!(Settings::resolve(&read(&words), &Overrides::default()).unwrap(), settings);
+        assert_eq!(read(&[]), Overrides::default(), "what is not given changes nothing");
     }
 
     #[test]
@@ -476,8 +477,6 @@ seed = 12
         );
         let nesterov = |c: &mut Settings| (c.nesterov, c.momentum) = (true, 0.0);
         assert_eq!(refused(nesterov), "nesterov: expected a momentum above 0, found momentum 0");
-        let unread = Overrides::default().set("conv", "fft").unwrap_err();
-        assert_eq!(unread, "expected auto, naive, im2col, direct or winograd, found \"fft\"");
     }
 
     #[test]

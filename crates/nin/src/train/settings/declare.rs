@@ -1,50 +1,14 @@
 //! The macro that settings are declared with, and what a value of one can be.
 //!
-//! From one declaration come a field of `Settings`, an optional field of `Overrides`, a row of `Settings::ALL` (from which a
-//! command line makes a flag), the line of `config.toml`, reading it again, and the refusal of values out of bounds.
+//! From one declaration come a field of `Settings`, an optional field of `Overrides`, its flag (with the feature `clap`), the line
+//! of `config.toml`, reading it again, and the refusal of values out of bounds.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::names::Choice;
-
-/// A setting, as a command line needs to know it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Setting {
-    /// Its name in files and in `Settings`; in a flag with hyphens.
-    pub name: &'static str,
-    /// What it means, for `--help`: lines of one paragraph.
-    pub help: &'static [&'static str],
-    /// What stands for its value in `--help`. Of a [`Kind::Switch`], its flag, which sets it to false if it begins with `no-`.
-    pub value: &'static str,
-    /// How its values are written.
-    pub kind: Kind,
-    /// The names that it can have with their meanings, if it is one of many.
-    pub choices: &'static [Choice],
-}
-
-/// How the values of a setting are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A name or a short text.
-    Text,
-    /// A number.
-    Number,
-    /// A whole number of at least 0.
-    Whole,
-    /// True or false.
-    Switch,
-}
-
 /// A value that a setting can have.
 pub(super) trait Value: Sized {
-    const KIND: Kind;
-    const CHOICES: &'static [Choice] = &[];
-
-    /// Reads it from the command line.
-    fn parse(text: &str) -> Result<Self, String>;
-
     /// Reads it from a file.
     fn read<'de, D: Deserializer<'de>>(file: D) -> Result<Self, D::Error>;
 
@@ -52,15 +16,9 @@ pub(super) trait Value: Sized {
     fn toml(&self) -> String;
 }
 
-macro_rules! number {
-    ($($type:ty: $kind:ident, $expected:literal);+) => {
+macro_rules! plain {
+    ($($type:ty),+) => {
         $(impl Value for $type {
-            const KIND: Kind = Kind::$kind;
-
-            fn parse(text: &str) -> Result<Self, String> {
-                text.parse().map_err(|_| format!("expected {}, found {text:?}", $expected))
-            }
-
             fn read<'de, D: Deserializer<'de>>(file: D) -> Result<Self, D::Error> {
                 Self::deserialize(file)
             }
@@ -71,16 +29,9 @@ macro_rules! number {
         })+
     };
 }
-number!(f64: Number, "a number"; usize: Whole, "a whole number of at least 0"; u64: Whole, "a whole number of at least 0";
-    bool: Switch, "true or false");
+plain!(f64, usize, u64, bool);
 
 impl Value for PathBuf {
-    const KIND: Kind = Kind::Text;
-
-    fn parse(text: &str) -> Result<Self, String> {
-        Ok(text.into())
-    }
-
     fn read<'de, D: Deserializer<'de>>(file: D) -> Result<Self, D::Error> {
         Self::deserialize(file)
     }
@@ -91,20 +42,13 @@ impl Value for PathBuf {
     }
 }
 
-/// Values that are written as `Display` and `FromStr` say, and the names that there are.
+/// Values that are written as `Display` and `FromStr` say.
 macro_rules! text {
-    ($($type:ty $(= $choices:expr)?),+) => {
+    ($($type:ty),+) => {
         $(impl $crate::train::settings::declare::Value for $type {
-            const KIND: Kind = Kind::Text;
-            $(const CHOICES: &'static [$crate::names::Choice] = $choices;)?
-
-            fn parse(text: &str) -> Result<Self, String> {
-                text.parse().map_err(|error: <Self as std::str::FromStr>::Err| error.to_string())
-            }
-
             fn read<'de, D: serde::Deserializer<'de>>(file: D) -> Result<Self, D::Error> {
                 let text = <String as serde::Deserialize>::deserialize(file)?;
-                Self::parse(&text).map_err(serde::de::Error::custom)
+                text.parse().map_err(serde::de::Error::custom)
             }
 
             fn toml(&self) -> String {
@@ -121,8 +65,13 @@ pub(super) fn read<'de, D: Deserializer<'de>, V: Value>(file: D) -> Result<Optio
 }
 
 /// Declares the settings: documentation (the help), name, what stands for a value in the help, type, `(Option)` if there may be none,
-/// default, and, where not every value of the type can work, what is expected and the test of it.
+/// default, and, where not every value of the type can work, what is expected and the test of it. Of a `bool`, its flag stands in
+/// the place of the value; it sets it to false if it begins with `no-`.
 macro_rules! settings {
+    (@flag $name:ident bool $flag:literal) => { flags::switch(stringify!($name), $flag) };
+    (@flag $name:ident $type:ident $value:literal) => {
+        flags::option(stringify!($name), $value).value_parser(clap::value_parser!($type))
+    };
     (@field $type:ident $option:ident) => { $option<$type> };
     (@field $type:ident) => { $type };
     ($(
@@ -153,15 +102,6 @@ macro_rules! settings {
         }
 
         impl Settings {
-            /// Every setting, in the order of the declarations.
-            pub const ALL: &[Setting] = &[$(Setting {
-                name: stringify!($name),
-                help: &[$($help),+],
-                value: $value,
-                kind: <$type as Value>::KIND,
-                choices: <$type as Value>::CHOICES,
-            },)+];
-
             fn apply(&mut self, overrides: &Overrides) {
                 $(if let Some(given) = &overrides.$name {
                     self.$name = given.clone().into();
@@ -192,19 +132,31 @@ macro_rules! settings {
 
         impl Overrides {
             /// The names of the settings that are given.
-            fn names(&self) -> impl Iterator<Item = &'static str> {
+            pub fn names(&self) -> impl Iterator<Item = &'static str> {
                 [$(self.$name.is_some().then_some(stringify!($name))),+].into_iter().flatten()
             }
+        }
 
-            /// Sets one by its name, as it is written on a command line.
-            ///
-            /// # Errors
-            /// A text of what was expected and found, without the name.
-            pub fn set(&mut self, name: &str, text: &str) -> Result<(), String> {
-                match name {
-                    $(stringify!($name) => self.$name = Some(Value::parse(text)?),)+
-                    _ => return Err("no setting of this name".to_owned()),
-                }
+        #[cfg(feature = "clap")]
+        impl clap::Args for Overrides {
+            fn augment_args(command: clap::Command) -> clap::Command {
+                command.args([$(settings!(@flag $name $type $value).help(flags::paragraph(&[$($help),+]))),+])
+            }
+
+            fn augment_args_for_update(command: clap::Command) -> clap::Command {
+                Self::augment_args(command)
+            }
+        }
+
+        #[cfg(feature = "clap")]
+        impl clap::FromArgMatches for Overrides {
+            /// Of a command that has some of the flags, those.
+            fn from_arg_matches(matches: &clap::ArgMatches) -> Result<Self, clap::Error> {
+                Ok(Self { $($name: flags::given(matches, stringify!($name)),)+ })
+            }
+
+            fn update_from_arg_matches(&mut self, matches: &clap::ArgMatches) -> Result<(), clap::Error> {
+                *self = Self::from_arg_matches(matches)?;
                 Ok(())
             }
         }

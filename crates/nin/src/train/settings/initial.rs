@@ -1,41 +1,28 @@
 //! The weights that a run begins with, by name.
 
-use std::str::FromStr;
-
 use tensor::init::Init;
 
-use crate::names::{ParseError, choices};
+use crate::names::choices;
 
 choices! {
     /// How weights and biases are first filled.
-    enum InitialWeights {
+    "initial weights" enum InitialWeights {
         /// The first values of weights and of biases.
         #[must_use]
         pub fn weights_and_biases() -> (Init, Init);
 
-        /// `xavier`: [`Init::XavierUniform`], biases 0.
+        /// Uniform, by the numbers of inputs and outputs (Glorot and Bengio 2010); biases 0.
         Xavier = "xavier" => (Init::XavierUniform, ZERO),
-        /// `he`: [`Init::HeNormal`], biases 0.
+        /// Normal, by the number of inputs, for layers before a ReLU (He et al. 2015); biases 0.
         He = "he" => (Init::HeNormal, ZERO),
-        /// `he-uniform`: [`Init::HeUniform`], biases 0.
+        /// As he, but uniform.
         HeUniform = "he-uniform" => (Init::HeUniform, ZERO),
-        /// `data-dependent`: as `he`, then each convolution scaled and shifted for its channels to have mean 0 and deviation 1 over
-        /// some training images (LSUV: Mishkin and Matas 2016).
+        /// As he, then each convolution scaled and shifted for its channels to have mean 0 and deviation 1 over some training images
+        /// (LSUV: Mishkin and Matas 2016).
         DataDependent = "data-dependent" => (Init::HeNormal, ZERO),
-        /// `pytorch`: [`Init::PyTorch`], biases too.
+        /// As PyTorch's layers begin, biases too.
         PyTorch = "pytorch" => (Init::PyTorch, Init::PyTorch),
     }
 }
 
 const ZERO: Init = Init::Constant(0.0);
-
-impl FromStr for InitialWeights {
-    type Err = ParseError;
-
-    /// # Errors
-    /// [`ParseError`] of any other name.
-    fn from_str(name: &str) -> Result<Self, ParseError> {
-        let found = Self::ALL.into_iter().find(|choice| choice.name() == name);
-        found.ok_or_else(|| ParseError::form("xavier, he, he-uniform, data-dependent or pytorch", name, ""))
-    }
-}

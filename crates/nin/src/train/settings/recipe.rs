@@ -10,15 +10,15 @@ choices! {
     #[derive(Default)]
     "recipe" enum Recipe {
         /// The article's network on small images, with settings that learn reliably in minutes: the start and schedule of
-        /// [`Recipe::Robust`], smaller batches and less dropout.
+        /// robust, smaller batches and less dropout.
         #[default]
         Default = "default",
-        /// The d2l book's chapter: 224 pixels, batch 128, learning rate 0.1, Xavier weights, 10 epochs, plain SGD, no
-        /// normalization.
+        /// The d2l book's chapter, with the model nin-d2l its network, too: 224 pixels, batch 128, learning rate 0.1, Xavier weights,
+        /// 10 epochs, plain SGD, no normalization.
         Chapter = "chapter",
         /// The chapter's network, image size, batch size and number of epochs, with a start and a schedule that learn whatever the
         /// seed: He weights brought to mean 0 and deviation 1 by images, the convolution of the class maps smaller and with a bias
-        /// that opens its ReLU, momentum, warm-up, cosine, clipped gradients, weight decay, normalised images.
+        /// that opens its ReLU, momentum, warm-up, cosine, clipped gradients, weight decay, normalized images.
         Robust = "robust",
     }
 }
