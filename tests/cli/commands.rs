@@ -78,8 +78,9 @@ fn a_summary_counts_the_parameters_of_the_article() {
     let summary = |more: &[&str]| place.nin(&[&["summary"], more].concat());
     assert_has(&succeeded(summary(&[])), &["1,992,166"]);
     assert_has(&succeeded(summary(&["--model", "alexnet"])), &["46,764,746"]);
-    let plan = "2.0    Conv2d(96, 256, 5x5, padding 2) + ReLU       F(5x5, 5x5)";
-    assert_has(&succeeded(summary(&["--plan"])), &[plan]);
+    let plan = succeeded(summary(&["--plan"]));
+    let words = plan.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_has(&words, &["2.0 Conv2d(96, 256, 5x5, padding 2) + ReLU F(5x5, 5x5)"]);
     let names = "nin-cifar, lenet, alexnet, vgg11, resnet18, resnet18-cifar";
     refused(summary(&["--model", "resnet"]), 2, &["resnet", "nin-d2l", names]);
     refused(summary(&["--model", "vgg11", "--head", "fc"]), 2, &["vgg11", "head fc", "class maps"]);

@@ -35,7 +35,6 @@
 
 pub mod checkpoint;
 pub mod data;
-pub mod inspect;
 pub mod loss;
 pub mod models;
 pub mod names;

@@ -13,7 +13,7 @@ use nin::nn::Module;
 use serde::Serialize;
 use tensor::conv::{self, ConvAlgorithm};
 use tensor::init::Init;
-use tensor::{BufferPool, Context, GradientSum, Shape, Sinks, Tensor, ops};
+use tensor::{BufferPool, Context, GradientSum, Op, Shape, Sinks, Tensor, ops};
 
 use super::{Until, median_seconds};
 
@@ -64,6 +64,25 @@ pub fn measure(
     Ok(ops.map(|index| layer(&context, &graph, index, Until::Seconds(seconds))).collect())
 }
 
+/// What each convolution of a node is and the algorithm that computes it; empty if the node has none.
+pub(crate) fn convolutions(graph: &Graph<f32>, index: usize, asked: ConvAlgorithm) -> Vec<(String, String)> {
+    let (node, inputs) = (&graph.nodes()[index], graph.input_shapes(index));
+    let layers: &[ops::Conv2d] = match (node.op::<ops::Conv2d>(), node.op::<ops::MlpConv>()) {
+        (Some(layer), _) => std::slice::from_ref(layer),
+        (_, Some(chain)) => &chain.layers,
+        _ => return Vec::new(),
+    };
+    let mut x = inputs[0];
+    // The weights: every second input from the first on.
+    let of_layers = layers.iter().zip(inputs[1..].iter().step_by(2)).map(|(layer, &weight)| {
+        let geometry = layer.geometry(x, weight).expect("the trace checked it");
+        let op = Op::<f32>::describe(layer, &[x, weight]);
+        x = geometry.output_shape();
+        (op, conv::choose::<f32>(&geometry, asked).to_string())
+    });
+    of_layers.collect()
+}
+
 /// Numbers between -1 and 1.
 fn random(shape: Shape, index: u64) -> Tensor<f32> {
     Init::PyTorch.fill(shape, (1, 1), 0, index)
@@ -79,10 +98,7 @@ fn layer(context: &Context, graph: &Graph<f32>, index: usize, until: Until) -> L
     let node = &nodes[index];
     let is_parameter = |input: &usize| nodes[*input].parameter().is_some();
     let flops = graph.flops(index);
-    let algorithm = node.op::<ops::Conv2d>().map(|op| {
-        let geometry = op.geometry(shapes[0], shapes[1]).expect("the trace checked it");
-        conv::choose::<f32>(&geometry, context.conv).to_string()
-    });
+    let algorithm = convolutions(graph, index, context.conv).pop().map(|(_, algorithm)| algorithm);
     let pass = |times: &[Duration]| {
         let seconds = median_seconds(times);
         let gflop_per_s = algorithm.is_some().then(|| flops as f64 / seconds.max(1e-9) / 1e9);

@@ -6,13 +6,13 @@ use std::process::{Command, Stdio};
 use clap::Args;
 use nin::models::{Head, Model};
 use nin::nn::parameter_count;
-use nin::summary::{Work, grouped, layers};
+use nin::summary::{Work, layers};
 use nin::train::{EpochMetrics, RunDir, TrainError};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::network::network;
-use super::table::Table;
+use super::table::{Table, grouped};
 use super::{ThreadArgs, print, tell, write_file};
 
 /// Networks side by side: parameters, work, speed and memory on this machine, and the accuracies of finished runs.

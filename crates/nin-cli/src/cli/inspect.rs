@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
 use nin::data::load;
-use nin::inspect::{LayerSignal, Signal};
-use nin::train::{Overrides, Recipe, Settings, TrainError, Trainer};
+use nin::loss::CrossEntropy;
+use nin::train::{Overrides, Recipe, Settings, StepSettings, TrainError, Trainer, Workers};
 use serde_json::json;
 
 use super::downloads::sources;
@@ -16,6 +16,7 @@ use super::table::Table;
 use super::{ThreadArgs, print, seeds, write_file};
 use crate::bench::median;
 use crate::pictures::{Line, Panel, write_panels};
+use crate::signal::{LayerSignal, Signal};
 
 /// The most training images that are sent through.
 const MOST_IMAGES: usize = 4096;
@@ -173,7 +174,14 @@ fn start_of_no_recipe(args: &InspectArgs) -> Result<(), TrainError> {
 
 fn signal(settings: Settings, args: &InspectArgs, threads: usize) -> Result<Signal, TrainError> {
     let splits = load(settings.dataset, &sources(args.data_dir.clone()))?;
-    Trainer::new(settings, splits, threads)?.inspect(args.images)
+    let trainer = Trainer::new(settings, splits, threads)?;
+    let Settings { seed, conv, label_smoothing, .. } = *trainer.settings();
+    let Some(batch) = trainer.some_images(args.images)? else {
+        return Err(TrainError::Config("there are no training images to inspect".to_owned()));
+    };
+    let (workers, step) = (Workers::new(threads)?.with_conv(conv), StepSettings { seed, epoch: 0 });
+    let loss = CrossEntropy { label_smoothing, weights: None };
+    crate::signal::inspect(trainer.model(), &batch, &workers, &loss, step)
 }
 
 /// The middle one of a figure of each seed.

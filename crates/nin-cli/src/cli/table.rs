@@ -102,6 +102,14 @@ impl Table {
     }
 }
 
+/// A number with a comma between thousands.
+pub(super) fn grouped(number: usize) -> String {
+    match number / 1000 {
+        0 => number.to_string(),
+        thousands => format!("{},{:03}", grouped(thousands), number % 1000),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

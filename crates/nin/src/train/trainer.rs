@@ -18,7 +18,6 @@ use crate::checkpoint::{difference, load_parameters, replace_values};
 use crate::data::{
     Augmentation, Batch, DataLoader, Dataset, LabeledImages, LoaderOptions, Normalization, Splits,
 };
-use crate::inspect::{Signal, inspect};
 use crate::loss::{CrossEntropy, Loss};
 use crate::nn::{Planned, Sequential, initialize, parameters};
 use crate::optim::{Gradients, Optimizer, Scheduler};
@@ -101,7 +100,7 @@ impl Trainer {
             return Ok(own);
         }
         if own.settings.init == InitialWeights::DataDependent
-            && let Some(batch) = some_images(&own.train, STANDARDIZED_ON)?
+            && let Some(batch) = own.some_images(STANDARDIZED_ON)?
         {
             standardize(own.model.get_mut(), batch.images_in(&BufferPool::new()), &own.workers)?;
         }
@@ -203,15 +202,17 @@ impl Trainer {
         Shape::from([1, c, h, w])
     }
 
-    /// What `images` training images are inside of the network, and the gradients of their loss: see [`Signal`].
+    /// At most so many training images, as the first epoch has them first but without random variations; `None` if there are none.
     ///
     /// # Errors
-    /// [`TrainError`] if the network does not fit the images.
-    pub fn inspect(&self, images: usize) -> Result<Signal, TrainError> {
-        let Some(batch) = some_images(&self.train, images)? else {
-            return Err(TrainError::Config("there are no training images to inspect".to_owned()));
+    /// [`TrainError`] if they cannot be read.
+    pub fn some_images(&self, images: usize) -> Result<Option<Batch>, TrainError> {
+        let options = LoaderOptions {
+            batch_size: images.min(self.train.dataset().len()),
+            augmentation: Augmentation::default(),
+            ..self.train.options().clone()
         };
-        inspect(&self.model, &batch, &self.workers, &*self.loss, self.step_settings())
+        Ok(DataLoader::new(Arc::clone(self.train.dataset()), options)?.epoch(0).next().transpose()?)
     }
 
     /// What the random numbers of a step depend on.
@@ -302,16 +303,6 @@ impl Trainer {
         }
         Ok(sums)
     }
-}
-
-/// At most so many training images, as the first epoch has them first but without random variations.
-fn some_images(train: &DataLoader, images: usize) -> Result<Option<Batch>, TrainError> {
-    let options = LoaderOptions {
-        batch_size: images.min(train.dataset().len()),
-        augmentation: Augmentation::default(),
-        ..train.options().clone()
-    };
-    Ok(DataLoader::new(Arc::clone(train.dataset()), options)?.epoch(0).next().transpose()?)
 }
 
 /// The network for a data set.

@@ -6,14 +6,13 @@ mod spectral;
 use std::sync::Arc;
 
 use autograd::{Context, Graph};
+use nin::data::Batch;
+use nin::loss::Loss;
+use nin::nn::{Module, parameters};
+use nin::train::{StepSettings, TrainError, Workers};
 use serde::Serialize;
-use tensor::{Tensor, ops};
+use tensor::{BufferPool, Tensor, ops};
 
-use crate::data::Batch;
-use crate::loss::Loss;
-use crate::nn::{Module, parameters};
-use crate::train::workers::StepSettings;
-use crate::train::{TrainError, Workers};
 use spectral::spectral_norm;
 
 /// Images that are in a layer at once.
@@ -21,44 +20,44 @@ const TOGETHER: usize = 16;
 
 /// A layer with a weight, such as a convolution or a normalization, with the ReLU after it if there is one.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct LayerSignal {
+pub(crate) struct LayerSignal {
     /// Where the layer is: `0.2`.
-    pub path: String,
+    pub(crate) path: String,
     /// Its kind and settings, and `+ ReLU` if one follows.
-    pub kind: String,
+    pub(crate) kind: String,
     /// The root of the mean square of the output.
-    pub rms: f64,
+    pub(crate) rms: f64,
     /// The root of the mean variance of a unit over the images: the part of `rms` that tells one image from another. Rows and
     /// columns of a map are units of their own.
-    pub between_images: f64,
+    pub(crate) between_images: f64,
     /// The share of the output that is exactly 0.
-    pub zeros: f64,
+    pub(crate) zeros: f64,
     /// The share of the channels that are 0 at every pixel of every image.
-    pub dead_channels: f64,
+    pub(crate) dead_channels: f64,
     /// The root of the mean square of the weights.
-    pub weight_rms: f64,
+    pub(crate) weight_rms: f64,
     /// The largest singular value of the weights, a row for each output channel: the most that they stretch a patch.
-    pub spectral_norm: f64,
+    pub(crate) spectral_norm: f64,
     /// The Euclidean norm of the weights' gradient, of the batch's mean loss in training (with dropout).
-    pub gradient_norm: f64,
+    pub(crate) gradient_norm: f64,
 }
 
 /// The whole network.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Signal {
+pub(crate) struct Signal {
     /// Its layers with weights.
-    pub layers: Vec<LayerSignal>,
+    pub(crate) layers: Vec<LayerSignal>,
     /// Classes whose last channel is 0 at every pixel of every image, where the last layer with weights has one for each class
     /// and a ReLU.
-    pub dead_classes: Vec<usize>,
+    pub(crate) dead_classes: Vec<usize>,
     /// The mean logit.
-    pub logit_mean: f64,
+    pub(crate) logit_mean: f64,
     /// The root of the mean variance of an image's logits: how far apart the classes are.
-    pub between_classes: f64,
+    pub(crate) between_classes: f64,
     /// The root of the mean variance of a logit over the images: how far apart the images are.
-    pub between_images: f64,
+    pub(crate) between_images: f64,
     /// The mean loss in training (with dropout).
-    pub loss: f64,
+    pub(crate) loss: f64,
 }
 
 /// Sums over the images that a layer has seen.
@@ -123,7 +122,7 @@ impl Sums {
 ///
 /// # Errors
 /// [`TrainError`] if the network does not fit the images or the labels.
-pub fn inspect(
+pub(crate) fn inspect(
     network: &dyn Module<f32>,
     batch: &Batch,
     workers: &Workers,
@@ -132,16 +131,13 @@ pub fn inspect(
 ) -> Result<Signal, TrainError> {
     let own = parameters(network);
     let weight_of = |identity| own.iter().position(|(_, parameter)| parameter.identity == identity);
-    let mut seen: Vec<Seen> = Vec::new();
+    let (pool, mut seen) = (BufferPool::new(), Vec::<Seen>::new());
     let mut logits = Vec::new();
     for from in (0..batch.len()).step_by(TOGETHER) {
         let to = batch.len().min(from + TOGETHER);
-        let x = batch.narrow_in(workers.pool(), from, to);
-        let context = Context {
-            conv: workers.conv(),
-            parallel: true,
-            ..Context::evaluation(Arc::clone(workers.pool()))
-        };
+        let x = batch.narrow_in(&pool, from, to);
+        let context =
+            Context { conv: workers.conv(), parallel: true, ..Context::evaluation(Arc::clone(&pool)) };
         let graph = Graph::trace(&context, x.shape(), |x| network.forward(x))?;
         let nodes = graph.nodes();
         let mut row = 0;
