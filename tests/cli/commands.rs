@@ -101,7 +101,8 @@ fn help_names_every_flag() {
     assert_has(&help, &["Examples", "Exit codes"]);
     // Line breaks depend on the terminal.
     let words = help.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert_has(&words, &["chapter: nin, fashion-mnist-mini, 224 pixels, batch 128, 10 epochs, lr 0.1,"]);
+    let chapter = "recipe = \"chapter\", model = \"nin\", dataset = \"fashion-mnist-mini\", image_size = 224, batch_size = 128,";
+    assert_has(&words, &[chapter, "recipe = \"robust\", lr = 0.05, momentum = 0.9,"]);
 }
 
 /// `/dev/full` refuses every byte, as a file on a full disk does.

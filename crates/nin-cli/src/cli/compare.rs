@@ -7,11 +7,12 @@ use clap::Args;
 use nin::models::{Head, Model};
 use nin::nn::parameter_count;
 use nin::summary::{Work, layers};
-use nin::train::{EpochMetrics, RunDir, TrainError};
+use nin::train::{EpochMetrics, Overrides, RunDir, Settings, TrainError};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
+use super::eval::{accuracy, confusion};
 use super::network::network;
+use super::settings::{convolution, of_run};
 use super::table::{Table, grouped};
 use super::{ThreadArgs, print, tell, write_file};
 
@@ -122,12 +123,6 @@ struct BenchReport {
     peak_rss_mib: Option<f64>,
 }
 
-/// What is read of `nin eval --json`.
-#[derive(Debug, Clone, Deserialize)]
-struct EvalReport {
-    accuracy: f64,
-}
-
 /// What a column says of a row.
 type Cell = fn(&Row) -> String;
 
@@ -162,9 +157,14 @@ pub fn compare(args: &CompareArgs) -> Result<(), TrainError> {
     // All networks are built before the first is measured, so that a mistake is told at once.
     let mut rows = rows(args)?;
     if args.evaluate {
+        let conv = convolution(None)?;
         for Run { path, last, .. } in rows.iter_mut().filter_map(|row| row.run.as_mut()) {
-            last.train_acc = evaluate(path, "train", args, threads)?;
-            last.test_acc = evaluate(path, "test", args, threads)?;
+            let weights = path.join("model.safetensors");
+            for (on, found) in [("train", &mut last.train_acc), ("test", &mut last.test_acc)] {
+                tell(&format!("evaluating {}, {on} images", path.display()));
+                let data_dir = args.data_dir.clone();
+                *found = accuracy(&confusion(path, &weights, on, conv, data_dir, threads)?.1);
+            }
         }
     }
     for at in 0..if args.no_speed { 0 } else { rows.len() } {
@@ -209,7 +209,7 @@ fn note(args: &CompareArgs, threads: usize) -> String {
 fn rows(args: &CompareArgs) -> Result<Vec<Row>, TrainError> {
     let mut runs = Vec::new();
     for path in &args.runs {
-        let (settings, last) = RunDir::finished(path)?;
+        let (settings, last) = finished(path)?;
         let (model, head) = (settings.model, other_head(settings.head));
         let subject = Subject { model, head, side: settings.image_size };
         let data = match settings.hold_out {
@@ -238,6 +238,24 @@ fn rows(args: &CompareArgs) -> Result<Vec<Row>, TrainError> {
     Ok(rows)
 }
 
+/// The settings of a finished run and the figures of its last epoch.
+fn finished(path: &Path) -> Result<(Settings, EpochMetrics), TrainError> {
+    if !path.join("config.toml").exists() {
+        return Err(TrainError::of(path, "no run in this folder (it has no config.toml)"));
+    }
+    let settings = of_run(path, &Overrides::default())?;
+    let last = RunDir::read_epochs(path)?.pop();
+    match last {
+        Some(last) if last.epoch >= settings.epochs => Ok((settings, last)),
+        _ => {
+            let (made, all) = (last.map_or(0, |last| last.epoch), settings.epochs);
+            let done = format!("the run is not finished, {made} of {all} epochs are trained");
+            let way = format!("go on with it: train --resume {}", path.display());
+            Err(TrainError::of(path, format!("{done} ({way})")))
+        }
+    }
+}
+
 /// Reads `NAME` or `NAME:HEAD`.
 fn parse(text: &str) -> Result<(Model, Option<Head>), TrainError> {
     let (name, head) = text.split_once(':').map_or((text, None), |(name, head)| (name, Some(head)));
@@ -264,7 +282,9 @@ fn bench(
     threads: usize,
 ) -> Result<BenchReport, TrainError> {
     let name = name(subject);
-    let mut command = own_program()?;
+    let program =
+        std::env::current_exe().map_err(TrainError::io(Path::new("nin"), "finding this program"))?;
+    let mut command = Command::new(&program);
     command.args(["bench", "--json", "--task", task, "--model", &subject.model.to_string()]);
     command.args(["--image-size", &subject.side.to_string(), "--batch-size", &args.batch_size.to_string()]);
     command.args(["--threads", &threads.to_string(), "--seconds", &args.seconds.to_string()]);
@@ -272,32 +292,8 @@ fn bench(
         command.args(["--head", &head.to_string()]);
     }
     tell(&format!("measuring {name} at {side} x {side}, {task}", side = subject.side));
-    report(command, &format!("{name}, {task}"))
-}
-
-/// The accuracy of a run's final weights, by `nin eval`.
-fn evaluate(run: &Path, split: &str, args: &CompareArgs, threads: usize) -> Result<f64, TrainError> {
-    let mut command = own_program()?;
-    command.args(["eval", "--json", "--on", split, "--threads", &threads.to_string()]).arg(run);
-    if let Some(folder) = &args.data_dir {
-        command.arg("--data-dir").arg(folder);
-    }
-    let what = format!("{}, {split} images", run.display());
-    tell(&format!("evaluating {what}"));
-    report(command, &what).map(|report: EvalReport| report.accuracy)
-}
-
-fn own_program() -> Result<Command, TrainError> {
-    std::env::current_exe()
-        .map(Command::new)
-        .map_err(TrainError::io(Path::new("nin"), "finding this program"))
-}
-
-/// Runs this program with other arguments and reads what it prints.
-fn report<T: DeserializeOwned>(mut command: Command, what: &str) -> Result<T, TrainError> {
-    let program = PathBuf::from(command.get_program());
     let output = command.stderr(Stdio::piped()).output().map_err(TrainError::io(&program, "starting"))?;
-    let failed = |why: &str| TrainError::Config(format!("{what}: {why}"));
+    let failed = |why: &str| TrainError::Config(format!("{name}, {task}: {why}"));
     if !output.status.success() {
         let stderr = String::from_utf8_lossy(&output.stderr);
         let why = stderr.trim().strip_prefix("error: ").unwrap_or(stderr.trim());

@@ -1,9 +1,9 @@
 //! `nin eval`: what a set of weights is worth.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use nin::checkpoint::load_parameters;
 use nin::data::{DataLoader, Dataset, LoaderOptions, Normalization, load};
 use nin::nn::Planned;
@@ -23,9 +23,10 @@ pub struct EvalArgs {
     /// Weights to use instead of the run's model.safetensors
     #[arg(long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
-    /// The images to evaluate on: the training images show, beside the test images, how far the network over-fits
-    #[arg(long, value_name = "SET", default_value = "test")]
-    pub on: SplitName,
+    /// The images to evaluate on: test (the test images, or those that the run held out) or train (those that it was trained on,
+    /// without variations and without dropout: beside the test images they show how far the network over-fits)
+    #[arg(long, value_name = "SET", default_value = "test", value_parser = ["test", "train"])]
+    pub on: String,
     /// One line of JSON instead of text
     #[arg(long)]
     pub json: bool,
@@ -41,37 +42,40 @@ pub struct EvalArgs {
     pub conv: Option<ConvAlgorithm>,
 }
 
-/// A half of the data set by its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum SplitName {
-    /// The test images, or those that the run held out
-    Test,
-    /// The images that the run was trained on, without variations and without dropout
-    Train,
-}
-
-impl SplitName {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Test => "test",
-            Self::Train => "train",
-        }
-    }
-}
-
 /// Runs `nin eval`.
 ///
 /// # Errors
 /// [`TrainError`] for the binary to print.
 pub fn evaluate(args: &EvalArgs) -> Result<(), TrainError> {
-    let flags = Overrides { conv: convolution(args.conv)?, ..Overrides::default() };
-    let settings = of_run(&args.run, &flags)?;
-    let workers = Workers::new(args.threads.read()?)?.with_conv(settings.conv);
-    let splits = settings.split(load(settings.dataset, &sources(args.data_dir.clone()))?)?;
+    let weights = args.weights.clone().unwrap_or_else(|| args.run.join("model.safetensors"));
+    let conv = convolution(args.conv)?;
+    let threads = args.threads.read()?;
+    let (names, confusion) = confusion(&args.run, &weights, &args.on, conv, args.data_dir.clone(), threads)?;
+    if !args.json {
+        return print(&report(&args.on, &names, &confusion));
+    }
+    let (correct, images) = counts(&confusion);
+    let line = json!({ "on": args.on, "accuracy": accuracy(&confusion), "correct": correct, "images": images,
+        "classes": names, "confusion": confusion });
+    print(&format!("{line}\n"))
+}
+
+/// The names of the classes, and how many images of each class the weights took for each (rows are the labels): of the test images of
+/// the run, or, if `on` says so, of those that it was trained on.
+pub(super) fn confusion(
+    run: &Path,
+    weights: &Path,
+    on: &str,
+    conv: Option<ConvAlgorithm>,
+    data_dir: Option<PathBuf>,
+    threads: usize,
+) -> Result<(Vec<String>, Vec<Vec<usize>>), TrainError> {
+    let settings = of_run(run, &Overrides { conv, ..Overrides::default() })?;
+    let workers = Workers::new(threads)?.with_conv(settings.conv);
+    let splits = settings.split(load(settings.dataset, &sources(data_dir))?)?;
     let (channels, classes) = (splits.test.image_shape()[0], splits.test.classes());
     let mut model = Planned::new(settings.network(channels, classes)?);
-    let weights = args.weights.clone().unwrap_or_else(|| args.run.join("model.safetensors"));
-    load_parameters(&weights, &mut model)?;
+    load_parameters(weights, &mut model)?;
     let names = splits.test.class_names().to_vec();
     let options = LoaderOptions {
         batch_size: 256,
@@ -79,10 +83,7 @@ pub fn evaluate(args: &EvalArgs) -> Result<(), TrainError> {
         normalization: settings.normalize.then(|| Normalization::of(&splits.train)),
         ..LoaderOptions::default()
     };
-    let images = match args.on {
-        SplitName::Test => splits.test,
-        SplitName::Train => splits.train,
-    };
+    let images = if on == "train" { splits.train } else { splits.test };
     let loader = DataLoader::new(Arc::new(images), options)?;
     let mut confusion = vec![vec![0usize; classes]; classes];
     for batch in loader.epoch(0) {
@@ -92,16 +93,13 @@ pub fn evaluate(args: &EvalArgs) -> Result<(), TrainError> {
             confusion[label][argmax(row)] += 1;
         }
     }
-    let text = if args.json {
-        let (correct, images) = counts(&confusion);
-        let accuracy = correct as f64 / images.max(1) as f64;
-        let line = json!({ "on": args.on.name(), "accuracy": accuracy, "correct": correct, "images": images,
-            "classes": names, "confusion": confusion });
-        format!("{line}\n")
-    } else {
-        report(args.on.name(), &names, &confusion)
-    };
-    print(&text)
+    Ok((names, confusion))
+}
+
+/// The share of the images that are on the diagonal.
+pub(super) fn accuracy(confusion: &[Vec<usize>]) -> f64 {
+    let (correct, images) = counts(confusion);
+    correct as f64 / images.max(1) as f64
 }
 
 /// Images on the diagonal of a confusion matrix, and images in all.
@@ -122,8 +120,7 @@ fn report(split: &str, names: &[String], confusion: &[Vec<usize>]) -> String {
         let share = row[class] as f64 / row.iter().sum::<usize>().max(1) as f64;
         text += &format!("{share:>8.3}\n");
     }
-    let accuracy = correct as f64 / images.max(1) as f64;
-    text + &format!("{split} acc {accuracy:.4} ({correct} of {images} images)\n")
+    text + &format!("{split} acc {:.4} ({correct} of {images} images)\n", accuracy(confusion))
 }
 
 #[cfg(test)]

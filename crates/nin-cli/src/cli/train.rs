@@ -71,30 +71,13 @@ Exit codes: 0 done, 1 failed on the way, 2 the request cannot work, 130 interrup
 
 /// What `--help` ends with: the settings of each recipe, so that every flag's usual value is told, and the examples.
 fn more_help() -> String {
-    let mut text = "Recipes:\n".to_owned();
-    for recipe in Recipe::ALL {
-        let settings = Settings::of(recipe);
-        let clip = if settings.clip_norm > 0.0 { settings.clip_norm.to_string() } else { "none".to_owned() };
-        text += &format!(
-            "  {recipe}: {model}, {dataset}, {size} pixels, batch {batch}, {epochs} epochs, lr {lr}, momentum {momentum}, \
-             weight decay {decay}, schedule {schedule}, warm-up {warmup} epochs, clip norm {clip}, dropout {dropout}, \
-             init {init}, head scale {scale}, head bias {bias}, {normal}\n",
-            model = settings.model,
-            dataset = settings.dataset,
-            size = settings.image_size,
-            batch = settings.batch_size,
-            epochs = settings.epochs,
-            lr = settings.lr,
-            momentum = settings.momentum,
-            decay = settings.weight_decay,
-            schedule = settings.schedule,
-            warmup = settings.warmup_epochs,
-            dropout = settings.dropout,
-            init = settings.init,
-            scale = settings.head_scale,
-            bias = settings.head_bias,
-            normal = if settings.normalize { "normalised images" } else { "pixels from 0 to 1" },
-        );
+    let mut text = "Recipes, as config.toml has them, the others by what is not as in chapter:\n".to_owned();
+    let chapter = Settings::of(Recipe::Chapter).to_toml();
+    let others = [Recipe::Robust, Recipe::Default].map(|recipe| Settings::of(recipe).to_toml());
+    let differs = |line: &&str| !chapter.lines().any(|own| own == *line);
+    text += &format!("  {}\n", chapter.lines().collect::<Vec<_>>().join(", "));
+    for other in &others {
+        text += &format!("  {}\n", other.lines().filter(differs).collect::<Vec<_>>().join(", "));
     }
     text + "A file for --config has the same names as a run's config.toml, for example:
   recipe = \"chapter\"

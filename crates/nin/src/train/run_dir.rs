@@ -2,7 +2,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `config.toml` | every setting; `--settings` reads it |
+//! | `config.toml` | every setting; `--config` reads it |
 //! | `metrics.jsonl` | a line for each step and each epoch |
 //! | `model.safetensors` | the weights, named as PyTorch's `state_dict` |
 //! | `checkpoint.safetensors` | weights, the optimizer's state and position: what `--resume` goes on from |
@@ -20,8 +20,6 @@ use tensor::Tensor;
 use super::error::TrainError;
 use super::evaluation::Metrics;
 use super::metrics::EpochMetrics;
-#[cfg(feature = "toml")]
-use super::settings::{Overrides, Settings};
 use crate::checkpoint::{atomic_write, load_tensors, save_parameters, save_tensors};
 use crate::nn::{Module, parameters};
 use crate::optim::State;
@@ -151,27 +149,6 @@ impl RunDir {
         let path = folder.join("metrics.jsonl");
         let text = std::fs::read_to_string(&path).map_err(TrainError::io(&path, "reading metrics"))?;
         Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
-    }
-
-    /// The settings of a finished run and the figures of its last epoch. Nothing in the folder is changed.
-    ///
-    /// # Errors
-    /// [`TrainError`] if there is no run in the folder, a file of it is broken, or its epochs are not over.
-    #[cfg(feature = "toml")]
-    pub fn finished(path: &Path) -> Result<(Settings, EpochMetrics), TrainError> {
-        refuse_no_run(path)?;
-        let file = Overrides::from_toml(&path.join("config.toml"))?;
-        let settings = Settings::resolve(&file, &Overrides::default())?;
-        let last = Self::read_epochs(path)?.pop();
-        match last {
-            Some(last) if last.epoch >= settings.epochs => Ok((settings, last)),
-            _ => {
-                let (made, all) = (last.map_or(0, |last| last.epoch), settings.epochs);
-                let done = format!("the run is not finished, {made} of {all} epochs are trained");
-                let way = format!("go on with it: train --resume {}", path.display());
-                Err(TrainError::of(path, format!("{done} ({way})")))
-            }
-        }
     }
 
     /// Saves weights, the optimizer's state and position, each file beside the old one and then in its place.
