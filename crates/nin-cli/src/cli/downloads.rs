@@ -1,13 +1,13 @@
 //! Where data come from, and what is shown of a download: a bar on a terminal, plain lines elsewhere.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, ProgressBar};
 
 use nin::data::{DataEvent, DataSources, Observer};
 
+use super::progress::bar;
 use super::tell;
 
 /// The sources of a command, whose news go to standard error.
@@ -20,7 +20,7 @@ pub(super) fn sources(data_dir: Option<PathBuf>) -> DataSources {
         )),
         DataEvent::Received { name, size, done } => {
             let mut meter = meter.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let shown = meter.take().filter(|meter| meter.name == name);
+            let shown = meter.take().filter(|meter| meter.bar.message() == name);
             *meter = Some(shown.unwrap_or_else(|| Meter::new(name, size, done)).at(done));
         }
     });
@@ -29,9 +29,7 @@ pub(super) fn sources(data_dir: Option<PathBuf>) -> DataSources {
 
 /// One file's display: a bar with sizes, speed and time left; or a line at the beginning, at each quarter and at the end.
 struct Meter {
-    name: String,
-    size: u64,
-    bar: Option<ProgressBar>,
+    bar: ProgressBar,
     /// Quarters of the file that a line has been written for.
     quarters: u64,
 }
@@ -39,36 +37,29 @@ struct Meter {
 impl Meter {
     /// Begins to show the download of `size` bytes of which `done` are there.
     fn new(name: &str, size: u64, done: u64) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new(size).with_position(done).with_message(name.to_owned());
-            let template = "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
-            bar.set_style(ProgressStyle::with_template(template).expect("the template is a constant"));
-            bar.reset_eta();
-            bar
-        });
-        if bar.is_none() {
+        let bar = bar(size, "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {eta} left");
+        let bar = bar.with_position(done).with_message(name.to_owned());
+        bar.reset_eta();
+        if bar.is_hidden() {
             let from = if done > 0 { format!(", going on from {}", HumanBytes(done)) } else { String::new() };
             tell(&format!("downloading {name} ({}{from})", HumanBytes(size)));
         }
-        Self {
-            name: name.to_owned(),
-            size,
-            bar,
-            quarters: 4 * done.min(size.saturating_sub(1)) / size.max(1),
-        }
+        Self { bar, quarters: 4 * done.min(size.saturating_sub(1)) / size.max(1) }
     }
 
     /// Shows that `done` bytes are there.
     fn at(mut self, done: u64) -> Self {
-        let quarters = 4 * done / self.size.max(1);
-        match &self.bar {
-            Some(bar) if done >= self.size => bar.finish(),
-            Some(bar) => bar.set_position(done),
-            None if quarters <= self.quarters => {}
-            None if done >= self.size => tell(&format!("{}: done, {}", self.name, HumanBytes(self.size))),
-            None => tell(&format!("{}: {} of {}", self.name, HumanBytes(done), HumanBytes(self.size))),
+        let (name, size) = (self.bar.message(), self.bar.length().unwrap_or_default());
+        let quarters = 4 * done / size.max(1);
+        if self.bar.is_hidden() && quarters > self.quarters {
+            let end = if done >= size { "done, ".to_owned() } else { format!("{} of ", HumanBytes(done)) };
+            tell(&format!("{name}: {end}{}", HumanBytes(size)));
         }
         self.quarters = quarters;
+        self.bar.set_position(done);
+        if done >= size {
+            self.bar.finish();
+        }
         self
     }
 }

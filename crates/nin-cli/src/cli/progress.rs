@@ -1,6 +1,5 @@
 //! What is shown while a run goes on: a bar on a terminal, plain lines elsewhere.
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -66,58 +65,45 @@ impl Display {
     }
 }
 
+/// A bar on standard error. Where that is no terminal, the bar is hidden and only counts.
+pub(super) fn bar(length: u64, template: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(template).expect("the template is a constant");
+    ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr_with_hz(8)).with_style(style)
+}
+
 /// The progress of one epoch, written to standard error. The bar goes when it is dropped.
 #[derive(Debug)]
 struct Progress {
-    bar: Option<ProgressBar>,
-    started: Instant,
+    bar: ProgressBar,
     last_line: Instant,
-    title: String,
-    done: u64,
-    images: u64,
 }
 
 impl Progress {
     /// Shows an epoch by its title, such as "epoch 1/9", with this many images left to go in it.
     fn new(title: String, images: u64) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::with_draw_target(Some(images), ProgressDrawTarget::stderr_with_hz(8))
-                .with_finish(ProgressFinish::AndClear);
-            let template = "{prefix} {bar:30} {pos}/{len} images, {msg}, {eta} left in the epoch";
-            bar.set_style(ProgressStyle::with_template(template).expect("the template is a constant"));
-            bar.set_prefix(title.clone());
-            bar
-        });
-        let now = Instant::now();
-        Self { bar, started: now, last_line: now, title, done: 0, images }
+        let bar = bar(images, "{prefix} {bar:30} {pos}/{len} images, {msg}, {eta} left in the epoch");
+        let bar = bar.with_finish(ProgressFinish::AndClear).with_prefix(title);
+        Self { bar, last_line: Instant::now() }
     }
 
     /// Counts a step of `images` with this loss. `rest` is how many images the whole run still has after this epoch.
     fn step(&mut self, images: u64, loss: f64, rest: u64) {
-        self.done += images;
-        let rate = self.done as f64 / self.started.elapsed().as_secs_f64();
-        let left = Duration::from_secs_f64((rest + self.images - self.done.min(self.images)) as f64 / rate);
+        self.bar.inc(images);
+        let (done, all) = (self.bar.position(), self.bar.length().unwrap_or_default());
+        let rate = done as f64 / self.bar.elapsed().as_secs_f64();
+        let left = Duration::from_secs_f64((rest + all.saturating_sub(done)) as f64 / rate);
         let message = format!("{rate:.1} images/s, loss {loss:.4}, {} left in all", clock(left));
-        match &self.bar {
-            Some(bar) => {
-                bar.set_message(message);
-                bar.inc(images);
-            }
-            None if self.last_line.elapsed() >= PLAIN_INTERVAL => {
-                self.last_line = Instant::now();
-                tell(&format!("{}: {}/{} images, {message}", self.title, self.done, self.images));
-            }
-            None => {}
+        if !self.bar.is_hidden() {
+            self.bar.set_message(message);
+        } else if self.last_line.elapsed() >= PLAIN_INTERVAL {
+            self.last_line = Instant::now();
+            tell(&format!("{}: {done}/{all} images, {message}", self.bar.prefix()));
         }
     }
 
     /// Writes a line of warning that stays.
     fn warn(&self, text: &str) {
-        let write = || tell(&format!("warning: {text}"));
-        match &self.bar {
-            Some(bar) => bar.suspend(write),
-            None => write(),
-        }
+        self.bar.suspend(|| tell(&format!("warning: {text}")));
     }
 }
 
