@@ -2,7 +2,7 @@
 //! are flags, reports, progress, pictures and measurements.
 #![forbid(unsafe_code)]
 
-pub mod bench;
+mod bench;
 pub mod cli;
-pub mod pictures;
+mod pictures;
 mod signal;

@@ -26,23 +26,23 @@ const LEAST: u32 = 720;
 const LEGEND: u32 = 34;
 
 /// Points from left to right, drawn as a line; a single point is drawn as a dot.
-pub type Line = Vec<(f64, f64)>;
+pub(crate) type Line = Vec<(f64, f64)>;
 
 /// A part of a picture with axes of its own.
 #[derive(Debug, Clone, Default)]
-pub struct Panel {
+pub(crate) struct Panel {
     /// What it shows.
-    pub title: String,
+    pub(crate) title: String,
     /// What is along the horizontal axis.
-    pub across: String,
+    pub(crate) across: String,
     /// Names of the whole numbers 0, 1, ... of the horizontal axis; empty for numbers.
-    pub names: Vec<String>,
+    pub(crate) names: Vec<String>,
     /// Whether the vertical axis has powers of ten.
-    pub logarithmic: bool,
+    pub(crate) logarithmic: bool,
     /// The ends of the vertical axis; those of the points if there are none.
-    pub range: Option<(f64, f64)>,
+    pub(crate) range: Option<(f64, f64)>,
     /// The lines of each group.
-    pub groups: Vec<Vec<Line>>,
+    pub(crate) groups: Vec<Vec<Line>>,
 }
 
 impl Panel {
@@ -121,7 +121,7 @@ impl Panel {
 ///
 /// # Errors
 /// [`TrainError`] if the file cannot be written.
-pub fn write_panels(path: &Path, groups: &[String], panels: &[Panel]) -> Result<(), TrainError> {
+pub(crate) fn write_panels(path: &Path, groups: &[String], panels: &[Panel]) -> Result<(), TrainError> {
     let svg = draw(groups, panels).map_err(|error| TrainError::of(path, error))?;
     write_file(path, &svg)
 }

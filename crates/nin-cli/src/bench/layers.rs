@@ -19,32 +19,32 @@ use super::{Until, median_seconds};
 
 /// One pass of one layer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Pass {
+pub(crate) struct Pass {
     /// What [`conv::choose`] picked; `None` for a layer that is no convolution.
-    pub algorithm: Option<String>,
+    pub(crate) algorithm: Option<String>,
     /// Milliseconds for the micro-batch.
-    pub ms: f64,
+    pub(crate) ms: f64,
     /// 10^9 floating-point operations of the direct convolution a second; `None` for a layer that is no convolution.
-    pub gflop_per_s: Option<f64>,
+    pub(crate) gflop_per_s: Option<f64>,
 }
 
 /// One layer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct LayerTimes {
+pub(crate) struct LayerTimes {
     /// Where the layer is: `0.2`.
-    pub path: String,
+    pub(crate) path: String,
     /// Its kind and settings, with `+ ReLU` if it applies the one after it, `ReLU +` if the one before it.
-    pub kind: String,
+    pub(crate) kind: String,
     /// C x H x W of its input.
-    pub input: [usize; 3],
+    pub(crate) input: [usize; 3],
     /// C x H x W of its output; 1 x 1 where it has no rows and columns.
-    pub output: [usize; 3],
+    pub(crate) output: [usize; 3],
     /// The output.
-    pub forward: Pass,
+    pub(crate) forward: Pass,
     /// The gradient with respect to the input; `None` for the first layer, whose input is the images.
-    pub input_gradient: Option<Pass>,
+    pub(crate) input_gradient: Option<Pass>,
     /// The gradient with respect to weight and bias, if it has any.
-    pub weight_gradient: Option<Pass>,
+    pub(crate) weight_gradient: Option<Pass>,
 }
 
 /// Measures every op of a network, ReLUs with their neighbors, for images of this shape (N x C x H x W, N the images of a
@@ -52,7 +52,7 @@ pub struct LayerTimes {
 ///
 /// # Errors
 /// [`AutogradError`] if the images do not fit.
-pub fn measure(
+pub(crate) fn measure(
     network: &dyn Module<f32>,
     images: Shape,
     path: ConvAlgorithm,

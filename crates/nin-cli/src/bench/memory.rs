@@ -3,7 +3,7 @@
 /// The largest resident set of this process so far, in MiB: `VmHWM` of Linux, which counts as `getrusage`'s `ru_maxrss` does.
 /// `None` where the system does not say.
 #[must_use]
-pub fn peak_memory_mib() -> Option<f64> {
+pub(crate) fn peak_memory_mib() -> Option<f64> {
     parse(&std::fs::read_to_string("/proc/self/status").ok()?)
 }
 

@@ -5,17 +5,17 @@
 //! convolution ([`Work`](nin::summary::Work)): a convolution that needs fewer multiplications is computed at a higher rate,
 //! possibly above what the processor's multiply-add units can do.
 
-pub mod layers;
+pub(crate) mod layers;
 mod memory;
-pub mod steps;
+pub(crate) mod steps;
 
 use std::time::{Duration, Instant};
 
-pub use memory::peak_memory_mib;
+pub(crate) use memory::peak_memory_mib;
 
 /// How long something is measured after it has been warmed up.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Until {
+pub(crate) enum Until {
     /// At least this long, and at least three times.
     Seconds(f64),
     /// So many times.
@@ -28,7 +28,10 @@ impl Until {
     ///
     /// # Errors
     /// What `work` answers.
-    pub fn measure<E>(self, mut work: impl FnMut() -> Result<Duration, E>) -> Result<Vec<Duration>, E> {
+    pub(crate) fn measure<E>(
+        self,
+        mut work: impl FnMut() -> Result<Duration, E>,
+    ) -> Result<Vec<Duration>, E> {
         let (begin, mut calls) = (Instant::now(), 0);
         let warm = match self {
             Self::Seconds(seconds) => Duration::from_secs_f64(seconds / 10.0),
@@ -53,7 +56,7 @@ impl Until {
 
 /// The middle of these times, as of other numbers; 0 for none.
 #[must_use]
-pub fn median_seconds(times: &[Duration]) -> f64 {
+pub(crate) fn median_seconds(times: &[Duration]) -> f64 {
     median(times.iter().map(Duration::as_secs_f64).collect())
 }
 

@@ -24,12 +24,12 @@ use crate::cli::{BenchArgs, NetworkArgs};
 /// The most pixels of a batch: 1 GiB of them.
 const MAX_PIXELS: usize = 1 << 30;
 /// Classes of the networks that are measured.
-pub const CLASSES: usize = 10;
+pub(crate) const CLASSES: usize = 10;
 
 /// What a step is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Task {
+pub(crate) enum Task {
     // Momentum is 0.9, weight decay 5e-4. The help of the command line shows the lines of documentation.
     /// Forward with dropout, cross-entropy, backward, SGD with momentum and weight decay
     Train,
@@ -39,42 +39,42 @@ pub enum Task {
 
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// `nin`, or `nin-direct` and the like if an algorithm was forced.
-    pub variant: String,
+    pub(crate) variant: String,
     /// What a step was.
-    pub task: Task,
+    pub(crate) task: Task,
     /// The network.
-    pub model: String,
+    pub(crate) model: String,
     /// Rows and columns of the images.
-    pub image_size: usize,
+    pub(crate) image_size: usize,
     /// N: images of a step.
-    pub batch: usize,
+    pub(crate) batch: usize,
     /// Threads.
-    pub threads: usize,
+    pub(crate) threads: usize,
     /// Steps that were timed.
-    pub steps: usize,
+    pub(crate) steps: usize,
     /// Images a second of the median step.
-    pub images_per_s: f64,
+    pub(crate) images_per_s: f64,
     /// Of the slowest step.
-    pub images_per_s_min: f64,
+    pub(crate) images_per_s_min: f64,
     /// Of the fastest.
-    pub images_per_s_max: f64,
+    pub(crate) images_per_s_max: f64,
     /// 10^9 floating-point operations of the direct convolution a second, of the median step.
-    pub gflop_per_s: f64,
+    pub(crate) gflop_per_s: f64,
     /// The largest resident set of the process, MiB; `None` where the system does not say.
-    pub peak_rss_mib: Option<f64>,
+    pub(crate) peak_rss_mib: Option<f64>,
     /// The instruction set of the kernels.
-    pub isa: &'static str,
+    pub(crate) isa: &'static str,
     /// What was measured, and its version.
-    pub versions: BTreeMap<&'static str, &'static str>,
+    pub(crate) versions: BTreeMap<&'static str, &'static str>,
 }
 
 /// Refuses what cannot be measured.
 ///
 /// # Errors
 /// [`TrainError::Config`], with what was expected and found.
-pub fn check(args: &BenchArgs) -> Result<(), TrainError> {
+pub(crate) fn check(args: &BenchArgs) -> Result<(), TrainError> {
     let (batch, side) = (args.batch(), args.network.side());
     if batch == 0 || side == 0 {
         let name = if batch == 0 { "batch_size" } else { "image_size" };
@@ -100,7 +100,7 @@ pub fn check(args: &BenchArgs) -> Result<(), TrainError> {
 ///
 /// # Errors
 /// [`TrainError::Shape`] if the network cannot work on images of this size.
-pub fn network(args: &NetworkArgs) -> Result<Sequential<f32>, TrainError> {
+pub(crate) fn network(args: &NetworkArgs) -> Result<Sequential<f32>, TrainError> {
     let side = args.side();
     let network = Network { head: args.head, ..Network::new(args.model, [1, side, side], CLASSES) };
     let mut network = network.build()?;
@@ -125,7 +125,7 @@ fn images(batch: usize, side: usize) -> Result<Batch, TrainError> {
 ///
 /// # Errors
 /// [`TrainError`] if what is asked for cannot work or the loss does not stay finite.
-pub fn measure(args: &BenchArgs, threads: usize, conv: ConvAlgorithm) -> Result<Report, TrainError> {
+pub(crate) fn measure(args: &BenchArgs, threads: usize, conv: ConvAlgorithm) -> Result<Report, TrainError> {
     check(args)?;
     let (batch, side) = (args.batch(), args.network.side());
     let mut network = Planned::new(network(&args.network)?);

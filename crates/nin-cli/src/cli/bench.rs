@@ -32,7 +32,7 @@ pub struct BenchArgs {
     pub threads: ThreadArgs,
     /// What a step is: forward, backward and SGD, or the logits
     #[arg(long, value_name = "NAME", default_value = "train")]
-    pub task: Task,
+    pub(crate) task: Task,
     /// How long to measure after the warm-up
     #[arg(long, value_name = "S", default_value_t = 10.0, allow_negative_numbers = true)]
     pub seconds: f64,
