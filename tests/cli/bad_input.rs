@@ -2,13 +2,12 @@
 //! wrong and where, with exit code 1 or 2, and never a panic.
 
 use std::fs;
-use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
 
 use assert_cmd::Command;
 
-use crate::common::{FILES, NIN, Place, TRAIN, failed, idx, refused, succeeded, text};
+use crate::common::{FILES, NIN, Place, TRAIN, failed, idx, refused, succeeded};
 
 /// Asserts that a run that cannot begin is refused, and leaves no folder.
 fn refused_run(place: &Place, more: &[&str], code: i32, parts: &[&str]) {
@@ -40,27 +39,9 @@ fn broken_data_files_are_named() {
     refused_data(fewer_labels, &["40 images", "39 labels"]);
 }
 
+/// Where downloads come from and go to is asked of the environment: nobody listens at the address.
 #[test]
-fn a_gz_that_inflates_past_its_header_or_is_cut_off_is_refused() {
-    let compress = |data: &Path, extra: usize, keep: f64| {
-        let mut bytes = fs::read(data.join(FILES[0])).unwrap();
-        bytes.resize(bytes.len() + extra, 0);
-        fs::remove_file(data.join(FILES[0])).unwrap();
-        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-        gz.write_all(&bytes).unwrap();
-        let mut gz = gz.finish().unwrap();
-        gz.truncate((gz.len() as f64 * keep) as usize);
-        fs::write(data.join(format!("{}.gz", FILES[0])), gz).unwrap();
-    };
-    let name = format!("{}.gz", FILES[0]);
-    refused_data(|data| compress(data, 1 << 20, 1.0), &[&name, "more data than the IDX header promises"]);
-    refused_data(|data| compress(data, 0, 0.5), &[&name]);
-}
-
-/// A server on the loopback interface sends as many bytes as the file has, but others.
-#[test]
-fn a_download_that_is_not_the_published_file_is_refused_and_removed() {
-    const LABELS: usize = 5148;
+fn a_download_that_fails_is_told_and_leaves_nothing() {
     let place = Place::new();
     // Three files are in the cache, so that the small one alone is asked for; `data` lacks one, so that the cache is looked in.
     fs::remove_file(place.path("data").join(FILES[3])).unwrap();
@@ -69,28 +50,16 @@ fn a_download_that_is_not_the_published_file_is_refused_and_removed() {
     for name in &FILES[..3] {
         fs::write(cache.join(format!("{name}.gz")), "").unwrap();
     }
-    let server = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", server.local_addr().unwrap());
-    let answer = std::thread::spawn(move || {
-        let (mut stream, _) = server.accept().unwrap();
-        let mut request = Vec::new();
-        while !request.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            stream.read_exact(&mut byte).unwrap();
-            request.extend(byte);
-        }
-        write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {LABELS}\r\nConnection: close\r\n\r\n").unwrap();
-        stream.write_all(&[0; LABELS]).unwrap();
-        text(&request)
-    });
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("http://{closed}");
     let mut command = place.train("run", &["--dataset", "fashion-mnist", "--max-steps", "1"]);
     for proxy in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
         command.env_remove(proxy);
     }
-    command.env("NIN_FASHION_MNIST_URL", url).env("NIN_CACHE_DIR", place.path("cache"));
-    let stderr = failed(command, 1, &["http://127.0.0.1:", FILES[3], "corrupt and was removed", "67da17c7"]);
+    command.env("NIN_FASHION_MNIST_URL", &url).env("NIN_CACHE_DIR", place.path("cache"));
+    let stderr =
+        failed(command, 1, &[&format!("{url}/{}.gz: ", FILES[3]), "download stopped at byte 0 of 5148"]);
     assert!(stderr.starts_with("warning: data: not all four files"), "{stderr}");
-    assert!(answer.join().unwrap().starts_with(&format!("GET /{}.gz ", FILES[3])));
     assert_eq!(fs::read_dir(&cache).unwrap().count(), 3, "nothing of it stays");
     assert!(!place.path("run").exists(), "a run that cannot begin leaves no folder");
 }
@@ -104,17 +73,10 @@ fn settings_that_cannot_work_are_refused_by_name() {
         ("--config", "absent.toml", 1, &["absent.toml"]),
         ("--lr", "NaN", 2, &["lr", "NaN"]),
         ("--lr", "-0.1", 2, &["lr", "-0.1"]),
-        ("--momentum", "1", 2, &["momentum", "below 1"]),
-        ("--dropout", "1.5", 2, &["dropout", "1.5"]),
-        ("--weight-decay", "inf", 2, &["weight_decay", "inf"]),
-        ("--label-smoothing", "1", 2, &["label_smoothing", "below 1"]),
         ("--augment", "crop", 2, &["augment", "shift:PIXELS", "crop"]),
         ("--augment", "shift:29", 2, &["augment", "29 pixels", "28 x 28"]),
         ("--hold-out", "40", 2, &["hold_out", "fewer than the 40 training images", "found 40"]),
-        ("--head-bias", "NaN", 2, &["head_bias", "NaN"]),
         ("--optimizer", "adam", 2, &["optimizer", "adam", "sgd, adamw"]),
-        ("--schedule", "linear", 2, &["schedule", "linear", "cosine"]),
-        ("--recipe", "book", 2, &["book", "chapter"]),
         ("--init-from", "nowhere.safetensors", 1, &["nowhere.safetensors"]),
     ] {
         refused_run(&place, &[flag, value], code, parts);
