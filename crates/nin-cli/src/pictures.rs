@@ -1,4 +1,4 @@
-//! Pictures (SVG) of many runs side by side: panels of thin lines, a colour for each group of runs.
+//! Pictures (SVG) of many runs side by side: panels of thin lines, a color for each group of runs.
 
 use std::error::Error;
 use std::path::Path;
@@ -10,8 +10,8 @@ use nin::train::TrainError;
 
 use crate::cli::write_file;
 
-/// The colours of the groups, told apart also by those who see no red or green.
-const COLOURS: [RGBColor; 6] = [
+/// The colors of the groups, told apart also by those who see no red or green.
+const COLORS: [RGBColor; 6] = [
     RGBColor(213, 94, 0),
     RGBColor(0, 114, 178),
     RGBColor(0, 158, 115),
@@ -99,16 +99,16 @@ impl Panel {
             mesh.y_label_formatter(&power);
         }
         mesh.draw()?;
-        for (group, colour) in self.groups.iter().zip(COLOURS.iter().cycle()) {
+        for (group, color) in self.groups.iter().zip(COLORS.iter().cycle()) {
             // A line among few is thicker than one among many.
-            let style = colour.mix(0.6).stroke_width(if group.len() == 1 { 2 } else { 1 });
+            let style = color.mix(0.6).stroke_width(if group.len() == 1 { 2 } else { 1 });
             for line in group {
                 let points: Vec<(f64, f64)> = line
                     .iter()
                     .map(|&(x, y)| (x, self.place(y).map_or(low, |y| y.clamp(low, high))))
                     .collect();
                 match points[..] {
-                    [point] => chart.draw_series([Circle::new(point, 3, colour.mix(0.6).filled())])?,
+                    [point] => chart.draw_series([Circle::new(point, 3, color.mix(0.6).filled())])?,
                     _ => chart.draw_series(LineSeries::new(points, style))?,
                 };
             }
@@ -134,8 +134,8 @@ fn draw(groups: &[String], panels: &[Panel]) -> Result<String, Box<dyn Error>> {
         root.fill(&WHITE)?;
         let (legend, below) = root.split_vertically(LEGEND);
         let mut left = 16;
-        for (name, colour) in groups.iter().zip(COLOURS.iter().cycle()) {
-            let line = PathElement::new([(left, 18), (left + 22, 18)], colour.stroke_width(3));
+        for (name, color) in groups.iter().zip(COLORS.iter().cycle()) {
+            let line = PathElement::new([(left, 18), (left + 22, 18)], color.stroke_width(3));
             legend.draw(&line)?;
             let label = Text::new(name.clone(), (left + 28, 11), ("sans-serif", 14));
             legend.draw(&label)?;

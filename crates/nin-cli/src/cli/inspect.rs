@@ -53,7 +53,7 @@ pub struct InspectArgs {
     /// Training images that are sent through
     #[arg(long, value_name = "N", default_value_t = 128, allow_negative_numbers = true)]
     pub images: usize,
-    /// A picture (SVG): a line for each seed, a colour for each recipe or folder
+    /// A picture (SVG): a line for each seed, a color for each recipe or folder
     #[arg(long, value_name = "FILE")]
     pub picture: Option<PathBuf>,
     /// The table as CSV

@@ -11,7 +11,7 @@ use crate::pictures::{Line, Panel, write_panels};
 
 /// Test accuracies of many runs in one picture: by epoch, and at the end.
 ///
-/// A folder is that of a run, or that of `train --seeds` with a run for each seed. Each folder has a colour of its own. Only
+/// A folder is that of a run, or that of `train --seeds` with a run for each seed. Each folder has a color of its own. Only
 /// metrics.jsonl is read, so that the folders need no weights.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
