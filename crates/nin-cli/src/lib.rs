@@ -4,5 +4,5 @@
 
 mod bench;
 pub mod cli;
-mod pictures;
+mod plots;
 mod signal;

@@ -1,4 +1,4 @@
-//! What a batch of images is inside of a network: how large the signal is after each layer, how much of it tells the images
+//! The signal of a batch of images inside of a network: how large the signal is after each layer, how much of it tells the images
 //! apart, which units are silent, and how large the gradients of the weights are.
 
 mod spectral;
@@ -21,7 +21,7 @@ const TOGETHER: usize = 16;
 /// A layer with a weight, such as a convolution or a normalization, with the ReLU after it if there is one.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct LayerSignal {
-    /// Where the layer is: `0.2`.
+    /// The place of the layer: `0.2`.
     pub(crate) path: String,
     /// Its kind and settings, and `+ ReLU` if one follows.
     pub(crate) kind: String,
@@ -67,7 +67,7 @@ struct Sums {
     squares: f64,
     zeros: usize,
     values: usize,
-    /// Whether a channel was ever anything but 0.
+    /// Tells of each channel whether it was ever anything but 0.
     alive: Vec<bool>,
 }
 

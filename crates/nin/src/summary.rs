@@ -8,7 +8,7 @@ use crate::nn::Module;
 /// One layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LayerSummary {
-    /// Where the layer is: `0.2`.
+    /// The place of the layer: `0.2`.
     pub path: String,
     /// Its kind and settings.
     pub kind: String,
@@ -16,7 +16,7 @@ pub struct LayerSummary {
     pub input: Shape,
     /// The shape of its output.
     pub output: Shape,
-    /// How many numbers training changes in it.
+    /// The number of its parameters' elements.
     pub parameters: usize,
     /// Floating-point operations of its forward pass for the whole input; convolutions and fully connected layers only, the rest is negligible.
     pub flops: u64,

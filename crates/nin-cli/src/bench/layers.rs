@@ -20,7 +20,7 @@ use super::{Until, median_seconds};
 /// One pass of one layer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Pass {
-    /// What [`conv::choose`] picked; `None` for a layer that is no convolution.
+    /// The pick of [`conv::choose`]; `None` for a layer that is no convolution.
     pub(crate) algorithm: Option<String>,
     /// Milliseconds for the micro-batch.
     pub(crate) ms: f64,
@@ -31,7 +31,7 @@ pub(crate) struct Pass {
 /// One layer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct LayerTimes {
-    /// Where the layer is: `0.2`.
+    /// The place of the layer: `0.2`.
     pub(crate) path: String,
     /// Its kind and settings, with `+ ReLU` if it applies the one after it, `ReLU +` if the one before it.
     pub(crate) kind: String,
@@ -64,7 +64,7 @@ pub(crate) fn measure(
     Ok(ops.map(|index| layer(&context, &graph, index, Until::Seconds(seconds))).collect())
 }
 
-/// What each convolution of a node is and the algorithm that computes it; empty if the node has none.
+/// Each convolution of a node with its settings, and the algorithm that computes it; empty if the node has none.
 pub(crate) fn convolutions(graph: &Graph<f32>, index: usize, asked: ConvAlgorithm) -> Vec<(String, String)> {
     let (node, inputs) = (&graph.nodes()[index], graph.input_shapes(index));
     let layers: &[ops::Conv2d] = match (node.op::<ops::Conv2d>(), node.op::<ops::MlpConv>()) {

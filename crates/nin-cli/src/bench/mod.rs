@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use memory::peak_memory_mib;
 
-/// How long something is measured after it has been warmed up.
+/// The end of a measurement, after something has been warmed up.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Until {
     /// At least this long, and at least three times.
@@ -27,7 +27,7 @@ impl Until {
     /// time is over.
     ///
     /// # Errors
-    /// What `work` answers.
+    /// Those of `work`.
     pub(crate) fn measure<E>(
         self,
         mut work: impl FnMut() -> Result<Duration, E>,

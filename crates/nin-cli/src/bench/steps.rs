@@ -26,7 +26,7 @@ const MAX_PIXELS: usize = 1 << 30;
 /// Classes of the networks that are measured.
 pub(crate) const CLASSES: usize = 10;
 
-/// What a step is.
+/// The work of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Task {
@@ -37,12 +37,12 @@ pub(crate) enum Task {
     Infer,
 }
 
-/// What came of it.
+/// A measurement.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Report {
     /// `nin`, or `nin-direct` and the like if an algorithm was forced.
     pub(crate) variant: String,
-    /// What a step was.
+    /// The work of a step.
     pub(crate) task: Task,
     /// The network.
     pub(crate) model: String,
@@ -66,7 +66,7 @@ pub(crate) struct Report {
     pub(crate) peak_rss_mib: Option<f64>,
     /// The instruction set of the kernels.
     pub(crate) isa: &'static str,
-    /// What was measured, and its version.
+    /// The measured program, and its version.
     pub(crate) versions: BTreeMap<&'static str, &'static str>,
 }
 

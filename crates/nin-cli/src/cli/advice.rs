@@ -1,4 +1,4 @@
-//! What to change in a run that is told of dead class maps or of a loss that does not move.
+//! Changes to try in a run that is told of dead class maps or of a loss that does not move.
 
 use nin::train::{Recipe, Settings, Warning};
 

@@ -21,7 +21,7 @@ use crate::bench::steps::{self, Report, Task};
 /// The images are random and in memory. Rates in GFLOP/s count the operations of the direct convolution, whatever the algorithm.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// Which network, at which size.
+    /// The network and its size.
     #[command(flatten)]
     pub network: NetworkArgs,
     /// Images of a step; with --layers, images of a micro-batch [default: 32; with --layers, what training cuts a batch into]
@@ -57,7 +57,7 @@ impl BenchArgs {
         self.batch_size.unwrap_or(32)
     }
 
-    /// How long to measure.
+    /// The time or the number of steps to measure.
     pub(crate) fn until(&self) -> Until {
         self.steps.map_or(Until::Seconds(self.seconds), Until::Steps)
     }

@@ -100,7 +100,7 @@ impl Row {
     }
 }
 
-/// What is told of a finished run.
+/// A finished run, as far as it is told.
 #[derive(Debug)]
 struct Run {
     path: PathBuf,
@@ -109,21 +109,21 @@ struct Run {
     last: EpochMetrics,
 }
 
-/// What was measured of a subject.
+/// Measurements of a subject.
 #[derive(Debug, Clone)]
 struct Speed {
     train: BenchReport,
     infer: BenchReport,
 }
 
-/// What is read of `nin bench --json`.
+/// The part of `nin bench --json` that is read.
 #[derive(Debug, Clone, Deserialize)]
 struct BenchReport {
     images_per_s: f64,
     peak_rss_mib: Option<f64>,
 }
 
-/// What a column says of a row.
+/// A column's cell of a row.
 type Cell = fn(&Row) -> String;
 
 /// The columns.
@@ -184,7 +184,7 @@ pub fn compare(args: &CompareArgs) -> Result<(), TrainError> {
     print(&format!("{}{note}\nwritten to {} and {}\n", table.text(), markdown.display(), csv.display()))
 }
 
-/// What the columns are, in a sentence each.
+/// The meaning of the columns, in a sentence each.
 fn note(args: &CompareArgs, threads: usize) -> String {
     let mut note = "GFLOP: one image's forward pass.".to_owned();
     if !args.no_speed {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use nin::train::{EpochMetrics, TrainError};
 
-use crate::pictures::{Panel, write_panels};
+use crate::plots::{Panel, write_panels};
 
 /// Draws the curves as in the d2l book: loss and both accuracies over the epochs. Writes nothing before there is an epoch.
 ///

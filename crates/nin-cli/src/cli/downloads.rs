@@ -1,4 +1,4 @@
-//! Where data come from, and what is shown of a download: a bar on a terminal, plain lines elsewhere.
+//! The sources of data, and the display of a download: a bar on a terminal, plain lines elsewhere.
 
 use std::path::PathBuf;
 use std::sync::Mutex;

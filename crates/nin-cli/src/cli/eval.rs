@@ -60,8 +60,8 @@ pub fn evaluate(args: &EvalArgs) -> Result<(), TrainError> {
     print(&format!("{line}\n"))
 }
 
-/// The names of the classes, and how many images of each class the weights took for each (rows are the labels): of the test images of
-/// the run, or, if `on` says so, of those that it was trained on.
+/// The names of the classes, and how many images of each class the weights took for each (rows are the labels): of the test
+/// images of the run, or, if `on` says so, of those that it was trained on.
 pub(super) fn confusion(
     run: &Path,
     weights: &Path,

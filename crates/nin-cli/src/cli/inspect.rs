@@ -15,7 +15,7 @@ use super::settings::{convolution, of_run, resolve};
 use super::table::Table;
 use super::{ThreadArgs, print, seeds, write_file};
 use crate::bench::median;
-use crate::pictures::{Line, Panel, write_panels};
+use crate::plots::{Line, Panel, write_panels};
 use crate::signal::{LayerSignal, Signal};
 
 /// The most training images that are sent through.
@@ -41,7 +41,7 @@ pub struct InspectArgs {
     /// Recipe whose start is looked at, as often as there are recipes [default, without folders: default]
     #[arg(long = "recipe", value_name = "NAME")]
     pub recipes: Vec<Recipe>,
-    /// What to change in the recipe.
+    /// Changes to the recipe.
     #[command(flatten)]
     pub settings: StartFlags,
     /// Folder of the data set's IDX files

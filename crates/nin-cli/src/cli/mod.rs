@@ -60,7 +60,7 @@ pub fn fail(error: &TrainError) -> ExitCode {
     })
 }
 
-/// How many threads: an argument of most commands.
+/// The number of threads: an argument of most commands.
 #[derive(Debug, Args)]
 pub struct ThreadArgs {
     /// Threads [default: one for each core]

@@ -1,4 +1,4 @@
-//! Which network at which size: the arguments that commands about a network alone have in common.
+//! The arguments that commands about a network alone have in common: its name, its end, the size of its images.
 
 use clap::Args;
 

@@ -7,7 +7,7 @@ use nin::train::{EpochMetrics, RunDir, TrainError};
 
 use super::print;
 use super::runs::{Group, groups, spread};
-use crate::pictures::{Line, Panel, write_panels};
+use crate::plots::{Line, Panel, write_panels};
 
 /// Test accuracies of many runs in one picture: by epoch, and at the end.
 ///

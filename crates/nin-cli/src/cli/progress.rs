@@ -1,4 +1,4 @@
-//! What is shown while a run goes on: a bar on a terminal, plain lines elsewhere.
+//! The display of a run that goes on: a bar on a terminal, plain lines elsewhere.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

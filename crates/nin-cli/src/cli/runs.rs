@@ -6,7 +6,7 @@ use nin::train::TrainError;
 
 use crate::bench::median;
 
-/// What a folder holds, under the folder's name.
+/// The runs of a folder, under the folder's name.
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) name: String,

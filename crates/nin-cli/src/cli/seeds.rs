@@ -21,7 +21,7 @@ use super::write_file;
 /// The most seeds of one command.
 const MOST: u64 = 10_000;
 
-/// What became of one seed.
+/// The ending of one seed.
 #[derive(Debug, Clone)]
 enum Ending {
     /// All epochs were trained; the figures of the last, and whether an earlier command trained them.

@@ -1,4 +1,4 @@
-//! Where a command's settings come from: flags, environment variables, a file. Each is refused by its own name.
+//! The sources of a command's settings: flags, environment variables, a file. Each is refused by its own name.
 
 use std::path::Path;
 use std::str::FromStr;

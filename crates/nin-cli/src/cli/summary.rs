@@ -18,7 +18,7 @@ use crate::bench::layers::convolutions;
 /// Layers, output shapes, parameters and work of a network.
 #[derive(Debug, Args)]
 pub struct SummaryArgs {
-    /// Which network, at which size.
+    /// The network and its size.
     #[command(flatten)]
     pub network: NetworkArgs,
     /// Channels of the images

@@ -54,7 +54,7 @@ pub struct TrainArgs {
     pub resume: Option<PathBuf>,
 }
 
-/// What a run that goes on has already.
+/// Arguments that a run that goes on has already.
 fn begun_otherwise() -> Vec<Id> {
     let settings = Overrides::augment_args(Command::new("train"));
     let others = settings.get_arguments().map(Arg::get_id).filter(|&id| id != "max_steps").cloned();
@@ -69,7 +69,7 @@ const EXAMPLES: &str = "Examples:
   train --resume runs/nin-20260101-120000         go on with a run that was stopped
 Exit codes: 0 done, 1 failed on the way, 2 the request cannot work, 130 interrupted (everything is saved).";
 
-/// What `--help` ends with: the settings of each recipe, so that every flag's usual value is told, and the examples.
+/// The end of `--help`: the settings of each recipe, so that every flag's usual value is told, and the examples.
 fn more_help() -> String {
     let mut text = "Recipes, as config.toml has them, the others by what is not as in chapter:\n".to_owned();
     let chapter = Settings::of(Recipe::Chapter).to_toml();

@@ -30,7 +30,7 @@ pub fn parse<A: Parser>() -> Result<A, ExitCode> {
     Ok(arguments)
 }
 
-/// What is wrong and where help is, without line breaks.
+/// The error and where help is, without line breaks.
 fn one_line(command: &clap::Command, error: &Error) -> String {
     let what = match error.kind() {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {

@@ -139,7 +139,7 @@ impl Settings {
         }
     }
 
-    /// Whether a layer of the network drops anything, at any size of the images.
+    /// Tells whether a layer of the network drops anything, at any size of the images.
     fn has_dropout(&self) -> bool {
         let (side, network) = (self.model.default_image_size(), self.model.build::<f32>(1, 2, 0.5));
         let layers = layers(&network, [1, 1, side, side].into()).expect("a network fits its own images");
@@ -366,7 +366,7 @@ mod tests {
         }
     }
 
-    /// What has come since those runs, which is as it was then.
+    /// Settings that have come since those runs, as it was then.
     #[cfg(feature = "toml")]
     const SINCE: [&str; 2] = ["optimizer = \"sgd\"", "drop_last = false"];
 
@@ -426,7 +426,7 @@ conv = "direct"
 seed = 12
 "#;
 
-    /// What a command line does with each setting: the text of its value comes back as the file has it.
+    /// The way of a command line with each setting: the text of its value comes back as the file has it.
     #[cfg(feature = "clap")]
     #[test]
     fn every_setting_has_a_flag() {

@@ -202,7 +202,8 @@ impl Trainer {
         Shape::from([1, c, h, w])
     }
 
-    /// At most so many training images, as the first epoch has them first but without random variations; `None` if there are none.
+    /// At most so many training images, as the first epoch has them first but without random variations; `None` if there are
+    /// none.
     ///
     /// # Errors
     /// [`TrainError`] if they cannot be read.

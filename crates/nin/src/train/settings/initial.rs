@@ -17,8 +17,8 @@ choices! {
         He = "he" => (Init::HeNormal, ZERO),
         /// As he, but uniform.
         HeUniform = "he-uniform" => (Init::HeUniform, ZERO),
-        /// As he, then each convolution scaled and shifted for its channels to have mean 0 and deviation 1 over some training images
-        /// (LSUV: Mishkin and Matas 2016).
+        /// As he, then each convolution scaled and shifted for its channels to have mean 0 and deviation 1 over some training
+        /// images (LSUV: Mishkin and Matas 2016).
         DataDependent = "data-dependent" => (Init::HeNormal, ZERO),
         /// As PyTorch's layers begin, biases too.
         PyTorch = "pytorch" => (Init::PyTorch, Init::PyTorch),

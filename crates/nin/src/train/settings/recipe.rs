@@ -13,8 +13,8 @@ choices! {
         /// robust, smaller batches and less dropout.
         #[default]
         Default = "default",
-        /// The d2l book's chapter, with the model nin-d2l its network, too: 224 pixels, batch 128, learning rate 0.1, Xavier weights,
-        /// 10 epochs, plain SGD, no normalization.
+        /// The d2l book's chapter, with the model nin-d2l its network, too: 224 pixels, batch 128, learning rate 0.1, Xavier
+        /// weights, 10 epochs, plain SGD, no normalization.
         Chapter = "chapter",
         /// The chapter's network, image size, batch size and number of epochs, with a start and a schedule that learn whatever the
         /// seed: He weights brought to mean 0 and deviation 1 by images, the convolution of the class maps smaller and with a bias

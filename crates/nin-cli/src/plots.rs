@@ -1,4 +1,4 @@
-//! Pictures (SVG) of many runs side by side: panels of thin lines, a color for each group of runs.
+//! Plots (SVG) of many runs side by side: panels of thin lines, a color for each group of runs.
 
 use std::error::Error;
 use std::path::Path;
@@ -31,13 +31,13 @@ pub(crate) type Line = Vec<(f64, f64)>;
 /// A part of a picture with axes of its own.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Panel {
-    /// What it shows.
+    /// The title.
     pub(crate) title: String,
-    /// What is along the horizontal axis.
+    /// The name of the horizontal axis.
     pub(crate) across: String,
     /// Names of the whole numbers 0, 1, ... of the horizontal axis; empty for numbers.
     pub(crate) names: Vec<String>,
-    /// Whether the vertical axis has powers of ten.
+    /// True for powers of ten on the vertical axis.
     pub(crate) logarithmic: bool,
     /// The ends of the vertical axis; those of the points if there are none.
     pub(crate) range: Option<(f64, f64)>,
