@@ -71,7 +71,7 @@ Exit codes: 0 done, 1 failed on the way, 2 the request cannot work, 130 interrup
 
 /// The end of `--help`: the settings of each recipe, so that every flag's usual value is told, and the examples.
 fn more_help() -> String {
-    let mut text = "Recipes, as config.toml has them, the others by what is not as in chapter:\n".to_owned();
+    let mut text = "Recipes, the settings as config.toml has them, of robust and default those that are not as in chapter:\n".to_owned();
     let chapter = Settings::of(Recipe::Chapter).to_toml();
     let others = [Recipe::Robust, Recipe::Default].map(|recipe| Settings::of(recipe).to_toml());
     let differs = |line: &&str| !chapter.lines().any(|own| own == *line);

@@ -77,12 +77,12 @@ settings! {
     augment("LIST"): Augmentation = Augmentation { padding: 0, flip: false };
     /// Do not train on the last N training images, and test on them instead of the test images: for choosing settings
     hold_out("N"): usize = 0;
-    /// Training images in a new order every epoch; without it, in the order of the data set
+    /// Training images in a new order every epoch or, with --no-shuffle, in the order of the data set
     shuffle("no-shuffle"): bool = true;
     /// Leave out an epoch's last batch if it is smaller than the others: its few images would make statistics of their own in a
     /// batch normalization
     drop_last("drop-last"): bool = false;
-    /// Pixels brought to mean 0 and standard deviation 1; without it, they are from 0 to 1
+    /// Pixels brought to mean 0 and standard deviation 1 or, with --no-normalize, from 0 to 1
     normalize("no-normalize"): bool = false;
     /// Initial weights
     init("NAME"): InitialWeights = InitialWeights::Xavier;
