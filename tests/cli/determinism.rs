@@ -1,6 +1,8 @@
 //! The same seed gives the same weights, bit for bit: on any number of threads, and whether a run goes through or stops in
 //! the middle of an epoch and goes on.
 
+use std::fs;
+
 use nin::optim::OptimizerKind;
 
 use crate::common::{Place, succeeded};
@@ -27,6 +29,20 @@ fn one_two_and_five_threads_make_the_same_weights() {
     assert!(one == run("five", &["--threads", "5"]), "1 and 5 threads");
     assert_eq!(steps(&place, "one"), steps(&place, "five"));
     assert!(one != run("other", &["--threads", "2", "--seed", "1"]), "another seed makes other weights");
+}
+
+/// What ends before its first checkpoint begins again, with the weights that it was given.
+#[test]
+fn a_run_from_a_file_of_weights_goes_on_without_a_checkpoint_and_without_the_file() {
+    let place = Place::new();
+    place.steps("first", 1, &["--seed", "5"]);
+    let from = ["--init-from", "first/model.safetensors"];
+    let whole = place.steps("whole", 2, &from);
+    let one = place.steps("run", 1, &from);
+    fs::remove_file(place.path("run/checkpoint.safetensors")).unwrap();
+    assert!(go_on(&place, "run", 1, "2") == one);
+    fs::remove_dir_all(place.path("first")).unwrap();
+    assert!(go_on(&place, "run", 2, "2") == whole);
 }
 
 #[test]
@@ -66,7 +82,7 @@ fn a_last_batch_that_is_left_out_stays_out_after_a_stop() {
     assert!(place.steps("with", 7, &more[..2]) != whole, "the fourth step had 4 images");
     place.steps("parts", 2, &more);
     assert!(go_on(&place, "parts", 7, "1") == whole);
-    std::fs::write(place.path("settings.toml"), "drop_last = true\n").unwrap();
+    fs::write(place.path("settings.toml"), "drop_last = true\n").unwrap();
     let file = ["--batch-size", "12", "--config", "settings.toml", "--threads", "3"];
     assert!(place.steps("file", 7, &file) == whole);
 }
