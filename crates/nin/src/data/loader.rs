@@ -129,11 +129,16 @@ impl DataLoader {
         [self.maker.dataset.image_shape()[0], h, w]
     }
 
-    /// How many batches an epoch has (0 if `drop_last` leaves none).
-    pub fn batches_per_epoch(&self) -> usize {
+    /// The number of samples in the batches of an epoch: those that `drop_last` leaves out do not count.
+    pub fn samples_per_epoch(&self) -> usize {
         let LoaderOptions { batch_size, drop_last, .. } = *self.options();
         let n = self.sampler.len(self.maker.dataset.len());
-        if drop_last { n / batch_size } else { n.div_ceil(batch_size) }
+        if drop_last { n / batch_size * batch_size } else { n }
+    }
+
+    /// The number of batches of an epoch: 0 if `drop_last` leaves none.
+    pub fn batches_per_epoch(&self) -> usize {
+        self.samples_per_epoch().div_ceil(self.options().batch_size)
     }
 
     /// The batches of `epoch`, counted from 0.

@@ -19,7 +19,7 @@ pub enum Event<'a> {
     EpochStarted {
         /// The epoch, counted from 1.
         epoch: u64,
-        /// Training images that it still has.
+        /// Training images that it still has; those that `drop_last` leaves out are not among them.
         images: u64,
     },
     /// A step was made.
@@ -97,7 +97,7 @@ impl Trainer {
         report: &mut impl FnMut(Event<'_>) -> Result<(), TrainError>,
     ) -> Result<Option<Outcome>, TrainError> {
         let epoch = self.position.epoch;
-        let images = self.train.dataset().len() as u64;
+        let images = self.train.samples_per_epoch() as u64;
         let rest = (self.settings.epochs - epoch - 1) * images;
         let mut batches = self.train.epoch_from(epoch, self.position.batch as usize);
         let left = images - self.position.sums.images as u64;

@@ -231,7 +231,7 @@ impl Trainer {
     ///
     /// # Errors
     /// [`TrainError::Config`] if its weights are not those of this network, its state is not this optimizer's, or its place in the
-    /// epoch cannot be with batches of this size.
+    /// epoch cannot be with batches of this size and as many training images.
     pub fn restore(&mut self, checkpoint: Checkpoint, path: &Path) -> Result<(), TrainError> {
         let file = path.join("checkpoint.safetensors");
         let refuse = |message: String| Err(TrainError::of(&file, message));
@@ -248,6 +248,13 @@ impl Trainer {
             return refuse(format!(
                 "made with another batch size: {} images in {batch} batches, expected batches of {}",
                 sums.images, self.settings.batch_size
+            ));
+        }
+        let images = self.train.samples_per_epoch();
+        if sums.images > images {
+            return refuse(format!(
+                "made with more training images: {} in {batch} batches, expected at most {images}",
+                sums.images
             ));
         }
         if let Err(error) = self.optimizer.load_state(&self.model, checkpoint.optimizer) {
@@ -270,7 +277,8 @@ impl Trainer {
     /// # Errors
     /// [`TrainError`] if the network does not fit the images or the labels.
     pub fn step(&mut self, batch: &Batch) -> Result<Metrics, TrainError> {
-        let sums = self.workers.step(&self.model, batch, &*self.loss, self.step_settings())?;
+        let settings = self.step_settings();
+        let sums = self.workers.step(&self.model, batch, &*self.loss, settings)?;
         if !sums.loss.is_finite() {
             return Ok(sums);
         }
@@ -342,7 +350,7 @@ mod tests {
     use crate::models::{Head, Model};
     use crate::nn::{Flatten, Linear};
     use crate::optim::AdamW;
-    use crate::train::{Recipe, RunDir};
+    use crate::train::{Event, Recipe, RunDir};
 
     fn set(channels: usize, classes: usize) -> LabeledImages {
         let (name, pixels) = (format!("toy of {channels} channels"), vec![7; 4 * channels * 28 * 28]);
@@ -400,6 +408,62 @@ mod tests {
         let mut net = layers();
         initialize(&mut net, Init::HeNormal, Init::Constant(0.0), 1);
         assert!(trainer(net).is_ok());
+    }
+
+    /// A run over these images, two to a batch.
+    fn of_images(images: usize, drop_last: bool) -> Trainer {
+        let pixels: Vec<f32> = (0..images * 4).map(|i| (i * 37 % 19) as f32 / 9.0 - 1.0).collect();
+        let classes: Vec<usize> = (0..images).map(|i| i % 2).collect();
+        let data = Arc::new(ArrayDataset::new([1, 2, 2], pixels, classes).unwrap());
+        let settings =
+            Settings { image_size: 2, batch_size: 2, epochs: 2, drop_last, ..Settings::of(Recipe::Chapter) };
+        let net = Sequential::new().with(Flatten).with(Linear::new(4, 2));
+        Trainer::of_parts(settings, net, data.clone(), data, 1).unwrap()
+    }
+
+    #[test]
+    fn a_run_does_not_go_on_with_fewer_images_than_it_has_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        let mut run = RunDir::create(&path, "").unwrap();
+        let mut trainer = of_images(8, false);
+        trainer.settings.max_steps = Some(3);
+        trainer.run(&mut run, &AtomicBool::new(false), |_| Ok(())).unwrap();
+        let resumed = |images, drop_last| {
+            let checkpoint = RunDir::open(&path).unwrap().1.unwrap();
+            of_images(images, drop_last).restore(checkpoint, &path)
+        };
+        resumed(6, true).unwrap();
+        for (images, drop_last, left) in [(5, false, 5), (5, true, 4)] {
+            let error = resumed(images, drop_last).unwrap_err().to_string();
+            let expected = format!("made with more training images: 6 in 3 batches, expected at most {left}");
+            assert!(error.ends_with(&expected), "{error}");
+        }
+    }
+
+    /// A bar that counts what is left out would never be full.
+    #[test]
+    fn an_epoch_has_the_images_of_its_steps() {
+        for (drop_last, images) in [(false, 7), (true, 6)] {
+            let (folder, mut told) = (tempfile::tempdir().unwrap(), [Vec::new(), Vec::new(), Vec::new()]);
+            let mut run = RunDir::create(&folder.path().join("run"), "").unwrap();
+            let report = |event: Event<'_>| {
+                match event {
+                    Event::EpochStarted { images, .. } => told[0].push(images),
+                    Event::Stepped { images, rest, .. } => {
+                        told[1].push(images);
+                        told[2].push(rest);
+                    }
+                    _ => {}
+                }
+                Ok(())
+            };
+            of_images(7, drop_last).run(&mut run, &AtomicBool::new(false), report).unwrap();
+            let [started, stepped, rest] = told;
+            assert_eq!(started, [images; 2], "drop_last {drop_last}");
+            assert_eq!(stepped.iter().sum::<u64>(), 2 * images);
+            assert_eq!((rest[0], rest.last()), (images, Some(&0)));
+        }
     }
 
     /// A regression by AdamW on arrays: what no setting can say. Stopped and resumed, it ends in the same weights.
