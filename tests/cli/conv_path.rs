@@ -62,7 +62,7 @@ fn steps_and_evaluations_use_the_lanes_algorithm() {
             .with(probe.clone())
             .with(AdaptiveAvgPool2d::GLOBAL)
             .with(Flatten);
-        let workers = Workers::new(2).unwrap().with_conv(conv);
+        let mut workers = Workers::new(2).unwrap().with_conv(conv);
         workers.step(&network, &batch, &CrossEntropy::default(), StepSettings::default()).unwrap();
         workers.evaluate(&network, &batch, &CrossEntropy::default()).unwrap();
         workers.predict_batch(&network, &batch).unwrap();
@@ -85,14 +85,14 @@ fn a_step_after_one_that_failed_is_like_any_other() {
     initialize(&mut network, Init::HeNormal, Init::Constant(0.0), 5);
     let (good, bad) = (batch(8), batch(40));
     for conv in PATHS {
-        let workers = Workers::new(1).unwrap().with_conv(conv);
-        let gradients = || {
+        let mut workers = Workers::new(1).unwrap().with_conv(conv);
+        let gradients = |workers: &mut Workers| {
             workers.step(&network, &good, &CrossEntropy::default(), StepSettings::default()).unwrap();
             workers.gradients(|all| all.iter().map(|one| one.data().to_vec()).collect::<Vec<_>>())
         };
-        let before = gradients();
+        let before = gradients(&mut workers);
         workers.step(&network, &bad, &CrossEntropy::default(), StepSettings::default()).unwrap_err();
-        assert!(gradients() == before, "{conv}");
+        assert!(gradients(&mut workers) == before, "{conv}");
     }
 }
 

@@ -125,7 +125,7 @@ impl Sums {
 pub(crate) fn inspect(
     network: &dyn Module<f32>,
     batch: &Batch,
-    workers: &Workers,
+    workers: &mut Workers,
     loss: &dyn Loss<f32>,
     settings: StepSettings,
 ) -> Result<Signal, TrainError> {

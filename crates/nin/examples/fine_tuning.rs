@@ -31,7 +31,7 @@ fn network(classes: usize) -> Net {
 /// Trains what is not frozen; the accuracy in the last epoch.
 fn train(net: &mut Net, data: Arc<dyn Dataset>, epochs: u64) -> Result<f64, Box<dyn Error>> {
     let options = LoaderOptions { batch_size: 32, shuffle: true, seed: 3, ..LoaderOptions::default() };
-    let (batches, workers, mut optimizer) =
+    let (batches, mut workers, mut optimizer) =
         (DataLoader::new(data, options)?, Workers::new(2)?, AdamW::new(3e-3));
     let mut sums = Metrics::default();
     for epoch in 0..epochs {

@@ -25,7 +25,7 @@ fn losses(data: &LabeledImages, rates: impl Iterator<Item = f64>) -> Result<Loss
     let mut net = Sequential::new().with(Conv2d::new(1, 12, 5, 2, 2)).with(Relu).with(MaxPool2d::new(2, 2));
     net = net.with(Flatten).with(Linear::new(12 * 7 * 7, 64)).with(Relu).with(Linear::new(64, 10));
     initialize(&mut net, Init::HeNormal, Init::Constant(0.0), 2);
-    let (mut net, workers, loss) = (Planned::new(net), Workers::new(2)?, CrossEntropy::default());
+    let (mut net, mut workers, loss) = (Planned::new(net), Workers::new(2)?, CrossEntropy::default());
     let mut sgd = Sgd::new(RATES[0]).momentum(0.9);
     let mut losses = Vec::new();
     for (batch, rate) in (0..).flat_map(|epoch| batches.epoch(epoch)).zip(rates) {

@@ -64,22 +64,23 @@ pub(crate) fn run() -> Result<(f64, f64), Box<dyn Error>> {
     net = net.with(Conv2d::new(12, 24, 3, 1, 1)).with(Relu).with(AdaptiveAvgPool2d::GLOBAL);
     net = net.with(Flatten).with(Linear::new(24, 3));
     initialize(&mut net, Init::HeNormal, Init::Constant(0.0), 5);
-    let (loss, mut sgd, workers) = (CrossEntropy::default(), Sgd::new(0.05).momentum(0.9), Workers::new(2)?);
-    let accuracy = |net: &Sequential<f32>| -> Result<f64, Box<dyn Error>> {
+    let (loss, mut sgd, mut workers) =
+        (CrossEntropy::default(), Sgd::new(0.05).momentum(0.9), Workers::new(2)?);
+    let accuracy = |workers: &Workers, net: &Sequential<f32>| -> Result<f64, Box<dyn Error>> {
         let mut sums = Metrics::default();
         for batch in test.epoch(0) {
             sums.add(workers.evaluate(net, &batch?, &loss)?);
         }
         Ok(sums.accuracy())
     };
-    let before = accuracy(&net)?;
+    let before = accuracy(&workers, &net)?;
     for epoch in 0..10 {
         for batch in train.epoch(epoch) {
             workers.step(&net, &batch?, &loss, StepSettings { seed: 5, epoch })?;
             workers.gradients(|gradients| sgd.step(&mut net, gradients.into()))?;
         }
     }
-    let after = accuracy(&net)?;
+    let after = accuracy(&workers, &net)?;
     println!("level, upright or slanted stripes: test accuracy {after:.3}, before training {before:.3}");
     Ok((before, after))
 }

@@ -40,17 +40,17 @@ pub(crate) fn run() -> Result<(f64, f64), Box<dyn Error>> {
     net = net.with(Conv2d::new(8, 16, 3, 1, 1)).with(Relu).with(MaxPool2d::new(2, 2));
     net = net.with(Flatten).with(Linear::new(16 * 3 * 3, 2));
     initialize(&mut net, Init::HeNormal, Init::Constant(0.0), 1);
-    let (workers, rate, epochs) = (Workers::new(2)?, 3e-3, 8);
+    let (mut workers, rate, epochs) = (Workers::new(2)?, 3e-3, 8);
     let mut optimizer = AdamW::new(rate).weight_decay(1e-4);
 
-    let error = |net: &Sequential<f32>| -> Result<f64, Box<dyn Error>> {
+    let error = |workers: &Workers, net: &Sequential<f32>| -> Result<f64, Box<dyn Error>> {
         let mut sums = Metrics::default();
         for batch in test.epoch(0) {
             sums.add(workers.evaluate(net, &batch?, &Mse)?);
         }
         Ok(sums.mean_loss().sqrt() * (SIDE - 1) as f64 / 2.0)
     };
-    let before = error(&net)?;
+    let before = error(&workers, &net)?;
     let schedule = Schedule::Cosine.over(epochs * train.batches_per_epoch() as u64);
     let mut steps = 0..;
     for epoch in 0..epochs {
@@ -59,9 +59,9 @@ pub(crate) fn run() -> Result<(f64, f64), Box<dyn Error>> {
             optimizer.set_learning_rate(rate * schedule.factor(steps.next().unwrap_or(0)));
             workers.gradients(|gradients| optimizer.step(&mut net, gradients.into()))?;
         }
-        println!("epoch {epoch}: off by {:.3} pixels", error(&net)?);
+        println!("epoch {epoch}: off by {:.3} pixels", error(&workers, &net)?);
     }
-    let after = error(&net)?;
+    let after = error(&workers, &net)?;
     println!("the spot is found to within {after:.3} pixels, before training {before:.3}");
     Ok((before, after))
 }

@@ -53,7 +53,7 @@ pub(crate) fn run() -> Result<(f64, f64, f64), Box<dyn Error>> {
     // Planned: the network is traced once, not in every step.
     let mut net = Planned::new(net.with(AdaptiveAvgPool2d::GLOBAL).with(Flatten).with(Linear::new(32, 10)));
     initialize(&mut net, Init::HeNormal, Init::Constant(0.0), 7);
-    let (loss, mut optimizer, workers) = (CrossEntropy::default(), AdamW::new(3e-3), Workers::new(2)?);
+    let (loss, mut optimizer, mut workers) = (CrossEntropy::default(), AdamW::new(1e-2), Workers::new(2)?);
     let schedule = Schedule::OneCycle { rise: 0.3 }.over(3 * train.batches_per_epoch() as u64);
     let (mut losses, mut steps) = (Vec::new(), 0..);
     for epoch in 0..3 {

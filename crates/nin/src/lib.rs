@@ -14,7 +14,7 @@
 //! let mut net = Sequential::new().with(Conv2d::new(1, 10, 3, 2, 1)).with(Relu).with(AdaptiveAvgPool2d::GLOBAL).with(Flatten);
 //! initialize(&mut net, Init::HeNormal, Init::Constant(0.0), 7);
 //! let loader = DataLoader::new(data, LoaderOptions { batch_size: 32, shuffle: true, ..Default::default() })?;
-//! let (loss, mut optimizer, workers) = (CrossEntropy::default(), AdamW::new(1e-3), Workers::new(2)?);
+//! let (loss, mut optimizer, mut workers) = (CrossEntropy::default(), AdamW::new(1e-3), Workers::new(2)?);
 //! let schedule = Schedule::Cosine.over(2 * loader.batches_per_epoch() as u64);
 //! let mut steps = 0..;
 //! for epoch in 0..2 {

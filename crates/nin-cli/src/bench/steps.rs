@@ -130,7 +130,7 @@ pub(crate) fn measure(args: &BenchArgs, threads: usize, conv: ConvAlgorithm) -> 
     let (batch, side) = (args.batch(), args.network.side());
     let mut network = Planned::new(network(&args.network)?);
     let work = Work::of(&layers(network.get(), [1, 1, side, side].into())?);
-    let workers = Workers::new(threads)?.with_conv(conv);
+    let mut workers = Workers::new(threads)?.with_conv(conv);
     let images = images(batch, side)?;
     let (times, flops) = match args.task {
         Task::Train => {
@@ -138,7 +138,7 @@ pub(crate) fn measure(args: &BenchArgs, threads: usize, conv: ConvAlgorithm) -> 
             let mut step = 0;
             let step = || {
                 step += 1;
-                train_step(&workers, &mut network, &mut optimizer, &images, step)
+                train_step(&mut workers, &mut network, &mut optimizer, &images, step)
             };
             (args.until().measure(step)?, work.training)
         }
@@ -179,7 +179,7 @@ pub(crate) fn measure(args: &BenchArgs, threads: usize, conv: ConvAlgorithm) -> 
 
 /// One step of training, as the trainer makes it.
 fn train_step(
-    workers: &Workers,
+    workers: &mut Workers,
     network: &mut dyn Module<f32>,
     optimizer: &mut Sgd,
     images: &Batch,

@@ -179,9 +179,9 @@ fn signal(settings: Settings, args: &InspectArgs, threads: usize) -> Result<Sign
     let Some(batch) = trainer.some_images(args.images)? else {
         return Err(TrainError::Config("there are no training images to inspect".to_owned()));
     };
-    let (workers, step) = (Workers::new(threads)?.with_conv(conv), StepSettings { seed, epoch: 0 });
+    let (mut workers, step) = (Workers::new(threads)?.with_conv(conv), StepSettings { seed, epoch: 0 });
     let loss = CrossEntropy { label_smoothing, weights: None };
-    crate::signal::inspect(trainer.model(), &batch, &workers, &loss, step)
+    crate::signal::inspect(trainer.model(), &batch, &mut workers, &loss, step)
 }
 
 /// The middle one of a figure of each seed.

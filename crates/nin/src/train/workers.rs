@@ -212,10 +212,19 @@ impl Workers {
 
     /// Computes the gradients of the batch's mean `loss`, kept for [`Workers::gradients`], and the sums over its images.
     ///
+    /// The workers keep the gradients of one step, so that two steps at once would mix theirs. That does not compile:
+    ///
+    /// ```compile_fail,E0596
+    /// # use nin::{data::Batch, loss::CrossEntropy, nn::Relu, train::{StepSettings, Workers}};
+    /// fn shared(workers: &Workers, batch: &Batch) {
+    ///     let _ = workers.step(&Relu, batch, &CrossEntropy::default(), StepSettings::default());
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// [`TrainError`] if the network does not fit the images or the loss the targets.
     pub fn step(
-        &self,
+        &mut self,
         model: &dyn Module<f32>,
         batch: &Batch,
         loss: &dyn Loss<f32>,
@@ -514,7 +523,7 @@ mod tests {
         let batch = batch(21);
         let settings = StepSettings::default();
         let step = |threads: usize| {
-            let (mut net, groups) = (normalized(), Workers::new(threads).unwrap());
+            let (mut net, mut groups) = (normalized(), Workers::new(threads).unwrap());
             let sums = groups.step(&net, &batch, &CrossEntropy::default(), settings).unwrap();
             let gradients = groups.gradients(<[Tensor<f32>]>::to_vec);
             update_buffers(&mut net);
@@ -580,8 +589,8 @@ mod tests {
             [plain.with(Fails).with(Linear::new(2, 2)), normalized().with(Fails).with(Linear::new(2, 2))]
         {
             for threads in [1, 3] {
-                let workers = Workers::new(threads).unwrap();
-                let step =
+                let mut workers = Workers::new(threads).unwrap();
+                let mut step =
                     || workers.step(&net, &batch(40), &CrossEntropy::default(), StepSettings::default());
                 let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| step().map(drop)));
                 assert!(panicked.is_err(), "{threads} threads");
