@@ -86,7 +86,8 @@ impl Sampler for Weighted {
         self.draws
     }
 
-    /// Weights of samples that the set does not have are left out; samples without a weight are never drawn.
+    /// Weights of samples that the set does not have are left out; samples without a weight are never drawn. Where all are
+    /// without one, a sample is drawn that the set does not have, which [`DataLoader`](super::DataLoader) refuses.
     fn fill(&self, samples: usize, epoch: u64, order: &mut Vec<usize>) {
         let sums = &self.sums[..self.sums.len().min(samples)];
         let total = sums.last().copied().unwrap_or(0.0);
@@ -94,14 +95,17 @@ impl Sampler for Weighted {
         order.extend((0..self.draws).map(|_| {
             let drawn = stream.uniform() * total;
             // The first sum above the drawn number: a sample of weight 0 has the sum of the one before.
-            sums.partition_point(|&sum| sum <= drawn).min(sums.len().saturating_sub(1))
+            sums.partition_point(|&sum| sum <= drawn)
         }));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::data::{ArrayDataset, DataLoader, LoaderOptions};
 
     fn order(sampler: &dyn Sampler, samples: usize, epoch: u64) -> Vec<usize> {
         let mut order = Vec::new();
@@ -119,6 +123,19 @@ mod tests {
         let count = |sample| drawn.iter().filter(|&&own| own == sample).count();
         assert_eq!(count(1) + count(3), 4000, "what weighs nothing is never drawn");
         assert!((900..1100).contains(&count(1)), "{}", count(1));
+    }
+
+    /// A set that is shorter than the weights may have none of the samples that weigh anything.
+    #[test]
+    fn a_set_without_a_sample_that_can_be_drawn_is_refused() {
+        let data = ArrayDataset::new([1, 1, 1], vec![0u8; 2], vec![0usize; 2]).unwrap();
+        let loader = |weights: &[f64]| {
+            let loader = DataLoader::new(Arc::new(data.clone()), LoaderOptions::default()).unwrap();
+            loader.with_sampler(Weighted::new(weights, 3, 0).unwrap()).epoch(0).next().unwrap()
+        };
+        assert_eq!(loader(&[0.0, 2.0, 9.0]).unwrap().samples(), [1; 3]);
+        let error = loader(&[0.0, 0.0, 9.0]).unwrap_err().to_string();
+        assert!(error.ends_with("the sampler drew sample 2 of a set of 2"), "{error}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use autograd::{Context, Tape};
-use tensor::{BufferPool, Shape, Tensor};
+use tensor::{BufferPool, Shape, ShapeError, Tensor};
 
 use super::error::TrainError;
 use super::micro_batch::bind;
@@ -83,7 +83,8 @@ impl Workers {
         shape: Shape,
         entries: impl Fn(&Arc<BufferPool>, usize, usize) -> Tensor<f32> + Sync,
     ) -> Result<Tensor<f32>, TrainError> {
-        let n = shape[0];
+        let &n =
+            shape.first().ok_or_else(|| ShapeError::new("predict", "expected images, found a scalar"))?;
         let together = n < self.threads();
         // Shares of equal size, and as many for each thread; one if all threads work on each image.
         let tasks =
@@ -159,4 +160,17 @@ pub fn argmax(row: &[f32]) -> usize {
 pub(super) fn correct(logits: &[f32], labels: &[usize]) -> usize {
     let classes = logits.len() / labels.len().max(1);
     logits.chunks_exact(classes.max(1)).zip(labels).filter(|(row, label)| argmax(row) == **label).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::Flatten;
+
+    #[test]
+    fn a_tensor_without_axes_is_refused() {
+        let error =
+            Workers::new(1).unwrap().predict(&Flatten, &Tensor::full(Shape::scalar(), 1.0)).unwrap_err();
+        assert_eq!(error.to_string(), "predict: expected images, found a scalar");
+    }
 }
