@@ -1,4 +1,5 @@
-//! Prediction from several threads that share one network: no lock, no copy of the weights, and the same bits everywhere.
+//! Prediction from several threads that share one network: no copy of the weights, no lock but for looking up the network's plan,
+//! and the same bits everywhere.
 
 use std::error::Error;
 use std::thread;
