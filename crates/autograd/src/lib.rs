@@ -47,7 +47,7 @@ pub use error::AutogradError;
 pub use gradcheck::{Gradcheck, GradcheckError, GradcheckReport, gradcheck};
 pub use gradients::Gradients;
 pub use graph::{Backward, Graph, Node};
-pub use plan::{Plan, PlanOp};
+pub use plan::Plan;
 pub use run::{Bound, ParameterSums, Part, Run};
 pub use tape::Tape;
 pub use tensor::Context;

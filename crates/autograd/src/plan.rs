@@ -1,12 +1,9 @@
 //! [`Plan`]: a fused [`Graph`], and what of it is computed when.
 
-use std::sync::Arc;
-
+use tensor::Element;
 use tensor::ops::BatchNorm2d;
-use tensor::{Context, Element, GradientSum, Op, Shape, ShapeError, Sinks, Tensor};
 
 use crate::graph::{Graph, Source};
-use crate::run::{Bound, Run};
 
 /// A graph that is ready to run. It holds no values of parameters: runs on any number of threads may share it.
 #[derive(Debug)]
@@ -69,11 +66,6 @@ impl<T: Element> Plan<T> {
         &self.graph
     }
 
-    /// The identities of the parameters that are used, each once, in the order of their first use.
-    pub fn parameters(&self) -> impl Iterator<Item = u64> {
-        self.parameters.iter().filter_map(|&node| self.graph.nodes[node].parameter())
-    }
-
     /// Tells whether node `index` is an op that every run computes, not only the binding of parameters.
     #[must_use]
     pub fn runs(&self, index: usize) -> bool {
@@ -96,7 +88,8 @@ impl<T: Element> Plan<T> {
         peak
     }
 
-    /// Tells whether micro-batches of a batch must wait for each other: [`Bound::advance`] then answers a [`Part`](crate::Part).
+    /// Tells whether micro-batches of a batch must wait for each other: [`Bound::advance`](crate::Bound::advance)
+    /// then answers a [`Part`](crate::Part).
     #[must_use]
     pub fn meets(&self) -> bool {
         (0..self.graph.nodes.len()).any(|index| self.meeting(index).is_some())
@@ -109,67 +102,15 @@ impl<T: Element> Plan<T> {
     }
 }
 
-/// A plan as an op: its inputs are the graph's input and the values of [`Plan::parameters`]. So a plan can be part of a tape, and
-/// the gradient checker can be run on exactly what training runs.
-#[derive(Debug, Clone)]
-pub struct PlanOp<T: Element>(pub Arc<Plan<T>>);
-
-impl<T: Element> Op<T> for PlanOp<T> {
-    type Saved = (Bound<T>, Run<T>);
-
-    fn name(&self) -> &'static str {
-        "plan"
-    }
-
-    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
-        let graph = &self.0.graph;
-        let expected = self.0.input.iter().chain(&self.0.parameters).map(|&node| graph.nodes[node].shape);
-        let expected: Vec<Shape> = expected.collect();
-        if inputs != expected {
-            let message = format!("was traced for inputs {expected:?}, found {inputs:?}");
-            return Err(ShapeError::new("plan", message));
-        }
-        Ok(graph.output_shape())
-    }
-
-    fn forward(&self, context: &Context, mut inputs: Vec<Tensor<T>>) -> (Tensor<T>, (Bound<T>, Run<T>)) {
-        let parameters = inputs.split_off(1);
-        let value = |identity| {
-            let number = self.0.parameters().position(|own| own == identity);
-            let number = number.expect("the plan asks for its own");
-            (number, parameters[number].clone())
-        };
-        let bound = Bound::new(Arc::clone(&self.0), context, value);
-        let mut run = bound.forward(context, inputs.remove(0));
-        (run.take_output(), (bound, run))
-    }
-
-    fn backward(
-        &self,
-        context: &Context,
-        (bound, run): (Bound<T>, Run<T>),
-        grad_output: Tensor<T>,
-        sinks: &mut Sinks<'_, T>,
-    ) {
-        let mut sums: Vec<GradientSum<T>> = self.0.parameters.iter().map(|_| GradientSum::new()).collect();
-        let of_input = bound.backward(context, run, grad_output, &mut sums);
-        let of_parameters = sums.into_iter().map(|sum| sum.finish(context.pool()));
-        for (input, gradient) in [of_input].into_iter().chain(of_parameters).enumerate() {
-            if let Some(gradient) = gradient {
-                sinks.add(input, || gradient);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use std::sync::{Arc, Mutex};
 
     use tensor::ops::{Conv2d, MaxPool2d, MlpConv, Relu, Sigmoid};
+    use tensor::{Context, GradientSum, Op, Shape, ShapeError, Sinks, Tensor};
 
     use super::*;
-    use crate::{AutogradError, Gradcheck, ParameterSums, Tape, Var};
+    use crate::{AutogradError, Bound, Gradcheck, ParameterSums, Tape, Var};
 
     fn filled(shape: impl Into<Shape>, seed: usize) -> Tensor<f64> {
         Tensor::from_fn(shape, |i| (((i + 31 * seed) * 7919 % 1013) as f64 / 500.0 - 1.0) / 2.0)
@@ -235,9 +176,11 @@ mod tests {
 
     /// A stem with ReLU and 1x1 convolutions, a branch that joins again, a weight that is used twice, a pooling that takes a
     /// ReLU, and a ReLU that two ops read.
-    fn branchy<'t>(x: Var<'t, f64>, parameters: &[Tensor<f64>]) -> Result<Var<'t, f64>, AutogradError> {
+    fn branchy<'t>(
+        x: Var<'t, f64>,
+        parameter: impl Fn(usize) -> Var<'t, f64>,
+    ) -> Result<Var<'t, f64>, AutogradError> {
         let tape = x.tape();
-        let parameter = |index: usize| tape.parameter(100 + index as u64, parameters[index].clone());
         let padded = Conv2d { padding: [1, 1], ..Conv2d::default() };
         let x = x.conv2d(parameter(0), Some(parameter(1)), padded)?.relu()?;
         let x = x.conv2d(parameter(2), Some(parameter(3)), Conv2d::default())?.relu()?;
@@ -251,6 +194,11 @@ mod tests {
         tape.apply(Sigmoid, [pooled.add(again)?])
     }
 
+    fn branchy_of<'t>(x: Var<'t, f64>, parameters: &[Tensor<f64>]) -> Result<Var<'t, f64>, AutogradError> {
+        let tape = x.tape();
+        branchy(x, |index| tape.parameter(100 + index as u64, parameters[index].clone()))
+    }
+
     fn parameters() -> Vec<Tensor<f64>> {
         let shapes: [&[usize]; 5] = [&[3, 2, 3, 3], &[3], &[3, 3, 1, 1], &[3], &[3, 3, 3, 3]];
         let filled = shapes.iter().enumerate().map(|(seed, shape)| filled(Shape::from(*shape), seed));
@@ -260,7 +208,7 @@ mod tests {
     #[test]
     fn a_branchy_module_is_fused_and_gives_the_tapes_bits() {
         let (x, parameters) = (filled([2, 2, 6, 6], 9), parameters());
-        let graph = Graph::trace(&Context::default(), x.shape(), |x| branchy(x, &parameters)).unwrap();
+        let graph = Graph::trace(&Context::default(), x.shape(), |x| branchy_of(x, &parameters)).unwrap();
         let plan = Arc::new(Plan::new(graph.clone(), true));
         let count =
             |of: fn(&crate::Node<f64>) -> bool| plan.graph().nodes().iter().filter(|&node| of(node)).count();
@@ -276,7 +224,7 @@ mod tests {
         let context = Context::default();
         let tape = Tape::new(context.clone());
         let input = tape.leaf(x.clone());
-        let output = branchy(input.clone(), &parameters).unwrap();
+        let output = branchy_of(input.clone(), &parameters).unwrap();
         let expected = output.value().clone();
         let gradient = filled(expected.shape(), 5);
         let gradients = tape.backward_with(output, gradient.clone()).unwrap();
@@ -301,15 +249,15 @@ mod tests {
         assert_eq!(visited, expected);
     }
 
+    /// On a tape, whose bits a plan has.
     #[test]
-    fn gradients_of_what_training_runs() {
-        let parameters = parameters();
-        let graph = Graph::trace(&Context::default(), [2, 2, 6, 6], |x| branchy(x, &parameters)).unwrap();
-        let plan = Arc::new(Plan::new(graph, true));
-        let inputs: Vec<_> = [filled([2, 2, 6, 6], 9)].into_iter().chain(parameters).collect();
+    fn gradients_of_a_branchy_module() {
+        let inputs: Vec<_> = [filled([2, 2, 6, 6], 9)].into_iter().chain(parameters()).collect();
         let check = Gradcheck { elements: 40, ..Gradcheck::default() };
         check
-            .run("plan", &inputs, |tape, inputs| tape.apply(PlanOp(Arc::clone(&plan)), inputs.to_vec()))
+            .run("branchy", &inputs, |_, inputs| {
+                branchy(inputs[0].clone(), |index| inputs[index + 1].clone())
+            })
             .unwrap();
     }
 

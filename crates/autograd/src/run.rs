@@ -139,7 +139,7 @@ pub struct Bound<T: Element> {
     plan: Arc<Plan<T>>,
     /// The values of the fixed nodes that a run reads.
     fixed: Values<T>,
-    /// The caller's number of each of [`Plan::parameters`].
+    /// The caller's number of each parameter, in the order of their nodes.
     numbers: Vec<usize>,
 }
 

@@ -173,9 +173,9 @@ impl Network {
 mod tests {
     use std::sync::Arc;
 
-    use autograd::{Context, Gradcheck, Graph, Plan, PlanOp};
-    use tensor::Tensor;
+    use autograd::{Bound, Context, Gradcheck, Graph, Node, Plan, Run};
     use tensor::init::Init;
+    use tensor::{GradientSum, Op, Shape, Sinks, Tensor};
 
     use super::*;
     use crate::nn::{Module, initialize, parameter_count, parameters, parameters_mut};
@@ -212,6 +212,51 @@ mod tests {
         }
     }
 
+    /// What training runs as an op of a tape: its inputs are the images and the values of the plan's parameters.
+    #[derive(Debug)]
+    struct Trained {
+        plan: Arc<Plan<f64>>,
+        identities: Vec<u64>,
+    }
+
+    impl Op<f64> for Trained {
+        type Saved = (Bound<f64>, Run<f64>);
+
+        fn name(&self) -> &'static str {
+            "plan"
+        }
+
+        fn output_shape(&self, _: &[Shape]) -> Result<Shape, ShapeError> {
+            Ok(self.plan.graph().output_shape())
+        }
+
+        fn forward(&self, context: &Context, mut inputs: Vec<Tensor<f64>>) -> (Tensor<f64>, Self::Saved) {
+            let values = inputs.split_off(1);
+            let value = |identity| {
+                let number = self.identities.iter().position(|own| *own == identity).unwrap();
+                (number, values[number].clone())
+            };
+            let bound = Bound::new(Arc::clone(&self.plan), context, value);
+            let mut run = bound.forward(context, inputs.remove(0));
+            (run.take_output(), (bound, run))
+        }
+
+        fn backward(
+            &self,
+            context: &Context,
+            (bound, run): Self::Saved,
+            dy: Tensor<f64>,
+            sinks: &mut Sinks<'_, f64>,
+        ) {
+            let mut sums: Vec<_> = self.identities.iter().map(|_| GradientSum::new()).collect();
+            let of_input = bound.backward(context, run, dy, &mut sums);
+            let of_parameters = sums.into_iter().map(|sum| sum.finish(context.pool()));
+            for (input, gradient) in [of_input].into_iter().chain(of_parameters).enumerate() {
+                sinks.add(input, || gradient.unwrap());
+            }
+        }
+    }
+
     /// Compares a few elements of every gradient of what training runs, the images' and the parameters', with central differences,
     /// with fresh weights, for two images of C x H x W.
     fn check_gradients(mut network: Sequential<f64>, [c, h, w]: [usize; 3]) {
@@ -226,12 +271,16 @@ mod tests {
         let graph = Graph::trace(&Context::default(), x.shape(), |x| network.forward(x)).unwrap();
         let plan = Arc::new(Plan::new(graph, true));
         let own = parameters(&network);
-        let value = |identity| own.iter().find(|own| own.1.identity == identity).unwrap().1.value.clone();
-        let inputs: Vec<_> = std::iter::once(x).chain(plan.parameters().map(value)).collect();
+        let value =
+            |identity: &u64| own.iter().find(|own| own.1.identity == *identity).unwrap().1.value.clone();
+        let identities: Vec<_> = plan.graph().nodes().iter().filter_map(Node::parameter).collect();
+        let inputs: Vec<_> = std::iter::once(x).chain(identities.iter().map(value)).collect();
         let check = Gradcheck { step: 1e-6, tolerance: 1e-5, elements: 6, ..Gradcheck::default() };
-        let report = check
-            .run("plan", &inputs, |tape, inputs| tape.apply(PlanOp(Arc::clone(&plan)), inputs.to_vec()))
-            .unwrap();
+        let report = check.run("plan", &inputs, |tape, inputs| {
+            let trained = Trained { plan: Arc::clone(&plan), identities: identities.clone() };
+            tape.apply(trained, inputs.to_vec())
+        });
+        let report = report.unwrap();
         assert_eq!(report.zero_gradients, 0, "a gradient of zeros would agree with anything dead");
     }
 
