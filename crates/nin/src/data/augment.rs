@@ -102,33 +102,21 @@ impl Variation {
     pub fn apply<P: Copy + Default>(&self, height: usize, width: usize, source: &[P], target: &mut [P]) {
         let plane = height * width;
         assert!(source.len() == target.len() && source.len().is_multiple_of(plane), "whole planes");
+        // Mirrored, then moved right, is the same as moved left, then mirrored.
+        let right = if self.mirrored { -self.right } else { self.right };
+        let reach = right.unsigned_abs().min(width);
+        let (from, to) = if right < 0 { (reach, 0) } else { (0, reach) };
         for (source, target) in source.chunks_exact(plane).zip(target.chunks_exact_mut(plane)) {
             for (y, row) in target.chunks_exact_mut(width).enumerate() {
-                match y.checked_add_signed(-self.down).filter(|&from| from < height) {
-                    Some(from) => self.apply_row(&source[from * width..][..width], row),
-                    None => row.fill(P::default()),
+                row.fill(P::default());
+                if let Some(y) = y.checked_add_signed(-self.down).filter(|&y| y < height) {
+                    let moved = &source[y * width..][..width][from..width - to];
+                    row[to..width - from].copy_from_slice(moved);
+                }
+                if self.mirrored {
+                    row.reverse();
                 }
             }
-        }
-    }
-
-    fn apply_row<P: Copy + Default>(&self, source: &[P], target: &mut [P]) {
-        let width = source.len();
-        let reach = self.right.unsigned_abs().min(width);
-        // The columns of the target that receive a pixel, and the first column (of the mirrored image) they
-        // receive.
-        let (to, from) = if self.right >= 0 { (reach..width, 0) } else { (0..width - reach, reach) };
-        target[..to.start].fill(P::default());
-        target[to.end..].fill(P::default());
-        let moved = &mut target[to];
-        if self.mirrored {
-            let end = width - from;
-            for (pixel, &original) in moved.iter_mut().zip(source[..end].iter().rev()) {
-                *pixel = original;
-            }
-        } else {
-            let len = moved.len();
-            moved.copy_from_slice(&source[from..from + len]);
         }
     }
 }
