@@ -1,7 +1,6 @@
 //! Weights on disk: safetensors files with the names of PyTorch's `state_dict`, written so that a crash or a full disk never
 //! costs what was saved before.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
 use std::fs::File;
@@ -10,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, View};
+use safetensors::tensor::{Dtype, TensorView};
 use tensor::{Shape, Tensor};
 
 use crate::nn::{Module, Parameter, parameters, parameters_mut};
@@ -110,33 +109,8 @@ fn new_file(folder: &Path) -> std::io::Result<(PathBuf, File)> {
     }
 }
 
-/// A tensor as the file has it. Bytes are made when they are written, so that there is never a second copy of all weights.
-struct Bytes<'a> {
-    tensor: &'a Tensor<f32>,
-    shape: Shape,
-}
-
-impl View for Bytes<'_> {
-    fn dtype(&self) -> Dtype {
-        Dtype::F32
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        let mut bytes = Vec::with_capacity(self.data_len());
-        for value in self.tensor.data() {
-            bytes.extend_from_slice(&value.to_le_bytes());
-        }
-        bytes.into()
-    }
-
-    fn data_len(&self) -> usize {
-        4 * self.tensor.len()
-    }
-}
+#[cfg(target_endian = "big")]
+compile_error!("safetensors files are little-endian: weights are written and read as they lie in memory");
 
 /// Saves named tensors and text.
 ///
@@ -147,7 +121,11 @@ pub fn save_tensors(
     tensors: &[(String, &Tensor<f32>)],
     metadata: HashMap<String, String>,
 ) -> Result<(), CheckpointError> {
-    let views = tensors.iter().map(|(name, tensor)| (name.as_str(), Bytes { tensor, shape: tensor.shape() }));
+    let views = tensors.iter().map(|(name, tensor)| {
+        let bytes = bytemuck::cast_slice(tensor.data());
+        let view = TensorView::new(Dtype::F32, tensor.shape().to_vec(), bytes);
+        (name, view.expect("four bytes for each number"))
+    });
     let file = safetensors::serialize(views, Some(metadata.into_iter().collect()));
     let file = file.map_err(|error| broken(path, error))?;
     atomic_write(path, &file)
@@ -172,9 +150,8 @@ pub fn load_tensors(
         }
         let shape =
             Shape::checked(view.shape()).map_err(|error| broken(path, format!("tensor {name}: {error}")))?;
-        let data: Vec<f32> =
-            view.data().as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
-        let tensor = Tensor::from_slice(shape, &data).map_err(|error| broken(path, error))?;
+        let mut tensor = Tensor::zeros(shape);
+        bytemuck::cast_slice_mut(tensor.data_mut()).copy_from_slice(view.data());
         tensors.insert(name, tensor);
     }
     Ok((tensors, header.metadata().iter().flatten().map(|(key, text)| (key.clone(), text.clone())).collect()))
@@ -266,7 +243,6 @@ pub(crate) fn replace_values(module: &mut dyn Module<f32>, mut tensors: BTreeMap
 
 #[cfg(test)]
 mod tests {
-    use safetensors::tensor::TensorView;
     use tensor::init::Init;
 
     use super::*;
