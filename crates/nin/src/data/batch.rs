@@ -9,7 +9,6 @@ use super::normalize::PixelTable;
 /// A mini-batch. The memory of its pixels goes back to the loader when it is dropped.
 #[derive(Debug)]
 pub struct Batch {
-    pub(super) index: usize,
     pub(super) image_shape: [usize; 3],
     /// The pixels, N x C x H x W, if they have 8 bits; otherwise empty.
     pub(super) bytes: Buffer<u8>,
@@ -24,11 +23,6 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Which batch of its epoch it is, counted from 0.
-    pub fn index(&self) -> usize {
-        self.index
-    }
-
     /// N, the number of samples (at least 1, which is why there is no `is_empty`).
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {

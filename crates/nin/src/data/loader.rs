@@ -310,7 +310,7 @@ impl Work {
         }
         let (samples, table) = (samples.iter().map(|&sample| sample as u64).collect(), Arc::clone(table));
         let image_shape = [channels, h, w];
-        Ok(Batch { index, image_shape, bytes, floats, labels, values, samples, table })
+        Ok(Batch { image_shape, bytes, floats, labels, values, samples, table })
     }
 }
 

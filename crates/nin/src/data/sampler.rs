@@ -36,11 +36,7 @@ pub struct Shuffled {
 
 impl Sampler for Shuffled {
     fn fill(&self, samples: usize, epoch: u64, order: &mut Vec<usize>) {
-        order.extend(0..samples);
-        let mut stream = RandomStream::new(self.seed, epoch, Purpose::Shuffle, 0);
-        for last in (1..order.len()).rev() {
-            order.swap(last, stream.below(last as u64 + 1) as usize);
-        }
+        *order = RandomStream::new(self.seed, epoch, Purpose::Shuffle, 0).permutation(samples);
     }
 }
 

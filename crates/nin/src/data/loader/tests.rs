@@ -26,19 +26,19 @@ fn loader(n: usize, options: LoaderOptions) -> DataLoader {
     DataLoader::new(toy(n), options).unwrap()
 }
 
-type Contents = (usize, Vec<u64>, Vec<usize>, Vec<u8>);
+type Contents = (Vec<u64>, Vec<usize>, Vec<u8>);
 
 fn contents(epoch: Epoch) -> Vec<Contents> {
     epoch
         .map(|batch| {
             let batch = batch.unwrap();
-            (batch.index(), batch.samples().to_vec(), batch.labels().to_vec(), batch.pixels().to_vec())
+            (batch.samples().to_vec(), batch.labels().to_vec(), batch.pixels().to_vec())
         })
         .collect()
 }
 
 fn order(loader: &DataLoader, epoch: u64) -> Vec<u64> {
-    contents(loader.epoch(epoch)).into_iter().flat_map(|(_, samples, ..)| samples).collect()
+    contents(loader.epoch(epoch)).into_iter().flat_map(|(samples, ..)| samples).collect()
 }
 
 #[test]
