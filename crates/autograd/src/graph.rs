@@ -1,7 +1,6 @@
 //! [`Graph`]: the forward pass of a module, traced once on shapes alone.
 
 use std::any::Any;
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -187,34 +186,6 @@ impl<T: Element> Graph<T> {
         last_use
     }
 
-    /// Keeps the value of node `index` if it is used.
-    ///
-    /// # Panics
-    /// If the value does not have the node's shape.
-    pub(crate) fn keep(&self, last_use: &[usize], values: &mut Values<T>, index: usize, value: Tensor<T>) {
-        assert_eq!(value.shape(), self.nodes[index].shape, "node {index}: not the shape that was traced");
-        if last_use[index] > index {
-            values.insert(index, value);
-        }
-    }
-
-    /// The inputs of node `index`; `fixed` has those that are not among the values.
-    pub(crate) fn inputs(
-        &self,
-        last_use: &[usize],
-        values: &mut Values<T>,
-        index: usize,
-        fixed: impl Fn(usize) -> Tensor<T>,
-    ) -> Vec<Tensor<T>> {
-        let all = &self.nodes[index].inputs;
-        let value = |(position, &input): (usize, &usize)| {
-            let last = last_use[input] == index && !all[position + 1..].contains(&input);
-            let value = if last { values.remove(&input) } else { values.get(&input).cloned() };
-            value.unwrap_or_else(|| fixed(input))
-        };
-        all.iter().enumerate().map(value).collect()
-    }
-
     /// The only op that reads node `index`; `None` if there are several or the node is the output.
     #[must_use]
     pub fn only_reader(&self, index: usize) -> Option<usize> {
@@ -235,40 +206,6 @@ impl<T: Element> Graph<T> {
         let (output, saved) = op.forward(context, inputs);
         (output, Backward { op: Arc::clone(op), saved })
     }
-
-    /// Computes the output, node by node. `see` is shown the number and the value of every op and may change the value, which is
-    /// what later ops get.
-    ///
-    /// # Panics
-    /// If the input or a parameter does not have the shape that was traced.
-    pub fn visit(
-        &self,
-        context: &Context,
-        input: Tensor<T>,
-        parameter: impl Fn(u64) -> Tensor<T>,
-        mut see: impl FnMut(usize, &mut Tensor<T>),
-    ) -> Tensor<T> {
-        let (last_use, mut values, mut input) = (self.last_uses(), Values::new(), Some(input));
-        for (index, node) in self.nodes.iter().enumerate() {
-            let value = match &node.source {
-                Source::Input => input.take().expect("there is one input"),
-                Source::Parameter { .. } | Source::Constant(_) => continue,
-                Source::Op(op) => {
-                    let fixed = |of: usize| match &self.nodes[of].source {
-                        Source::Parameter { identity, .. } => parameter(*identity),
-                        Source::Constant(value) => value.clone(),
-                        _ => unreachable!("inputs and ops come first"),
-                    };
-                    let (mut value, _) =
-                        op.forward(context, self.inputs(&last_use, &mut values, index, fixed));
-                    see(index, &mut value);
-                    value
-                }
-            };
-            self.keep(&last_use, &mut values, index, value);
-        }
-        values.remove(&self.output).expect("the output is an input or an op")
-    }
 }
 
 /// The backward pass of one op ([`Graph::apply`]).
@@ -287,6 +224,3 @@ impl<T: Element> Backward<T> {
         self.op.backward(context, self.saved, gradient, sinks);
     }
 }
-
-/// Values while a graph runs, by the numbers of their nodes. Each is given away by its last use, so that the op may write over it.
-pub(crate) type Values<T> = BTreeMap<usize, Tensor<T>>;

@@ -26,16 +26,24 @@ impl<T: Element> Plan<T> {
     /// Fuses a graph and plans its run. The gradient of the graph's input is computed only if `input_gradient`.
     #[must_use]
     pub fn new(graph: Graph<T>, input_gradient: bool) -> Self {
-        Self::of_fused(graph.fused(), input_gradient, |learns| learns)
+        Self::of_graph(graph.fused(), input_gradient, |learns| learns)
     }
 
     /// Plans a run that no backward pass follows. Normalizations by running statistics become part of the convolutions before them.
     #[must_use]
     pub fn inference(graph: Graph<T>) -> Self {
-        Self::of_fused(graph.with_folded_batch_norms().fused(), false, |_| false)
+        Self::of_graph(graph.with_folded_batch_norms().fused(), false, |_| false)
     }
 
-    fn of_fused(graph: Graph<T>, input_gradient: bool, learns: fn(bool) -> bool) -> Self {
+    /// Plans a run of the graph as it was traced, that no backward pass follows: for a look at each op ([`Bound::visit`]).
+    ///
+    /// [`Bound::visit`]: crate::Bound::visit
+    #[must_use]
+    pub fn unfused(graph: Graph<T>) -> Self {
+        Self::of_graph(graph, false, |_| false)
+    }
+
+    fn of_graph(graph: Graph<T>, input_gradient: bool, learns: fn(bool) -> bool) -> Self {
         let nodes = graph.nodes.len();
         let parameters = (0..nodes).filter(|&index| graph.nodes[index].parameter().is_some()).collect();
         let input = graph.nodes.iter().position(|node| matches!(node.source, Source::Input));
@@ -245,8 +253,12 @@ mod tests {
         assert_eq!(of_input.as_ref(), gradients.get(&input));
         let evaluation = Context::evaluation(context.pool().clone());
         assert_eq!(bound.forward(&evaluation, x.clone()).take_output(), expected);
-        let visited = graph.visit(&evaluation, x, |own| value(own).1, |_, _| ());
-        assert_eq!(visited, expected);
+        let unfused = Bound::new(Arc::new(Plan::unfused(graph.clone())), &evaluation, value);
+        let mut seen = Vec::new();
+        let visited = unfused.visit(&evaluation, x, |index, value| seen.push((index, value.shape())));
+        assert_eq!(visited.output(), &expected);
+        let nodes = graph.nodes().iter().enumerate().filter(|(_, node)| node.is_op());
+        assert_eq!(seen, nodes.map(|(index, node)| (index, node.shape())).collect::<Vec<_>>());
     }
 
     /// On a tape, whose bits a plan has.
@@ -330,7 +342,8 @@ mod tests {
         let run = (0..nodes.len()).filter(|&index| !plan.fixed[index] && nodes[index].is_op());
         assert_eq!(run.count(), 6, "two convolutions, sums and ReLUs");
         let value = |identity: u64| (identity as usize, own[identity as usize].clone());
-        let expected = graph.visit(&evaluation, x.clone(), |identity| value(identity).1, |_, _| ());
+        let unfused = Bound::new(Arc::new(Plan::unfused(graph)), &evaluation, value);
+        let expected = unfused.forward(&evaluation, x.clone()).take_output();
         let found = Bound::new(plan, &evaluation, value).forward(&evaluation, x).take_output();
         let near = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-12;
         assert!(found.data().iter().zip(expected.data()).all(near), "{found:?}, {expected:?}");

@@ -7,8 +7,11 @@ use tensor::ops::Moments;
 use tensor::ops::batch_norm2d::{self, ChannelSums};
 use tensor::{Context, Element, GradientSum, GradientSums, Sinks, Tensor};
 
-use crate::graph::{Saved, Source, Values};
+use crate::graph::{Saved, Source};
 use crate::plan::Plan;
+
+/// Values while a plan runs, by the numbers of their nodes. Each is given away by its last use, so that the op may write over it.
+type Values<T> = BTreeMap<usize, Tensor<T>>;
 
 const KEPT: &str = "the forward pass ran in a context that keeps what backward needs";
 const OWN: &str = "the op saved it itself";
@@ -201,8 +204,22 @@ impl<T: Element> Bound<T> {
     /// # Panics
     /// If the input does not have the shape that was traced.
     pub fn forward(&self, context: &Context, input: Tensor<T>) -> Run<T> {
+        self.visit(context, input, |_, _| ())
+    }
+
+    /// [`Bound::forward`] that shows `see` the number and the value of each op that runs. It may change the value, which is what later
+    /// ops get.
+    ///
+    /// # Panics
+    /// As [`Bound::forward`].
+    pub fn visit(
+        &self,
+        context: &Context,
+        input: Tensor<T>,
+        mut see: impl FnMut(usize, &mut Tensor<T>),
+    ) -> Run<T> {
         let (mut run, mut joined) = (self.begin(input), None);
-        while let Some(part) = self.advance(context, &mut run, joined.as_ref()) {
+        while let Some(part) = self.advance_and_see(context, &mut run, joined.as_ref(), &mut see) {
             joined = Some(part);
         }
         run
@@ -211,11 +228,31 @@ impl<T: Element> Bound<T> {
     /// A pass that has not computed anything yet: [`Bound::advance`] does.
     #[must_use]
     pub fn begin(&self, input: Tensor<T>) -> Run<T> {
-        let (Plan { graph, last_use, .. }, mut run) = (&*self.plan, Run::default());
+        let mut run = Run::default();
         if let Some(index) = self.plan.input {
-            graph.keep(last_use, &mut run.values, index, input);
+            self.keep(&mut run.values, index, input);
         }
         run
+    }
+
+    /// Keeps the value of node `index` if it is used.
+    fn keep(&self, values: &mut Values<T>, index: usize, value: Tensor<T>) {
+        let expected = self.plan.graph.nodes[index].shape;
+        assert_eq!(value.shape(), expected, "node {index}: not the shape that was traced");
+        if self.plan.last_use[index] > index {
+            values.insert(index, value);
+        }
+    }
+
+    /// The inputs of node `index`.
+    fn inputs(&self, values: &mut Values<T>, index: usize) -> Vec<Tensor<T>> {
+        let all = &self.plan.graph.nodes[index].inputs;
+        let value = |(position, &input): (usize, &usize)| {
+            let last = self.plan.last_use[input] == index && !all[position + 1..].contains(&input);
+            let value = if last { values.remove(&input) } else { values.get(&input).cloned() };
+            value.unwrap_or_else(|| self.fixed[&input].clone())
+        };
+        all.iter().enumerate().map(value).collect()
     }
 
     /// Goes on with a forward pass until it is over (`None`) or waits for the rest of its batch: call it again with the parts of
@@ -224,7 +261,17 @@ impl<T: Element> Bound<T> {
     /// # Panics
     /// If the pass waits and no joined part is given.
     pub fn advance(&self, context: &Context, run: &mut Run<T>, joined: Option<&Part>) -> Option<Part> {
-        let Plan { graph, last_use, .. } = &*self.plan;
+        self.advance_and_see(context, run, joined, |_, _| ())
+    }
+
+    fn advance_and_see(
+        &self,
+        context: &Context,
+        run: &mut Run<T>,
+        joined: Option<&Part>,
+        mut see: impl FnMut(usize, &mut Tensor<T>),
+    ) -> Option<Part> {
+        let graph = &self.plan.graph;
         let fixed = |index: usize| self.fixed[&index].clone();
         while let Some(node) = graph.nodes.get(run.next) {
             let index = run.next;
@@ -232,7 +279,7 @@ impl<T: Element> Bound<T> {
                 run.next += 1;
                 continue;
             };
-            let (value, kept) = if let Some(op) = self.plan.meeting(index) {
+            let (mut value, kept) = if let Some(op) = self.plan.meeting(index) {
                 if run.brought.is_none() {
                     let input = node.inputs[0];
                     let x = run.values.get(&input).cloned().unwrap_or_else(|| fixed(input));
@@ -242,16 +289,17 @@ impl<T: Element> Bound<T> {
                 }
                 run.brought = None;
                 let moments = joined.expect("the pass waits for its batch").moments();
-                let inputs = graph.inputs(last_use, &mut run.values, index, fixed);
+                let inputs = self.inputs(&mut run.values, index);
                 let (value, kept) = op.forward_of_batch(context, inputs, Some(moments));
                 (value, Box::new(kept) as Saved)
             } else {
-                op.forward(context, graph.inputs(last_use, &mut run.values, index, fixed))
+                op.forward(context, self.inputs(&mut run.values, index))
             };
             if context.grad_enabled && self.plan.differentiable[index] {
                 run.saved.insert(index, kept);
             }
-            graph.keep(last_use, &mut run.values, index, value);
+            see(index, &mut value);
+            self.keep(&mut run.values, index, value);
             run.next += 1;
         }
         run.output = Some(run.values.remove(&graph.output).unwrap_or_else(|| fixed(graph.output)));

@@ -5,10 +5,10 @@ mod spectral;
 
 use std::sync::Arc;
 
-use autograd::{Context, Graph};
+use autograd::{Context, Graph, Plan};
 use nin::data::Batch;
 use nin::loss::Loss;
-use nin::nn::{Module, parameters};
+use nin::nn::{Module, bound, parameters};
 use nin::train::{StepSettings, TrainError, Workers};
 use serde::Serialize;
 use tensor::{BufferPool, Tensor, ops};
@@ -139,6 +139,8 @@ pub(crate) fn inspect(
         let context =
             Context { conv: workers.conv(), parallel: true, ..Context::evaluation(Arc::clone(&pool)) };
         let graph = Graph::trace(&context, x.shape(), |x| network.forward(x))?;
+        let bound = bound(network, Arc::new(Plan::unfused(graph)), &context);
+        let graph = bound.plan().graph();
         let nodes = graph.nodes();
         let mut row = 0;
         let mut see = |index: usize, x: &Tensor<f32>| {
@@ -161,10 +163,8 @@ pub(crate) fn inspect(
             seen[row].sums.add(x.data());
             row += 1;
         };
-        let value =
-            |identity| own[weight_of(identity).expect("a network visits what it uses")].1.value.clone();
-        let output = workers.install(|| graph.visit(&context, x, value, |index, x| see(index, x)));
-        logits.extend_from_slice(output.data());
+        let run = workers.install(|| bound.visit(&context, x, |index, x| see(index, x)));
+        logits.extend_from_slice(run.output().data());
     }
     let loss = workers.step(network, batch, loss, settings)?.mean_loss();
     let norms = workers.gradients(|gradients| gradients.iter().map(norm_of).collect::<Vec<_>>());

@@ -12,8 +12,8 @@ mod sequential;
 pub use layers::{Conv2d, Dropout, Linear};
 pub(crate) use module::Output;
 pub use module::{
-    Module, freeze, initialize, join, output_shape, parameter_count, parameters, parameters_mut, scoped,
-    update_buffers,
+    Module, bound, freeze, initialize, join, output_shape, parameter_count, parameters, parameters_mut,
+    scoped, update_buffers,
 };
 pub use norm::{BatchNorm2d, GroupNorm};
 pub use parameter::Parameter;

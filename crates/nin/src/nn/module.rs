@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use autograd::{AutogradError, Context, Graph, Plan, Var};
+use autograd::{AutogradError, Bound, Context, Graph, Plan, Var};
 use tensor::init::Init;
 use tensor::{Element, Shape, Tensor, UnaryOp};
 
@@ -137,6 +137,21 @@ pub fn freeze<T: Element>(module: &mut dyn Module<T>, pattern: &str) -> usize {
         }
     }
     frozen
+}
+
+/// A plan of the module with the values of its parameters, each under its number among [`parameters`].
+///
+/// # Panics
+/// If the plan is another module's, or the module does not visit a parameter that its forward pass uses.
+pub fn bound<T: Element>(module: &dyn Module<T>, plan: Arc<Plan<T>>, context: &Context) -> Bound<T> {
+    let parameters = parameters(module);
+    Bound::new(plan, context, |identity| {
+        let number = parameters.iter().position(|(_, own)| own.identity == identity);
+        let number = number.expect(
+            "a parameter that the forward pass uses is not visited: its module lacks `nin::visit_fields!`",
+        );
+        (number, parameters[number].1.value.clone())
+    })
 }
 
 /// The number of numbers that training may change by gradients: all parameters, without buffers.

@@ -57,12 +57,12 @@ impl<T: Element> Module<T> for Sequential<T> {
 mod tests {
     use std::sync::Arc;
 
-    use autograd::{Bound, Context, Tape};
+    use autograd::{Context, Tape};
     use tensor::{GradientSum, Tensor, init::Init};
 
     use super::*;
     use crate::models::{Model, Network};
-    use crate::nn::{initialize, parameters};
+    use crate::nn::{bound, initialize, parameters};
 
     /// What is fused has the output of layer after layer on a tape, bit for bit; of the gradients, a fused chain may add some of a
     /// weight's terms in another order.
@@ -83,11 +83,7 @@ mod tests {
 
             let plan = network.plan(&context, x.shape()).unwrap();
             let own = parameters(&network);
-            let value = |identity| {
-                let number = own.iter().position(|own| own.1.identity == identity).unwrap();
-                (number, own[number].1.value.clone())
-            };
-            let bound = Bound::new(Arc::clone(&plan), &context, value);
+            let bound = bound(&network, Arc::clone(&plan), &context);
             if model != Model::LeNet {
                 assert!(plan.graph().nodes().len() - 1 < recorded, "{model}: fewer nodes");
             }

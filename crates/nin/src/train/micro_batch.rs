@@ -12,7 +12,7 @@ use super::evaluation::{Metrics, correct};
 use super::workers::StepSettings;
 use crate::data::Batch;
 use crate::loss::Loss;
-use crate::nn::{Module, parameters};
+use crate::nn::{Module, bound};
 
 /// The fewest and the most images of a micro-batch ([`micro_batch_images`]), if its batch has as many.
 pub const MICRO_BATCH: RangeInclusive<usize> = 2..=8;
@@ -65,19 +65,11 @@ pub(super) fn bind(
     batch: Shape,
     sizes: impl Iterator<Item = usize>,
 ) -> Result<Vec<(usize, Bound<f32>)>, TrainError> {
-    let parameters = parameters(model);
-    let value = |identity| {
-        let number = parameters.iter().position(|(_, own)| own.identity == identity);
-        let number = number.expect(
-            "a parameter that the forward pass uses is not visited: its module lacks `nin::visit_fields!`",
-        );
-        (number, parameters[number].1.value.clone())
-    };
     let mut all: Vec<(usize, Bound<f32>)> = Vec::new();
     for n in sizes {
         if all.iter().all(|(known, _)| *known != n) {
             let plan = model.plan(context, with_images(batch, n))?;
-            all.push((n, Bound::new(plan, context, value)));
+            all.push((n, bound(model, plan, context)));
         }
     }
     Ok(all)

@@ -1,12 +1,14 @@
 //! The weights that a run begins with.
 
-use autograd::{Context, Graph};
+use std::sync::Arc;
+
+use autograd::{Context, Graph, Plan};
 use tensor::{BufferPool, Tensor, ops};
 
 use super::error::TrainError;
 use super::settings::Settings;
 use super::workers::Workers;
-use crate::nn::{Module, Sequential, parameters, parameters_mut};
+use crate::nn::{Module, Sequential, bound, parameters, parameters_mut};
 
 /// The number, among the parameters, of the bias of the convolution that makes the class maps: the last one's.
 pub(super) fn class_map_bias(model: &Sequential<f32>, settings: &Settings) -> Option<usize> {
@@ -41,15 +43,12 @@ pub(super) fn standardize(
     // A pool of its own, so that its memory is given back.
     let context = Context { conv: workers.conv, parallel: true, ..Context::evaluation(BufferPool::new()) };
     let graph = Graph::trace(&context, images.shape(), |x| model.forward(x))?;
-    let own = parameters(model);
-    let value = |identity| {
-        let own = own.iter().find(|(_, own)| own.identity == identity);
-        own.expect("a network visits what it uses").1.value.clone()
-    };
+    let bound = bound(model, Arc::new(Plan::unfused(graph)), &context);
+    let graph = bound.plan().graph();
     // The parameters of each convolution, with the moments of its channels.
     let mut found = Vec::new();
     workers.install(|| {
-        graph.visit(&context, images, value, |index, y| {
+        bound.visit(&context, images, |index, y| {
             let node = &graph.nodes()[index];
             if node.op::<ops::Conv2d>().is_some() {
                 let of = |input: usize| graph.nodes()[input].parameter();
@@ -61,6 +60,8 @@ pub(super) fn standardize(
             }
         })
     });
+    // The weights have one owner again: they change in their place.
+    drop(bound);
     for (_, parameter) in parameters_mut(model) {
         let Some((own, moments)) = found.iter().find(|(own, _)| own.contains(&parameter.identity)) else {
             continue;
@@ -130,10 +131,10 @@ mod tests {
     fn convolved(network: &Sequential<f32>) -> Vec<Tensor<f32>> {
         let context = Context::evaluation(BufferPool::new());
         let graph = Graph::trace(&context, images().shape(), |x| network.forward(x)).unwrap();
-        let own = parameters(network);
-        let value = |identity| own.iter().find(|own| own.1.identity == identity).unwrap().1.value.clone();
+        let bound = bound(network, Arc::new(Plan::unfused(graph)), &context);
+        let graph = bound.plan().graph();
         let mut all = Vec::new();
-        graph.visit(&context, images(), value, |index, y| {
+        bound.visit(&context, images(), |index, y| {
             if graph.nodes()[index].op::<ops::Conv2d>().is_some() {
                 all.push(y.clone());
             }
