@@ -5,9 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use nin::checkpoint::{load_matching, save_parameters};
-use nin::data::{
-    ArrayDataset, DataLoader, DataSources, Dataset, DatasetKind, LabeledImages, LoaderOptions, load,
-};
+use nin::data::{ArrayDataset, DataLoader, DataSources, Dataset, DatasetKind, LoaderOptions, load};
 use nin::loss::CrossEntropy;
 use nin::models::nin_block;
 use nin::nn::{
@@ -46,10 +44,10 @@ fn train(net: &mut Net, data: Arc<dyn Dataset>, epochs: u64) -> Result<f64, Box<
 }
 
 /// The same images with another question: are these shoes?
-fn shoes(images: &LabeledImages) -> Result<ArrayDataset, Box<dyn Error>> {
+fn shoes(images: ArrayDataset) -> Result<ArrayDataset, Box<dyn Error>> {
     let classes: Vec<usize> =
         images.labels().iter().map(|label| usize::from([5, 7, 9].contains(label))).collect();
-    Ok(ArrayDataset::new([1, 28, 28], images.images().to_vec(), classes)?)
+    Ok(images.with_targets(classes)?)
 }
 
 /// Keeps the trained weights in `file`. Answers the tuned network, and its accuracy on 500 images not learnt from, before and
@@ -66,14 +64,14 @@ pub(crate) fn run(file: &Path) -> Result<(Net, f64, f64), Box<dyn Error>> {
     let frozen = freeze(&mut tuned, "features.*");
     println!("{loaded} tensors from the file, {frozen} of {} frozen", parameters(&tuned).len());
     let options = LoaderOptions { batch_size: 500, ..LoaderOptions::default() };
-    let test = DataLoader::new(Arc::new(shoes(&data.test.head(500))?), options)?;
+    let test = DataLoader::new(Arc::new(shoes(data.test.head(500))?), options)?;
     let workers = Workers::new(2)?;
     let accuracy = |net: &Net| -> Result<f64, Box<dyn Error>> {
         let batch = test.epoch(0).next().ok_or("no test images")??;
         Ok(workers.evaluate(net, &batch, &CrossEntropy::default())?.accuracy())
     };
     let before = accuracy(&tuned)?;
-    train(&mut tuned, Arc::new(shoes(&data.train.tail(200))?), 30)?;
+    train(&mut tuned, Arc::new(shoes(data.train.tail(200))?), 30)?;
     let after = accuracy(&tuned)?;
     println!("shoes or not, 200 images, the last layer: test accuracy {after:.3}, before {before:.3}");
     Ok((tuned, before, after))

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use nin::data::{DataLoader, DataSources, DatasetKind, LabeledImages, LoaderOptions, Normalization, load};
+use nin::data::{ArrayDataset, DataLoader, DataSources, DatasetKind, LoaderOptions, Normalization, load};
 use nin::loss::CrossEntropy;
 use nin::nn::{Conv2d, Flatten, Linear, MaxPool2d, Planned, Relu, Sequential, initialize};
 use nin::optim::{Optimizer, Sgd};
@@ -17,7 +17,7 @@ const STEPS: i32 = 100;
 type Losses = Vec<f64>;
 
 /// The mean loss of each step of a fresh network at these learning rates, until it is no number.
-fn losses(data: &LabeledImages, rates: impl Iterator<Item = f64>) -> Result<Losses, Box<dyn Error>> {
+fn losses(data: &ArrayDataset, rates: impl Iterator<Item = f64>) -> Result<Losses, Box<dyn Error>> {
     let normalization = Some(Normalization::of(data));
     let options =
         LoaderOptions { batch_size: 32, shuffle: true, seed: 2, normalization, ..LoaderOptions::default() };

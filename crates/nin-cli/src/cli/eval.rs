@@ -73,10 +73,10 @@ pub(super) fn confusion(
     let settings = of_run(run, &Overrides { conv, ..Overrides::default() })?;
     let workers = Workers::new(threads)?.with_conv(settings.conv);
     let splits = settings.split(load(settings.dataset, &sources(data_dir))?)?;
-    let (channels, classes) = (splits.test.image_shape()[0], splits.test.classes());
+    let names = splits.test.class_names().to_vec();
+    let (channels, classes) = (splits.test.image_shape()[0], names.len());
     let mut model = Planned::new(settings.network(channels, classes)?);
     load_parameters(weights, &mut model)?;
-    let names = splits.test.class_names().to_vec();
     let options = LoaderOptions {
         batch_size: 256,
         image_size: Some((settings.image_size, settings.image_size)),

@@ -1,9 +1,12 @@
-//! [`ArrayDataset`]: images and targets from arrays in memory.
+//! [`ArrayDataset`]: images and targets from arrays in memory, those of published files among them.
 
-use super::dataset::{Dataset, Image, Target, count};
+use std::ops::Range;
+
+use super::dataset::{Dataset, Image, Target, empty};
 use super::error::DataError;
 
-/// Images and targets in arrays: 8-bit or `f32` pixels, class numbers or dense values.
+/// Images and targets in arrays: 8-bit or `f32` pixels, class numbers or dense values. There is at least one image, and every class
+/// has a name if any has.
 ///
 /// ```
 /// use nin::data::ArrayDataset;
@@ -15,11 +18,13 @@ use super::error::DataError;
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct ArrayDataset {
+    pub(super) name: String,
     shape: [usize; 3],
     /// Of all samples, N x C x H x W.
     images: Image<'static>,
     targets: Targets,
     len: usize,
+    class_names: Vec<String>,
 }
 
 /// The targets of all images.
@@ -49,7 +54,7 @@ impl<const K: usize> From<Vec<[f32; K]>> for Targets {
 }
 
 impl ArrayDataset {
-    /// A set of images of C x H x W pixels, one after the other, with as many targets.
+    /// A set of images of C x H x W pixels, one after the other, with as many targets, named `arrays`.
     ///
     /// # Errors
     /// [`DataError::Samples`] if an extent is 0 or there is no image, the pixels are not whole images, or images and targets differ
@@ -59,7 +64,23 @@ impl ArrayDataset {
         images: impl Into<Image<'static>>,
         targets: impl Into<Targets>,
     ) -> Result<Self, DataError> {
+        Self::named("arrays", &[], shape, images, targets)
+    }
+
+    /// A set with a name for messages and the names of its classes, by label; none if they have no names.
+    ///
+    /// # Errors
+    /// As [`ArrayDataset::new`], and if a label is none of the classes that have names.
+    pub fn named(
+        name: &str,
+        class_names: &[&str],
+        shape: [usize; 3],
+        images: impl Into<Image<'static>>,
+        targets: impl Into<Targets>,
+    ) -> Result<Self, DataError> {
+        let refuse = |reason| Err(DataError::Samples { name: name.to_owned(), reason });
         let (images, targets) = (images.into(), targets.into());
+        let ([c, h, w], image) = (shape, shape.iter().product());
         let pixels = match &images {
             Image::Bytes(pixels) => pixels.len(),
             Image::Floats(pixels) => pixels.len(),
@@ -72,14 +93,91 @@ impl ArrayDataset {
             // Not a whole number of samples.
             Targets::Values { .. } => 0,
         };
-        let len = count("arrays", shape, pixels, labels, labels)?;
-        Ok(Self { shape, images, targets, len })
+        if image == 0 || pixels == 0 {
+            return Err(empty(name, pixels.checked_div(image).unwrap_or(labels), shape));
+        }
+        if !pixels.is_multiple_of(image) {
+            return refuse(format!("{pixels} pixels are not a whole number of {c} x {h} x {w} images"));
+        }
+        let len = pixels / image;
+        if len != labels {
+            return refuse(format!("{len} images but {labels} labels: expected one label for each image"));
+        }
+        if let (Targets::Classes(labels), Some(last)) = (&targets, class_names.len().checked_sub(1))
+            && let Some(index) = labels.iter().position(|&label| label > last)
+        {
+            let label = labels[index];
+            return refuse(format!("label {label} of sample {index} is out of range: expected 0 to {last}"));
+        }
+        let class_names = class_names.iter().map(|&name| name.to_owned()).collect();
+        Ok(Self { name: name.to_owned(), shape, images, targets, len, class_names })
+    }
+
+    /// The same images with other targets and no names of classes.
+    ///
+    /// # Errors
+    /// [`DataError::Samples`] if images and targets differ in number.
+    pub fn with_targets(self, targets: impl Into<Targets>) -> Result<Self, DataError> {
+        Self::named(&self.name, &[], self.shape, self.images, targets)
+    }
+
+    /// The names of the classes, by label; empty if they have none.
+    pub fn class_names(&self) -> &[String] {
+        &self.class_names
+    }
+
+    /// The class of each image, N; empty if targets are dense.
+    pub fn labels(&self) -> &[usize] {
+        if let Targets::Classes(labels) = &self.targets { labels } else { &[] }
+    }
+
+    /// How many samples each class that has a name has, by label.
+    pub fn class_counts(&self) -> Vec<usize> {
+        let count = |class| self.labels().iter().filter(|&&label| label == class).count();
+        (0..self.class_names.len()).map(count).collect()
+    }
+
+    /// The first `n` samples as a set of their own: all of them if there are no more, and at least one.
+    pub fn head(&self, n: usize) -> Self {
+        self.part(0..n.clamp(1, self.len), self.name.clone())
+    }
+
+    /// The last `n` samples as a set of their own, named after that: all of them if there are no more, and at least one.
+    pub fn tail(&self, n: usize) -> Self {
+        let n = n.clamp(1, self.len);
+        self.part(self.len - n..self.len, format!("{}, last {n}", self.name))
+    }
+
+    fn part(&self, samples: Range<usize>, name: String) -> Self {
+        let images = match self.images(&samples) {
+            Image::Bytes(pixels) => pixels.into_owned().into(),
+            Image::Floats(pixels) => pixels.into_owned().into(),
+        };
+        let targets = match &self.targets {
+            Targets::Classes(classes) => Targets::Classes(classes[samples.clone()].to_vec()),
+            &Targets::Values { ref values, width } => {
+                let values = values[samples.start * width..samples.end * width].to_vec();
+                Targets::Values { values, width }
+            }
+        };
+        let class_names = self.class_names.clone();
+        Self { name, shape: self.shape, images, targets, len: samples.len(), class_names }
+    }
+
+    /// The pixels of some samples.
+    fn images(&self, samples: &Range<usize>) -> Image<'_> {
+        let image: usize = self.shape.iter().product();
+        let pixels = samples.start * image..samples.end * image;
+        match &self.images {
+            Image::Bytes(all) => Image::Bytes(all[pixels].into()),
+            Image::Floats(all) => Image::Floats(all[pixels].into()),
+        }
     }
 }
 
 impl Dataset for ArrayDataset {
     fn name(&self) -> &str {
-        "arrays"
+        &self.name
     }
 
     fn len(&self) -> usize {
@@ -91,17 +189,11 @@ impl Dataset for ArrayDataset {
     }
 
     fn get(&self, index: usize) -> (Image<'_>, Target<'_>) {
-        let image: usize = self.shape.iter().product();
-        let pixels = index * image..(index + 1) * image;
-        let image = match &self.images {
-            Image::Bytes(all) => Image::Bytes(all[pixels].into()),
-            Image::Floats(all) => Image::Floats(all[pixels].into()),
-        };
         let target = match &self.targets {
             Targets::Classes(classes) => Target::Class(classes[index]),
             Targets::Values { values, width } => Target::Values(values[index * width..][..*width].into()),
         };
-        (image, target)
+        (self.images(&(index..index + 1)), target)
     }
 }
 
@@ -122,13 +214,38 @@ mod tests {
     }
 
     #[test]
+    fn parts_are_sets_of_their_own() {
+        let names = ["a", "b", "c"];
+        let of = |name: &str, pixels: Range<u8>, labels: &[usize]| {
+            let pixels: Vec<u8> = pixels.collect();
+            ArrayDataset::named(name, &names, [1, 2, 3], pixels, labels.to_vec()).unwrap()
+        };
+        let set = of("toy", 0..24, &[1, 0, 1, 2]);
+        assert_eq!((set.class_names(), set.class_counts()), (&names.map(str::to_owned)[..], vec![1, 2, 1]));
+        assert_eq!(set.head(2), of("toy", 0..12, &[1, 0]));
+        assert_eq!(set.head(99), set);
+        assert_eq!(set.tail(3), of("toy, last 3", 6..24, &[0, 1, 2]));
+        assert_eq!((set.tail(99).len(), set.head(0).len()), (4, 1));
+        let other = set.with_targets(vec![[0.5f32, 1.0], [2.0, 3.0], [4.0, 5.0], [6.0, 7.0]]).unwrap();
+        assert_eq!(other.tail(2).get(0).1, Target::Values(vec![4.0, 5.0].into()));
+        assert!(other.class_names().is_empty() && other.labels().is_empty());
+        assert!(other.with_targets(vec![0usize; 3]).is_err());
+    }
+
+    #[test]
     fn arrays_that_do_not_fit_are_refused() {
         let refused = |pixels: usize, classes: usize| {
             ArrayDataset::new([1, 2, 3], vec![0u8; pixels], vec![0usize; classes]).unwrap_err().to_string()
         };
-        assert_eq!(refused(13, 2), "arrays: 13 bytes of pixels are not a whole number of 1 x 2 x 3 images");
+        assert_eq!(refused(13, 2), "arrays: 13 pixels are not a whole number of 1 x 2 x 3 images");
         assert_eq!(refused(12, 3), "arrays: 2 images but 3 labels: expected one label for each image");
-        assert!(refused(0, 0).starts_with("arrays: empty data set: N = 0, C = 1, H = 2, W = 3"));
+        let empty = "arrays: empty data set: N = 0, C = 1, H = 2, W = 3 (each must be at least 1)";
+        assert_eq!(refused(0, 0), empty);
+        let flat = ArrayDataset::new([0, 2, 3], vec![0u8; 6], vec![0usize; 1]).unwrap_err().to_string();
+        assert!(flat.starts_with("arrays: empty data set: N = 1, C = 0"), "{flat}");
+        let error =
+            ArrayDataset::named("toy", &["a", "b"], [1, 1, 1], vec![0u8; 2], vec![1usize, 2]).unwrap_err();
+        assert_eq!(error.to_string(), "toy: label 2 of sample 1 is out of range: expected 0 to 1");
         let partial = Targets::Values { values: vec![0.0; 5], width: 2 };
         assert!(ArrayDataset::new([1, 1, 1], vec![0u8; 2], partial).is_err());
     }

@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::dataset::{LabeledImages, Splits};
+use super::array::ArrayDataset;
+use super::dataset::Splits;
 use super::error::DataError;
+use super::idx::Idx;
 use super::kind::DatasetKind;
 
 /// The four files of a data set of the MNIST family, under their canonical names, without `.gz`.
@@ -50,15 +52,48 @@ pub fn is_complete(dir: &Path) -> bool {
 /// Reads both splits of `kind` from the four files in `dir`.
 ///
 /// # Errors
-/// [`DataError::File`] if one is missing, and every error of [`LabeledImages::from_idx_files`].
+/// [`DataError::File`] if one is missing, and every error of [`read_split`].
 pub fn load_dir(kind: DatasetKind, dir: &Path) -> Result<Splits, DataError> {
     // All four are looked for before the first is read: a missing label file is known at once.
     let [train_images, train_labels, test_images, test_labels] = FILE_NAMES.map(|name| find_file(dir, name));
     let [train, test] = [(train_images?, train_labels?), (test_images?, test_labels?)];
     Ok(Splits {
-        train: LabeledImages::from_idx_files(kind, "train", &train.0, &train.1)?,
-        test: LabeledImages::from_idx_files(kind, "test", &test.0, &test.1)?,
+        train: read_split(kind, "train", &train.0, &train.1)?,
+        test: read_split(kind, "test", &test.0, &test.1)?,
     })
+}
+
+/// Reads one split of a published data set from its image and its label file (IDX, plain or gzip-compressed). `split` ("train",
+/// "test") goes into the set's name.
+///
+/// # Errors
+/// Every error of [`Idx::read`], and those of [`ArrayDataset::named`] with the file names in them; [`DataError::File`] if the
+/// images are not of the size the set is published in.
+pub fn read_split(
+    kind: DatasetKind,
+    split: &str,
+    images: &Path,
+    labels: &Path,
+) -> Result<ArrayDataset, DataError> {
+    let pixels = Idx::read(images, 3)?;
+    let targets = Idx::read(labels, 1)?;
+    let (n, found_h, found_w) = (pixels.dims[0], pixels.dims[1], pixels.dims[2]);
+    let (h, w) = kind.image_size();
+    if (found_h, found_w) != (h, w) {
+        let expected = format!("expected {h} x {w} for {kind}");
+        return Err(DataError::file(images, format!("images of {found_h} x {found_w} pixels, {expected}")));
+    }
+    // Until all is well, it goes by the name of the file that would be to blame.
+    let (images, labels) = (images.display(), labels.display());
+    let name = match n {
+        0 => images.to_string(),
+        _ if n == targets.data.len() => labels.to_string(),
+        _ => format!("{images} and {labels}"),
+    };
+    let classes: Vec<usize> = targets.data.into_iter().map(usize::from).collect();
+    let mut set = ArrayDataset::named(&name, kind.class_names(), [1, h, w], pixels.data, classes)?;
+    set.name = format!("{kind} {split}");
+    Ok(set)
 }
 
 /// The folder of the bundled Fashion-MNIST mini set.
@@ -89,7 +124,8 @@ fn find_bundled(cwd: &Path, compiled: &Path) -> Result<PathBuf, DataError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Dataset;
+    use crate::data::idx::tests::encode;
+    use crate::data::{Dataset, Image};
     use sha2::{Digest, Sha256};
     use std::fs;
 
@@ -99,14 +135,15 @@ mod tests {
             load_dir(DatasetKind::FashionMnistMini, &bundled_dir().unwrap()).unwrap();
         assert_eq!((train.name(), test.name()), ("fashion-mnist-mini train", "fashion-mnist-mini test"));
         for (set, n, counts) in [(&train, 10_000, TRAIN_COUNTS), (&test, 2_000, TEST_COUNTS)] {
-            assert_eq!((set.len(), set.image_shape(), set.classes()), (n, [1, 28, 28], 10));
+            assert_eq!((set.len(), set.image_shape(), set.class_names().len()), (n, [1, 28, 28], 10));
             assert_eq!(set.class_counts(), counts);
         }
         assert_eq!(train.labels()[..10], [9, 0, 0, 3, 0, 2, 7, 2, 5, 5]);
-        assert_eq!(train.class_names()[train.label(0)], "Ankle boot");
-        let sum: u32 = train.image(0).iter().map(|&p| u32::from(p)).sum();
+        assert_eq!(train.class_names()[train.labels()[0]], "Ankle boot");
+        let Image::Bytes(first) = train.get(0).0 else { panic!("pixels have 8 bits") };
+        let sum: u32 = first.iter().map(|&p| u32::from(p)).sum();
         assert_eq!(sum, FIRST_IMAGE_SUM);
-        let hash: String = Sha256::digest(train.image(0)).iter().map(|b| format!("{b:02x}")).collect();
+        let hash: String = Sha256::digest(&first).iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(hash, FIRST_IMAGE_SHA256);
     }
 
@@ -162,6 +199,44 @@ mod tests {
         assert_eq!(resolve_dir(DatasetKind::Mnist, root.path()), raw);
         assert_eq!(resolve_dir(DatasetKind::FashionMnist, root.path()), root.path());
         assert_eq!(resolve_dir(DatasetKind::Mnist, &raw), raw);
+    }
+
+    #[test]
+    fn faults_of_files_name_the_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let (images, labels) = (dir.path().join("images"), dir.path().join("labels"));
+        let load = |dims: &[u32], of_labels: &[u8]| {
+            let pixels = dims.iter().product::<u32>() as usize;
+            fs::write(&images, encode(dims, &vec![9; pixels])).unwrap();
+            fs::write(&labels, encode(&[of_labels.len() as u32], of_labels)).unwrap();
+            read_split(DatasetKind::Mnist, "train", &images, &labels)
+        };
+        let set = load(&[2, 28, 28], &[3, 9]).unwrap();
+        assert_eq!((set.name(), set.labels()), ("mnist train", &[3, 9][..]));
+        for (dims, of_labels, expected) in [
+            (&[2, 28, 28][..], &[3, 10][..], "LABELS: label 10 of sample 1 is out of range: expected 0 to 9"),
+            (
+                &[2, 28, 28],
+                &[3, 9, 1],
+                "IMAGES and LABELS: 2 images but 3 labels: expected one label for each image",
+            ),
+            (
+                &[0, 28, 28],
+                &[],
+                "IMAGES: empty data set: N = 0, C = 1, H = 28, W = 28 (each must be at least 1)",
+            ),
+            (&[1, 28, 32], &[], "IMAGES: images of 28 x 32 pixels, expected 28 x 28 for mnist"),
+            // Labels in the place of images.
+            (
+                &[2],
+                &[],
+                "IMAGES: wrong IDX magic at byte 0: expected 0x00000803 (unsigned bytes, 3 dimension(s)), found 0x00000801",
+            ),
+        ] {
+            let expected = expected.replace("IMAGES", &images.display().to_string());
+            let expected = expected.replace("LABELS", &labels.display().to_string());
+            assert_eq!(load(dims, of_labels).unwrap_err().to_string(), expected);
+        }
     }
 
     const TRAIN_COUNTS: [usize; 10] = [971, 1041, 1019, 1022, 973, 964, 1036, 1007, 966, 1001];

@@ -130,6 +130,7 @@ fn cache_dir_from(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Dataset;
     use std::fs;
 
     /// Sources whose server refuses connections.
@@ -249,6 +250,6 @@ mod tests {
         assert_eq!(splits.train.class_counts(), [6_000; 10]);
         assert_eq!(splits.test.class_counts(), [1_000; 10]);
         let mini = load(DatasetKind::FashionMnistMini, &offline(None, None)).unwrap();
-        assert_eq!(splits.train.image(0), mini.train.image(0));
+        assert_eq!(splits.train.get(0), mini.train.get(0));
     }
 }

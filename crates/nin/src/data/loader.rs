@@ -86,7 +86,7 @@ impl DataLoader {
             return Err(DataError::Options(message));
         }
         if dataset.is_empty() || c * h * w == 0 {
-            return Err(empty(name, dataset.len(), [c, h, w], 0));
+            return Err(empty(name, dataset.len(), [c, h, w]));
         }
         let (size, padding) = ((h, w), options.augmentation.padding);
         if padding > h.min(w) {

@@ -1,8 +1,7 @@
 //! Data: from files on disk to batches of N x C x H x W tensors.
 //!
-//! The way of an image: [`idx`] reads the files, a [`Dataset`] has the images and their targets (one from files,
-//! [`ArrayDataset`] from memory, or one's own),
-//! [`files`] knows their names, [`load`](mod@load) where each data set lies, and `download` (a feature) how to fetch
+//! The way of an image: [`idx`] reads the files, a [`Dataset`] has the images and their targets ([`ArrayDataset`] in memory, or
+//! one's own), [`files`] knows their names, [`load`](mod@load) where each data set lies, and `download` (a feature) how to fetch
 //! one. [`augment`] varies an image, [`resize`] brings it to the network's size, [`normalize`] makes numbers
 //! of its pixels, a [`sampler`] draws which samples an epoch has. [`loader`] does all this for one [`batch`] after another, ahead of the training, on threads
 //! of its own.
@@ -28,7 +27,7 @@ pub mod sampler;
 pub use array::ArrayDataset;
 pub use augment::Augmentation;
 pub use batch::Batch;
-pub use dataset::{Dataset, DatasetInfo, Image, LabeledImages, Splits, Target};
+pub use dataset::{Dataset, Image, Splits, Target};
 pub use error::DataError;
 pub use kind::DatasetKind;
 pub use load::{DataSources, load};

@@ -121,11 +121,11 @@ impl PixelTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{ArrayDataset, DatasetKind, LabeledImages, files};
+    use crate::data::{ArrayDataset, DatasetKind, files};
 
-    fn set(channels: usize, pixels: &[u8]) -> LabeledImages {
-        let labels = vec![0; pixels.len() / 2 / channels];
-        LabeledImages::toy("toy", [channels, 1, 2], pixels.to_vec(), labels, 1)
+    fn set(channels: usize, pixels: &[u8]) -> ArrayDataset {
+        let labels = vec![0usize; pixels.len() / 2 / channels];
+        ArrayDataset::new([channels, 1, 2], pixels.to_vec(), labels).unwrap()
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub use initial::InitialWeights;
 pub use recipe::Recipe;
 
 use super::error::TrainError;
-use crate::data::{Augmentation, DatasetKind, Splits};
+use crate::data::{Augmentation, Dataset, DatasetKind, Splits};
 use crate::models::{Head, Model, Network};
 use crate::nn::Sequential;
 use crate::optim::{OptimizerKind, Schedule};
@@ -197,7 +197,7 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::LabeledImages;
+    use crate::data::{ArrayDataset, Image};
 
     #[test]
     fn flags_win_over_the_file_and_the_file_over_the_recipe() {
@@ -465,16 +465,16 @@ seed = 12
 
     #[test]
     fn what_is_held_out_is_the_end_of_the_training_images() {
-        let labels = vec![0, 0, 0, 0, 0, 0, 0, 1, 1, 1];
-        let train = LabeledImages::toy("toy train", [1; 3], (0..10).collect(), labels, 2);
-        let test = LabeledImages::toy("toy test", [1; 3], vec![99], vec![1], 2);
+        let labels = vec![0usize, 0, 0, 0, 0, 0, 0, 1, 1, 1];
+        let train = ArrayDataset::new([1; 3], (0..10).collect::<Vec<u8>>(), labels).unwrap();
+        let test = ArrayDataset::new([1; 3], vec![99u8], vec![1usize]).unwrap();
         let splits = || Splits { train: train.clone(), test: test.clone() };
         let held = |hold_out| Settings { hold_out, ..Settings::of(Recipe::Default) };
         let all = held(0).split(splits()).unwrap();
-        assert_eq!((all.train.len(), all.test.images()), (10, &[99][..]));
+        assert_eq!((all.train.len(), all.test.get(0).0), (10, Image::from(vec![99u8])));
         let part = held(3).split(splits()).unwrap();
-        assert_eq!((part.train.images(), part.test.images()), (&[0, 1, 2, 3, 4, 5, 6][..], &[7, 8, 9][..]));
-        assert_eq!(part.test.labels(), [1, 1, 1]);
+        assert_eq!((part.train.labels(), part.test.labels()), (&[0; 7][..], &[1; 3][..]));
+        assert_eq!((part.train.get(6).0, part.test.get(0).0), (vec![6u8].into(), vec![7u8].into()));
         let error = held(10).split(splits()).unwrap_err().to_string();
         assert_eq!(error, "hold_out: expected fewer than the 10 training images, found 10");
     }

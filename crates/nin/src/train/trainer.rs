@@ -16,7 +16,7 @@ use super::start::{class_map_bias, scale_head, standardize};
 use super::workers::{StepSettings, Workers};
 use crate::checkpoint::{difference, load_parameters, replace_values};
 use crate::data::{
-    Augmentation, Batch, DataLoader, Dataset, LabeledImages, LoaderOptions, Normalization, Splits,
+    ArrayDataset, Augmentation, Batch, DataLoader, Dataset, LoaderOptions, Normalization, Splits,
 };
 use crate::loss::{CrossEntropy, Loss};
 use crate::nn::{Planned, Sequential, initialize, parameters};
@@ -317,10 +317,10 @@ impl Trainer {
 /// The network for a data set.
 fn network(
     settings: &Settings,
-    train: &LabeledImages,
-    test: &LabeledImages,
+    train: &ArrayDataset,
+    test: &ArrayDataset,
 ) -> Result<Sequential<f32>, TrainError> {
-    let of = |set: &LabeledImages| (set.image_shape()[0], set.classes());
+    let of = |set: &ArrayDataset| (set.image_shape()[0], set.class_names().len());
     let ((channels, classes), (test_channels, test_classes)) = (of(train), of(test));
     if of(train) != of(test) {
         return Err(TrainError::Config(format!(
@@ -332,7 +332,8 @@ fn network(
         )));
     }
     if classes < 2 {
-        let message = format!("{} has 1 class, a network needs at least 2 to tell apart", train.name());
+        let name = train.name();
+        let message = format!("{name} has {classes} named classes, a network needs at least 2 to tell apart");
         return Err(TrainError::Config(message));
     }
     settings.network(channels, classes)
@@ -345,23 +346,23 @@ mod tests {
     use tensor::init::Init;
 
     use super::*;
-    use crate::data::ArrayDataset;
     use crate::loss::Mse;
     use crate::models::{Head, Model};
     use crate::nn::{Flatten, Linear};
     use crate::optim::AdamW;
     use crate::train::{Event, Recipe, RunDir};
 
-    fn set(channels: usize, classes: usize) -> LabeledImages {
-        let (name, pixels) = (format!("toy of {channels} channels"), vec![7; 4 * channels * 28 * 28]);
-        LabeledImages::toy(&name, [channels, 28, 28], pixels, vec![0; 4], classes)
+    fn set(channels: usize, classes: usize) -> ArrayDataset {
+        let (name, pixels) = (format!("toy of {channels} channels"), vec![7u8; 4 * channels * 28 * 28]);
+        let names = vec!["a class"; classes];
+        ArrayDataset::named(&name, &names, [channels, 28, 28], pixels, vec![0usize; 4]).unwrap()
     }
 
     fn trainer(
         model: Model,
         head: Option<Head>,
-        train: LabeledImages,
-        test: LabeledImages,
+        train: ArrayDataset,
+        test: ArrayDataset,
     ) -> Result<Trainer, TrainError> {
         let settings = Settings { head, image_size: 28, ..Settings::for_model(Recipe::Default, model) };
         Trainer::new(settings, Splits { train, test }, 1)
@@ -376,7 +377,7 @@ mod tests {
              the toy of 3 channels images 3 and 10"
         );
         assert!(refused(set(1, 10), set(1, 7)).ends_with("the toy of 1 channels images 1 and 7"));
-        assert!(refused(set(1, 1), set(1, 1)).contains("has 1 class"));
+        assert!(refused(set(1, 1), set(1, 1)).contains("has 1 named classes"));
         trainer(Model::LeNet, None, set(3, 7), set(3, 7)).unwrap();
     }
 

@@ -1,21 +1,21 @@
 //! Order, resumption, threads, memory and faults of the loader, on toy images.
 
 use super::*;
+use crate::data::ArrayDataset;
 use crate::data::sampler::Weighted;
-use crate::data::{ArrayDataset, LabeledImages};
 use std::collections::HashSet;
 use tensor::{Purpose, RandomStream};
 
 /// `n` images of 2 channels of 4 x 5 pixels; sample i is full of i, but for a corner that shows a shift.
-fn toy(n: usize) -> Arc<LabeledImages> {
+fn toy(n: usize) -> Arc<ArrayDataset> {
     let mut images = Vec::new();
     for i in 0..n {
         let mut image = [i as u8 + 1; 40];
         image[0] = 255;
         images.extend_from_slice(&image);
     }
-    let labels = (0..n).map(|i| (i % 3) as u8).collect();
-    Arc::new(LabeledImages::toy("toy", [2, 4, 5], images, labels, 3))
+    let labels: Vec<usize> = (0..n).map(|i| i % 3).collect();
+    Arc::new(ArrayDataset::new([2, 4, 5], images, labels).unwrap())
 }
 
 fn options() -> LoaderOptions {
@@ -271,7 +271,7 @@ fn impossible_options_are_refused() {
     let fault = |options| DataLoader::new(toy(3), options).unwrap_err().to_string();
     assert_eq!(
         fault(LoaderOptions { batch_size: 0, ..options() }),
-        "toy: batch size 0 is impossible: expected at least 1"
+        "arrays: batch size 0 is impossible: expected at least 1"
     );
     assert_eq!(
         fault(LoaderOptions { image_size: Some((0, 9)), ..options() }),
