@@ -117,5 +117,5 @@ fn output_that_nobody_can_take_does_not_stop_a_run() {
     };
     succeeded(full(&[&[TRAIN], &small("run", &["--max-steps", "2"])[..]].concat()));
     assert!(place.path("run/model.safetensors").exists());
-    refused(full(&[NIN, "summary"]), 1, &["standard output", "writing"]);
+    refused(full(&[NIN, "summary"]), 1, &["standard output", "cannot write"]);
 }

@@ -15,61 +15,62 @@ use tensor::{Shape, Tensor};
 use crate::nn::{Module, Parameter, parameters, parameters_mut};
 use crate::optim::matches;
 
-/// What can go wrong with a file of weights.
+/// What can go wrong with a file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum CheckpointError {
-    /// The file could not be read or written.
-    #[error("{path}: {action}: {source}", path = path.display())]
+pub enum FileError {
+    /// The operating system refused to open, read, write or rename a file or a folder.
+    #[error("{path}: cannot {action}: {source}", path = path.display())]
     Io {
-        /// The file.
+        /// The file or folder.
         path: PathBuf,
-        /// What was being done.
+        /// What was tried, as a verb: "open", "read", ...
         action: &'static str,
-        /// Why it failed.
+        /// The system's answer.
         source: std::io::Error,
     },
-    /// The file is not safetensors or is broken, does not hold the network's parameters, or has weights that are no numbers.
+    /// A file is missing from its folder or does not hold what it should: it is broken, cut off, too long, of another network or
+    /// size, or has weights that are no numbers.
     #[error("{path}: {reason}", path = path.display())]
     Content {
-        /// The file.
+        /// The file, or the folder that it is missing from.
         path: PathBuf,
-        /// What was expected and what was found, with names and shapes.
+        /// What is wrong, with names, shapes, offsets, what was expected and what was found.
         reason: String,
     },
 }
 
-/// An error of reading or writing `path` while doing `action`.
-pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> CheckpointError {
+/// Wraps a system error with the path and the verb of what was tried; made for `map_err`.
+pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> FileError {
     let path = path.to_path_buf();
-    move |source| CheckpointError::Io { path, action, source }
+    move |source| FileError::Io { path, action, source }
 }
 
-fn content(path: &Path, reason: String) -> CheckpointError {
-    CheckpointError::Content { path: path.to_path_buf(), reason }
+pub(crate) fn content(path: &Path, reason: String) -> FileError {
+    FileError::Content { path: path.to_path_buf(), reason }
 }
 
-fn broken(path: &Path, reason: impl Display) -> CheckpointError {
+fn broken(path: &Path, reason: impl Display) -> FileError {
     content(path, format!("not a whole safetensors file: {reason}"))
 }
 
 /// Replaces a file by `bytes` or leaves it as it was: writes beside it, flushes to the disk, renames.
 ///
 /// # Errors
-/// [`CheckpointError::Io`]; the old file is whole then, or the new one if only its folder could not be flushed, and nothing is
+/// [`FileError::Io`]; the old file is whole then, or the new one if only its folder could not be flushed, and nothing is
 /// left beside it.
-pub fn atomic_write(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
+pub fn atomic_write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let (beside, mut file) = new_file(folder).map_err(io(path, "writing"))?;
-    let written = file.write_all(bytes).map_err(io(path, "writing"));
-    let flushed = written.and_then(|()| file.sync_all().map_err(io(path, "writing to the disk")));
-    let renamed = flushed.and_then(|()| std::fs::rename(&beside, path).map_err(io(path, "putting in place")));
+    let (beside, mut file) = new_file(folder).map_err(io(path, "write"))?;
+    let written = file.write_all(bytes).map_err(io(path, "write"));
+    let flushed = written.and_then(|()| file.sync_all().map_err(io(path, "write to the disk")));
+    let renamed = flushed.and_then(|()| std::fs::rename(&beside, path).map_err(io(path, "put in place")));
     if renamed.is_err() {
         // The error of what was being written matters more than one of the clean-up.
         let _ = std::fs::remove_file(&beside);
     }
     renamed?;
-    sync_folder(folder).map_err(io(path, "writing its folder to the disk"))
+    sync_folder(folder).map_err(io(path, "write its folder to the disk"))
 }
 
 /// The renaming of a file is on the disk once its folder is. File systems that cannot flush a folder do so in their own time.
@@ -115,12 +116,12 @@ compile_error!("safetensors files are little-endian: weights are written and rea
 /// Saves named tensors and text.
 ///
 /// # Errors
-/// [`CheckpointError::Io`]; an old file of that name is whole then.
+/// [`FileError::Io`]; an old file of that name is whole then.
 pub fn save_tensors(
     path: &Path,
     tensors: &[(String, &Tensor<f32>)],
     metadata: HashMap<String, String>,
-) -> Result<(), CheckpointError> {
+) -> Result<(), FileError> {
     let views = tensors.iter().map(|(name, tensor)| {
         let bytes = bytemuck::cast_slice(tensor.data());
         let view = TensorView::new(Dtype::F32, tensor.shape().to_vec(), bytes);
@@ -134,13 +135,13 @@ pub fn save_tensors(
 /// Loads every tensor of a file by its name, and the text beside them.
 ///
 /// # Errors
-/// [`CheckpointError::Io`] if it cannot be read, [`CheckpointError::Content`] if it is no safetensors file or holds anything but
+/// [`FileError::Io`] if it cannot be read, [`FileError::Content`] if it is no safetensors file or holds anything but
 /// `f32` tensors of at most four axes.
 #[allow(clippy::type_complexity, reason = "two maps side by side")]
 pub fn load_tensors(
     path: &Path,
-) -> Result<(BTreeMap<String, Tensor<f32>>, HashMap<String, String>), CheckpointError> {
-    let bytes = std::fs::read(path).map_err(io(path, "reading"))?;
+) -> Result<(BTreeMap<String, Tensor<f32>>, HashMap<String, String>), FileError> {
+    let bytes = std::fs::read(path).map_err(io(path, "read"))?;
     let file = SafeTensors::deserialize(&bytes).map_err(|error| broken(path, error))?;
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| broken(path, error))?;
     let mut tensors = BTreeMap::new();
@@ -160,8 +161,8 @@ pub fn load_tensors(
 /// Saves a network's parameters under the names of PyTorch's `state_dict`.
 ///
 /// # Errors
-/// [`CheckpointError::Io`]; an old file of that name is whole then.
-pub fn save_parameters(path: &Path, module: &dyn Module<f32>) -> Result<(), CheckpointError> {
+/// [`FileError::Io`]; an old file of that name is whole then.
+pub fn save_parameters(path: &Path, module: &dyn Module<f32>) -> Result<(), FileError> {
     let all: Vec<(String, &Tensor<f32>)> =
         parameters(module).into_iter().map(|(name, parameter)| (name, &parameter.value)).collect();
     save_tensors(path, &all, HashMap::new())
@@ -170,9 +171,9 @@ pub fn save_parameters(path: &Path, module: &dyn Module<f32>) -> Result<(), Chec
 /// Loads a network's parameters. Nothing is changed unless the file holds exactly them.
 ///
 /// # Errors
-/// [`CheckpointError::Content`] with the first name that is missing, too many, or of another shape, or of NaN and infinities;
+/// [`FileError::Content`] with the first name that is missing, too many, or of another shape, or of NaN and infinities;
 /// otherwise as [`load_tensors`].
-pub fn load_parameters(path: &Path, module: &mut dyn Module<f32>) -> Result<(), CheckpointError> {
+pub fn load_parameters(path: &Path, module: &mut dyn Module<f32>) -> Result<(), FileError> {
     load(path, module, None).map(drop)
 }
 
@@ -180,16 +181,12 @@ pub fn load_parameters(path: &Path, module: &mut dyn Module<f32>) -> Result<(), 
 /// how many they are: all but a new last layer, for instance. Nothing is changed unless the file holds all of them.
 ///
 /// # Errors
-/// [`CheckpointError::Content`] if no name matches; otherwise as [`load_parameters`].
-pub fn load_matching(
-    path: &Path,
-    module: &mut dyn Module<f32>,
-    pattern: &str,
-) -> Result<usize, CheckpointError> {
+/// [`FileError::Content`] if no name matches; otherwise as [`load_parameters`].
+pub fn load_matching(path: &Path, module: &mut dyn Module<f32>, pattern: &str) -> Result<usize, FileError> {
     load(path, module, Some(pattern))
 }
 
-fn load(path: &Path, module: &mut dyn Module<f32>, pattern: Option<&str>) -> Result<usize, CheckpointError> {
+fn load(path: &Path, module: &mut dyn Module<f32>, pattern: Option<&str>) -> Result<usize, FileError> {
     let (mut tensors, _) = load_tensors(path)?;
     let mismatch = |difference| Err(content(path, format!("weights of another network: {difference}")));
     let mut own = parameters(module);
@@ -303,7 +300,7 @@ mod tests {
     #[test]
     fn other_networks_and_broken_files_are_refused_and_change_nothing() {
         let (_folder, path) = place();
-        assert!(refused(&path).contains("model.safetensors: reading: "));
+        assert!(refused(&path).contains("model.safetensors: cannot read: "));
         save_parameters(&path, &block(4, 1)).unwrap();
         let whole = std::fs::read(&path).unwrap();
         for bytes in [b"not a safetensors file", &whole[..whole.len() - 9]] {
@@ -372,13 +369,13 @@ mod tests {
     fn a_failed_write_leaves_what_was_there() {
         let folder = tempfile::tempdir().unwrap();
         let error = atomic_write(&folder.path().join("missing/file"), b"x").unwrap_err().to_string();
-        assert!(error.contains("missing/file: writing: "), "{error}");
+        assert!(error.contains("missing/file: cannot write: "), "{error}");
 
         let taken = folder.path().join("taken");
         std::fs::create_dir(&taken).unwrap();
         std::fs::write(taken.join("old"), b"old").unwrap();
         let error = atomic_write(&taken, b"x").unwrap_err().to_string();
-        assert!(error.contains("taken: putting in place: "), "{error}");
+        assert!(error.contains("taken: cannot put in place: "), "{error}");
         assert_eq!(std::fs::read(taken.join("old")).unwrap(), b"old");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
     }

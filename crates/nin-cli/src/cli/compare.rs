@@ -282,8 +282,7 @@ fn bench(
     threads: usize,
 ) -> Result<BenchReport, TrainError> {
     let name = name(subject);
-    let program =
-        std::env::current_exe().map_err(TrainError::io(Path::new("nin"), "finding this program"))?;
+    let program = std::env::current_exe().map_err(TrainError::io(Path::new("nin"), "find this program"))?;
     let mut command = Command::new(&program);
     command.args(["bench", "--json", "--task", task, "--model", &subject.model.to_string()]);
     command.args(["--image-size", &subject.side.to_string(), "--batch-size", &args.batch_size.to_string()]);
@@ -292,7 +291,7 @@ fn bench(
         command.args(["--head", &head.to_string()]);
     }
     tell(&format!("measuring {name} at {side} x {side}, {task}", side = subject.side));
-    let output = command.stderr(Stdio::piped()).output().map_err(TrainError::io(&program, "starting"))?;
+    let output = command.stderr(Stdio::piped()).output().map_err(TrainError::io(&program, "start"))?;
     let failed = |why: &str| TrainError::Config(format!("{name}, {task}: {why}"));
     if !output.status.success() {
         let stderr = String::from_utf8_lossy(&output.stderr);

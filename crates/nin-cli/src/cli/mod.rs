@@ -84,7 +84,7 @@ impl ThreadArgs {
 /// Writes a file whole or not at all ([`atomic_write`]), in a folder that is made if there is none.
 pub(crate) fn write_file(path: &Path, text: &str) -> Result<(), TrainError> {
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(TrainError::io(folder, "making the folder"))?;
+        std::fs::create_dir_all(folder).map_err(TrainError::io(folder, "make the folder"))?;
     }
     Ok(atomic_write(path, text.as_bytes())?)
 }
@@ -99,6 +99,6 @@ fn print(text: &str) -> Result<(), TrainError> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        result => result.map_err(TrainError::io(Path::new("standard output"), "writing")),
+        result => result.map_err(TrainError::io(Path::new("standard output"), "write")),
     }
 }

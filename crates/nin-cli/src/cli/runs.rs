@@ -27,7 +27,7 @@ fn runs(folder: &Path, file: &str) -> Result<Vec<PathBuf>, TrainError> {
     if folder.join(file).exists() {
         return Ok(vec![folder.to_path_buf()]);
     }
-    let entries = std::fs::read_dir(folder).map_err(TrainError::io(folder, "reading the folder"))?;
+    let entries = std::fs::read_dir(folder).map_err(TrainError::io(folder, "read the folder"))?;
     let mut seeds: Vec<(u64, PathBuf)> = entries
         .filter_map(|entry| {
             let path = entry.ok()?.path();

@@ -162,7 +162,7 @@ fn write_table(folder: &Path, endings: &[(u64, Ending)]) -> Result<(), TrainErro
     let before = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(TrainError::io(&path, "reading")(error)),
+        Err(error) => return Err(TrainError::io(&path, "read")(error)),
     };
     let known =
         before.lines().filter_map(|line| Some((line.split(',').next()?.parse().ok()?, line.to_owned())));

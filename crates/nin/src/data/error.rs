@@ -1,7 +1,8 @@
 //! What can be wrong with data: each message is a single line saying what, where, expected and found.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use crate::checkpoint::{self, FileError};
 
 /// Anything that can go wrong between a file on disk (or a server) and a batch.
 ///
@@ -10,26 +11,10 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
-    /// The operating system refused to open, read, write or rename a file.
-    #[error("{}: cannot {action}: {source}", path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// What was tried, as a verb: "open", "read", ...
-        action: &'static str,
-        /// The system's answer.
-        source: io::Error,
-    },
-
-    /// A file is missing from its folder, is written by another process, or does not hold what it should: it is broken, cut
-    /// off, too long, or has images of another size.
-    #[error("{}: {reason}", path.display())]
-    File {
-        /// The file, or the folder that it is missing from.
-        path: PathBuf,
-        /// What is wrong, with the offset, what was expected and what was found.
-        reason: String,
-    },
+    /// A file could not be read or written, is missing from its folder, is written by another process, or does not hold what it
+    /// should.
+    #[error(transparent)]
+    File(#[from] FileError),
 
     /// The data set is not where it should be and cannot be fetched.
     #[error("data set {name} not found: {reason}")]
@@ -75,12 +60,12 @@ pub enum DataError {
 
 impl DataError {
     /// Wraps a system error with the path and the verb of what was tried; made for `map_err`.
-    pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> DataError {
-        let path = path.to_path_buf();
-        move |source| DataError::Io { path, action, source }
+    pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> DataError {
+        let error = checkpoint::io(path, action);
+        move |source| DataError::File(error(source))
     }
 
     pub(super) fn file(path: &Path, reason: String) -> DataError {
-        DataError::File { path: path.to_path_buf(), reason }
+        checkpoint::content(path, reason).into()
     }
 }

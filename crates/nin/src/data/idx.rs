@@ -39,7 +39,7 @@ impl Idx {
     /// name), expecting `rank` dimensions: 3 for images (N x H x W), 1 for labels (N).
     ///
     /// # Errors
-    /// [`DataError::Io`] if the file cannot be opened or read, and every error of [`Idx::from_reader`].
+    /// [`DataError::File`] if the file cannot be opened or read, and every error of [`Idx::from_reader`].
     pub fn read(path: &Path, rank: usize) -> Result<Idx, DataError> {
         let file = File::open(path).map_err(DataError::io(path, "open"))?;
         Idx::from_reader(file, path, rank)
@@ -49,8 +49,8 @@ impl Idx {
     /// name that errors carry.
     ///
     /// # Errors
-    /// [`DataError::File`] if the stream is not such an array, is cut off, goes on after it or is broken gzip, with the offset;
-    /// [`DataError::Io`] if it cannot be read. Each has `source`.
+    /// [`DataError::File`] if the stream is not such an array, is cut off, goes on after it or is broken gzip, with the offset, or
+    /// if it cannot be read. Each has `source`.
     ///
     /// # Panics
     /// If `rank` is not 1 to 4: the caller knows what it reads.
@@ -136,6 +136,7 @@ fn parse(mut reader: impl Read, source: &Path, rank: usize, gzip: bool) -> Resul
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::checkpoint::FileError;
     use flate2::Compression;
     use flate2::write::GzEncoder;
     use proptest::prelude::*;
@@ -270,7 +271,7 @@ pub(super) mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("absent");
         let error = Idx::read(&path, 1).unwrap_err();
-        assert!(matches!(error, DataError::Io { action: "open", .. }));
+        assert!(matches!(error, DataError::File(FileError::Io { action: "open", .. })));
         assert!(error.to_string().starts_with(&format!("{}: cannot open: ", path.display())), "{error}");
         let error = Idx::read(dir.path(), 1).unwrap_err();
         assert!(error.to_string().starts_with(&dir.path().display().to_string()), "{error}");

@@ -6,7 +6,7 @@ use std::path::Path;
 use autograd::AutogradError;
 use tensor::ShapeError;
 
-use crate::checkpoint::{CheckpointError, io};
+use crate::checkpoint::{FileError, io};
 use crate::data::DataError;
 use crate::optim::OptimizerError;
 
@@ -31,7 +31,7 @@ pub enum TrainError {
     Optimizer(#[from] OptimizerError),
     /// A file could not be read or written, or does not hold what it should.
     #[error(transparent)]
-    File(#[from] CheckpointError),
+    File(#[from] FileError),
     /// The loss or the weights are no longer numbers.
     #[error(
         "diverged in epoch {epoch}, step {step}: {reason}; the last checkpoint is kept (a smaller --lr may help)"
@@ -57,7 +57,7 @@ impl TrainError {
         Self::Config(format!("{}: {what}", path.display()))
     }
 
-    /// An error of reading or writing `path` while doing `action`.
+    /// Wraps a system error with the path and the verb of what was tried; made for `map_err`.
     pub fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         let error = io(path, action);
         move |source| Self::File(error(source))

@@ -91,14 +91,14 @@ impl RunDir {
     /// # Errors
     /// [`TrainError`] if the folder has a run in it already or cannot be written.
     pub fn create(path: &Path, settings: &str) -> Result<Self, TrainError> {
-        std::fs::create_dir_all(path).map_err(TrainError::io(path, "making the run folder"))?;
+        std::fs::create_dir_all(path).map_err(TrainError::io(path, "make the run folder"))?;
         if path.join("config.toml").exists() {
             let ways = format!("go on with it (--resume {}) or name another (--run-dir)", path.display());
             return Err(TrainError::of(path, format!("there is a run in this folder; {ways}")));
         }
         let metrics_path = path.join("metrics.jsonl");
         let metrics =
-            File::create(&metrics_path).map_err(TrainError::io(&metrics_path, "making the metrics file"))?;
+            File::create(&metrics_path).map_err(TrainError::io(&metrics_path, "make the metrics file"))?;
         atomic_write(&path.join("config.toml"), settings.as_bytes())?;
         Ok(Self { path: path.to_path_buf(), metrics })
     }
@@ -120,7 +120,7 @@ impl RunDir {
             .append(true)
             .create(true)
             .open(&metrics_path)
-            .map_err(TrainError::io(&metrics_path, "opening the metrics file"))?;
+            .map_err(TrainError::io(&metrics_path, "open the metrics file"))?;
         Ok((Self { path: path.to_path_buf(), metrics }, checkpoint))
     }
 
@@ -138,7 +138,7 @@ impl RunDir {
         let mut text = serde_json::to_string(line).expect("figures are JSON");
         text.push('\n');
         let path = self.path.join("metrics.jsonl");
-        self.metrics.write_all(text.as_bytes()).map_err(TrainError::io(&path, "writing metrics"))
+        self.metrics.write_all(text.as_bytes()).map_err(TrainError::io(&path, "write metrics"))
     }
 
     /// The epochs in a folder's `metrics.jsonl`, which may be all that is in it.
@@ -147,7 +147,7 @@ impl RunDir {
     /// [`TrainError`] if it cannot be read.
     pub fn read_epochs(folder: &Path) -> Result<Vec<EpochMetrics>, TrainError> {
         let path = folder.join("metrics.jsonl");
-        let text = std::fs::read_to_string(&path).map_err(TrainError::io(&path, "reading metrics"))?;
+        let text = std::fs::read_to_string(&path).map_err(TrainError::io(&path, "read metrics"))?;
         Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
     }
 
@@ -172,7 +172,7 @@ impl RunDir {
         metadata.insert("parameters".to_owned(), names.join(","));
         self.metrics
             .sync_data()
-            .map_err(TrainError::io(&self.path.join("metrics.jsonl"), "writing metrics"))?;
+            .map_err(TrainError::io(&self.path.join("metrics.jsonl"), "write metrics"))?;
         save_tensors(&self.path.join("checkpoint.safetensors"), &tensors, metadata)?;
         save_parameters(&self.path.join("model.safetensors"), model)?;
         Ok(())
@@ -218,7 +218,7 @@ fn trim_metrics(path: &Path, position: &Position) -> Result<(), TrainError> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(TrainError::io(path, "reading metrics")(error)),
+        Err(error) => return Err(TrainError::io(path, "read metrics")(error)),
     };
     let kept = text.lines().filter(|line| {
         let Ok(value) = serde_json::from_str::<Value>(line) else { return false };

@@ -91,8 +91,7 @@ impl Downloader {
     ///
     /// # Errors
     /// [`DataError::Download`] if the connection broke (the part is kept), the server sends something else or what arrived is not
-    /// the file (the part is removed), [`DataError::File`] if another process downloads it, [`DataError::Io`] if the disk
-    /// refuses.
+    /// the file (the part is removed), [`DataError::File`] if another process downloads it or the disk refuses.
     pub fn fetch(&self, file: &RemoteFile, dir: &Path, observer: &Observer) -> Result<PathBuf, DataError> {
         let target = dir.join(&file.name);
         if target.is_file() {

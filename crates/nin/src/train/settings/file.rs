@@ -12,8 +12,7 @@ impl Overrides {
     /// [`TrainError::File`] if it cannot be read, [`TrainError::Config`] with path, line and key if it is not TOML, has a key that
     /// is none of these, or a value of the wrong type.
     pub fn from_toml(path: &Path) -> Result<Self, TrainError> {
-        let text =
-            std::fs::read_to_string(path).map_err(TrainError::io(path, "reading the configuration"))?;
+        let text = std::fs::read_to_string(path).map_err(TrainError::io(path, "read the configuration"))?;
         toml::from_str(&text).map_err(|error| TrainError::of(path, one_line(&error.to_string())))
     }
 }
