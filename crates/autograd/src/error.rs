@@ -1,8 +1,8 @@
-//! What can go wrong while recording or differentiating.
+//! Errors of recording and differentiating.
 
 use tensor::{Shape, ShapeError};
 
-/// What can go wrong while recording or differentiating.
+/// An error of recording or differentiating.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AutogradError {

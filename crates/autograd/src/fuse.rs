@@ -61,8 +61,8 @@ impl<T: Element> Graph<T> {
     }
 }
 
-/// With s = gamma / sqrt(variance + eps), batch norm(conv2d(x, w, b)) is conv2d(x, w s, (b - mean) s + beta), s taken for each output
-/// channel. The new weights are ops of the graph on its parameters.
+/// With s = gamma / sqrt(variance + eps), batch norm(conv2d(x, w, b)) is conv2d(x, w s, (b - mean) s + beta), s taken for each
+/// output channel. The new weights are ops of the graph on its parameters.
 fn batch_norm_into_conv2d<T: Element>(graph: Graph<T>, index: usize) -> Graph<T> {
     let Some(eps) = graph.nodes[index].op::<ops::BatchNorm2d>().map(|op| op.eps) else { return graph };
     let &[convolution, gamma, beta, mean, variance] = &graph.nodes[index].inputs[..] else { return graph };

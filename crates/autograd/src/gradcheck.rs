@@ -10,16 +10,16 @@ use crate::error::AutogradError;
 use crate::tape::Tape;
 use crate::var::Var;
 
-/// How closely to look.
+/// Settings of a check.
 #[derive(Debug, Clone)]
 pub struct Gradcheck {
     /// h: the step of the central difference.
     pub step: f64,
     /// The largest relative error that passes.
     pub tolerance: f64,
-    /// How many elements of each input are tried, spread evenly over it; all if it has fewer.
+    /// The number of elements of each input that are tried, spread evenly over it; all if it has fewer.
     pub elements: usize,
-    /// What the passes run with; training mode with a pool that poisons what it hands out, unless changed.
+    /// The surroundings of the passes: training mode with a pool that poisons what it hands out, unless changed.
     pub context: Context,
 }
 
@@ -37,24 +37,24 @@ impl Default for Gradcheck {
 /// A check that passed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GradcheckReport {
-    /// How many derivatives were compared.
+    /// The number of derivatives that were compared.
     pub compared: usize,
     /// The largest relative error among them.
     pub largest_error: f64,
-    /// How many inputs have a gradient of zeros alone, or none: right, maybe, but nothing was checked of those.
+    /// The number of inputs with a gradient of zeros alone, or none: right, maybe, but nothing was checked of those.
     pub zero_gradients: usize,
 }
 
-/// Why a check did not pass.
+/// The reason why a check did not pass.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GradcheckError {
     /// The function itself failed.
     #[error("gradcheck of {name}: {source}")]
     Function {
-        /// What was checked.
+        /// The name of what was checked.
         name: String,
-        /// Why it failed.
+        /// The function's error.
         source: AutogradError,
     },
     /// A derivative is wrong.
@@ -63,11 +63,11 @@ pub enum GradcheckError {
          {numeric:e} (relative error {error:.1e}, tolerance {tolerance:.1e})"
     )]
     Mismatch {
-        /// What was checked.
+        /// The name of what was checked.
         name: String,
-        /// Which input, counted from 0.
+        /// The number of the input, counted from 0.
         input: usize,
-        /// Where in that input, an index per axis.
+        /// The place in that input, an index per axis.
         index: Vec<usize>,
         /// The derivative by the backward pass.
         analytic: f64,
@@ -75,7 +75,7 @@ pub enum GradcheckError {
         numeric: f64,
         /// |analytic - numeric| over the larger of the two and of the input's largest derivative / 1000.
         error: f64,
-        /// What would have passed.
+        /// The largest error that would have passed.
         tolerance: f64,
     },
 }

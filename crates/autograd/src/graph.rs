@@ -10,7 +10,7 @@ use crate::error::AutogradError;
 use crate::tape::Tape;
 use crate::var::Var;
 
-/// What an op saved for its backward pass.
+/// Values that an op saved for its backward pass.
 pub(crate) type Saved = Box<dyn Any + Send>;
 
 /// An [`Op`] behind a pointer, with what it saved behind one, too.
@@ -43,7 +43,7 @@ impl<T: Element, O: Op<T>> AnyOp<T> for O {
     }
 }
 
-/// Where the value of a [`Node`] comes from.
+/// The origin of a [`Node`]'s value.
 #[derive(Debug, Clone)]
 pub(crate) enum Source<T: Element> {
     /// The input of the graph.
@@ -72,7 +72,7 @@ impl<T: Element> Node<T> {
         self.shape
     }
 
-    /// Where in the module the op was applied ([`Tape::scope`]): `0.2`.
+    /// The place in the module that applied the op ([`Tape::scope`]): `0.2`.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path

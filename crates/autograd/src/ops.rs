@@ -76,8 +76,8 @@ impl<'t, T: Element> Var<'t, T> {
         self.tape().apply(op, [self, weight, bias])
     }
 
-    /// Each channel normalized over the batch, or by `statistics`, a mean and a variance of C each, times a weight of C and plus a
-    /// bias of C: [`ops::BatchNorm2d`].
+    /// Each channel normalized over the batch, or by `statistics`, a mean and a variance of C each, times a weight of C and plus
+    /// a bias of C: [`ops::BatchNorm2d`].
     pub fn batch_norm2d(
         self,
         weight: Self,

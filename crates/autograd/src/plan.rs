@@ -29,7 +29,8 @@ impl<T: Element> Plan<T> {
         Self::of_graph(graph.fused(), input_gradient, |learns| learns)
     }
 
-    /// Plans a run that no backward pass follows. Normalizations by running statistics become part of the convolutions before them.
+    /// Plans a run that no backward pass follows. Normalizations by running statistics become part of the convolutions before
+    /// them.
     #[must_use]
     pub fn inference(graph: Graph<T>) -> Self {
         Self::of_graph(graph.with_folded_batch_norms().fused(), false, |_| false)

@@ -16,7 +16,7 @@ type Values<T> = BTreeMap<usize, Tensor<T>>;
 const KEPT: &str = "the forward pass ran in a context that keeps what backward needs";
 const OWN: &str = "the op saved it itself";
 
-/// What a micro-batch brings to an op at which its batch meets, such as batch normalization.
+/// The share that a micro-batch brings to an op at which its batch meets, such as batch normalization.
 ///
 /// A pass over a micro-batch stops there and answers its part. Once all parts are there they are [joined](Part::join) in the
 /// order of the micro-batches, so that no bit depends on threads, and every pass goes on with the result.
@@ -62,12 +62,12 @@ impl Part {
 pub struct Run<T: Element> {
     /// Values on the way forward, gradients on the way back.
     values: Values<T>,
-    /// What the op of each node saved through which a gradient passes.
+    /// Values that the op of each node saved through which a gradient passes.
     saved: BTreeMap<usize, Saved>,
     /// Nodes that are computed on the way forward, or are left on the way back.
     next: usize,
     output: Option<Tensor<T>>,
-    /// What this micro-batch brought to the op at which it waits.
+    /// The part that this micro-batch brought to the op at which it waits.
     brought: Option<Part>,
 }
 
@@ -98,7 +98,7 @@ impl<T: Element> Run<T> {
     }
 }
 
-/// Where a backward pass adds the gradients of parameters, by the numbers that a plan was [bound](Bound::new) with.
+/// Places to which a backward pass adds the gradients of parameters, by the numbers that a plan was [bound](Bound::new) with.
 pub trait ParameterSums<T: Element> {
     /// The sum so far, taken away for an op to add to.
     fn take(&mut self, number: usize) -> GradientSum<T>;
@@ -147,8 +147,8 @@ pub struct Bound<T: Element> {
 }
 
 impl<T: Element> Bound<T> {
-    /// Gives a plan the values of its parameters, and computes what depends on them alone. `parameter` answers for an identity the
-    /// number of the parameter, under which gradients are summed, and its value.
+    /// Gives a plan the values of its parameters, and computes what depends on them alone. `parameter` answers for an identity
+    /// the number of the parameter, under which gradients are summed, and its value.
     ///
     /// # Panics
     /// If a parameter does not have the shape that was traced.
@@ -207,8 +207,8 @@ impl<T: Element> Bound<T> {
         self.visit(context, input, |_, _| ())
     }
 
-    /// [`Bound::forward`] that shows `see` the number and the value of each op that runs. It may change the value, which is what later
-    /// ops get.
+    /// [`Bound::forward`] that shows `see` the number and the value of each op that runs. It may change the value, which is what
+    /// later ops get.
     ///
     /// # Panics
     /// As [`Bound::forward`].

@@ -30,7 +30,7 @@ pub(crate) struct Record<T: Element> {
     pub nodes: Vec<Box<Node<T>>>,
     pub spent: bool,
     random_ops: u32,
-    /// Where the module is that runs: `0.2`.
+    /// The place of the module that runs: `0.2`.
     path: String,
 }
 
@@ -110,7 +110,7 @@ impl<T: Element> Tape<T> {
         }
     }
 
-    /// What ops on this tape run with.
+    /// The surroundings that ops on this tape run with.
     #[must_use]
     pub fn context(&self) -> &Context {
         &self.context
@@ -122,7 +122,7 @@ impl<T: Element> Tape<T> {
         self.record.borrow().nodes.len()
     }
 
-    /// Whether nothing is recorded.
+    /// Tells whether nothing is recorded.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -143,8 +143,8 @@ impl<T: Element> Tape<T> {
     }
 
     /// A leaf with an identity that outlives the tape: the gradient is found by it
-    /// ([`Gradients::parameter`](crate::Gradients::parameter)). Asked twice for one identity, the tape answers the same node, so a
-    /// weight that is used in two places gets the sum of both gradients.
+    /// ([`Gradients::parameter`](crate::Gradients::parameter)). Asked twice for one identity, the tape answers the same node, so
+    /// a weight that is used in two places gets the sum of both gradients.
     pub fn parameter(&self, identity: u64, value: Tensor<T>) -> Var<'_, T> {
         if self.is_tracing() {
             return self.traced_parameter(identity, value.shape(), true);

@@ -57,7 +57,7 @@ impl<'t, T: Element> Var<'t, T> {
         self.shape
     }
 
-    /// Whether a gradient passes through it.
+    /// Tells whether a gradient passes through it.
     #[must_use]
     pub fn needs_gradient(&self) -> bool {
         self.node.is_some()

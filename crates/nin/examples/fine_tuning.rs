@@ -50,7 +50,7 @@ fn shoes(images: ArrayDataset) -> Result<ArrayDataset, Box<dyn Error>> {
     Ok(images.with_targets(classes)?)
 }
 
-/// Keeps the trained weights in `file`. Answers the tuned network, and its accuracy on 500 images not learnt from, before and
+/// Keeps the trained weights in `file`. Answers the tuned network, and its accuracy on 500 images not learned from, before and
 /// after.
 pub(crate) fn run(file: &Path) -> Result<(Net, f64, f64), Box<dyn Error>> {
     let data = load(DatasetKind::FashionMnistMini, &DataSources::new(None))?;

@@ -30,7 +30,7 @@ fn spots(count: usize, seed: u64) -> Result<ArrayDataset, DataError> {
     ArrayDataset::new([1, SIDE, SIDE], pixels, places)
 }
 
-/// Answers the root of the mean squared error on spots that were not learnt from, in pixels, before training and after.
+/// Answers the root of the mean squared error on spots that were not learned from, in pixels, before training and after.
 pub(crate) fn run() -> Result<(f64, f64), Box<dyn Error>> {
     let options = LoaderOptions { batch_size: 32, shuffle: true, seed: 1, ..LoaderOptions::default() };
     let train = DataLoader::new(Arc::new(spots(1024, 1)?), options.clone())?;

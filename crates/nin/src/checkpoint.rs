@@ -15,7 +15,7 @@ use tensor::{Shape, Tensor};
 use crate::nn::{Module, Parameter, parameters, parameters_mut};
 use crate::optim::matches;
 
-/// What can go wrong with a file.
+/// An error of a file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FileError {
@@ -24,7 +24,7 @@ pub enum FileError {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What was tried, as a verb: "open", "read", ...
+        /// The action that was tried, as a verb: "open", "read", ...
         action: &'static str,
         /// The system's answer.
         source: std::io::Error,
@@ -35,7 +35,7 @@ pub enum FileError {
     Content {
         /// The file, or the folder that it is missing from.
         path: PathBuf,
-        /// What is wrong, with names, shapes, offsets, what was expected and what was found.
+        /// The fault, with names, shapes, offsets, what was expected and what was found.
         reason: String,
     },
 }
@@ -88,7 +88,7 @@ pub(crate) fn sync_folder(_: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// What a file system says that has no such thing: `EINVAL`, `ENOTSUP`, `ENOSYS`.
+/// Tells the answers of a file system that has no such thing: `EINVAL`, `ENOTSUP`, `ENOSYS`.
 #[cfg(unix)]
 fn cannot_flush_folders(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{InvalidInput, Unsupported};
@@ -212,7 +212,7 @@ fn load(path: &Path, module: &mut dyn Module<f32>, pattern: Option<&str>) -> Res
     Ok(count)
 }
 
-/// How tensors differ from a network's parameters: the first name that is missing, of another shape, or too many.
+/// The difference of tensors from a network's parameters: the first name that is missing, of another shape, or too many.
 pub(crate) fn difference(
     own: &[(String, &Parameter<f32>)],
     tensors: &BTreeMap<String, Tensor<f32>>,

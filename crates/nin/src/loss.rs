@@ -1,8 +1,8 @@
 //! [`Loss`]: what training makes small, a number for the network's output and a target.
 //!
-//! A target is an input of the loss, a tensor whose outermost axis is the samples: the numbers of the samples' classes, of shape N,
-//! or dense values of the output's shape. [`CrossEntropy`], [`Mse`] and [`BceWithLogits`] are given; a function of two variables is
-//! a loss, too:
+//! A target is an input of the loss, a tensor whose outermost axis is the samples: the numbers of the samples' classes, of shape
+//! N, or dense values of the output's shape. [`CrossEntropy`], [`Mse`] and [`BceWithLogits`] are given; a function of two
+//! variables is a loss, too:
 //!
 //! ```
 //! use autograd::{AutogradError, Var};

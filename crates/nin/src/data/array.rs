@@ -5,8 +5,8 @@ use std::ops::Range;
 use super::dataset::{Dataset, Image, Target, empty};
 use super::error::DataError;
 
-/// Images and targets in arrays: 8-bit or `f32` pixels, class numbers or dense values. There is at least one image, and every class
-/// has a name if any has.
+/// Images and targets in arrays: 8-bit or `f32` pixels, class numbers or dense values. There is at least one image, and every
+/// class has a name if any has.
 ///
 /// ```
 /// use nin::data::ArrayDataset;
@@ -57,8 +57,8 @@ impl ArrayDataset {
     /// A set of images of C x H x W pixels, one after the other, with as many targets, named `arrays`.
     ///
     /// # Errors
-    /// [`DataError::Samples`] if an extent is 0 or there is no image, the pixels are not whole images, or images and targets differ
-    /// in number.
+    /// [`DataError::Samples`] if an extent is 0 or there is no image, the pixels are not whole images, or images and targets
+    /// differ in number.
     pub fn new(
         shape: [usize; 3],
         images: impl Into<Image<'static>>,
@@ -131,7 +131,7 @@ impl ArrayDataset {
         if let Targets::Classes(labels) = &self.targets { labels } else { &[] }
     }
 
-    /// How many samples each class that has a name has, by label.
+    /// The number of samples of each class that has a name, by label.
     pub fn class_counts(&self) -> Vec<usize> {
         let count = |class| self.labels().iter().filter(|&&label| label == class).count();
         (0..self.class_names.len()).map(count).collect()

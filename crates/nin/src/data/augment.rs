@@ -9,13 +9,13 @@ use tensor::{Purpose, RandomStream};
 
 use crate::names::ParseError;
 
-/// Which variations are drawn.
+/// The variations that are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Augmentation {
     /// The image is padded by this many pixels of 0 on each side, then cut to its size at a random place: a
     /// shift by up to this many pixels along each axis (`RandomCrop(size, padding)` in torchvision).
     pub padding: usize,
-    /// Whether half of the images are mirrored left to right.
+    /// Mirrors half of the images left to right.
     pub flip: bool,
 }
 
@@ -74,12 +74,12 @@ pub struct Variation {
     pub down: isize,
     /// Columns by which the image moves to the right; to the left if negative.
     pub right: isize,
-    /// Whether the image is mirrored left to right, before it is moved.
+    /// True if the image is mirrored left to right, before it is moved.
     pub mirrored: bool,
 }
 
 impl Augmentation {
-    /// Whether it changes nothing.
+    /// Tells whether it changes nothing.
     pub fn is_none(&self) -> bool {
         *self == Augmentation::default()
     }

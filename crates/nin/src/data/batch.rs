@@ -40,7 +40,7 @@ impl Batch {
         &self.labels
     }
 
-    /// What images `from..to` are to become, the input of a [`Loss`](crate::loss::Loss), with storage from `pool`: the numbers of
+    /// The targets of images `from..to`, the input of a [`Loss`](crate::loss::Loss), with storage from `pool`: the numbers of
     /// their classes, or dense values, (to - from) x K.
     ///
     /// # Panics

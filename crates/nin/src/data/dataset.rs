@@ -16,7 +16,7 @@ pub trait Dataset: Debug + Send + Sync {
     /// The number of samples, N.
     fn len(&self) -> usize;
 
-    /// Whether there are no samples.
+    /// Tells whether there are no samples.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -50,7 +50,7 @@ impl From<Vec<f32>> for Image<'_> {
     }
 }
 
-/// What a network is to answer for an image.
+/// The answer that a network is to give for an image.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Target<'a> {
     /// The number of its class.

@@ -1,4 +1,4 @@
-//! What can be wrong with data: each message is a single line saying what, where, expected and found.
+//! Errors of data: each message is a single line saying what, where, expected and found.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ pub enum DataError {
     NotFound {
         /// The data set's name.
         name: &'static str,
-        /// Where it was looked for and what to do.
+        /// The places where it was looked for, and what to do.
         reason: String,
     },
 
@@ -31,11 +31,11 @@ pub enum DataError {
     Samples {
         /// The data set, or its files.
         name: String,
-        /// What is wrong, with sizes.
+        /// The fault, with sizes.
         reason: String,
     },
 
-    /// What was asked of a loader, a sampler or a resizer cannot be done.
+    /// A loader, a sampler or a resizer cannot do as it was asked.
     #[error("{0}")]
     Options(String),
 
@@ -44,16 +44,16 @@ pub enum DataError {
     Worker {
         /// The batch's number within its epoch.
         index: usize,
-        /// What the thread had to say.
+        /// The thread's message.
         message: String,
     },
 
     /// A download failed: there was no connection, or the server sent something else than the file.
     #[error("{url}: {reason}")]
     Download {
-        /// What was asked for.
+        /// The URL of the file.
         url: String,
-        /// What happened, what is kept of the file, and what to do.
+        /// The event, what is kept of the file, and what to do.
         reason: String,
     },
 }

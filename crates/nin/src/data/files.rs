@@ -1,4 +1,4 @@
-//! Where the files of a data set lie: their names, the bundled folder, a folder of the user's.
+//! Places of the files of a data set: their names, the bundled folder, a folder of the user's.
 
 use std::path::{Path, PathBuf};
 
@@ -19,8 +19,8 @@ pub const FILE_NAMES: [&str; 4] = [
 /// The bundled set's folder, relative to the root of the workspace.
 const BUNDLED: &str = "datasets/fashion-mnist-mini";
 
-/// Finds the file `name` (one of [`FILE_NAMES`]) in `dir`: as published (`train-images-idx3-ubyte`), or with a dot before `idx`, as
-/// some archives unpack it, plain or with `.gz`, in this order.
+/// Finds the file `name` (one of [`FILE_NAMES`]) in `dir`: as published (`train-images-idx3-ubyte`), or with a dot before `idx`,
+/// as some archives unpack it, plain or with `.gz`, in this order.
 ///
 /// # Errors
 /// [`DataError::File`] with the spellings that were tried.

@@ -49,8 +49,8 @@ impl Idx {
     /// name that errors carry.
     ///
     /// # Errors
-    /// [`DataError::File`] if the stream is not such an array, is cut off, goes on after it or is broken gzip, with the offset, or
-    /// if it cannot be read. Each has `source`.
+    /// [`DataError::File`] if the stream is not such an array, is cut off, goes on after it or is broken gzip, with the offset,
+    /// or if it cannot be read. Each has `source`.
     ///
     /// # Panics
     /// If `rank` is not 1 to 4: the caller knows what it reads.

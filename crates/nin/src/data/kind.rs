@@ -2,18 +2,18 @@
 
 use crate::names::choices;
 
-/// What tells one data set of the MNIST family from another. All have 28 x 28 grey images in IDX files of the same four names.
+/// The marks of one data set of the MNIST family. All have 28 x 28 gray images in IDX files of the same four names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Definition {
     /// The names of the classes, by label.
     pub class_names: &'static [&'static str],
     /// The folder below the user's in which torchvision keeps the files.
     pub folder: &'static str,
-    /// Where the files come from.
+    /// The origin of the files.
     pub source: Source,
 }
 
-/// Where the files of a data set come from, if not from a folder of the user's.
+/// The origin of a data set's files, if not from a folder of the user's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     /// With the project.

@@ -13,16 +13,16 @@ use super::files::{FILE_NAMES, bundled_dir, is_complete, load_dir, resolve_dir};
 use super::kind::{DatasetKind, Source};
 use super::observer::{DataEvent, Observer};
 
-/// Where data sets are looked for.
+/// Places where data sets are looked for.
 #[derive(Debug, Clone)]
 pub struct DataSources {
     /// The user's folder (`--data-dir`), or one that holds torchvision's `FashionMNIST/raw` or `MNIST/raw`.
     pub data_dir: Option<PathBuf>,
     /// The folder below which downloads are kept; `None` if there is nowhere to keep them.
     pub cache_dir: Option<PathBuf>,
-    /// Who is told of what happens.
+    /// The observer of what happens.
     pub observer: Observer,
-    /// How published files are fetched.
+    /// The way published files are fetched.
     #[cfg(feature = "download")]
     pub downloader: Downloader,
 }

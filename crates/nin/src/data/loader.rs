@@ -1,6 +1,6 @@
 //! The loader: batches of a data set, in an order drawn for each epoch, prepared ahead on other threads.
 //!
-//! Which samples a batch holds, and how each is varied, are functions of (seed, epoch, index): the number of
+//! The samples of a batch and their variations are functions of (seed, epoch, index): the number of
 //! threads decides only when a batch is ready. So an epoch can begin at any batch and goes on exactly as it
 //! would have.
 //!
@@ -25,20 +25,20 @@ use super::prefetch::Prefetch;
 use super::resize::{Pixel, ResizeScratch, Resizer};
 use super::sampler::{Sampler, Sequential, Shuffled};
 
-/// How a [`DataLoader`] makes batches.
+/// Options of a [`DataLoader`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoaderOptions {
     /// N, the samples of a batch; the last batch of an epoch may hold fewer.
     pub batch_size: usize,
     /// Height and width that images are resized to; `None` keeps them.
     pub image_size: Option<(usize, usize)>,
-    /// Whether each epoch has an order of its own ([`Shuffled`]); otherwise samples come as the set has them.
+    /// Gives each epoch an order of its own ([`Shuffled`]); otherwise samples come as the set has them.
     pub shuffle: bool,
-    /// Whether a last batch of fewer than `batch_size` samples is left out.
+    /// Leaves out a last batch of fewer than `batch_size` samples.
     pub drop_last: bool,
     /// The seed of the order and of the augmentation.
     pub seed: u64,
-    /// What is done to pixels after division by 255.
+    /// The normalization of pixels after division by 255.
     pub normalization: Option<Normalization>,
     /// Random variations of the images.
     pub augmentation: Augmentation,
@@ -118,7 +118,7 @@ impl DataLoader {
         &self.maker.dataset
     }
 
-    /// How batches are made.
+    /// The options that batches are made by.
     pub fn options(&self) -> &LoaderOptions {
         &self.maker.options
     }
@@ -188,7 +188,7 @@ enum Source {
 }
 
 impl Epoch {
-    /// How long the consumer has waited for batches of this epoch. Without loader threads, all of making
+    /// The time that the consumer has waited for batches of this epoch. Without loader threads, all of making
     /// them.
     pub fn wait_time(&self) -> Duration {
         self.waited
@@ -315,8 +315,8 @@ impl Work {
 }
 
 impl BatchMaker {
-    /// Varies and resizes the image of a sample in an epoch. There is no `target` for pixels of its kind if those of the batch are of
-    /// another.
+    /// Varies and resizes the image of a sample in an epoch. There is no `target` for pixels of its kind if those of the batch
+    /// are of another.
     fn prepare<P: Pixel>(
         &self,
         (epoch, sample): (u64, usize),

@@ -3,8 +3,8 @@
 //! The way of an image: [`idx`] reads the files, a [`Dataset`] has the images and their targets ([`ArrayDataset`] in memory, or
 //! one's own), [`files`] knows their names, [`load`](mod@load) where each data set lies, and `download` (a feature) how to fetch
 //! one. [`augment`] varies an image, [`resize`] brings it to the network's size, [`normalize`] makes numbers
-//! of its pixels, a [`sampler`] draws which samples an epoch has. [`loader`] does all this for one [`batch`] after another, ahead of the training, on threads
-//! of its own.
+//! of its pixels, a [`sampler`] draws which samples an epoch has. [`loader`] does all this for one [`batch`] after another, ahead
+//! of the training, on threads of its own.
 
 pub mod array;
 pub mod augment;

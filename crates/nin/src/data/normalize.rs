@@ -7,7 +7,7 @@
 use super::dataset::{Dataset, Image};
 use super::error::DataError;
 
-/// What is subtracted from the pixels of each channel and what they are divided by, after division by 255.
+/// The mean that is subtracted from the pixels of each channel and the deviation that divides them, after division by 255.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Normalization {
     /// The mean of each channel, in units of 255 if pixels have 8 bits.

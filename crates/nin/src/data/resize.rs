@@ -33,7 +33,7 @@ pub const MAX_SIDE: usize = 1 << 14;
 struct Taps {
     /// The first input position of each output position.
     first: Vec<usize>,
-    /// Where the weights of each output position begin in `weights`, and, last, their total number.
+    /// The places at which the weights of each output position begin in `weights`, and, last, their total number.
     start: Vec<usize>,
     /// The weights in fixed point, those of one output position after those of another.
     weights: Vec<i32>,
@@ -47,13 +47,13 @@ impl Taps {
         let radius = scale.max(1.0);
         let mut taps = Taps { first: Vec::new(), start: vec![0], weights: Vec::new() };
         for position in 0..output {
-            let centre = (position as f64 + 0.5) * scale;
+            let center = (position as f64 + 0.5) * scale;
             // Truncation toward zero after adding a half, then clamping to the image, is what fixes which
             // pixels take part; weights of pixels beyond the edge go to those within, by the division below.
-            let from = ((centre - radius + 0.5) as i64).max(0) as usize;
-            let to = ((centre + radius + 0.5) as i64).clamp(0, input as i64) as usize;
+            let from = ((center - radius + 0.5) as i64).max(0) as usize;
+            let to = ((center + radius + 0.5) as i64).clamp(0, input as i64) as usize;
             let weight = |pixel| {
-                let distance = (pixel as f64 - centre + 0.5) * (1.0 / radius);
+                let distance = (pixel as f64 - center + 0.5) * (1.0 / radius);
                 (1.0 - distance.abs()).max(0.0)
             };
             // The sum runs in pixel order, as the result is rounded: another order could round to another
@@ -199,7 +199,7 @@ fn resample_rows<P: Pixel>(taps: &Taps, width: usize, source: &[P], target: &mut
 }
 
 /// Resamples the rows of `source` (of `width` pixels) to as many rows of `target` as there are output
-/// positions: each output row is a weighted sum of input rows, so that the inner loops run over neighbouring
+/// positions: each output row is a weighted sum of input rows, so that the inner loops run over neighboring
 /// pixels.
 fn resample_columns<P: Pixel>(
     taps: &Taps,

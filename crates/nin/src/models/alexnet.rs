@@ -1,4 +1,4 @@
-//! AlexNet (Krizhevsky, Sutskever and Hinton 2012) as the d2l book's section 8.1 builds it, for one grey channel and ten classes.
+//! AlexNet (Krizhevsky, Sutskever and Hinton 2012) as the d2l book's section 8.1 builds it, for one gray channel and ten classes.
 
 use autograd::AutogradError;
 use tensor::Element;

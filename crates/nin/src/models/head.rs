@@ -1,4 +1,4 @@
-//! What a Network in Network ends in: the global average of the class maps, or a fully connected layer in its place.
+//! The end of a Network in Network: the global average of the class maps, or a fully connected layer in its place.
 
 use tensor::Element;
 
@@ -11,9 +11,9 @@ choices! {
     ///
     /// Section 4.6 of Lin, Chen and Yan (2014) asks what global average pooling is worth by putting a fully connected layer in
     /// its place "while the other parts of the model remain the same", once with dropout before it and once without. Both are
-    /// linear in the class maps: the average has a fixed matrix, `1 / (H W)` from a class's own map and 0 elsewhere, and the fully
-    /// connected layer learns all of `classes * (classes * H * W)` weights. So the blocks before are the same, ReLU on the class
-    /// maps included, and a difference in the result is the head's.
+    /// linear in the class maps: the average has a fixed matrix, `1 / (H W)` from a class's own map and 0 elsewhere, and the
+    /// fully connected layer learns all of `classes * (classes * H * W)` weights. So the blocks before are the same, ReLU on the
+    /// class maps included, and a difference in the result is the head's.
     ///
     /// The price of the fully connected head: its weights belong to one image size.
     "head" enum Head {

@@ -21,8 +21,9 @@ fn separable<T: Element>(c_in: usize, c_out: usize, stride: usize) -> Sequential
         .with(Relu)
 }
 
-/// The layers of table 1 of the paper, of which the first keeps the size: N x `channels` x H x W to N x `classes` logits. 3,217,226
-/// parameters for three channels and ten classes. A narrow copy has the inverse of `narrow` as the paper's width multiplier.
+/// The layers of table 1 of the paper, of which the first keeps the size: N x `channels` x H x W to N x `classes` logits.
+/// 3,217,226 parameters for three channels and ten classes. A narrow copy has the inverse of `narrow` as the paper's width
+/// multiplier.
 ///
 /// # Errors
 /// [`AutogradError`], naming the layer, if the image is too small.

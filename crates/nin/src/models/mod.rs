@@ -73,13 +73,13 @@ impl Model {
         self.definition::<f32>().0
     }
 
-    /// Whether it has batch normalizations, whose running statistics are no weights.
+    /// Tells whether it has batch normalizations, whose running statistics are no weights.
     #[must_use]
     pub fn is_normalized(self) -> bool {
         parameters(&self.build::<f32>(1, 2, 0.0)).iter().any(|(_, parameter)| parameter.is_buffer())
     }
 
-    /// Whether the last convolution makes a map for each class, which a [`Head`] turns into logits.
+    /// Tells whether the last convolution makes a map for each class, which a [`Head`] turns into logits.
     #[must_use]
     pub fn has_class_maps(self) -> bool {
         matches!(self.definition::<f32>().1, ClassMaps(_))
@@ -89,7 +89,7 @@ impl Model {
 /// All that a network's layers depend on.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Network {
-    /// Which network.
+    /// The network's name.
     pub model: Model,
     /// C, H and W of its images. Fully connected layers belong to one size; without any, every size from this one's on works.
     pub image: [usize; 3],
@@ -97,9 +97,9 @@ pub struct Network {
     pub classes: usize,
     /// The probability with which dropout layers drop.
     pub dropout: f64,
-    /// What the class maps go through; `None` for the network's own end. Only for networks with class maps.
+    /// The part that the class maps go through; `None` for the network's own end. Only for networks with class maps.
     pub head: Option<Head>,
-    /// What the widths are divided by: 1 for the networks themselves, more for small copies of the same layers.
+    /// The divisor of the widths: 1 for the networks themselves, more for small copies of the same layers.
     pub narrow: usize,
 }
 
@@ -212,7 +212,7 @@ mod tests {
         }
     }
 
-    /// What training runs as an op of a tape: its inputs are the images and the values of the plan's parameters.
+    /// The plan that training runs, as an op of a tape: its inputs are the images and the values of the plan's parameters.
     #[derive(Debug)]
     struct Trained {
         plan: Arc<Plan<f64>>,
@@ -257,8 +257,8 @@ mod tests {
         }
     }
 
-    /// Compares a few elements of every gradient of what training runs, the images' and the parameters', with central differences,
-    /// with fresh weights, for two images of C x H x W.
+    /// Compares a few elements of every gradient of what training runs, the images' and the parameters', with central
+    /// differences, with fresh weights, for two images of C x H x W.
     fn check_gradients(mut network: Sequential<f64>, [c, h, w]: [usize; 3]) {
         initialize(&mut network, Init::HeNormal, Init::Constant(0.1), 3);
         // A normalization without a bias is undone by the next one behind a depthwise convolution: its gradient would be zeros.

@@ -17,8 +17,9 @@ pub(super) enum Stem {
     ImageNet,
 }
 
-/// Two 3 x 3 convolutions with a normalization each, added to the input, which goes through a 1 x 1 convolution and a normalization
-/// where its size or channels change: figure 2 and section 3.3 of the paper. N x C x H x W to N x O x H/stride x W/stride.
+/// Two 3 x 3 convolutions with a normalization each, added to the input, which goes through a 1 x 1 convolution and a
+/// normalization where its size or channels change: figure 2 and section 3.3 of the paper. N x C x H x W to N x O x H/stride x
+/// W/stride.
 #[derive(Debug)]
 pub(super) struct BasicBlock<T: Element> {
     conv1: Conv2d<T>,

@@ -1,6 +1,6 @@
 //! Layers: [`Module`] is what a network is made of, [`Sequential`] runs one layer after the other, [`Parameter`] is what
-//! training changes, [`Planned`] keeps a network's plans. The ops of the `tensor` crate are here, too, since those of one input are
-//! layers as they are; a layer with parameters bears the name of its op.
+//! training changes, [`Planned`] keeps a network's plans. The ops of the `tensor` crate are here, too, since those of one input
+//! are layers as they are; a layer with parameters bears the name of its op.
 
 mod layers;
 mod module;

@@ -181,7 +181,7 @@ pub fn initialize<T: Element>(module: &mut dyn Module<T>, weights: Init, biases:
     }
 }
 
-/// Moves every buffer as the last forward pass in training says, such as running statistics towards the batch's. The owner of a
+/// Moves every buffer as the last forward pass in training says, such as running statistics toward the batch's. The owner of a
 /// step calls it once the step is over, so that no result depends on threads; [`Optimizer::step`](crate::optim::Optimizer::step)
 /// does.
 pub fn update_buffers<T: Element>(module: &mut dyn Module<T>) {

@@ -60,7 +60,8 @@ impl<T: Element> BatchNorm2d<T> {
         Self::with_settings(channels, 1e-5, 0.1)
     }
 
-    /// So many channels, an eps that is added to variances, and the momentum: the weight of a new batch in the running statistics.
+    /// So many channels, an eps that is added to variances, and the momentum: the weight of a new batch in the running
+    /// statistics.
     #[must_use]
     pub fn with_settings(channels: usize, eps: f64, momentum: f64) -> Self {
         let [weight, bias] = scale_and_shift(channels);

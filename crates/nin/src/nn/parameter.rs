@@ -13,9 +13,9 @@ pub struct Parameter<T: Element> {
     pub identity: u64,
     /// The value.
     pub value: Tensor<T>,
-    /// Whether weight decay applies: to weights, not to biases.
+    /// True if weight decay applies: to weights, not to biases.
     pub decays: bool,
-    /// Whether gradients are computed and optimizers move it: true, unless it is frozen ([`freeze`](super::freeze)) or a buffer.
+    /// True if gradients are computed and optimizers move it: unless it is frozen ([`freeze`](super::freeze)) or a buffer.
     pub requires_grad: bool,
     /// Fan-in and fan-out of the layer's weight, which the initializers scale by.
     pub fans: (usize, usize),
@@ -24,7 +24,7 @@ pub struct Parameter<T: Element> {
     running: Option<Running>,
 }
 
-/// Where a buffer's next value comes from.
+/// The origin of a buffer's next value.
 #[derive(Debug)]
 struct Running {
     seen: BatchStatistics,
@@ -50,7 +50,7 @@ impl<T: Element> Parameter<T> {
         Self { value: all, constant: Some(value), ..Self::new(shape, false, (1, 1)) }
     }
 
-    /// A buffer: saved like a parameter, moved not by gradients but towards a statistic of each batch, by `momentum` of the way.
+    /// A buffer: saved like a parameter, moved not by gradients but toward a statistic of each batch, by `momentum` of the way.
     #[must_use]
     pub fn running(
         channels: usize,
@@ -69,7 +69,7 @@ impl<T: Element> Parameter<T> {
         self.running.is_some()
     }
 
-    /// Moves a buffer towards what the last forward pass in training saw, if there was one since the last call.
+    /// Moves a buffer toward what the last forward pass in training saw, if there was one since the last call.
     pub(super) fn update_buffer(&mut self) {
         if let Some(Running { seen, statistic, momentum }) = &self.running {
             seen.follow(*statistic, self.value.data_mut(), *momentum);

@@ -13,8 +13,8 @@ const PLANS: usize = 16;
 
 /// A module with the plans of its passes, each made when an input of its shape first comes.
 ///
-/// Parameters may change at will, and may be frozen; to change what the module computes, [`Planned::get_mut`] gives it out and drops the
-/// plans. That no module is traced twice saves some 50 microseconds a step, which counts where a step is short.
+/// Parameters may change at will, and may be frozen; to change what the module computes, [`Planned::get_mut`] gives it out and
+/// drops the plans. That no module is traced twice saves some 50 microseconds a step, which counts where a step is short.
 #[derive(Debug)]
 pub struct Planned<T: Element, M> {
     module: M,

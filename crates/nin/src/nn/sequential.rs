@@ -64,8 +64,8 @@ mod tests {
     use crate::models::{Model, Network};
     use crate::nn::{bound, initialize, parameters};
 
-    /// What is fused has the output of layer after layer on a tape, bit for bit; of the gradients, a fused chain may add some of a
-    /// weight's terms in another order.
+    /// A fused network has the output of layer after layer on a tape, bit for bit; of the gradients, a fused chain may add some
+    /// of a weight's terms in another order.
     #[test]
     fn a_plan_has_the_bits_of_the_layers() {
         for (model, side) in [(Model::Nin, 64), (Model::NinCifar, 28), (Model::LeNet, 28), (Model::Vgg11, 32)]

@@ -48,7 +48,8 @@ pub trait Optimizer: Debug + Send {
         Ok(())
     }
 
-    /// What the next step depends on besides parameters and settings: empty before the first step. Tensors share their elements.
+    /// Everything that the next step depends on besides parameters and settings: empty before the first step. Tensors share their
+    /// elements.
     fn state(&self) -> State;
 
     /// Puts a saved state back; an empty one is that of an optimizer that has not stepped.
@@ -58,7 +59,7 @@ pub trait Optimizer: Debug + Send {
     fn load_state(&mut self, module: &dyn Module<f32>, state: State) -> Result<(), OptimizerError>;
 }
 
-/// Why an optimizer cannot step or go on.
+/// The reason why an optimizer cannot step or go on.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OptimizerError {
@@ -145,18 +146,18 @@ pub struct Moved<'a> {
     pub rate: f64,
     /// The weight decay.
     pub decay: f64,
-    /// Whether it is the parameter's first step.
+    /// True in the parameter's first step.
     pub first: bool,
     /// A tensor for each [`Buffer`] of the rule, zeros in the first step.
     pub state: &'a mut [Tensor<f32>],
 }
 
-/// How a step moves one parameter: all that tells optimizers apart which move each parameter by itself.
+/// The way a step moves one parameter: all that tells optimizers apart which move each parameter by itself.
 pub trait Rule: Debug + Send {
-    /// What the state may have for a parameter.
+    /// Names of all that the state may have for a parameter.
     const BUFFERS: &'static [Buffer];
 
-    /// What it has with these settings.
+    /// Names of those that it has with these settings.
     fn buffers(&self) -> &'static [Buffer] {
         Self::BUFFERS
     }

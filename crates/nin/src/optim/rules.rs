@@ -68,13 +68,13 @@ impl Sgd {
         self.with(|rule| rule.momentum = momentum)
     }
 
-    /// Whether to look ahead by one step of momentum (Sutskever et al. 2013).
+    /// Looks ahead by one step of momentum (Sutskever et al. 2013).
     #[must_use]
     pub fn nesterov(self, nesterov: bool) -> Self {
         self.with(|rule| rule.nesterov = nesterov)
     }
 
-    /// Whether the decay shrinks the weights by `lr decay w` beside the step instead of going through the gradient and the
+    /// Shrinks the weights by `lr decay w` beside the step instead of going through the gradient and the
     /// momentum (SGDW, Loshchilov and Hutter 2019, algorithm 1).
     #[must_use]
     pub fn decoupled(self, decoupled: bool) -> Self {
@@ -124,8 +124,8 @@ impl Rule for SgdRule {
 /// algorithm 2).
 ///
 /// `m <- b1 m + (1 - b1) g`, `v <- b2 v + (1 - b2) g^2`,
-/// `w <- (1 - lr decay) w - lr m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps)`, where t counts a parameter's steps from 1. The state
-/// has `exp_avg` (m), `exp_avg_sq` (v) and `step` (t, a number) for each parameter that moved.
+/// `w <- (1 - lr decay) w - lr m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps)`, where t counts a parameter's steps from 1. The
+/// state has `exp_avg` (m), `exp_avg_sq` (v) and `step` (t, a number) for each parameter that moved.
 pub type AdamW = ByRule<AdamWRule>;
 
 /// The rule of [`AdamW`].

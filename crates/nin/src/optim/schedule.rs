@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use crate::names::ParseError;
 
-/// How the learning rate changes over a run. A linear warm-up may come before any of them.
+/// The course of the learning rate over a run. A linear warm-up may come before any of them.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Schedule {
     /// Always the base learning rate.
@@ -15,7 +15,7 @@ pub enum Schedule {
     Step {
         /// Epochs between two drops.
         epochs: u32,
-        /// What each drop multiplies by.
+        /// The factor of each drop.
         factor: f64,
     },
     /// Half a cosine from the base learning rate to 0 (Loshchilov and Hutter 2017, equation 5, without restarts).
@@ -47,7 +47,7 @@ const ONE_CYCLE_ENDS: [f64; 2] = [1.0 / 25.0, 1.0 / 25e4];
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scheduler {
-    /// How the learning rate changes.
+    /// The course of the learning rate.
     pub schedule: Schedule,
     /// Steps of the whole run.
     pub steps: u64,

@@ -41,7 +41,7 @@ pub enum Event<'a> {
 
 impl Trainer {
     /// Trains until the epochs are over, `max_steps` are made or `interrupt` is raised, writing to the run folder as it goes.
-    /// What happens goes to `report`, whose error ends the run.
+    /// News go to `report`, whose error ends the run.
     ///
     /// # Errors
     /// [`TrainError`]; the last checkpoint stays as it was.

@@ -1,4 +1,4 @@
-//! What can go wrong in a run.
+//! Errors of a run.
 
 use std::fmt::Display;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::checkpoint::{FileError, io};
 use crate::data::DataError;
 use crate::optim::OptimizerError;
 
-/// What can go wrong in a run.
+/// An error of a run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
@@ -41,7 +41,7 @@ pub enum TrainError {
         epoch: u64,
         /// The last step that was made or tried, counted from 1.
         step: u64,
-        /// What is no number, and the loss.
+        /// The numbers that are not finite, and the loss.
         reason: String,
     },
 }
@@ -52,7 +52,7 @@ impl TrainError {
         Self::Config(format!("{name}: expected {expected}, found {found}"))
     }
 
-    /// What is wrong with a file or a folder.
+    /// An error of a file or a folder.
     pub fn of(path: &Path, what: impl Display) -> Self {
         Self::Config(format!("{}: {what}", path.display()))
     }
@@ -65,7 +65,7 @@ impl TrainError {
 }
 
 impl From<AutogradError> for TrainError {
-    /// What a network refuses when it is built or traced is [`TrainError::Shape`].
+    /// A refusal of a network that is built or traced is [`TrainError::Shape`].
     fn from(error: AutogradError) -> Self {
         match error {
             AutogradError::Shape(error) => Self::Shape(error),

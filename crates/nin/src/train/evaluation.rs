@@ -156,7 +156,7 @@ pub fn argmax(row: &[f32]) -> usize {
     best
 }
 
-/// How many rows of `logits` have their largest in the place of the label.
+/// The number of rows of `logits` that have their largest in the place of the label.
 pub(super) fn correct(logits: &[f32], labels: &[usize]) -> usize {
     let classes = logits.len() / labels.len().max(1);
     logits.chunks_exact(classes.max(1)).zip(labels).filter(|(row, label)| argmax(row) == **label).count()

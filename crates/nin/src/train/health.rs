@@ -15,10 +15,10 @@ const PATIENCE: usize = 64;
 const STUCK_STEPS: [u64; 2] = [20, 200];
 /// Steps without a further line about dead maps after one: an epoch, but no more than these. Maps that die meanwhile wait.
 const QUIET_STEPS: u64 = 50;
-/// How near to ln(classes) the loss must be, relative.
+/// The relative distance from ln(classes) within which a loss is near it.
 const STUCK_WITHIN: f64 = 0.01;
 
-/// What a run should be told. A line of `metrics.jsonl`.
+/// A warning of a run. A line of `metrics.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "warning", rename_all = "snake_case")]
 pub enum Warning {
@@ -28,7 +28,7 @@ pub enum Warning {
         at_step: u64,
         /// The classes that are dead since the last warning.
         classes: Vec<usize>,
-        /// How many class maps are dead now, of how many.
+        /// The number of class maps that are dead now, and of all.
         dead: [usize; 2],
     },
     /// The loss stays where a network is that says the same of every image.
@@ -65,7 +65,7 @@ impl std::fmt::Display for Warning {
     }
 }
 
-/// What is known of the steps so far. It is no part of a checkpoint: a run that goes on counts anew.
+/// Knowledge of the steps so far. It is no part of a checkpoint: a run that goes on counts anew.
 #[derive(Debug)]
 pub struct HealthMonitor {
     /// Of each class.
@@ -87,7 +87,7 @@ struct ClassMap {
     patience: usize,
     /// Images of the class on which it was 0, since it last was not.
     silent: usize,
-    /// Whether that is enough to call it dead.
+    /// True if that is enough to call it dead.
     dead: bool,
     /// The epoch in which it was last reported.
     reported: Option<u64>,

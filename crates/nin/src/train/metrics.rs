@@ -1,4 +1,4 @@
-//! What is measured of an epoch, and how it is written down.
+//! Figures of an epoch and of a step, as they are written down.
 
 use serde::{Deserialize, Serialize};
 

@@ -75,7 +75,7 @@ pub(super) fn bind(
     Ok(all)
 }
 
-/// What every micro-batch of a step shares.
+/// Settings and data that every micro-batch of a step shares.
 pub(super) struct Step<'a> {
     pub(super) batch: &'a Batch,
     pub(super) settings: StepSettings,

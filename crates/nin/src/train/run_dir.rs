@@ -24,12 +24,12 @@ use crate::checkpoint::{atomic_write, load_tensors, save_parameters, save_tensor
 use crate::nn::{Module, parameters};
 use crate::optim::State;
 
-/// What the names of the optimizer's state begin with in `checkpoint.safetensors`.
+/// The beginning of the names of the optimizer's state in `checkpoint.safetensors`.
 const OPTIMIZER: &str = "optimizer.";
-/// What the names of momentum buffers began with before optimizers saved their state by name.
+/// The beginning of the names of momentum buffers before optimizers saved their state by name.
 const FORMER_MOMENTUM: &str = "momentum.";
 
-/// Where a run stands.
+/// The place at which a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Position {
     /// Steps that are done, of the whole run.
@@ -67,14 +67,14 @@ impl Position {
     }
 }
 
-/// What a run goes on from.
+/// All that a run goes on from.
 #[derive(Debug)]
 pub struct Checkpoint {
     /// Weights by their name in the network.
     pub weights: BTreeMap<String, Tensor<f32>>,
     /// The optimizer's state by name; empty if it has none.
     pub optimizer: State,
-    /// Where the run stood.
+    /// The place at which the run stood.
     pub position: Position,
 }
 

@@ -29,7 +29,7 @@ const STANDARDIZED_ON: usize = 64;
 /// Images of a test batch: enough to keep all threads busy, few enough to take less memory than a step. No result depends on it.
 const TEST_BATCH: usize = 64;
 
-/// How a run ended.
+/// The end of a run.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Outcome {
     /// All epochs were trained; the figures of the last.
@@ -60,7 +60,7 @@ pub struct Trainer {
     pub(super) health: HealthMonitor,
     /// The number of the class maps' bias among the parameters.
     class_map_bias: Option<usize>,
-    /// What a step found that was not told yet.
+    /// Warnings of a step that were not told yet.
     pub(super) warnings: Vec<Warning>,
 }
 
@@ -216,12 +216,12 @@ impl Trainer {
         Ok(DataLoader::new(Arc::clone(self.train.dataset()), options)?.epoch(0).next().transpose()?)
     }
 
-    /// What the random numbers of a step depend on.
+    /// All that the random numbers of a step depend on.
     fn step_settings(&self) -> StepSettings {
         StepSettings { seed: self.settings.seed, epoch: self.position.epoch }
     }
 
-    /// Where the run stands.
+    /// The place at which the run stands.
     #[must_use]
     pub fn position(&self) -> &Position {
         &self.position
@@ -230,8 +230,8 @@ impl Trainer {
     /// Goes on from a checkpoint.
     ///
     /// # Errors
-    /// [`TrainError::Config`] if its weights are not those of this network, its state is not this optimizer's, or its place in the
-    /// epoch cannot be with batches of this size and as many training images.
+    /// [`TrainError::Config`] if its weights are not those of this network, its state is not this optimizer's, or its place in
+    /// the epoch cannot be with batches of this size and as many training images.
     pub fn restore(&mut self, checkpoint: Checkpoint, path: &Path) -> Result<(), TrainError> {
         let file = path.join("checkpoint.safetensors");
         let refuse = |message: String| Err(TrainError::of(&file, message));

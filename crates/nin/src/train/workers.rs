@@ -35,12 +35,12 @@ pub const GROUPS: usize = 8;
 const WORKERS_A_GROUP: usize = 4;
 /// Groups that are begun in any case before workers help with those rather than begin another.
 const BEGUN: usize = 2;
-/// How long a thread that is kept awake looks for work in vain. It must end: where several callers share the workers, what a
+/// The time that a thread that is kept awake looks for work in vain. It must end: where several callers share the workers, what a
 /// caller waits for may lie below another's search on the same thread.
 const AWAKE: Duration = Duration::from_millis(1);
 /// The most threads that may be asked for; more than any machine has cores.
 pub const MAX_THREADS: usize = 1024;
-/// What the random numbers of a step depend on.
+/// All that the random numbers of a step depend on.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct StepSettings {
     /// The seed of the run.
@@ -49,7 +49,7 @@ pub struct StepSettings {
     pub epoch: u64,
 }
 
-/// Which micro-batches of a step have begun.
+/// The micro-batches of a step that have begun.
 struct Schedule {
     /// For each group the micro-batches that have.
     begun: Vec<usize>,
