@@ -1,7 +1,7 @@
 //! The sources of data, and the display of a download: a bar on a terminal, plain lines elsewhere.
 
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use indicatif::{HumanBytes, ProgressBar};
 
@@ -13,7 +13,7 @@ use super::tell;
 /// The sources of a command, whose news go to standard error.
 pub(super) fn sources(data_dir: Option<PathBuf>) -> DataSources {
     let meter = Mutex::new(None::<Meter>);
-    let observer = Observer::new(move |event| match event {
+    let observer: Observer = Arc::new(move |event| match event {
         DataEvent::Incomplete { dir, kind } => tell(&format!(
             "warning: {}: not all four files of {kind} are here; looking in the cache",
             dir.display()

@@ -1,7 +1,9 @@
 //! From the name of a data set to its images: the bundled folder, the user's folder, the cache, the download.
 
 use std::env;
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::dataset::Splits;
 #[cfg(feature = "download")]
@@ -14,7 +16,7 @@ use super::kind::{DatasetKind, Source};
 use super::observer::{DataEvent, Observer};
 
 /// Places where data sets are looked for.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct DataSources {
     /// The user's folder (`--data-dir`), or one that holds torchvision's `FashionMNIST/raw` or `MNIST/raw`.
     pub data_dir: Option<PathBuf>,
@@ -27,6 +29,16 @@ pub struct DataSources {
     pub downloader: Downloader,
 }
 
+impl fmt::Debug for DataSources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { data_dir, cache_dir, .. } = self;
+        f.debug_struct("DataSources")
+            .field("data_dir", data_dir)
+            .field("cache_dir", cache_dir)
+            .finish_non_exhaustive()
+    }
+}
+
 impl DataSources {
     /// The user's folder, the cache folder of [`cache_dir`], and the authors' servers (or their replacements in
     /// the environment).
@@ -34,7 +46,7 @@ impl DataSources {
         DataSources {
             data_dir,
             cache_dir: cache_dir(),
-            observer: Observer::default(),
+            observer: Arc::new(|_| ()),
             #[cfg(feature = "download")]
             downloader: Downloader::default(),
         }
@@ -74,7 +86,7 @@ pub fn locate(kind: DatasetKind, sources: &DataSources) -> Result<PathBuf, DataE
         (Source::Published { .. }, Some(dir)) if is_complete(&dir) => Ok(dir),
         (Source::Published { .. }, dir) => {
             if let Some(dir) = dir {
-                sources.observer.tell(DataEvent::Incomplete { dir: &dir, kind });
+                (sources.observer)(DataEvent::Incomplete { dir: &dir, kind });
             }
             cached(kind, sources)
         }
@@ -138,7 +150,7 @@ mod tests {
         DataSources {
             data_dir: data_dir.map(Path::to_path_buf),
             cache_dir: cache_dir.map(Path::to_path_buf),
-            observer: Observer::default(),
+            observer: Arc::new(|_| ()),
             #[cfg(feature = "download")]
             downloader: Downloader { use_proxy: false, ..Downloader::new("http://127.0.0.1:1") },
         }

@@ -1,6 +1,5 @@
 //! News while a data set is looked for, for whoever shows them: the library itself prints nothing.
 
-use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -27,27 +26,5 @@ pub enum DataEvent<'a> {
     },
 }
 
-type Observe = dyn Fn(DataEvent<'_>) + Send + Sync;
-
-/// A function that is told of each [`DataEvent`]; by default none.
-#[derive(Clone, Default)]
-pub struct Observer(Option<Arc<Observe>>);
-
-impl Observer {
-    /// Calls `observe` for each event.
-    pub fn new(observe: impl Fn(DataEvent<'_>) + Send + Sync + 'static) -> Observer {
-        Observer(Some(Arc::new(observe)))
-    }
-
-    pub(super) fn tell(&self, event: DataEvent<'_>) {
-        if let Some(observe) = &self.0 {
-            observe(event);
-        }
-    }
-}
-
-impl fmt::Debug for Observer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "Observer(a function)" } else { "Observer(none)" })
-    }
-}
+/// A function that is told of each [`DataEvent`].
+pub type Observer = Arc<dyn Fn(DataEvent<'_>) + Send + Sync>;

@@ -266,7 +266,7 @@ impl Transfer<'_> {
     }
 
     fn tell(&self, done: u64) {
-        self.observer.tell(DataEvent::Received { name: &self.file.name, size: self.file.size, done });
+        (self.observer)(DataEvent::Received { name: &self.file.name, size: self.file.size, done });
     }
 
     /// Sends the request for the bytes from `from` on.

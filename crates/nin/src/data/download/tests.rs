@@ -128,10 +128,15 @@ fn file() -> RemoteFile {
     RemoteFile { folder: String::new(), name: "thing.gz".into(), size: 200_000, sha256: hex(&contents()) }
 }
 
+/// An observer that does nothing.
+fn nobody() -> Observer {
+    Arc::new(|_| ())
+}
+
 /// Fetches the file from below a URL without a server that would send it.
 fn fetch(url: &str, dir: &Path) -> Result<PathBuf, String> {
     let downloader = Downloader { use_proxy: false, ..Downloader::new(url) };
-    downloader.fetch(&file(), dir, &Observer::default()).map_err(|error| error.to_string())
+    downloader.fetch(&file(), dir, &nobody()).map_err(|error| error.to_string())
 }
 
 /// What a download came to: the file's contents or the error, the first byte of each request, the part that
@@ -148,7 +153,7 @@ fn run(answers: &[Answer], part: Option<&[u8]>) -> Outcome {
         fs::write(&part_path, bytes).unwrap();
     }
     let server = Server::start(contents(), answers.to_vec());
-    let result = server.downloader().fetch(&file(), &into, &Observer::default());
+    let result = server.downloader().fetch(&file(), &into, &nobody());
     assert_eq!(into.join("thing.gz").exists(), result.is_ok(), "a file under its final name is a whole one");
     if result.is_ok() {
         assert!(!part_path.exists());
