@@ -66,9 +66,11 @@ pub(crate) fn gemm_backward(
         let mut channels = a.channels;
         for (number, stage) in stages.iter_mut().enumerate() {
             if let Some(db) = &mut stage.db {
-                for (sum, row) in db.iter_mut().zip(a_block.chunks_exact(BLOCK_STRIDE)) {
-                    *sum += sum_of(&row[..pixels.len()]);
-                }
+                dispatch(isa, || {
+                    for (sum, row) in db.iter_mut().zip(a_block.chunks_exact(BLOCK_STRIDE)) {
+                        *sum += sum_of(&row[..pixels.len()]);
+                    }
+                });
             }
             // Only what comes from above may be mostly zeros: what a layer hands on is not.
             let lists = number == 0 && sparse.takes(&a_block, channels, pixels.len());
@@ -168,6 +170,7 @@ fn multiply_weights(weights: &PackedA, columns: Range<usize>, block: &[f32], out
 }
 
 /// The sum of a slice in sixteen interleaved parts, which the compiler turns into vectors.
+#[inline(always)]
 fn sum_of(values: &[f32]) -> f32 {
     let (chunks, rest) = values.as_chunks::<16>();
     let mut parts = [0.0f32; 16];

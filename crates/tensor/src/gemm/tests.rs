@@ -115,7 +115,7 @@ proptest! {
 
     /// Three stages are the products one after the other; a first block that is mostly zeros gives the bits of any other.
     #[test]
-    fn a_walk_is_its_products_one_after_the_other(
+    fn a_pass_backward_is_its_products_one_after_the_other(
         sizes in [1usize..100, 1usize..60, 1usize..300], images in 1usize..4,
         pixels in prop_oneof![1usize..40, 200usize..400], zeros in 0u8..4, accumulate: bool, masked: bool,
     ) {
