@@ -29,14 +29,20 @@ macro_rules! token {
     };
 }
 
-/// Methods of [`Simd`] that are an expression of instructions each, or of plain Rust, and touch no memory but by a hint.
+/// Methods of [`Simd`] that are an expression of instructions each and touch no memory but by a hint; after `plain:`, of plain
+/// Rust.
 macro_rules! instructions {
+    (plain: $($name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)? { $body:expr })*) => {$(
+        #[inline(always)]
+        fn $name(self $(, $argument: $type)*) $(-> $result)? {
+            $body
+        }
+    )*};
     ($($name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)? { $body:expr })*) => {$(
         #[inline(always)]
         fn $name(self $(, $argument: $type)*) $(-> $result)? {
             // SAFETY: `self` is made by detection alone, so the processor has the instructions; they work on registers, or
             // are hints that are without effect on the program for any address.
-            #[allow(unused_unsafe, reason = "plain Rust needs none")]
             unsafe { $body }
         }
     )*};

@@ -49,6 +49,7 @@ impl Simd for Portable {
     }
 
     instructions! {
+        plain:
         splat(value: f32) -> F32x4 { [value; 4] }
         add(a: F32x4, b: F32x4) -> F32x4 { lanewise(a, b, |a, b| a + b) }
         sub(a: F32x4, b: F32x4) -> F32x4 { lanewise(a, b, |a, b| a - b) }
@@ -67,8 +68,8 @@ impl Simd for Portable {
         }}
         square() -> [F32x4; 4] { [[0.0; 4]; 4] }
         mask(count: usize) -> usize { count.min(4) }
-        prefetch(_at: *const f32) { () }
-        prefetch_far(_at: *const f32) { () }
+        prefetch(_at: *const f32) {{}}
+        prefetch_far(_at: *const f32) {{}}
     }
 
     memory_instructions! {
