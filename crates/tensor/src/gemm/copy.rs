@@ -63,7 +63,7 @@ impl<I: Iterator<Item = usize>> Kernel for CopyRuns<'_, I> {
             let mut end = self.furthest;
             for (offset, row) in offsets.iter_mut().zip(self.row_offsets.by_ref().take(count)) {
                 *offset = row;
-                end = end.max(row + self.furthest);
+                end = end.max(row.saturating_add(self.furthest));
             }
             assert!(end <= self.data.len(), "a run ends at {end} of {}", self.data.len());
             for run in self.runs.iter().filter(|run| run.len > 0) {
