@@ -115,12 +115,11 @@ fn unknown_names_and_impossible_sizes_are_refused_before_data_are_read() {
         &["--init-from", "a.st", "--init", "he"],
         &["init: expected no init_from", "found a.st"],
     );
-    refused_arguments(&["--resume", "nowhere"], &["nowhere", "no run in this folder"]);
 }
 
 /// Before data are looked for: there are none here.
 #[test]
-fn impossible_numbers_of_threads_are_refused() {
+fn folders_without_a_run_and_impossible_numbers_of_threads_are_refused() {
     for threads in ["0", "1025", "18446744073709551615"] {
         let what = ["threads: expected 1 to 1024", threads];
         refused_arguments(&["--threads", threads, "--data-dir", "nowhere"], &what);
@@ -129,6 +128,7 @@ fn impossible_numbers_of_threads_are_refused() {
     place.steps("run", 2, &[]);
     let before = place.metrics("run");
     for (program, flag) in [(NIN, "eval"), (TRAIN, "--resume")] {
+        refused(place.command(program, &[flag, "nowhere"]), 2, &["nowhere: no run in this folder"]);
         let command = place.command(program, &[flag, "run", "--threads", "0", "--data-dir", "nowhere"]);
         refused(command, 2, &["threads: expected 1 to 1024, found 0"]);
     }

@@ -240,9 +240,6 @@ fn rows(args: &CompareArgs) -> Result<Vec<Row>, TrainError> {
 
 /// The settings of a finished run and the figures of its last epoch.
 fn finished(path: &Path) -> Result<(Settings, EpochMetrics), TrainError> {
-    if !path.join("config.toml").exists() {
-        return Err(TrainError::of(path, "no run in this folder (it has no config.toml)"));
-    }
     let settings = of_run(path, &Overrides::default())?;
     let last = RunDir::read_epochs(path)?.pop();
     match last {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use tensor::conv::ConvAlgorithm;
 use tensor::simd::Isa;
 
-use nin::train::{Overrides, Settings, TrainError};
+use nin::train::{Overrides, RunDir, Settings, TrainError};
 
 /// What an environment variable asks for; `None` where it is unset or empty.
 fn variable<T: FromStr>(name: &str) -> Result<Option<T>, TrainError>
@@ -60,8 +60,9 @@ pub(super) fn resolve(
 /// The settings of the run in a folder, with flags that win over its file.
 ///
 /// # Errors
-/// [`TrainError`] if the file cannot be read or a value cannot work.
+/// [`TrainError`] if there is no run, its file cannot be read or a value cannot work.
 pub(super) fn of_run(folder: &Path, flags: &Overrides) -> Result<Settings, TrainError> {
+    RunDir::check(folder)?;
     let file = folder.join("config.toml");
     resolve(Some(&file), &Overrides::from_toml(&file)?, flags)
 }

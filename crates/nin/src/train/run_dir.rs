@@ -109,7 +109,7 @@ impl RunDir {
     /// # Errors
     /// [`TrainError`] if there is no run in the folder or a file of it is broken.
     pub fn open(path: &Path) -> Result<(Self, Option<Checkpoint>), TrainError> {
-        refuse_no_run(path)?;
+        Self::check(path)?;
         let checkpoint_path = path.join("checkpoint.safetensors");
         let checkpoint =
             if checkpoint_path.exists() { Some(load_checkpoint(&checkpoint_path)?) } else { None };
@@ -139,6 +139,17 @@ impl RunDir {
         text.push('\n');
         let path = self.path.join("metrics.jsonl");
         self.metrics.write_all(text.as_bytes()).map_err(TrainError::io(&path, "write metrics"))
+    }
+
+    /// Refuses a folder without a run.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] if it has no `config.toml`.
+    pub fn check(path: &Path) -> Result<(), TrainError> {
+        if path.join("config.toml").exists() {
+            return Ok(());
+        }
+        Err(TrainError::of(path, "no run in this folder (it has no config.toml)"))
     }
 
     /// The epochs in a folder's `metrics.jsonl`, which may be all that is in it.
@@ -177,13 +188,6 @@ impl RunDir {
         save_parameters(&self.path.join("model.safetensors"), model)?;
         Ok(())
     }
-}
-
-fn refuse_no_run(path: &Path) -> Result<(), TrainError> {
-    if path.join("config.toml").exists() {
-        return Ok(());
-    }
-    Err(TrainError::of(path, "no run in this folder (it has no config.toml)"))
 }
 
 fn load_checkpoint(path: &Path) -> Result<Checkpoint, TrainError> {
