@@ -1,113 +1,19 @@
-//! Weights on disk: safetensors files with the names of PyTorch's `state_dict`, written so that a crash or a full disk never
-//! costs what was saved before.
+//! Weights on disk: safetensors files with the names of PyTorch's `state_dict`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
-use std::fs::File;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
 
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use tensor::{Shape, Tensor};
 
+use crate::disk::{self, FileError, atomic_write, content};
 use crate::nn::{Module, Parameter, parameters, parameters_mut};
 use crate::optim::matches;
 
-/// An error of a file.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum FileError {
-    /// The operating system refused to open, read, write or rename a file or a folder.
-    #[error("{path}: cannot {action}: {source}", path = path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// The action that was tried, as a verb: "open", "read", ...
-        action: &'static str,
-        /// The system's answer.
-        source: std::io::Error,
-    },
-    /// A file is missing from its folder or does not hold what it should: it is broken, cut off, too long, of another network or
-    /// size, or has weights that are no numbers.
-    #[error("{path}: {reason}", path = path.display())]
-    Content {
-        /// The file, or the folder that it is missing from.
-        path: PathBuf,
-        /// The fault, with names, shapes, offsets, what was expected and what was found.
-        reason: String,
-    },
-}
-
-/// Wraps a system error with the path and the verb of what was tried; made for `map_err`.
-pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> FileError {
-    let path = path.to_path_buf();
-    move |source| FileError::Io { path, action, source }
-}
-
-pub(crate) fn content(path: &Path, reason: String) -> FileError {
-    FileError::Content { path: path.to_path_buf(), reason }
-}
-
 fn broken(path: &Path, reason: impl Display) -> FileError {
     content(path, format!("not a whole safetensors file: {reason}"))
-}
-
-/// Replaces a file by `bytes` or leaves it as it was: writes beside it, flushes to the disk, renames.
-///
-/// # Errors
-/// [`FileError::Io`]; the old file is whole then, or the new one if only its folder could not be flushed, and nothing is
-/// left beside it.
-pub fn atomic_write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let (beside, mut file) = new_file(folder).map_err(io(path, "write"))?;
-    let written = file.write_all(bytes).map_err(io(path, "write"));
-    let flushed = written.and_then(|()| file.sync_all().map_err(io(path, "write to the disk")));
-    let renamed = flushed.and_then(|()| std::fs::rename(&beside, path).map_err(io(path, "put in place")));
-    if renamed.is_err() {
-        // The error of what was being written matters more than one of the clean-up.
-        let _ = std::fs::remove_file(&beside);
-    }
-    renamed?;
-    sync_folder(folder).map_err(io(path, "write its folder to the disk"))
-}
-
-/// The renaming of a file is on the disk once its folder is. File systems that cannot flush a folder do so in their own time.
-#[cfg(unix)]
-pub(crate) fn sync_folder(folder: &Path) -> std::io::Result<()> {
-    match File::open(folder)?.sync_all() {
-        Err(error) if cannot_flush_folders(&error) => Ok(()),
-        result => result,
-    }
-}
-
-/// Elsewhere, a folder cannot be opened as a file.
-#[cfg(not(unix))]
-pub(crate) fn sync_folder(_: &Path) -> std::io::Result<()> {
-    Ok(())
-}
-
-/// Tells the answers of a file system that has no such thing: `EINVAL`, `ENOTSUP`, `ENOSYS`.
-#[cfg(unix)]
-fn cannot_flush_folders(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{InvalidInput, Unsupported};
-    matches!(error.kind(), InvalidInput | Unsupported)
-}
-
-/// A new file under a name that no other file of the folder has: another thread has another number, another process another name.
-fn new_file(folder: &Path) -> std::io::Result<(PathBuf, File)> {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    loop {
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = folder.join(format!(".writing-{}-{number}", std::process::id()));
-        match File::create_new(&path) {
-            Ok(file) => return Ok((path, file)),
-            // Left by a process of the same number that was killed.
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-        }
-    }
 }
 
 #[cfg(target_endian = "big")]
@@ -141,7 +47,7 @@ pub fn save_tensors(
 pub fn load_tensors(
     path: &Path,
 ) -> Result<(BTreeMap<String, Tensor<f32>>, HashMap<String, String>), FileError> {
-    let bytes = std::fs::read(path).map_err(io(path, "read"))?;
+    let bytes = disk::read(path)?;
     let file = SafeTensors::deserialize(&bytes).map_err(|error| broken(path, error))?;
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| broken(path, error))?;
     let mut tensors = BTreeMap::new();
@@ -240,6 +146,8 @@ pub(crate) fn replace_values(module: &mut dyn Module<f32>, mut tensors: BTreeMap
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use tensor::init::Init;
 
     use super::*;
@@ -347,36 +255,5 @@ mod tests {
         assert_eq!(metadata, text);
         let bits = |tensor: &Tensor<f32>| tensor.data().iter().map(|x| x.to_bits()).collect::<Vec<_>>();
         assert_eq!(bits(&tensors["velocity"]), bits(&odd));
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn a_folder_that_cannot_be_flushed_is_an_error_unless_none_can() {
-        let folder = tempfile::tempdir().unwrap();
-        sync_folder(folder.path()).unwrap();
-        assert_eq!(
-            sync_folder(&folder.path().join("missing")).unwrap_err().kind(),
-            std::io::ErrorKind::NotFound
-        );
-        for (number, expected) in [(22, true), (5, false), (28, false)] {
-            let error = std::io::Error::from_raw_os_error(number);
-            assert_eq!(cannot_flush_folders(&error), expected, "{error}");
-        }
-    }
-
-    /// A folder cannot be replaced by a file, so the write fails at its last step, the renaming.
-    #[test]
-    fn a_failed_write_leaves_what_was_there() {
-        let folder = tempfile::tempdir().unwrap();
-        let error = atomic_write(&folder.path().join("missing/file"), b"x").unwrap_err().to_string();
-        assert!(error.contains("missing/file: cannot write: "), "{error}");
-
-        let taken = folder.path().join("taken");
-        std::fs::create_dir(&taken).unwrap();
-        std::fs::write(taken.join("old"), b"old").unwrap();
-        let error = atomic_write(&taken, b"x").unwrap_err().to_string();
-        assert!(error.contains("taken: cannot put in place: "), "{error}");
-        assert_eq!(std::fs::read(taken.join("old")).unwrap(), b"old");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
     }
 }

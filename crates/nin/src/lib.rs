@@ -35,6 +35,7 @@
 
 pub mod checkpoint;
 pub mod data;
+pub mod disk;
 pub mod loss;
 pub mod models;
 pub mod names;

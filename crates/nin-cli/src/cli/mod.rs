@@ -42,8 +42,8 @@ pub use train::{TrainArgs, train};
 pub use usage::parse;
 
 use clap::Args;
-use nin::checkpoint::atomic_write;
 use nin::data::DataError;
+use nin::disk::{atomic_write, make_folder};
 use nin::train::TrainError;
 use nin::train::workers::check_threads;
 
@@ -84,7 +84,7 @@ impl ThreadArgs {
 /// Writes a file whole or not at all ([`atomic_write`]), in a folder that is made if there is none.
 pub(crate) fn write_file(path: &Path, text: &str) -> Result<(), TrainError> {
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(TrainError::io(folder, "make the folder"))?;
+        make_folder(folder)?;
     }
     Ok(atomic_write(path, text.as_bytes())?)
 }

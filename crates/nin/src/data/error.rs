@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::checkpoint::{self, FileError};
+use crate::disk::{self, FileError};
 
 /// Anything that can go wrong between a file on disk (or a server) and a batch.
 ///
@@ -61,11 +61,11 @@ pub enum DataError {
 impl DataError {
     /// Wraps a system error with the path and the verb of what was tried; made for `map_err`.
     pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> DataError {
-        let error = checkpoint::io(path, action);
+        let error = disk::io(path, action);
         move |source| DataError::File(error(source))
     }
 
     pub(super) fn file(path: &Path, reason: String) -> DataError {
-        checkpoint::content(path, reason).into()
+        disk::content(path, reason).into()
     }
 }

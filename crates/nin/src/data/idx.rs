@@ -136,7 +136,7 @@ fn parse(mut reader: impl Read, source: &Path, rank: usize, gzip: bool) -> Resul
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::checkpoint::FileError;
+    use crate::disk::FileError;
     use flate2::Compression;
     use flate2::write::GzEncoder;
     use proptest::prelude::*;

@@ -6,8 +6,8 @@ use std::path::Path;
 use autograd::AutogradError;
 use tensor::ShapeError;
 
-use crate::checkpoint::{FileError, io};
 use crate::data::DataError;
+use crate::disk::{FileError, io};
 use crate::optim::OptimizerError;
 
 /// An error of a run.

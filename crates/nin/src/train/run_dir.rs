@@ -20,7 +20,8 @@ use tensor::Tensor;
 use super::error::TrainError;
 use super::evaluation::Metrics;
 use super::metrics::EpochMetrics;
-use crate::checkpoint::{atomic_write, load_tensors, save_parameters, save_tensors};
+use crate::checkpoint::{load_tensors, save_parameters, save_tensors};
+use crate::disk::atomic_write;
 use crate::nn::{Module, parameters};
 use crate::optim::State;
 

@@ -23,7 +23,7 @@ use super::error::DataError;
 use super::files::FILE_NAMES;
 use super::kind::{DatasetKind, Source};
 use super::observer::{DataEvent, Observer};
-use crate::checkpoint::sync_folder;
+use crate::disk::sync_folder;
 
 /// A file whose contents are known beforehand.
 #[derive(Debug, Clone, PartialEq, Eq)]
