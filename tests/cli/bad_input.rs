@@ -218,6 +218,6 @@ fn a_run_whose_settings_were_changed_does_not_go_on() {
 fn a_run_folder_that_cannot_be_made_is_named() {
     let place = Place::new();
     fs::write(place.path("file"), "no folder").unwrap();
-    refused(place.train("file/run", &["--max-steps", "1"]), 1, &["file/run", "run folder"]);
+    refused(place.train("file/run", &["--max-steps", "1"]), 1, &["file/run: cannot make the folder: "]);
     assert_eq!(place.read("file"), "no folder");
 }

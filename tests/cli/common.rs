@@ -1,5 +1,6 @@
 //! What the tests of the commands share: a folder with a small data set, the commands in it, and what a refusal looks like.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -29,6 +30,12 @@ pub(crate) fn idx(dims: &[usize], data: &[u8]) -> Vec<u8> {
     }
     bytes.extend(data);
     bytes
+}
+
+/// All files of a folder, by name, with their contents.
+pub(crate) fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    entries.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())).collect()
 }
 
 /// Writes 40 training and 20 test images of 28 x 28 pixels: image `i` has a bright bar whose place tells its class, `i % 10`.

@@ -41,7 +41,7 @@ fn a_disk_that_fills_up_costs_nothing_that_was_saved() {
     let place = Place::new();
     place.steps("run", 2, &[]);
     let before = place.saved("run");
-    failed(with_a_full_disk(&place, 64), 1, &["checkpoint.safetensors: cannot write"]);
+    failed(with_a_full_disk(&place, 64), 1, &["model.safetensors: cannot write"]);
     assert_eq!(place.saved("run"), before);
     let left = fs::read_dir(place.path("run")).unwrap().filter(|entry| {
         let name = entry.as_ref().unwrap().file_name();
@@ -75,7 +75,7 @@ fn a_disk_that_fills_up_with_metrics_costs_nothing_that_was_saved() {
     let padded = " ".repeat(limit - kept.len() - 10) + &kept;
     fs::write(place.path("run/metrics.jsonl"), &padded).unwrap();
     let before = place.saved("run");
-    failed(with_a_full_disk(&place, BLOCKS), 1, &["run/metrics.jsonl", "cannot write metrics: "]);
+    failed(with_a_full_disk(&place, BLOCKS), 1, &["run/metrics.jsonl", "cannot write: "]);
     assert_eq!(place.saved("run"), before);
     let cut = place.read("run/metrics.jsonl");
     assert!(cut.starts_with(&padded) && cut.len() == limit && !cut.ends_with('\n'), "a line was cut off");

@@ -9,5 +9,6 @@ mod conv_path;
 mod determinism;
 mod failing_runs;
 mod inspect;
+mod runs;
 mod seeds;
 mod warnings;

@@ -73,7 +73,8 @@ fn a_dead_class_map_is_reported_once_while_it_happens() {
 #[test]
 fn a_loss_that_does_not_move_is_reported() {
     let all: Vec<usize> = (0..10).collect();
-    let (lines, logged) = warnings(&Place::new(), "stuck", &all, &["--epochs", "5"]);
+    let place = Place::new();
+    let (lines, logged) = warnings(&place, "stuck", &all, &["--epochs", "5"]);
     let stuck: Vec<&Value> = logged.iter().filter(|line| line["warning"] == "stuck_loss").collect();
     // Twenty steps end the fourth epoch.
     let steps: Vec<u64> = stuck.iter().map(|line| line["at_step"].as_u64().unwrap()).collect();
@@ -82,6 +83,13 @@ fn a_loss_that_does_not_move_is_reported() {
     assert!(line.contains("2.303, a guess's, for 20 steps; try another --lr or another --seed"), "{line}");
     let dead: usize = logged.iter().filter_map(|line| Some(line.get("classes")?.as_array()?.len())).sum();
     assert_eq!(dead, 10, "{logged:?}");
+
+    // What was counted before a stop counts.
+    let (_, before) = warnings(&place, "parts", &all, &["--epochs", "5", "--max-steps", "13"]);
+    succeeded(place.resume("parts", &[]));
+    let all = place.metrics("parts").into_iter().filter(|line| line.get("warning").is_some());
+    assert!(before.len() < logged.len());
+    assert_eq!(all.collect::<Vec<_>>(), logged);
 }
 
 #[test]

@@ -1,10 +1,13 @@
-//! Files of a run, so written that a crash or a full disk never costs what was saved before. A module of its own, since
-//! data, weights and runs need it alike.
+//! Files of a run, so written that a crash or a full disk never costs what was saved before. Every touch of the disk goes through
+//! one function here, in whose place the tests put a disk that fails.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+
+#[cfg(test)]
+pub(crate) mod faults;
 
 /// An error of a file.
 #[derive(Debug, thiserror::Error)]
@@ -41,20 +44,92 @@ pub(crate) fn content(path: &Path, reason: String) -> FileError {
     FileError::Content { path: path.to_path_buf(), reason }
 }
 
+/// What is asked of the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Touch {
+    Read,
+    MakeFolder,
+    Create,
+    Write,
+    Sync,
+    Rename,
+    SyncFolder,
+    Remove,
+}
+
+/// Asks something of the disk. Nothing in this file does so otherwise.
+#[cfg(not(test))]
+fn touch<T>(_: Touch, _: &Path, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    act()
+}
+
+#[cfg(test)]
+fn touch<T>(what: Touch, path: &Path, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    faults::before(what, path)?;
+    let done = act()?;
+    faults::after(what, path)?;
+    Ok(done)
+}
+
 /// The contents of a file.
 ///
 /// # Errors
 /// [`FileError::Io`].
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, FileError> {
-    fs::read(path).map_err(io(path, "read"))
+    touch(Touch::Read, path, || fs::read(path)).map_err(io(path, "read"))
 }
 
-/// Makes a folder, with its parents.
+/// The contents of a file, `None` if there is none.
+///
+/// # Errors
+/// [`FileError::Io`] of any other kind.
+pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
+    match touch(Touch::Read, path, || fs::read(path)) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io(path, "read")(error)),
+    }
+}
+
+/// Tells whether there is something of this name. What cannot be looked at is an error, not absent.
+///
+/// # Errors
+/// [`FileError::Io`], a missing permission for one.
+pub fn exists(path: &Path) -> Result<bool, FileError> {
+    touch(Touch::Read, path, || path.try_exists()).map_err(io(path, "look at"))
+}
+
+/// Makes a folder that is not there yet, with its parents; tells whether it was not.
+///
+/// # Errors
+/// [`FileError::Io`].
+pub fn make_new_folder(path: &Path) -> Result<bool, FileError> {
+    if let Some(parent) = path.parent() {
+        make_folder(parent)?;
+    }
+    match touch(Touch::MakeFolder, path, || fs::create_dir(path)) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        result => {
+            result.map_err(io(path, "make the folder"))?;
+            let parent = path.parent().unwrap_or(path);
+            sync_folder(parent).map_err(io(parent, "write to the disk"))?;
+            Ok(true)
+        }
+    }
+}
+
+/// Makes a folder, with its parents, and brings to the disk that they are there.
 ///
 /// # Errors
 /// [`FileError::Io`].
 pub fn make_folder(path: &Path) -> Result<(), FileError> {
-    fs::create_dir_all(path).map_err(io(path, "make the folder"))
+    let missing: Vec<&Path> = path.ancestors().take_while(|folder| !folder.exists()).collect();
+    touch(Touch::MakeFolder, path, || fs::create_dir_all(path)).map_err(io(path, "make the folder"))?;
+    for parent in missing.iter().filter_map(|made| made.parent()) {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        sync_folder(parent).map_err(io(parent, "write to the disk"))?;
+    }
+    Ok(())
 }
 
 /// Replaces a file by `bytes` or leaves it as it was: writes beside it, flushes to the disk, renames. A symbolic link stays one, and
@@ -64,18 +139,24 @@ pub fn make_folder(path: &Path) -> Result<(), FileError> {
 /// [`FileError::Io`]; the old file is whole then, or the new one if only its folder could not be flushed, and nothing is
 /// left beside it.
 pub fn atomic_write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    let Some(target) = followed(path).map_err(io(path, "look at"))? else {
-        let written = OpenOptions::new().write(true).open(path).and_then(|mut file| file.write_all(bytes));
+    let followed = touch(Touch::Read, path, || followed(path)).map_err(io(path, "look at"))?;
+    let Some(target) = followed else {
+        let written =
+            touch(Touch::Write, path, || OpenOptions::new().write(true).open(path)?.write_all(bytes));
         return written.map_err(io(path, "write"));
     };
     let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let (beside, mut file) = new_file(folder).map_err(io(path, "write"))?;
-    let written = file.write_all(bytes).map_err(io(path, "write"));
-    let flushed = written.and_then(|()| file.sync_all().map_err(io(path, "write to the disk")));
-    let renamed = flushed.and_then(|()| fs::rename(&beside, &target).map_err(io(path, "put in place")));
+    let written = write(&mut file, &beside, bytes).map_err(io(path, "write"));
+    let flushed = written.and_then(|()| {
+        touch(Touch::Sync, &beside, || file.sync_all()).map_err(io(path, "write to the disk"))
+    });
+    let renamed = flushed.and_then(|()| {
+        touch(Touch::Rename, &target, || fs::rename(&beside, &target)).map_err(io(path, "put in place"))
+    });
     if renamed.is_err() {
         // The error of what was being written matters more than one of the clean-up.
-        let _ = fs::remove_file(&beside);
+        let _ = touch(Touch::Remove, &beside, || fs::remove_file(&beside));
     }
     renamed?;
     sync_folder(folder).map_err(io(path, "write its folder to the disk"))
@@ -105,10 +186,16 @@ fn followed(path: &Path) -> io::Result<Option<PathBuf>> {
     Err(io::Error::other("too many symbolic links"))
 }
 
+fn write(file: &mut File, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    #[cfg(test)]
+    let bytes = faults::torn(path, bytes, file)?;
+    touch(Touch::Write, path, || file.write_all(bytes))
+}
+
 /// The renaming of a file is on the disk once its folder is. File systems that cannot flush a folder do so in their own time.
 #[cfg(unix)]
 pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
-    match File::open(folder)?.sync_all() {
+    match touch(Touch::SyncFolder, folder, || File::open(folder)?.sync_all()) {
         Err(error) if cannot_flush_folders(&error) => Ok(()),
         result => result,
     }
@@ -126,18 +213,132 @@ fn cannot_flush_folders(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported)
 }
 
+/// The beginning of the names of files that are being written.
+const WRITING: &str = ".writing-";
+
 /// A new file under a name that no other file of the folder has: another thread has another number, another process another name.
 fn new_file(folder: &Path) -> io::Result<(PathBuf, File)> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     loop {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = folder.join(format!(".writing-{}-{number}", std::process::id()));
-        match File::create_new(&path) {
+        let path = folder.join(format!("{WRITING}{}-{number}", std::process::id()));
+        match touch(Touch::Create, &path, || File::create_new(&path)) {
             Ok(file) => return Ok((path, file)),
             // Left by a process of the same number that was killed.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
+    }
+}
+
+/// Removes what a process left that died while it wrote into this folder. For the folder's owner alone.
+///
+/// # Errors
+/// [`FileError::Io`].
+pub(crate) fn sweep(folder: &Path) -> Result<(), FileError> {
+    let entries = touch(Touch::Read, folder, || fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>());
+    for entry in entries.map_err(io(folder, "read the folder"))? {
+        if entry.file_name().to_string_lossy().starts_with(WRITING) {
+            let path = entry.path();
+            touch(Touch::Remove, &path, || fs::remove_file(&path)).map_err(io(&path, "remove"))?;
+        }
+    }
+    Ok(())
+}
+
+/// A file that lines are added to.
+#[derive(Debug)]
+pub(crate) struct Log {
+    path: PathBuf,
+    file: File,
+}
+
+impl Log {
+    /// Opens it at its end, or makes it.
+    ///
+    /// # Errors
+    /// [`FileError::Io`].
+    pub(crate) fn open(path: PathBuf) -> Result<Self, FileError> {
+        let open = || OpenOptions::new().append(true).create(true).open(&path);
+        let file = touch(Touch::Create, &path, open).map_err(io(&path, "open"))?;
+        Ok(Self { path, file })
+    }
+
+    /// Adds text.
+    ///
+    /// # Errors
+    /// [`FileError::Io`]; a part of it may be there.
+    pub(crate) fn add(&mut self, text: &str) -> Result<(), FileError> {
+        write(&mut self.file, &self.path, text.as_bytes()).map_err(io(&self.path, "write"))
+    }
+
+    /// Brings it to the disk.
+    ///
+    /// # Errors
+    /// [`FileError::Io`].
+    pub(crate) fn sync(&self) -> Result<(), FileError> {
+        touch(Touch::Sync, &self.path, || self.file.sync_data()).map_err(io(&self.path, "write to the disk"))
+    }
+}
+
+/// The ownership of a folder: a lock on its file `.lock`, which the system lifts when the process ends, however it ends.
+#[derive(Debug)]
+pub struct FolderLock {
+    path: PathBuf,
+    file: File,
+    /// What the file is to hold when the lock is given up.
+    after: Vec<u8>,
+}
+
+impl FolderLock {
+    /// Takes a folder that nobody has.
+    ///
+    /// # Errors
+    /// [`FileError::Content`] with the owner's process number if another process has it, or this one already;
+    /// [`FileError::Io`] if there can be no file in the folder.
+    pub fn take(folder: &Path) -> Result<Self, FileError> {
+        let path = folder.join(".lock");
+        let open = || OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let mut file = touch(Touch::Create, &path, open).map_err(io(&path, "open"))?;
+        let locked = file.try_lock();
+        let mut text = Vec::new();
+        // On some systems nobody else can read what is locked.
+        let _ = file.read_to_end(&mut text);
+        match locked {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let owner = String::from_utf8_lossy(&text).trim().parse::<u32>();
+                let owner = owner.map_or_else(|_| "another process".to_owned(), |id| format!("process {id}"));
+                return Err(content(folder, format!("{owner} is at work in this folder")));
+            }
+            // A file system without locks is no reason not to train.
+            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
+            Err(TryLockError::Error(error)) => return Err(io(&path, "lock")(error)),
+        }
+        let mut lock = Self { path, file, after: text };
+        lock.put(format!("{}\n", std::process::id()).as_bytes()).map_err(io(&lock.path, "write"))?;
+        Ok(lock)
+    }
+
+    /// From now on the folder changes: what an earlier owner left in the lock is not put back.
+    pub(crate) fn begin(&mut self) {
+        self.after.clear();
+    }
+
+    /// Replaces what the file holds. It is for others to read; the lock itself is what counts.
+    fn put(&mut self, text: &[u8]) -> io::Result<()> {
+        let Self { path, file, .. } = self;
+        touch(Touch::Write, path, || {
+            file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text))
+        })
+    }
+}
+
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        let after = std::mem::take(&mut self.after);
+        // If it fails, the next owner's number takes the place of this one's.
+        let _ = self.put(&after);
     }
 }
 
@@ -208,5 +409,39 @@ mod tests {
         });
         atomic_write(&at("pipe"), b"through").unwrap();
         assert_eq!(reader.join().unwrap(), b"through");
+    }
+
+    #[test]
+    fn a_folder_has_one_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(".lock"), "of old").unwrap();
+        let left = || fs::read_to_string(folder.path().join(".lock")).unwrap();
+        let lock = FolderLock::take(folder.path()).unwrap();
+        let error = FolderLock::take(folder.path()).unwrap_err().to_string();
+        assert!(
+            error.ends_with(&format!(": process {} is at work in this folder", std::process::id())),
+            "{error}"
+        );
+        drop(lock);
+        assert_eq!(left(), "of old", "nothing has changed");
+        let mut lock = FolderLock::take(folder.path()).unwrap();
+        lock.begin();
+        drop(lock);
+        assert_eq!(left(), "");
+        let new = folder.path().join("a/b");
+        assert_eq!([make_new_folder(&new).unwrap(), make_new_folder(&new).unwrap()], [true, false]);
+    }
+
+    #[test]
+    fn what_a_dead_process_left_is_swept() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in [".writing-1-0", ".writing-77-3", "model.safetensors", ".lock"] {
+            fs::write(at(name), "x").unwrap();
+        }
+        sweep(folder.path()).unwrap();
+        let left =
+            ["model.safetensors", ".lock", ".writing-1-0", ".writing-77-3"].map(|name| at(name).exists());
+        assert_eq!(left, [true, true, false, false]);
     }
 }

@@ -187,7 +187,7 @@ fn train_step(
 ) -> Result<Duration, TrainError> {
     let begin = Instant::now();
     let settings = StepSettings { epoch: step, ..StepSettings::default() };
-    workers.step(network, images, &CrossEntropy::default(), settings)?.finite_loss(1, step)?;
+    workers.step(network, images, &CrossEntropy::default(), settings)?.finite_loss("loss", 1, step)?;
     workers.gradients(|gradients| optimizer.step(network, gradients.into()))?;
     Ok(begin.elapsed())
 }

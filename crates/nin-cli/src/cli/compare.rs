@@ -241,9 +241,12 @@ fn rows(args: &CompareArgs) -> Result<Vec<Row>, TrainError> {
 /// The settings of a finished run and the figures of its last epoch.
 fn finished(path: &Path) -> Result<(Settings, EpochMetrics), TrainError> {
     let settings = of_run(path, &Overrides::default())?;
-    let last = RunDir::read_epochs(path)?.pop();
+    let epochs = RunDir::read_epochs(path)?;
+    // The first of equals: `max_by` would take the last.
+    let best = epochs.iter().rev().max_by(|a, b| a.test_acc.total_cmp(&b.test_acc)).map(|best| best.epoch);
+    let last = epochs.last().copied();
     match last {
-        Some(last) if last.epoch >= settings.epochs => Ok((settings, last)),
+        Some(last) if settings.is_over(last.epoch, best) => Ok((settings, last)),
         _ => {
             let (made, all) = (last.map_or(0, |last| last.epoch), settings.epochs);
             let done = format!("the run is not finished, {made} of {all} epochs are trained");

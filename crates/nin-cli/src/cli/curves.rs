@@ -38,7 +38,17 @@ pub(super) mod tests {
     /// Figures of an epoch.
     pub(in crate::cli) fn epoch(epoch: u64, test_acc: f64, dead_maps: usize) -> EpochMetrics {
         let (train_loss, train_acc) = (0.5, 0.75);
-        EpochMetrics { epoch, train_loss, train_acc, test_acc, images_per_s: 9.0, data_wait: 0.0, dead_maps }
+        EpochMetrics {
+            epoch,
+            train_loss,
+            train_acc,
+            test_acc,
+            test_loss: Some(0.6),
+            lr: Some(0.1),
+            images_per_s: 9.0,
+            data_wait: 0.0,
+            dead_maps,
+        }
     }
 
     #[test]

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use clap::Args;
 use nin::checkpoint::load_parameters;
-use nin::data::{DataLoader, Dataset, LoaderOptions, Normalization, load};
+use nin::data::{DataLoader, Dataset, LoaderOptions, Normalization};
+use nin::disk::FileError;
 use nin::nn::Planned;
 use nin::train::{Overrides, TrainError, Workers, argmax};
 use serde_json::json;
 use tensor::conv::ConvAlgorithm;
 
-use super::downloads::sources;
+use super::data::data_of_run;
 use super::settings::{convolution, of_run};
 use super::{ThreadArgs, print};
 
@@ -72,7 +73,7 @@ pub(super) fn confusion(
 ) -> Result<(Vec<String>, Vec<Vec<usize>>), TrainError> {
     let settings = of_run(run, &Overrides { conv, ..Overrides::default() })?;
     let workers = Workers::new(threads)?.with_conv(settings.conv);
-    let splits = settings.split(load(settings.dataset, &sources(data_dir))?)?;
+    let splits = settings.split(data_of_run(run, &settings, data_dir)?.0)?;
     let names = splits.test.class_names().to_vec();
     let (channels, classes) = (splits.test.image_shape()[0], names.len());
     let mut model = Planned::new(settings.network(channels, classes)?);
@@ -89,6 +90,11 @@ pub(super) fn confusion(
     for batch in loader.epoch(0) {
         let batch = batch?;
         let logits = workers.predict_batch(&model, &batch)?;
+        if let Some(logit) = logits.data().iter().find(|logit| !logit.is_finite()) {
+            let reason =
+                format!("no accuracy: with these weights a logit is {logit}, expected finite numbers");
+            return Err(FileError::Content { path: weights.to_path_buf(), reason }.into());
+        }
         for (row, &label) in logits.data().chunks_exact(classes).zip(batch.labels()) {
             confusion[label][argmax(row)] += 1;
         }

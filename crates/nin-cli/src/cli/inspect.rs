@@ -1,15 +1,14 @@
 //! `nin inspect`: the signal inside of a network, layer by layer, at the start of a recipe or in finished runs.
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
-use nin::data::load;
 use nin::loss::CrossEntropy;
 use nin::train::{Overrides, Recipe, Settings, StepSettings, TrainError, Trainer, Workers};
 use serde_json::json;
 
-use super::downloads::sources;
+use super::data::{data, data_of_run};
 use super::runs::{Group, groups};
 use super::settings::{convolution, of_run, resolve};
 use super::table::Table;
@@ -116,29 +115,30 @@ pub fn inspect(args: &InspectArgs) -> Result<(), TrainError> {
         (true, true) => vec![Recipe::Default],
         _ => args.recipes.clone(),
     };
-    // Of each subject, the settings of its networks.
+    // Of each subject, the settings of its networks, and the folder of each that is a run's.
     let mut asked = Vec::new();
     for recipe in recipes {
         let start = |seed| {
             let flags = Overrides { recipe: Some(recipe), seed: Some(seed), conv, ..args.settings.0.clone() };
-            resolve(None, &Overrides::default(), &flags)
+            Ok((resolve(None, &Overrides::default(), &flags)?, None))
         };
         let starts = args.seeds.clone().unwrap_or(0..1).map(start);
-        asked.push((recipe.to_string(), starts.collect::<Result<Vec<_>, _>>()?));
+        asked.push((recipe.to_string(), starts.collect::<Result<Vec<_>, TrainError>>()?));
     }
     for Group { name, runs } in groups(&args.folders, "config.toml")? {
         let run = |run: &PathBuf| {
             let weights = Some(run.join("model.safetensors"));
-            Ok(Settings { init_from: weights, ..of_run(run, &Overrides { conv, ..Overrides::default() })? })
+            let settings = of_run(run, &Overrides { conv, ..Overrides::default() })?;
+            Ok((Settings { init_from: weights, ..settings }, Some(run.clone())))
         };
         asked.push((name, runs.iter().map(run).collect::<Result<_, TrainError>>()?));
     }
     let mut subjects = Vec::new();
     for (name, networks) in asked {
         let mut signals = Vec::new();
-        for settings in networks {
+        for (settings, run) in networks {
             let seed = settings.seed;
-            let signal = signal(settings, args, threads)?;
+            let signal = signal(settings, run.as_deref(), args, threads)?;
             if args.json {
                 print(&format!("{}\n", json!({ "network": name, "seed": seed, "signal": signal })))?;
             }
@@ -172,8 +172,17 @@ fn start_of_no_recipe(args: &InspectArgs) -> Result<(), TrainError> {
     }
 }
 
-fn signal(settings: Settings, args: &InspectArgs, threads: usize) -> Result<Signal, TrainError> {
-    let splits = load(settings.dataset, &sources(args.data_dir.clone()))?;
+fn signal(
+    settings: Settings,
+    run: Option<&Path>,
+    args: &InspectArgs,
+    threads: usize,
+) -> Result<Signal, TrainError> {
+    let data_dir = args.data_dir.clone();
+    let (splits, _) = match run {
+        Some(run) => data_of_run(run, &settings, data_dir)?,
+        None => data(&settings, data_dir)?,
+    };
     let trainer = Trainer::new(settings, splits, threads)?;
     let Settings { seed, conv, label_smoothing, .. } = *trainer.settings();
     let Some(batch) = trainer.some_images(args.images)? else {

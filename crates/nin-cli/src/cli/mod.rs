@@ -12,6 +12,7 @@ mod advice;
 mod bench;
 mod compare;
 mod curves;
+mod data;
 mod downloads;
 mod eval;
 mod inspect;

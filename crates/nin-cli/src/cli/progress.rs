@@ -42,6 +42,7 @@ impl Display {
         report: impl FnOnce(&EpochMetrics),
     ) -> Result<(), TrainError> {
         match (event, &mut self.progress) {
+            (Event::Begun, _) => self.draw()?,
             (Event::EpochStarted { epoch, images }, progress) => {
                 self.title = format!("{}epoch {epoch}", self.name);
                 let title = format!("{}/{}", self.title, self.settings.epochs);
@@ -55,13 +56,18 @@ impl Display {
             (Event::Stepped { .. } | Event::Warned(_), None) => {}
             (Event::StepsOver, progress) => *progress = None,
             (Event::EpochFinished(metrics), _) => {
-                let title = format!("{}, {}", self.settings.model, self.settings.dataset);
-                let epochs = RunDir::read_epochs(&self.folder)?;
-                write_curves(&self.folder.join("curves.svg"), &title, &epochs)?;
+                self.draw()?;
                 report(metrics);
             }
         }
         Ok(())
+    }
+
+    /// Draws the curves of the epochs so far.
+    fn draw(&self) -> Result<(), TrainError> {
+        let title = format!("{}, {}", self.settings.model, self.settings.dataset);
+        let epochs = RunDir::read_epochs(&self.folder)?;
+        write_curves(&self.folder.join("curves.svg"), &title, &epochs)
     }
 }
 

@@ -3,14 +3,26 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// `runs/NAME-YYYYMMDD-HHMMSS` in UTC, with a number behind it if two runs begin in one second.
-pub(super) fn default_run_dir(name: &str) -> PathBuf {
+use nin::disk::make_new_folder;
+use nin::train::TrainError;
+
+/// Makes `runs/NAME-YYYYMMDD-HHMMSS`, in UTC, with a number behind it if several runs begin in one second.
+///
+/// # Errors
+/// [`TrainError`] if it cannot be made.
+pub(super) fn default_run_dir(name: &str) -> Result<PathBuf, TrainError> {
     let seconds =
         SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
     let base = format!("{name}-{}", timestamp(seconds));
-    let plain = Path::new("runs").join(&base);
-    let mut numbered = (2..).map(|number| Path::new("runs").join(format!("{base}-{number}")));
-    if plain.exists() { numbered.find(|path| !path.exists()).unwrap_or(plain) } else { plain }
+    let mut number = 1;
+    loop {
+        let behind = if number == 1 { String::new() } else { format!("-{number}") };
+        let path = Path::new("runs").join(format!("{base}{behind}"));
+        if make_new_folder(&path)? {
+            return Ok(path);
+        }
+        number += 1;
+    }
 }
 
 /// Seconds since 1970 as `YYYYMMDD-HHMMSS`, by the civil calendar (400-year cycles of 146,097 days, years from March).

@@ -8,14 +8,16 @@ use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use nin::data::Splits;
-use nin::train::{EpochMetrics, Outcome, Overrides, RunDir, Settings, TrainError};
+use nin::data::{DataRecord, Splits};
+use nin::disk::{FolderLock, exists, make_folder};
+use nin::train::{EpochMetrics, Outcome, Overrides, Position, RunDir, Settings, TrainError, Trainer};
 
+use super::data::data;
 use super::progress::Display;
 use super::run_name::default_run_dir;
 use super::runs::spread;
 use super::settings::of_run;
-use super::train::{TrainArgs, announce, data, trainer};
+use super::train::{TrainArgs, announce, restored};
 use super::write_file;
 
 /// The most seeds of one command.
@@ -28,7 +30,7 @@ enum Ending {
     Finished(EpochMetrics, bool),
     /// The loss or the weights were no longer numbers.
     Diverged(String),
-    /// `--max-steps` were made.
+    /// A limit of the command was reached.
     Stopped(u64),
     /// Ctrl-C, at this step.
     Interrupted(u64),
@@ -46,15 +48,18 @@ pub(super) fn train_each(
     interrupt: &AtomicBool,
 ) -> Result<ExitCode, TrainError> {
     let settings = args.settings()?;
-    let splits = data(&settings, args)?;
-    let folder =
-        args.run_dir.clone().unwrap_or_else(|| default_run_dir(&format!("{}-seeds", settings.model)));
+    let (splits, record) = data(&settings, args.data_dir.clone())?;
+    let name = format!("{}-seeds", settings.model);
+    let folder = args.run_dir.clone().map_or_else(|| default_run_dir(&name), Ok)?;
+    make_folder(&folder)?;
+    // `seeds.csv` has one owner, too.
+    let _lock = FolderLock::take(&folder)?;
     let mut endings: Vec<(u64, Ending)> = Vec::new();
     for seed in seeds.clone() {
         let settings = Settings { seed, ..settings.clone() };
         let started = Instant::now();
         let (own, first) = (folder.join(format!("seed-{seed}")), seed == seeds.start);
-        let ending = train_seed(threads, settings, splits.clone(), &own, first, interrupt)?;
+        let ending = train_seed(threads, settings, (&splits, &record), &own, first, interrupt)?;
         say!("seed {seed}: {}", describe(&ending, started.elapsed().as_secs_f64()));
         let interrupted = matches!(ending, Ending::Interrupted(_));
         endings.push((seed, ending));
@@ -88,23 +93,27 @@ pub(super) fn parse(range: &str) -> Result<Range<u64>, String> {
 fn train_seed(
     threads: usize,
     settings: Settings,
-    splits: Splits,
+    (splits, record): (&Splits, &DataRecord),
     folder: &Path,
     first: bool,
     interrupt: &AtomicBool,
 ) -> Result<Ending, TrainError> {
-    let epochs = settings.epochs;
-    let (mut run, mut trainer) = if folder.join("config.toml").exists() {
-        let (run, checkpoint) = RunDir::open(folder)?;
+    let (mut run, mut trainer) = if exists(&folder.join("config.toml"))? {
+        let (mut run, checkpoint) = RunDir::open(folder)?;
         refuse_other_settings(folder, &settings)?;
-        let done = checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.position.epoch == epochs);
-        if let (true, Some(metrics)) = (done, RunDir::read_epochs(folder)?.last()) {
+        refuse_other_data(folder, record)?;
+        let Position { epoch, best, .. } = checkpoint.position;
+        let over = settings.is_over(epoch, best.map(|best| best.epoch));
+        if let (true, Some(metrics)) = (over, RunDir::read_epochs(folder)?.last()) {
+            run.repair(&checkpoint)?;
             return Ok(Ending::Finished(*metrics, true));
         }
-        (run, trainer(settings, splits, threads, checkpoint.map(|from| (from, folder)))?)
+        let trainer = restored(&settings, splits.clone(), threads, checkpoint, folder)?;
+        (run.with_data(record.clone()), trainer)
     } else {
-        let trainer = trainer(settings, splits, threads, None)?;
-        (RunDir::create(folder, &trainer.settings().to_toml())?, trainer)
+        let trainer = Trainer::new(settings, splits.clone(), threads)?;
+        let run = RunDir::create(folder, &trainer.settings().to_toml())?;
+        (run.with_data(record.clone()), trainer)
     };
     if first {
         announce(&trainer, folder, threads)?;
@@ -113,17 +122,19 @@ fn train_seed(
     let mut display = Display::new(&trainer, folder, &name);
     match trainer.run(&mut run, interrupt, |event| display.show(event, |_| ())) {
         Ok(Outcome::Finished(metrics)) => Ok(Ending::Finished(metrics, false)),
-        Ok(Outcome::StepsDone) => Ok(Ending::Stopped(trainer.position().step)),
+        Ok(Outcome::Stopped) => Ok(Ending::Stopped(trainer.position().step)),
         Ok(Outcome::Interrupted) => Ok(Ending::Interrupted(trainer.position().step)),
         Err(error @ TrainError::Diverged { .. }) => Ok(Ending::Diverged(error.to_string())),
         Err(error) => Err(error),
     }
 }
 
-/// A folder of another experiment must not be mixed into this one. A limit on steps is the command's, not the run's.
+/// A folder of another experiment must not be mixed into this one. Limits are the command's, not the run's.
 fn refuse_other_settings(folder: &Path, asked: &Settings) -> Result<(), TrainError> {
-    let found = Settings { max_steps: None, ..of_run(folder, &Overrides::default())? };
-    let asked = Settings { max_steps: None, ..asked.clone() };
+    let Settings { checkpoint_minutes, .. } = *asked;
+    let of_a_run = |settings| Settings { max_steps: None, max_minutes: None, checkpoint_minutes, ..settings };
+    let found = of_a_run(of_run(folder, &Overrides::default())?);
+    let asked = of_a_run(asked.clone());
     if found == asked {
         return Ok(());
     }
@@ -134,6 +145,17 @@ fn refuse_other_settings(folder: &Path, asked: &Settings) -> Result<(), TrainErr
     let other = missing(&asked, &found).or_else(|| missing(&found, &asked).map(|line| format!("no {line}")));
     let other = other.unwrap_or_default();
     Err(TrainError::of(folder, format!("a run with other settings ({other}); name another --run-dir")))
+}
+
+/// Nor must one of other data.
+fn refuse_other_data(folder: &Path, asked: &DataRecord) -> Result<(), TrainError> {
+    match DataRecord::read(folder)? {
+        Some(found) if !found.same_data(asked) => Err(TrainError::of(
+            folder,
+            format!("a run made of {found}, asked for {asked}; name another --run-dir"),
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn describe(ending: &Ending, seconds: f64) -> String {

@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use clap::{Arg, Args, Command, Id, Parser};
-use nin::data::{Splits, load};
+use nin::data::Splits;
 use nin::nn::parameter_count;
 use nin::summary::{Work, layers};
 use nin::train::{
     Checkpoint, EpochMetrics, Outcome, Overrides, Recipe, RunDir, Settings, TrainError, Trainer,
 };
 
-use super::downloads::sources;
+use super::data::{data, data_of_run};
 use super::progress::Display;
 use super::run_name::default_run_dir;
 use super::seeds;
@@ -54,10 +54,14 @@ pub struct TrainArgs {
     pub resume: Option<PathBuf>,
 }
 
+/// Settings of a command and not of its run: one that was stopped by a limit is to go on.
+const OF_A_COMMAND: [&str; 3] = ["max_steps", "max_minutes", "checkpoint_minutes"];
+
 /// Arguments that a run that goes on has already.
 fn begun_otherwise() -> Vec<Id> {
     let settings = Overrides::augment_args(Command::new("train"));
-    let others = settings.get_arguments().map(Arg::get_id).filter(|&id| id != "max_steps").cloned();
+    let others =
+        settings.get_arguments().map(Arg::get_id).filter(|id| !OF_A_COMMAND.contains(&id.as_str())).cloned();
     ["run_dir", "config"].into_iter().map(Id::from).chain(others).collect()
 }
 
@@ -96,16 +100,16 @@ impl TrainArgs {
     }
 }
 
-/// A run from the beginning, or from the checkpoint of a folder.
-pub(super) fn trainer(
-    settings: Settings,
+/// A run that goes on from the checkpoint of a folder.
+pub(super) fn restored(
+    settings: &Settings,
     splits: Splits,
     threads: usize,
-    from: Option<(Checkpoint, &Path)>,
+    checkpoint: Checkpoint,
+    folder: &Path,
 ) -> Result<Trainer, TrainError> {
-    let Some((checkpoint, folder)) = from else { return Trainer::new(settings, splits, threads) };
     // The weights are those of the checkpoint: the file that the run began with may be gone.
-    let mut trainer = Trainer::new(Settings { init_from: None, ..settings }, splits, threads)?;
+    let mut trainer = Trainer::new(Settings { init_from: None, ..settings.clone() }, splits, threads)?;
     trainer.restore(checkpoint, folder)?;
     Ok(trainer)
 }
@@ -133,10 +137,15 @@ pub fn train(args: &TrainArgs) -> Result<ExitCode, TrainError> {
     let (folder, step) = (run.path().display(), trainer.position().step);
     Ok(match outcome {
         Outcome::Finished(metrics) => {
+            if let Some(best) = trainer.position().best
+                && metrics.epoch < trainer.settings().epochs
+            {
+                say!("stopped early: test acc has not become better since epoch {}", best.epoch);
+            }
             say!("done in {minutes:.1} min: test acc {:.4}; the run is in {folder}", metrics.test_acc);
             ExitCode::SUCCESS
         }
-        Outcome::StepsDone => {
+        Outcome::Stopped => {
             say!("stopped after step {step} as asked; the run is in {folder}");
             ExitCode::SUCCESS
         }
@@ -149,27 +158,19 @@ pub fn train(args: &TrainArgs) -> Result<ExitCode, TrainError> {
 
 fn start(args: &TrainArgs, threads: usize) -> Result<(RunDir, Trainer), TrainError> {
     let settings = args.settings()?;
-    let splits = data(&settings, args)?;
-    let path = args.run_dir.clone().unwrap_or_else(|| default_run_dir(settings.model.name()));
-    let trainer = trainer(settings, splits, threads, None)?;
-    Ok((RunDir::create(&path, &trainer.settings().to_toml())?, trainer))
+    let (splits, record) = data(&settings, args.data_dir.clone())?;
+    let trainer = Trainer::new(settings, splits, threads)?;
+    let path = args.run_dir.clone().map_or_else(|| default_run_dir(trainer.settings().model.name()), Ok)?;
+    Ok((RunDir::create(&path, &trainer.settings().to_toml())?.with_data(record), trainer))
 }
 
 fn resume(path: &Path, args: &TrainArgs, threads: usize) -> Result<(RunDir, Trainer), TrainError> {
     let (run, checkpoint) = RunDir::open(path)?;
-    // A limit on steps belongs to the command, not to the run: the run that stopped at one is to go on.
-    let max_steps = args.settings.max_steps;
-    let flags = Overrides { max_steps, ..Overrides::default() };
-    let settings = Settings { max_steps, ..of_run(path, &flags)? };
-    let splits = data(&settings, args)?;
-    Ok((run, trainer(settings, splits, threads, checkpoint.map(|from| (from, path)))?))
-}
-
-/// The data set.
-pub(super) fn data(settings: &Settings, args: &TrainArgs) -> Result<Splits, TrainError> {
-    // What needs no data is refused before any is fetched.
-    drop(settings.network(1, 10)?);
-    Ok(load(settings.dataset, &sources(args.data_dir.clone()))?)
+    let Overrides { max_steps, max_minutes, checkpoint_minutes, .. } = args.settings;
+    let flags = Overrides { max_steps, max_minutes, checkpoint_minutes, ..Overrides::default() };
+    let settings = Settings { max_steps, max_minutes, ..of_run(path, &flags)? };
+    let (splits, record) = data_of_run(path, &settings, args.data_dir.clone())?;
+    Ok((run.with_data(record), restored(&settings, splits, threads, checkpoint, path)?))
 }
 
 /// Raises the flag at Ctrl-C; a second one ends the process at once.

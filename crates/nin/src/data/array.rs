@@ -148,6 +148,28 @@ impl ArrayDataset {
         self.part(self.len - n..self.len, format!("{}, last {n}", self.name))
     }
 
+    /// Hands out all that tells it from another set but its name: sizes, pixels, targets, names of classes.
+    #[cfg(feature = "fingerprint")]
+    pub(super) fn feed(&self, take: &mut dyn FnMut(&[u8])) {
+        let mut number = |number: usize| take(&(number as u64).to_le_bytes());
+        [self.len].iter().chain(&self.shape).for_each(|&extent| number(extent));
+        match &self.targets {
+            Targets::Classes(classes) => classes.iter().for_each(|&class| number(class)),
+            Targets::Values { values, width } => {
+                number(*width);
+                take(bytemuck::cast_slice(values));
+            }
+        }
+        match &self.images {
+            Image::Bytes(pixels) => take(pixels),
+            Image::Floats(pixels) => take(bytemuck::cast_slice(pixels)),
+        }
+        for name in &self.class_names {
+            take(name.as_bytes());
+            take(b"\n");
+        }
+    }
+
     fn part(&self, samples: Range<usize>, name: String) -> Self {
         let images = match self.images(&samples) {
             Image::Bytes(pixels) => pixels.into_owned().into(),

@@ -21,6 +21,7 @@ pub mod loader;
 pub mod normalize;
 pub mod observer;
 mod prefetch;
+mod record;
 pub mod resize;
 pub mod sampler;
 
@@ -34,4 +35,5 @@ pub use load::{DataSources, load};
 pub use loader::{DataLoader, Epoch, LoaderOptions};
 pub use normalize::Normalization;
 pub use observer::{DataEvent, Observer};
+pub use record::DataRecord;
 pub use sampler::Sampler;

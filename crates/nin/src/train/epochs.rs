@@ -1,4 +1,4 @@
-//! The training loop: epochs of steps, an evaluation after each, a checkpoint after each and when interrupted.
+//! The training loop: epochs of steps, an evaluation after each, a checkpoint after each, by time, and when it is stopped.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -8,13 +8,16 @@ use tensor::Tensor;
 use super::error::TrainError;
 use super::health::Warning;
 use super::metrics::{EpochMetrics, StepMetrics};
-use super::run_dir::{Position, RunDir};
+use super::run_dir::{Best, Position, RunDir, Saved};
+use super::settings::Settings;
 use super::trainer::{Outcome, Trainer};
 use crate::nn::parameters;
 
 /// News of a run while it goes on, for whoever shows them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Event<'a> {
+    /// The run begins or goes on, and every file of its folder agrees with where it stands.
+    Begun,
     /// The steps of an epoch begin, or go on after a checkpoint inside of it.
     EpochStarted {
         /// The epoch, counted from 1.
@@ -40,8 +43,9 @@ pub enum Event<'a> {
 }
 
 impl Trainer {
-    /// Trains until the epochs are over, `max_steps` are made or `interrupt` is raised, writing to the run folder as it goes.
-    /// News go to `report`, whose error ends the run.
+    /// Trains until the epochs are over, or the test accuracy has not become better for `patience` of them, `max_steps` are made,
+    /// `max_minutes` have gone by or `interrupt` is raised, writing to the run folder as it goes. News go to `report`, whose error
+    /// ends the run.
     ///
     /// # Errors
     /// [`TrainError`]; the last checkpoint stays as it was.
@@ -51,42 +55,66 @@ impl Trainer {
         interrupt: &AtomicBool,
         mut report: impl FnMut(Event<'_>) -> Result<(), TrainError>,
     ) -> Result<Outcome, TrainError> {
+        let begun = (Instant::now(), self.position.step);
+        run.begin(&self.saved())?;
+        report(Event::Begun)?;
         let mut last = RunDir::read_epochs(run.path())?.last().copied();
-        if self.position.step == 0 {
-            run.save(&self.model, &self.optimizer.state(), &self.position)?;
-        }
-        while self.position.epoch < self.settings.epochs {
-            let ended = self.train_epoch(run, interrupt, &mut report);
+        let best = |position: &Position| position.best.map(|best| best.epoch);
+        while !self.settings.is_over(self.position.epoch, best(&self.position)) {
+            if self.is_stopped(begun) {
+                return Ok(Outcome::Stopped);
+            }
+            let ended = self.train_epoch(run, interrupt, begun, &mut report);
             report(Event::StepsOver)?;
             let ended = ended?;
             self.refuse_broken_weights()?;
             if let Some(outcome) = ended {
-                run.save(&self.model, &self.optimizer.state(), &self.position)?;
+                run.save(&self.saved())?;
                 return Ok(outcome);
             }
             let tested = self.test()?;
-            let sums = self.position.sums;
+            let Position { step, sums, .. } = self.position;
+            let epoch = self.position.epoch + 1;
             let metrics = EpochMetrics {
-                epoch: self.position.epoch + 1,
+                epoch,
                 train_loss: sums.mean_loss(),
                 train_acc: sums.accuracy(),
                 test_acc: tested.accuracy(),
+                test_loss: Some(tested.finite_loss("test loss", epoch, step)?),
+                lr: Some(self.rate_of_step(step.saturating_sub(1))),
                 images_per_s: sums.images as f64 / self.position.seconds.max(1e-9),
                 data_wait: self.position.waited / self.position.seconds.max(1e-9),
                 dead_maps: self.health.dead(),
             };
             run.log(&metrics)?;
-            self.position =
-                Position { step: self.position.step, epoch: metrics.epoch, ..Position::default() };
-            run.save(&self.model, &self.optimizer.state(), &self.position)?;
+            let best = self.position.best.filter(|best| best.test_acc >= metrics.test_acc);
+            let best = best.or(Some(Best { epoch, test_acc: metrics.test_acc }));
+            self.position = Position { step, epoch, best, ..Position::default() };
+            run.save(&self.saved())?;
             report(Event::EpochFinished(&metrics))?;
             last = Some(metrics);
-            if self.settings.max_steps.is_some_and(|most| self.position.step >= most) {
-                return Ok(Outcome::StepsDone);
-            }
         }
         last.map(Outcome::Finished)
             .ok_or_else(|| TrainError::of(run.path(), "its metrics.jsonl has no epoch"))
+    }
+
+    /// What a save holds.
+    fn saved(&self) -> Saved<'_> {
+        Saved {
+            model: &self.model,
+            optimizer: self.optimizer.state(),
+            position: &self.position,
+            health: self.health.counts(),
+        }
+    }
+
+    /// Tells whether a limit is reached, of a command that began then and at that step: time alone stops none before it has made
+    /// one.
+    fn is_stopped(&self, (started, first): (Instant, u64)) -> bool {
+        let Settings { max_steps, max_minutes, .. } = self.settings;
+        max_steps.is_some_and(|most| self.position.step >= most)
+            || self.position.step > first
+                && max_minutes.is_some_and(|most| started.elapsed().as_secs_f64() >= 60.0 * most)
     }
 
     /// Trains the rest of the epoch that goes on. `Some` if the run ends inside of it.
@@ -94,6 +122,7 @@ impl Trainer {
         &mut self,
         run: &mut RunDir,
         interrupt: &AtomicBool,
+        begun: (Instant, u64),
         report: &mut impl FnMut(Event<'_>) -> Result<(), TrainError>,
     ) -> Result<Option<Outcome>, TrainError> {
         let epoch = self.position.epoch;
@@ -104,12 +133,13 @@ impl Trainer {
         report(Event::EpochStarted { epoch: epoch + 1, images: left })?;
         let (seconds, waited) = (self.position.seconds, self.position.waited);
         let started = Instant::now();
+        let (mut saved, between) = (started, 60.0 * self.settings.checkpoint_minutes);
         while let Some(batch) = batches.next() {
             let batch = batch?;
             let n = batch.len();
             let sums = self.step(&batch)?;
             drop(batch);
-            let loss = sums.finite_loss(epoch + 1, self.position.step + 1)?;
+            let loss = sums.finite_loss("loss", epoch + 1, self.position.step + 1)?;
             self.position.step += 1;
             self.position.batch += 1;
             self.position.sums.add(sums);
@@ -122,12 +152,19 @@ impl Trainer {
                 report(Event::Warned(&warning))?;
                 run.log(&warning)?;
             }
-            let over = batches.len() == 0;
-            if interrupt.load(Ordering::Relaxed) && !over {
+            if batches.len() == 0 {
+                break;
+            }
+            if interrupt.load(Ordering::Relaxed) {
                 return Ok(Some(Outcome::Interrupted));
             }
-            if self.settings.max_steps.is_some_and(|most| self.position.step >= most) && !over {
-                return Ok(Some(Outcome::StepsDone));
+            if self.is_stopped(begun) {
+                return Ok(Some(Outcome::Stopped));
+            }
+            if between > 0.0 && saved.elapsed().as_secs_f64() >= between {
+                self.refuse_broken_weights()?;
+                run.save(&self.saved())?;
+                saved = Instant::now();
             }
         }
         Ok(None)

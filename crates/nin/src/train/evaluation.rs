@@ -37,16 +37,16 @@ impl Metrics {
         self.loss / self.images.max(1) as f64
     }
 
-    /// The mean loss of an image, in a step that is counted from 1 as its epoch is.
+    /// The mean loss of an image, in a step that is counted from 1 as its epoch is. Errors call it by its name.
     ///
     /// # Errors
     /// [`TrainError::Diverged`] if it is no number.
-    pub fn finite_loss(&self, epoch: u64, step: u64) -> Result<f64, TrainError> {
+    pub fn finite_loss(&self, name: &str, epoch: u64, step: u64) -> Result<f64, TrainError> {
         let loss = self.mean_loss();
         if loss.is_finite() {
             return Ok(loss);
         }
-        Err(TrainError::Diverged { epoch, step, reason: format!("the loss is {loss}") })
+        Err(TrainError::Diverged { epoch, step, reason: format!("the {name} is {loss}") })
     }
 
     /// The share of images classified correctly, 0 to 1.

@@ -6,7 +6,7 @@
 //! charge: the gradient of the map's bias, a sum over all pixels and images, is exactly 0. A good map may be 0 as well on a batch
 //! without its class, so only images of the class are counted.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tensor::Tensor;
 
 /// Images of a class, one after the other, on all of which its map is 0 before it is called dead.
@@ -65,26 +65,21 @@ impl std::fmt::Display for Warning {
     }
 }
 
-/// Knowledge of the steps so far. It is no part of a checkpoint: a run that goes on counts anew.
-#[derive(Debug)]
-pub struct HealthMonitor {
+/// The counts of the steps so far, which a checkpoint holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthCounts {
     /// Of each class.
     maps: Vec<ClassMap>,
     /// Classes that are to be reported.
     waiting: Vec<usize>,
     /// The step before which there is no further line about dead maps.
     quiet_until: u64,
-    quiet_steps: u64,
-    ln_classes: f64,
+    /// Steps in a row with a loss at ln(classes).
     stuck: u64,
-    /// Steps in a row before the first line about the loss, and between two.
-    stuck_steps: [u64; 2],
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct ClassMap {
-    /// Images of the class that the map must be 0 on.
-    patience: usize,
     /// Images of the class on which it was 0, since it last was not.
     silent: usize,
     /// True if that is enough to call it dead.
@@ -93,18 +88,30 @@ struct ClassMap {
     reported: Option<u64>,
 }
 
+/// Knowledge of the steps so far, and what it takes to warn.
+#[derive(Debug)]
+pub struct HealthMonitor {
+    counts: HealthCounts,
+    /// Of each class, images that its map must be 0 on.
+    patience: Vec<usize>,
+    quiet_steps: u64,
+    ln_classes: f64,
+    /// Steps in a row before the first line about the loss, and between two.
+    stuck_steps: [u64; 2],
+}
+
 impl HealthMonitor {
     /// For a training set with this many images of each class, and epochs of this many steps.
     #[must_use]
     pub fn new(class_counts: &[usize], steps_per_epoch: u64) -> Self {
-        let map = |&count: &usize| ClassMap { patience: count.clamp(1, PATIENCE), ..ClassMap::default() };
         Self {
-            maps: class_counts.iter().map(map).collect(),
-            waiting: Vec::new(),
-            quiet_until: 0,
+            counts: HealthCounts {
+                maps: vec![ClassMap::default(); class_counts.len()],
+                ..HealthCounts::default()
+            },
+            patience: class_counts.iter().map(|&count| count.clamp(1, PATIENCE)).collect(),
             quiet_steps: steps_per_epoch.min(QUIET_STEPS),
             ln_classes: (class_counts.len() as f64).ln(),
-            stuck: 0,
             stuck_steps: [
                 steps_per_epoch.clamp(STUCK_STEPS[0], STUCK_STEPS[1]),
                 steps_per_epoch.max(STUCK_STEPS[0]),
@@ -112,10 +119,27 @@ impl HealthMonitor {
         }
     }
 
+    /// The counts of the steps so far.
+    #[must_use]
+    pub fn counts(&self) -> &HealthCounts {
+        &self.counts
+    }
+
+    /// Goes on from counts; tells whether they are of as many classes.
+    #[must_use]
+    pub fn restore(&mut self, counts: HealthCounts) -> bool {
+        let fits = counts.maps.len() == self.patience.len()
+            && counts.waiting.iter().all(|&class| class < self.patience.len());
+        if fits {
+            self.counts = counts;
+        }
+        fits
+    }
+
     /// The class maps that are dead.
     #[must_use]
     pub fn dead(&self) -> usize {
-        self.maps.iter().filter(|map| map.dead).count()
+        self.counts.maps.iter().filter(|map| map.dead).count()
     }
 
     /// Looks at the gradient of the class maps' biases after a step on images with these labels. Each class is reported when it
@@ -131,45 +155,47 @@ impl HealthMonitor {
         labels: &[usize],
         bias_gradient: &Tensor<f32>,
     ) -> Option<Warning> {
+        let counts = &mut self.counts;
         for &label in labels {
-            self.maps[label].silent += 1;
+            let silent = &mut counts.maps[label].silent;
+            *silent = silent.saturating_add(1);
         }
         for (class, &gradient) in bias_gradient.data().iter().enumerate() {
-            let map = &mut self.maps[class];
+            let map = &mut counts.maps[class];
             if gradient != 0.0 {
                 map.silent = 0;
                 if std::mem::take(&mut map.dead) {
-                    self.waiting.retain(|&waiting| waiting != class);
+                    counts.waiting.retain(|&waiting| waiting != class);
                 }
-            } else if map.silent >= map.patience && !map.dead {
+            } else if map.silent >= self.patience[class] && !map.dead {
                 map.dead = true;
                 if map.reported.replace(epoch) != Some(epoch) {
-                    self.waiting.push(class);
+                    counts.waiting.push(class);
                 }
             }
         }
-        if self.waiting.is_empty() || at_step < self.quiet_until {
+        if counts.waiting.is_empty() || at_step < counts.quiet_until {
             return None;
         }
-        self.quiet_until = at_step + self.quiet_steps;
-        let mut classes = std::mem::take(&mut self.waiting);
+        counts.quiet_until = at_step + self.quiet_steps;
+        let mut classes = std::mem::take(&mut counts.waiting);
         classes.sort_unstable();
-        Some(Warning::DeadClassMaps { at_step, classes, dead: [self.dead(), self.maps.len()] })
+        Some(Warning::DeadClassMaps { at_step, classes, dead: [self.dead(), self.patience.len()] })
     }
 
     /// Looks at a step's mean loss. Reported when it has been at ln(classes) for long, then every epoch that it stays.
     pub fn loss(&mut self, at_step: u64, loss: f64) -> Option<Warning> {
         let near = (loss / self.ln_classes - 1.0).abs() <= STUCK_WITHIN;
         if !near {
-            self.stuck = 0;
+            self.counts.stuck = 0;
             return None;
         }
-        self.stuck += 1;
+        self.counts.stuck = self.counts.stuck.saturating_add(1);
         let [first, every] = self.stuck_steps;
-        if self.stuck < first || !(self.stuck - first).is_multiple_of(every) {
+        if self.counts.stuck < first || !(self.counts.stuck - first).is_multiple_of(every) {
             return None;
         }
-        Some(Warning::StuckLoss { at_step, steps: self.stuck, ln_classes: self.ln_classes })
+        Some(Warning::StuckLoss { at_step, steps: self.counts.stuck, ln_classes: self.ln_classes })
     }
 }
 

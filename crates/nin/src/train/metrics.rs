@@ -13,6 +13,12 @@ pub struct EpochMetrics {
     pub train_acc: f64,
     /// The share of test images classified correctly after the epoch, 0 to 1.
     pub test_acc: f64,
+    /// The mean loss of the test images after the epoch; `None` in lines of version 0.1.
+    #[serde(default)]
+    pub test_loss: Option<f64>,
+    /// The learning rate of the epoch's last step; `None` in lines of version 0.1.
+    #[serde(default)]
+    pub lr: Option<f64>,
     /// Training images per second, without the evaluation.
     pub images_per_s: f64,
     /// The share of the epoch's training time that the workers waited for data, 0 to 1.

@@ -2,15 +2,19 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `config.toml` | every setting; `--config` reads it |
+//! | `config.toml` | every setting; `--config` reads it. It is written last of a run's first files: where it is, there is a run |
+//! | `data.json` | the data that the run is made of: kind, folder, counts, SHA-256 |
 //! | `metrics.jsonl` | a line for each step and each epoch |
 //! | `model.safetensors` | the weights, named as PyTorch's `state_dict` |
+//! | `best.safetensors` | the weights of the epoch with the best test accuracy so far |
 //! | `checkpoint.safetensors` | weights, the optimizer's state and position: what `--resume` goes on from |
 //! | `curves.svg` | the curves, which the command line draws |
+//! | `.lock` | locked by the process that has the folder |
+//!
+//! The checkpoint is written last in each save, and it is what counts: what lags behind it or is ahead of it, because the
+//! process died in between, is made to agree with it when the run goes on. Until then nothing in the folder changes.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{File, OpenOptions};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -19,9 +23,11 @@ use tensor::Tensor;
 
 use super::error::TrainError;
 use super::evaluation::Metrics;
+use super::health::HealthCounts;
 use super::metrics::EpochMetrics;
-use crate::checkpoint::{load_tensors, save_parameters, save_tensors};
-use crate::disk::atomic_write;
+use crate::checkpoint::{load_tensors, save_tensors};
+use crate::data::DataRecord;
+use crate::disk::{self, FileError, FolderLock, Log, atomic_write};
 use crate::nn::{Module, parameters};
 use crate::optim::State;
 
@@ -29,6 +35,13 @@ use crate::optim::State;
 const OPTIMIZER: &str = "optimizer.";
 /// The beginning of the names of momentum buffers before optimizers saved their state by name.
 const FORMER_MOMENTUM: &str = "momentum.";
+
+const CONFIG: &str = "config.toml";
+const DATA: &str = "data.json";
+const METRICS: &str = "metrics.jsonl";
+const MODEL: &str = "model.safetensors";
+const BEST: &str = "best.safetensors";
+const CHECKPOINT: &str = "checkpoint.safetensors";
 
 /// The place at which a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -45,26 +58,42 @@ pub struct Position {
     pub seconds: f64,
     /// Of these, seconds that the workers waited for data.
     pub waited: f64,
+    /// The best of the epochs that are over; `None` if none is.
+    pub best: Option<Best>,
+}
+
+/// The epoch with the best test accuracy, the first of equals.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Best {
+    /// The epoch, counted from 1.
+    pub epoch: u64,
+    /// The share of test images classified correctly after it, 0 to 1.
+    pub test_acc: f64,
 }
 
 /// The names of [`Position::numbers`] in the header of `checkpoint.safetensors`.
 const NUMBERS: [&str; 8] =
     ["step", "epoch", "batch", "loss", "correct", "images", "milliseconds", "waited_milliseconds"];
+/// The names of what [`Best`] has there, if there is one.
+const OF_BEST: [&str; 2] = ["best_epoch", "best_test_acc"];
+/// The name of the counts of the health monitor there. Checkpoints of version 0.1 have none.
+const HEALTH: &str = "health";
 
 impl Position {
-    /// Its fields as whole numbers: the loss by its bits, times in milliseconds.
+    /// Its fields but the best as whole numbers: the loss by its bits, times in milliseconds.
     fn numbers(&self) -> [u64; NUMBERS.len()] {
-        let Self { step, epoch, batch, sums: Metrics { loss, correct, images }, seconds, waited } = *self;
+        let Self { step, epoch, batch, sums: Metrics { loss, correct, images }, seconds, waited, .. } = *self;
         let [seconds, waited] = [seconds, waited].map(|seconds| (seconds * 1e3) as u64);
         [step, epoch, batch, loss.to_bits(), correct as u64, images as u64, seconds, waited]
     }
 
     fn of_numbers(
         [step, epoch, batch, loss, correct, images, seconds, waited]: [u64; NUMBERS.len()],
+        best: Option<Best>,
     ) -> Self {
         let sums = Metrics { loss: f64::from_bits(loss), correct: correct as usize, images: images as usize };
         let [seconds, waited] = [seconds, waited].map(|milliseconds| milliseconds as f64 / 1e3);
-        Self { step, epoch, batch, sums, seconds, waited }
+        Self { step, epoch, batch, sums, seconds, waited, best }
     }
 }
 
@@ -77,52 +106,74 @@ pub struct Checkpoint {
     pub optimizer: State,
     /// The place at which the run stood.
     pub position: Position,
+    /// What the health monitor had counted; `None` in checkpoints of version 0.1.
+    pub health: Option<HealthCounts>,
 }
 
-/// A run folder. See the module's documentation.
+/// What a run saves.
+pub(super) struct Saved<'a> {
+    pub(super) model: &'a dyn Module<f32>,
+    pub(super) optimizer: State,
+    pub(super) position: &'a Position,
+    pub(super) health: &'a HealthCounts,
+}
+
+/// A run folder and its ownership: no other process gets it as long as this lives. See the module's documentation.
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
-    metrics: File,
+    lock: FolderLock,
+    /// The settings of a run that is to begin.
+    settings: Option<String>,
+    data: Option<DataRecord>,
+    /// `None` until the run goes on.
+    metrics: Option<Log>,
 }
 
 impl RunDir {
-    /// Makes a new folder for a run, with its parents.
+    /// Takes a folder for a new run, which is made with its parents if there is none. Nothing is written before the run begins.
     ///
     /// # Errors
-    /// [`TrainError`] if the folder has a run in it already or cannot be written.
+    /// [`TrainError`] if the folder has a run in it, or files of one, or is another process's, or cannot be made.
     pub fn create(path: &Path, settings: &str) -> Result<Self, TrainError> {
-        std::fs::create_dir_all(path).map_err(TrainError::io(path, "make the run folder"))?;
-        if path.join("config.toml").exists() {
+        disk::make_folder(path)?;
+        let lock = own(path)?;
+        if disk::exists(&path.join(CONFIG))? {
             let ways = format!("go on with it (--resume {}) or name another (--run-dir)", path.display());
             return Err(TrainError::of(path, format!("there is a run in this folder; {ways}")));
         }
-        let metrics_path = path.join("metrics.jsonl");
-        let metrics =
-            File::create(&metrics_path).map_err(TrainError::io(&metrics_path, "make the metrics file"))?;
-        atomic_write(&path.join("config.toml"), settings.as_bytes())?;
-        Ok(Self { path: path.to_path_buf(), metrics })
+        if let Some(file) = file_of_a_run(path)? {
+            let what = format!(
+                "there are files of a run in this folder ({file}) but no {CONFIG}; name another (--run-dir)"
+            );
+            return Err(TrainError::of(path, what));
+        }
+        Ok(Self { settings: Some(settings.to_owned()), ..Self::taken(path, lock) })
     }
 
-    /// Opens the folder of a run that is to go on, and its checkpoint (`None` if it stopped before the first).
-    /// Metrics of steps after the checkpoint are taken away; they will be made again.
+    /// Takes the folder of a run that is to go on, and reads its checkpoint. Nothing in it changes before the run goes on.
     ///
     /// # Errors
-    /// [`TrainError`] if there is no run in the folder or a file of it is broken.
-    pub fn open(path: &Path) -> Result<(Self, Option<Checkpoint>), TrainError> {
+    /// [`TrainError`] if there is no run in the folder, it is another process's, or its checkpoint is missing or broken.
+    pub fn open(path: &Path) -> Result<(Self, Checkpoint), TrainError> {
         Self::check(path)?;
-        let checkpoint_path = path.join("checkpoint.safetensors");
-        let checkpoint =
-            if checkpoint_path.exists() { Some(load_checkpoint(&checkpoint_path)?) } else { None };
-        let position = checkpoint.as_ref().map_or(Position::default(), |checkpoint| checkpoint.position);
-        let metrics_path = path.join("metrics.jsonl");
-        trim_metrics(&metrics_path, &position)?;
-        let metrics = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(&metrics_path)
-            .map_err(TrainError::io(&metrics_path, "open the metrics file"))?;
-        Ok((Self { path: path.to_path_buf(), metrics }, checkpoint))
+        let lock = own(path)?;
+        let checkpoint = path.join(CHECKPOINT);
+        if !disk::exists(&checkpoint)? {
+            let what = format!("no {CHECKPOINT} in this folder: there is nothing to go on from");
+            return Err(TrainError::of(path, what));
+        }
+        Ok((Self { data: DataRecord::read(path)?, ..Self::taken(path, lock) }, load_checkpoint(&checkpoint)?))
+    }
+
+    fn taken(path: &Path, lock: FolderLock) -> Self {
+        Self { path: path.to_path_buf(), lock, settings: None, data: None, metrics: None }
+    }
+
+    /// The same folder, whose `data.json` is to say this.
+    #[must_use]
+    pub fn with_data(self, data: DataRecord) -> Self {
+        Self { data: Some(data), ..self }
     }
 
     /// The folder.
@@ -131,23 +182,85 @@ impl RunDir {
         &self.path
     }
 
-    /// Adds a line to `metrics.jsonl`.
+    /// Begins the run or goes on with it, at a position: makes every file agree with that, whatever a process that died left.
+    ///
+    /// # Errors
+    /// [`TrainError`] if a file cannot be read or written.
+    pub(super) fn begin(&mut self, saved: &Saved<'_>) -> Result<(), TrainError> {
+        self.lock.begin();
+        disk::sweep(&self.path)?;
+        let path = self.path.join(METRICS);
+        match disk::read_if_there(&path)? {
+            Some(found) => {
+                let kept = if self.settings.is_some() { Vec::new() } else { up_to(&found, saved.position) };
+                if kept != found {
+                    atomic_write(&path, &kept)?;
+                }
+            }
+            None => atomic_write(&path, b"")?,
+        }
+        self.metrics = Some(Log::open(path)?);
+        if let Some(data) = &self.data {
+            let (path, text) = (self.path.join(DATA), data.to_json());
+            if disk::read_if_there(&path)?.is_none_or(|found| found != text.as_bytes()) {
+                atomic_write(&path, text.as_bytes())?;
+            }
+        }
+        if self.settings.is_some() {
+            self.write_checkpoint(saved)?;
+        }
+        self.settle(&weights(saved.model), saved.position)?;
+        if let Some(settings) = self.settings.take() {
+            atomic_write(&self.path.join(CONFIG), settings.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Writes the weights of a checkpoint to those files that ought to have them and do not, since the process died before.
+    ///
+    /// # Errors
+    /// [`TrainError`] if a file cannot be read or written.
+    pub fn repair(&mut self, checkpoint: &Checkpoint) -> Result<(), TrainError> {
+        self.lock.begin();
+        disk::sweep(&self.path)?;
+        let weights: Vec<_> = checkpoint.weights.iter().map(|(name, own)| (name.clone(), own)).collect();
+        self.settle(&weights, &checkpoint.position)
+    }
+
+    /// Writes those of the files of weights that do not hold what they should.
+    fn settle(&self, weights: &Weights<'_>, position: &Position) -> Result<(), TrainError> {
+        for file in Self::files_of(position) {
+            let path = self.path.join(file);
+            if !holds(&path, weights) {
+                save_tensors(&path, weights, HashMap::new())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The files that have the weights of a position.
+    fn files_of(position: &Position) -> impl Iterator<Item = &'static str> {
+        // Between two epochs, they may be the best.
+        let best = position.batch == 0 && position.best.is_some_and(|best| best.epoch == position.epoch);
+        [Some(MODEL), best.then_some(BEST)].into_iter().flatten()
+    }
+
+    /// Adds a line to `metrics.jsonl` of a run that goes on.
     ///
     /// # Errors
     /// [`TrainError::File`] if it cannot be written.
-    pub fn log(&mut self, line: &impl Serialize) -> Result<(), TrainError> {
+    pub(super) fn log(&mut self, line: &impl Serialize) -> Result<(), TrainError> {
         let mut text = serde_json::to_string(line).expect("figures are JSON");
         text.push('\n');
-        let path = self.path.join("metrics.jsonl");
-        self.metrics.write_all(text.as_bytes()).map_err(TrainError::io(&path, "write metrics"))
+        Ok(self.metrics.as_mut().expect("the run goes on").add(&text)?)
     }
 
     /// Refuses a folder without a run.
     ///
     /// # Errors
-    /// [`TrainError::Config`] if it has no `config.toml`.
+    /// [`TrainError::Config`] if it has no `config.toml`, [`TrainError::File`] if it may not be looked at.
     pub fn check(path: &Path) -> Result<(), TrainError> {
-        if path.join("config.toml").exists() {
+        if disk::exists(&path.join(CONFIG))? {
             return Ok(());
         }
         Err(TrainError::of(path, "no run in this folder (it has no config.toml)"))
@@ -158,47 +271,106 @@ impl RunDir {
     /// # Errors
     /// [`TrainError`] if it cannot be read.
     pub fn read_epochs(folder: &Path) -> Result<Vec<EpochMetrics>, TrainError> {
-        let path = folder.join("metrics.jsonl");
-        let text = std::fs::read_to_string(&path).map_err(TrainError::io(&path, "read metrics"))?;
-        Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+        let text = disk::read(&folder.join(METRICS))?;
+        Ok(text.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
     }
 
-    /// Saves weights, the optimizer's state and position, each file beside the old one and then in its place.
+    /// Saves a run that goes on: the metrics so far, the weights, and the checkpoint last.
     ///
     /// # Errors
     /// [`TrainError`] if a file cannot be written; the old ones are whole then.
-    pub fn save(
-        &self,
-        model: &dyn Module<f32>,
-        optimizer: &State,
-        position: &Position,
-    ) -> Result<(), TrainError> {
-        let parameters = parameters(model);
-        let mut tensors: Vec<(String, &Tensor<f32>)> =
-            parameters.iter().map(|(name, parameter)| (format!("model.{name}"), &parameter.value)).collect();
-        tensors.extend(optimizer.iter().map(|(name, tensor)| (format!("{OPTIMIZER}{name}"), tensor)));
-        let numbers = position.numbers().map(|number| number.to_string());
+    pub(super) fn save(&self, saved: &Saved<'_>) -> Result<(), TrainError> {
+        self.metrics.as_ref().expect("the run goes on").sync()?;
+        for file in Self::files_of(saved.position) {
+            save_tensors(&self.path.join(file), &weights(saved.model), HashMap::new())?;
+        }
+        self.write_checkpoint(saved)
+    }
+
+    fn write_checkpoint(&self, saved: &Saved<'_>) -> Result<(), TrainError> {
+        let weights = weights(saved.model);
+        let mut tensors: Vec<_> =
+            weights.iter().map(|(name, tensor)| (format!("model.{name}"), *tensor)).collect();
+        tensors.extend(saved.optimizer.iter().map(|(name, tensor)| (format!("{OPTIMIZER}{name}"), tensor)));
+        let numbers = saved.position.numbers().map(|number| number.to_string());
         let mut metadata: HashMap<String, String> =
             NUMBERS.map(str::to_owned).into_iter().zip(numbers).collect();
-        let names: Vec<&str> = parameters.iter().map(|(name, _)| name.as_str()).collect();
+        if let Some(Best { epoch, test_acc }) = saved.position.best {
+            let numbers = [epoch, test_acc.to_bits()].map(|number| number.to_string());
+            metadata.extend(OF_BEST.map(str::to_owned).into_iter().zip(numbers));
+        }
+        let health = serde_json::to_string(saved.health).expect("counts are JSON");
+        metadata.insert(HEALTH.to_owned(), health);
+        let names: Vec<&str> = weights.iter().map(|(name, _)| name.as_str()).collect();
         metadata.insert("parameters".to_owned(), names.join(","));
-        self.metrics
-            .sync_data()
-            .map_err(TrainError::io(&self.path.join("metrics.jsonl"), "write metrics"))?;
-        save_tensors(&self.path.join("checkpoint.safetensors"), &tensors, metadata)?;
-        save_parameters(&self.path.join("model.safetensors"), model)?;
-        Ok(())
+        Ok(save_tensors(&self.path.join(CHECKPOINT), &tensors, metadata)?)
     }
+}
+
+/// Weights by their name in the network.
+type Weights<'a> = [(String, &'a Tensor<f32>)];
+
+fn weights(model: &dyn Module<f32>) -> Vec<(String, &Tensor<f32>)> {
+    parameters(model).into_iter().map(|(name, own)| (name, &own.value)).collect()
+}
+
+/// Tells whether a file holds these weights, bit for bit.
+fn holds(path: &Path, weights: &Weights<'_>) -> bool {
+    let bits = |tensor: &Tensor<f32>| tensor.data().iter().map(|number| number.to_bits()).collect::<Vec<_>>();
+    load_tensors(path).is_ok_and(|(found, _)| {
+        let same = |(name, own): &(String, &Tensor<f32>)| {
+            found.get(name).is_some_and(|found| found.shape() == own.shape() && bits(found) == bits(own))
+        };
+        found.len() == weights.len() && weights.iter().all(same)
+    })
+}
+
+/// Takes a folder, or says who has it.
+fn own(path: &Path) -> Result<FolderLock, TrainError> {
+    FolderLock::take(path).map_err(|error| match error {
+        FileError::Content { path, reason } => TrainError::of(&path, reason),
+        error => error.into(),
+    })
+}
+
+/// The name of a file in a folder without settings that only a run can have left that had begun. A process that died in the
+/// beginning leaves a checkpoint of step 0, and nothing that anybody would miss.
+fn file_of_a_run(path: &Path) -> Result<Option<&'static str>, TrainError> {
+    let checkpoint = path.join(CHECKPOINT);
+    let files: &[&'static str] = if !disk::exists(&checkpoint)? {
+        &[MODEL, BEST]
+    } else if load_checkpoint(&checkpoint).is_ok_and(|found| found.position == Position::default()) {
+        &[BEST]
+    } else {
+        return Ok(Some(CHECKPOINT));
+    };
+    for file in files {
+        if disk::exists(&path.join(file))? {
+            return Ok(Some(file));
+        }
+    }
+    let metrics = disk::read_if_there(&path.join(METRICS))?;
+    Ok(metrics.is_some_and(|text| !text.is_empty()).then_some(METRICS))
 }
 
 fn load_checkpoint(path: &Path) -> Result<Checkpoint, TrainError> {
     let (mut tensors, metadata) = load_tensors(path)?;
     let broken = |what: &str| TrainError::of(path, format!("not a checkpoint of a run: {what}"));
+    let number = |key: &str| {
+        let found = metadata.get(key).and_then(|value| value.parse::<u64>().ok());
+        found.ok_or_else(|| broken(&format!("no whole number {key:?} in its header")))
+    };
     let mut numbers = [0; NUMBERS.len()];
-    for (number, key) in numbers.iter_mut().zip(NUMBERS) {
-        let found = metadata.get(key).and_then(|value| value.parse().ok());
-        *number = found.ok_or_else(|| broken(&format!("no whole number {key:?} in its header")))?;
+    for (own, key) in numbers.iter_mut().zip(NUMBERS) {
+        *own = number(key)?;
     }
+    let best = if OF_BEST.iter().any(|&key| metadata.contains_key(key)) {
+        Some(Best { epoch: number(OF_BEST[0])?, test_acc: f64::from_bits(number(OF_BEST[1])?) })
+    } else {
+        None
+    };
+    let health = metadata.get(HEALTH).map(|text| serde_json::from_str(text)).transpose();
+    let health = health.map_err(|error| broken(&format!("{HEALTH:?} in its header: {error}")))?;
     let names = metadata.get("parameters").ok_or_else(|| broken("no list of parameters in its header"))?;
     let mut weights = BTreeMap::new();
     for name in names.split(',') {
@@ -215,24 +387,23 @@ fn load_checkpoint(path: &Path) -> Result<Checkpoint, TrainError> {
             return Err(broken(&format!("a tensor {name} that is of no use")));
         }
     }
-    Ok(Checkpoint { weights, optimizer, position: Position::of_numbers(numbers) })
+    Ok(Checkpoint { weights, optimizer, position: Position::of_numbers(numbers, best), health })
 }
 
-/// Keeps the lines up to a position: steps that are done, epochs that are over. A last line that was cut off goes, too.
-fn trim_metrics(path: &Path, position: &Position) -> Result<(), TrainError> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(TrainError::io(path, "read metrics")(error)),
-    };
-    let kept = text.lines().filter(|line| {
-        let Ok(value) = serde_json::from_str::<Value>(line) else { return false };
+/// The lines of metrics up to a position: steps that are done, epochs that are over. What is no line of metrics goes, too, such as
+/// a last one that was cut off.
+fn up_to(metrics: &[u8], position: &Position) -> Vec<u8> {
+    let mut kept = Vec::new();
+    for line in metrics.split(|&byte| byte == b'\n') {
+        let Ok(value) = serde_json::from_slice::<Value>(line) else { continue };
         let below =
             |key: &str, limit: u64| value.get(key).and_then(Value::as_u64).is_some_and(|at| at <= limit);
-        below("step", position.step) || below("epoch", position.epoch) || below("at_step", position.step)
-    });
-    let kept: String = kept.flat_map(|line| [line, "\n"]).collect();
-    Ok(atomic_write(path, kept.as_bytes())?)
+        if below("step", position.step) || below("epoch", position.epoch) || below("at_step", position.step) {
+            kept.extend_from_slice(line);
+            kept.push(b'\n');
+        }
+    }
+    kept
 }
 
 #[cfg(test)]
@@ -274,7 +445,7 @@ mod tests {
         save_tensors(&path, &tensors, HashMap::from(metadata)).unwrap();
         let checkpoint = load_checkpoint(&path).unwrap();
         let sums = Metrics { loss: 2.0, correct: 3, images: 8 };
-        let expected = Position { step: 7, epoch: 2, batch: 1, sums, seconds: 1.5, waited: 0.25 };
+        let expected = Position { step: 7, epoch: 2, batch: 1, sums, seconds: 1.5, waited: 0.25, best: None };
         assert_eq!(checkpoint.position, expected);
         let weights = [("0.weight".to_owned(), weight), ("0.bias".to_owned(), bias)];
         assert_eq!(checkpoint.weights, BTreeMap::from(weights));

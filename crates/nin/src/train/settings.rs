@@ -52,6 +52,12 @@ settings! {
     epochs("N"): u64 = 10, "1 to 1048576" if |epochs| (1..=1 << 20).contains(&epochs);
     /// Stop after this many steps
     max_steps("N"): u64 (Option) = None, "at least 1" if |steps| steps > 0;
+    /// Stop after this many minutes
+    max_minutes("MINUTES"): f64 (Option) = None, "a finite number above 0" if |minutes| at_least_0(minutes) && minutes > 0.0;
+    /// Stop when the test accuracy has not become better for this many epochs; 0 for never
+    patience("EPOCHS"): u64 = 0;
+    /// Save a checkpoint inside of an epoch, too, whenever this many minutes have gone by since the last; 0 for never
+    checkpoint_minutes("MINUTES"): f64 = 5.0, "a finite number of at least 0" if at_least_0;
     /// Optimizer
     optimizer("NAME"): OptimizerKind = OptimizerKind::Sgd;
     /// Base learning rate
@@ -157,6 +163,13 @@ impl Settings {
             ..Network::new(self.model, [channels, self.image_size, self.image_size], classes)
         };
         Ok(network.build()?)
+    }
+
+    /// Tells whether a run is over that has trained so many epochs, of which this one, counted from 1, was the best.
+    #[must_use]
+    pub fn is_over(&self, epochs: u64, best: Option<u64>) -> bool {
+        let waited = epochs - best.unwrap_or(epochs).min(epochs);
+        epochs >= self.epochs || (self.patience > 0 && waited >= self.patience)
     }
 
     /// The images to learn from and the images to be judged by: those of the data set, or, with `hold_out`, the first and
@@ -352,7 +365,8 @@ mod tests {
 
     /// Settings that have come since those runs, as it was then.
     #[cfg(feature = "toml")]
-    const SINCE: [&str; 2] = ["optimizer = \"sgd\"", "drop_last = false"];
+    const SINCE: [&str; 4] =
+        ["patience = 0", "checkpoint_minutes = 5.0", "optimizer = \"sgd\"", "drop_last = false"];
 
     #[cfg(feature = "toml")]
     const EARLIER: &str = r#"recipe = "default"
@@ -419,6 +433,8 @@ seed = 12
         let settings = Settings {
             head: Some(Head::Fc),
             max_steps: Some(7),
+            max_minutes: Some(1.5),
+            patience: 3,
             nesterov: true,
             shuffle: false,
             drop_last: true,
@@ -455,6 +471,8 @@ seed = 12
         assert_eq!(refused(|c| c.lr = f64::NAN), "lr: expected a finite number of at least 0, found NaN");
         assert_eq!(refused(|c| c.dropout = 1.0), "dropout: expected at least 0 and below 1, found 1");
         assert_eq!(refused(|c| c.max_steps = Some(0)), "max_steps: expected at least 1, found 0");
+        let minutes = |c: &mut Settings| c.max_minutes = Some(0.0);
+        assert_eq!(refused(minutes), "max_minutes: expected a finite number above 0, found 0");
         assert_eq!(
             refused(|c| c.head_bias = f64::INFINITY),
             "head_bias: expected a finite number, found inf"

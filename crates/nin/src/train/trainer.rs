@@ -34,8 +34,8 @@ const TEST_BATCH: usize = 64;
 pub enum Outcome {
     /// All epochs were trained; the figures of the last.
     Finished(EpochMetrics),
-    /// `max_steps` were made.
-    StepsDone,
+    /// `max_steps` were made, or `max_minutes` have gone by; everything is saved.
+    Stopped,
     /// The interrupt flag was raised; everything is saved.
     Interrupted,
 }
@@ -243,8 +243,8 @@ impl Trainer {
         if let Some(difference) = difference(&own, &checkpoint.weights) {
             return refuse(format!("a checkpoint of another network: {difference}"));
         }
-        let Position { batch, sums, .. } = checkpoint.position;
-        if (batch * self.settings.batch_size as u64) != sums.images as u64 {
+        let Position { step, epoch, batch, sums, .. } = checkpoint.position;
+        if batch.checked_mul(self.settings.batch_size as u64) != Some(sums.images as u64) {
             return refuse(format!(
                 "made with another batch size: {} images in {batch} batches, expected batches of {}",
                 sums.images, self.settings.batch_size
@@ -256,6 +256,17 @@ impl Trainer {
                 "made with more training images: {} in {batch} batches, expected at most {images}",
                 sums.images
             ));
+        }
+        let per_epoch = self.train.batches_per_epoch() as u64;
+        let expected = epoch.checked_mul(per_epoch).and_then(|steps| steps.checked_add(batch));
+        if expected != Some(step) {
+            return refuse(format!(
+                "made with another number of training images: {step} steps after {epoch} epochs and {batch} batches, expected \
+                 {per_epoch} an epoch"
+            ));
+        }
+        if checkpoint.health.is_some_and(|counts| !self.health.restore(counts)) {
+            return refuse("made with other classes: its counts of class maps do not fit".to_owned());
         }
         if let Err(error) = self.optimizer.load_state(&self.model, checkpoint.optimizer) {
             return refuse(error.to_string());
@@ -271,6 +282,15 @@ impl Trainer {
         self.settings.epochs * self.train.batches_per_epoch() as u64
     }
 
+    /// The learning rate of a step of the run, counted from 0.
+    pub(super) fn rate_of_step(&self, step: u64) -> f64 {
+        let per_epoch = self.train.batches_per_epoch() as u64;
+        let warmup = (self.settings.warmup_epochs * per_epoch as f64).round() as u64;
+        let scheduler =
+            Scheduler { schedule: self.settings.schedule, steps: self.total_steps(), warmup, per_epoch };
+        self.rate * scheduler.factor(step)
+    }
+
     /// One step: gradients of the batch, clipped, and the optimizer's update. The weights stay as they are if the loss is not a
     /// number. [`Trainer::run`] also moves the position on and writes down what came of it.
     ///
@@ -282,11 +302,7 @@ impl Trainer {
         if !sums.loss.is_finite() {
             return Ok(sums);
         }
-        let per_epoch = self.train.batches_per_epoch() as u64;
-        let warmup = (self.settings.warmup_epochs * per_epoch as f64).round() as u64;
-        let scheduler =
-            Scheduler { schedule: self.settings.schedule, steps: self.total_steps(), warmup, per_epoch };
-        self.optimizer.set_learning_rate(self.rate * scheduler.factor(self.position.step));
+        self.optimizer.set_learning_rate(self.rate_of_step(self.position.step));
         let limit = self.settings.clip_norm;
         let (model, optimizer, health) = (&mut self.model, &mut self.optimizer, &mut self.health);
         let (epoch, step, bias) = (self.position.epoch, self.position.step + 1, self.class_map_bias);
@@ -430,8 +446,9 @@ mod tests {
         let mut trainer = of_images(8, false);
         trainer.settings.max_steps = Some(3);
         trainer.run(&mut run, &AtomicBool::new(false), |_| Ok(())).unwrap();
+        drop(run);
         let resumed = |images, drop_last| {
-            let checkpoint = RunDir::open(&path).unwrap().1.unwrap();
+            let checkpoint = RunDir::open(&path).unwrap().1;
             of_images(images, drop_last).restore(checkpoint, &path)
         };
         resumed(6, true).unwrap();
@@ -500,7 +517,7 @@ mod tests {
         let path = folder.path().join("parts");
         let (dir, checkpoint) = RunDir::open(&path).unwrap();
         let mut resumed = start(None);
-        resumed.restore(checkpoint.unwrap(), &path).unwrap();
+        resumed.restore(checkpoint, &path).unwrap();
         assert_eq!(resumed.position().step, 25);
         let resumed = run(resumed, dir);
         for ((name, own), (_, other)) in parameters(whole.model()).iter().zip(parameters(resumed.model())) {

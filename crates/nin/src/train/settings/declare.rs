@@ -78,7 +78,7 @@ macro_rules! settings {
         $(#[doc = $help:literal])+
         $name:ident($value:literal): $type:ident $(($option:ident))? = $default:expr $(, $expected:literal if $holds:expr)?;
     )+) => {
-        /// Everything that the bits of a run depend on. The number of threads is not among it.
+        /// Everything that the bits of a run depend on, and when it saves and stops. The number of threads is not among it.
         ///
         /// `Settings::default()` has the chapter's recipe; [`Settings::of`] has those of every recipe.
         #[derive(Debug, Clone, PartialEq)]

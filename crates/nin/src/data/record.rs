@@ -1,0 +1,78 @@
+//! [`DataRecord`]: what a run writes down of its data, so that it is never mixed up with others.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+#[cfg(feature = "fingerprint")]
+use super::dataset::Splits;
+use crate::disk::{self, FileError, content};
+
+/// The marks of the data of a run: `data.json` of its folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataRecord {
+    /// The name of the data set.
+    pub dataset: String,
+    /// The folder that it was read from.
+    pub folder: PathBuf,
+    /// The number of training images.
+    pub train_images: usize,
+    /// The number of test images.
+    pub test_images: usize,
+    /// The SHA-256, in lower-case hexadecimal, of sizes, pixels, targets and names of classes of both. The way the files are
+    /// compressed is not part of it.
+    pub sha256: String,
+}
+
+impl DataRecord {
+    /// The marks of a data set that was read from a folder (with the feature `fingerprint`).
+    #[cfg(feature = "fingerprint")]
+    #[must_use]
+    pub fn of(dataset: &str, folder: &Path, splits: &Splits) -> Self {
+        use sha2::{Digest, Sha256};
+
+        let mut hash = Sha256::new();
+        for set in [&splits.train, &splits.test] {
+            set.feed(&mut |bytes| hash.update(bytes));
+        }
+        Self {
+            dataset: dataset.to_owned(),
+            folder: folder.to_path_buf(),
+            train_images: super::Dataset::len(&splits.train),
+            test_images: super::Dataset::len(&splits.test),
+            sha256: hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
+        }
+    }
+
+    /// Reads the record in a run's folder; `None` if the run has none, as before version 0.2.
+    ///
+    /// # Errors
+    /// [`FileError`] if it cannot be read or is broken.
+    pub fn read(run: &Path) -> Result<Option<Self>, FileError> {
+        let path = run.join("data.json");
+        let Some(bytes) = disk::read_if_there(&path)? else { return Ok(None) };
+        let read = serde_json::from_slice(&bytes);
+        read.map(Some).map_err(|error| content(&path, format!("not a record of data: {error}")))
+    }
+
+    pub(crate) fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a record is JSON") + "\n"
+    }
+
+    /// Tells whether both are of the same images with the same targets, wherever they lie.
+    #[must_use]
+    pub fn same_data(&self, other: &Self) -> bool {
+        (self.train_images, self.test_images, &self.sha256)
+            == (other.train_images, other.test_images, &other.sha256)
+    }
+}
+
+impl fmt::Display for DataRecord {
+    /// One line with all of it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { dataset, folder, train_images, test_images, sha256 } = self;
+        let folder = folder.display();
+        write!(f, "{dataset} in {folder}, {train_images} + {test_images} images, SHA-256 {sha256}")
+    }
+}

@@ -1,0 +1,387 @@
+//! A run folder belongs to one run, one set of data and one process at a time; what a process that died left in it does not count.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::common::{Place, TRAIN, assert_has, contents, failed, refused, small, succeeded, text};
+
+/// Goes on with a run, saying nothing of its data.
+fn resume(place: &Place, run: &str, more: &[&str]) -> assert_cmd::Command {
+    place.command(TRAIN, &[&["--resume", run], more].concat())
+}
+
+/// A run's lines of metrics without times.
+fn figures(place: &Place, run: &str) -> Vec<String> {
+    let mut lines = place.metrics(run);
+    for line in &mut lines {
+        for time in ["images_per_s", "data_wait"] {
+            line.as_object_mut().unwrap().remove(time);
+        }
+    }
+    lines.iter().map(ToString::to_string).collect()
+}
+
+/// One epoch of five steps, finished.
+const ONE: [&str; 2] = ["--epochs", "1"];
+
+#[test]
+fn a_run_keeps_its_data() {
+    let place = Place::new();
+    let more = ["--epochs", "2", "--image-size", "28"];
+    let whole = {
+        succeeded(place.train("whole", &more));
+        place.weights("whole")
+    };
+    place.steps("run", 3, &more);
+    let record = place.read("run/data.json");
+    assert_has(
+        &record,
+        &["\"fashion-mnist-mini\"", "\"train_images\": 40", "\"test_images\": 20", "\"sha256\": \""],
+    );
+    succeeded(resume(&place, "run", &[]));
+    assert!(place.weights("run") == whole);
+    let evaluated = succeeded(place.nin(&["eval", "run"]));
+    assert_has(&evaluated, &["of 20 images"]);
+    let compared =
+        succeeded(place.nin(&["compare", "--run", "run", "--evaluate", "--no-speed", "--output", "table"]));
+    assert_has(&compared, &["fashion-mnist-mini"]);
+    succeeded(place.nin(&["inspect", "run", "--images", "8"]));
+
+    // Others are refused, by name: other images, other labels, fewer of them; in the same folder, too.
+    let other = |change: &dyn Fn(&Path)| {
+        let folder = place.path("other");
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir(&folder).unwrap();
+        for (name, bytes) in contents(&place.path("data")) {
+            fs::write(folder.join(name), bytes).unwrap();
+        }
+        change(&folder);
+    };
+    let flip = |file: &'static str, at: usize| {
+        move |folder: &Path| {
+            let mut bytes = fs::read(folder.join(file)).unwrap();
+            bytes[at] ^= 1;
+            fs::write(folder.join(file), bytes).unwrap();
+        }
+    };
+    let refuse = |folder: &str| {
+        let before = contents(&place.path("run"));
+        let both = [
+            "run: made of fashion-mnist-mini in ",
+            "/data, 40 + 20 images, SHA-256 ",
+            "; found fashion-mnist-mini in ",
+        ];
+        let given: &[&str] = if folder.is_empty() { &[] } else { &["--data-dir", folder] };
+        refused(resume(&place, "run", given), 2, &both);
+        refused(place.nin(&[&["eval", "run"], given].concat()), 2, &both);
+        refused(place.nin(&[&["inspect", "run"], given].concat()), 2, &both);
+        let compare = ["compare", "--run", "run", "--evaluate", "--no-speed", "--output", "table"];
+        failed(place.nin(&[&compare, given].concat()), 2, &both);
+        assert_eq!(contents(&place.path("run")), before);
+    };
+    for change in [
+        flip("train-images-idx3-ubyte", 99),
+        flip("train-labels-idx1-ubyte", 9),
+        flip("t10k-images-idx3-ubyte", 99),
+    ] {
+        other(&change);
+        refuse("other");
+    }
+    other(&|_| ());
+    succeeded(place.nin(&["eval", "run", "--data-dir", "other"]));
+    // Moved away, the data are looked for, and those of the project are not the same.
+    fs::rename(place.path("data"), place.path("moved")).unwrap();
+    refuse("");
+    assert_has(&succeeded(place.nin(&["eval", "run", "--data-dir", "moved"])), &["of 20 images"]);
+
+    // A run of before there were records goes on.
+    fs::rename(place.path("moved"), place.path("data")).unwrap();
+    place.steps("old", 3, &more);
+    fs::remove_file(place.path("old/data.json")).unwrap();
+    succeeded(place.resume("old", &[]));
+    assert!(place.weights("old") == whole);
+    assert_eq!(place.read("old/data.json"), record);
+}
+
+#[test]
+fn seeds_of_other_data_are_not_mixed() {
+    let place = Place::new();
+    succeeded(place.train("all", &["--seeds", "0..1", "--epochs", "1"]));
+    fs::rename(place.path("data"), place.path("gone")).unwrap();
+    let other = Place::new();
+    let mut bytes = fs::read(other.path("data/train-labels-idx1-ubyte")).unwrap();
+    bytes[9] ^= 1;
+    fs::write(other.path("data/train-labels-idx1-ubyte"), bytes).unwrap();
+    let data = other.path("data");
+    let more = ["--seeds", "0..1", "--epochs", "1", "--data-dir", data.to_str().unwrap()];
+    refused(place.train("all", &more), 2, &["all/seed-0: a run made of ", "asked for ", "another --run-dir"]);
+}
+
+/// Where a process died in its last save, whichever files it had replaced.
+#[test]
+fn what_lags_behind_the_checkpoint_is_written_again() {
+    let place = Place::new();
+    succeeded(place.train("run", &ONE));
+    let whole = contents(&place.path("run"));
+    place.steps("other", 1, &[]);
+    let old = place.weights("other");
+    for (file, spoiled) in [
+        ("model.safetensors", Some(&old[..])),
+        ("model.safetensors", None),
+        ("best.safetensors", Some(&old[..])),
+        ("best.safetensors", None),
+        ("curves.svg", Some(b"<svg/>")),
+        ("curves.svg", None),
+        ("model.safetensors", Some(&old[..100])),
+    ] {
+        let path = place.path("run").join(file);
+        match spoiled {
+            Some(bytes) => fs::write(&path, bytes).unwrap(),
+            None => fs::remove_file(&path).unwrap(),
+        }
+        fs::write(place.path("run/.writing-1-2"), &old).unwrap();
+        assert_has(&succeeded(resume(&place, "run", &[])), &["done in "]);
+        assert!(contents(&place.path("run")) == whole, "{file}");
+    }
+}
+
+/// A seed that is finished is mended, too, though it is not trained again.
+#[test]
+fn a_finished_seed_is_made_whole() {
+    let place = Place::new();
+    let more = ["--seeds", "0..1", "--epochs", "1"];
+    succeeded(place.train("all", &more));
+    let whole = contents(&place.path("all/seed-0"));
+    fs::remove_file(place.path("all/seed-0/model.safetensors")).unwrap();
+    fs::write(place.path("all/seed-0/.writing-1-2"), "half").unwrap();
+    assert_has(&succeeded(place.train("all", &more)), &["finished before"]);
+    assert_eq!(contents(&place.path("all/seed-0")), whole);
+}
+
+#[test]
+fn what_is_refused_changes_nothing() {
+    let place = Place::new();
+    place.steps("run", 3, &[]);
+    // Killed after its last save: lines of metrics that a run that goes on takes away.
+    let metrics = place.read("run/metrics.jsonl");
+    fs::write(place.path("run/metrics.jsonl"), format!("{metrics}{{\"step\":4,\"loss\":1.0}}\n{{\"st"))
+        .unwrap();
+    fs::write(place.path("run/.writing-1-2"), "half").unwrap();
+    let before = contents(&place.path("run"));
+    failed(resume(&place, "run", &["--data-dir", "nowhere"]), 1, &["nowhere"]);
+    refused(resume(&place, "run", &["--threads", "0"]), 2, &["threads"]);
+    refused(place.train("run", &[]), 2, &["run: there is a run in this folder"]);
+    assert_eq!(contents(&place.path("run")), before);
+
+    // Nor does what has nothing to go on from begin anew over trained weights.
+    let checkpoint = fs::read(place.path("run/checkpoint.safetensors")).unwrap();
+    fs::remove_file(place.path("run/checkpoint.safetensors")).unwrap();
+    let before = contents(&place.path("run"));
+    refused(resume(&place, "run", &[]), 2, &["run: no checkpoint.safetensors in this folder"]);
+    assert_eq!(contents(&place.path("run")), before);
+    let config = place.read("run/config.toml");
+    for (file, named) in [(None, "model.safetensors"), (Some("model.safetensors"), "metrics.jsonl")] {
+        let _ = fs::remove_file(place.path("run/config.toml"));
+        file.iter().for_each(|file| fs::remove_file(place.path("run").join(file)).unwrap());
+        let before = contents(&place.path("run"));
+        let what = ["run: there are files of a run in this folder", named, "no config.toml"];
+        refused(place.train("run", &[]), 2, &what);
+        assert_eq!(contents(&place.path("run")), before);
+    }
+    fs::write(place.path("run/checkpoint.safetensors"), checkpoint).unwrap();
+    refused(place.train("run", &[]), 2, &["(checkpoint.safetensors) but no config.toml"]);
+    fs::write(place.path("run/config.toml"), config).unwrap();
+    succeeded(resume(&place, "run", &["--max-steps", "4"]));
+    assert_eq!(figures(&place, "run"), {
+        place.steps("whole", 4, &[]);
+        figures(&place, "whole")
+    });
+}
+
+/// Of a run of many epochs, when it has made a step.
+fn training(place: &Place, run: &str) -> Child {
+    let mut child = Command::new(TRAIN)
+        .current_dir(place.path(""))
+        .args(small(run, &["--epochs", "100000"]))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (patience, metrics) = (Instant::now(), place.path(run).join("metrics.jsonl"));
+    while !fs::read_to_string(&metrics).is_ok_and(|text| text.lines().count() >= 1) {
+        assert!(patience.elapsed() < Duration::from_secs(120), "no step was made");
+        assert!(child.try_wait().unwrap().is_none(), "it ended");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child
+}
+
+#[test]
+fn a_folder_has_one_owner_at_a_time() {
+    let place = Place::new();
+    let mut child = training(&place, "run");
+    let who = format!("run: process {} is at work in this folder", child.id());
+    refused(resume(&place, "run", &[]), 2, &[&who]);
+    refused(place.train("run", &[]), 2, &[&who]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // The lock has died with it.
+    succeeded(resume(&place, "run", &["--max-steps", "1"]));
+}
+
+/// Several commands at once for one folder, and several without one.
+#[test]
+fn of_commands_that_begin_together_each_has_its_folder() {
+    let place = Place::new();
+    let together = |arguments: &[&str]| {
+        let spawn = || {
+            let mut command = Command::new(TRAIN);
+            command.current_dir(place.path("")).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+            command.spawn().unwrap()
+        };
+        let children: Vec<Child> = (0..6).map(|_| spawn()).collect();
+        children.into_iter().map(|child| child.wait_with_output().unwrap()).collect::<Vec<_>>()
+    };
+    let done = together(&small("run", &["--epochs", "1", "--threads", "1"]));
+    let codes: Vec<_> = done.iter().map(|output| output.status.code().unwrap()).collect();
+    assert_eq!(codes.iter().filter(|&&code| code == 0).count(), 1, "{codes:?}");
+    assert_eq!(codes.iter().filter(|&&code| code == 2).count(), 5, "{codes:?}");
+    for output in done.iter().filter(|output| output.status.code() == Some(2)) {
+        let stderr = text(&output.stderr);
+        assert!(stderr.contains("in this folder") && stderr.lines().count() == 1, "{stderr}");
+    }
+    succeeded(place.train("alone", &["--epochs", "1"]));
+    assert!(place.weights("run") == place.weights("alone"));
+
+    let settings = small("", &["--epochs", "1", "--threads", "1"]);
+    let without: Vec<&str> =
+        settings.iter().copied().filter(|word| !["--run-dir", ""].contains(word)).collect();
+    assert!(together(&without).iter().all(|output| output.status.success()));
+    let folders: Vec<_> =
+        fs::read_dir(place.path("runs")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(folders.len(), 6, "{folders:?}");
+    for folder in folders {
+        assert!(fs::read(folder.join("model.safetensors")).unwrap() == place.weights("run"));
+    }
+}
+
+#[test]
+fn a_step_limit_that_is_reached_makes_no_step() {
+    let place = Place::new();
+    let three = place.steps("run", 3, &[]);
+    for most in ["3", "1"] {
+        succeeded(resume(&place, "run", &["--max-steps", most]));
+        assert!(place.weights("run") == three, "{most}");
+        assert_eq!(place.metrics("run").len(), 3);
+    }
+}
+
+#[test]
+fn a_run_whose_first_save_fails_is_none() {
+    let place = Place::new();
+    place.steps("first", 1, &["--seed", "5"]);
+    let from = ["--init-from", "first/model.safetensors", "--max-steps", "2"];
+    let arguments = small("run", &from);
+    let script = "trap '' XFSZ; ulimit -f 64; exec \"$@\"";
+    let command = place.command("sh", &[&["-c", script, "sh", TRAIN], &arguments[..]].concat());
+    failed(command, 1, &["checkpoint.safetensors: cannot write"]);
+    refused(resume(&place, "run", &[]), 2, &["no run in this folder"]);
+    succeeded(place.train("run", &from));
+    succeeded(place.train("whole", &from));
+    assert!(place.weights("run") == place.weights("whole"));
+}
+
+#[test]
+fn bytes_that_are_no_text_at_the_end_of_the_metrics_are_dropped() {
+    let place = Place::new();
+    place.steps("run", 6, &[]);
+    for broken in [&b"\xff"[..], b"{\"step\":4,\"loss\":\xff\xfe", b"\0\0\0\0"] {
+        let mut metrics = fs::read(place.path("run/metrics.jsonl")).unwrap();
+        metrics.extend_from_slice(broken);
+        fs::write(place.path("run/metrics.jsonl"), metrics).unwrap();
+        succeeded(place.nin(&["plot", "run", "--output", "plot.svg"]));
+        succeeded(resume(&place, "run", &["--max-steps", "6"]));
+        assert_eq!(place.metrics("run").len(), 7);
+    }
+    succeeded(resume(&place, "run", &["--max-steps", "8"]));
+    place.steps("whole", 8, &[]);
+    assert_eq!(figures(&place, "run"), figures(&place, "whole"));
+}
+
+/// Killed anywhere inside of an epoch, a run that saves by time goes on from there to the same bits.
+#[test]
+fn checkpoints_by_time_are_resumed_exactly() {
+    let place = Place::new();
+    let more = ["--epochs", "3", "--checkpoint-minutes", "0.00001", "--augment", "shift:2,flip"];
+    succeeded(place.train("whole", &more));
+    for lines in [1, 4, 8] {
+        let run = format!("killed-{lines}");
+        let mut child = Command::new(TRAIN)
+            .current_dir(place.path(""))
+            .args(small(&run, &more))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let metrics = place.path(&run).join("metrics.jsonl");
+        while child.try_wait().unwrap().is_none()
+            && fs::read(&metrics).map_or(0, |text| text.iter().filter(|&&byte| byte == b'\n').count()) < lines
+        {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let stdout = succeeded(resume(&place, &run, &[]));
+        assert_has(&stdout, &["done in "]);
+        assert!(place.weights(&run) == place.weights("whole"), "after {lines} lines");
+        assert_eq!(figures(&place, &run), figures(&place, "whole"));
+    }
+}
+
+#[test]
+fn the_best_epoch_is_kept_and_patience_ends_a_run() {
+    let place = Place::new();
+    // Steps so small that nothing changes: the first epoch is the best, and two more are waited for.
+    let more = ["--epochs", "9", "--patience", "2", "--lr", "1e-12"];
+    assert_has(&succeeded(place.train("run", &more)), &["stopped early", "since epoch 1", "done in "]);
+    let epochs = |run: &str| {
+        let lines = place.metrics(run).into_iter();
+        lines.filter(|line| line.get("epoch").is_some()).collect::<Vec<_>>()
+    };
+    assert_eq!(epochs("run").len(), 3);
+    for epoch in epochs("run") {
+        assert!(
+            epoch["test_loss"].as_f64().unwrap() > 0.0 && epoch["lr"].as_f64().unwrap() <= 1e-12,
+            "{epoch}"
+        );
+    }
+    // It is finished, for whoever asks.
+    let before = contents(&place.path("run"));
+    assert_has(&succeeded(resume(&place, "run", &[])), &["stopped early"]);
+    assert_eq!(contents(&place.path("run")), before);
+    succeeded(place.nin(&["compare", "--run", "run", "--no-speed", "--output", "table"]));
+
+    let all = ["--epochs", "4"];
+    succeeded(place.train("all", &all));
+    let accuracy = |epoch: &serde_json::Value| epoch["test_acc"].as_f64().unwrap();
+    let epochs = epochs("all");
+    let best = epochs.iter().rev().max_by(|a, b| accuracy(a).total_cmp(&accuracy(b))).unwrap();
+    let steps = best["epoch"].as_u64().unwrap() * 5;
+    let expected = place.steps("best", steps, &all);
+    assert!(fs::read(place.path("all/best.safetensors")).unwrap() == expected);
+    let weights = ["--weights", "all/best.safetensors"];
+    assert_has(&succeeded(place.eval("all", &weights)), &[&format!("test acc {:.4}", accuracy(best))]);
+}
+
+#[test]
+fn a_limit_on_minutes_stops_and_saves() {
+    let place = Place::new();
+    let stdout = succeeded(place.train("run", &["--epochs", "100000", "--max-minutes", "0.0001"]));
+    assert_has(&stdout, &["stopped after step 1 as asked"]);
+    let config = place.read("run/config.toml");
+    assert_has(&config, &["max_minutes = 0.0001"]);
+    succeeded(resume(&place, "run", &["--max-steps", "2"]));
+    assert_eq!(place.metrics("run").len(), 2, "a limit is the command's, not the run's");
+}
