@@ -15,6 +15,17 @@ fn a_run_that_diverges_stops_and_keeps_the_last_good_checkpoint() {
     succeeded(place.eval("run", &[]));
 }
 
+/// The last step of an epoch leaves weights that are numbers, and with which the answers to test images are none.
+#[test]
+fn a_run_whose_answers_to_test_images_are_no_numbers_has_diverged() {
+    let place = Place::new();
+    let more = ["--recipe", "chapter", "--lr", "1e25", "--batch-size", "40", "--epochs", "1"];
+    refused(place.train("run", &more), 1, &["diverged in epoch 1, step 1: the test loss is NaN"]);
+    assert_finite(&place.path("run"));
+    assert!(place.metrics("run").iter().all(|line| line.get("test_acc").is_none()));
+    assert!(!place.path("run/best.safetensors").exists());
+}
+
 #[test]
 fn weights_that_broke_in_the_last_step_do_not_replace_good_ones() {
     let place = Place::new();

@@ -11,4 +11,5 @@ mod failing_runs;
 mod inspect;
 mod runs;
 mod seeds;
+mod torture;
 mod warnings;

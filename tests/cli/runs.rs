@@ -229,6 +229,15 @@ fn a_folder_has_one_owner_at_a_time() {
     child.wait().unwrap();
     // The lock has died with it.
     succeeded(resume(&place, "run", &["--max-steps", "1"]));
+    // The folder of several runs has one, too.
+    let mut child = training(&place, "all/seed-0");
+    refused(
+        place.train("all", &["--seeds", "0..1"]),
+        2,
+        &["all/seed-0: process ", "is at work in this folder"],
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 /// Several commands at once for one folder, and several without one.

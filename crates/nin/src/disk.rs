@@ -32,6 +32,14 @@ pub enum FileError {
         /// The fault, with names, shapes, offsets, what was expected and what was found.
         reason: String,
     },
+    /// A folder that is another process's.
+    #[error("{path}: {owner} is at work in this folder", path = path.display())]
+    Busy {
+        /// The folder.
+        path: PathBuf,
+        /// "process" and its number, if the owner can be read.
+        owner: String,
+    },
 }
 
 /// Wraps a system error with the path and the verb of what was tried; made for `map_err`.
@@ -294,7 +302,7 @@ impl FolderLock {
     /// Takes a folder that nobody has.
     ///
     /// # Errors
-    /// [`FileError::Content`] with the owner's process number if another process has it, or this one already;
+    /// [`FileError::Busy`] if another process has it, or this one already;
     /// [`FileError::Io`] if there can be no file in the folder.
     pub fn take(folder: &Path) -> Result<Self, FileError> {
         let path = folder.join(".lock");
@@ -309,7 +317,7 @@ impl FolderLock {
             Err(TryLockError::WouldBlock) => {
                 let owner = String::from_utf8_lossy(&text).trim().parse::<u32>();
                 let owner = owner.map_or_else(|_| "another process".to_owned(), |id| format!("process {id}"));
-                return Err(content(folder, format!("{owner} is at work in this folder")));
+                return Err(FileError::Busy { path: folder.to_path_buf(), owner });
             }
             // A file system without locks is no reason not to train.
             Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}

@@ -44,7 +44,7 @@ pub use usage::parse;
 
 use clap::Args;
 use nin::data::DataError;
-use nin::disk::{atomic_write, make_folder};
+use nin::disk::{FileError, atomic_write, make_folder};
 use nin::train::TrainError;
 use nin::train::workers::check_threads;
 
@@ -56,7 +56,10 @@ pub fn fail(error: &TrainError) -> ExitCode {
     // Of a standard error that cannot be written, the exit code still tells.
     tell(&format!("error: {}", line.join(": ")));
     ExitCode::from(match error {
-        TrainError::Config(_) | TrainError::Shape(_) | TrainError::Data(DataError::Options(_)) => 2,
+        TrainError::Config(_)
+        | TrainError::Shape(_)
+        | TrainError::Data(DataError::Options(_))
+        | TrainError::File(FileError::Busy { .. }) => 2,
         _ => 1,
     })
 }

@@ -27,7 +27,7 @@ use super::health::HealthCounts;
 use super::metrics::EpochMetrics;
 use crate::checkpoint::{load_tensors, save_tensors};
 use crate::data::DataRecord;
-use crate::disk::{self, FileError, FolderLock, Log, atomic_write};
+use crate::disk::{self, FolderLock, Log, atomic_write};
 use crate::nn::{Module, parameters};
 use crate::optim::State;
 
@@ -137,7 +137,7 @@ impl RunDir {
     /// [`TrainError`] if the folder has a run in it, or files of one, or is another process's, or cannot be made.
     pub fn create(path: &Path, settings: &str) -> Result<Self, TrainError> {
         disk::make_folder(path)?;
-        let lock = own(path)?;
+        let lock = FolderLock::take(path)?;
         if disk::exists(&path.join(CONFIG))? {
             let ways = format!("go on with it (--resume {}) or name another (--run-dir)", path.display());
             return Err(TrainError::of(path, format!("there is a run in this folder; {ways}")));
@@ -157,7 +157,7 @@ impl RunDir {
     /// [`TrainError`] if there is no run in the folder, it is another process's, or its checkpoint is missing or broken.
     pub fn open(path: &Path) -> Result<(Self, Checkpoint), TrainError> {
         Self::check(path)?;
-        let lock = own(path)?;
+        let lock = FolderLock::take(path)?;
         let checkpoint = path.join(CHECKPOINT);
         if !disk::exists(&checkpoint)? {
             let what = format!("no {CHECKPOINT} in this folder: there is nothing to go on from");
@@ -322,14 +322,6 @@ fn holds(path: &Path, weights: &Weights<'_>) -> bool {
             found.get(name).is_some_and(|found| found.shape() == own.shape() && bits(found) == bits(own))
         };
         found.len() == weights.len() && weights.iter().all(same)
-    })
-}
-
-/// Takes a folder, or says who has it.
-fn own(path: &Path) -> Result<FolderLock, TrainError> {
-    FolderLock::take(path).map_err(|error| match error {
-        FileError::Content { path, reason } => TrainError::of(&path, reason),
-        error => error.into(),
     })
 }
 
