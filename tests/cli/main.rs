@@ -9,6 +9,7 @@ mod conv_path;
 mod determinism;
 mod failing_runs;
 mod inspect;
+mod names;
 mod runs;
 mod seeds;
 mod torture;

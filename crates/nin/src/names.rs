@@ -1,4 +1,6 @@
-//! Choices that are asked for by name, and the error of a text that says nothing.
+//! Choices that are asked for by name, the error of a text that says nothing, and paths as words of a command.
+
+use std::path::Path;
 
 use thiserror::Error;
 
@@ -82,8 +84,50 @@ macro_rules! choices {
 }
 pub(crate) use choices;
 
+/// A path as one word of a command that is shown to be typed: bare where every shell takes it so, otherwise in single quotes. What
+/// has control characters, or bytes that are no text, is written as `$'...'`, which POSIX has since 2024 and common shells before.
+#[must_use]
+pub fn quoted(path: &Path) -> String {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    // What begins so would be a flag.
+    let here = if bytes.starts_with(b"-") { "./" } else { "" };
+    let bare = |c: char| c.is_alphanumeric() || "/._-+,:@".contains(c) || (cfg!(windows) && c == '\\');
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.is_empty() && text.chars().all(bare) => format!("{here}{text}"),
+        Ok(text) if !text.chars().any(hidden) => format!("'{here}{}'", text.replace('\'', r"'\''")),
+        _ => {
+            let mut word = format!("$'{here}");
+            for chunk in bytes.utf8_chunks() {
+                for c in chunk.valid().chars() {
+                    match c {
+                        '\'' | '\\' => word.extend(['\\', c]),
+                        _ if hidden(c) => word += &octal(c.encode_utf8(&mut [0; 4]).as_bytes()),
+                        _ => word.push(c),
+                    }
+                }
+                word += &octal(chunk.invalid());
+            }
+            word + "'"
+        }
+    }
+}
+
+fn octal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("\\{byte:03o}")).collect()
+}
+
+/// Tells characters that a terminal obeys instead of showing them: control characters, and those that turn the direction of text or
+/// break a line.
+fn hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{61c}')
+}
+
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use super::quoted;
     use crate::data::DatasetKind;
     use crate::models::{Head, Model};
     use crate::train::Recipe;
@@ -99,5 +143,40 @@ mod tests {
             "resnet".parse::<Model>().unwrap_err().to_string(),
             format!("no network \"resnet\"; there are: {known}")
         );
+    }
+
+    #[test]
+    fn a_path_is_one_word_of_a_command() {
+        for (path, word) in [
+            ("runs/nin-2.x_3", "runs/nin-2.x_3"),
+            ("runs/L\u{e4}ufe", "runs/L\u{e4}ufe"),
+            ("my run", "'my run'"),
+            ("", "''"),
+            ("it's", r"'it'\''s'"),
+            ("~/a$b*;&", "'~/a$b*;&'"),
+            ("-r", "./-r"),
+            ("-r x", "'./-r x'"),
+            ("a\u{1b}[2J\n'\\", r"$'a\033[2J\012\'\\'"),
+            ("a\u{9b}\u{202e}", r"$'a\302\233\342\200\256'"),
+        ] {
+            assert_eq!(quoted(Path::new(path)), word, "{path:?}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_shell_reads_the_bytes_of_a_path_back() {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt;
+
+        let every: Vec<u8> = (1..=255).collect();
+        for bytes in [&every[..], b"a b", b"'", b"\xff", "\u{9b}\\".as_bytes()] {
+            let command = format!("printf %s {}", quoted(Path::new(OsStr::from_bytes(bytes))));
+            // Without a shell that knows $'...' there is nothing to ask.
+            let Ok(output) = std::process::Command::new("bash").args(["-c", &command]).output() else {
+                return;
+            };
+            assert_eq!(output.stdout, bytes, "{command:?}");
+        }
     }
 }

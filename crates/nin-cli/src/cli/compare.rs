@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use clap::Args;
 use nin::models::{Head, Model};
+use nin::names::quoted;
 use nin::nn::parameter_count;
 use nin::summary::{Work, layers};
 use nin::train::{EpochMetrics, Overrides, RunDir, Settings, TrainError};
@@ -250,7 +251,7 @@ fn finished(path: &Path) -> Result<(Settings, EpochMetrics), TrainError> {
         _ => {
             let (made, all) = (last.map_or(0, |last| last.epoch), settings.epochs);
             let done = format!("the run is not finished, {made} of {all} epochs are trained");
-            let way = format!("go on with it: train --resume {}", path.display());
+            let way = format!("go on with it: train --resume {}", quoted(path));
             Err(TrainError::of(path, format!("{done} ({way})")))
         }
     }

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use nin::data::{DataRecord, Splits};
 use nin::disk::{FolderLock, exists, make_folder};
+use nin::names::quoted;
 use nin::train::{EpochMetrics, Outcome, Overrides, Position, RunDir, Settings, TrainError, Trainer};
 
 use super::data::data;
@@ -67,7 +68,7 @@ pub(super) fn train_each(
         if interrupted {
             say!(
                 "go on with the same command and --run-dir {}; {} of {} seeds are left",
-                folder.display(),
+                quoted(&folder),
                 seeds.end - seed,
                 seeds.end - seeds.start,
             );

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use clap::{Arg, Args, Command, Id, Parser};
 use nin::data::Splits;
+use nin::names::quoted;
 use nin::nn::parameter_count;
 use nin::summary::{Work, layers};
 use nin::train::{
@@ -150,7 +151,7 @@ pub fn train(args: &TrainArgs) -> Result<ExitCode, TrainError> {
             ExitCode::SUCCESS
         }
         Outcome::Interrupted => {
-            say!("interrupted after step {step}, saved; go on with: train --resume {folder}");
+            say!("interrupted after step {step}, saved; go on with: train --resume {}", quoted(run.path()));
             ExitCode::from(130)
         }
     })

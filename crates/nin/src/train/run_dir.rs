@@ -28,6 +28,7 @@ use super::metrics::EpochMetrics;
 use crate::checkpoint::{load_tensors, save_tensors};
 use crate::data::DataRecord;
 use crate::disk::{self, FolderLock, Log, atomic_write};
+use crate::names::quoted;
 use crate::nn::{Module, parameters};
 use crate::optim::State;
 
@@ -139,7 +140,7 @@ impl RunDir {
         disk::make_folder(path)?;
         let lock = FolderLock::take(path)?;
         if disk::exists(&path.join(CONFIG))? {
-            let ways = format!("go on with it (--resume {}) or name another (--run-dir)", path.display());
+            let ways = format!("go on with it (--resume {}) or name another (--run-dir)", quoted(path));
             return Err(TrainError::of(path, format!("there is a run in this folder; {ways}")));
         }
         if let Some(file) = file_of_a_run(path)? {
