@@ -5,7 +5,9 @@ use std::fmt::Display;
 use std::path::Path;
 
 use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::tensor::Dtype;
+use serde::Serialize;
+use serde_json::json;
 use tensor::{Shape, Tensor};
 
 use crate::disk::{self, FileError, atomic_write, content};
@@ -19,37 +21,89 @@ fn broken(path: &Path, reason: impl Display) -> FileError {
 #[cfg(target_endian = "big")]
 compile_error!("safetensors files are little-endian: weights are written and read as they lie in memory");
 
-/// Saves named tensors and text.
+/// The key in a file's text under which the checksum of all other text is. Behind it and a dot, the name of each tensor is the key
+/// of that tensor's: were one key damaged, the others would still say that the file is to be checked.
+const CHECKSUM: &str = "nin.crc32";
+
+/// The key of a tensor's checksum.
+fn key(name: &str) -> String {
+    format!("{CHECKSUM}.{name}")
+}
+
+/// The CRC-32 of what is said about bytes and of the bytes.
+fn checksum(about: &impl Serialize, bytes: &[u8]) -> String {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&serde_json::to_vec(about).expect("plain data"));
+    hasher.update(bytes);
+    format!("{:08x}", hasher.finalize())
+}
+
+/// Saves named tensors and text, with a checksum of each in the text, under keys that begin with `nin.crc32`. The same ones make the
+/// same bytes.
 ///
 /// # Errors
 /// [`FileError::Io`]; an old file of that name is whole then.
+///
+/// # Panics
+/// If two tensors have one name, or one is called `__metadata__`, the format's own name for the text.
 pub fn save_tensors(
     path: &Path,
     tensors: &[(String, &Tensor<f32>)],
     metadata: HashMap<String, String>,
 ) -> Result<(), FileError> {
-    let views = tensors.iter().map(|(name, tensor)| {
-        let bytes = bytemuck::cast_slice(tensor.data());
-        let view = TensorView::new(Dtype::F32, tensor.shape().to_vec(), bytes);
-        (name, view.expect("four bytes for each number"))
-    });
-    let file = safetensors::serialize(views, Some(metadata.into_iter().collect()));
-    let file = file.map_err(|error| broken(path, error))?;
-    atomic_write(path, &file)
+    atomic_write(path, &encode(tensors, metadata))
 }
 
-/// Loads every tensor of a file by its name, and the text beside them.
+/// The file of tensors and text. Written here rather than by the crate, whose order of the text is another one in each process.
+fn encode(tensors: &[(String, &Tensor<f32>)], metadata: HashMap<String, String>) -> Vec<u8> {
+    let mut text: BTreeMap<String, String> = metadata.into_iter().collect();
+    let mut header = BTreeMap::new();
+    let mut end = 0;
+    for (name, tensor) in tensors {
+        let bytes: &[u8] = bytemuck::cast_slice(tensor.data());
+        let (dtype, shape) = (Dtype::F32, &tensor.shape()[..]);
+        text.insert(key(name), checksum(&(name, dtype, shape), bytes));
+        let offsets = [end, end + bytes.len()];
+        end = offsets[1];
+        let entry = json!({"dtype": dtype, "shape": shape, "data_offsets": offsets});
+        assert!(header.insert(name.as_str(), entry).is_none(), "two tensors are called {name}");
+    }
+    text.insert(CHECKSUM.to_owned(), checksum(&text, &[]));
+    assert!(header.insert("__metadata__", json!(text)).is_none(), "a tensor has the name of the text");
+    let mut header = serde_json::to_vec(&header).expect("plain data");
+    // The numbers begin at a multiple of eight bytes.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    let mut file = Vec::with_capacity(8 + header.len() + end);
+    file.extend((header.len() as u64).to_le_bytes());
+    file.append(&mut header);
+    for (_, tensor) in tensors {
+        file.extend_from_slice(bytemuck::cast_slice(tensor.data()));
+    }
+    file
+}
+
+/// Loads every tensor of a file by its name, and the text beside them, without the checksums. A file that has checksums holds exactly
+/// what they were made of.
 ///
 /// # Errors
-/// [`FileError::Io`] if it cannot be read, [`FileError::Content`] if it is no safetensors file or holds anything but
-/// `f32` tensors of at most four axes.
+/// [`FileError::Io`] if it cannot be read, [`FileError::Content`] if it is no safetensors file, holds anything but `f32` tensors of at
+/// most four axes, or differs from its checksums.
 #[allow(clippy::type_complexity, reason = "two maps side by side")]
 pub fn load_tensors(
     path: &Path,
 ) -> Result<(BTreeMap<String, Tensor<f32>>, HashMap<String, String>), FileError> {
-    let bytes = disk::read(path)?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| broken(path, error))?;
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| broken(path, error))?;
+    decode(path, &disk::read(path)?)
+}
+
+#[allow(clippy::type_complexity, reason = "two maps side by side")]
+fn decode(
+    path: &Path,
+    bytes: &[u8],
+) -> Result<(BTreeMap<String, Tensor<f32>>, HashMap<String, String>), FileError> {
+    let file = SafeTensors::deserialize(bytes).map_err(|error| broken(path, error))?;
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| broken(path, error))?;
+    let metadata = header.metadata().iter().flatten().map(|(key, text)| (key.clone(), text.clone()));
+    let metadata = verified(&file, metadata.collect()).map_err(|reason| content(path, reason))?;
     let mut tensors = BTreeMap::new();
     for (name, view) in file.tensors() {
         if view.dtype() != Dtype::F32 {
@@ -61,7 +115,32 @@ pub fn load_tensors(
         bytemuck::cast_slice_mut(tensor.data_mut()).copy_from_slice(view.data());
         tensors.insert(name, tensor);
     }
-    Ok((tensors, header.metadata().iter().flatten().map(|(key, text)| (key.clone(), text.clone())).collect()))
+    Ok((tensors, metadata))
+}
+
+/// A file's text without its checksums, once all of them are right. Text that has none comes from elsewhere.
+fn verified(
+    file: &SafeTensors<'_>,
+    mut text: BTreeMap<String, String>,
+) -> Result<HashMap<String, String>, String> {
+    if !text.keys().any(|key| key.starts_with(CHECKSUM)) {
+        return Ok(text.into_iter().collect());
+    }
+    let compare = |what: &str, expected: Option<String>, found: &str| match expected {
+        Some(expected) if expected == found => Ok(()),
+        Some(expected) => Err(format!("{what} is damaged: its checksum is {found}, expected {expected}")),
+        None => Err(format!("{what} is damaged: its checksum is missing")),
+    };
+    let expected = text.remove(CHECKSUM);
+    compare("the header", expected, &checksum(&text, &[]))?;
+    for (name, view) in file.iter() {
+        let found = checksum(&(name, view.dtype(), view.shape()), view.data());
+        compare(&format!("tensor {name}"), text.remove(&key(name)), &found)?;
+    }
+    match text.keys().find_map(|key| key.strip_prefix(CHECKSUM)) {
+        Some(name) => Err(format!("tensor {} is missing, of which there is a checksum", &name[1..])),
+        None => Ok(text.into_iter().collect()),
+    }
 }
 
 /// Saves a network's parameters under the names of PyTorch's `state_dict`.
@@ -148,6 +227,7 @@ pub(crate) fn replace_values(module: &mut dyn Module<f32>, mut tensors: BTreeMap
 mod tests {
     use std::path::PathBuf;
 
+    use safetensors::tensor::TensorView;
     use tensor::init::Init;
 
     use super::*;
@@ -255,5 +335,79 @@ mod tests {
         assert_eq!(metadata, text);
         let bits = |tensor: &Tensor<f32>| tensor.data().iter().map(|x| x.to_bits()).collect::<Vec<_>>();
         assert_eq!(bits(&tensors["velocity"]), bits(&odd));
+    }
+
+    fn bits(tensors: &BTreeMap<String, Tensor<f32>>) -> Vec<(&str, Shape, Vec<u32>)> {
+        let of = |tensor: &Tensor<f32>| tensor.data().iter().map(|x| x.to_bits()).collect();
+        tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.shape(), of(tensor))).collect()
+    }
+
+    /// Whichever bit of a file flips: it is refused. One is harmless here, which turns `\u001b` into `\u001B`: that is the same text.
+    #[test]
+    fn every_flipped_bit_is_found() {
+        let [weight, bias, step] =
+            [&[2, 3][..], &[2], &[]].map(|shape| Tensor::from_fn(Shape::new(shape), |i| i as f32 - 1.5));
+        let tensors = [("0.weight", &weight), ("0.bias", &bias), ("0.step", &step)];
+        let tensors = tensors.map(|(name, tensor)| (name.to_owned(), tensor));
+        let text = [("step", "7"), ("parameters", "0.weight,0.bias"), ("note", "\u{1b}\"\\\n")];
+        let text = HashMap::from(text.map(|(key, value)| (key.to_owned(), value.to_owned())));
+        let file = encode(&tensors, text.clone());
+        for _ in 0..4 {
+            assert_eq!(encode(&tensors, text.iter().map(|(k, v)| (k.clone(), v.clone())).collect()), file);
+        }
+        let path = Path::new("some.safetensors");
+        let whole = decode(path, &file).unwrap();
+        assert_eq!((whole.0.len(), &whole.1), (3, &text));
+        let mut harmless = Vec::new();
+        for bit in 0..file.len() * 8 {
+            let mut flipped = file.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            if let Ok(found) = decode(path, &flipped) {
+                assert_eq!((bits(&found.0), &found.1), (bits(&whole.0), &text), "bit {bit}");
+                harmless.push(bit);
+            }
+        }
+        assert_eq!(harmless.len(), 1, "{harmless:?} of {}", file.len() * 8);
+        assert_eq!(file[harmless[0] / 8 - 5..=harmless[0] / 8], *b"\\u001b");
+        let mut flipped = file.clone();
+        *flipped.last_mut().unwrap() ^= 128;
+        let error = decode(path, &flipped).unwrap_err().to_string();
+        let expected = "some.safetensors: tensor 0.step is damaged: its checksum is ";
+        assert!(error.starts_with(expected), "{error}");
+    }
+
+    /// Checksums and tensors are those of each other, both ways; a file without any is one of another program.
+    #[test]
+    fn checksums_are_of_all_tensors_and_of_no_others() {
+        let numbers = Tensor::full([2], 1.0);
+        let path = Path::new("some.safetensors");
+        let sums = |names: &[&str], about: &str| {
+            let of = |name: &&str| {
+                let bytes = bytemuck::cast_slice(numbers.data());
+                (key(name), checksum(&(about, Dtype::F32, &numbers.shape()[..]), bytes))
+            };
+            names.iter().map(of).collect::<BTreeMap<String, String>>()
+        };
+        let read = |mut text: BTreeMap<String, String>, mark: bool| {
+            if mark {
+                text.insert(CHECKSUM.to_owned(), checksum(&text, &[]));
+            }
+            let bytes = bytemuck::cast_slice(numbers.data());
+            let view = TensorView::new(Dtype::F32, vec![2], bytes).unwrap();
+            let file = safetensors::serialize([("a", view)], Some(text.into_iter().collect())).unwrap();
+            decode(path, &file).map(|(tensors, text)| (tensors["a"].clone(), text.len()))
+        };
+        let refused =
+            |text, mark| read(text, mark).unwrap_err().to_string().replace("some.safetensors: ", "");
+        assert_eq!(read(sums(&["a"], "a"), true).unwrap(), (numbers.clone(), 0));
+        assert_eq!(read(BTreeMap::new(), false).unwrap(), (numbers.clone(), 0));
+        let missing = "tensor a is damaged: its checksum is missing";
+        assert_eq!(refused(BTreeMap::new(), true), missing);
+        assert_eq!(refused(sums(&["a"], "a"), false), "the header is damaged: its checksum is missing");
+        assert_eq!(
+            refused(sums(&["a", "b"], "a"), true),
+            "tensor b is missing, of which there is a checksum"
+        );
+        assert!(refused(sums(&["a"], "b"), true).contains("tensor a is damaged: its checksum is "));
     }
 }
