@@ -12,5 +12,6 @@ mod inspect;
 mod names;
 mod runs;
 mod seeds;
+mod signals;
 mod torture;
 mod warnings;

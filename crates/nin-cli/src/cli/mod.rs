@@ -23,6 +23,7 @@ mod run_name;
 mod runs;
 mod seeds;
 mod settings;
+mod signals;
 mod summary;
 mod table;
 mod train;

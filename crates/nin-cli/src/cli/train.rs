@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use clap::{Arg, Args, Command, Id, Parser};
@@ -21,7 +21,7 @@ use super::progress::Display;
 use super::run_name::default_run_dir;
 use super::seeds;
 use super::settings::{convolution, of_run, resolve};
-use super::{ThreadArgs, tell};
+use super::{ThreadArgs, signals};
 
 /// Train Network in Network on the CPU.
 ///
@@ -122,7 +122,7 @@ pub(super) fn restored(
 pub fn train(args: &TrainArgs) -> Result<ExitCode, TrainError> {
     let threads = args.threads.read()?;
     let interrupt = Arc::new(AtomicBool::new(false));
-    watch_interrupt(&interrupt)?;
+    signals::watch(&interrupt)?;
     if let Some(seeds) = &args.seeds {
         return seeds::train_each(seeds.clone(), args, threads, &interrupt);
     }
@@ -172,18 +172,6 @@ fn resume(path: &Path, args: &TrainArgs, threads: usize) -> Result<(RunDir, Trai
     let settings = Settings { max_steps, max_minutes, ..of_run(path, &flags)? };
     let (splits, record) = data_of_run(path, &settings, args.data_dir.clone())?;
     Ok((run.with_data(record), restored(&settings, splits, threads, checkpoint, path)?))
-}
-
-/// Raises the flag at Ctrl-C; a second one ends the process at once.
-fn watch_interrupt(interrupt: &Arc<AtomicBool>) -> Result<(), TrainError> {
-    let flag = Arc::clone(interrupt);
-    ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        tell("interrupted: finishing the step and saving (again to stop at once)");
-    })
-    .map_err(|error| TrainError::Config(format!("cannot watch for Ctrl-C: {error}")))
 }
 
 pub(super) fn announce(trainer: &Trainer, folder: &Path, threads: usize) -> Result<(), TrainError> {

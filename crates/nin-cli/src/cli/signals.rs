@@ -1,0 +1,62 @@
+//! Signals that ask a run to end.
+
+use std::process::exit;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use nin::train::TrainError;
+
+use super::tell;
+
+/// What comes so soon after a first signal is the same wish: `timeout` and a shell whose terminal is closed send theirs twice.
+const SAME: Duration = Duration::from_millis(500);
+
+/// Raises the flag at the first signal that asks the process to end: Ctrl-C, a request to terminate, a terminal that is closed. A
+/// later one ends the process at once.
+///
+/// # Errors
+/// [`TrainError::Config`] if the system does not let signals be watched.
+pub(super) fn watch(interrupt: &Arc<AtomicBool>) -> Result<(), TrainError> {
+    let flag = Arc::clone(interrupt);
+    let mut first = None;
+    let on_signal = move || match first {
+        None => {
+            first = Some(Instant::now());
+            flag.store(true, Ordering::Relaxed);
+            tell("interrupted: finishing the step and saving (again to stop at once)");
+        }
+        Some(first) if first.elapsed() < SAME => {}
+        Some(_) => exit(130),
+    };
+    on_signals(on_signal).map_err(|why| TrainError::Config(format!("cannot watch for Ctrl-C: {why}")))
+}
+
+/// Calls a function at each signal, on a thread of its own. What was ignored when the process began stays ignored, so that `nohup`
+/// and `trap ''` hold.
+#[cfg(unix)]
+fn on_signals(mut on_signal: impl FnMut() + Send + 'static) -> std::io::Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    use signal_hook::iterator::Signals;
+
+    let ignored = ignored();
+    let mut signals = Signals::new(
+        [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0),
+    )?;
+    let wait = move || signals.forever().for_each(|_| on_signal());
+    std::thread::Builder::new().name("signals".to_owned()).spawn(wait).map(drop)
+}
+
+/// A bit for each signal that is ignored, from that of signal 1 on: `SigIgn` of Linux's `/proc`. Where there is none, as on macOS,
+/// no signal counts as ignored: without unsafe code a program cannot ask.
+#[cfg(unix)]
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+#[cfg(not(unix))]
+fn on_signals(on_signal: impl FnMut() + Send + 'static) -> Result<(), ctrlc::Error> {
+    ctrlc::set_handler(on_signal)
+}

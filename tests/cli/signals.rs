@@ -1,0 +1,133 @@
+//! Signals that reach a run: those that ask it to end, and those that it was told to ignore.
+#![cfg(unix)]
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::common::{Place, TRAIN, small};
+
+/// A run without an end of its own, begun by a shell that does `first` before.
+fn begun(place: &Place, run: &str, first: &str) -> Child {
+    let script = format!("{first} exec \"$@\"");
+    let mut command = Command::new("sh");
+    command.current_dir(place.path("")).args(["-c", &script, "sh", TRAIN]);
+    command.args(small(run, &["--epochs", "100000"])).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // A signal to the group is for this process alone.
+    let child = command.process_group(0).spawn().unwrap();
+    wait_for_steps(place, run, 1);
+    child
+}
+
+/// Waits until so many steps were made.
+fn wait_for_steps(place: &Place, run: &str, steps: usize) -> usize {
+    let (began, metrics) = (Instant::now(), place.path(run).join("metrics.jsonl"));
+    loop {
+        let made = fs::read_to_string(&metrics).unwrap_or_default().lines().count();
+        if made >= steps {
+            return made;
+        }
+        assert!(began.elapsed() < Duration::from_secs(120), "{made} of {steps} steps were made");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Sends a signal so many times, one right after the other.
+fn kill(child: &Child, signal: &str, times: usize) {
+    let sent = format!("kill -{signal} {};", child.id()).repeat(times);
+    assert!(Command::new("sh").args(["-c", &sent]).status().unwrap().success());
+}
+
+/// The exit code and what was printed.
+fn ended(child: Child) -> (Option<i32>, String) {
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+}
+
+#[test]
+fn each_signal_that_asks_a_run_to_end_has_it_saved() {
+    let place = Place::new();
+    for signal in ["INT", "TERM", "HUP"] {
+        let run = format!("my {signal}");
+        let child = begun(&place, &run, "");
+        kill(&child, signal, 1);
+        let (code, text) = ended(child);
+        assert_eq!(code, Some(130), "{signal}: {text}");
+        assert!(text.contains("interrupted: finishing the step and saving"), "{signal}: {text}");
+        assert!(text.contains(&format!("go on with: train --resume '{run}'")), "{signal}: {text}");
+        assert!(place.path(&run).join("checkpoint.safetensors").exists());
+    }
+}
+
+/// As by `timeout`, which tells its child and then the group.
+#[test]
+fn a_signal_that_is_sent_twice_in_one_breath_is_one_wish() {
+    let place = Place::new();
+    for signal in ["INT", "TERM", "HUP"] {
+        let child = begun(&place, signal, "");
+        kill(&child, signal, 3);
+        let (code, text) = ended(child);
+        assert_eq!(code, Some(130), "{signal}: {text}");
+        assert!(text.contains("saved; go on with"), "{signal}: {text}");
+    }
+}
+
+/// `nohup` has a run ignore that its terminal is closed, a shell script's `&` that Ctrl-C is typed.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
+    let place = Place::new();
+    for (ignored, other) in [("HUP", "INT"), ("INT", "TERM"), ("TERM", "HUP"), ("INT HUP", "TERM")] {
+        let child = begun(&place, ignored, &format!("trap '' {ignored};"));
+        for signal in ignored.split(' ') {
+            kill(&child, signal, 1);
+        }
+        let made = wait_for_steps(&place, ignored, 1);
+        // The second of these steps at least began after the signals.
+        wait_for_steps(&place, ignored, made + 2);
+        kill(&child, other, 1);
+        let (code, text) = ended(child);
+        assert_eq!(code, Some(130), "{ignored}: {text}");
+        assert_eq!(text.matches("interrupted: finishing").count(), 1, "{ignored}: {text}");
+    }
+    let child = begun(&place, "all", "trap '' HUP INT TERM;");
+    for signal in ["HUP", "INT", "TERM"] {
+        kill(&child, signal, 1);
+    }
+    wait_for_steps(&place, "all", wait_for_steps(&place, "all", 1) + 2);
+    kill(&child, "KILL", 1);
+    assert_eq!(ended(child).0, None);
+}
+
+/// A step takes many seconds here, and the second signal does not wait for its end.
+#[test]
+fn a_second_signal_ends_a_run_at_once() {
+    let place = Place::new();
+    let large = ["--image-size", "224", "--batch-size", "40", "--epochs", "1000", "--threads", "1"];
+    let mut child = Command::new(TRAIN)
+        .current_dir(place.path(""))
+        .args(small("run", &large))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while !place.path("run/metrics.jsonl").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "the run begins");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    kill(&child, "INT", 1);
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    stderr.read_line(&mut line).unwrap();
+    assert!(line.starts_with("interrupted: "), "{line}");
+    while child.try_wait().unwrap().is_none() {
+        kill(&child, "TERM", 1);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let (code, stdout) = ended(child);
+    assert_eq!(code, Some(130));
+    assert!(!stdout.contains("saved"), "{stdout}");
+}
