@@ -164,11 +164,15 @@ fn weights_that_do_not_fit_or_are_broken_are_refused() {
     let weights = "run/model.safetensors";
     refused(init("lenet", "14", weights), 1, &["model.safetensors", "weights of another network"]);
     refused(init("nin", "64", weights), 1, &["model.safetensors", "0.0.weight", "192", "96"]);
-    for part in
-        [&bytes[..bytes.len() - 1], &bytes[..100], &bytes[..4], b"", b"{\"json\": true, \"tensors\": none}"]
-    {
+    for (part, what) in [
+        (&bytes[..bytes.len() - 1], "bytes of tensors are expected behind the header, found "),
+        (&bytes[..100], "cut off in its header: expected "),
+        (&bytes[..4], "not a safetensors file"),
+        (b"", "not a safetensors file"),
+        (b"{\"json\": true, \"tensors\": none}", "not a safetensors file"),
+    ] {
         fs::write(place.path("broken.safetensors"), part).unwrap();
-        let what = ["broken.safetensors", "not a whole safetensors file"];
+        let what = ["broken.safetensors", what];
         refused(init("nin-cifar", "14", "broken.safetensors"), 1, &what);
     }
     assert!(!place.path("other").exists(), "a refused run leaves no folder");

@@ -28,6 +28,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from draws import HERE, write_json
+from element_types import element_types
 from models import COMPARED, MODELS, RESIDUAL, models
 from networks import alexnet, lenet, mobilenet_cifar, nin, nin_cifar, resnet18, vgg11
 from operations import operations
@@ -107,6 +108,7 @@ def main():
     layer_shapes()
     optimizers()
     resizing(options.dataset)
+    element_types()
     models(MODELS, "models")
     models(COMPARED, "compared")
     models(RESIDUAL, "residual", lr=0.0003)

@@ -1,25 +1,31 @@
 //! Weights on disk: safetensors files with the names of PyTorch's `state_dict`.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Display;
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::marker::PhantomData;
 use std::path::Path;
 
-use safetensors::SafeTensors;
-use safetensors::tensor::Dtype;
-use serde::Serialize;
+use safetensors::tensor::{Dtype, TensorInfo};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use serde::ser::Serialize;
 use serde_json::json;
+use serde_json::value::RawValue;
 use tensor::{Shape, Tensor};
 
-use crate::disk::{self, FileError, atomic_write, content};
+use crate::disk::{FileError, atomic_write, content, io};
 use crate::nn::{Module, Parameter, parameters, parameters_mut};
 use crate::optim::matches;
 
-fn broken(path: &Path, reason: impl Display) -> FileError {
-    content(path, format!("not a whole safetensors file: {reason}"))
-}
-
 #[cfg(target_endian = "big")]
 compile_error!("safetensors files are little-endian: weights are written and read as they lie in memory");
+
+/// The most bytes of a header, as the format has it.
+const MAX_HEADER: u64 = 100_000_000;
+
+/// The name under which a header has the text.
+const TEXT: &str = "__metadata__";
 
 /// The key in a file's text under which the checksum of all other text is. Behind it and a dot, the name of each tensor is the key
 /// of that tensor's: were one key damaged, the others would still say that the file is to be checked.
@@ -69,7 +75,7 @@ fn encode(tensors: &[(String, &Tensor<f32>)], metadata: HashMap<String, String>)
         assert!(header.insert(name.as_str(), entry).is_none(), "two tensors are called {name}");
     }
     text.insert(CHECKSUM.to_owned(), checksum(&text, &[]));
-    assert!(header.insert("__metadata__", json!(text)).is_none(), "a tensor has the name of the text");
+    assert!(header.insert(TEXT, json!(text)).is_none(), "a tensor has the name of the text");
     let mut header = serde_json::to_vec(&header).expect("plain data");
     // The numbers begin at a multiple of eight bytes.
     header.resize(header.len().next_multiple_of(8), b' ');
@@ -82,45 +88,174 @@ fn encode(tensors: &[(String, &Tensor<f32>)], metadata: HashMap<String, String>)
     file
 }
 
+/// Tensors by their names, and the text beside them.
+pub type Contents = (BTreeMap<String, Tensor<f32>>, HashMap<String, String>);
+
 /// Loads every tensor of a file by its name, and the text beside them, without the checksums. A file that has checksums holds exactly
-/// what they were made of.
+/// what they were made of. Numbers of 16 bits (half, bfloat) are converted exactly, those of 64 bits rounded.
 ///
 /// # Errors
-/// [`FileError::Io`] if it cannot be read, [`FileError::Content`] if it is no safetensors file, holds anything but `f32` tensors of at
-/// most four axes, or differs from its checksums.
-#[allow(clippy::type_complexity, reason = "two maps side by side")]
-pub fn load_tensors(
-    path: &Path,
-) -> Result<(BTreeMap<String, Tensor<f32>>, HashMap<String, String>), FileError> {
-    decode(path, &disk::read(path)?)
+/// [`FileError::Io`] if it cannot be read, [`FileError::Content`] if it is no safetensors file, is cut off or too long, has a name
+/// twice, holds anything but floating-point tensors of at most four axes within the range of `f32`, or differs from its checksums.
+pub fn load_tensors(path: &Path) -> Result<Contents, FileError> {
+    read_tensors(File::open(path).map_err(io(path, "read"))?, path)
 }
 
-#[allow(clippy::type_complexity, reason = "two maps side by side")]
-fn decode(
-    path: &Path,
-    bytes: &[u8],
-) -> Result<(BTreeMap<String, Tensor<f32>>, HashMap<String, String>), FileError> {
-    let file = SafeTensors::deserialize(bytes).map_err(|error| broken(path, error))?;
-    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| broken(path, error))?;
-    let metadata = header.metadata().iter().flatten().map(|(key, text)| (key.clone(), text.clone()));
-    let metadata = verified(&file, metadata.collect()).map_err(|reason| content(path, reason))?;
-    let mut tensors = BTreeMap::new();
-    for (name, view) in file.tensors() {
-        if view.dtype() != Dtype::F32 {
-            return Err(broken(path, format!("tensor {name} is {:?}, expected F32", view.dtype())));
+/// Loads the tensors of a stream. `source` is the name that errors carry. Memory grows with what arrives, whatever a header promises.
+///
+/// # Errors
+/// As [`load_tensors`].
+pub fn read_tensors(mut reader: impl Read, source: &Path) -> Result<Contents, FileError> {
+    let mut take = |bytes: u64| {
+        let mut taken = Vec::new();
+        reader.by_ref().take(bytes).read_to_end(&mut taken).map_err(io(source, "read"))?;
+        Ok(taken)
+    };
+    let refuse = |reason| content(source, reason);
+    let start = take(8)?;
+    let length = <[u8; 8]>::try_from(start.as_slice()).map(u64::from_le_bytes);
+    let Ok(length) = length.map_err(drop).and_then(|n| if n > MAX_HEADER { Err(()) } else { Ok(n) }) else {
+        let start = start.escape_ascii();
+        return Err(refuse(format!("not a safetensors file: \"{start}\" is no length of a header")));
+    };
+    let header = take(length)?;
+    let (tensors, text) = match parse(&header) {
+        _ if (header.len() as u64) < length => {
+            return Err(refuse(format!(
+                "cut off in its header: expected {length} bytes, found {}",
+                header.len()
+            )));
         }
-        let shape =
-            Shape::checked(view.shape()).map_err(|error| broken(path, format!("tensor {name}: {error}")))?;
-        let mut tensor = Tensor::zeros(shape);
-        bytemuck::cast_slice_mut(tensor.data_mut()).copy_from_slice(view.data());
-        tensors.insert(name, tensor);
+        parsed => parsed.map_err(refuse)?,
+    };
+    let end = tensors.last().map_or(0, |(_, info)| info.data_offsets.1);
+    let data = take((end as u64).saturating_add(1))?;
+    if data.len() != end {
+        let found = if data.len() < end { data.len().to_string() } else { "more".to_owned() };
+        return Err(refuse(format!("{end} bytes of tensors are expected behind the header, found {found}")));
     }
-    Ok((tensors, metadata))
+    let of = |info: &TensorInfo| &data[info.data_offsets.0..info.data_offsets.1];
+    let text = verified(&tensors, of, text).map_err(refuse)?;
+    let read = |(name, info): &(String, TensorInfo)| {
+        let tensor = numbers(info, of(info)).map_err(|reason| refuse(format!("tensor {name} {reason}")))?;
+        Ok((name.clone(), tensor))
+    };
+    Ok((tensors.iter().map(read).collect::<Result<_, _>>()?, text))
+}
+
+/// An object whose keys differ. The usual maps keep the last value of a key and lose the others.
+struct Unique<V>(BTreeMap<String, V>);
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for Unique<V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Keys<V>(PhantomData<V>);
+        impl<'de, V: Deserialize<'de>> Visitor<'de> for Keys<V> {
+            type Value = Unique<V>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+                let mut map = BTreeMap::new();
+                while let Some((key, value)) = entries.next_entry::<String, V>()? {
+                    if map.contains_key(&key) {
+                        return Err(A::Error::custom(format!("the name {key} is there twice")));
+                    }
+                    map.insert(key, value);
+                }
+                Ok(Unique(map))
+            }
+        }
+        deserializer.deserialize_map(Keys(PhantomData))
+    }
+}
+
+/// The tensors of a header in the order of their bytes, which they fill without a gap, and its text.
+#[allow(clippy::type_complexity, reason = "a list and a map")]
+fn parse(header: &[u8]) -> Result<(Vec<(String, TensorInfo)>, BTreeMap<String, String>), String> {
+    let Unique(mut entries) = serde_json::from_slice::<Unique<&RawValue>>(header)
+        .map_err(|error| format!("not a safetensors file: broken header: {error}"))?;
+    let text = match entries.remove(TEXT) {
+        Some(text) => serde_json::from_str::<Option<Unique<String>>>(text.get())
+            .map_err(|error| format!("broken {TEXT} in the header: {error}"))?,
+        None => None,
+    };
+    let mut tensors = Vec::new();
+    for (name, entry) in entries {
+        let info = serde_json::from_str::<TensorInfo>(entry.get())
+            .map_err(|error| format!("tensor {name} has a broken entry in the header: {error}"))?;
+        tensors.push((name, info));
+    }
+    tensors.sort_by_key(|(_, info)| info.data_offsets);
+    let mut expected = 0;
+    for (name, info) in &tensors {
+        let shape = Shape::checked(&info.shape).map_err(|error| format!("tensor {name}: {error}"))?;
+        let bytes = match info.dtype {
+            Dtype::F16 | Dtype::BF16 => 2,
+            Dtype::F32 => 4,
+            Dtype::F64 => 8,
+            other => return Err(format!("tensor {name} is {other}, expected F16, BF16, F32 or F64")),
+        };
+        let (begin, end) = info.data_offsets;
+        let filled = shape.elements().checked_mul(bytes).and_then(|bytes| begin.checked_add(bytes));
+        if begin != expected || filled != Some(end) {
+            let offsets = format!("has the bytes {begin} to {end}");
+            let dtype = info.dtype;
+            return Err(format!(
+                "tensor {name} {offsets}, expected {shape} numbers of {dtype} from {expected}"
+            ));
+        }
+        expected = end;
+    }
+    Ok((tensors, text.map_or_else(BTreeMap::new, |Unique(text)| text)))
+}
+
+/// The tensor that a header's entry and bytes make.
+fn numbers(info: &TensorInfo, bytes: &[u8]) -> Result<Tensor<f32>, String> {
+    let shape = Shape::new(&info.shape);
+    let short = |index: usize| u16::from_le_bytes(bytes.as_chunks().0[index]);
+    let double = |index: usize| f64::from_le_bytes(bytes.as_chunks().0[index]);
+    Ok(match info.dtype {
+        Dtype::F16 => Tensor::from_fn(shape, |index| half(short(index))),
+        Dtype::BF16 => Tensor::from_fn(shape, |index| f32::from_bits(u32::from(short(index)) << 16)),
+        Dtype::F64 => {
+            let tensor = Tensor::from_fn(shape, |index| double(index) as f32);
+            let lost = |&index: &usize| double(index).is_finite() && tensor.data()[index].is_infinite();
+            if let Some(index) = (0..shape.elements()).find(lost) {
+                let value = double(index);
+                return Err(format!("has {value:e} at element {index}, which is beyond 32-bit numbers"));
+            }
+            tensor
+        }
+        _ => {
+            let mut tensor = Tensor::zeros(shape);
+            bytemuck::cast_slice_mut(tensor.data_mut()).copy_from_slice(bytes);
+            tensor
+        }
+    })
+}
+
+/// The number of IEEE 754's 16 bits: a sign, five bits of exponent, ten of fraction. Each has its like in 32 bits.
+fn half(bits: u16) -> f32 {
+    let sign = u32::from(bits >> 15) << 31;
+    let exponent = u32::from(bits >> 10 & 31);
+    let fraction = u32::from(bits & 1023);
+    f32::from_bits(
+        sign | match exponent {
+            // Without a leading one: a multiple of 2^-24.
+            0 => (fraction as f32 / (1 << 24) as f32).to_bits(),
+            // Infinity, and NaN with what it carries.
+            31 => 255 << 23 | fraction << 13,
+            _ => (exponent + (127 - 15)) << 23 | fraction << 13,
+        },
+    )
 }
 
 /// A file's text without its checksums, once all of them are right. Text that has none comes from elsewhere.
-fn verified(
-    file: &SafeTensors<'_>,
+fn verified<'a>(
+    tensors: &[(String, TensorInfo)],
+    bytes: impl Fn(&TensorInfo) -> &'a [u8],
     mut text: BTreeMap<String, String>,
 ) -> Result<HashMap<String, String>, String> {
     if !text.keys().any(|key| key.starts_with(CHECKSUM)) {
@@ -133,8 +268,8 @@ fn verified(
     };
     let expected = text.remove(CHECKSUM);
     compare("the header", expected, &checksum(&text, &[]))?;
-    for (name, view) in file.iter() {
-        let found = checksum(&(name, view.dtype(), view.shape()), view.data());
+    for (name, info) in tensors {
+        let found = checksum(&(name, info.dtype, &info.shape), bytes(info));
         compare(&format!("tensor {name}"), text.remove(&key(name)), &found)?;
     }
     match text.keys().find_map(|key| key.strip_prefix(CHECKSUM)) {
@@ -153,7 +288,8 @@ pub fn save_parameters(path: &Path, module: &dyn Module<f32>) -> Result<(), File
     save_tensors(path, &all, HashMap::new())
 }
 
-/// Loads a network's parameters. Nothing is changed unless the file holds exactly them.
+/// Loads a network's parameters. Nothing is changed unless the file holds exactly them, in any type that [`load_tensors`] reads, and
+/// where all names begin with `module.`, as PyTorch's `DataParallel` has them, without that.
 ///
 /// # Errors
 /// [`FileError::Content`] with the first name that is missing, too many, or of another shape, or of NaN and infinities;
@@ -173,8 +309,16 @@ pub fn load_matching(path: &Path, module: &mut dyn Module<f32>, pattern: &str) -
 
 fn load(path: &Path, module: &mut dyn Module<f32>, pattern: Option<&str>) -> Result<usize, FileError> {
     let (mut tensors, _) = load_tensors(path)?;
-    let mismatch = |difference| Err(content(path, format!("weights of another network: {difference}")));
     let mut own = parameters(module);
+    // The name that PyTorch's `DataParallel` puts before all others.
+    const WRAPPER: &str = "module.";
+    if tensors.keys().all(|name| name.starts_with(WRAPPER))
+        && !own.iter().any(|(name, _)| name.starts_with(WRAPPER))
+    {
+        tensors =
+            tensors.into_iter().map(|(name, tensor)| (name[WRAPPER.len()..].to_owned(), tensor)).collect();
+    }
+    let mismatch = |difference| Err(content(path, format!("weights of another network: {difference}")));
     if let Some(pattern) = pattern {
         own.retain(|(name, _)| matches(pattern, name));
         tensors.retain(|name, _| own.iter().any(|(own, _)| own == name));
@@ -291,9 +435,19 @@ mod tests {
         assert!(refused(&path).contains("model.safetensors: cannot read: "));
         save_parameters(&path, &block(4, 1)).unwrap();
         let whole = std::fs::read(&path).unwrap();
-        for bytes in [b"not a safetensors file", &whole[..whole.len() - 9]] {
+        for (bytes, expected) in [
+            (
+                &b"PK\x03\x04\x14\0\0\0, and so on"[..],
+                r#"not a safetensors file: "PK\x03\x04\x14\x00\x00\x00" is no length of a header"#,
+            ),
+            (b"{\"a\\n\"", r#"not a safetensors file: "{\"a\\n\"" is no length of a header"#),
+            (&whole[..100], "cut off in its header: expected 624 bytes, found 92"),
+            (&whole[..whole.len() - 9], "320 bytes of tensors are expected behind the header, found 311"),
+            (&[&whole[..], b"x"].concat(), "320 bytes of tensors are expected behind the header, found more"),
+        ] {
             std::fs::write(&path, bytes).unwrap();
-            assert!(refused(&path).contains("not a whole safetensors file"));
+            let error = refused(&path);
+            assert!(error.ends_with(expected), "{error}");
         }
         save_parameters(&path, &block(5, 1)).unwrap();
         let expected = "weights of another network: tensor 0.weight is 5 x 1 x 3 x 3, expected 4 x 1 x 3 x 3";
@@ -320,9 +474,10 @@ mod tests {
         assert!(refused(&path).ends_with("tensor 9.weight is not one of the network's 6"), "too many");
         save_tensors(&path, &all[..5], HashMap::new()).unwrap();
         assert!(refused(&path).ends_with("no tensor 4.bias, expected 4"), "one is missing");
-        let view = TensorView::new(Dtype::F16, vec![4], &[0; 8]).unwrap();
+        let view = TensorView::new(Dtype::I16, vec![4], &[0; 8]).unwrap();
         std::fs::write(&path, safetensors::serialize([("0.bias", view)], None).unwrap()).unwrap();
-        assert!(refused(&path).ends_with("tensor 0.bias is F16, expected F32"), "another element type");
+        let error = refused(&path);
+        assert!(error.ends_with("tensor 0.bias is I16, expected F16, BF16, F32 or F64"), "{error}");
     }
 
     #[test]
@@ -356,13 +511,13 @@ mod tests {
             assert_eq!(encode(&tensors, text.iter().map(|(k, v)| (k.clone(), v.clone())).collect()), file);
         }
         let path = Path::new("some.safetensors");
-        let whole = decode(path, &file).unwrap();
+        let whole = read_tensors(&file[..], path).unwrap();
         assert_eq!((whole.0.len(), &whole.1), (3, &text));
         let mut harmless = Vec::new();
         for bit in 0..file.len() * 8 {
             let mut flipped = file.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            if let Ok(found) = decode(path, &flipped) {
+            if let Ok(found) = read_tensors(&flipped[..], path) {
                 assert_eq!((bits(&found.0), &found.1), (bits(&whole.0), &text), "bit {bit}");
                 harmless.push(bit);
             }
@@ -371,7 +526,7 @@ mod tests {
         assert_eq!(file[harmless[0] / 8 - 5..=harmless[0] / 8], *b"\\u001b");
         let mut flipped = file.clone();
         *flipped.last_mut().unwrap() ^= 128;
-        let error = decode(path, &flipped).unwrap_err().to_string();
+        let error = read_tensors(&flipped[..], path).unwrap_err().to_string();
         let expected = "some.safetensors: tensor 0.step is damaged: its checksum is ";
         assert!(error.starts_with(expected), "{error}");
     }
@@ -395,7 +550,7 @@ mod tests {
             let bytes = bytemuck::cast_slice(numbers.data());
             let view = TensorView::new(Dtype::F32, vec![2], bytes).unwrap();
             let file = safetensors::serialize([("a", view)], Some(text.into_iter().collect())).unwrap();
-            decode(path, &file).map(|(tensors, text)| (tensors["a"].clone(), text.len()))
+            read_tensors(&file[..], path).map(|(tensors, text)| (tensors["a"].clone(), text.len()))
         };
         let refused =
             |text, mark| read(text, mark).unwrap_err().to_string().replace("some.safetensors: ", "");
@@ -409,5 +564,128 @@ mod tests {
             "tensor b is missing, of which there is a checksum"
         );
         assert!(refused(sums(&["a"], "b"), true).contains("tensor a is damaged: its checksum is "));
+    }
+
+    /// A file of a header that is written out and a number of bytes.
+    fn with_header(header: &str, bytes: usize) -> Vec<u8> {
+        [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &vec![0; bytes]].concat()
+    }
+
+    #[test]
+    fn headers_that_lie_are_refused_in_one_printable_line() {
+        let tensor = |name: &str, dtype: &str, shape: &str, begin: usize, end: usize| {
+            format!(r#""{name}":{{"dtype":"{dtype}","shape":{shape},"data_offsets":[{begin},{end}]}}"#)
+        };
+        let a = tensor("a", "F32", "[2]", 0, 8);
+        for (entries, expected) in [
+            (
+                format!("{a},{}", tensor("a", "F32", "[2]", 0, 8)),
+                "broken header: the name a is there twice at line 1",
+            ),
+            (format!("{a},{}", tensor("\\u0061", "F32", "[0]", 8, 8)), "the name a is there twice"),
+            (
+                format!(r#""__metadata__":{{"k":"1","k":"2"}},{a}"#),
+                "broken __metadata__ in the header: the name k is there twice",
+            ),
+            (
+                format!(r#""__metadata__":{{}},"__metadata__":{{}},{a}"#),
+                "the name __metadata__ is there twice",
+            ),
+            (
+                tensor("a", "F32", "[9223372036854775808,2]", 0, 8),
+                "tensor a: shape: [9223372036854775808, 2] are more elements",
+            ),
+            (tensor("a", "F32", "[0,9223372036854775808,2]", 0, 8), "are more elements than can be counted"),
+            (
+                tensor("a", "F32", "[9223372036854775808]", 0, 8),
+                "expected 9223372036854775808 numbers of F32 from 0",
+            ),
+            (tensor("a", "F64", "[2305843009213693952]", 0, 8), "tensor a has the bytes 0 to 8, expected "),
+            (
+                tensor("a", "F32", "[1,1,1,1,2]", 0, 8),
+                "tensor a: shape: at most 4 axes are expected, found 5",
+            ),
+            (
+                tensor("a", "F32", "[-1]", 0, 8),
+                "tensor a has a broken entry in the header: invalid value: integer `-1`",
+            ),
+            (
+                tensor("a", "F32", "[2]", 8, 0),
+                "tensor a has the bytes 8 to 0, expected 2 numbers of F32 from 0",
+            ),
+            (
+                format!("{a},{}", tensor("b", "F32", "[1]", 4, 8)),
+                "tensor b has the bytes 4 to 8, expected 1 numbers of F32 from 8",
+            ),
+            (format!("{a},{}", tensor("b", "F32", "[1]", 12, 16)), "tensor b has the bytes 12 to 16"),
+            (tensor("a", "F32", "[18446744073709551615]", 18446744073709551612, 0), "tensor a has the bytes"),
+            (tensor("\\u001b[31m\\nred", "I8", "[8]", 0, 8), "tensor \\u{1b}[31m\\nred is I8, expected"),
+            (tensor("a", "\\u001b[31m", "[8]", 0, 8), "unknown variant `\\u{1b}[31m`"),
+            (format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000)), "broken header: "),
+        ] {
+            let error = read_tensors(&with_header(&format!("{{{entries}}}"), 8)[..], Path::new("f"))
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(expected) && !error.contains(char::is_control), "{error}");
+        }
+        let (tensors, text) = read_tensors(&with_header("{}", 0)[..], Path::new("f")).unwrap();
+        assert!(tensors.is_empty() && text.is_empty(), "no tensors are none");
+    }
+
+    /// Each number of 16 bits, by the definition of the type.
+    #[test]
+    fn half_numbers_are_exact() {
+        for bits in 0..=u16::MAX {
+            let [exponent, fraction] = [i32::from(bits >> 10 & 31), i32::from(bits & 1023)];
+            let magnitude = match exponent {
+                0 => f64::from(fraction) * 2f64.powi(-24),
+                31 if fraction == 0 => f64::INFINITY,
+                31 => f64::NAN,
+                _ => f64::from(1024 + fraction) * 2f64.powi(exponent - 25),
+            };
+            let expected = if bits >> 15 == 0 { magnitude } else { -magnitude };
+            let found = f64::from(half(bits));
+            assert!(found == expected || found.is_nan() && expected.is_nan(), "{bits:#06x}: {found}");
+            assert_eq!(found.is_sign_negative(), bits >> 15 == 1, "{bits:#06x}");
+        }
+    }
+
+    #[test]
+    fn doubles_beyond_the_range_are_refused() {
+        let read = |values: &[f64]| {
+            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            let view = TensorView::new(Dtype::F64, vec![values.len()], &bytes).unwrap();
+            let file = safetensors::serialize([("a", view)], None).unwrap();
+            read_tensors(&file[..], Path::new("f")).map(|(tensors, _)| tensors["a"].clone())
+        };
+        let most = f64::from(f32::MAX);
+        let numbers = read(&[0.1, -most, f64::INFINITY, 1e-300, f64::NAN]).unwrap();
+        assert_eq!(numbers.data()[..4], [0.1, -f32::MAX, f32::INFINITY, 0.0]);
+        assert!(numbers.data()[4].is_nan());
+        let error = read(&[1.0, -1e39]).unwrap_err().to_string();
+        assert_eq!(error, "f: tensor a has -1e39 at element 1, which is beyond 32-bit numbers");
+    }
+
+    /// As `DataParallel` saves them. A network whose own names begin so keeps them, and one name without it keeps all.
+    #[test]
+    fn a_wrapper_before_all_names_is_taken_off() {
+        let (_folder, path) = place();
+        let source = block(4, 1);
+        let save = |wrapped: usize| {
+            let all = parameters(&source).into_iter().enumerate();
+            let wrapper = |index| if index < wrapped { "module." } else { "" };
+            let all: Vec<(String, &Tensor<f32>)> =
+                all.map(|(index, (name, own))| (format!("{}{name}", wrapper(index)), &own.value)).collect();
+            save_tensors(&path, &all, HashMap::new()).unwrap();
+        };
+        save(6);
+        let mut other = block(4, 2);
+        load_parameters(&path, &mut other).unwrap();
+        assert_eq!(values(&other), values(&source));
+        let mut own = Sequential::new().named("module", block(4, 2));
+        load_parameters(&path, &mut own).unwrap();
+        assert_eq!(values(&own), values(&source));
+        save(5);
+        assert!(refused(&path).ends_with("no tensor 0.weight, expected 4 x 1 x 3 x 3"));
     }
 }

@@ -48,8 +48,10 @@ pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) ->
     move |source| FileError::Io { path, action, source }
 }
 
-pub(crate) fn content(path: &Path, reason: String) -> FileError {
-    FileError::Content { path: path.to_path_buf(), reason }
+/// The error of what a file holds. What the reason cites of it stays one printable line.
+pub(crate) fn content(path: &Path, reason: impl AsRef<str>) -> FileError {
+    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    FileError::Content { path: path.to_path_buf(), reason: reason.as_ref().chars().map(escaped).collect() }
 }
 
 /// What is asked of the disk.
