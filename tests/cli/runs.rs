@@ -79,7 +79,7 @@ fn a_run_keeps_its_data() {
         refused(place.nin(&[&["inspect", "run"], given].concat()), 2, &both);
         let compare = ["compare", "--run", "run", "--evaluate", "--no-speed", "--output", "table"];
         failed(place.nin(&[&compare, given].concat()), 2, &both);
-        assert_eq!(contents(&place.path("run")), before);
+        assert!(contents(&place.path("run")) == before);
     };
     for change in [
         flip("train-images-idx3-ubyte", 99),
@@ -157,7 +157,7 @@ fn a_finished_seed_is_made_whole() {
     fs::remove_file(place.path("all/seed-0/model.safetensors")).unwrap();
     fs::write(place.path("all/seed-0/.writing-1-2"), "half").unwrap();
     assert_has(&succeeded(place.train("all", &more)), &["finished before"]);
-    assert_eq!(contents(&place.path("all/seed-0")), whole);
+    assert!(contents(&place.path("all/seed-0")) == whole);
 }
 
 #[test]
@@ -173,14 +173,14 @@ fn what_is_refused_changes_nothing() {
     failed(resume(&place, "run", &["--data-dir", "nowhere"]), 1, &["nowhere"]);
     refused(resume(&place, "run", &["--threads", "0"]), 2, &["threads"]);
     refused(place.train("run", &[]), 2, &["run: there is a run in this folder"]);
-    assert_eq!(contents(&place.path("run")), before);
+    assert!(contents(&place.path("run")) == before);
 
     // Nor does what has nothing to go on from begin anew over trained weights.
     let checkpoint = fs::read(place.path("run/checkpoint.safetensors")).unwrap();
     fs::remove_file(place.path("run/checkpoint.safetensors")).unwrap();
     let before = contents(&place.path("run"));
     refused(resume(&place, "run", &[]), 2, &["run: no checkpoint.safetensors in this folder"]);
-    assert_eq!(contents(&place.path("run")), before);
+    assert!(contents(&place.path("run")) == before);
     let config = place.read("run/config.toml");
     for (file, named) in [(None, "model.safetensors"), (Some("model.safetensors"), "metrics.jsonl")] {
         let _ = fs::remove_file(place.path("run/config.toml"));
@@ -188,7 +188,7 @@ fn what_is_refused_changes_nothing() {
         let before = contents(&place.path("run"));
         let what = ["run: there are files of a run in this folder", named, "no config.toml"];
         refused(place.train("run", &[]), 2, &what);
-        assert_eq!(contents(&place.path("run")), before);
+        assert!(contents(&place.path("run")) == before);
     }
     fs::write(place.path("run/checkpoint.safetensors"), checkpoint).unwrap();
     refused(place.train("run", &[]), 2, &["(checkpoint.safetensors) but no config.toml"]);
@@ -369,7 +369,7 @@ fn the_best_epoch_is_kept_and_patience_ends_a_run() {
     // It is finished, for whoever asks.
     let before = contents(&place.path("run"));
     assert_has(&succeeded(resume(&place, "run", &[])), &["stopped early"]);
-    assert_eq!(contents(&place.path("run")), before);
+    assert!(contents(&place.path("run")) == before);
     succeeded(place.nin(&["compare", "--run", "run", "--no-speed", "--output", "table"]));
 
     let all = ["--epochs", "4"];

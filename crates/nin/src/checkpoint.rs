@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::fs::File;
 use std::io::Read;
 use std::marker::PhantomData;
 use std::path::Path;
@@ -14,7 +13,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use tensor::{Shape, Tensor};
 
-use crate::disk::{FileError, atomic_write, content, io};
+use crate::disk::{self, FileError, atomic_write, content, io};
 use crate::nn::{Module, Parameter, parameters, parameters_mut};
 use crate::optim::matches;
 
@@ -64,8 +63,11 @@ pub fn save_tensors(
 fn encode(tensors: &[(String, &Tensor<f32>)], metadata: HashMap<String, String>) -> Vec<u8> {
     let mut text: BTreeMap<String, String> = metadata.into_iter().collect();
     let mut header = BTreeMap::new();
+    // In the order of the header, whatever order they come in.
+    let mut tensors: Vec<_> = tensors.iter().collect();
+    tensors.sort_unstable_by_key(|(name, _)| name);
     let mut end = 0;
-    for (name, tensor) in tensors {
+    for (name, tensor) in &tensors {
         let bytes: &[u8] = bytemuck::cast_slice(tensor.data());
         let (dtype, shape) = (Dtype::F32, &tensor.shape()[..]);
         text.insert(key(name), checksum(&(name, dtype, shape), bytes));
@@ -98,7 +100,7 @@ pub type Contents = (BTreeMap<String, Tensor<f32>>, HashMap<String, String>);
 /// [`FileError::Io`] if it cannot be read, [`FileError::Content`] if it is no safetensors file, is cut off or too long, has a name
 /// twice, holds anything but floating-point tensors of at most four axes within the range of `f32`, or differs from its checksums.
 pub fn load_tensors(path: &Path) -> Result<Contents, FileError> {
-    read_tensors(File::open(path).map_err(io(path, "read"))?, path)
+    read_tensors(disk::open(path)?, path)
 }
 
 /// Loads the tensors of a stream. `source` is the name that errors carry. Memory grows with what arrives, whatever a header promises.
@@ -432,7 +434,7 @@ mod tests {
     #[test]
     fn other_networks_and_broken_files_are_refused_and_change_nothing() {
         let (_folder, path) = place();
-        assert!(refused(&path).contains("model.safetensors: cannot read: "));
+        assert!(refused(&path).contains("model.safetensors: cannot open: "));
         save_parameters(&path, &block(4, 1)).unwrap();
         let whole = std::fs::read(&path).unwrap();
         for (bytes, expected) in [
@@ -527,7 +529,7 @@ mod tests {
         let mut flipped = file.clone();
         *flipped.last_mut().unwrap() ^= 128;
         let error = read_tensors(&flipped[..], path).unwrap_err().to_string();
-        let expected = "some.safetensors: tensor 0.step is damaged: its checksum is ";
+        let expected = "some.safetensors: tensor 0.weight is damaged: its checksum is ";
         assert!(error.starts_with(expected), "{error}");
     }
 

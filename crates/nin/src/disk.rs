@@ -89,6 +89,14 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     touch(Touch::Read, path, || fs::read(path)).map_err(io(path, "read"))
 }
 
+/// Opens a file to be read.
+///
+/// # Errors
+/// [`FileError::Io`].
+pub(crate) fn open(path: &Path) -> Result<File, FileError> {
+    touch(Touch::Read, path, || File::open(path)).map_err(io(path, "open"))
+}
+
 /// The contents of a file, `None` if there is none.
 ///
 /// # Errors

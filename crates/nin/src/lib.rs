@@ -33,6 +33,7 @@
 //! an [`optim::Optimizer`] moves the parameters, [`train::RunDir`] writes down the figures and [`checkpoint`] the weights.
 #![forbid(unsafe_code)]
 
+mod card;
 pub mod checkpoint;
 pub mod data;
 pub mod disk;
@@ -44,6 +45,7 @@ pub mod optim;
 pub mod summary;
 pub mod train;
 
+pub use card::ModelCard;
 pub use {autograd, tensor};
 
 /// The Rust of the documents for readers, so that the tests compile it.

@@ -10,13 +10,13 @@
 //! memory: storage grows as data arrive, and a compressed file is inflated no further than one byte past the
 //! promise.
 
-use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read};
 use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
 
 use super::error::DataError;
+use crate::disk;
 
 /// The most elements (bytes) that one IDX file may promise: 2 GiB. The full Fashion-MNIST training set has 47
 /// MB.
@@ -41,8 +41,7 @@ impl Idx {
     /// # Errors
     /// [`DataError::File`] if the file cannot be opened or read, and every error of [`Idx::from_reader`].
     pub fn read(path: &Path, rank: usize) -> Result<Idx, DataError> {
-        let file = File::open(path).map_err(DataError::io(path, "open"))?;
-        Idx::from_reader(file, path, rank)
+        Idx::from_reader(disk::open(path)?, path, rank)
     }
 
     /// Reads an IDX array of `rank` dimensions from `reader`, which may be gzip-compressed. `source` is the

@@ -35,5 +35,5 @@ pub use load::{DataSources, load};
 pub use loader::{DataLoader, Epoch, LoaderOptions};
 pub use normalize::Normalization;
 pub use observer::{DataEvent, Observer};
-pub use record::DataRecord;
+pub use record::{DataMarks, DataRecord};
 pub use sampler::Sampler;

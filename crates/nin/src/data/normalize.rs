@@ -4,11 +4,13 @@
 //! / std of its channel (`Normalize`), each step rounded to f32. There are only 256 pixels, so the result is
 //! looked up in a table.
 
+use serde::{Deserialize, Serialize};
+
 use super::dataset::{Dataset, Image};
 use super::error::DataError;
 
 /// The mean that is subtracted from the pixels of each channel and the deviation that divides them, after division by 255.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Normalization {
     /// The mean of each channel, in units of 255 if pixels have 8 bits.
     pub mean: Vec<f32>,

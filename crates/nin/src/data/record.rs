@@ -9,13 +9,11 @@ use serde::{Deserialize, Serialize};
 use super::dataset::Splits;
 use crate::disk::{self, FileError, content};
 
-/// The marks of the data of a run: `data.json` of its folder.
+/// The marks by which data are told from others, wherever they lie.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DataRecord {
+pub struct DataMarks {
     /// The name of the data set.
     pub dataset: String,
-    /// The folder that it was read from.
-    pub folder: PathBuf,
     /// The number of training images.
     pub train_images: usize,
     /// The number of test images.
@@ -25,24 +23,35 @@ pub struct DataRecord {
     pub sha256: String,
 }
 
+/// The data of a run: `data.json` of its folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataRecord {
+    /// The folder that they were read from.
+    pub folder: PathBuf,
+    /// Their marks.
+    #[serde(flatten)]
+    pub marks: DataMarks,
+}
+
 impl DataRecord {
-    /// The marks of a data set that was read from a folder (with the feature `fingerprint`).
+    /// The record of a data set that was read from a folder (with the feature `fingerprint`).
     #[cfg(feature = "fingerprint")]
     #[must_use]
     pub fn of(dataset: &str, folder: &Path, splits: &Splits) -> Self {
+        use super::Dataset;
         use sha2::{Digest, Sha256};
 
         let mut hash = Sha256::new();
         for set in [&splits.train, &splits.test] {
             set.feed(&mut |bytes| hash.update(bytes));
         }
-        Self {
+        let marks = DataMarks {
             dataset: dataset.to_owned(),
-            folder: folder.to_path_buf(),
-            train_images: super::Dataset::len(&splits.train),
-            test_images: super::Dataset::len(&splits.test),
+            train_images: splits.train.len(),
+            test_images: splits.test.len(),
             sha256: hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
-        }
+        };
+        Self { folder: folder.to_path_buf(), marks }
     }
 
     /// Reads the record in a run's folder; `None` if the run has none, as before version 0.2.
@@ -60,18 +69,18 @@ impl DataRecord {
         serde_json::to_string_pretty(self).expect("a record is JSON") + "\n"
     }
 
-    /// Tells whether both are of the same images with the same targets, wherever they lie.
+    /// Tells whether both are the same images with the same targets, wherever they lie.
     #[must_use]
     pub fn same_data(&self, other: &Self) -> bool {
-        (self.train_images, self.test_images, &self.sha256)
-            == (other.train_images, other.test_images, &other.sha256)
+        let of = |marks: &DataMarks| (marks.train_images, marks.test_images, marks.sha256.clone());
+        of(&self.marks) == of(&other.marks)
     }
 }
 
 impl fmt::Display for DataRecord {
     /// One line with all of it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { dataset, folder, train_images, test_images, sha256 } = self;
+        let Self { folder, marks: DataMarks { dataset, train_images, test_images, sha256 } } = self;
         let folder = folder.display();
         write!(f, "{dataset} in {folder}, {train_images} + {test_images} images, SHA-256 {sha256}")
     }

@@ -89,7 +89,8 @@ impl Trainer {
             run.log(&metrics)?;
             let best = self.position.best.filter(|best| best.test_acc >= metrics.test_acc);
             let best = best.or(Some(Best { epoch, test_acc: metrics.test_acc }));
-            self.position = Position { step, epoch, best, ..Position::default() };
+            let test_acc = Some(metrics.test_acc);
+            self.position = Position { step, epoch, test_acc, best, ..Position::default() };
             run.save(&self.saved())?;
             report(Event::EpochFinished(&metrics))?;
             last = Some(metrics);
@@ -105,6 +106,7 @@ impl Trainer {
             optimizer: self.optimizer.state(),
             position: &self.position,
             health: self.health.counts(),
+            card: self.card.clone(),
         }
     }
 

@@ -13,7 +13,7 @@ use tensor::init::Init;
 
 use super::run_dir::RunDir;
 use super::{Event, Outcome, Position, Recipe, Settings, TrainError, Trainer};
-use crate::data::{ArrayDataset, DataRecord};
+use crate::data::{ArrayDataset, DataMarks, DataRecord};
 use crate::disk::faults::{Fault, Touches, on_a_disk};
 use crate::disk::{atomic_write, exists};
 use crate::nn::{Flatten, Linear, Sequential, initialize};
@@ -37,7 +37,9 @@ fn trainer(max_steps: Option<u64>) -> Trainer {
     };
     let mut net = Sequential::new().with(Flatten).with(Linear::new(4, 2));
     initialize(&mut net, Init::HeNormal, Init::Constant(0.0), 1);
-    Trainer::of_parts(settings, net, data.clone(), data, 1).unwrap()
+    let mut trainer = Trainer::of_parts(settings, net, data.clone(), data, 1).unwrap();
+    trainer.card = Some(trainer.describe(vec!["a".to_owned(), "b".to_owned()]));
+    trainer
 }
 
 /// Begins the run in a folder, or goes on with it, as the command line does. `told` is the last epoch that was told to be over.
@@ -51,11 +53,13 @@ fn go_on(path: &Path, max_steps: Option<u64>, told: &mut u64) -> Result<Outcome,
         RunDir::create(path, "its settings\n")?
     };
     run = run.with_data(DataRecord {
-        dataset: "six".to_owned(),
         folder: "nowhere".into(),
-        train_images: 6,
-        test_images: 6,
-        sha256: "00".to_owned(),
+        marks: DataMarks {
+            dataset: "six".to_owned(),
+            train_images: 6,
+            test_images: 6,
+            sha256: "00".to_owned(),
+        },
     });
     trainer.run(&mut run, &AtomicBool::new(false), |event| {
         if matches!(event, Event::Begun | Event::EpochFinished(_)) {

@@ -25,6 +25,7 @@ use super::error::TrainError;
 use super::evaluation::Metrics;
 use super::health::HealthCounts;
 use super::metrics::EpochMetrics;
+use crate::card::ModelCard;
 use crate::checkpoint::{load_tensors, save_tensors};
 use crate::data::DataRecord;
 use crate::disk::{self, FolderLock, Log, atomic_write};
@@ -59,6 +60,8 @@ pub struct Position {
     pub seconds: f64,
     /// Of these, seconds that the workers waited for data.
     pub waited: f64,
+    /// The test accuracy after the last epoch that is over, 0 to 1; `None` if none is.
+    pub test_acc: Option<f64>,
     /// The best of the epochs that are over; `None` if none is.
     pub best: Option<Best>,
 }
@@ -75,13 +78,15 @@ pub struct Best {
 /// The names of [`Position::numbers`] in the header of `checkpoint.safetensors`.
 const NUMBERS: [&str; 8] =
     ["step", "epoch", "batch", "loss", "correct", "images", "milliseconds", "waited_milliseconds"];
+/// The name of the last test accuracy there, by its bits, if there is one.
+const TEST_ACC: &str = "test_acc";
 /// The names of what [`Best`] has there, if there is one.
 const OF_BEST: [&str; 2] = ["best_epoch", "best_test_acc"];
 /// The name of the counts of the health monitor there. Checkpoints of version 0.1 have none.
 const HEALTH: &str = "health";
 
 impl Position {
-    /// Its fields but the best as whole numbers: the loss by its bits, times in milliseconds.
+    /// Its fields but the accuracies as whole numbers: the loss by its bits, times in milliseconds.
     fn numbers(&self) -> [u64; NUMBERS.len()] {
         let Self { step, epoch, batch, sums: Metrics { loss, correct, images }, seconds, waited, .. } = *self;
         let [seconds, waited] = [seconds, waited].map(|seconds| (seconds * 1e3) as u64);
@@ -90,11 +95,12 @@ impl Position {
 
     fn of_numbers(
         [step, epoch, batch, loss, correct, images, seconds, waited]: [u64; NUMBERS.len()],
+        test_acc: Option<f64>,
         best: Option<Best>,
     ) -> Self {
         let sums = Metrics { loss: f64::from_bits(loss), correct: correct as usize, images: images as usize };
         let [seconds, waited] = [seconds, waited].map(|milliseconds| milliseconds as f64 / 1e3);
-        Self { step, epoch, batch, sums, seconds, waited, best }
+        Self { step, epoch, batch, sums, seconds, waited, test_acc, best }
     }
 }
 
@@ -109,6 +115,8 @@ pub struct Checkpoint {
     pub position: Position,
     /// What the health monitor had counted; `None` in checkpoints of version 0.1.
     pub health: Option<HealthCounts>,
+    /// The card of the weights, but for the epoch and its accuracy; `None` of a network of one's own.
+    pub card: Option<ModelCard>,
 }
 
 /// What a run saves.
@@ -117,6 +125,8 @@ pub(super) struct Saved<'a> {
     pub(super) optimizer: State,
     pub(super) position: &'a Position,
     pub(super) health: &'a HealthCounts,
+    /// What is to be said of the network, if it has a name.
+    pub(super) card: Option<ModelCard>,
 }
 
 /// A run folder and its ownership: no other process gets it as long as this lives. See the module's documentation.
@@ -210,7 +220,7 @@ impl RunDir {
         if self.settings.is_some() {
             self.write_checkpoint(saved)?;
         }
-        self.settle(&weights(saved.model), saved.position)?;
+        self.settle(&weights(saved.model), saved.position, self.card(saved).as_ref())?;
         if let Some(settings) = self.settings.take() {
             atomic_write(&self.path.join(CONFIG), settings.as_bytes())?;
         }
@@ -225,15 +235,27 @@ impl RunDir {
         self.lock.begin();
         disk::sweep(&self.path)?;
         let weights: Vec<_> = checkpoint.weights.iter().map(|(name, own)| (name.clone(), own)).collect();
-        self.settle(&weights, &checkpoint.position)
+        self.settle(&weights, &checkpoint.position, checkpoint.card.as_ref())
+    }
+
+    /// The card of weights, with the data that this folder's run is made of.
+    fn card(&self, saved: &Saved<'_>) -> Option<ModelCard> {
+        let data = self.data.as_ref().map(|data| data.marks.clone());
+        saved.card.clone().map(|card| ModelCard { data, ..card })
     }
 
     /// Writes those of the files of weights that do not hold what they should.
-    fn settle(&self, weights: &Weights<'_>, position: &Position) -> Result<(), TrainError> {
+    fn settle(
+        &self,
+        weights: &Weights<'_>,
+        position: &Position,
+        card: Option<&ModelCard>,
+    ) -> Result<(), TrainError> {
+        let text = text(card, position);
         for file in Self::files_of(position) {
             let path = self.path.join(file);
-            if !holds(&path, weights) {
-                save_tensors(&path, weights, HashMap::new())?;
+            if !holds(&path, weights, &text) {
+                save_tensors(&path, weights, text.clone())?;
             }
         }
         Ok(())
@@ -282,8 +304,9 @@ impl RunDir {
     /// [`TrainError`] if a file cannot be written; the old ones are whole then.
     pub(super) fn save(&self, saved: &Saved<'_>) -> Result<(), TrainError> {
         self.metrics.as_ref().expect("the run goes on").sync()?;
+        let text = text(self.card(saved).as_ref(), saved.position);
         for file in Self::files_of(saved.position) {
-            save_tensors(&self.path.join(file), &weights(saved.model), HashMap::new())?;
+            save_tensors(&self.path.join(file), &weights(saved.model), text.clone())?;
         }
         self.write_checkpoint(saved)
     }
@@ -296,6 +319,10 @@ impl RunDir {
         let numbers = saved.position.numbers().map(|number| number.to_string());
         let mut metadata: HashMap<String, String> =
             NUMBERS.map(str::to_owned).into_iter().zip(numbers).collect();
+        if let Some(test_acc) = saved.position.test_acc {
+            metadata.insert(TEST_ACC.to_owned(), test_acc.to_bits().to_string());
+        }
+        metadata.extend(self.card(saved).iter().flat_map(ModelCard::text));
         if let Some(Best { epoch, test_acc }) = saved.position.best {
             let numbers = [epoch, test_acc.to_bits()].map(|number| number.to_string());
             metadata.extend(OF_BEST.map(str::to_owned).into_iter().zip(numbers));
@@ -315,14 +342,26 @@ fn weights(model: &dyn Module<f32>) -> Vec<(String, &Tensor<f32>)> {
     parameters(model).into_iter().map(|(name, own)| (name, &own.value)).collect()
 }
 
-/// Tells whether a file holds these weights, bit for bit.
-fn holds(path: &Path, weights: &Weights<'_>) -> bool {
+/// The text of a file of the weights of a position.
+fn text(card: Option<&ModelCard>, position: &Position) -> HashMap<String, String> {
+    // Inside of an epoch nobody has tested them.
+    let tested = (position.batch == 0).then_some(position.test_acc).flatten();
+    let card = card.map(|card| ModelCard {
+        epoch: tested.map(|_| position.epoch),
+        test_acc: tested,
+        ..card.clone()
+    });
+    card.map_or_else(HashMap::new, |card| card.text())
+}
+
+/// Tells whether a file holds these weights, bit for bit, and this text.
+fn holds(path: &Path, weights: &Weights<'_>, text: &HashMap<String, String>) -> bool {
     let bits = |tensor: &Tensor<f32>| tensor.data().iter().map(|number| number.to_bits()).collect::<Vec<_>>();
-    load_tensors(path).is_ok_and(|(found, _)| {
+    load_tensors(path).is_ok_and(|(found, of_file)| {
         let same = |(name, own): &(String, &Tensor<f32>)| {
             found.get(name).is_some_and(|found| found.shape() == own.shape() && bits(found) == bits(own))
         };
-        found.len() == weights.len() && weights.iter().all(same)
+        of_file == *text && found.len() == weights.len() && weights.iter().all(same)
     })
 }
 
@@ -357,6 +396,7 @@ fn load_checkpoint(path: &Path) -> Result<Checkpoint, TrainError> {
     for (own, key) in numbers.iter_mut().zip(NUMBERS) {
         *own = number(key)?;
     }
+    let test_acc = metadata.contains_key(TEST_ACC).then(|| number(TEST_ACC)).transpose()?;
     let best = if OF_BEST.iter().any(|&key| metadata.contains_key(key)) {
         Some(Best { epoch: number(OF_BEST[0])?, test_acc: f64::from_bits(number(OF_BEST[1])?) })
     } else {
@@ -370,6 +410,9 @@ fn load_checkpoint(path: &Path) -> Result<Checkpoint, TrainError> {
         let weight = tensors.remove(&format!("model.{name}"));
         weights.insert(name.to_owned(), weight.ok_or_else(|| broken(&format!("no tensor model.{name}")))?);
     }
+    let position = Position::of_numbers(numbers, test_acc.map(f64::from_bits), best);
+    let card = ModelCard::of_text(&metadata).transpose();
+    let card = card.map_err(|error| broken(&format!("its card: {error}")))?;
     let mut optimizer = State::new();
     for (name, tensor) in tensors {
         if let Some(name) = name.strip_prefix(OPTIMIZER) {
@@ -380,7 +423,7 @@ fn load_checkpoint(path: &Path) -> Result<Checkpoint, TrainError> {
             return Err(broken(&format!("a tensor {name} that is of no use")));
         }
     }
-    Ok(Checkpoint { weights, optimizer, position: Position::of_numbers(numbers, best), health })
+    Ok(Checkpoint { weights, optimizer, position, health, card })
 }
 
 /// The lines of metrics up to a position: steps that are done, epochs that are over. What is no line of metrics goes, too, such as
@@ -438,7 +481,16 @@ mod tests {
         save_tensors(&path, &tensors, HashMap::from(metadata)).unwrap();
         let checkpoint = load_checkpoint(&path).unwrap();
         let sums = Metrics { loss: 2.0, correct: 3, images: 8 };
-        let expected = Position { step: 7, epoch: 2, batch: 1, sums, seconds: 1.5, waited: 0.25, best: None };
+        let expected = Position {
+            step: 7,
+            epoch: 2,
+            batch: 1,
+            sums,
+            seconds: 1.5,
+            waited: 0.25,
+            test_acc: None,
+            best: None,
+        };
         assert_eq!(checkpoint.position, expected);
         let weights = [("0.weight".to_owned(), weight), ("0.bias".to_owned(), bias)];
         assert_eq!(checkpoint.weights, BTreeMap::from(weights));

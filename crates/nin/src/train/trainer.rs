@@ -14,6 +14,7 @@ use super::run_dir::{Checkpoint, Position};
 use super::settings::{InitialWeights, Settings};
 use super::start::{class_map_bias, scale_head, standardize};
 use super::workers::{StepSettings, Workers};
+use crate::card::ModelCard;
 use crate::checkpoint::{difference, load_parameters, replace_values};
 use crate::data::{
     ArrayDataset, Augmentation, Batch, DataLoader, Dataset, LoaderOptions, Normalization, Splits,
@@ -62,6 +63,8 @@ pub struct Trainer {
     class_map_bias: Option<usize>,
     /// Warnings of a step that were not told yet.
     pub(super) warnings: Vec<Warning>,
+    /// What files of the weights say of themselves; `None` of a network of one's own, which no name rebuilds.
+    pub(super) card: Option<ModelCard>,
 }
 
 impl fmt::Debug for Trainer {
@@ -92,10 +95,11 @@ impl Trainer {
                 initialize(&mut model, weights, biases, settings.seed);
             }
         }
-        let counts = train.class_counts();
+        let (counts, classes) = (train.class_counts(), train.class_names().to_vec());
         let mut own = Self::of_parts(settings, model, Arc::new(train), Arc::new(test), threads)?;
         own.health = HealthMonitor::new(&counts, own.train.batches_per_epoch() as u64);
         own.class_map_bias = class_map_bias(own.model.get(), &own.settings);
+        own.card = Some(own.describe(classes));
         if own.settings.init_from.is_some() {
             return Ok(own);
         }
@@ -106,6 +110,23 @@ impl Trainer {
         }
         scale_head(own.model.get_mut(), &own.settings);
         Ok(own)
+    }
+
+    /// The card of the network of the settings.
+    pub(super) fn describe(&self, classes: Vec<String>) -> ModelCard {
+        let Settings { model, head, recipe, .. } = self.settings;
+        ModelCard {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            network: model.to_string(),
+            head: head.map(|head| head.to_string()),
+            image: self.train.image_shape(),
+            classes,
+            normalization: self.train.options().normalization.clone(),
+            recipe: recipe.to_string(),
+            data: None,
+            epoch: None,
+            test_acc: None,
+        }
     }
 
     /// A run from the beginning, with this network as it is and any data: `train` to learn from, `test` to be judged by. Of the
@@ -165,6 +186,7 @@ impl Trainer {
             position: Position::default(),
             class_map_bias: None,
             warnings: Vec::new(),
+            card: None,
             settings,
         })
     }

@@ -1,0 +1,81 @@
+//! [`ModelCard`]: what a file of weights says of itself, so that it is of use without the folder that it was made in.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::load_tensors;
+use crate::data::{DataMarks, Normalization};
+use crate::disk::{FileError, content};
+use crate::models::Network;
+use crate::nn::Sequential;
+use crate::train::TrainError;
+
+/// The name of the card in the text of a safetensors file.
+const KEY: &str = "nin";
+
+/// A network, what its answers mean and where it comes from: text in the header of `model.safetensors`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelCard {
+    /// The version of this library that wrote it.
+    pub version: String,
+    /// The network's name.
+    pub network: String,
+    /// The name of the part behind its class maps, if it is not its own end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<String>,
+    /// C, H and W of the images that it was trained on, as it saw them.
+    pub image: [usize; 3],
+    /// The names of its classes, in the order of the logits.
+    pub classes: Vec<String>,
+    /// What was subtracted from the pixels of each channel, after division by 255, and what they were divided by; `None` for pixels
+    /// from 0 to 1.
+    pub normalization: Option<Normalization>,
+    /// The recipe that the settings began with.
+    pub recipe: String,
+    /// The data that it was trained on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<DataMarks>,
+    /// The epoch after which these were its weights, counted from 1; `None` inside of an epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
+    /// The share of test images classified correctly with these weights, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_acc: Option<f64>,
+}
+
+impl ModelCard {
+    /// Reads the card in the text of a file.
+    pub(crate) fn of_text(text: &HashMap<String, String>) -> Option<serde_json::Result<Self>> {
+        text.get(KEY).map(|card| serde_json::from_str(card))
+    }
+
+    /// The text for a file of weights; with the mark that other libraries look for.
+    pub(crate) fn text(&self) -> HashMap<String, String> {
+        let card = serde_json::to_string(self).expect("a card is JSON");
+        HashMap::from([(KEY.to_owned(), card), ("format".to_owned(), "pt".to_owned())])
+    }
+
+    /// Reads the card of a file; `None` if it has none, as weights from elsewhere.
+    ///
+    /// # Errors
+    /// [`FileError`] if the file or its card is broken.
+    pub fn read(path: &Path) -> Result<Option<Self>, FileError> {
+        let (_, text) = load_tensors(path)?;
+        let card = Self::of_text(&text).transpose();
+        card.map_err(|error| content(path, format!("its card {KEY:?} is none: {error}")))
+    }
+
+    /// The network that the card describes, with zeros as weights.
+    ///
+    /// # Errors
+    /// [`TrainError`] if there is no such network.
+    pub fn network(&self) -> Result<Sequential<f32>, TrainError> {
+        let of_name = |error| TrainError::Config(format!("{error}"));
+        let model = self.network.parse().map_err(of_name)?;
+        let head = self.head.as_deref().map(str::parse).transpose().map_err(of_name)?;
+        // Layers that drop out do nothing when a network answers.
+        Ok(Network { head, ..Network::new(model, self.image, self.classes.len()) }.build()?)
+    }
+}
