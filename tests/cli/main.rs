@@ -11,6 +11,7 @@ mod failing_runs;
 mod inspect;
 mod names;
 mod runs;
+mod permissions;
 mod seeds;
 mod signals;
 mod torture;

@@ -1,5 +1,6 @@
 //! Folders of runs: one run, or one for each seed as `train --seeds` leaves them.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use nin::train::TrainError;
@@ -24,17 +25,22 @@ pub(super) fn groups(folders: &[PathBuf], file: &str) -> Result<Vec<Group>, Trai
 }
 
 fn runs(folder: &Path, file: &str) -> Result<Vec<PathBuf>, TrainError> {
-    if folder.join(file).exists() {
+    let there = |path: &Path| path.try_exists().map_err(TrainError::io(path, "look at"));
+    if there(&folder.join(file))? {
         return Ok(vec![folder.to_path_buf()]);
     }
     let entries = std::fs::read_dir(folder).map_err(TrainError::io(folder, "read the folder"))?;
-    let mut seeds: Vec<(u64, PathBuf)> = entries
-        .filter_map(|entry| {
-            let path = entry.ok()?.path();
-            let seed = path.file_name()?.to_str()?.strip_prefix("seed-")?.parse().ok()?;
-            path.join(file).exists().then_some((seed, path))
-        })
-        .collect();
+    let mut seeds: Vec<(u64, PathBuf)> = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(TrainError::io(folder, "read the folder"))?.path();
+        let name = path.file_name().and_then(OsStr::to_str);
+        let seed = name.and_then(|name| name.strip_prefix("seed-")?.parse().ok());
+        if let Some(seed) = seed.filter(|_| path.is_dir())
+            && there(&path.join(file))?
+        {
+            seeds.push((seed, path));
+        }
+    }
     seeds.sort_unstable();
     if seeds.is_empty() {
         let message = format!("no run in this folder (no {file}, and no seed-N with one)");

@@ -1,5 +1,7 @@
 //! Places of the files of a data set: their names, the bundled folder, a folder of the user's.
 
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::array::ArrayDataset;
@@ -23,30 +25,56 @@ const BUNDLED: &str = "datasets/fashion-mnist-mini";
 /// as some archives unpack it, plain or with `.gz`, in this order.
 ///
 /// # Errors
-/// [`DataError::File`] with the spellings that were tried.
+/// [`DataError::File`] with the spellings that were tried, or if it cannot be told what is there, for want of a permission for one.
 pub fn find_file(dir: &Path, name: &str) -> Result<PathBuf, DataError> {
-    let spellings = [name.to_owned(), name.replace("-idx", ".idx")];
-    let mut paths = ["", ".gz"]
-        .into_iter()
-        .flat_map(|suffix| spellings.iter().map(move |spelling| dir.join(format!("{spelling}{suffix}"))));
-    paths.find(|path| path.is_file()).ok_or_else(|| {
-        let tried = spellings.join(", ");
+    look_for(dir, name)?.ok_or_else(|| {
+        let tried = spellings(name).join(", ");
         DataError::file(dir, format!("no {name} here (looked for {tried}, each plain or .gz)"))
     })
+}
+
+fn spellings(name: &str) -> [String; 2] {
+    [name.to_owned(), name.replace("-idx", ".idx")]
+}
+
+/// [`find_file`], with `None` if there is none.
+pub(super) fn look_for(dir: &Path, name: &str) -> Result<Option<PathBuf>, DataError> {
+    for suffix in ["", ".gz"] {
+        for spelling in spellings(name) {
+            let path = dir.join(spelling + suffix);
+            match fs::metadata(&path) {
+                Ok(found) if found.is_file() => return Ok(Some(path)),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(DataError::io(&path, "look at")(error)),
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// The folder within `dir` that holds the files of `kind`: `dir` itself, or the place where torchvision keeps
 /// them below its `root` (`FashionMNIST/raw`, `MNIST/raw`). `dir` if none does, so that an error names what
 /// the user named.
-pub fn resolve_dir(kind: DatasetKind, dir: &Path) -> PathBuf {
+///
+/// # Errors
+/// [`DataError::File`] if it cannot be told what is there.
+pub fn resolve_dir(kind: DatasetKind, dir: &Path) -> Result<PathBuf, DataError> {
     let nested = dir.join(kind.definition().folder);
-    let found = |d: &Path| FILE_NAMES.iter().any(|name| find_file(d, name).is_ok());
-    if !found(dir) && found(&nested) { nested } else { dir.to_path_buf() }
+    Ok(if files_in(dir)? == 0 && files_in(&nested)? > 0 { nested } else { dir.to_path_buf() })
 }
 
 /// True if all four files are in `dir`.
-pub fn is_complete(dir: &Path) -> bool {
-    FILE_NAMES.iter().all(|name| find_file(dir, name).is_ok())
+///
+/// # Errors
+/// [`DataError::File`] if it cannot be told what is there.
+pub fn is_complete(dir: &Path) -> Result<bool, DataError> {
+    Ok(files_in(dir)? == FILE_NAMES.len())
+}
+
+/// The number of the four files that are in a folder.
+fn files_in(dir: &Path) -> Result<usize, DataError> {
+    FILE_NAMES.iter().try_fold(0, |found, name| Ok(found + usize::from(look_for(dir, name)?.is_some())))
 }
 
 /// Reads both splits of `kind` from the four files in `dir`.
@@ -110,15 +138,23 @@ pub fn bundled_dir() -> Result<PathBuf, DataError> {
 }
 
 fn find_bundled(cwd: &Path, compiled: &Path) -> Result<PathBuf, DataError> {
-    let above = cwd.ancestors().map(|dir| dir.join(BUNDLED));
-    above.chain([compiled.to_path_buf()]).find(|dir| is_complete(dir)).ok_or_else(|| DataError::NotFound {
+    let mut unknown = None;
+    for dir in cwd.ancestors().map(|dir| dir.join(BUNDLED)).chain([compiled.to_path_buf()]) {
+        match is_complete(&dir) {
+            Ok(true) => return Ok(dir),
+            Ok(false) => {}
+            // A folder above that nobody may look into does not hide the next.
+            Err(error) => unknown = unknown.or(Some(error)),
+        }
+    }
+    Err(unknown.unwrap_or_else(|| DataError::NotFound {
         name: DatasetKind::FashionMnistMini.name(),
         reason: format!(
             "no complete {BUNDLED} in {} or above it, nor at {}; give its folder with --data-dir",
             cwd.display(),
             compiled.display()
         ),
-    })
+    }))
 }
 
 #[cfg(test)]
@@ -127,7 +163,6 @@ mod tests {
     use crate::data::idx::tests::encode;
     use crate::data::{Dataset, Image};
     use sha2::{Digest, Sha256};
-    use std::fs;
 
     #[test]
     fn the_bundled_set_is_whole() {
@@ -192,6 +227,7 @@ mod tests {
     #[test]
     fn torchvisions_folders_are_understood() {
         let root = tempfile::tempdir().unwrap();
+        let resolve_dir = |kind, dir: &Path| resolve_dir(kind, dir).unwrap();
         assert_eq!(resolve_dir(DatasetKind::Mnist, root.path()), root.path());
         let raw = root.path().join("MNIST/raw");
         fs::create_dir_all(&raw).unwrap();
@@ -199,6 +235,40 @@ mod tests {
         assert_eq!(resolve_dir(DatasetKind::Mnist, root.path()), raw);
         assert_eq!(resolve_dir(DatasetKind::FashionMnist, root.path()), root.path());
         assert_eq!(resolve_dir(DatasetKind::Mnist, &raw), raw);
+    }
+
+    /// A path through a file stands in for a folder without permission, which tests that run as root cannot have.
+    #[cfg(unix)]
+    #[test]
+    fn what_cannot_be_looked_at_is_not_called_missing() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("file");
+        fs::write(&file, "").unwrap();
+        let expected = format!("{}: cannot look at: Not a directory", file.join(FILE_NAMES[0]).display());
+        for error in [
+            find_file(&file, FILE_NAMES[0]).unwrap_err(),
+            resolve_dir(DatasetKind::Mnist, &file).unwrap_err(),
+            is_complete(&file).unwrap_err(),
+            load_dir(DatasetKind::Mnist, &file).unwrap_err(),
+            find_bundled(Path::new(""), &file).unwrap_err(),
+        ] {
+            assert!(error.to_string().starts_with(&expected), "{error}");
+        }
+        // One place of several that cannot be looked at does not hide the others.
+        let (blocked, place) = (root.path().join("blocked"), root.path().join("place"));
+        fs::create_dir_all(&place).unwrap();
+        fs::create_dir_all(&blocked).unwrap();
+        fs::write(blocked.join("datasets"), "").unwrap();
+        for name in FILE_NAMES {
+            fs::write(place.join(name), "").unwrap();
+        }
+        assert_eq!(find_bundled(&blocked, &place).unwrap(), place);
+        fs::create_dir_all(root.path().join(BUNDLED)).unwrap();
+        let error = find_bundled(&blocked, &file.with_file_name("none")).unwrap_err().to_string();
+        assert!(
+            error.starts_with(&blocked.display().to_string()) && error.contains("cannot look at"),
+            "{error}"
+        );
     }
 
     #[test]

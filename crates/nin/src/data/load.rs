@@ -10,7 +10,7 @@ use super::dataset::Splits;
 use super::download::{Downloader, remote_files};
 use super::error::DataError;
 #[cfg(feature = "download")]
-use super::files::find_file;
+use super::files::look_for;
 use super::files::{FILE_NAMES, bundled_dir, is_complete, load_dir, resolve_dir};
 use super::kind::{DatasetKind, Source};
 use super::observer::{DataEvent, Observer};
@@ -72,7 +72,7 @@ pub fn load(kind: DatasetKind, sources: &DataSources) -> Result<Splits, DataErro
 /// # Errors
 /// Those of [`load`], but for what is wrong inside of the files.
 pub fn locate(kind: DatasetKind, sources: &DataSources) -> Result<PathBuf, DataError> {
-    let data_dir = sources.data_dir.as_deref().map(|dir| resolve_dir(kind, dir));
+    let data_dir = sources.data_dir.as_deref().map(|dir| resolve_dir(kind, dir)).transpose()?;
     match (kind.definition().source, data_dir) {
         (Source::Bundled, None) => bundled_dir(),
         (Source::Bundled | Source::Folder, Some(dir)) => Ok(dir),
@@ -83,9 +83,11 @@ pub fn locate(kind: DatasetKind, sources: &DataSources) -> Result<PathBuf, DataE
                 FILE_NAMES.join(", ")
             ),
         }),
-        (Source::Published { .. }, Some(dir)) if is_complete(&dir) => Ok(dir),
         (Source::Published { .. }, dir) => {
             if let Some(dir) = dir {
+                if is_complete(&dir)? {
+                    return Ok(dir);
+                }
                 (sources.observer)(DataEvent::Incomplete { dir: &dir, kind });
             }
             cached(kind, sources)
@@ -104,12 +106,12 @@ fn cached(kind: DatasetKind, sources: &DataSources) -> Result<PathBuf, DataError
     let dir = cache.join(kind.name());
     #[cfg(feature = "download")]
     for (file, name) in remote_files(kind).iter().zip(FILE_NAMES) {
-        if find_file(&dir, name).is_err() {
+        if look_for(&dir, name)?.is_none() {
             sources.downloader.fetch(file, &dir, &sources.observer)?;
         }
     }
     #[cfg(not(feature = "download"))]
-    if !is_complete(&dir) {
+    if !is_complete(&dir)? {
         let reason = format!(
             "it is not in {}, and the feature `download` is off; give its folder with --data-dir",
             dir.display()
