@@ -15,4 +15,5 @@ mod permissions;
 mod seeds;
 mod signals;
 mod torture;
+mod terminal;
 mod warnings;

@@ -7,7 +7,7 @@ use indicatif::{HumanBytes, ProgressBar};
 
 use nin::data::{DataEvent, DataSources, Observer};
 
-use super::progress::bar;
+use super::progress::{bar, clock};
 use super::tell;
 
 /// The sources of a command, whose news go to standard error.
@@ -20,7 +20,7 @@ pub(super) fn sources(data_dir: Option<PathBuf>) -> DataSources {
         )),
         DataEvent::Received { name, size, done } => {
             let mut meter = meter.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let shown = meter.take().filter(|meter| meter.bar.message() == name);
+            let shown = meter.take().filter(|meter| meter.bar.prefix() == name);
             *meter = Some(shown.unwrap_or_else(|| Meter::new(name, size, done)).at(done));
         }
     });
@@ -37,8 +37,7 @@ struct Meter {
 impl Meter {
     /// Begins to show the download of `size` bytes of which `done` are there.
     fn new(name: &str, size: u64, done: u64) -> Self {
-        let bar = bar(size, "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {eta} left");
-        let bar = bar.with_position(done).with_message(name.to_owned());
+        let bar = bar(size).with_position(done).with_prefix(name.to_owned());
         bar.reset_eta();
         if bar.is_hidden() {
             let from = if done > 0 { format!(", going on from {}", HumanBytes(done)) } else { String::new() };
@@ -49,7 +48,7 @@ impl Meter {
 
     /// Shows that `done` bytes are there.
     fn at(mut self, done: u64) -> Self {
-        let (name, size) = (self.bar.message(), self.bar.length().unwrap_or_default());
+        let (name, size) = (self.bar.prefix(), self.bar.length().unwrap_or_default());
         let quarters = 4 * done / size.max(1);
         if self.bar.is_hidden() && quarters > self.quarters {
             let end = if done >= size { "done, ".to_owned() } else { format!("{} of ", HumanBytes(done)) };
@@ -57,6 +56,9 @@ impl Meter {
         }
         self.quarters = quarters;
         self.bar.set_position(done);
+        let (left, rate) = (clock(self.bar.eta()), HumanBytes(self.bar.per_sec() as u64));
+        let (done_of, all) = (HumanBytes(done), HumanBytes(size));
+        self.bar.set_message(format!("{name}: {done_of}/{all}, {left} left, {rate}/s"));
         if done >= size {
             self.bar.finish();
         }

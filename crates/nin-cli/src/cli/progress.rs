@@ -71,10 +71,13 @@ impl Display {
     }
 }
 
-/// A bar on standard error. Where that is no terminal, the bar is hidden and only counts.
-pub(super) fn bar(length: u64, template: &str) -> ProgressBar {
-    let style = ProgressStyle::with_template(template).expect("the template is a constant");
-    ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr_with_hz(8)).with_style(style)
+/// A bar and its message on standard error, in one line: what does not fit the terminal is cut off. Where that is no terminal, or one
+/// that cannot go back in a line, the bar is hidden and only counts.
+pub(super) fn bar(length: u64) -> ProgressBar {
+    let dumb = std::env::var_os("TERM").map_or(cfg!(unix), |term| term.is_empty() || term == "dumb");
+    let target = if dumb { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(8) };
+    let style = ProgressStyle::with_template("{bar:10} {wide_msg}").expect("the template is a constant");
+    ProgressBar::with_draw_target(Some(length), target).with_style(style)
 }
 
 /// The progress of one epoch, written to standard error. The bar goes when it is dropped.
@@ -87,8 +90,8 @@ struct Progress {
 impl Progress {
     /// Shows an epoch by its title, such as "epoch 1/9", with this many images left to go in it.
     fn new(title: String, images: u64) -> Self {
-        let bar = bar(images, "{prefix} {bar:30} {pos}/{len} images, {msg}, {eta} left in the epoch");
-        let bar = bar.with_finish(ProgressFinish::AndClear).with_prefix(title);
+        let bar = bar(images).with_finish(ProgressFinish::AndClear).with_message(title.clone());
+        let bar = bar.with_prefix(title);
         Self { bar, last_line: Instant::now() }
     }
 
@@ -98,12 +101,18 @@ impl Progress {
         let (done, all) = (self.bar.position(), self.bar.length().unwrap_or_default());
         let rate = done as f64 / self.bar.elapsed().as_secs_f64();
         let left = Duration::from_secs_f64((rest + all.saturating_sub(done)) as f64 / rate);
-        let message = format!("{rate:.1} images/s, loss {loss:.4}, {} left in all", clock(left));
+        let (title, left) = (self.bar.prefix(), clock(left));
         if !self.bar.is_hidden() {
-            self.bar.set_message(message);
+            // What matters most stands first.
+            let epoch = clock(self.bar.eta());
+            self.bar.set_message(format!(
+                "{title}: {done}/{all}, {left} left, loss {loss:.4}, {rate:.1} images/s, {epoch} left in the epoch"
+            ));
         } else if self.last_line.elapsed() >= PLAIN_INTERVAL {
             self.last_line = Instant::now();
-            tell(&format!("{}: {done}/{all} images, {message}", self.bar.prefix()));
+            tell(&format!(
+                "{title}: {done}/{all} images, {rate:.1} images/s, loss {loss:.4}, {left} left in all"
+            ));
         }
     }
 
@@ -114,7 +123,7 @@ impl Progress {
 }
 
 /// A duration as `1:02:03` or `2:03`.
-fn clock(duration: Duration) -> String {
+pub(super) fn clock(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
@@ -122,7 +131,91 @@ fn clock(duration: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use indicatif::TermLike;
+
     use super::*;
+
+    /// A terminal that remembers what was written to it.
+    #[derive(Debug, Clone)]
+    struct Screen {
+        width: u16,
+        written: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl Screen {
+        fn write(&self, text: &str) -> io::Result<()> {
+            self.written.lock().unwrap().push(text.to_owned());
+            Ok(())
+        }
+    }
+
+    impl TermLike for Screen {
+        fn width(&self) -> u16 {
+            self.width
+        }
+
+        fn move_cursor_up(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_down(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn write_line(&self, line: &str) -> io::Result<()> {
+            self.write(line)
+        }
+
+        fn write_str(&self, text: &str) -> io::Result<()> {
+            self.write(text)
+        }
+
+        fn clear_line(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn flush(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_bar_is_one_line_on_any_terminal() {
+        let seen = |width, name: &str| {
+            let screen = Screen { width, written: Arc::default() };
+            let mut progress = Progress::new(format!("{name}epoch 10/10"), 60_000);
+            progress.bar.set_draw_target(ProgressDrawTarget::term_like(Box::new(screen.clone())));
+            for _ in 0..3 {
+                progress.step(20_000, 0.123_456, 5_000_000_000);
+            }
+            let mut written = screen.written.lock().unwrap().clone();
+            written.retain(|text| !text.trim().is_empty());
+            let widest = written.iter().map(|text| text.chars().count()).max();
+            assert!(widest <= Some(width.into()), "{width}: {written:?}");
+            written.pop().unwrap()
+        };
+        for name in ["", "seed 3, "] {
+            for (width, all) in [
+                (40, &["█", "epoch 10/10: "] as &[&str]),
+                (80, &["█", "epoch 10/10: 60000/60000, ", " left, loss 0.1235, "]),
+                (200, &["60000/60000", " left, loss 0.1235, ", " images/s, ", " left in the epoch"]),
+            ] {
+                let line = seen(width, name);
+                assert!(all.iter().all(|part| line.contains(part)), "{width}: {line}");
+            }
+        }
+    }
 
     #[test]
     fn clocks() {
