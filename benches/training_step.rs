@@ -3,6 +3,7 @@
 //!
 //! Throughput is in images: criterion's "elem/s" are images/s. What that is in GFLOP/s of direct convolution is printed first, as
 //! the work of one image: multiply the two.
+#![allow(clippy::print_stdout, reason = "a bench has a reader")]
 #![allow(missing_docs, reason = "criterion's macro makes a public function without any")]
 
 use std::sync::Arc;

@@ -1,4 +1,5 @@
 //! Fine-tuning: the layers of a trained network from a file, frozen, under a new last layer for another question.
+#![allow(clippy::print_stdout, reason = "an example has a reader")]
 
 use std::error::Error;
 use std::path::Path;

@@ -1,4 +1,5 @@
 //! A learning-rate range test (Smith 2017, section 3.3): the rate grows with every step, and the loss tells which rates learn.
+#![allow(clippy::print_stdout, reason = "an example has a reader")]
 
 use std::error::Error;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
 //! A data set of one's own: implement `Dataset`, and the loader shuffles, varies, normalizes and prepares batches ahead.
+#![allow(clippy::print_stdout, reason = "an example has a reader")]
 
 use std::error::Error;
 use std::sync::Arc;

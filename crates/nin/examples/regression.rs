@@ -1,4 +1,5 @@
 //! Regression with the mean squared error: where in the image is the spot?
+#![allow(clippy::print_stdout, reason = "an example has a reader")]
 
 use std::error::Error;
 use std::sync::Arc;

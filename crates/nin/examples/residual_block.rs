@@ -1,4 +1,5 @@
 //! A module of one's own: a residual block with batch normalization, trained on the bundled images.
+#![allow(clippy::print_stdout, reason = "an example has a reader")]
 
 use std::error::Error;
 use std::sync::Arc;

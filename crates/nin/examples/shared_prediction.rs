@@ -1,5 +1,6 @@
 //! Prediction from several threads that share one network: no copy of the weights, no lock but for looking up the network's plan,
 //! and the same bits everywhere.
+#![allow(clippy::print_stdout, reason = "an example has a reader")]
 
 use std::error::Error;
 use std::thread;
