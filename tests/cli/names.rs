@@ -21,3 +21,116 @@ fn a_hint_is_a_command_that_works_whatever_the_folder_is_called() {
         succeeded(place.nin(&["compare", "--no-speed", &asked]));
     }
 }
+
+/// What a terminal obeys, and what XML has none of: clear the screen, ring, a new line, the one-byte introducer of commands, text
+/// from right to left, no character; and what XML and Markdown give a meaning.
+#[cfg(unix)]
+const HOSTILE: &str = "a\u{1b}[2J\u{7}\n\u{1}\u{9b}\u{202e}\u{ffff}&<b>\"'|";
+
+/// Asserts that no character of a text is an order to the terminal, but for ends of lines.
+#[cfg(unix)]
+fn assert_harmless(text: &str) {
+    let obeyed = |c: &char| c.is_control() && *c != '\n' || "\u{202e}\u{ffff}".contains(*c);
+    assert_eq!(text.chars().find(obeyed), None, "{text:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folders_name_gives_no_orders_to_a_terminal_and_breaks_no_picture() {
+    use crate::common::{TRAIN, refused, text};
+
+    let place = Place::new();
+    let of_model = ["--model", "lenet", "--image-size", "16", "--epochs", "1", "--max-steps", "5"];
+    let told = |mut command: assert_cmd::Command, code: i32| {
+        let output = command.output().unwrap();
+        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(code), "{stderr}");
+        assert_harmless(&stdout);
+        assert_harmless(&stderr);
+        stdout
+    };
+    let shown = r#"a\u{1b}[2J\u{7}\n\u{1}\u{9b}\u{202e}\u{ffff}&<b>"'|"#;
+    let stdout = told(place.train(HOSTILE, &of_model), 0);
+    assert!(stdout.contains(&format!("run folder {shown}\n")), "{stdout}");
+    told(
+        place.train(
+            "other",
+            &[&of_model[..], &["--seeds", "0..1", "--run-dir", &format!("s{HOSTILE}")]].concat(),
+        ),
+        0,
+    );
+    let inspect = ["--data-dir", "data", "--images", "8"];
+    let plot = ["plot", HOSTILE, &format!("s{HOSTILE}"), "--output", &format!("{HOSTILE}.svg")];
+    told(place.nin(&plot), 0);
+    told(place.nin(&[&["inspect", HOSTILE, "--picture", "inspect.svg"], &inspect[..]].concat()), 0);
+    let stdout = told(place.nin(&[&["inspect", HOSTILE, "--json"], &inspect[..]].concat()), 0);
+    let json: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(json["network"], HOSTILE);
+    told(place.nin(&["compare", "--run", HOSTILE, "--no-speed", "--output", &format!("{HOSTILE}-out")]), 0);
+    assert_harmless(&place.read(&format!("{HOSTILE}-out.md")));
+    told(place.nin(&["compare", "--run", HOSTILE, "--evaluate", "--data-dir", "data", "--no-speed"]), 0);
+    // Errors.
+    told(place.train(HOSTILE, &of_model), 2);
+    refused(place.nin(&["plot", &format!("no{HOSTILE}")]), 1, &[&format!("no{shown}")]);
+    for arguments in [
+        &["eval", "no\u{1b}[2J\n"][..],
+        &["compare", "no\u{1b}[2J\n"],
+        &["compare", "--run", "no\u{1b}[2J\n"],
+        &["inspect", "no\u{1b}[2J\n"],
+        &["eval", HOSTILE, "--weights", "no\u{1b}[2J\n", "--data-dir", "data"],
+        &["eval", HOSTILE, "--data-dir", "no\u{1b}[2J\n"],
+        &["eval", "--no\u{1b}[2J\n"],
+        &["no\u{1b}[2J\n"],
+        &["summary", "--model", "no\u{1b}[2J\n"],
+        &["summary", "--classes", "no\u{1b}[2J\n"],
+        &["inspect", "--seeds", "no\u{1b}[2J\n"],
+    ] {
+        let output = place.nin(arguments).output().unwrap();
+        assert!(matches!(output.status.code(), Some(1 | 2)), "{arguments:?}");
+        let stderr = text(&output.stderr);
+        assert_harmless(&stderr);
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    }
+    std::fs::write(place.path("bad.toml"), "model = \"no\u{9b}\"\n\"\\u001b[2J\" = 1\n").unwrap();
+    let output = place.command(TRAIN, &["--config", "bad.toml"]).output().unwrap();
+    assert_harmless(&text(&output.stderr));
+    // A folder's name that is no text at all.
+    use std::os::unix::ffi::OsStrExt;
+    let raw = std::ffi::OsStr::from_bytes(b"r\xff\x1b");
+    place.steps("unused", 1, &of_model[..6]);
+    std::fs::rename(place.path("unused"), place.path("").join(raw)).unwrap();
+    let mut command = place.nin(&["compare", "--no-speed", "--run"]);
+    let stderr = text(&command.arg(raw).output().unwrap().stderr);
+    assert!(stderr.contains(r"train --resume $'r\377\033'"), "{stderr}");
+    assert_harmless(&stderr);
+
+    for picture in [&format!("{HOSTILE}.svg"), "inspect.svg"] {
+        let svg = place.read(picture);
+        assert_harmless(&svg);
+        assert_well_formed(&svg);
+        assert!(svg.contains(r"a\u{1b}[2J\u{7}\n\u{1}\u{9b}\u{202e}\u{ffff}&amp;&lt;b&gt;"), "{svg}");
+    }
+}
+
+/// Asserts that a picture is XML as far as it goes here: every element is closed in its place, and every `&` begins an entity.
+#[cfg(unix)]
+fn assert_well_formed(svg: &str) {
+    let mut open: Vec<&str> = Vec::new();
+    for part in svg.split('<').skip(1) {
+        let (tag, text) = part.split_once('>').unwrap_or_else(|| panic!("{part:?} has an end"));
+        let name = tag.split([' ', '\n', '/']).next().unwrap();
+        match tag.strip_prefix('/') {
+            Some(closed) => assert_eq!(open.pop(), Some(closed)),
+            None if tag.ends_with('/') || tag.starts_with('?') => {}
+            None => open.push(name),
+        }
+        assert_eq!(tag.matches('"').count() % 2, 0, "{tag}");
+        assert!(!text.contains('>'), "{text}");
+    }
+    assert!(open.is_empty(), "{open:?}");
+    let entities = ["amp;", "lt;", "gt;", "quot;", "apos;", "#"];
+    assert!(
+        svg.split('&').skip(1).all(|rest| entities.iter().any(|entity| rest.starts_with(entity))),
+        "{svg}"
+    );
+}

@@ -6,6 +6,7 @@ use std::path::Path;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
+use nin::names::shown;
 use nin::train::TrainError;
 
 use crate::cli::write_file;
@@ -78,7 +79,7 @@ impl Panel {
     fn draw(&self, area: &DrawingArea<SVGBackend<'_>, Shift>) -> Result<(), Box<dyn Error>> {
         let ((left, right), (low, high)) = self.ends();
         let mut chart = ChartBuilder::on(area)
-            .caption(&self.title, ("sans-serif", 15))
+            .caption(shown(&self.title), ("sans-serif", 15))
             .margin(8)
             .x_label_area_size(34)
             .y_label_area_size(48)
@@ -87,7 +88,7 @@ impl Panel {
             let index = place.round();
             let near = (place - index).abs() < 1e-6 && index >= 0.0;
             let name = near.then(|| self.names.get(index as usize)).flatten();
-            name.cloned().unwrap_or_default()
+            name.map(|name| shown(name)).unwrap_or_default()
         };
         let power = |place: &f64| format!("{:.1e}", 10f64.powf(*place));
         let mut mesh = chart.configure_mesh();
@@ -134,12 +135,12 @@ fn draw(groups: &[String], panels: &[Panel]) -> Result<String, Box<dyn Error>> {
         root.fill(&WHITE)?;
         let (legend, below) = root.split_vertically(LEGEND);
         let mut left = 16;
-        for (name, color) in groups.iter().zip(COLORS.iter().cycle()) {
+        for (name, color) in groups.iter().map(|name| shown(name)).zip(COLORS.iter().cycle()) {
             let line = PathElement::new([(left, 18), (left + 22, 18)], color.stroke_width(3));
             legend.draw(&line)?;
-            let label = Text::new(name.clone(), (left + 28, 11), ("sans-serif", 14));
-            legend.draw(&label)?;
-            left += 28 + 8 * name.chars().count() as i32 + 24;
+            let width = 28 + 8 * name.chars().count() as i32 + 24;
+            legend.draw(&Text::new(name, (left + 28, 11), ("sans-serif", 14)))?;
+            left += width;
         }
         for (area, panel) in below.split_evenly((1, panels.len().max(1))).iter().zip(panels) {
             panel.draw(area)?;

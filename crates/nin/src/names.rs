@@ -94,14 +94,14 @@ pub fn quoted(path: &Path) -> String {
     let bare = |c: char| c.is_alphanumeric() || "/._-+,:@".contains(c) || (cfg!(windows) && c == '\\');
     match std::str::from_utf8(bytes) {
         Ok(text) if !text.is_empty() && text.chars().all(bare) => format!("{here}{text}"),
-        Ok(text) if !text.chars().any(hidden) => format!("'{here}{}'", text.replace('\'', r"'\''")),
+        Ok(text) if !text.chars().any(unprintable) => format!("'{here}{}'", text.replace('\'', r"'\''")),
         _ => {
             let mut word = format!("$'{here}");
             for chunk in bytes.utf8_chunks() {
                 for c in chunk.valid().chars() {
                     match c {
                         '\'' | '\\' => word.extend(['\\', c]),
-                        _ if hidden(c) => word += &octal(c.encode_utf8(&mut [0; 4]).as_bytes()),
+                        _ if unprintable(c) => word += &octal(c.encode_utf8(&mut [0; 4]).as_bytes()),
                         _ => word.push(c),
                     }
                 }
@@ -116,10 +116,22 @@ fn octal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("\\{byte:03o}")).collect()
 }
 
-/// Tells characters that a terminal obeys instead of showing them: control characters, and those that turn the direction of text or
-/// break a line.
-fn hidden(c: char) -> bool {
+/// Text for one line of a terminal or a place in a picture: what is [`unprintable`] as Rust writes it, such as `\n` and `\u{1b}`.
+#[must_use]
+pub fn shown(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if unprintable(c) { line.extend(c.escape_default()) } else { line.push(c) }
+    }
+    line
+}
+
+/// Tells characters that a terminal obeys instead of showing them, or that XML has none of: control characters, those that turn the
+/// direction of text or break a line, and two that are no characters.
+#[must_use]
+pub fn unprintable(c: char) -> bool {
     c.is_control()
+        || matches!(c, '\u{fffe}' | '\u{ffff}')
         || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{61c}')
 }
 
@@ -127,7 +139,7 @@ fn hidden(c: char) -> bool {
 mod tests {
     use std::path::Path;
 
-    use super::quoted;
+    use super::{quoted, shown};
     use crate::data::DatasetKind;
     use crate::models::{Head, Model};
     use crate::train::Recipe;
@@ -161,6 +173,12 @@ mod tests {
         ] {
             assert_eq!(quoted(Path::new(path)), word, "{path:?}");
         }
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_shown() {
+        assert_eq!(shown("L\u{e4}ufe/\u{1b}[2J\n\\"), "L\u{e4}ufe/\\u{1b}[2J\\n\\");
+        assert_eq!(shown("\u{7f}\u{9b}\u{202e}\u{ffff}"), r"\u{7f}\u{9b}\u{202e}\u{ffff}");
     }
 
     #[cfg(unix)]

@@ -182,7 +182,9 @@ pub fn compare(args: &CompareArgs) -> Result<(), TrainError> {
     let csv = args.output.with_added_extension("csv");
     write_file(&markdown, &format!("{}\n{note}\n", table.markdown()))?;
     write_file(&csv, &table.csv())?;
-    print(&format!("{}{note}\nwritten to {} and {}\n", table.text(), markdown.display(), csv.display()))
+    print(&format!("{}{note}\n", table.text()))?;
+    say!("written to {} and {}", markdown.display(), csv.display());
+    Ok(())
 }
 
 /// The meaning of the columns, in a sentence each.

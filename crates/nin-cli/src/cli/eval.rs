@@ -14,7 +14,7 @@ use tensor::conv::ConvAlgorithm;
 
 use super::data::data_of_run;
 use super::settings::{convolution, of_run};
-use super::{ThreadArgs, print};
+use super::{ThreadArgs, print, print_json};
 
 /// Accuracy and confusion matrix of a run's weights on the test images of its data set, or on those that the run held out.
 #[derive(Debug, Args)]
@@ -56,9 +56,10 @@ pub fn evaluate(args: &EvalArgs) -> Result<(), TrainError> {
         return print(&report(&args.on, &names, &confusion));
     }
     let (correct, images) = counts(&confusion);
-    let line = json!({ "on": args.on, "accuracy": accuracy(&confusion), "correct": correct, "images": images,
-        "classes": names, "confusion": confusion });
-    print(&format!("{line}\n"))
+    print_json(
+        &json!({ "on": args.on, "accuracy": accuracy(&confusion), "correct": correct, "images": images,
+        "classes": names, "confusion": confusion }),
+    )
 }
 
 /// The names of the classes, and how many images of each class the weights took for each (rows are the labels): of the test

@@ -12,7 +12,7 @@ use super::data::{data, data_of_run};
 use super::runs::{Group, groups};
 use super::settings::{convolution, of_run, resolve};
 use super::table::Table;
-use super::{ThreadArgs, print, seeds, write_file};
+use super::{ThreadArgs, print, print_json, seeds, write_file};
 use crate::bench::median;
 use crate::plots::{Line, Panel, write_panels};
 use crate::signal::{LayerSignal, Signal};
@@ -140,7 +140,7 @@ pub fn inspect(args: &InspectArgs) -> Result<(), TrainError> {
             let seed = settings.seed;
             let signal = signal(settings, run.as_deref(), args, threads)?;
             if args.json {
-                print(&format!("{}\n", json!({ "network": name, "seed": seed, "signal": signal })))?;
+                print_json(&json!({ "network": name, "seed": seed, "signal": signal }))?;
             }
             signals.push(signal);
         }

@@ -4,7 +4,7 @@
 macro_rules! say {
     ($($text:tt)*) => {{
         use std::io::Write;
-        let _ = writeln!(std::io::stdout(), $($text)*);
+        let _ = writeln!(std::io::stdout(), "{}", nin::names::shown(&format!($($text)*)));
     }};
 }
 
@@ -29,7 +29,7 @@ mod table;
 mod train;
 mod usage;
 
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -46,16 +46,15 @@ pub use usage::parse;
 use clap::Args;
 use nin::data::DataError;
 use nin::disk::{FileError, atomic_write, make_folder};
+use nin::names::{shown, unprintable};
 use nin::train::TrainError;
 use nin::train::workers::check_threads;
 
 /// Writes an error as one line and turns it into an exit code: 2 if what was asked for cannot work, 1 if something failed on
 /// the way.
 pub fn fail(error: &TrainError) -> ExitCode {
-    let text = error.to_string();
-    let line: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     // Of a standard error that cannot be written, the exit code still tells.
-    tell(&format!("error: {}", line.join(": ")));
+    tell(&format!("error: {error}"));
     ExitCode::from(match error {
         TrainError::Config(_)
         | TrainError::Shape(_)
@@ -96,12 +95,21 @@ pub(crate) fn write_file(path: &Path, text: &str) -> Result<(), TrainError> {
 
 /// Writes a line of news to standard error; nothing is lost if nobody reads it.
 fn tell(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", shown(text));
+}
+
+/// Prints a line of JSON, in which no name can have a character that a terminal obeys.
+fn print_json(value: &serde_json::Value) -> Result<(), TrainError> {
+    let mut line = String::new();
+    for c in value.to_string().chars() {
+        if unprintable(c) { line += &format!("\\u{:04x}", u32::from(c)) } else { line.push(c) }
+    }
+    print(&(line + "\n"))
 }
 
 /// Prints what a command was asked for. A reader that has seen enough (a closed pipe) is no error.
 fn print(text: &str) -> Result<(), TrainError> {
-    let mut stdout = std::io::stdout().lock();
+    let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         result => result.map_err(TrainError::io(Path::new("standard output"), "write")),

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use nin::names::shown;
 use nin::train::{EpochMetrics, RunDir, TrainError};
 
 use super::print;
@@ -38,9 +39,10 @@ pub fn plot(args: &PlotArgs) -> Result<(), TrainError> {
     }
     write_panels(&args.output, &names(&groups, &runs), &panels(&groups, &runs))?;
     for (group, runs) in groups.iter().zip(&runs) {
-        print(&format!("{}: {}\n", group.name, describe(runs)))?;
+        print(&format!("{}: {}\n", shown(&group.name), describe(runs)))?;
     }
-    print(&format!("the picture is {}\n", args.output.display()))
+    say!("the picture is {}", args.output.display());
+    Ok(())
 }
 
 /// The epochs of a run, of which there is one at least.

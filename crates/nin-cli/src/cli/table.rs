@@ -1,5 +1,7 @@
 //! A table of text as columns for a terminal, as Markdown and as CSV.
 
+use nin::names::shown;
+
 /// Columns with headings. The first is aligned to the left, as are those of words; numbers to the right.
 #[derive(Debug, Default)]
 pub(super) struct Table {
@@ -36,7 +38,7 @@ impl Table {
     }
 
     fn width(&self, column: usize) -> usize {
-        let cells = self.rows.iter().map(|row| row[column].chars().count());
+        let cells = self.rows.iter().map(|row| shown(&row[column]).chars().count());
         cells.chain([self.headings[column].len()]).max().unwrap_or(0)
     }
 
@@ -46,7 +48,7 @@ impl Table {
         let line = |cell: &dyn Fn(usize) -> String| {
             let mut line = String::new();
             for &column in &columns {
-                let (cell, width) = (cell(column), self.width(column));
+                let (cell, width) = (shown(&cell(column)), self.width(column));
                 line += &if self.is_number(column) {
                     format!("{cell:>width$}  ")
                 } else {
@@ -71,7 +73,8 @@ impl Table {
             text += if self.is_number(column) { "---:|" } else { "---|" };
         }
         for row in &self.rows {
-            let cells: Vec<String> = columns.iter().map(|&column| row[column].replace('|', "\\|")).collect();
+            let cells: Vec<String> =
+                columns.iter().map(|&column| shown(&row[column]).replace('|', "\\|")).collect();
             text += &format!("\n| {} |", cells.join(" | "));
         }
         text + "\n"
@@ -94,7 +97,7 @@ impl Table {
     fn csv_cell(&self, column: usize, cell: &str) -> String {
         if self.is_number(column) {
             cell.replace(',', "")
-        } else if cell.contains([',', '"', '\n']) {
+        } else if cell.contains([',', '"', '\n', '\r']) {
             format!("\"{}\"", cell.replace('"', "\"\""))
         } else {
             cell.to_owned()
