@@ -297,7 +297,7 @@ pub fn save_parameters(path: &Path, module: &dyn Module<f32>) -> Result<(), File
 /// [`FileError::Content`] with the first name that is missing, too many, or of another shape, or of NaN and infinities;
 /// otherwise as [`load_tensors`].
 pub fn load_parameters(path: &Path, module: &mut dyn Module<f32>) -> Result<(), FileError> {
-    load(path, module, None).map(drop)
+    put(path, module, load_tensors(path)?.0, None).map(drop)
 }
 
 /// Loads the parameters whose names match a pattern, in which `*` stands for any text, from a file that may hold others, and says
@@ -306,11 +306,16 @@ pub fn load_parameters(path: &Path, module: &mut dyn Module<f32>) -> Result<(), 
 /// # Errors
 /// [`FileError::Content`] if no name matches; otherwise as [`load_parameters`].
 pub fn load_matching(path: &Path, module: &mut dyn Module<f32>, pattern: &str) -> Result<usize, FileError> {
-    load(path, module, Some(pattern))
+    put(path, module, load_tensors(path)?.0, Some(pattern))
 }
 
-fn load(path: &Path, module: &mut dyn Module<f32>, pattern: Option<&str>) -> Result<usize, FileError> {
-    let (mut tensors, _) = load_tensors(path)?;
+/// Puts the tensors of a file in the place of a network's parameters, all of them or those that match.
+pub(crate) fn put(
+    path: &Path,
+    module: &mut dyn Module<f32>,
+    mut tensors: BTreeMap<String, Tensor<f32>>,
+    pattern: Option<&str>,
+) -> Result<usize, FileError> {
     let mut own = parameters(module);
     // The name that PyTorch's `DataParallel` puts before all others.
     const WRAPPER: &str = "module.";

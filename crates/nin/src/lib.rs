@@ -35,6 +35,7 @@
 
 mod card;
 pub mod checkpoint;
+mod classifier;
 pub mod data;
 pub mod disk;
 pub mod loss;
@@ -46,6 +47,7 @@ pub mod summary;
 pub mod train;
 
 pub use card::ModelCard;
+pub use classifier::{Answer, ClassMaps, Classifier};
 pub use {autograd, tensor};
 
 /// The Rust of the documents for readers, so that the tests compile it.

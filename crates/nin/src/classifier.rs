@@ -1,0 +1,420 @@
+//! [`Classifier`]: a trained network in a program of one's own.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use autograd::{Context, Graph, Plan};
+use tensor::{BufferPool, Tensor, ops};
+
+use crate::card::ModelCard;
+use crate::checkpoint::{Contents, load_tensors, put, read_tensors};
+use crate::data::Picture;
+use crate::data::normalize::PixelTable;
+use crate::data::resize::{ResizeScratch, Resizer};
+use crate::disk::content;
+use crate::nn::{Module, Planned, Sequential, bound};
+use crate::train::{TrainError, Workers};
+
+/// A network with its weights, the names of its classes and the way its images are made, all from one file. It can be shared by
+/// threads.
+///
+/// ```no_run
+/// use nin::Classifier;
+/// use nin::data::Picture;
+///
+/// let classifier = Classifier::load("runs/nin-20260101-120000/model.safetensors".as_ref())?;
+/// let picture = Picture::new([1, 28, 28], vec![0; 28 * 28])?;
+/// for answer in classifier.classify(&picture)?.iter().take(3) {
+///     println!("{} {:.3}", answer.name, answer.probability);
+/// }
+/// # Ok::<(), nin::train::TrainError>(())
+/// ```
+#[derive(Debug)]
+pub struct Classifier {
+    card: ModelCard,
+    model: Planned<f32, Sequential<f32>>,
+    workers: Workers,
+    table: PixelTable,
+}
+
+/// One class's share of an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// The number of the class.
+    pub class: usize,
+    /// Its name.
+    pub name: String,
+    /// How sure the network is, 0 to 1: softmax of the logits.
+    pub probability: f64,
+}
+
+/// Where in an image each class was seen: the maps that a Network in Network averages (section 3.2 of Lin, Chen and Yan 2014, figure
+/// 4).
+#[derive(Debug, Clone)]
+pub struct ClassMaps {
+    /// K x h x w: the maps of the classes.
+    pub maps: Tensor<f32>,
+    /// H and W of the image that the network saw.
+    pub image: [usize; 2],
+    /// Of rows and of columns, the image's coordinate of the middle of what the first number of a map looks at, with 0 at the image's
+    /// edge, and the distance to the next.
+    pub places: [(f64, f64); 2],
+}
+
+impl Classifier {
+    /// Loads a file of weights with its card, `model.safetensors` of a run. Threads: one for each core.
+    ///
+    /// # Errors
+    /// [`TrainError::File`] if it cannot be read, has no card or not the weights of its card's network.
+    pub fn load(path: &Path) -> Result<Self, TrainError> {
+        Self::of_contents(load_tensors(path)?, path)
+    }
+
+    /// Loads such a file from memory. `source` is the name that errors carry.
+    ///
+    /// # Errors
+    /// As [`Classifier::load`].
+    pub fn from_bytes(bytes: &[u8], source: &Path) -> Result<Self, TrainError> {
+        Self::of_contents(read_tensors(bytes, source)?, source)
+    }
+
+    fn of_contents((tensors, text): Contents, source: &Path) -> Result<Self, TrainError> {
+        let refuse = |reason: String| TrainError::from(content(source, reason));
+        let card = ModelCard::of_text(&text).ok_or_else(|| {
+            refuse("no card in it, which would say what network it is of and what its classes are".to_owned())
+        })?;
+        let card = card.map_err(|error| refuse(format!("a broken card: {error}")))?;
+        let mut network = card.network().map_err(|error| refuse(format!("its card's network: {error}")))?;
+        put(source, &mut network, tensors, None)?;
+        let table = PixelTable::new(card.image[0], card.normalization.as_ref())
+            .map_err(|error| refuse(format!("its card's {error}")))?;
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Ok(Self { card, model: Planned::new(network), workers: Workers::new(threads)?, table })
+    }
+
+    /// The same classifier on so many threads.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] of a number that cannot be.
+    pub fn with_threads(self, threads: usize) -> Result<Self, TrainError> {
+        Ok(Self { workers: Workers::new(threads)?, ..self })
+    }
+
+    /// What the file says of itself.
+    #[must_use]
+    pub fn card(&self) -> &ModelCard {
+        &self.card
+    }
+
+    /// The network.
+    #[must_use]
+    pub fn network(&self) -> &Sequential<f32> {
+        self.model.get()
+    }
+
+    /// Images as the network sees them, N x C x H x W: with its channels, at its size, normalized.
+    ///
+    /// # Errors
+    /// [`TrainError::Data`] if an image cannot be brought to that.
+    pub fn tensor(&self, pictures: &[Picture]) -> Result<Tensor<f32>, TrainError> {
+        let [channels, height, width] = self.card.image;
+        let mut bytes = vec![0; pictures.len() * channels * height * width];
+        let mut scratch = ResizeScratch::default();
+        for (picture, image) in pictures.iter().zip(bytes.chunks_mut(channels * height * width)) {
+            let picture = picture.clone().with_channels(channels)?;
+            let [_, h, w] = picture.shape();
+            let resizer = Resizer::new((h, w), (height, width))?;
+            let planes = picture.pixels().chunks(h * w).zip(image.chunks_mut(height * width));
+            planes.for_each(|(from, to)| resizer.resize(from, to, &mut scratch));
+        }
+        let mut images = Tensor::zeros([pictures.len(), channels, height, width]);
+        self.table.apply(height * width, &bytes, images.data_mut());
+        Ok(images)
+    }
+
+    /// What an image is of: all classes, the most likely first, the first of equals before the others.
+    ///
+    /// # Errors
+    /// As [`Classifier::classify_all`].
+    pub fn classify(&self, picture: &Picture) -> Result<Vec<Answer>, TrainError> {
+        Ok(self.classify_all(std::slice::from_ref(picture))?.remove(0))
+    }
+
+    /// The answers to several images at once, which takes less time than one by one.
+    ///
+    /// # Errors
+    /// [`TrainError::Data`] if an image cannot be brought to the network's channels and size, [`TrainError::Config`] if a logit is
+    /// no number.
+    pub fn classify_all(&self, pictures: &[Picture]) -> Result<Vec<Vec<Answer>>, TrainError> {
+        let logits = self.workers.predict(&self.model, &self.tensor(pictures)?)?;
+        if let Some(logit) = logits.data().iter().find(|logit| !logit.is_finite()) {
+            return Err(TrainError::Config(format!(
+                "no answer: a logit is {logit}, expected finite numbers"
+            )));
+        }
+        Ok(logits.data().chunks(self.card.classes.len()).map(|row| self.answers(row)).collect())
+    }
+
+    fn answers(&self, logits: &[f32]) -> Vec<Answer> {
+        let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let shares: Vec<f64> = logits.iter().map(|logit| f64::from(logit - largest).exp()).collect();
+        let sum: f64 = shares.iter().sum();
+        let answer = |(class, share): (usize, f64)| Answer {
+            class,
+            name: self.card.classes[class].clone(),
+            probability: share / sum,
+        };
+        let mut answers: Vec<Answer> = shares.into_iter().enumerate().map(answer).collect();
+        answers.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+        answers
+    }
+
+    /// The maps of the classes for an image.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] if the network makes no maps for its classes, [`TrainError::Data`] if the image cannot be brought to
+    /// its size.
+    pub fn class_maps(&self, picture: &Picture) -> Result<ClassMaps, TrainError> {
+        let images = self.tensor(std::slice::from_ref(picture))?;
+        let context = Context { conv: self.workers.conv(), ..Context::evaluation(BufferPool::new()) };
+        let graph = Graph::trace(&context, images.shape(), |x| self.model.forward(x))?;
+        let (node, places) = map_node(&graph, self.card.classes.len()).ok_or_else(|| {
+            TrainError::Config(format!("{} makes no maps for its classes", self.card.network))
+        })?;
+        let bound = bound(self.model.get(), Arc::new(Plan::unfused(graph)), &context);
+        let mut maps = None;
+        bound.visit(&context, images, |index, y| {
+            if index == node {
+                maps = Some(y.clone());
+            }
+        });
+        let maps = maps.expect("the node runs");
+        let [_, k, h, w] = maps.shape().nchw("class maps").expect("four axes");
+        let maps = Tensor::from_slice([k, h, w], maps.data())?;
+        let [_, height, width] = self.card.image;
+        Ok(ClassMaps { maps, image: [height, width], places })
+    }
+}
+
+/// The node that makes the class maps, N x K x h x w, and where its numbers look at; `None` if there is none: if the way from the
+/// image to it has a branch, or something other than a window on it, or its head has no maps.
+fn map_node(graph: &Graph<f32>, classes: usize) -> Option<(usize, [(f64, f64); 2])> {
+    // Behind it are a global average, or the vector of all maps.
+    let nodes = graph.nodes();
+    let from_planes = |index: usize| graph.input_shapes(index).first().is_some_and(|shape| shape.len() == 4);
+    let end = (0..nodes.len()).find(|&index| {
+        let node = &nodes[index];
+        node.op::<ops::AdaptiveAvgPool2d>().is_some() || (node.shape().len() == 2 && from_planes(index))
+    })?;
+    let node = *nodes[end].inputs().first()?;
+    if nodes[node].shape().len() != 4 || nodes[node].shape()[1] != classes {
+        return None;
+    }
+    let mut places = [(0.5, 1.0); 2];
+    let mut way = vec![node];
+    while let Some(&before) = nodes[*way.last()?].inputs().first() {
+        way.push(before);
+    }
+    for &index in way.iter().rev() {
+        let node = &nodes[index];
+        let window = if let Some(conv) = node.op::<ops::Conv2d>() {
+            let weight = nodes[node.inputs()[1]].shape();
+            Some(([weight[2], weight[3]], conv.stride, conv.padding, conv.dilation))
+        } else if let Some(pool) = node.op::<ops::MaxPool2d>() {
+            Some((pool.kernel, pool.stride, pool.padding, [1, 1]))
+        } else if let Some(pool) = node.op::<ops::AvgPool2d>() {
+            Some((pool.kernel, pool.stride, pool.padding, [1, 1]))
+        } else {
+            // What keeps the height and the width keeps every place.
+            let before = node.inputs().first().map(|&before| nodes[before].shape());
+            let same = before.is_none_or(|before| before.len() == 4 && before[2..] == node.shape()[2..]);
+            if !same {
+                return None;
+            }
+            None
+        };
+        if let Some((kernel, stride, padding, dilation)) = window {
+            for axis in 0..2 {
+                let (first, step) = places[axis];
+                let middle = (dilation[axis] * (kernel[axis] - 1)) as f64 / 2.0 - padding[axis] as f64;
+                places[axis] = (first + step * middle, step * stride[axis] as f64);
+            }
+        }
+    }
+    Some((node, places))
+}
+
+impl ClassMaps {
+    /// A class's map over the image, H x W: between the middles of what its numbers look at, in proportion; beyond the outermost, as
+    /// they are.
+    ///
+    /// # Panics
+    /// If there is no such class.
+    #[must_use]
+    pub fn over_image(&self, class: usize) -> Tensor<f32> {
+        let [height, width] = self.image;
+        let (h, w) = (self.maps.shape()[1], self.maps.shape()[2]);
+        let map = &self.maps.data()[class * h * w..(class + 1) * h * w];
+        // The numbers on either side of a pixel's middle, and the share of the second.
+        let between = |pixel: usize, (first, step): (f64, f64), count: usize| {
+            let at = ((pixel as f64 + 0.5 - first) / step).clamp(0.0, (count - 1) as f64);
+            let low = at.floor();
+            (low as usize, (low as usize + 1).min(count - 1), (at - low) as f32)
+        };
+        Tensor::from_fn([height, width], |index| {
+            let (top, bottom, down) = between(index / width, self.places[0], h);
+            let (left, right, across) = between(index % width, self.places[1], w);
+            let row = |y: usize| map[y * w + left] * (1.0 - across) + map[y * w + right] * across;
+            row(top) * (1.0 - down) + row(bottom) * down
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tensor::init::Init;
+
+    use super::*;
+    use crate::checkpoint::save_tensors;
+    use crate::data::Normalization;
+    use crate::models::Model;
+    use crate::nn::{initialize, parameters, parameters_mut};
+
+    fn card(model: Model, side: usize) -> ModelCard {
+        ModelCard {
+            version: "0".to_owned(),
+            network: model.to_string(),
+            head: None,
+            image: [1, side, side],
+            classes: ["a", "b", "c"].map(str::to_owned).to_vec(),
+            normalization: None,
+            recipe: "default".to_owned(),
+            data: None,
+            epoch: None,
+            test_acc: None,
+        }
+    }
+
+    /// A classifier as it comes from a file, with weights that `change` makes of He's.
+    fn classifier(card: &ModelCard, change: impl Fn(&str, &mut f32)) -> Classifier {
+        let mut network = card.network().unwrap();
+        initialize(&mut network, Init::HeNormal, Init::Constant(0.1), 3);
+        for (name, parameter) in parameters_mut(&mut network) {
+            parameter.value.data_mut().iter_mut().for_each(|weight| change(&name, weight));
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let all: Vec<_> = parameters(&network).into_iter().map(|(name, own)| (name, &own.value)).collect();
+        save_tensors(&path, &all, card.text()).unwrap();
+        assert_eq!(ModelCard::read(&path).unwrap().as_ref(), Some(card));
+        let loaded = Classifier::load(&path).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        let again = Classifier::from_bytes(&bytes, &path).unwrap();
+        assert_eq!(loaded.card(), again.card());
+        loaded
+    }
+
+    fn noise(shape: [usize; 3]) -> Picture {
+        let pixels = (0..shape.iter().product()).map(|i: usize| (i * 7919 % 251) as u8).collect();
+        Picture::new(shape, pixels).unwrap()
+    }
+
+    #[test]
+    fn an_answer_is_the_softmax_of_the_network_on_the_image_as_it_was_trained() {
+        let normalization = Some(Normalization { mean: vec![0.25], std: vec![0.5] });
+        let card = ModelCard { normalization, ..card(Model::LeNet, 28) };
+        let classifier = classifier(&card, |_, _| ());
+        let gray = noise([1, 28, 28]);
+        let images = classifier.tensor(std::slice::from_ref(&gray)).unwrap();
+        assert_eq!(images.data()[5], (f32::from(gray.pixels()[5]) / 255.0 - 0.25) / 0.5);
+        let logits = Workers::new(1).unwrap().predict(classifier.network(), &images).unwrap();
+        let sum: f64 = logits.data().iter().map(|&logit| f64::from(logit).exp()).sum();
+        let answers = classifier.classify(&gray).unwrap();
+        assert!(answers.windows(2).all(|pair| pair[0].probability >= pair[1].probability));
+        for answer in &answers {
+            let expected = f64::from(logits.data()[answer.class]).exp() / sum;
+            assert!((answer.probability - expected).abs() < 1e-6, "{answer:?}, expected {expected}");
+            assert_eq!(answer.name, card.classes[answer.class]);
+        }
+        // Any size and any channels; several at once are as one by one, from any thread.
+        let pictures = [gray, noise([3, 50, 31]), noise([1, 7, 9])];
+        let all = classifier.classify_all(&pictures).unwrap();
+        std::thread::scope(|scope| {
+            for (picture, answers) in pictures.iter().zip(&all) {
+                let classifier = &classifier;
+                scope.spawn(move || assert_eq!(&classifier.classify(picture).unwrap(), answers));
+            }
+        });
+        assert!(classifier.class_maps(&pictures[0]).unwrap_err().to_string().contains("lenet makes no maps"));
+    }
+
+    #[test]
+    fn files_that_do_not_say_what_they_are_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        let weight = Tensor::full([2], 1.0);
+        let refused = |text| {
+            save_tensors(&path, &[("0.weight".to_owned(), &weight)], text).unwrap();
+            Classifier::load(&path).unwrap_err().to_string()
+        };
+        assert!(refused(Default::default()).contains("a.safetensors: no card in it"));
+        let broken = [("nin".to_owned(), "{}".to_owned())].into();
+        assert!(refused(broken).contains("a.safetensors: a broken card: missing field"));
+        let lenet = card(Model::LeNet, 28);
+        let other = ModelCard { network: "other".to_owned(), ..lenet.clone() };
+        assert!(refused(other.text()).contains("its card's network: no network \"other\""));
+        assert!(refused(lenet.text()).contains("weights of another network"));
+        let no_classes = ModelCard { classes: Vec::new(), ..lenet };
+        assert!(refused(no_classes.text()).contains("needs at least 1 class"));
+    }
+
+    /// With weights that are all the same, a number of a map is as large as what it sees is bright.
+    fn even(model: Model, side: usize) -> Classifier {
+        classifier(&card(model, side), |name, weight| {
+            *weight = if name.ends_with("weight") { 0.01 } else { 0.0 };
+        })
+    }
+
+    /// A bright column moves over the image: the middle of where a number of a map sees it is that number's place.
+    #[test]
+    fn places_are_the_middles_of_what_the_numbers_look_at() {
+        let (side, cell) = (44, 5);
+        let classifier = even(Model::NinCifar, side);
+        let (mut sum, mut moment, mut place) = (0.0, 0.0, f64::NAN);
+        for column in 0..side {
+            let pixels = (0..side * side).map(|i| if i % side == column { 255 } else { 0 }).collect();
+            let maps = classifier.class_maps(&Picture::new([1, side, side], pixels).unwrap()).unwrap();
+            let width = maps.maps.shape()[2];
+            let seen = f64::from(maps.maps.data()[cell * width + cell]);
+            sum += seen;
+            moment += seen * (column as f64 + 0.5);
+            place = maps.places[1].0 + maps.places[1].1 * cell as f64;
+        }
+        assert!(sum > 0.0 && (moment / sum - place).abs() < 1e-3 * place, "{} and {place}", moment / sum);
+    }
+
+    #[test]
+    fn a_bright_corner_lights_that_corner() {
+        let side = 44;
+        let classifier = even(Model::NinCifar, side);
+        for (top, left) in [(true, true), (true, false), (false, true), (false, false)] {
+            let bright = |i: usize| {
+                ((i / side < 11) == top || (i / side >= 33) != top)
+                    && (i / side < 11 || i / side >= 33)
+                    && ((i % side < 11) == left)
+                    && (i % side < 11 || i % side >= 33)
+            };
+            let pixels = (0..side * side).map(|i| if bright(i) { 255 } else { 0 }).collect();
+            let maps = classifier.class_maps(&Picture::new([1, side, side], pixels).unwrap()).unwrap();
+            let over = maps.over_image(1);
+            let sum = |rows: std::ops::Range<usize>, columns: std::ops::Range<usize>| -> f32 {
+                rows.flat_map(|y| columns.clone().map(move |x| y * side + x)).map(|i| over.data()[i]).sum()
+            };
+            let half = |first: bool| if first { 0..side / 2 } else { side / 2..side };
+            let own = sum(half(top), half(left));
+            for (rows, columns) in [(!top, left), (top, !left), (!top, !left)] {
+                assert!(own > 1.5 * sum(half(rows), half(columns)), "top {top}, left {left}");
+            }
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! [`Picture`]: one image of 8 bits, as a photo or a drawing comes.
+
+#[cfg(feature = "image")]
+use std::path::Path;
+
+use super::error::DataError;
+use super::resize::MAX_SIDE;
+#[cfg(feature = "image")]
+use crate::disk::{FileError, content};
+
+/// An image of 8-bit pixels, C x H x W: gray (C = 1) or red, green and blue (C = 3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picture {
+    shape: [usize; 3],
+    pixels: Vec<u8>,
+}
+
+impl Picture {
+    /// An image of C x H x W pixels.
+    ///
+    /// # Errors
+    /// [`DataError::Options`] if C is neither 1 nor 3, a side is 0 or larger than [`MAX_SIDE`], or the pixels are not as many.
+    pub fn new(shape: [usize; 3], pixels: Vec<u8>) -> Result<Self, DataError> {
+        let [c, h, w] = shape;
+        let sides = 1..=MAX_SIDE;
+        if ![1, 3].contains(&c) || !sides.contains(&h) || !sides.contains(&w) || pixels.len() != c * h * w {
+            let found = format!("{} pixels as {c} x {h} x {w}", pixels.len());
+            return Err(DataError::Options(format!(
+                "image: expected C x H x W pixels of 1 or 3 channels and at most {MAX_SIDE} a side, found {found}"
+            )));
+        }
+        Ok(Self { shape, pixels })
+    }
+
+    /// Reads a PNG or JPEG image, told apart by its first bytes, as a viewer shows it: turned as its EXIF says, what is transparent
+    /// on white, 16 bits a channel brought to 8. `source` is the name that errors carry (with the feature `image`).
+    ///
+    /// # Errors
+    /// [`FileError::Content`] if it is neither, is broken, or has a side of more than [`MAX_SIDE`] pixels or more of them than fit
+    /// in half a gigabyte, which is found out before memory is taken.
+    #[cfg(feature = "image")]
+    pub fn decode(bytes: &[u8], source: &Path) -> Result<Self, FileError> {
+        use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+
+        let refuse = |reason: String| content(source, reason);
+        let broken = |error: image::ImageError| refuse(format!("not a whole image: {error}"));
+        let mut limits = Limits::default();
+        limits.max_image_width = Some(MAX_SIDE as u32);
+        limits.max_image_height = Some(MAX_SIDE as u32);
+        limits.max_alloc = Some(1 << 29);
+        let reader = ImageReader::new(std::io::Cursor::new(bytes)).with_guessed_format();
+        let mut reader = reader.map_err(|error| refuse(format!("cannot be read: {error}")))?;
+        if !matches!(reader.format(), Some(ImageFormat::Png | ImageFormat::Jpeg)) {
+            return Err(refuse("neither a PNG nor a JPEG image".to_owned()));
+        }
+        reader.limits(limits);
+        let mut decoder = reader.into_decoder().map_err(broken)?;
+        let orientation = decoder.orientation().map_err(broken)?;
+        let mut image = DynamicImage::from_decoder(decoder).map_err(broken)?;
+        image.apply_orientation(orientation);
+        let (w, h) = (image.width() as usize, image.height() as usize);
+        let color = image.color();
+        let shape = [if color.has_color() { 3 } else { 1 }, h, w];
+        // Of the channels of a pixel, the last is how much of it there is.
+        let on_white = |value: u8, alpha: u8| {
+            let (value, alpha) = (u32::from(value), u32::from(alpha));
+            ((value * alpha + 255 * (255 - alpha) + 127) / 255) as u8
+        };
+        let pixels = match (color.has_color(), color.has_alpha()) {
+            (false, false) => image.into_luma8().into_raw(),
+            (false, true) => image.into_luma_alpha8().pixels().map(|p| on_white(p.0[0], p.0[1])).collect(),
+            (true, false) => planes(image.into_rgb8().as_raw(), |p: &[u8; 3], channel| p[channel]),
+            (true, true) => {
+                planes(image.into_rgba8().as_raw(), |p: &[u8; 4], channel| on_white(p[channel], p[3]))
+            }
+        };
+        Self::new(shape, pixels).map_err(|error| refuse(error.to_string()))
+    }
+
+    /// C, H and W.
+    #[must_use]
+    pub fn shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    /// The pixels, plane after plane.
+    #[must_use]
+    pub fn pixels(&self) -> &[u8] {
+        &self.pixels
+    }
+
+    /// The same image with so many channels: gray is 0.299 red, 0.587 green and 0.114 blue (ITU-R BT.601, as PIL has it), and a gray
+    /// image in color has the same plane three times.
+    ///
+    /// # Errors
+    /// [`DataError::Options`] if that is neither 1 nor 3.
+    pub fn with_channels(self, channels: usize) -> Result<Self, DataError> {
+        let [own, h, w] = self.shape;
+        let pixels = match (own, channels) {
+            _ if own == channels => self.pixels,
+            (1, 3) => self.pixels.repeat(3),
+            (3, 1) => {
+                let (red, rest) = self.pixels.split_at(h * w);
+                let (green, blue) = rest.split_at(h * w);
+                let gray = |((&r, &g), &b): ((&u8, &u8), &u8)| {
+                    let sum = 19_595 * u32::from(r) + 38_470 * u32::from(g) + 7_471 * u32::from(b);
+                    ((sum + (1 << 15)) >> 16) as u8
+                };
+                red.iter().zip(green).zip(blue).map(gray).collect()
+            }
+            _ => {
+                let message = format!("image: expected a network of 1 or 3 channels, found {channels}");
+                return Err(DataError::Options(message));
+            }
+        };
+        Ok(Self { shape: [channels, h, w], pixels })
+    }
+}
+
+/// The planes of interleaved pixels of N bytes: red, green, blue.
+#[cfg(feature = "image")]
+fn planes<const N: usize>(pixels: &[u8], channel: impl Fn(&[u8; N], usize) -> u8) -> Vec<u8> {
+    let pixels = pixels.as_chunks::<N>().0;
+    (0..3)
+        .flat_map(|plane| pixels.iter().map(move |pixel| (pixel, plane)))
+        .map(|(p, c)| channel(p, c))
+        .collect()
+}
+
+#[cfg(all(test, feature = "image"))]
+mod tests {
+    use std::io::Cursor;
+
+    use image::codecs::jpeg::JpegEncoder;
+    use image::{DynamicImage, ImageBuffer, ImageFormat, Luma, LumaA, Rgb, Rgba};
+
+    use super::*;
+
+    fn png(image: impl Into<DynamicImage>) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        image.into().write_to(&mut bytes, ImageFormat::Png).unwrap();
+        bytes.into_inner()
+    }
+
+    fn decoded(bytes: &[u8]) -> Picture {
+        Picture::decode(bytes, Path::new("a.png")).unwrap()
+    }
+
+    #[test]
+    fn every_kind_of_pixel_is_read_as_a_viewer_shows_it() {
+        let gray: ImageBuffer<Luma<u8>, _> = ImageBuffer::from_raw(3, 1, vec![0u8, 100, 255]).unwrap();
+        assert_eq!(decoded(&png(gray)), Picture::new([1, 1, 3], vec![0, 100, 255]).unwrap());
+        let deep = ImageBuffer::<Luma<u16>, _>::from_raw(2, 1, vec![0u16, 65_535]).unwrap();
+        assert_eq!(decoded(&png(deep)).pixels(), [0, 255]);
+        let glass = ImageBuffer::<LumaA<u8>, _>::from_raw(3, 1, vec![0u8, 0, 0, 255, 100, 128]).unwrap();
+        assert_eq!(decoded(&png(glass)).pixels(), [255, 0, 177]);
+        let color = ImageBuffer::<Rgb<u8>, _>::from_raw(2, 1, vec![1u8, 2, 3, 4, 5, 6]).unwrap();
+        assert_eq!(decoded(&png(color)), Picture::new([3, 1, 2], vec![1, 4, 2, 5, 3, 6]).unwrap());
+        let clear = ImageBuffer::<Rgba<u8>, _>::from_raw(2, 1, vec![9u8, 9, 9, 0, 10, 20, 30, 255]).unwrap();
+        assert_eq!(decoded(&png(clear)).pixels(), [255, 10, 255, 20, 255, 30]);
+    }
+
+    #[test]
+    fn channels_follow_the_network() {
+        let color = Picture::new([3, 1, 4], vec![255, 0, 0, 10, 0, 255, 0, 10, 0, 0, 255, 10]).unwrap();
+        assert_eq!(color.clone().with_channels(1).unwrap().pixels(), [76, 150, 29, 10]);
+        assert_eq!(color.clone().with_channels(3).unwrap(), color);
+        let gray = Picture::new([1, 1, 2], vec![7, 8]).unwrap();
+        assert_eq!(gray.clone().with_channels(3).unwrap().pixels(), [7, 8, 7, 8, 7, 8]);
+        assert!(gray.with_channels(2).is_err());
+    }
+
+    /// A JPEG that a camera held upright: wide in its pixels, tall when it is shown.
+    #[test]
+    fn a_photo_is_turned_as_its_exif_says() {
+        let image = ImageBuffer::<Luma<u8>, _>::from_fn(16, 8, |x, _| Luma([if x < 8 { 0 } else { 255 }]));
+        let mut plain = Vec::new();
+        JpegEncoder::new_with_quality(&mut plain, 100).encode_image(&image).unwrap();
+        assert_eq!(decoded(&plain).shape(), [1, 8, 16]);
+        // APP1 with a TIFF header of one entry: orientation 6, to be turned right by a quarter.
+        let mut exif =
+            b"\xff\xe1\0\x22Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+                .to_vec();
+        let mut turned = plain[..2].to_vec();
+        turned.append(&mut exif);
+        turned.extend_from_slice(&plain[2..]);
+        let picture = decoded(&turned);
+        assert_eq!(picture.shape(), [1, 16, 8]);
+        assert!(picture.pixels()[3] < 20 && picture.pixels()[15 * 8 + 3] > 235, "left became top");
+    }
+
+    #[test]
+    fn what_is_no_image_is_refused_before_memory_is_taken() {
+        let refused = |bytes: &[u8]| Picture::decode(bytes, Path::new("a.png")).unwrap_err().to_string();
+        for bytes in [&b""[..], b"GIF89a", b"plain text"] {
+            assert_eq!(refused(bytes), "a.png: neither a PNG nor a JPEG image");
+        }
+        let whole = png(ImageBuffer::<Luma<u8>, _>::from_raw(2, 2, vec![1u8, 2, 3, 4]).unwrap());
+        for cut in [9, 20, 40, whole.len() - 14] {
+            assert!(refused(&whole[..cut]).starts_with("a.png: not a whole image: "), "{cut}");
+        }
+        // Sides as the header has them, with its checksum mended.
+        for side in [0u32, 16_385, u32::MAX] {
+            let mut large = whole.clone();
+            large[16..20].copy_from_slice(&side.to_be_bytes());
+            let sum = crc32fast::hash(&large[12..29]);
+            large[29..33].copy_from_slice(&sum.to_be_bytes());
+            assert!(refused(&large).starts_with("a.png: not a whole image: "), "{side}");
+        }
+    }
+}
