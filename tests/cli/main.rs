@@ -10,6 +10,7 @@ mod determinism;
 mod failing_runs;
 mod inspect;
 mod names;
+mod outputs;
 mod permissions;
 mod runs;
 mod seeds;

@@ -163,7 +163,7 @@ pub fn atomic_write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
             touch(Touch::Write, path, || OpenOptions::new().write(true).open(path)?.write_all(bytes));
         return written.map_err(io(path, "write"));
     };
-    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder_of(&target);
     let (beside, mut file) = new_file(folder).map_err(io(path, "write"))?;
     let written = write(&mut file, &beside, bytes).map_err(io(path, "write"));
     let flushed = written.and_then(|()| {
@@ -178,6 +178,28 @@ pub fn atomic_write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     }
     renamed?;
     sync_folder(folder).map_err(io(path, "write its folder to the disk"))
+}
+
+/// Checks that [`atomic_write`] can write to a path, without a change to what is there: makes a file beside it, and removes it. What
+/// is no plain file is not tried: a pipe would wait for its reader.
+///
+/// # Errors
+/// [`FileError::Io`].
+pub fn check_write(path: &Path) -> Result<(), FileError> {
+    let try_it = || {
+        if path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/") {
+            return Err(ErrorKind::IsADirectory.into());
+        }
+        let Some(target) = touch(Touch::Read, path, || followed(path))? else { return Ok(()) };
+        let (beside, _) = new_file(folder_of(&target))?;
+        touch(Touch::Remove, &beside, || fs::remove_file(&beside))
+    };
+    try_it().map_err(io(path, "write"))
+}
+
+/// The folder that a file is in.
+fn folder_of(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// The plain file that a path leads to, which need not be there; `None` if it leads to something else.

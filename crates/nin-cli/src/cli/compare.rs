@@ -15,7 +15,7 @@ use super::eval::{accuracy, confusion};
 use super::network::network;
 use super::settings::{convolution, of_run};
 use super::table::{Table, grouped};
-use super::{ThreadArgs, print, tell, write_file};
+use super::{ThreadArgs, check_file, print, tell, write_file};
 
 /// Networks side by side: parameters, work, speed and memory on this machine, and the accuracies of finished runs.
 ///
@@ -155,8 +155,11 @@ pub fn compare(args: &CompareArgs) -> Result<(), TrainError> {
     if !(args.seconds > 0.0 && args.seconds <= 3600.0) {
         return Err(TrainError::setting("seconds", "more than 0 and at most 3600", args.seconds));
     }
-    // All networks are built before the first is measured, so that a mistake is told at once.
+    // All networks are built before the first is measured, so that a mistake is told at once, as is a place for no file.
     let mut rows = rows(args)?;
+    let [markdown, csv] = ["md", "csv"].map(|kind| args.output.with_added_extension(kind));
+    check_file(&markdown)?;
+    check_file(&csv)?;
     if args.evaluate {
         let conv = convolution(None)?;
         for Run { path, last, .. } in rows.iter_mut().filter_map(|row| row.run.as_mut()) {
@@ -178,11 +181,11 @@ pub fn compare(args: &CompareArgs) -> Result<(), TrainError> {
         table.push(COLUMNS.iter().map(|(_, cell)| cell(row)).collect());
     }
     let note = note(args, threads);
-    let markdown = args.output.with_added_extension("md");
-    let csv = args.output.with_added_extension("csv");
+    // Neither is lost with the other.
+    let printed = print(&format!("{}{note}\n", table.text()));
     write_file(&markdown, &format!("{}\n{note}\n", table.markdown()))?;
     write_file(&csv, &table.csv())?;
-    print(&format!("{}{note}\n", table.text()))?;
+    printed?;
     say!("written to {} and {}", markdown.display(), csv.display());
     Ok(())
 }

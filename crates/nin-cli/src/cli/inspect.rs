@@ -12,7 +12,7 @@ use super::data::{data, data_of_run};
 use super::runs::{Group, groups};
 use super::settings::{convolution, of_run, resolve};
 use super::table::Table;
-use super::{ThreadArgs, print, print_json, seeds, write_file};
+use super::{ThreadArgs, check_file, print, print_json, seeds, write_file};
 use crate::bench::median;
 use crate::plots::{Line, Panel, write_panels};
 use crate::signal::{LayerSignal, Signal};
@@ -110,6 +110,7 @@ pub fn inspect(args: &InspectArgs) -> Result<(), TrainError> {
         return Err(TrainError::setting("images", format!("1 to {MOST_IMAGES}"), args.images));
     }
     start_of_no_recipe(args)?;
+    args.csv.iter().chain(&args.picture).try_for_each(|path| check_file(path))?;
     let conv = convolution(None)?;
     let recipes = match (args.recipes.is_empty(), args.folders.is_empty()) {
         (true, true) => vec![Recipe::Default],
@@ -146,17 +147,15 @@ pub fn inspect(args: &InspectArgs) -> Result<(), TrainError> {
         }
         subjects.push(Subject { name, signals });
     }
-    if !args.json {
-        print(&subjects.iter().map(text).collect::<String>())?;
-    }
-    if let Some(path) = &args.csv {
-        write_file(path, &table(&subjects).csv())?;
-    }
+    // None of them is lost with another.
+    let text = if args.json { String::new() } else { subjects.iter().map(text).collect() };
+    let printed = print(&text);
+    let csv = args.csv.as_ref().map_or(Ok(()), |path| write_file(path, &table(&subjects).csv()));
     if let Some(path) = &args.picture {
         let names: Vec<String> = subjects.iter().map(name).collect();
         write_panels(path, &names, &panels(&subjects))?;
     }
-    Ok(())
+    printed.and(csv)
 }
 
 /// A run's folder says itself what its network is: what is asked for a start besides would change nothing.

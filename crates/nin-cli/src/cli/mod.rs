@@ -45,7 +45,7 @@ pub use usage::parse;
 
 use clap::Args;
 use nin::data::DataError;
-use nin::disk::{FileError, atomic_write, make_folder};
+use nin::disk::{FileError, atomic_write, check_write, make_folder};
 use nin::names::{shown, unprintable};
 use nin::train::TrainError;
 use nin::train::workers::check_threads;
@@ -93,6 +93,14 @@ pub(crate) fn write_file(path: &Path, text: &str) -> Result<(), TrainError> {
     Ok(atomic_write(path, text.as_bytes())?)
 }
 
+/// Checks that [`write_file`] can write to a path, before the work whose result goes there. Makes its folder, changes nothing else.
+fn check_file(path: &Path) -> Result<(), TrainError> {
+    if let Some(folder) = path.parent() {
+        make_folder(folder)?;
+    }
+    Ok(check_write(path)?)
+}
+
 /// Writes a line of news to standard error; nothing is lost if nobody reads it.
 fn tell(text: &str) {
     let _ = writeln!(io::stderr(), "{}", shown(text));
@@ -110,7 +118,11 @@ fn print_json(value: &serde_json::Value) -> Result<(), TrainError> {
 /// Prints what a command was asked for. A reader that has seen enough (a closed pipe) is no error.
 fn print(text: &str) -> Result<(), TrainError> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    printed(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()))
+}
+
+fn printed(result: io::Result<()>) -> Result<(), TrainError> {
+    match result {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         result => result.map_err(TrainError::io(Path::new("standard output"), "write")),
     }

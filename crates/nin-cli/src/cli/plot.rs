@@ -6,8 +6,8 @@ use clap::Args;
 use nin::names::shown;
 use nin::train::{EpochMetrics, RunDir, TrainError};
 
-use super::print;
 use super::runs::{Group, groups, spread};
+use super::{check_file, print};
 use crate::plots::{Line, Panel, write_panels};
 
 /// Test accuracies of many runs in one picture: by epoch, and at the end.
@@ -32,15 +32,16 @@ pub struct PlotArgs {
 /// # Errors
 /// [`TrainError`] for the binary to print.
 pub fn plot(args: &PlotArgs) -> Result<(), TrainError> {
+    check_file(&args.output)?;
     let groups = groups(&args.folders, "metrics.jsonl")?;
     let mut runs = Vec::new();
     for group in &groups {
         runs.push(group.runs.iter().map(|run| epochs(run)).collect::<Result<Vec<_>, _>>()?);
     }
+    let line = |(group, runs): (&Group, &Vec<_>)| format!("{}: {}\n", shown(&group.name), describe(runs));
+    let printed = print(&groups.iter().zip(&runs).map(line).collect::<String>());
     write_panels(&args.output, &names(&groups, &runs), &panels(&groups, &runs))?;
-    for (group, runs) in groups.iter().zip(&runs) {
-        print(&format!("{}: {}\n", shown(&group.name), describe(runs)))?;
-    }
+    printed?;
     say!("the picture is {}", args.output.display());
     Ok(())
 }

@@ -7,19 +7,17 @@ use clap::Parser;
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 
 use super::settings::read_environment;
-use super::{fail, tell};
+use super::{fail, printed, tell};
 
 /// The arguments of this process, in an environment that can be; or the exit code to end with, after the help, the version or what
 /// is wrong was printed.
 ///
 /// # Errors
-/// 0 after `--help` and `--version`, 2 after one line on standard error that says what is wrong and where to read on.
+/// 0 after `--help` and `--version`, 1 if they could not be printed, 2 after one line on standard error that says what is wrong and where to read on.
 pub fn parse<A: Parser>() -> Result<A, ExitCode> {
     let arguments = A::try_parse().map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            // Nobody reads a closed standard output, and help is no work that could be lost.
-            let _ = error.print();
-            ExitCode::SUCCESS
+            printed(error.print()).map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
         }
         _ => {
             tell(&format!("error: {}", one_line(&A::command(), &error)));
