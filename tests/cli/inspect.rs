@@ -102,3 +102,31 @@ fn what_cannot_be_is_refused_in_one_line() {
     fs::write(place.path("empty/metrics.jsonl"), "").unwrap();
     refused(place.nin(&["plot", "empty"]), 2, &["empty: no epoch is finished"]);
 }
+
+/// The weights are numbers, and what they make of an image is none.
+#[test]
+fn a_signal_that_is_no_number_is_no_answer() {
+    let place = Place::new();
+    place.steps("run", 1, &[]);
+    let path = place.path("run/model.safetensors");
+    let (mut weights, _) = nin::checkpoint::load_tensors(&path).unwrap();
+    for tensor in weights.values_mut() {
+        tensor.data_mut().iter_mut().for_each(|weight| *weight *= 1e30);
+    }
+    let all: Vec<_> = weights.iter().map(|(name, tensor)| (name.clone(), tensor)).collect();
+    nin::checkpoint::save_tensors(&path, &all, Default::default()).unwrap();
+    for more in [&["--json"][..], &[], &["--csv", "out.csv", "--picture", "out.svg"]] {
+        let arguments = [&["inspect", "run", "--data-dir", "data", "--images", "8"], more].concat();
+        let output = place.nin(&arguments).output().unwrap();
+        assert!(output.stdout.is_empty(), "{more:?}: {output:?}");
+        refused(
+            place.nin(&arguments),
+            1,
+            &["run/model.safetensors: ", " of layer ", "expected a finite number"],
+        );
+    }
+    assert!(!place.path("out.csv").exists() && !place.path("out.svg").exists());
+    let start =
+        ["inspect", "--model", "nin-cifar", "--image-size", "14", "--data-dir", "data", "--images", "8"];
+    refused(place.nin(&[&start[..], &["--head-bias", "1e300"]].concat()), 2, &[" of layer ", "finite"]);
+}

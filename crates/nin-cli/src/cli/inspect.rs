@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
+use nin::disk::FileError;
 use nin::loss::CrossEntropy;
 use nin::train::{Overrides, Recipe, Settings, StepSettings, TrainError, Trainer, Workers};
 use serde_json::json;
@@ -189,7 +190,17 @@ fn signal(
     };
     let (mut workers, step) = (Workers::new(threads)?.with_conv(conv), StepSettings { seed, epoch: 0 });
     let loss = CrossEntropy { label_smoothing, weights: None };
-    crate::signal::inspect(trainer.model(), &batch, &mut workers, &loss, step)
+    let signal = crate::signal::inspect(trainer.model(), &batch, &mut workers, &loss, step)?;
+    for layer in &signal.layers {
+        let found = FIGURES.iter().find(|(_, figure)| !figure(layer).is_finite());
+        let Some((name, figure)) = found else { continue };
+        let reason = format!("{name} of layer {} is {}, expected a finite number", layer.path, figure(layer));
+        return Err(match &trainer.settings().init_from {
+            Some(weights) => FileError::Content { path: weights.clone(), reason }.into(),
+            None => TrainError::Config(reason),
+        });
+    }
+    Ok(signal)
 }
 
 /// The middle one of a figure of each seed.
