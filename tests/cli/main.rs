@@ -12,6 +12,7 @@ mod inspect;
 mod names;
 mod outputs;
 mod permissions;
+mod predict;
 mod runs;
 mod seeds;
 mod signals;

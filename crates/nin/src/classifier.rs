@@ -245,25 +245,26 @@ fn map_node(graph: &Graph<f32>, classes: usize) -> Option<(usize, [(f64, f64); 2
 }
 
 impl ClassMaps {
-    /// A class's map over the image, H x W: between the middles of what its numbers look at, in proportion; beyond the outermost, as
-    /// they are.
+    /// A class's map over the image, drawn with H x W pixels: between the middles of what its numbers look at, in proportion; beyond
+    /// the outermost, as they are.
     ///
     /// # Panics
     /// If there is no such class.
     #[must_use]
-    pub fn over_image(&self, class: usize) -> Tensor<f32> {
-        let [height, width] = self.image;
+    pub fn over_image(&self, class: usize, [height, width]: [usize; 2]) -> Tensor<f32> {
         let (h, w) = (self.maps.shape()[1], self.maps.shape()[2]);
         let map = &self.maps.data()[class * h * w..(class + 1) * h * w];
+        let scale = [self.image[0] as f64 / height as f64, self.image[1] as f64 / width as f64];
         // The numbers on either side of a pixel's middle, and the share of the second.
-        let between = |pixel: usize, (first, step): (f64, f64), count: usize| {
-            let at = ((pixel as f64 + 0.5 - first) / step).clamp(0.0, (count - 1) as f64);
+        let between = |pixel: usize, scale: f64, (first, step): (f64, f64), count: usize| {
+            let at = (((pixel as f64 + 0.5) * scale - first) / step).clamp(0.0, (count - 1) as f64);
             let low = at.floor();
             (low as usize, (low as usize + 1).min(count - 1), (at - low) as f32)
         };
+        let across: Vec<_> = (0..width).map(|x| between(x, scale[1], self.places[1], w)).collect();
         Tensor::from_fn([height, width], |index| {
-            let (top, bottom, down) = between(index / width, self.places[0], h);
-            let (left, right, across) = between(index % width, self.places[1], w);
+            let (top, bottom, down) = between(index / width, scale[0], self.places[0], h);
+            let (left, right, across) = across[index % width];
             let row = |y: usize| map[y * w + left] * (1.0 - across) + map[y * w + right] * across;
             row(top) * (1.0 - down) + row(bottom) * down
         })
@@ -406,7 +407,7 @@ mod tests {
             };
             let pixels = (0..side * side).map(|i| if bright(i) { 255 } else { 0 }).collect();
             let maps = classifier.class_maps(&Picture::new([1, side, side], pixels).unwrap()).unwrap();
-            let over = maps.over_image(1);
+            let over = maps.over_image(1, [side, side]);
             let sum = |rows: std::ops::Range<usize>, columns: std::ops::Range<usize>| -> f32 {
                 rows.flat_map(|y| columns.clone().map(move |x| y * side + x)).map(|i| over.data()[i]).sum()
             };

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use nin_cli::cli::{
-    BenchArgs, CompareArgs, EvalArgs, InspectArgs, PlotArgs, SummaryArgs, bench, compare, evaluate, fail,
-    inspect, parse, plot, summarize,
+    BenchArgs, CompareArgs, EvalArgs, InspectArgs, PlotArgs, PredictArgs, SummaryArgs, bench, compare,
+    evaluate, fail, inspect, parse, plot, predict, summarize,
 };
 
 /// Evaluate, inspect, measure and compare Network in Network models.
@@ -25,6 +25,7 @@ enum Command {
     // In a box: it has a place for every setting.
     Inspect(Box<InspectArgs>),
     Plot(PlotArgs),
+    Predict(PredictArgs),
 }
 
 fn main() -> ExitCode {
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         Ok(Arguments { command: Command::Compare(args) }) => compare(&args),
         Ok(Arguments { command: Command::Inspect(args) }) => inspect(&args),
         Ok(Arguments { command: Command::Plot(args) }) => plot(&args),
+        Ok(Arguments { command: Command::Predict(args) }) => predict(&args),
         Err(code) => return code,
     };
     result.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)

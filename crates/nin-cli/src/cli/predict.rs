@@ -1,0 +1,271 @@
+//! `nin predict`: what images are of.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
+use nin::data::{Dataset, DatasetKind, Image, Picture, Target};
+use nin::disk::{atomic_write, make_folder};
+use nin::names::shown;
+use nin::train::{Settings, TrainError};
+use nin::{Answer, ClassMaps, Classifier};
+use serde_json::json;
+
+use super::data::data;
+use super::{ThreadArgs, print, tell};
+
+/// Images that are classified together.
+const TOGETHER: usize = 32;
+
+/// Pixels of the longer side below which a picture of class maps is drawn larger, by a whole factor.
+const DRAWN: usize = 224;
+
+/// What images are of, by a trained network: the most likely classes, with their probabilities.
+///
+/// PNG and JPEG, in color or gray, of any size. Of a folder, all of them in it and below, in the order of their names. What cannot be
+/// read is named and left out; the exit code is 1 then.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  nin predict photo.png --model runs/nin-20260101-120000
+  nin predict photos --model model.safetensors --json
+  nin predict --dataset fashion-mnist-mini --index 7 --model runs/nin-20260101-120000 --cam maps
+  curl -s http://localhost/photo.jpg | nin predict - --model model.safetensors")]
+pub struct PredictArgs {
+    /// Images, or folders of images; - for one from standard input
+    #[arg(value_name = "PATH", required_unless_present = "dataset")]
+    pub paths: Vec<PathBuf>,
+    /// Weights with their card, as model.safetensors of a run, or the folder of a run
+    #[arg(long, value_name = "PATH")]
+    pub model: PathBuf,
+    /// Take a test image of this data set instead
+    #[arg(long, value_name = "NAME", requires = "index", conflicts_with = "paths")]
+    pub dataset: Option<DatasetKind>,
+    /// The number of that image, counted from 0
+    #[arg(long, value_name = "I", requires = "dataset", allow_negative_numbers = true)]
+    pub index: Option<usize>,
+    /// Folder of the data set's IDX files
+    #[arg(long, value_name = "DIR", requires = "dataset")]
+    pub data_dir: Option<PathBuf>,
+    /// The most likely classes that are told
+    #[arg(long, value_name = "K", default_value_t = 3, allow_negative_numbers = true)]
+    pub top: usize,
+    /// A line of JSON for each image
+    #[arg(long)]
+    pub json: bool,
+    /// Draw where the classes were seen (figure 4 of the paper): NAME.cam.png with the most likely class's map over the image, and
+    /// NAME.maps.png with the maps of all classes, in rows of five
+    #[arg(long, value_name = "DIR")]
+    pub cam: Option<PathBuf>,
+    /// Threads.
+    #[command(flatten)]
+    pub threads: ThreadArgs,
+}
+
+/// An image with the name that it is told by, and, if it is known, what it is of.
+struct Named {
+    name: String,
+    picture: Picture,
+    label: Option<usize>,
+}
+
+/// Runs `nin predict`.
+///
+/// # Errors
+/// [`TrainError`] for the binary to print.
+pub fn predict(args: &PredictArgs) -> Result<(), TrainError> {
+    if args.top == 0 {
+        return Err(TrainError::setting("top", "at least 1", args.top));
+    }
+    let path = if args.model.is_dir() { args.model.join("model.safetensors") } else { args.model.clone() };
+    let classifier = Classifier::load(&path)?.with_threads(args.threads.read()?)?;
+    if let Some(folder) = &args.cam {
+        make_folder(folder)?;
+    }
+    let (mut all, mut failed) = (Vec::new(), None);
+    match (args.dataset, args.index) {
+        (Some(kind), Some(index)) => all.push(Source::Image(Box::new(of_dataset(kind, index, args)?))),
+        _ => {
+            for path in &args.paths {
+                images(path, &mut all)?;
+            }
+        }
+    }
+    if all.is_empty() {
+        let paths: Vec<_> = args.paths.iter().map(|path| path.display().to_string()).collect();
+        return Err(TrainError::Config(format!("{}: no .png, .jpg or .jpeg files there", paths.join(", "))));
+    }
+    let count = all.len();
+    let mut all = all.into_iter();
+    while all.len() > 0 {
+        let mut batch = Vec::new();
+        for source in all.by_ref().take(TOGETHER) {
+            match source.read() {
+                Ok(named) => batch.push(named),
+                Err(error) if count == 1 => return Err(error),
+                Err(error) => {
+                    tell(&format!("warning: {error}"));
+                    failed = Some(error);
+                }
+            }
+        }
+        let pictures: Vec<Picture> = batch.iter().map(|named| named.picture.clone()).collect();
+        if pictures.is_empty() {
+            continue;
+        }
+        for (named, answers) in batch.iter().zip(classifier.classify_all(&pictures)?) {
+            show(named, &answers, args, &classifier)?;
+            if let Some(folder) = &args.cam {
+                draw(folder, named, answers[0].class, &classifier.class_maps(&named.picture)?)?;
+            }
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+/// Where an image comes from.
+enum Source {
+    File(PathBuf),
+    Stdin,
+    Image(Box<Named>),
+}
+
+impl Source {
+    fn read(self) -> Result<Named, TrainError> {
+        let (path, bytes) = match self {
+            Self::Image(named) => return Ok(*named),
+            Self::File(path) => {
+                let bytes = std::fs::read(&path).map_err(TrainError::io(&path, "read"))?;
+                (path, bytes)
+            }
+            Self::Stdin => {
+                let (path, mut bytes) = (PathBuf::from("-"), Vec::new());
+                std::io::stdin().read_to_end(&mut bytes).map_err(TrainError::io(&path, "read"))?;
+                (path, bytes)
+            }
+        };
+        let picture = Picture::decode(&bytes, &path)?;
+        Ok(Named { name: path.display().to_string(), picture, label: None })
+    }
+}
+
+/// The images of a path: itself, or all in a folder and below.
+fn images(path: &Path, all: &mut Vec<Source>) -> Result<(), TrainError> {
+    if path == Path::new("-") {
+        all.push(Source::Stdin);
+        return Ok(());
+    }
+    if !path.is_dir() {
+        all.push(Source::File(path.to_path_buf()));
+        return Ok(());
+    }
+    let entries = std::fs::read_dir(path).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
+    let mut entries: Vec<PathBuf> = entries
+        .map_err(TrainError::io(path, "read the folder"))?
+        .into_iter()
+        .map(|entry| entry.path())
+        .collect();
+    entries.sort();
+    for entry in entries {
+        let is_image = entry.extension().is_some_and(|extension| {
+            ["png", "jpg", "jpeg"].iter().any(|known| extension.eq_ignore_ascii_case(known))
+        });
+        // A link to a folder may lead back to this one.
+        if is_image || (entry.is_dir() && !entry.is_symlink()) {
+            images(&entry, all)?;
+        }
+    }
+    Ok(())
+}
+
+/// A test image of a data set.
+fn of_dataset(kind: DatasetKind, index: usize, args: &PredictArgs) -> Result<Named, TrainError> {
+    let settings = Settings { dataset: kind, ..Settings::default() };
+    let (splits, _) = data(&settings, args.data_dir.clone())?;
+    let set = splits.test;
+    if index >= set.len() {
+        return Err(TrainError::setting("index", format!("0 to {}", set.len() - 1), index));
+    }
+    let (image, target) = set.get(index);
+    let pixels = match image {
+        Image::Bytes(pixels) => pixels.into_owned(),
+        Image::Floats(_) => return Err(TrainError::Config(format!("{kind}: its images are no pictures"))),
+    };
+    let label = if let Target::Class(class) = target { Some(class) } else { None };
+    Ok(Named { name: format!("{kind}-{index}"), picture: Picture::new(set.image_shape(), pixels)?, label })
+}
+
+fn show(
+    named: &Named,
+    answers: &[Answer],
+    args: &PredictArgs,
+    classifier: &Classifier,
+) -> Result<(), TrainError> {
+    let top = &answers[..args.top.min(answers.len())];
+    if args.json {
+        let answers: Vec<_> = top
+            .iter()
+            .map(|Answer { class, name, probability }| json!({ "class": class, "name": name, "probability": probability }))
+            .collect();
+        let mut line = json!({ "image": named.name, "answers": answers });
+        if let Some(label) = named.label {
+            line["label"] = label.into();
+        }
+        return print(&format!("{line}\n"));
+    }
+    let text: Vec<String> =
+        top.iter().map(|answer| format!("{} {:.3}", shown(&answer.name), answer.probability)).collect();
+    let label = named.label.and_then(|label| classifier.card().classes.get(label));
+    let label = label.map_or_else(String::new, |name| format!(" (it is {})", shown(name)));
+    print(&format!("{}: {}{label}\n", shown(&named.name), text.join(", ")))
+}
+
+/// Draws the class maps of an image.
+fn draw(folder: &Path, named: &Named, class: usize, maps: &ClassMaps) -> Result<(), TrainError> {
+    let [_, h, w] = named.picture.shape();
+    let larger = DRAWN.div_ceil(h.max(w));
+    let size = [h * larger, w * larger];
+    // A file's name, not its path, which may be anywhere.
+    let name = Path::new(&named.name).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let classes = maps.maps.shape()[0];
+    let brightest = maps.maps.data().iter().copied().fold(0.0, f32::max);
+    let tile = |class: usize| overlay(&named.picture, larger, maps.over_image(class, size).data(), brightest);
+    write_png(&folder.join(format!("{name}.cam.png")), &tile(class), size)?;
+    // Rows of five, a line of white between two.
+    let (columns, rows) = (classes.min(5), classes.div_ceil(5));
+    let [height, width] = size;
+    let sheet = [rows * (height + 2) - 2, columns * (width + 2) - 2];
+    let mut pixels = vec![255; sheet[0] * sheet[1] * 3];
+    for class in 0..classes {
+        let (top, left) = (class / 5 * (height + 2), class % 5 * (width + 2));
+        for (row, line) in tile(class).chunks(width * 3).enumerate() {
+            let at = ((top + row) * sheet[1] + left) * 3;
+            pixels[at..at + width * 3].copy_from_slice(line);
+        }
+    }
+    write_png(&folder.join(format!("{name}.maps.png")), &pixels, sheet)
+}
+
+/// The image, every pixel a square of `larger` a side, red over it where the map is bright: red, green and blue of each pixel.
+fn overlay(picture: &Picture, larger: usize, map: &[f32], brightest: f32) -> Vec<u8> {
+    let [channels, h, w] = picture.shape();
+    let width = w * larger;
+    let mut pixels = Vec::with_capacity(map.len() * 3);
+    for (index, &value) in map.iter().enumerate() {
+        let at = index / width / larger * w + index % width / larger;
+        let strength = if brightest > 0.0 { 0.7 * (value / brightest).clamp(0.0, 1.0) } else { 0.0 };
+        for (channel, heat) in [255.0, 40.0, 0.0].into_iter().enumerate() {
+            let own = f32::from(picture.pixels()[(channel % channels) * h * w + at]);
+            pixels.push((own * (1.0 - strength) + heat * strength).round() as u8);
+        }
+    }
+    pixels
+}
+
+fn write_png(path: &Path, pixels: &[u8], [height, width]: [usize; 2]) -> Result<(), TrainError> {
+    let mut bytes = Vec::new();
+    let encoder = PngEncoder::new(&mut bytes);
+    let encoded = encoder.write_image(pixels, width as u32, height as u32, ExtendedColorType::Rgb8);
+    encoded.map_err(|error| TrainError::of(path, format!("cannot be drawn: {error}")))?;
+    Ok(atomic_write(path, &bytes)?)
+}

@@ -1,0 +1,105 @@
+//! `nin predict`: what images are of.
+
+use std::fs;
+
+use image::{ImageBuffer, ImageFormat, Luma};
+use serde_json::Value;
+
+use crate::common::{Place, assert_has, failed, refused, succeeded};
+
+/// A test image of the small data set as a PNG file.
+fn draw(place: &Place, name: &str, index: usize) {
+    let bytes = fs::read(place.path("data/t10k-images-idx3-ubyte")).unwrap();
+    let pixels = bytes[16 + index * 784..][..784].to_vec();
+    let image = ImageBuffer::<Luma<u8>, _>::from_raw(28, 28, pixels).unwrap();
+    fs::create_dir_all(place.path(name).parent().unwrap()).unwrap();
+    image.save_with_format(place.path(name), ImageFormat::Png).unwrap();
+}
+
+fn answers(stdout: &str) -> Vec<Value> {
+    stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn an_image_gets_the_same_answer_wherever_it_comes_from() {
+    let place = Place::new();
+    succeeded(place.train("run", &["--model", "lenet", "--image-size", "28", "--epochs", "2"]));
+    // The file is of use without its folder and its data.
+    fs::copy(place.path("run/model.safetensors"), place.path("model.safetensors")).unwrap();
+    let of = |more: &[&str]| place.nin(&[&["predict", "--json", "--top", "10", "--model"], more].concat());
+    let known = ["run", "--dataset", "fashion-mnist-mini", "--index", "7", "--data-dir", "data"];
+    let first = answers(&succeeded(of(&known)));
+    assert_eq!((first.len(), &first[0]["label"]), (1, &Value::from(7)));
+    let list = first[0]["answers"].as_array().unwrap();
+    let sum: f64 = list.iter().map(|answer| answer["probability"].as_f64().unwrap()).sum();
+    assert!(list.len() == 10 && (sum - 1.0).abs() < 1e-9, "{list:?}");
+
+    draw(&place, "photos/b.png", 7);
+    draw(&place, "photos/below/a.PNG", 4);
+    fs::remove_dir_all(place.path("data")).unwrap();
+    let file = answers(&succeeded(of(&["model.safetensors", "photos/b.png"])));
+    assert_eq!(
+        (&file[0]["answers"], &file[0]["image"]),
+        (&first[0]["answers"], &Value::from("photos/b.png"))
+    );
+    let folder = answers(&succeeded(of(&["model.safetensors", "photos", "--threads", "1"])));
+    assert_eq!(folder.len(), 2);
+    assert_eq!(
+        (&folder[0]["image"], &folder[1]),
+        (&Value::from("photos/b.png"), &answers(&succeeded(of(&["model.safetensors", "photos/below"])))[0])
+    );
+    let mut stdin = of(&["model.safetensors", "-"]);
+    stdin.write_stdin(fs::read(place.path("photos/b.png")).unwrap());
+    assert_eq!(answers(&succeeded(stdin))[0]["answers"], first[0]["answers"]);
+    let text =
+        succeeded(place.nin(&["predict", "photos/b.png", "--model", "model.safetensors", "--top", "1"]));
+    assert_has(&text, &["photos/b.png: ", list[0]["name"].as_str().unwrap()]);
+
+    // What cannot be read is named and left out.
+    fs::write(place.path("photos/c.jpg"), "no image").unwrap();
+    let output = of(&["model.safetensors", "photos"]).output().unwrap();
+    assert_eq!(answers(std::str::from_utf8(&output.stdout).unwrap()), folder);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), stderr.lines().count()), (Some(1), 2), "{stderr}");
+    assert_has(&stderr, &["warning: photos/c.jpg: neither a PNG nor a JPEG image"]);
+}
+
+#[test]
+fn what_cannot_be_predicted_is_refused_in_one_line() {
+    let place = Place::new();
+    succeeded(place.train("run", &["--model", "lenet", "--image-size", "28", "--max-steps", "1"]));
+    draw(&place, "a.png", 0);
+    fs::create_dir(place.path("empty")).unwrap();
+    let of = |more: &[&str]| place.nin(&[&["predict"], more].concat());
+    for (arguments, code, what) in [
+        (&["a.png", "--model", "nowhere"] as &[&str], 1, "nowhere: cannot open"),
+        (&["a.png", "--model", "a.png"], 1, "a.png: not a safetensors file"),
+        (&["a.png", "--model", "run", "--top", "0"], 2, "top: expected at least 1"),
+        (&["empty", "--model", "run"], 2, "empty: no .png, .jpg or .jpeg files"),
+        (&["missing.png", "--model", "run"], 1, "missing.png: cannot read"),
+        (&["--model", "run"], 2, "<PATH>"),
+        (
+            &["--model", "run", "--dataset", "fashion-mnist-mini", "--index", "20", "--data-dir", "data"],
+            2,
+            "index: expected 0 to 19, found 20",
+        ),
+    ] {
+        refused(of(arguments), code, &[what]);
+    }
+    failed(of(&["a.png", "--model", "run", "--cam", "maps"]), 2, &["lenet makes no maps for its classes"]);
+}
+
+#[test]
+fn class_maps_are_drawn_over_the_image() {
+    let place = Place::new();
+    place.steps("run", 1, &["--image-size", "28"]);
+    draw(&place, "a.png", 3);
+    succeeded(place.nin(&["predict", "a.png", "--model", "run", "--cam", "maps/below"]));
+    let size = |name: &str| {
+        let image = image::open(place.path("maps/below").join(name)).unwrap();
+        (image.width(), image.height())
+    };
+    // Eight times as large, for eyes.
+    assert_eq!(size("a.cam.png"), (224, 224));
+    assert_eq!(size("a.maps.png"), (5 * 226 - 2, 2 * 226 - 2));
+}
