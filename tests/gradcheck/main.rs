@@ -1,4 +1,5 @@
-//! Gradients against differences of the outputs, and layers that are one another under another name.
+//! Extents of zero and one, gradients against differences of the outputs, and layers that are one another under another name.
 
+mod extents;
 mod ops;
 mod pointwise;
