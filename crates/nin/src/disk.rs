@@ -50,8 +50,13 @@ pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) ->
 
 /// The error of what a file holds. What the reason cites of it stays one printable line.
 pub(crate) fn content(path: &Path, reason: impl AsRef<str>) -> FileError {
+    FileError::Content { path: path.to_path_buf(), reason: printable(reason.as_ref()) }
+}
+
+/// Text that may cite a file, with its control characters escaped: they would end the line or command a terminal.
+pub(crate) fn printable(text: &str) -> String {
     let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    FileError::Content { path: path.to_path_buf(), reason: reason.as_ref().chars().map(escaped).collect() }
+    text.chars().map(escaped).collect()
 }
 
 /// What is asked of the disk.

@@ -7,7 +7,7 @@ use autograd::AutogradError;
 use tensor::ShapeError;
 
 use crate::data::DataError;
-use crate::disk::{FileError, io};
+use crate::disk::{FileError, io, printable};
 use crate::optim::OptimizerError;
 
 /// An error of a run.
@@ -52,9 +52,9 @@ impl TrainError {
         Self::Config(format!("{name}: expected {expected}, found {found}"))
     }
 
-    /// An error of a file or a folder.
+    /// An error of a file or a folder. What is cited of it stays one printable line.
     pub fn of(path: &Path, what: impl Display) -> Self {
-        Self::Config(format!("{}: {what}", path.display()))
+        Self::Config(format!("{}: {}", path.display(), printable(&what.to_string())))
     }
 
     /// Wraps a system error with the path and the verb of what was tried; made for `map_err`.

@@ -1,5 +1,7 @@
 //! Reading settings from TOML files.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use super::Overrides;
@@ -9,13 +11,29 @@ impl Overrides {
     /// Reads a TOML file (with the feature `toml`).
     ///
     /// # Errors
-    /// [`TrainError::File`] if it cannot be read, [`TrainError::Config`] with path, line and key if it is not TOML, has a key that
-    /// is none of these, or a value of the wrong type.
+    /// [`TrainError::File`] if it cannot be read, [`TrainError::Config`] with path, line and key if it is longer than any settings
+    /// are (1 MiB), is not TOML, has a key that is none of these, or a value of the wrong type.
     pub fn from_toml(path: &Path) -> Result<Self, TrainError> {
-        let text = std::fs::read_to_string(path).map_err(TrainError::io(path, "read the configuration"))?;
-        toml::from_str(&text).map_err(|error| TrainError::of(path, one_line(&error.to_string())))
+        let mut text = String::new();
+        let file = File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text));
+        file.map_err(TrainError::io(path, "read the configuration"))?;
+        if text.len() as u64 > LONGEST {
+            return Err(TrainError::of(path, format!("no settings: longer than {LONGEST} bytes")));
+        }
+        Self::from_text(&text, path)
+    }
+
+    /// Reads settings from TOML (with the feature `toml`). `source` is the name that errors carry.
+    ///
+    /// # Errors
+    /// As [`Overrides::from_toml`].
+    pub fn from_text(text: &str, source: &Path) -> Result<Self, TrainError> {
+        toml::from_str(text).map_err(|error| TrainError::of(source, one_line(&error.to_string())))
     }
 }
+
+/// The most bytes of a file of settings.
+const LONGEST: u64 = 1 << 20;
 
 /// TOML's errors are a small picture over several lines; a command's error is one line.
 fn one_line(text: &str) -> String {
