@@ -8,6 +8,7 @@ mod compare;
 mod conv_path;
 mod determinism;
 mod failing_runs;
+mod hostile;
 mod inspect;
 mod names;
 mod outputs;

@@ -1,0 +1,91 @@
+//! What is done with bytes from elsewhere. Each target tells whether they were taken; what is refused is refused in one printable
+//! line, and what is taken comes back the same when it is written and read again.
+
+use std::fmt::Display;
+use std::path::Path;
+
+use nin::checkpoint::read_tensors;
+use nin::data::Augmentation;
+use nin::data::idx::Idx;
+use nin::models::{Head, Model};
+use nin::optim::Schedule;
+use nin::train::{Overrides, Settings};
+
+fn line(error: &impl Display) {
+    let text = error.to_string();
+    assert!(text.len() < 10_000 && !text.contains(char::is_control), "{text:?}");
+}
+
+/// Images and labels, plain or compressed.
+pub(crate) fn idx(bytes: &[u8]) -> bool {
+    let mut taken = false;
+    for rank in [1, 3] {
+        match Idx::from_reader(bytes, Path::new("idx"), rank) {
+            Ok(idx) => {
+                assert_eq!(idx.dims.iter().product::<usize>(), idx.data.len());
+                taken = true;
+            }
+            Err(error) => line(&error),
+        }
+    }
+    taken
+}
+
+/// A whole file of weights.
+pub(crate) fn safetensors(bytes: &[u8]) -> bool {
+    match read_tensors(bytes, Path::new("safetensors")) {
+        Ok((tensors, _)) => {
+            let numbers: usize = tensors.values().map(|tensor| tensor.data().len()).sum();
+            // The narrowest type has two bytes.
+            assert!(numbers * 2 <= bytes.len());
+            true
+        }
+        Err(error) => {
+            line(&error);
+            false
+        }
+    }
+}
+
+/// The header of a file of weights, of the length that it says, before 64 bytes of numbers.
+pub(crate) fn header(text: &[u8]) -> bool {
+    safetensors(&[&(text.len() as u64).to_le_bytes(), text, &[0x3c; 64]].concat())
+}
+
+/// A run's `config.toml`, or a file of settings.
+pub(crate) fn settings(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    let read = |text: &str| {
+        let file = Overrides::from_text(text, Path::new("config.toml"))?;
+        Settings::resolve(&file, &Overrides::default())
+    };
+    match read(text) {
+        Ok(settings) => {
+            assert_eq!(read(&settings.to_toml()).unwrap(), settings);
+            true
+        }
+        Err(error) => {
+            line(&error);
+            false
+        }
+    }
+}
+
+/// The values of flags that are small languages, and the names of choices.
+pub(crate) fn names(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    let schedule = text.parse::<Schedule>();
+    if let Ok(schedule) = schedule {
+        assert_eq!(schedule.to_string().parse::<Schedule>().unwrap(), schedule);
+        for step in [0, 1, 99, u64::MAX] {
+            assert!(schedule.over(100).factor(step) >= 0.0, "{schedule} at {step}");
+        }
+    }
+    let augmentation = text.parse::<Augmentation>();
+    if let Ok(augmentation) = augmentation {
+        assert_eq!(augmentation.to_string().parse::<Augmentation>().unwrap(), augmentation);
+    }
+    let model = text.parse::<Model>();
+    assert!(model.as_ref().is_ok_and(|model| model.name() == text) || model.is_err());
+    schedule.is_ok() || augmentation.is_ok() || model.is_ok() || text.parse::<Head>().is_ok()
+}
