@@ -6,6 +6,8 @@ mod targets;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
+use image::codecs::{jpeg::JpegEncoder, png::PngEncoder};
+use image::{ExtendedColorType, ImageEncoder};
 use tensor::Tensor;
 
 /// SplitMix64 (Steele, Lea and Flood 2014): a few nanoseconds for each number.
@@ -168,6 +170,18 @@ fn header() {
     let text = br#"{"__metadata__":{"format":"pt","note":"\u001b"},"x":{"dtype":"F64","shape":[8],"data_offsets":[0,64]}}"#;
     let empty = br#"{"z":{"dtype":"BF16","shape":[0,7],"data_offsets":[0,0]},"y":{"shape":[],"dtype":"F32","data_offsets":[60,64]},"x":{"dtype":"F32","shape":[15],"data_offsets":[0,60]}}"#;
     fuzz("header", targets::header, &[two, text, empty]);
+}
+
+#[test]
+fn picture() {
+    let (mut png, mut jpeg) = (Vec::new(), Vec::new());
+    let color: Vec<u8> = (0..6 * 5 * 4).map(|i| (i * 37 % 251) as u8).collect();
+    PngEncoder::new(&mut png).write_image(&color, 6, 5, ExtendedColorType::Rgba8).unwrap();
+    JpegEncoder::new(&mut jpeg).write_image(&color[..6 * 5 * 3], 6, 5, ExtendedColorType::Rgb8).unwrap();
+    // Turned by its EXIF.
+    let exif = b"\xff\xe1\0\x22Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+    let turned = [&jpeg[..2], exif, &jpeg[2..]].concat();
+    fuzz("picture", targets::picture, &[&png, &jpeg, &turned]);
 }
 
 #[test]

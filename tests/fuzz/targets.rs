@@ -5,8 +5,8 @@ use std::fmt::Display;
 use std::path::Path;
 
 use nin::checkpoint::read_tensors;
-use nin::data::Augmentation;
 use nin::data::idx::Idx;
+use nin::data::{Augmentation, Picture};
 use nin::models::{Head, Model};
 use nin::optim::Schedule;
 use nin::train::{Overrides, Settings};
@@ -52,6 +52,20 @@ pub(crate) fn header(text: &[u8]) -> bool {
     safetensors(&[&(text.len() as u64).to_le_bytes(), text, &[0x3c; 64]].concat())
 }
 
+/// A photo, PNG or JPEG.
+pub(crate) fn picture(bytes: &[u8]) -> bool {
+    match Picture::decode(bytes, Path::new("picture")) {
+        Ok(picture) => {
+            assert_eq!(picture.shape().iter().product::<usize>(), picture.pixels().len());
+            true
+        }
+        Err(error) => {
+            line(&error);
+            false
+        }
+    }
+}
+
 /// A run's `config.toml`, or a file of settings.
 pub(crate) fn settings(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else { return false };
@@ -84,6 +98,9 @@ pub(crate) fn names(bytes: &[u8]) -> bool {
     let augmentation = text.parse::<Augmentation>();
     if let Ok(augmentation) = augmentation {
         assert_eq!(augmentation.to_string().parse::<Augmentation>().unwrap(), augmentation);
+    }
+    if let Ok(seeds) = nin_cli::cli::parse_seeds(text) {
+        assert!(!seeds.is_empty());
     }
     let model = text.parse::<Model>();
     assert!(model.as_ref().is_ok_and(|model| model.name() == text) || model.is_err());

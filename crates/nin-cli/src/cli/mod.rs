@@ -41,6 +41,7 @@ pub use inspect::{InspectArgs, inspect};
 pub use network::NetworkArgs;
 pub use plot::{PlotArgs, plot};
 pub use predict::{PredictArgs, predict};
+pub use seeds::parse as parse_seeds;
 pub use summary::{SummaryArgs, summarize};
 pub use train::{TrainArgs, train};
 pub use usage::parse;

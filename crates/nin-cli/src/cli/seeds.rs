@@ -80,7 +80,10 @@ pub(super) fn train_each(
 }
 
 /// Reads `FROM..TO`, without TO.
-pub(super) fn parse(range: &str) -> Result<Range<u64>, String> {
+///
+/// # Errors
+/// What was expected and what was found.
+pub fn parse(range: &str) -> Result<Range<u64>, String> {
     let ends = range.split_once("..").and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
     match ends {
         Some((from, to)) if from < to && to - from <= MOST => Ok(from..to),
