@@ -94,7 +94,8 @@ fn class_maps_are_drawn_over_the_image() {
     let place = Place::new();
     place.steps("run", 1, &["--image-size", "28"]);
     draw(&place, "a.png", 3);
-    succeeded(place.nin(&["predict", "a.png", "--model", "run", "--cam", "maps/below"]));
+    draw(&place, "b/a.png", 4);
+    succeeded(place.nin(&["predict", "a.png", "b", "--model", "run", "--cam", "maps/below"]));
     let size = |name: &str| {
         let image = image::open(place.path("maps/below").join(name)).unwrap();
         (image.width(), image.height())
@@ -102,4 +103,5 @@ fn class_maps_are_drawn_over_the_image() {
     // Eight times as large, for eyes.
     assert_eq!(size("a.cam.png"), (224, 224));
     assert_eq!(size("a.maps.png"), (5 * 226 - 2, 2 * 226 - 2));
+    assert_eq!(size("a-2.cam.png"), (224, 224), "of another image of the name");
 }

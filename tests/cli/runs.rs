@@ -96,13 +96,68 @@ fn a_run_keeps_its_data() {
     refuse("");
     assert_has(&succeeded(place.nin(&["eval", "run", "--data-dir", "moved"])), &["of 20 images"]);
 
-    // A run of before there were records goes on.
+    // A run of before there were records and cards goes on.
     fs::rename(place.path("moved"), place.path("data")).unwrap();
     place.steps("old", 3, &more);
     fs::remove_file(place.path("old/data.json")).unwrap();
+    for file in ["old/checkpoint.safetensors", "old/model.safetensors"] {
+        let (tensors, mut text) = nin::checkpoint::load_tensors(&place.path(file)).unwrap();
+        assert!(text.remove("nin").is_some());
+        let all: Vec<_> = tensors.iter().map(|(name, tensor)| (name.clone(), tensor)).collect();
+        nin::checkpoint::save_tensors(&place.path(file), &all, text).unwrap();
+    }
     succeeded(place.resume("old", &[]));
     assert!(place.weights("old") == whole);
     assert_eq!(place.read("old/data.json"), record);
+}
+
+/// The weights know what they were trained on, whatever became of the record beside them.
+#[test]
+fn a_run_without_its_record_is_not_judged_by_other_data() {
+    let place = Place::new();
+    place.steps("run", 3, &[]);
+    place.steps("other", 3, &["--data-dir", "data", "--seed", "1"]);
+    let record = place.read("run/data.json");
+    let commands = || {
+        let eval = place.nin(&["eval", "run"]);
+        [resume(&place, "run", &[]), resume(&place, "run", &["--data-dir", "data"]), eval]
+    };
+    for (text, what) in [
+        (None, "run: its data.json is missing"),
+        (Some(record.replace("\"sha256\": \"", "\"sha256\": \"0")), "run: its data.json is of other data"),
+        (Some(record.replace("40", "41")), "run: its data.json is of other data"),
+    ] {
+        match text {
+            Some(text) => fs::write(place.path("run/data.json"), text).unwrap(),
+            None => fs::remove_file(place.path("run/data.json")).unwrap(),
+        }
+        let before = contents(&place.path("run"));
+        for command in commands() {
+            refused(command, 2, &[what, "40 + 20 images, SHA-256 "]);
+        }
+        assert!(contents(&place.path("run")) == before);
+    }
+    fs::write(place.path("run/data.json"), record).unwrap();
+    succeeded(resume(&place, "run", &["--max-steps", "4"]));
+}
+
+#[test]
+fn what_is_not_a_runs_own_stays() {
+    let place = Place::new();
+    for (name, text) in [("data.json", "{\"my\": 1}"), (".lock", "mine"), ("curves.svg", "<svg/>")] {
+        let _ = fs::remove_dir_all(place.path("run"));
+        fs::create_dir(place.path("run")).unwrap();
+        fs::write(place.path("run").join(name), text).unwrap();
+        let arguments = ["--max-steps", "1"];
+        failed(place.train("run", &arguments), if name == ".lock" { 1 } else { 2 }, &[name]);
+        assert_eq!(place.read(&format!("run/{name}")), text);
+        assert!(!place.path("run/config.toml").exists());
+    }
+    let _ = fs::remove_dir_all(place.path("run"));
+    fs::create_dir(place.path("run")).unwrap();
+    fs::write(place.path("run/.writing-notes"), "mine").unwrap();
+    place.steps("run", 1, &[]);
+    assert_eq!(place.read("run/.writing-notes"), "mine");
 }
 
 #[test]
@@ -227,7 +282,7 @@ fn a_folder_has_one_owner_at_a_time() {
     refused(place.train("run", &[]), 2, &[&who]);
     child.kill().unwrap();
     child.wait().unwrap();
-    // The lock has died with it.
+    // The lock has died with it. Of one that was removed, the first owner notices before its next save.
     succeeded(resume(&place, "run", &["--max-steps", "1"]));
     // The folder of several runs has one, too.
     let mut child = training(&place, "all/seed-0");

@@ -15,6 +15,11 @@ use crate::train::TrainError;
 /// The name of the card in the text of a safetensors file.
 const KEY: &str = "nin";
 
+/// The most channels of an image, pixels of a side of it, and classes.
+const MOST_CHANNELS: usize = 1024;
+const MOST_SIDE: usize = 4096;
+const MOST_CLASSES: usize = 1 << 16;
+
 /// A network, what its answers mean and where it comes from: text in the header of `model.safetensors`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelCard {
@@ -75,6 +80,15 @@ impl ModelCard {
         let of_name = |error| TrainError::Config(format!("{error}"));
         let model = self.network.parse().map_err(of_name)?;
         let head = self.head.as_deref().map(str::parse).transpose().map_err(of_name)?;
+        let ([c, h, w], classes) = (self.image, self.classes.len());
+        if c > MOST_CHANNELS || h > MOST_SIDE || w > MOST_SIDE || classes > MOST_CLASSES {
+            let found = format!("{c} x {h} x {w} and {classes} classes");
+            return Err(TrainError::setting(
+                "image",
+                format!("at most {MOST_CHANNELS} x {MOST_SIDE} x {MOST_SIDE} and {MOST_CLASSES} classes"),
+                found,
+            ));
+        }
         // Layers that drop out do nothing when a network answers.
         Ok(Network { head, ..Network::new(model, self.image, self.classes.len()) }.build()?)
     }

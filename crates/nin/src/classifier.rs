@@ -1,6 +1,6 @@
 //! [`Classifier`]: a trained network in a program of one's own.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use autograd::{Context, Graph, Plan};
@@ -14,6 +14,9 @@ use crate::data::resize::{ResizeScratch, Resizer};
 use crate::disk::content;
 use crate::nn::{Module, Planned, Sequential, bound};
 use crate::train::{TrainError, Workers};
+
+/// The most memory that an image may take on its way: a file is small, whatever size of images its card says.
+const MOST_BYTES: u64 = 4 << 30;
 
 /// A network with its weights, the names of its classes and the way its images are made, all from one file. It can be shared by
 /// threads.
@@ -31,6 +34,7 @@ use crate::train::{TrainError, Workers};
 /// ```
 #[derive(Debug)]
 pub struct Classifier {
+    source: PathBuf,
     card: ModelCard,
     model: Planned<f32, Sequential<f32>>,
     workers: Workers,
@@ -86,10 +90,20 @@ impl Classifier {
         let card = card.map_err(|error| refuse(format!("a broken card: {error}")))?;
         let mut network = card.network().map_err(|error| refuse(format!("its card's network: {error}")))?;
         put(source, &mut network, tensors, None)?;
+        let context = Context::evaluation(BufferPool::new());
+        let [c, h, w] = card.image;
+        let bytes = 4 * network.plan(&context, [1, c, h, w].into())?.peak_elements() as u64;
+        if bytes > MOST_BYTES {
+            let most = MOST_BYTES >> 30;
+            return Err(refuse(format!(
+                "an image of its card, {c} x {h} x {w}, would take {bytes} bytes, expected at most {most} GiB"
+            )));
+        }
         let table = PixelTable::new(card.image[0], card.normalization.as_ref())
             .map_err(|error| refuse(format!("its card's {error}")))?;
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Ok(Self { card, model: Planned::new(network), workers: Workers::new(threads)?, table })
+        let source = source.to_path_buf();
+        Ok(Self { source, card, model: Planned::new(network), workers: Workers::new(threads)?, table })
     }
 
     /// The same classifier on so many threads.
@@ -143,14 +157,13 @@ impl Classifier {
     /// The answers to several images at once, which takes less time than one by one.
     ///
     /// # Errors
-    /// [`TrainError::Data`] if an image cannot be brought to the network's channels and size, [`TrainError::Config`] if a logit is
+    /// [`TrainError::Data`] if an image cannot be brought to the network's channels and size, [`TrainError::File`] if a logit is
     /// no number.
     pub fn classify_all(&self, pictures: &[Picture]) -> Result<Vec<Vec<Answer>>, TrainError> {
         let logits = self.workers.predict(&self.model, &self.tensor(pictures)?)?;
         if let Some(logit) = logits.data().iter().find(|logit| !logit.is_finite()) {
-            return Err(TrainError::Config(format!(
-                "no answer: a logit is {logit}, expected finite numbers"
-            )));
+            let reason = format!("no answer: with these weights a logit is {logit}, expected finite numbers");
+            return Err(content(&self.source, reason).into());
         }
         Ok(logits.data().chunks(self.card.classes.len()).map(|row| self.answers(row)).collect())
     }
@@ -349,6 +362,22 @@ mod tests {
         assert!(classifier.class_maps(&pictures[0]).unwrap_err().to_string().contains("lenet makes no maps"));
     }
 
+    /// A small file cannot ask for all memory of the machine.
+    #[test]
+    fn images_too_large_for_a_network_are_refused() {
+        let large = ModelCard { image: [1, 4096, 4096], ..card(Model::NinCifar, 28) };
+        let network = large.network().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        let all: Vec<_> = parameters(&network).into_iter().map(|(name, own)| (name, &own.value)).collect();
+        save_tensors(&path, &all, large.text()).unwrap();
+        let error = Classifier::load(&path).unwrap_err().to_string();
+        assert!(
+            error.contains("1 x 4096 x 4096, would take ") && error.ends_with("at most 4 GiB"),
+            "{error}"
+        );
+    }
+
     #[test]
     fn files_that_do_not_say_what_they_are_are_refused() {
         let folder = tempfile::tempdir().unwrap();
@@ -365,6 +394,13 @@ mod tests {
         let other = ModelCard { network: "other".to_owned(), ..lenet.clone() };
         assert!(refused(other.text()).contains("its card's network: no network \"other\""));
         assert!(refused(lenet.text()).contains("weights of another network"));
+        for image in [[1, 1 << 32, 1 << 32], [1, usize::MAX, 3], [1, 4097, 28], [1 << 20, 28, 28]] {
+            let large = ModelCard { image, ..lenet.clone() };
+            assert!(
+                refused(large.text()).contains("image: expected at most 1024 x 4096 x 4096"),
+                "{image:?}"
+            );
+        }
         let no_classes = ModelCard { classes: Vec::new(), ..lenet };
         assert!(refused(no_classes.text()).contains("needs at least 1 class"));
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 #[cfg(test)]
-pub(crate) mod faults;
+pub(crate) mod testing;
 
 /// An error of a file.
 #[derive(Debug, thiserror::Error)]
@@ -80,9 +80,9 @@ fn touch<T>(_: Touch, _: &Path, act: impl FnOnce() -> io::Result<T>) -> io::Resu
 
 #[cfg(test)]
 fn touch<T>(what: Touch, path: &Path, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    faults::before(what, path)?;
+    testing::before(what, path)?;
     let done = act()?;
-    faults::after(what, path)?;
+    testing::after(what, path)?;
     Ok(done)
 }
 
@@ -233,7 +233,7 @@ fn followed(path: &Path) -> io::Result<Option<PathBuf>> {
 
 fn write(file: &mut File, path: &Path, bytes: &[u8]) -> io::Result<()> {
     #[cfg(test)]
-    let bytes = faults::torn(path, bytes, file)?;
+    let bytes = testing::torn(path, bytes, file)?;
     touch(Touch::Write, path, || file.write_all(bytes))
 }
 
@@ -276,6 +276,13 @@ fn new_file(folder: &Path) -> io::Result<(PathBuf, File)> {
     }
 }
 
+/// Tells the names that [`new_file`] makes, of a process and a number, from others that begin like them.
+fn is_writing(name: &str) -> bool {
+    let numbers = name.strip_prefix(WRITING).and_then(|numbers| numbers.split_once('-'));
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    numbers.is_some_and(|(process, number)| is_number(process) && is_number(number))
+}
+
 /// Removes what a process left that died while it wrote into this folder. For the folder's owner alone.
 ///
 /// # Errors
@@ -283,7 +290,9 @@ fn new_file(folder: &Path) -> io::Result<(PathBuf, File)> {
 pub(crate) fn sweep(folder: &Path) -> Result<(), FileError> {
     let entries = touch(Touch::Read, folder, || fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>());
     for entry in entries.map_err(io(folder, "read the folder"))? {
-        if entry.file_name().to_string_lossy().starts_with(WRITING) {
+        if is_writing(&entry.file_name().to_string_lossy())
+            && entry.file_type().is_ok_and(|kind| kind.is_file())
+        {
             let path = entry.path();
             touch(Touch::Remove, &path, || fs::remove_file(&path)).map_err(io(&path, "remove"))?;
         }
@@ -360,9 +369,26 @@ impl FolderLock {
             Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
             Err(TryLockError::Error(error)) => return Err(io(&path, "lock")(error)),
         }
+        // Empty, or the number of a process that died.
+        if !text.iter().all(|byte| byte.is_ascii_digit() || byte.is_ascii_whitespace()) {
+            return Err(content(&path, "another program's file, which a run would replace"));
+        }
         let mut lock = Self { path, file, after: text };
+        lock.check()?;
         lock.put(format!("{}\n", std::process::id()).as_bytes()).map_err(io(&lock.path, "write"))?;
         Ok(lock)
+    }
+
+    /// Refuses to go on without a lock that others see: if its file was removed, another process may have taken the folder.
+    ///
+    /// # Errors
+    /// [`FileError::Content`].
+    pub(crate) fn check(&self) -> Result<(), FileError> {
+        if is_at(&self.file, &self.path) {
+            return Ok(());
+        }
+        let reason = "this run's lock was taken away; another process may be at work in its folder";
+        Err(content(&self.path, reason))
     }
 
     /// From now on the folder changes: what an earlier owner left in the lock is not put back.
@@ -377,6 +403,22 @@ impl FolderLock {
             file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text))
         })
     }
+}
+
+/// Tells whether a file is still the one of its path.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+
+    let place = |found: fs::Metadata| (found.dev(), found.ino());
+    let found = file.metadata().and_then(|own| Ok((place(own), place(fs::metadata(path)?))));
+    found.is_ok_and(|(own, there)| own == there)
+}
+
+/// Elsewhere, what is open cannot be removed.
+#[cfg(not(unix))]
+fn is_at(_: &File, _: &Path) -> bool {
+    true
 }
 
 impl Drop for FolderLock {
@@ -459,7 +501,7 @@ mod tests {
     #[test]
     fn a_folder_has_one_owner() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join(".lock"), "of old").unwrap();
+        fs::write(folder.path().join(".lock"), "77\n").unwrap();
         let left = || fs::read_to_string(folder.path().join(".lock")).unwrap();
         let lock = FolderLock::take(folder.path()).unwrap();
         let error = FolderLock::take(folder.path()).unwrap_err().to_string();
@@ -468,11 +510,30 @@ mod tests {
             "{error}"
         );
         drop(lock);
-        assert_eq!(left(), "of old", "nothing has changed");
+        assert_eq!(left(), "77\n", "nothing has changed");
         let mut lock = FolderLock::take(folder.path()).unwrap();
         lock.begin();
+        lock.check().unwrap();
+        if cfg!(unix) {
+            fs::rename(folder.path().join(".lock"), folder.path().join("gone")).unwrap();
+            assert!(
+                lock.check()
+                    .unwrap_err()
+                    .to_string()
+                    .ends_with("another process may be at work in its folder")
+            );
+            fs::rename(folder.path().join("gone"), folder.path().join(".lock")).unwrap();
+        }
         drop(lock);
         assert_eq!(left(), "");
+        fs::write(folder.path().join(".lock"), "{}").unwrap();
+        assert!(
+            FolderLock::take(folder.path())
+                .unwrap_err()
+                .to_string()
+                .contains(".lock: another program's file")
+        );
+        assert_eq!(left(), "{}");
         let new = folder.path().join("a/b");
         assert_eq!([make_new_folder(&new).unwrap(), make_new_folder(&new).unwrap()], [true, false]);
     }
@@ -481,10 +542,17 @@ mod tests {
     fn what_a_dead_process_left_is_swept() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
-        for name in [".writing-1-0", ".writing-77-3", "model.safetensors", ".lock"] {
+        for name in
+            [".writing-1-0", ".writing-77-3", "model.safetensors", ".lock", ".writing-notes", ".writing-1-b"]
+        {
             fs::write(at(name), "x").unwrap();
         }
+        fs::create_dir(at(".writing-1-1")).unwrap();
         sweep(folder.path()).unwrap();
+        assert!(
+            [".writing-notes", ".writing-1-b", ".writing-1-1"].iter().all(|name| at(name).exists()),
+            "others'"
+        );
         let left =
             ["model.safetensors", ".lock", ".writing-1-0", ".writing-77-3"].map(|name| at(name).exists());
         assert_eq!(left, [true, true, false, false]);

@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use nin::ModelCard;
 use nin::data::files::load_dir;
 use nin::data::load::locate;
 use nin::data::{DataError, DataRecord, Splits};
+use nin::disk::FileError;
 use nin::train::{Settings, TrainError};
 
 use super::downloads::sources;
@@ -35,7 +37,14 @@ pub(super) fn data_of_run(
     settings: &Settings,
     data_dir: Option<PathBuf>,
 ) -> Result<(Splits, DataRecord), TrainError> {
-    let Some(own) = DataRecord::read(run)? else { return data(settings, data_dir) };
+    // Weights that are missing or broken are told by who needs them.
+    let card = ModelCard::read(&run.join("model.safetensors")).ok().flatten();
+    let marks = card.and_then(|card| card.data);
+    let record = DataRecord::read_for(run, marks.as_ref()).map_err(|error| match error {
+        FileError::Content { path, reason } => TrainError::of(&path, reason),
+        error => error.into(),
+    });
+    let Some(own) = record? else { return data(settings, data_dir) };
     let former = || Some(own.folder.clone()).filter(|folder| folder.is_dir());
     let found = match data(settings, data_dir.or_else(former)) {
         Err(TrainError::Data(error @ DataError::NotFound { .. })) => {

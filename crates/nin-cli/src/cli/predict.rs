@@ -1,5 +1,6 @@
 //! `nin predict`: what images are of.
 
+use std::collections::HashSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +14,7 @@ use nin::{Answer, ClassMaps, Classifier};
 use serde_json::json;
 
 use super::data::data;
-use super::{ThreadArgs, print, tell};
+use super::{ThreadArgs, print, print_json, tell};
 
 /// Images that are classified together.
 const TOGETHER: usize = 32;
@@ -95,7 +96,7 @@ pub fn predict(args: &PredictArgs) -> Result<(), TrainError> {
         let paths: Vec<_> = args.paths.iter().map(|path| path.display().to_string()).collect();
         return Err(TrainError::Config(format!("{}: no .png, .jpg or .jpeg files there", paths.join(", "))));
     }
-    let count = all.len();
+    let (count, mut drawn) = (all.len(), HashSet::new());
     let mut all = all.into_iter();
     while all.len() > 0 {
         let mut batch = Vec::new();
@@ -116,7 +117,9 @@ pub fn predict(args: &PredictArgs) -> Result<(), TrainError> {
         for (named, answers) in batch.iter().zip(classifier.classify_all(&pictures)?) {
             show(named, &answers, args, &classifier)?;
             if let Some(folder) = &args.cam {
-                draw(folder, named, answers[0].class, &classifier.class_maps(&named.picture)?)?;
+                let name = drawn_as(&named.name, &mut drawn);
+                let maps = classifier.class_maps(&named.picture)?;
+                draw(&folder.join(name), &named.picture, answers[0].class, &maps)?;
             }
         }
     }
@@ -211,7 +214,7 @@ fn show(
         if let Some(label) = named.label {
             line["label"] = label.into();
         }
-        return print(&format!("{line}\n"));
+        return print_json(&line);
     }
     let text: Vec<String> =
         top.iter().map(|answer| format!("{} {:.3}", shown(&answer.name), answer.probability)).collect();
@@ -220,17 +223,24 @@ fn show(
     print(&format!("{}: {}{label}\n", shown(&named.name), text.join(", ")))
 }
 
+/// The beginning of the names of an image's pictures: its file's name without what is behind the dot, with a number if another image
+/// of this command has it.
+fn drawn_as(name: &str, drawn: &mut HashSet<String>) -> String {
+    let own = Path::new(name).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let numbered = (2..).map(|number| format!("{own}-{number}"));
+    let free = std::iter::once(own.clone()).chain(numbered).find(|name| drawn.insert(name.clone()));
+    free.expect("there is a number for each")
+}
+
 /// Draws the class maps of an image.
-fn draw(folder: &Path, named: &Named, class: usize, maps: &ClassMaps) -> Result<(), TrainError> {
-    let [_, h, w] = named.picture.shape();
+fn draw(beginning: &Path, picture: &Picture, class: usize, maps: &ClassMaps) -> Result<(), TrainError> {
+    let [_, h, w] = picture.shape();
     let larger = DRAWN.div_ceil(h.max(w));
     let size = [h * larger, w * larger];
-    // A file's name, not its path, which may be anywhere.
-    let name = Path::new(&named.name).file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let classes = maps.maps.shape()[0];
     let brightest = maps.maps.data().iter().copied().fold(0.0, f32::max);
-    let tile = |class: usize| overlay(&named.picture, larger, maps.over_image(class, size).data(), brightest);
-    write_png(&folder.join(format!("{name}.cam.png")), &tile(class), size)?;
+    let tile = |class: usize| overlay(picture, larger, maps.over_image(class, size).data(), brightest);
+    write_png(&beginning.with_added_extension("cam.png"), &tile(class), size)?;
     // Rows of five, a line of white between two.
     let (columns, rows) = (classes.min(5), classes.div_ceil(5));
     let [height, width] = size;
@@ -243,7 +253,7 @@ fn draw(folder: &Path, named: &Named, class: usize, maps: &ClassMaps) -> Result<
             pixels[at..at + width * 3].copy_from_slice(line);
         }
     }
-    write_png(&folder.join(format!("{name}.maps.png")), &pixels, sheet)
+    write_png(&beginning.with_added_extension("maps.png"), &pixels, sheet)
 }
 
 /// The image, every pixel a square of `larger` a side, red over it where the map is bright: red, green and blue of each pixel.

@@ -65,6 +65,26 @@ impl DataRecord {
         read.map(Some).map_err(|error| content(&path, format!("not a record of data: {error}")))
     }
 
+    /// Reads the record in the folder of a run whose weights say that they are of these data.
+    ///
+    /// # Errors
+    /// As [`DataRecord::read`], and if there is none or it is of other data.
+    pub fn read_for(run: &Path, marks: Option<&DataMarks>) -> Result<Option<Self>, FileError> {
+        let record = Self::read(run)?;
+        let found = match (&record, marks) {
+            (Some(record), Some(marks)) if record.marks != *marks => "its data.json is of other data",
+            (None, Some(_)) => "its data.json is missing, so that nothing says where the data lie",
+            _ => return Ok(record),
+        };
+        let DataMarks { dataset, train_images, test_images, sha256 } = marks.expect("of two marks");
+        Err(content(
+            run,
+            format!(
+                "{found}; its weights are of {dataset}, {train_images} + {test_images} images, SHA-256 {sha256}"
+            ),
+        ))
+    }
+
     pub(crate) fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("a record is JSON") + "\n"
     }

@@ -5,14 +5,14 @@ mod accumulation;
 mod epochs;
 mod error;
 mod evaluation;
-#[cfg(test)]
-mod faults;
 mod health;
 mod metrics;
 mod micro_batch;
 mod run_dir;
 mod settings;
 mod start;
+#[cfg(test)]
+mod tests;
 mod trainer;
 pub mod workers;
 

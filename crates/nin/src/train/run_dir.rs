@@ -28,7 +28,7 @@ use super::metrics::EpochMetrics;
 use crate::card::ModelCard;
 use crate::checkpoint::{load_tensors, save_tensors};
 use crate::data::DataRecord;
-use crate::disk::{self, FolderLock, Log, atomic_write};
+use crate::disk::{self, FileError, FolderLock, Log, atomic_write};
 use crate::names::quoted;
 use crate::nn::{Module, parameters};
 use crate::optim::State;
@@ -44,6 +44,7 @@ const METRICS: &str = "metrics.jsonl";
 const MODEL: &str = "model.safetensors";
 const BEST: &str = "best.safetensors";
 const CHECKPOINT: &str = "checkpoint.safetensors";
+const CURVES: &str = "curves.svg";
 
 /// The place at which a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -174,7 +175,10 @@ impl RunDir {
             let what = format!("no {CHECKPOINT} in this folder: there is nothing to go on from");
             return Err(TrainError::of(path, what));
         }
-        Ok((Self { data: DataRecord::read(path)?, ..Self::taken(path, lock) }, load_checkpoint(&checkpoint)?))
+        let checkpoint = load_checkpoint(&checkpoint)?;
+        let marks = checkpoint.card.as_ref().and_then(|card| card.data.as_ref());
+        let data = DataRecord::read_for(path, marks).map_err(refused)?;
+        Ok((Self { data, ..Self::taken(path, lock) }, checkpoint))
     }
 
     fn taken(path: &Path, lock: FolderLock) -> Self {
@@ -303,6 +307,7 @@ impl RunDir {
     /// # Errors
     /// [`TrainError`] if a file cannot be written; the old ones are whole then.
     pub(super) fn save(&self, saved: &Saved<'_>) -> Result<(), TrainError> {
+        self.lock.check()?;
         self.metrics.as_ref().expect("the run goes on").sync()?;
         let text = text(self.card(saved).as_ref(), saved.position);
         for file in Self::files_of(saved.position) {
@@ -332,6 +337,14 @@ impl RunDir {
         let names: Vec<&str> = weights.iter().map(|(name, _)| name.as_str()).collect();
         metadata.insert("parameters".to_owned(), names.join(","));
         Ok(save_tensors(&self.path.join(CHECKPOINT), &tensors, metadata)?)
+    }
+}
+
+/// What is asked for cannot work, since a file of the folder says something else.
+fn refused(error: FileError) -> TrainError {
+    match error {
+        FileError::Content { path, reason } => TrainError::of(&path, reason),
+        error => error.into(),
     }
 }
 
@@ -370,9 +383,9 @@ fn holds(path: &Path, weights: &Weights<'_>, text: &HashMap<String, String>) -> 
 fn file_of_a_run(path: &Path) -> Result<Option<&'static str>, TrainError> {
     let checkpoint = path.join(CHECKPOINT);
     let files: &[&'static str] = if !disk::exists(&checkpoint)? {
-        &[MODEL, BEST]
+        &[MODEL, BEST, CURVES]
     } else if load_checkpoint(&checkpoint).is_ok_and(|found| found.position == Position::default()) {
-        &[BEST]
+        &[BEST, CURVES]
     } else {
         return Ok(Some(CHECKPOINT));
     };
@@ -381,8 +394,11 @@ fn file_of_a_run(path: &Path) -> Result<Option<&'static str>, TrainError> {
             return Ok(Some(file));
         }
     }
-    let metrics = disk::read_if_there(&path.join(METRICS))?;
-    Ok(metrics.is_some_and(|text| !text.is_empty()).then_some(METRICS))
+    if disk::read_if_there(&path.join(METRICS))?.is_some_and(|text| !text.is_empty()) {
+        return Ok(Some(METRICS));
+    }
+    // Another program's.
+    Ok(DataRecord::read(path).is_err().then_some(DATA))
 }
 
 fn load_checkpoint(path: &Path) -> Result<Checkpoint, TrainError> {

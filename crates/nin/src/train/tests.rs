@@ -14,7 +14,7 @@ use tensor::init::Init;
 use super::run_dir::RunDir;
 use super::{Event, Outcome, Position, Recipe, Settings, TrainError, Trainer};
 use crate::data::{ArrayDataset, DataMarks, DataRecord};
-use crate::disk::faults::{Fault, Touches, on_a_disk};
+use crate::disk::testing::{Fault, Touches, on_a_disk};
 use crate::disk::{atomic_write, exists};
 use crate::nn::{Flatten, Linear, Sequential, initialize};
 
