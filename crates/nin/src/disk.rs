@@ -335,13 +335,16 @@ impl Log {
     }
 }
 
+/// An owner that cannot be told by its number.
+const ANOTHER: &str = "another process";
+
 /// The ownership of a folder: a lock on its file `.lock`, which the system lifts when the process ends, however it ends.
 #[derive(Debug)]
 pub struct FolderLock {
     path: PathBuf,
     file: File,
-    /// What the file is to hold when the lock is given up.
-    after: Vec<u8>,
+    /// What the file is to hold when the lock is given up; `None` if it was not there.
+    after: Option<Vec<u8>>,
 }
 
 impl FolderLock {
@@ -352,8 +355,14 @@ impl FolderLock {
     /// [`FileError::Io`] if there can be no file in the folder.
     pub fn take(folder: &Path) -> Result<Self, FileError> {
         let path = folder.join(".lock");
-        let open = || OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let mut file = touch(Touch::Create, &path, open).map_err(io(&path, "open"))?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true);
+        let open = || match options.clone().create_new(true).open(&path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok((options.open(&path)?, false)),
+            made => Ok((made?, true)),
+        };
+        let (mut file, made) = touch(Touch::Create, &path, open).map_err(io(&path, "open"))?;
+        let busy = |owner| FileError::Busy { path: folder.to_path_buf(), owner };
         let locked = file.try_lock();
         let mut text = Vec::new();
         // On some systems nobody else can read what is locked.
@@ -362,8 +371,7 @@ impl FolderLock {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let owner = String::from_utf8_lossy(&text).trim().parse::<u32>();
-                let owner = owner.map_or_else(|_| "another process".to_owned(), |id| format!("process {id}"));
-                return Err(FileError::Busy { path: folder.to_path_buf(), owner });
+                return Err(busy(owner.map_or_else(|_| ANOTHER.to_owned(), |id| format!("process {id}"))));
             }
             // A file system without locks is no reason not to train.
             Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
@@ -373,8 +381,11 @@ impl FolderLock {
         if !text.iter().all(|byte| byte.is_ascii_digit() || byte.is_ascii_whitespace()) {
             return Err(content(&path, "another program's file, which a run would replace"));
         }
-        let mut lock = Self { path, file, after: text };
-        lock.check()?;
+        // Its owner gave it up, and took the file with it, since it was opened here.
+        if !is_at(&file, &path) {
+            return Err(busy(ANOTHER.to_owned()));
+        }
+        let mut lock = Self { path, file, after: (!made).then_some(text) };
         lock.put(format!("{}\n", std::process::id()).as_bytes()).map_err(io(&lock.path, "write"))?;
         Ok(lock)
     }
@@ -393,7 +404,7 @@ impl FolderLock {
 
     /// From now on the folder changes: what an earlier owner left in the lock is not put back.
     pub(crate) fn begin(&mut self) {
-        self.after.clear();
+        self.after = Some(Vec::new());
     }
 
     /// Replaces what the file holds. It is for others to read; the lock itself is what counts.
@@ -423,9 +434,11 @@ fn is_at(_: &File, _: &Path) -> bool {
 
 impl Drop for FolderLock {
     fn drop(&mut self) {
-        let after = std::mem::take(&mut self.after);
         // If it fails, the next owner's number takes the place of this one's.
-        let _ = self.put(&after);
+        let _ = match self.after.take() {
+            Some(after) => self.put(&after),
+            None => touch(Touch::Remove, &self.path, || fs::remove_file(&self.path)),
+        };
     }
 }
 
@@ -511,6 +524,9 @@ mod tests {
         );
         drop(lock);
         assert_eq!(left(), "77\n", "nothing has changed");
+        fs::remove_file(folder.path().join(".lock")).unwrap();
+        drop(FolderLock::take(folder.path()).unwrap());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left");
         let mut lock = FolderLock::take(folder.path()).unwrap();
         lock.begin();
         lock.check().unwrap();
