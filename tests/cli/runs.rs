@@ -141,6 +141,57 @@ fn a_run_without_its_record_is_not_judged_by_other_data() {
     succeeded(resume(&place, "run", &["--max-steps", "4"]));
 }
 
+/// A figure that is not there is not taken from another epoch.
+#[test]
+fn a_run_whose_metrics_lack_its_last_line_is_refused() {
+    let place = Place::new();
+    succeeded(place.train("run", &["--epochs", "2"]));
+    place.steps("part", 7, &[]);
+    for (run, what) in [("run", "no line of epoch 2"), ("part", "no line of step 7")] {
+        let metrics = place.read(&format!("{run}/metrics.jsonl"));
+        let cut = metrics.trim_end().rfind('\n').unwrap();
+        for left in [&metrics[..=cut], ""] {
+            fs::write(place.path(run).join("metrics.jsonl"), left).unwrap();
+            let before = contents(&place.path(run));
+            let what = if left.is_empty() { "metrics.jsonl: no line of epoch " } else { what };
+            refused(resume(&place, run, &[]), 2, &["metrics.jsonl: ", what]);
+            assert!(contents(&place.path(run)) == before);
+        }
+        fs::write(place.path(run).join("metrics.jsonl"), &metrics).unwrap();
+        succeeded(resume(&place, run, &["--max-steps", "7"]));
+    }
+}
+
+/// Nothing waits for what comes out of a pipe.
+#[cfg(unix)]
+#[test]
+fn a_pipe_in_the_place_of_a_file_is_refused() {
+    let place = Place::new();
+    place.steps("run", 1, &[]);
+    for file in [".lock", "data.json", "metrics.jsonl", "checkpoint.safetensors"] {
+        let path = place.path("run").join(file);
+        let bytes = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let code = if file == "data.json" { 2 } else { 1 };
+        refused(resume(&place, "run", &[]), code, &[file, "expected a plain file"]);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, bytes).unwrap();
+    }
+    succeeded(resume(&place, "run", &["--max-steps", "2"]));
+}
+
+#[test]
+fn seeds_that_are_refused_leave_no_folder() {
+    let place = Place::new();
+    let arguments = ["--seeds", "0..2", "--init-from", "nowhere.safetensors"];
+    refused(place.train("all", &arguments), 1, &["nowhere.safetensors"]);
+    assert!(!place.path("all").exists());
+    fs::create_dir(place.path("all")).unwrap();
+    refused(place.train("all", &arguments), 1, &["nowhere.safetensors"]);
+    assert_eq!(contents(&place.path("all")).len(), 0);
+}
+
 #[test]
 fn what_is_not_a_runs_own_stays() {
     let place = Place::new();

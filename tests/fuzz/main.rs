@@ -3,6 +3,7 @@
 
 mod targets;
 
+use std::collections::HashMap;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
@@ -170,6 +171,31 @@ fn header() {
     let text = br#"{"__metadata__":{"format":"pt","note":"\u001b"},"x":{"dtype":"F64","shape":[8],"data_offsets":[0,64]}}"#;
     let empty = br#"{"z":{"dtype":"BF16","shape":[0,7],"data_offsets":[0,0]},"y":{"shape":[],"dtype":"F32","data_offsets":[60,64]},"x":{"dtype":"F32","shape":[15],"data_offsets":[0,60]}}"#;
     fuzz("header", targets::header, &[two, text, empty]);
+}
+
+#[test]
+fn card() {
+    let lenet = br#"{"version":"0","network":"lenet","image":[1,28,28],"classes":["a","b"],"normalization":{"mean":[0.5],"std":[0.25]},"recipe":"default","epoch":3,"test_acc":0.75}"#;
+    let nin = br#"{"version":"0","network":"nin-cifar","head":"fc","image":[3,32,32],"classes":["a"],"normalization":null,"recipe":"robust","data":{"dataset":"a","train_images":1,"test_images":1,"sha256":"0"}}"#;
+    fuzz("card", targets::card, &[lenet, nin]);
+}
+
+#[test]
+fn run() {
+    let weight = Tensor::full([2], 1.0);
+    let names =
+        ["step", "epoch", "batch", "loss", "correct", "images", "milliseconds", "waited_milliseconds"];
+    let mut text: HashMap<String, String> = names.map(|name| (name.to_owned(), "0".to_owned())).into();
+    text.insert("parameters".to_owned(), "0.bias".to_owned());
+    text.insert("health".to_owned(), r#"{"maps":[],"waiting":[],"quiet_until":0,"stuck":0}"#.to_owned());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.safetensors");
+    nin::checkpoint::save_tensors(&file, &[("model.0.bias".to_owned(), &weight)], text).unwrap();
+    let checkpoint = [&b"\0"[..], &std::fs::read(file).unwrap()].concat();
+    let data =
+        b"\x01{\"folder\":\"/a\",\"dataset\":\"a\",\"train_images\":4,\"test_images\":2,\"sha256\":\"0\"}";
+    let metrics = b"\x02{\"step\":1,\"loss\":0.5}\n{\"epoch\":1,\"train_loss\":1.0,\"train_acc\":0.5,\"test_acc\":0.25,\"images_per_s\":9.0}\n";
+    fuzz("run", targets::run, &[&checkpoint, data, metrics, b"\x0377\n"]);
 }
 
 #[test]

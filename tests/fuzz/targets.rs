@@ -4,12 +4,13 @@
 use std::fmt::Display;
 use std::path::Path;
 
+use nin::Classifier;
 use nin::checkpoint::read_tensors;
 use nin::data::idx::Idx;
 use nin::data::{Augmentation, Picture};
 use nin::models::{Head, Model};
 use nin::optim::Schedule;
-use nin::train::{Overrides, Settings};
+use nin::train::{Overrides, RunDir, Settings};
 
 fn line(error: &impl Display) {
     let text = error.to_string();
@@ -50,6 +51,55 @@ pub(crate) fn safetensors(bytes: &[u8]) -> bool {
 /// The header of a file of weights, of the length that it says, before 64 bytes of numbers.
 pub(crate) fn header(text: &[u8]) -> bool {
     safetensors(&[&(text.len() as u64).to_le_bytes(), text, &[0x3c; 64]].concat())
+}
+
+/// The files of a run's folder: its checkpoint, its data's record, its metrics, its lock.
+pub(crate) fn run(bytes: &[u8]) -> bool {
+    thread_local! {
+        static FOLDER: tempfile::TempDir = {
+            let memory = Path::new("/dev/shm");
+            let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+            let folder = folder.unwrap();
+            std::fs::write(folder.path().join("config.toml"), "").unwrap();
+            folder
+        };
+    }
+    let Some((&which, bytes)) = bytes.split_first() else { return false };
+    FOLDER.with(|folder| {
+        let files = ["checkpoint.safetensors", "data.json", "metrics.jsonl", ".lock"];
+        let path = folder.path().join(files[usize::from(which) % 4]);
+        std::fs::write(&path, bytes).unwrap();
+        let taken = match RunDir::open(folder.path()) {
+            Ok((_, checkpoint)) => {
+                assert!(!checkpoint.weights.is_empty());
+                true
+            }
+            Err(error) => {
+                line(&error.to_string().replace(&folder.path().display().to_string(), ""));
+                false
+            }
+        };
+        // A checkpoint that is whole stays for the other files.
+        if !taken || which % 4 != 0 {
+            let _ = std::fs::remove_file(&path);
+        }
+        taken || RunDir::read_epochs(folder.path()).is_ok_and(|epochs| !epochs.is_empty())
+    })
+}
+
+/// A file of weights that says what it is of.
+pub(crate) fn card(text: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(text) else { return false };
+    let header = serde_json::json!({ "__metadata__": { "nin": text } }).to_string();
+    let file = [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat();
+    match Classifier::from_bytes(&file, Path::new("card")) {
+        Ok(_) => true,
+        Err(error) => {
+            line(&error);
+            // It is a card whose weights are missing.
+            error.to_string().contains("weights of another network")
+        }
+    }
 }
 
 /// A photo, PNG or JPEG.

@@ -86,12 +86,15 @@ fn touch<T>(what: Touch, path: &Path, act: impl FnOnce() -> io::Result<T>) -> io
     Ok(done)
 }
 
-/// The contents of a file.
+/// The contents of a plain file.
 ///
 /// # Errors
-/// [`FileError::Io`].
+/// [`FileError::Io`], [`FileError::Content`] if it is none: one would wait for ever for what comes out of a pipe.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, FileError> {
-    touch(Touch::Read, path, || fs::read(path)).map_err(io(path, "read"))
+    let read = || fs::metadata(path)?.is_file().then(|| fs::read(path)).transpose();
+    touch(Touch::Read, path, read)
+        .map_err(io(path, "read"))?
+        .ok_or_else(|| content(path, "expected a plain file"))
 }
 
 /// Opens a file to be read.
@@ -102,15 +105,14 @@ pub(crate) fn open(path: &Path) -> Result<File, FileError> {
     touch(Touch::Read, path, || File::open(path)).map_err(io(path, "open"))
 }
 
-/// The contents of a file, `None` if there is none.
+/// The contents of a plain file, `None` if there is nothing of this name.
 ///
 /// # Errors
-/// [`FileError::Io`] of any other kind.
+/// As [`read`].
 pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
-    match touch(Touch::Read, path, || fs::read(path)) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(io(path, "read")(error)),
+    match read(path) {
+        Err(FileError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
     }
 }
 
@@ -127,14 +129,12 @@ pub fn exists(path: &Path) -> Result<bool, FileError> {
 /// # Errors
 /// [`FileError::Io`].
 pub fn make_new_folder(path: &Path) -> Result<bool, FileError> {
-    if let Some(parent) = path.parent() {
-        make_folder(parent)?;
-    }
+    let parent = folder_of(path);
+    make_folder(parent)?;
     match touch(Touch::MakeFolder, path, || fs::create_dir(path)) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
         result => {
             result.map_err(io(path, "make the folder"))?;
-            let parent = path.parent().unwrap_or(path);
             sync_folder(parent).map_err(io(parent, "write to the disk"))?;
             Ok(true)
         }
@@ -148,8 +148,7 @@ pub fn make_new_folder(path: &Path) -> Result<bool, FileError> {
 pub fn make_folder(path: &Path) -> Result<(), FileError> {
     let missing: Vec<&Path> = path.ancestors().take_while(|folder| !folder.exists()).collect();
     touch(Touch::MakeFolder, path, || fs::create_dir_all(path)).map_err(io(path, "make the folder"))?;
-    for parent in missing.iter().filter_map(|made| made.parent()) {
-        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    for parent in missing.into_iter().map(folder_of) {
         sync_folder(parent).map_err(io(parent, "write to the disk"))?;
     }
     Ok(())
@@ -361,12 +360,15 @@ impl FolderLock {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok((options.open(&path)?, false)),
             made => Ok((made?, true)),
         };
-        let (mut file, made) = touch(Touch::Create, &path, open).map_err(io(&path, "open"))?;
+        let (file, made) = touch(Touch::Create, &path, open).map_err(io(&path, "open"))?;
         let busy = |owner| FileError::Busy { path: folder.to_path_buf(), owner };
+        if !file.metadata().is_ok_and(|found| found.is_file()) {
+            return Err(content(&path, "expected a plain file"));
+        }
         let locked = file.try_lock();
         let mut text = Vec::new();
-        // On some systems nobody else can read what is locked.
-        let _ = file.read_to_end(&mut text);
+        // A number is short. On some systems nobody else can read what is locked.
+        let _ = (&file).take(32).read_to_end(&mut text);
         match locked {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -437,7 +439,10 @@ impl Drop for FolderLock {
         // If it fails, the next owner's number takes the place of this one's.
         let _ = match self.after.take() {
             Some(after) => self.put(&after),
-            None => touch(Touch::Remove, &self.path, || fs::remove_file(&self.path)),
+            None if is_at(&self.file, &self.path) => {
+                touch(Touch::Remove, &self.path, || fs::remove_file(&self.path))
+            }
+            None => Ok(()),
         };
     }
 }

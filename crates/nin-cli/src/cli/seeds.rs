@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use nin::data::{DataRecord, Splits};
-use nin::disk::{FolderLock, exists, make_folder};
+use nin::disk::{FolderLock, exists, make_new_folder};
 use nin::names::quoted;
 use nin::train::{EpochMetrics, Outcome, Overrides, Position, RunDir, Settings, TrainError, Trainer};
 
@@ -52,15 +52,23 @@ pub(super) fn train_each(
     let (splits, record) = data(&settings, args.data_dir.clone())?;
     let name = format!("{}-seeds", settings.model);
     let folder = args.run_dir.clone().map_or_else(|| default_run_dir(&name), Ok)?;
-    make_folder(&folder)?;
+    let made = make_new_folder(&folder)? || args.run_dir.is_none();
     // `seeds.csv` has one owner, too.
-    let _lock = FolderLock::take(&folder)?;
+    let lock = FolderLock::take(&folder)?;
     let mut endings: Vec<(u64, Ending)> = Vec::new();
     for seed in seeds.clone() {
         let settings = Settings { seed, ..settings.clone() };
         let started = Instant::now();
         let (own, first) = (folder.join(format!("seed-{seed}")), seed == seeds.start);
-        let ending = train_seed(threads, settings, (&splits, &record), &own, first, interrupt)?;
+        let ending = match train_seed(threads, settings, (&splits, &record), &own, first, interrupt) {
+            Err(error) if made && first => {
+                // What was refused at once leaves no folder: it goes if it is empty.
+                drop(lock);
+                let _ = std::fs::remove_dir(&folder);
+                return Err(error);
+            }
+            ending => ending?,
+        };
         say!("seed {seed}: {}", describe(&ending, started.elapsed().as_secs_f64()));
         let interrupted = matches!(ending, Ending::Interrupted(_));
         endings.push((seed, ending));

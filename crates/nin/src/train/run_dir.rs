@@ -26,7 +26,7 @@ use super::evaluation::Metrics;
 use super::health::HealthCounts;
 use super::metrics::EpochMetrics;
 use crate::card::ModelCard;
-use crate::checkpoint::{load_tensors, save_tensors};
+use crate::checkpoint::{load_tensors, read_tensors, save_tensors};
 use crate::data::DataRecord;
 use crate::disk::{self, FileError, FolderLock, Log, atomic_write};
 use crate::names::quoted;
@@ -171,11 +171,16 @@ impl RunDir {
         Self::check(path)?;
         let lock = FolderLock::take(path)?;
         let checkpoint = path.join(CHECKPOINT);
-        if !disk::exists(&checkpoint)? {
+        let Some(bytes) = disk::read_if_there(&checkpoint)? else {
             let what = format!("no {CHECKPOINT} in this folder: there is nothing to go on from");
             return Err(TrainError::of(path, what));
+        };
+        let checkpoint = read_checkpoint(&bytes, &checkpoint)?;
+        let metrics = disk::read_if_there(&path.join(METRICS))?.unwrap_or_default();
+        if let Some(missing) = missing(&metrics, &checkpoint.position) {
+            let what = format!("no line of {missing}, which {CHECKPOINT} goes on from");
+            return Err(TrainError::of(&path.join(METRICS), what));
         }
-        let checkpoint = load_checkpoint(&checkpoint)?;
         let marks = checkpoint.card.as_ref().and_then(|card| card.data.as_ref());
         let data = DataRecord::read_for(path, marks).map_err(refused)?;
         Ok((Self { data, ..Self::taken(path, lock) }, checkpoint))
@@ -384,7 +389,9 @@ fn file_of_a_run(path: &Path) -> Result<Option<&'static str>, TrainError> {
     let checkpoint = path.join(CHECKPOINT);
     let files: &[&'static str] = if !disk::exists(&checkpoint)? {
         &[MODEL, BEST, CURVES]
-    } else if load_checkpoint(&checkpoint).is_ok_and(|found| found.position == Position::default()) {
+    } else if read_checkpoint(&disk::read(&checkpoint)?, &checkpoint)
+        .is_ok_and(|found| found.position == Position::default())
+    {
         &[BEST, CURVES]
     } else {
         return Ok(Some(CHECKPOINT));
@@ -401,8 +408,8 @@ fn file_of_a_run(path: &Path) -> Result<Option<&'static str>, TrainError> {
     Ok(DataRecord::read(path).is_err().then_some(DATA))
 }
 
-fn load_checkpoint(path: &Path) -> Result<Checkpoint, TrainError> {
-    let (mut tensors, metadata) = load_tensors(path)?;
+fn read_checkpoint(bytes: &[u8], path: &Path) -> Result<Checkpoint, TrainError> {
+    let (mut tensors, metadata) = read_tensors(bytes, path)?;
     let broken = |what: &str| TrainError::of(path, format!("not a checkpoint of a run: {what}"));
     let number = |key: &str| {
         let found = metadata.get(key).and_then(|value| value.parse::<u64>().ok());
@@ -440,6 +447,17 @@ fn load_checkpoint(path: &Path) -> Result<Checkpoint, TrainError> {
         }
     }
     Ok(Checkpoint { weights, optimizer, position, health, card })
+}
+
+/// The step or the epoch that a position is at the end of and that has no line in the metrics, though those reach the disk before
+/// the checkpoint does.
+fn missing(metrics: &[u8], position: &Position) -> Option<String> {
+    let has = |key: &str, at: u64| {
+        let of = |line| serde_json::from_slice::<Value>(line).ok()?.get(key)?.as_u64();
+        at == 0 || metrics.split(|&byte| byte == b'\n').any(|line| of(line) == Some(at))
+    };
+    let of = |key: &str, at| (!has(key, at)).then(|| format!("{key} {at}"));
+    of("epoch", position.epoch).or_else(|| of("step", position.step))
 }
 
 /// The lines of metrics up to a position: steps that are done, epochs that are over. What is no line of metrics goes, too, such as
@@ -495,7 +513,7 @@ mod tests {
         let tensors = tensors.map(|(name, tensor)| (name.to_owned(), tensor));
         let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned()));
         save_tensors(&path, &tensors, HashMap::from(metadata)).unwrap();
-        let checkpoint = load_checkpoint(&path).unwrap();
+        let checkpoint = read_checkpoint(&std::fs::read(&path).unwrap(), &path).unwrap();
         let sums = Metrics { loss: 2.0, correct: 3, images: 8 };
         let expected = Position {
             step: 7,
