@@ -5,7 +5,7 @@ use std::fs;
 use image::{ImageBuffer, ImageFormat, Luma};
 use serde_json::Value;
 
-use crate::common::{Place, assert_has, failed, refused, succeeded};
+use crate::common::{Place, assert_has, refused, succeeded};
 
 /// A test image of the small data set as a PNG file.
 fn draw(place: &Place, name: &str, index: usize) {
@@ -61,7 +61,9 @@ fn an_image_gets_the_same_answer_wherever_it_comes_from() {
     assert_eq!(answers(std::str::from_utf8(&output.stdout).unwrap()), folder);
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), stderr.lines().count()), (Some(1), 2), "{stderr}");
-    assert_has(&stderr, &["warning: photos/c.jpg: neither a PNG nor a JPEG image"]);
+    let what =
+        ["warning: photos/c.jpg: neither a PNG nor a JPEG image", "error: images: 1 of 3 could not be read"];
+    assert_has(&stderr, &what);
 }
 
 #[test]
@@ -86,7 +88,12 @@ fn what_cannot_be_predicted_is_refused_in_one_line() {
     ] {
         refused(of(arguments), code, &[what]);
     }
-    failed(of(&["a.png", "--model", "run", "--cam", "maps"]), 2, &["lenet makes no maps for its classes"]);
+    refused(
+        of(&["a.png", "--model", "run", "--cam", "maps"]),
+        2,
+        &["cam: lenet makes no maps for its classes"],
+    );
+    assert!(!place.path("maps").exists());
 }
 
 #[test]

@@ -157,6 +157,10 @@ fn a_run_whose_metrics_lack_its_last_line_is_refused() {
             refused(resume(&place, run, &[]), 2, &["metrics.jsonl: ", what]);
             assert!(contents(&place.path(run)) == before);
         }
+        // Nor may one in the middle be damaged.
+        fs::write(place.path(run).join("metrics.jsonl"), metrics.replacen("step\":3", "stdp\":3", 1))
+            .unwrap();
+        refused(resume(&place, run, &[]), 2, &["metrics.jsonl: no line of step 3"]);
         fs::write(place.path(run).join("metrics.jsonl"), &metrics).unwrap();
         succeeded(resume(&place, run, &["--max-steps", "7"]));
     }
@@ -485,6 +489,18 @@ fn the_best_epoch_is_kept_and_patience_ends_a_run() {
     let best = epochs.iter().rev().max_by(|a, b| accuracy(a).total_cmp(&accuracy(b))).unwrap();
     let steps = best["epoch"].as_u64().unwrap() * 5;
     let expected = place.steps("best", steps, &all);
+    assert!(fs::read(place.path("all/best.safetensors")).unwrap() == expected);
+    let bytes = fs::read(place.path("all/best.safetensors")).unwrap();
+    if steps < 20 {
+        // Its weights are nowhere else.
+        fs::write(place.path("all/best.safetensors"), &bytes[..bytes.len() - 1]).unwrap();
+        let output = resume(&place, "all", &[]).output().unwrap();
+        assert_has(
+            &text(&output.stderr),
+            &["warning: best.safetensors is missing or damaged: the weights of epoch "],
+        );
+        fs::write(place.path("all/best.safetensors"), &bytes).unwrap();
+    }
     assert!(fs::read(place.path("all/best.safetensors")).unwrap() == expected);
     let weights = ["--weights", "all/best.safetensors"];
     assert_has(&succeeded(place.eval("all", &weights)), &[&format!("test acc {:.4}", accuracy(best))]);

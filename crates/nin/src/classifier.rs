@@ -12,11 +12,15 @@ use crate::data::Picture;
 use crate::data::normalize::PixelTable;
 use crate::data::resize::{ResizeScratch, Resizer};
 use crate::disk::content;
+use crate::models::Model;
 use crate::nn::{Module, Planned, Sequential, bound};
 use crate::train::{TrainError, Workers};
 
-/// The most memory that an image may take on its way: a file is small, whatever size of images its card says.
-const MOST_BYTES: u64 = 4 << 30;
+/// The most bytes that the maps of images on their way may take: a file is small, whatever size of images its card says.
+const MOST_BYTES: u64 = 1 << 30;
+
+/// The most images that are sent through together.
+const TOGETHER: u64 = 32;
 
 /// A network with its weights, the names of its classes and the way its images are made, all from one file. It can be shared by
 /// threads.
@@ -35,6 +39,8 @@ const MOST_BYTES: u64 = 4 << 30;
 #[derive(Debug)]
 pub struct Classifier {
     source: PathBuf,
+    /// Images that are sent through together.
+    together: usize,
     card: ModelCard,
     model: Planned<f32, Sequential<f32>>,
     workers: Workers,
@@ -96,14 +102,22 @@ impl Classifier {
         if bytes > MOST_BYTES {
             let most = MOST_BYTES >> 30;
             return Err(refuse(format!(
-                "an image of its card, {c} x {h} x {w}, would take {bytes} bytes, expected at most {most} GiB"
+                "the maps of an image of its card, {c} x {h} x {w}, would take {bytes} bytes, expected at most {most} GiB"
             )));
         }
         let table = PixelTable::new(card.image[0], card.normalization.as_ref())
             .map_err(|error| refuse(format!("its card's {error}")))?;
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let source = source.to_path_buf();
-        Ok(Self { source, card, model: Planned::new(network), workers: Workers::new(threads)?, table })
+        let together = (MOST_BYTES / bytes.max(1)).clamp(1, TOGETHER) as usize;
+        Ok(Self {
+            source,
+            together,
+            card,
+            model: Planned::new(network),
+            workers: Workers::new(threads)?,
+            table,
+        })
     }
 
     /// The same classifier on so many threads.
@@ -118,6 +132,12 @@ impl Classifier {
     #[must_use]
     pub fn card(&self) -> &ModelCard {
         &self.card
+    }
+
+    /// Tells whether [`Classifier::class_maps`] has maps to show.
+    #[must_use]
+    pub fn has_class_maps(&self) -> bool {
+        self.card.network.parse().is_ok_and(Model::has_class_maps)
     }
 
     /// The network.
@@ -160,12 +180,17 @@ impl Classifier {
     /// [`TrainError::Data`] if an image cannot be brought to the network's channels and size, [`TrainError::File`] if a logit is
     /// no number.
     pub fn classify_all(&self, pictures: &[Picture]) -> Result<Vec<Vec<Answer>>, TrainError> {
-        let logits = self.workers.predict(&self.model, &self.tensor(pictures)?)?;
-        if let Some(logit) = logits.data().iter().find(|logit| !logit.is_finite()) {
-            let reason = format!("no answer: with these weights a logit is {logit}, expected finite numbers");
-            return Err(content(&self.source, reason).into());
+        let mut all = Vec::with_capacity(pictures.len());
+        for some in pictures.chunks(self.together) {
+            let logits = self.workers.predict(&self.model, &self.tensor(some)?)?;
+            if let Some(logit) = logits.data().iter().find(|logit| !logit.is_finite()) {
+                let reason =
+                    format!("no answer: with these weights a logit is {logit}, expected finite numbers");
+                return Err(content(&self.source, reason).into());
+            }
+            all.extend(logits.data().chunks(self.card.classes.len()).map(|row| self.answers(row)));
         }
-        Ok(logits.data().chunks(self.card.classes.len()).map(|row| self.answers(row)).collect())
+        Ok(all)
     }
 
     fn answers(&self, logits: &[f32]) -> Vec<Answer> {
@@ -291,7 +316,6 @@ mod tests {
     use super::*;
     use crate::checkpoint::save_tensors;
     use crate::data::Normalization;
-    use crate::models::Model;
     use crate::nn::{initialize, parameters, parameters_mut};
 
     fn card(model: Model, side: usize) -> ModelCard {
@@ -373,7 +397,7 @@ mod tests {
         save_tensors(&path, &all, large.text()).unwrap();
         let error = Classifier::load(&path).unwrap_err().to_string();
         assert!(
-            error.contains("1 x 4096 x 4096, would take ") && error.ends_with("at most 4 GiB"),
+            error.contains("1 x 4096 x 4096, would take ") && error.ends_with("at most 1 GiB"),
             "{error}"
         );
     }

@@ -1,5 +1,5 @@
-//! Files of a run, so written that a crash or a full disk never costs what was saved before. Every touch of the disk goes through
-//! one function here, in whose place the tests put a disk that fails.
+//! Files of a run, so written that a crash or a full disk never costs what was saved before. What a run writes, flushes, renames
+//! and removes, and what it reads whole, goes through one function here, in whose place the tests put a disk that fails.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, Write};
@@ -72,7 +72,7 @@ pub(crate) enum Touch {
     Remove,
 }
 
-/// Asks something of the disk. Nothing in this file does so otherwise.
+/// Asks something of the disk.
 #[cfg(not(test))]
 fn touch<T>(_: Touch, _: &Path, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     act()
@@ -109,7 +109,7 @@ pub(crate) fn open(path: &Path) -> Result<File, FileError> {
 ///
 /// # Errors
 /// As [`read`].
-pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
+pub fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
     match read(path) {
         Err(FileError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
         result => result.map(Some),
@@ -232,7 +232,7 @@ fn followed(path: &Path) -> io::Result<Option<PathBuf>> {
 
 fn write(file: &mut File, path: &Path, bytes: &[u8]) -> io::Result<()> {
     #[cfg(test)]
-    let bytes = testing::torn(path, bytes, file)?;
+    let bytes = testing::torn(bytes, file)?;
     touch(Touch::Write, path, || file.write_all(bytes))
 }
 

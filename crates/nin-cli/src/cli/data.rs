@@ -38,7 +38,8 @@ pub(super) fn data_of_run(
     data_dir: Option<PathBuf>,
 ) -> Result<(Splits, DataRecord), TrainError> {
     // Weights that are missing or broken are told by who needs them.
-    let card = ModelCard::read(&run.join("model.safetensors")).ok().flatten();
+    let card = |file: &&str| ModelCard::read(&run.join(file)).ok().flatten();
+    let card = ["model.safetensors", "checkpoint.safetensors"].iter().find_map(card);
     let marks = card.and_then(|card| card.data);
     let record = DataRecord::read_for(run, marks.as_ref()).map_err(|error| match error {
         FileError::Content { path, reason } => TrainError::of(&path, reason),

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
-use nin::data::{Dataset, DatasetKind, Image, Picture, Target};
-use nin::disk::{atomic_write, make_folder};
+use nin::data::{DataError, Dataset, DatasetKind, Image, Picture, Target};
+use nin::disk::{FileError, atomic_write, make_folder};
 use nin::names::shown;
 use nin::train::{Settings, TrainError};
 use nin::{Answer, ClassMaps, Classifier};
@@ -18,6 +18,9 @@ use super::{ThreadArgs, print, print_json, tell};
 
 /// Images that are classified together.
 const TOGETHER: usize = 32;
+
+/// The most bytes of a file of an image.
+const LARGEST: u64 = 256 << 20;
 
 /// Pixels of the longer side below which a picture of class maps is drawn larger, by a whole factor.
 const DRAWN: usize = 224;
@@ -80,10 +83,11 @@ pub fn predict(args: &PredictArgs) -> Result<(), TrainError> {
     }
     let path = if args.model.is_dir() { args.model.join("model.safetensors") } else { args.model.clone() };
     let classifier = Classifier::load(&path)?.with_threads(args.threads.read()?)?;
-    if let Some(folder) = &args.cam {
-        make_folder(folder)?;
+    if args.cam.is_some() && !classifier.has_class_maps() {
+        let network = &classifier.card().network;
+        return Err(TrainError::Config(format!("cam: {network} makes no maps for its classes")));
     }
-    let (mut all, mut failed) = (Vec::new(), None);
+    let (mut all, mut failed) = (Vec::new(), 0);
     match (args.dataset, args.index) {
         (Some(kind), Some(index)) => all.push(Source::Image(Box::new(of_dataset(kind, index, args)?))),
         _ => {
@@ -96,6 +100,9 @@ pub fn predict(args: &PredictArgs) -> Result<(), TrainError> {
         let paths: Vec<_> = args.paths.iter().map(|path| path.display().to_string()).collect();
         return Err(TrainError::Config(format!("{}: no .png, .jpg or .jpeg files there", paths.join(", "))));
     }
+    if let Some(folder) = &args.cam {
+        make_folder(folder)?;
+    }
     let (count, mut drawn) = (all.len(), HashSet::new());
     let mut all = all.into_iter();
     while all.len() > 0 {
@@ -106,7 +113,7 @@ pub fn predict(args: &PredictArgs) -> Result<(), TrainError> {
                 Err(error) if count == 1 => return Err(error),
                 Err(error) => {
                     tell(&format!("warning: {error}"));
-                    failed = Some(error);
+                    failed += 1;
                 }
             }
         }
@@ -123,7 +130,14 @@ pub fn predict(args: &PredictArgs) -> Result<(), TrainError> {
             }
         }
     }
-    failed.map_or(Ok(()), Err)
+    match failed {
+        0 => Ok(()),
+        _ => Err(DataError::Samples {
+            name: "images".to_owned(),
+            reason: format!("{failed} of {count} could not be read"),
+        }
+        .into()),
+    }
 }
 
 /// Where an image comes from.
@@ -135,18 +149,20 @@ enum Source {
 
 impl Source {
     fn read(self) -> Result<Named, TrainError> {
-        let (path, bytes) = match self {
+        let (path, from): (_, Box<dyn Read>) = match self {
             Self::Image(named) => return Ok(*named),
             Self::File(path) => {
-                let bytes = std::fs::read(&path).map_err(TrainError::io(&path, "read"))?;
-                (path, bytes)
+                let file = std::fs::File::open(&path).map_err(TrainError::io(&path, "read"))?;
+                (path, Box::new(file))
             }
-            Self::Stdin => {
-                let (path, mut bytes) = (PathBuf::from("-"), Vec::new());
-                std::io::stdin().read_to_end(&mut bytes).map_err(TrainError::io(&path, "read"))?;
-                (path, bytes)
-            }
+            Self::Stdin => (PathBuf::from("-"), Box::new(std::io::stdin())),
         };
+        let mut bytes = Vec::new();
+        from.take(LARGEST + 1).read_to_end(&mut bytes).map_err(TrainError::io(&path, "read"))?;
+        if bytes.len() as u64 > LARGEST {
+            let reason = format!("larger than the {} MiB that a photo may have", LARGEST >> 20);
+            return Err(FileError::Content { path, reason }.into());
+        }
         let picture = Picture::decode(&bytes, &path)?;
         Ok(Named { name: path.display().to_string(), picture, label: None })
     }
@@ -174,7 +190,8 @@ fn images(path: &Path, all: &mut Vec<Source>) -> Result<(), TrainError> {
             ["png", "jpg", "jpeg"].iter().any(|known| extension.eq_ignore_ascii_case(known))
         });
         // A link to a folder may lead back to this one.
-        if is_image || (entry.is_dir() && !entry.is_symlink()) {
+        // What waits for a writer is no photo.
+        if (is_image && entry.is_file()) || (entry.is_dir() && !entry.is_symlink()) {
             images(&entry, all)?;
         }
     }

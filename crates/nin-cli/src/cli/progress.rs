@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
-use nin::train::{EpochMetrics, Event, RunDir, Settings, TrainError, Trainer};
+use nin::train::{Begun, EpochMetrics, Event, RunDir, Settings, TrainError, Trainer};
 
 use super::advice::advice;
 use super::curves::write_curves;
@@ -42,7 +42,15 @@ impl Display {
         report: impl FnOnce(&EpochMetrics),
     ) -> Result<(), TrainError> {
         match (event, &mut self.progress) {
-            (Event::Begun, _) => self.draw()?,
+            (Event::Begun(Begun { lost }), _) => {
+                if let Some(epoch) = lost {
+                    let name = &self.name;
+                    tell(&format!(
+                        "warning: {name}best.safetensors is missing or damaged: the weights of epoch {epoch} are lost"
+                    ));
+                }
+                self.draw()?;
+            }
             (Event::EpochStarted { epoch, images }, progress) => {
                 self.title = format!("{}epoch {epoch}", self.name);
                 let title = format!("{}/{}", self.title, self.settings.epochs);

@@ -1,7 +1,6 @@
 //! `train --seeds`: the same run with one seed after the other, and how far its accuracies lie apart.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::Path;
 use std::process::ExitCode;
@@ -9,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use nin::data::{DataRecord, Splits};
-use nin::disk::{FolderLock, exists, make_new_folder};
+use nin::disk::{FolderLock, exists, make_new_folder, read_if_there};
 use nin::names::quoted;
 use nin::train::{EpochMetrics, Outcome, Overrides, Position, RunDir, Settings, TrainError, Trainer};
 
@@ -193,11 +192,8 @@ fn describe(ending: &Ending, seconds: f64) -> String {
 /// `seeds.csv`: a line for each seed, those of earlier commands included.
 fn write_table(folder: &Path, endings: &[(u64, Ending)]) -> Result<(), TrainError> {
     let path = folder.join("seeds.csv");
-    let before = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(TrainError::io(&path, "read")(error)),
-    };
+    let before = read_if_there(&path)?.unwrap_or_default();
+    let before = String::from_utf8_lossy(&before);
     let known =
         before.lines().filter_map(|line| Some((line.split(',').next()?.parse().ok()?, line.to_owned())));
     let mut lines: BTreeMap<u64, String> = known.collect();

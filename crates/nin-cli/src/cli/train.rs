@@ -72,7 +72,8 @@ const EXAMPLES: &str = "Examples:
   train --model nin-cifar --epochs 3 --lr 0.01    another network and other settings
   train --seeds 0..20 --run-dir runs/lottery      twenty runs, and the spread of their accuracies
   train --resume runs/nin-20260101-120000         go on with a run that was stopped
-Exit codes: 0 done, 1 failed on the way, 2 the request cannot work, 130 interrupted (everything is saved).";
+Exit codes: 0 done, 1 failed on the way or a file that cannot be read or written, 2 the request cannot work, 130 interrupted
+(everything is saved).";
 
 /// The end of `--help`: the settings of each recipe, so that every flag's usual value is told, and the examples.
 fn more_help() -> String {

@@ -144,8 +144,7 @@ pub(super) fn after(what: Touch, path: &Path) -> io::Result<()> {
 }
 
 /// Of what is to be written, what reaches the file: all of it, unless this write is to fail, which puts half of it there.
-pub(super) fn torn<'a>(path: &Path, bytes: &'a [u8], file: &mut File) -> io::Result<&'a [u8]> {
-    let _ = path;
+pub(super) fn torn<'a>(bytes: &'a [u8], file: &mut File) -> io::Result<&'a [u8]> {
     let torn =
         with(false, |disk| !disk.dead && matches!(disk.now(), Some(Fault::Refused(_) | Fault::CrashWithin)));
     if torn {

@@ -8,7 +8,7 @@ use tensor::Tensor;
 use super::error::TrainError;
 use super::health::Warning;
 use super::metrics::{EpochMetrics, StepMetrics};
-use super::run_dir::{Best, Position, RunDir, Saved};
+use super::run_dir::{Begun, Best, Position, RunDir, Saved};
 use super::settings::Settings;
 use super::trainer::{Outcome, Trainer};
 use crate::nn::parameters;
@@ -17,7 +17,7 @@ use crate::nn::parameters;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Event<'a> {
     /// The run begins or goes on, and every file of its folder agrees with where it stands.
-    Begun,
+    Begun(Begun),
     /// The steps of an epoch begin, or go on after a checkpoint inside of it.
     EpochStarted {
         /// The epoch, counted from 1.
@@ -56,8 +56,7 @@ impl Trainer {
         mut report: impl FnMut(Event<'_>) -> Result<(), TrainError>,
     ) -> Result<Outcome, TrainError> {
         let begun = (Instant::now(), self.position.step);
-        run.begin(&self.saved())?;
-        report(Event::Begun)?;
+        report(Event::Begun(run.begin(&self.saved())?))?;
         let mut last = RunDir::read_epochs(run.path())?.last().copied();
         let best = |position: &Position| position.best.map(|best| best.epoch);
         while !self.settings.is_over(self.position.epoch, best(&self.position)) {

@@ -22,7 +22,7 @@ pub use evaluation::{Metrics, argmax};
 pub use health::{HealthCounts, HealthMonitor, Warning};
 pub use metrics::EpochMetrics;
 pub use micro_batch::{MICRO_BATCH, micro_batch_images};
-pub use run_dir::{Best, Checkpoint, Position, RunDir};
+pub use run_dir::{Begun, Best, Checkpoint, Position, RunDir};
 pub use settings::{InitialWeights, Overrides, Recipe, Settings};
 pub use trainer::{Outcome, Trainer};
 pub use workers::{StepSettings, Workers};

@@ -120,6 +120,13 @@ pub struct Checkpoint {
     pub card: Option<ModelCard>,
 }
 
+/// How a run begins or goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Begun {
+    /// The epoch, counted from 1, that was the best and whose `best.safetensors` is missing or damaged.
+    pub lost: Option<u64>,
+}
+
 /// What a run saves.
 pub(super) struct Saved<'a> {
     pub(super) model: &'a dyn Module<f32>,
@@ -206,7 +213,7 @@ impl RunDir {
     ///
     /// # Errors
     /// [`TrainError`] if a file cannot be read or written.
-    pub(super) fn begin(&mut self, saved: &Saved<'_>) -> Result<(), TrainError> {
+    pub(super) fn begin(&mut self, saved: &Saved<'_>) -> Result<Begun, TrainError> {
         self.lock.begin();
         disk::sweep(&self.path)?;
         let path = self.path.join(METRICS);
@@ -233,7 +240,12 @@ impl RunDir {
         if let Some(settings) = self.settings.take() {
             atomic_write(&self.path.join(CONFIG), settings.as_bytes())?;
         }
-        Ok(())
+        // Those of an epoch before the last are nowhere else.
+        let lost = |best: &Best| {
+            let card = ModelCard::read(&self.path.join(BEST));
+            card.is_err() || card.is_ok_and(|card| card.is_some_and(|card| card.epoch != Some(best.epoch)))
+        };
+        Ok(Begun { lost: saved.position.best.filter(lost).map(|best| best.epoch) })
     }
 
     /// Writes the weights of a checkpoint to those files that ought to have them and do not, since the process died before.
@@ -449,15 +461,18 @@ fn read_checkpoint(bytes: &[u8], path: &Path) -> Result<Checkpoint, TrainError> 
     Ok(Checkpoint { weights, optimizer, position, health, card })
 }
 
-/// The step or the epoch that a position is at the end of and that has no line in the metrics, though those reach the disk before
-/// the checkpoint does.
+/// The first step or epoch that is done at a position and has no line in the metrics, though those reach the disk before the
+/// checkpoint does.
 fn missing(metrics: &[u8], position: &Position) -> Option<String> {
-    let has = |key: &str, at: u64| {
-        let of = |line| serde_json::from_slice::<Value>(line).ok()?.get(key)?.as_u64();
-        at == 0 || metrics.split(|&byte| byte == b'\n').any(|line| of(line) == Some(at))
-    };
-    let of = |key: &str, at| (!has(key, at)).then(|| format!("{key} {at}"));
-    of("epoch", position.epoch).or_else(|| of("step", position.step))
+    let (mut step, mut epoch) = (0, 0);
+    for line in metrics.split(|&byte| byte == b'\n') {
+        let Ok(value) = serde_json::from_slice::<Value>(line) else { continue };
+        let is = |key: &str, at: u64| value.get(key).and_then(Value::as_u64) == Some(at);
+        step += u64::from(is("step", step + 1));
+        epoch += u64::from(is("epoch", epoch + 1));
+    }
+    let of = |key: &str, found: u64, all: u64| (found < all).then(|| format!("{key} {}", found + 1));
+    of("epoch", epoch, position.epoch).or_else(|| of("step", step, position.step))
 }
 
 /// The lines of metrics up to a position: steps that are done, epochs that are over. What is no line of metrics goes, too, such as

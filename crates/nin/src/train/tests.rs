@@ -14,6 +14,7 @@ use tensor::init::Init;
 use super::run_dir::RunDir;
 use super::{Event, Outcome, Position, Recipe, Settings, TrainError, Trainer};
 use crate::data::{ArrayDataset, DataMarks, DataRecord};
+use crate::disk::Touch;
 use crate::disk::testing::{Fault, Touches, on_a_disk};
 use crate::disk::{atomic_write, exists};
 use crate::nn::{Flatten, Linear, Sequential, initialize};
@@ -62,7 +63,7 @@ fn go_on(path: &Path, max_steps: Option<u64>, told: &mut u64) -> Result<Outcome,
         },
     });
     trainer.run(&mut run, &AtomicBool::new(false), |event| {
-        if matches!(event, Event::Begun | Event::EpochFinished(_)) {
+        if matches!(event, Event::Begun(_) | Event::EpochFinished(_)) {
             // In the place of the curves.
             let epochs = RunDir::read_epochs(path)?.len();
             atomic_write(&path.join("curves.svg"), epochs.to_string().as_bytes())?;
@@ -123,7 +124,9 @@ fn every_touch(prepare: impl Fn(&Path)) -> usize {
     for (at, touch) in touches.iter().enumerate() {
         let refused = REFUSALS.map(Fault::Refused);
         let died = [Fault::CrashBefore, Fault::CrashWithin, Fault::CrashAfter, Fault::PowerLoss];
-        for fault in refused.into_iter().chain(died) {
+        // Of what writes nothing, no half is written.
+        let distinct = |fault: &Fault| *fault != Fault::CrashWithin || touch.0 == Touch::Write;
+        for fault in refused.into_iter().chain(died).filter(distinct) {
             fs::remove_dir_all(&path).unwrap();
             prepare(&path);
             let mut told = 0;
@@ -149,13 +152,14 @@ fn every_touch(prepare: impl Fn(&Path)) -> usize {
             );
         }
     }
+    println!("{} touches of the disk, {faults} faults", touches.len());
     faults
 }
 
 #[test]
 fn a_new_run_survives_a_fault_in_every_touch_of_the_disk() {
     let faults = every_touch(|path| fs::create_dir_all(path.parent().unwrap()).unwrap());
-    assert!(faults > 1000, "{faults}");
+    assert!(faults > 900, "{faults}");
 }
 
 /// The process had died in its second step, after the weights were saved and before the checkpoint was, and left what it was writing.
@@ -170,5 +174,5 @@ fn a_run_that_goes_on_survives_a_fault_in_every_touch_of_the_disk() {
         fs::write(&metrics, fs::read_to_string(&metrics).unwrap() + "{\"step\":3,\"lo").unwrap();
         fs::write(left, "half").unwrap();
     });
-    assert!(faults > 900, "{faults}");
+    assert!(faults > 700, "{faults}");
 }

@@ -1,10 +1,10 @@
 //! Reading settings from TOML files.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use super::Overrides;
+use crate::disk;
 use crate::train::TrainError;
 
 impl Overrides {
@@ -15,8 +15,8 @@ impl Overrides {
     /// are (1 MiB), is not TOML, has a key that is none of these, or a value of the wrong type.
     pub fn from_toml(path: &Path) -> Result<Self, TrainError> {
         let mut text = String::new();
-        let file = File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text));
-        file.map_err(TrainError::io(path, "read the configuration"))?;
+        let read = disk::open(path)?.take(LONGEST + 1).read_to_string(&mut text);
+        read.map_err(TrainError::io(path, "read the configuration"))?;
         if text.len() as u64 > LONGEST {
             return Err(TrainError::of(path, format!("no settings: longer than {LONGEST} bytes")));
         }
