@@ -93,6 +93,21 @@ impl<T: Element> Node<T> {
         }
     }
 
+    /// The tensor that the module brought along, if it is one.
+    #[must_use]
+    pub fn constant(&self) -> Option<&Tensor<T>> {
+        match &self.source {
+            Source::Constant(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Tells whether it is the input of the graph.
+    #[must_use]
+    pub fn is_input(&self) -> bool {
+        matches!(self.source, Source::Input)
+    }
+
     /// Tells whether it is the output of an op.
     #[must_use]
     pub fn is_op(&self) -> bool {
@@ -142,6 +157,12 @@ impl<T: Element> Graph<T> {
     #[must_use]
     pub fn nodes(&self) -> &[Node<T>] {
         &self.nodes
+    }
+
+    /// The number of the output among the [nodes](Graph::nodes).
+    #[must_use]
+    pub fn output(&self) -> usize {
+        self.output
     }
 
     /// The shape of the output.

@@ -42,7 +42,9 @@ pub mod loss;
 pub mod models;
 pub mod names;
 pub mod nn;
+pub mod onnx;
 pub mod optim;
+mod protobuf;
 pub mod summary;
 pub mod train;
 
