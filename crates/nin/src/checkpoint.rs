@@ -30,6 +30,9 @@ const TEXT: &str = "__metadata__";
 /// of that tensor's: were one key damaged, the others would still say that the file is to be checked.
 const CHECKSUM: &str = "nin.crc32";
 
+/// The end of the names of the counters that PyTorch's normalizations have: of the batches that they have seen.
+const COUNTER: &str = "num_batches_tracked";
+
 /// The key of a tensor's checksum.
 fn key(name: &str) -> String {
     format!("{CHECKSUM}.{name}")
@@ -94,7 +97,8 @@ fn encode(tensors: &[(String, &Tensor<f32>)], metadata: HashMap<String, String>)
 pub type Contents = (BTreeMap<String, Tensor<f32>>, HashMap<String, String>);
 
 /// Loads every tensor of a file by its name, and the text beside them, without the checksums. A file that has checksums holds exactly
-/// what they were made of. Numbers of 16 bits (half, bfloat) are converted exactly, those of 64 bits rounded.
+/// what they were made of. Numbers of 16 bits (half, bfloat) are converted exactly, those of 64 bits rounded. PyTorch's counters of
+/// batches (`num_batches_tracked`), with which nothing is computed, are left out.
 ///
 /// # Errors
 /// [`FileError::Io`] if it cannot be read, [`FileError::Content`] if it is no safetensors file, is cut off or too long, has a name
@@ -142,7 +146,8 @@ pub fn read_tensors(mut reader: impl Read, source: &Path) -> Result<Contents, Fi
         let tensor = numbers(info, of(info)).map_err(|reason| refuse(format!("tensor {name} {reason}")))?;
         Ok((name.clone(), tensor))
     };
-    Ok((tensors.iter().map(read).collect::<Result<_, _>>()?, text))
+    let no_counters = tensors.iter().filter(|(_, info)| info.dtype != Dtype::I64);
+    Ok((no_counters.map(read).collect::<Result<_, _>>()?, text))
 }
 
 /// An object whose keys differ. The usual maps keep the last value of a key and lose the others.
@@ -197,6 +202,7 @@ fn parse(header: &[u8]) -> Result<(Vec<(String, TensorInfo)>, BTreeMap<String, S
             Dtype::F16 | Dtype::BF16 => 2,
             Dtype::F32 => 4,
             Dtype::F64 => 8,
+            Dtype::I64 if name.ends_with(COUNTER) => 8,
             other => return Err(format!("tensor {name} is {other}, expected F16, BF16, F32 or F64")),
         };
         let (begin, end) = info.data_offsets;
@@ -383,7 +389,7 @@ mod tests {
 
     use super::*;
     use crate::models::nin_block;
-    use crate::nn::{Conv2d, Relu, Sequential, initialize};
+    use crate::nn::{BatchNorm2d, Conv2d, Relu, Sequential, initialize};
 
     fn block(width: usize, seed: u64) -> Sequential<f32> {
         let mut block = nin_block(1, width, 3, 1, 1);
@@ -694,5 +700,25 @@ mod tests {
         assert_eq!(values(&own), values(&source));
         save(5);
         assert!(refused(&path).ends_with("no tensor 0.weight, expected 4 x 1 x 3 x 3"));
+    }
+
+    /// A normalization as PyTorch saves it.
+    #[test]
+    fn counters_of_batches_are_left_out() {
+        let (_folder, path) = place();
+        let numbers: Vec<u8> = [1.5f32, -2.0].iter().flat_map(|number| number.to_le_bytes()).collect();
+        let save = |counter: &'static str| {
+            let names = ["bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"];
+            let mut all =
+                names.map(|name| (name, TensorView::new(Dtype::F32, vec![2], &numbers).unwrap())).to_vec();
+            all.insert(3, (counter, TensorView::new(Dtype::I64, vec![], &[7, 0, 0, 0, 0, 0, 0, 0]).unwrap()));
+            std::fs::write(&path, safetensors::serialize(all, None).unwrap()).unwrap();
+        };
+        save("bn.num_batches_tracked");
+        let mut net = Sequential::new().named("bn", BatchNorm2d::new(2));
+        load_parameters(&path, &mut net).unwrap();
+        assert!(values(&net).iter().all(|value| value.data() == [1.5, -2.0]));
+        save("bn.counter");
+        assert!(refused(&path).ends_with("tensor bn.counter is I64, expected F16, BF16, F32 or F64"));
     }
 }
