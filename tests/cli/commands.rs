@@ -1,6 +1,7 @@
 //! The commands as a user runs them: what a run leaves behind, and what the other commands print.
 
 use serde_json::Value;
+use tensor::init::Init;
 
 use crate::common::{Place, TRAIN, assert_has, refused, small, succeeded};
 
@@ -84,6 +85,49 @@ fn a_summary_counts_the_parameters_of_the_article() {
     let names = "nin-cifar, lenet, alexnet, vgg11, resnet18, resnet18-cifar";
     refused(summary(&["--model", "resnet"]), 2, &["resnet", "nin-d2l", names]);
     refused(summary(&["--model", "vgg11", "--head", "fc"]), 2, &["vgg11", "head fc", "class maps"]);
+}
+
+#[test]
+fn a_network_is_exported_with_what_its_file_says_of_it() {
+    let place = Place::new();
+    place.steps("run", 2, &[]);
+    let said = succeeded(place.nin(&["export", "run", "--onnx", "below/run.onnx"]));
+    assert_has(
+        &said,
+        &["below/run.onnx: nin-cifar, ", " bytes, input N x 1 x H x W of normalized pixels; 3 images gave"],
+    );
+    let holds = |file: &str, parts: &[&str]| {
+        let bytes = std::fs::read(place.path(file)).unwrap();
+        for part in parts {
+            assert!(bytes.windows(part.len()).any(|found| found == part.as_bytes()), "no {part} in {file}");
+        }
+    };
+    let metadata = ["input", "normalized", "unit", "255", "mean", "std", r#""Sandal","Shirt""#];
+    holds("below/run.onnx", &[&metadata[..], &["0.0.weight", "0.0/Conv", "logits"]].concat());
+    let said = succeeded(place.nin(&["export", "run", "--onnx", "pixels.onnx", "--normalize"]));
+    assert_has(&said, &["of pixels from 0 to 255"]);
+    holds("pixels.onnx", &["pixels"]);
+
+    let weights = "run/model.safetensors";
+    let export = |more: &[&str]| place.nin(&[&["export", "--onnx", "no/such.onnx"], more].concat());
+    refused(export(&["--weights", weights, "--model", "lenet"]), 2, &[weights, "says itself", "--model"]);
+    refused(export(&[]), 2, &["--weights"]);
+    refused(export(&["none"]), 1, &["none/model.safetensors", "cannot"]);
+    // Weights from elsewhere.
+    let mut network = nin::models::Model::LeNet.build::<f32>(1, 10, 0.0);
+    nin::nn::initialize(&mut network, Init::HeNormal, Init::Constant(0.0), 0);
+    nin::checkpoint::save_parameters(&place.path("lenet.safetensors"), &network).unwrap();
+    let elsewhere = ["--weights", "lenet.safetensors"];
+    let said = succeeded(export(&[&elsewhere[..], &["--model", "lenet"]].concat()));
+    assert_has(&said, &["lenet, ", "input N x 1 x 28 x 28 of normalized pixels"]);
+    refused(export(&elsewhere), 2, &["lenet.safetensors", "does not say", "--model"]);
+    let normalized = [&elsewhere[..], &["--model", "lenet", "--normalize"]].concat();
+    refused(export(&normalized), 2, &["lenet.safetensors", "--normalize"]);
+    refused(
+        export(&[&elsewhere[..], &["--model", "nin"]].concat()),
+        1,
+        &["lenet.safetensors", "another network"],
+    );
 }
 
 #[test]

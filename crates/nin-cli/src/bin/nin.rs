@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use nin_cli::cli::{
-    BenchArgs, CompareArgs, EvalArgs, InspectArgs, PlotArgs, PredictArgs, SummaryArgs, bench, compare,
-    evaluate, fail, inspect, parse, plot, predict, summarize,
+    BenchArgs, CompareArgs, EvalArgs, ExportArgs, InspectArgs, PlotArgs, PredictArgs, SummaryArgs, bench,
+    compare, evaluate, export, fail, inspect, parse, plot, predict, summarize,
 };
 
 /// Evaluate, inspect, measure and compare Network in Network models.
@@ -19,6 +19,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Eval(EvalArgs),
+    Export(ExportArgs),
     Summary(SummaryArgs),
     Bench(BenchArgs),
     Compare(CompareArgs),
@@ -31,6 +32,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match parse::<Arguments>() {
         Ok(Arguments { command: Command::Eval(args) }) => evaluate(&args),
+        Ok(Arguments { command: Command::Export(args) }) => export(&args),
         Ok(Arguments { command: Command::Summary(args) }) => summarize(&args),
         Ok(Arguments { command: Command::Bench(args) }) => bench(&args),
         Ok(Arguments { command: Command::Compare(args) }) => compare(&args),

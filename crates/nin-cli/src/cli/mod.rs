@@ -15,6 +15,7 @@ mod curves;
 mod data;
 mod downloads;
 mod eval;
+mod export;
 mod inspect;
 mod network;
 mod plot;
@@ -37,8 +38,9 @@ use std::process::ExitCode;
 pub use bench::{BenchArgs, bench};
 pub use compare::{CompareArgs, compare};
 pub use eval::{EvalArgs, evaluate};
+pub use export::{ExportArgs, export};
 pub use inspect::{InspectArgs, inspect};
-pub use network::NetworkArgs;
+pub use network::{EndArgs, NetworkArgs};
 pub use plot::{PlotArgs, plot};
 pub use predict::{PredictArgs, predict};
 pub use seeds::parse as parse_seeds;
@@ -89,11 +91,11 @@ impl ThreadArgs {
 }
 
 /// Writes a file whole or not at all ([`atomic_write`]), in a folder that is made if there is none.
-pub(crate) fn write_file(path: &Path, text: &str) -> Result<(), TrainError> {
+pub(crate) fn write_file(path: &Path, contents: &(impl AsRef<[u8]> + ?Sized)) -> Result<(), TrainError> {
     if let Some(folder) = path.parent() {
         make_folder(folder)?;
     }
-    Ok(atomic_write(path, text.as_bytes())?)
+    Ok(atomic_write(path, contents.as_ref())?)
 }
 
 /// Checks that [`write_file`] can write to a path, before the work whose result goes there. Makes its folder, changes nothing else.

@@ -27,6 +27,17 @@ impl NetworkArgs {
     }
 }
 
+/// Channels of the images and the number of classes.
+#[derive(Debug, Args)]
+pub struct EndArgs {
+    /// Channels of the images
+    #[arg(long, value_name = "C", allow_negative_numbers = true, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub channels: u16,
+    /// Classes
+    #[arg(long, value_name = "K", allow_negative_numbers = true, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub classes: u16,
+}
+
 /// The network for images of C x H x W, whose size is an argument.
 ///
 /// # Errors

@@ -9,7 +9,7 @@ use nin::train::TrainError;
 use tensor::conv::ConvAlgorithm;
 use tensor::{BufferPool, Context, Shape};
 
-use super::network::{NetworkArgs, network};
+use super::network::{EndArgs, NetworkArgs, network};
 use super::print;
 use super::settings::convolution;
 use super::table::{Table, grouped};
@@ -21,12 +21,9 @@ pub struct SummaryArgs {
     /// The network and its size.
     #[command(flatten)]
     pub network: NetworkArgs,
-    /// Channels of the images
-    #[arg(long, value_name = "C", allow_negative_numbers = true, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub channels: u16,
-    /// Classes
-    #[arg(long, value_name = "K", allow_negative_numbers = true, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=10_000))]
-    pub classes: u16,
+    /// Its ends.
+    #[command(flatten)]
+    pub ends: EndArgs,
     /// Show what a pass computes: ops after fusion, algorithms of convolutions, bytes and the most that is in memory at once
     #[arg(long)]
     pub plan: bool,
@@ -39,7 +36,7 @@ pub struct SummaryArgs {
 pub fn summarize(args: &SummaryArgs) -> Result<(), TrainError> {
     let NetworkArgs { model, head, .. } = args.network;
     let side = args.network.side();
-    let (channels, classes) = (usize::from(args.channels), usize::from(args.classes));
+    let (channels, classes) = (usize::from(args.ends.channels), usize::from(args.ends.classes));
     let network = network(model, head, [channels, side, side], classes)?;
     let image = Shape::from([1, channels, side, side]);
     let asked = convolution(None)?.unwrap_or(ConvAlgorithm::Auto);
