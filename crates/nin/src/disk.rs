@@ -108,7 +108,7 @@ pub(crate) fn open(path: &Path) -> Result<File, FileError> {
 /// The contents of a plain file, `None` if there is nothing of this name.
 ///
 /// # Errors
-/// As [`read`].
+/// [`FileError::Io`], [`FileError::Content`] if it is no plain file.
 pub fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
     match read(path) {
         Err(FileError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
