@@ -14,7 +14,7 @@ use crate::data::resize::{ResizeScratch, Resizer};
 use crate::disk::content;
 use crate::models::Model;
 use crate::nn::{Module, Planned, Sequential, bound};
-use crate::train::{TrainError, Workers};
+use crate::train::{TrainError, Workers, refuse_no_numbers};
 
 /// The most bytes that the maps of images on their way may take: a file is small, whatever size of images its card says.
 const MOST_BYTES: u64 = 1 << 30;
@@ -183,11 +183,7 @@ impl Classifier {
         let mut all = Vec::with_capacity(pictures.len());
         for some in pictures.chunks(self.together) {
             let logits = self.workers.predict(&self.model, &self.tensor(some)?)?;
-            if let Some(logit) = logits.data().iter().find(|logit| !logit.is_finite()) {
-                let reason =
-                    format!("no answer: with these weights a logit is {logit}, expected finite numbers");
-                return Err(content(&self.source, reason).into());
-            }
+            refuse_no_numbers(&logits, &self.source)?;
             all.extend(logits.data().chunks(self.card.classes.len()).map(|row| self.answers(row)));
         }
         Ok(all)

@@ -6,6 +6,8 @@ use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::names::shown;
+
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -50,13 +52,7 @@ pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) ->
 
 /// The error of what a file holds. What the reason cites of it stays one printable line.
 pub(crate) fn content(path: &Path, reason: impl AsRef<str>) -> FileError {
-    FileError::Content { path: path.to_path_buf(), reason: printable(reason.as_ref()) }
-}
-
-/// Text that may cite a file, with its control characters escaped: they would end the line or command a terminal.
-pub(crate) fn printable(text: &str) -> String {
-    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    text.chars().map(escaped).collect()
+    FileError::Content { path: path.to_path_buf(), reason: shown(reason.as_ref()) }
 }
 
 /// What is asked of the disk.

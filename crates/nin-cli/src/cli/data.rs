@@ -6,7 +6,6 @@ use nin::ModelCard;
 use nin::data::files::load_dir;
 use nin::data::load::locate;
 use nin::data::{DataError, DataRecord, Splits};
-use nin::disk::FileError;
 use nin::train::{Settings, TrainError};
 
 use super::downloads::sources;
@@ -41,11 +40,8 @@ pub(super) fn data_of_run(
     let card = |file: &&str| ModelCard::read(&run.join(file)).ok().flatten();
     let card = ["model.safetensors", "checkpoint.safetensors"].iter().find_map(card);
     let marks = card.and_then(|card| card.data);
-    let record = DataRecord::read_for(run, marks.as_ref()).map_err(|error| match error {
-        FileError::Content { path, reason } => TrainError::of(&path, reason),
-        error => error.into(),
-    });
-    let Some(own) = record? else { return data(settings, data_dir) };
+    let record = DataRecord::read_for(run, marks.as_ref()).map_err(TrainError::refused)?;
+    let Some(own) = record else { return data(settings, data_dir) };
     let former = || Some(own.folder.clone()).filter(|folder| folder.is_dir());
     let found = match data(settings, data_dir.or_else(former)) {
         Err(TrainError::Data(error @ DataError::NotFound { .. })) => {

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use clap::Args;
 use nin::checkpoint::load_parameters;
 use nin::data::{DataLoader, Dataset, LoaderOptions, Normalization};
-use nin::disk::FileError;
 use nin::nn::Planned;
-use nin::train::{Overrides, TrainError, Workers, argmax};
+use nin::train::{Overrides, TrainError, Workers, argmax, refuse_no_numbers};
 use serde_json::json;
 use tensor::conv::ConvAlgorithm;
 
@@ -91,11 +90,7 @@ pub(super) fn confusion(
     for batch in loader.epoch(0) {
         let batch = batch?;
         let logits = workers.predict_batch(&model, &batch)?;
-        if let Some(logit) = logits.data().iter().find(|logit| !logit.is_finite()) {
-            let reason =
-                format!("no accuracy: with these weights a logit is {logit}, expected finite numbers");
-            return Err(FileError::Content { path: weights.to_path_buf(), reason }.into());
-        }
+        refuse_no_numbers(&logits, weights)?;
         for (row, &label) in logits.data().chunks_exact(classes).zip(batch.labels()) {
             confusion[label][argmax(row)] += 1;
         }

@@ -13,7 +13,8 @@ use super::{fail, printed, tell};
 /// is wrong was printed.
 ///
 /// # Errors
-/// 0 after `--help` and `--version`, 1 if they could not be printed, 2 after one line on standard error that says what is wrong and where to read on.
+/// 0 after `--help` and `--version`, 1 if they could not be printed, 2 after one line on standard error that says what is wrong and
+/// where to read on.
 pub fn parse<A: Parser>() -> Result<A, ExitCode> {
     let arguments = A::try_parse().map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {

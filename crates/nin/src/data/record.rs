@@ -54,7 +54,7 @@ impl DataRecord {
         Self { folder: folder.to_path_buf(), marks }
     }
 
-    /// Reads the record in a run's folder; `None` if the run has none, as before version 0.2.
+    /// Reads the record in a run's folder; `None` if the run has none, as one of version 0.1.
     ///
     /// # Errors
     /// [`FileError`] if it cannot be read or is broken.
@@ -92,8 +92,9 @@ impl DataRecord {
     /// Tells whether both are the same images with the same targets, wherever they lie.
     #[must_use]
     pub fn same_data(&self, other: &Self) -> bool {
-        let of = |marks: &DataMarks| (marks.train_images, marks.test_images, marks.sha256.clone());
-        of(&self.marks) == of(&other.marks)
+        let (own, other) = (&self.marks, &other.marks);
+        (own.train_images, own.test_images, &own.sha256)
+            == (other.train_images, other.test_images, &other.sha256)
     }
 }
 

@@ -7,7 +7,8 @@ use autograd::AutogradError;
 use tensor::ShapeError;
 
 use crate::data::DataError;
-use crate::disk::{FileError, io, printable};
+use crate::disk::{FileError, io};
+use crate::names::shown;
 use crate::optim::OptimizerError;
 
 /// An error of a run.
@@ -54,7 +55,15 @@ impl TrainError {
 
     /// An error of a file or a folder. What is cited of it stays one printable line.
     pub fn of(path: &Path, what: impl Display) -> Self {
-        Self::Config(format!("{}: {}", path.display(), printable(&what.to_string())))
+        Self::Config(format!("{}: {}", path.display(), shown(&what.to_string())))
+    }
+
+    /// An error of what a file says, as one of what was asked for: it cannot work as long as the file says so.
+    pub fn refused(error: FileError) -> Self {
+        match error {
+            FileError::Content { path, reason } => Self::of(&path, reason),
+            error => Self::File(error),
+        }
     }
 
     /// Wraps a system error with the path and the verb of what was tried; made for `map_err`.

@@ -1,5 +1,6 @@
 //! Running a network without training it: logits, loss and accuracy.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use autograd::{Context, Tape};
@@ -9,6 +10,7 @@ use super::error::TrainError;
 use super::micro_batch::bind;
 use super::workers::Workers;
 use crate::data::Batch;
+use crate::disk::{FileError, content};
 use crate::loss::Loss;
 use crate::nn::Module;
 
@@ -142,6 +144,20 @@ impl Workers {
         let loss = loss.share(tape.constant(logits), tape.constant(targets), divisor);
         let loss = loss.map_err(TrainError::Autograd)?;
         Ok(Metrics { loss: f64::from(loss.value().item()), correct, images: batch.len() })
+    }
+}
+
+/// Refuses logits among which one is no finite number: they are no answer of the weights in this file.
+///
+/// # Errors
+/// [`FileError::Content`].
+pub fn refuse_no_numbers(logits: &Tensor<f32>, weights: &Path) -> Result<(), FileError> {
+    match logits.data().iter().find(|logit| !logit.is_finite()) {
+        Some(logit) => {
+            let reason = format!("no answer: with these weights a logit is {logit}, expected finite numbers");
+            Err(content(weights, reason))
+        }
+        None => Ok(()),
     }
 }
 

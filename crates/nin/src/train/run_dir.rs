@@ -28,7 +28,7 @@ use super::metrics::EpochMetrics;
 use crate::card::ModelCard;
 use crate::checkpoint::{load_tensors, read_tensors, save_tensors};
 use crate::data::DataRecord;
-use crate::disk::{self, FileError, FolderLock, Log, atomic_write};
+use crate::disk::{self, FolderLock, Log, atomic_write};
 use crate::names::quoted;
 use crate::nn::{Module, parameters};
 use crate::optim::State;
@@ -189,7 +189,7 @@ impl RunDir {
             return Err(TrainError::of(&path.join(METRICS), what));
         }
         let marks = checkpoint.card.as_ref().and_then(|card| card.data.as_ref());
-        let data = DataRecord::read_for(path, marks).map_err(refused)?;
+        let data = DataRecord::read_for(path, marks).map_err(TrainError::refused)?;
         Ok((Self { data, ..Self::taken(path, lock) }, checkpoint))
     }
 
@@ -354,14 +354,6 @@ impl RunDir {
         let names: Vec<&str> = weights.iter().map(|(name, _)| name.as_str()).collect();
         metadata.insert("parameters".to_owned(), names.join(","));
         Ok(save_tensors(&self.path.join(CHECKPOINT), &tensors, metadata)?)
-    }
-}
-
-/// What is asked for cannot work, since a file of the folder says something else.
-fn refused(error: FileError) -> TrainError {
-    match error {
-        FileError::Content { path, reason } => TrainError::of(&path, reason),
-        error => error.into(),
     }
 }
 
