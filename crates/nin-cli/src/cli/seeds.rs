@@ -142,10 +142,8 @@ fn train_seed(
 
 /// A folder of another experiment must not be mixed into this one. Limits are the command's, not the run's.
 fn refuse_other_settings(folder: &Path, asked: &Settings) -> Result<(), TrainError> {
-    let Settings { checkpoint_minutes, .. } = *asked;
-    let of_a_run = |settings| Settings { max_steps: None, max_minutes: None, checkpoint_minutes, ..settings };
-    let found = of_a_run(of_run(folder, &Overrides::default())?);
-    let asked = of_a_run(asked.clone());
+    let same = Overrides { checkpoint_minutes: Some(asked.checkpoint_minutes), ..Overrides::default() };
+    let (found, asked) = (of_run(folder, &Overrides::default())?.under(&same), asked.clone().under(&same));
     if found == asked {
         return Ok(());
     }

@@ -13,7 +13,7 @@ use nin::names::quoted;
 use nin::nn::parameter_count;
 use nin::summary::{Work, layers};
 use nin::train::{
-    Checkpoint, EpochMetrics, Outcome, Overrides, Recipe, RunDir, Settings, TrainError, Trainer,
+    Checkpoint, EpochMetrics, OF_A_COMMAND, Outcome, Overrides, Recipe, RunDir, Settings, TrainError, Trainer,
 };
 
 use super::data::{data, data_of_run};
@@ -54,9 +54,6 @@ pub struct TrainArgs {
     #[arg(long, value_name = "DIR", conflicts_with_all = begun_otherwise())]
     pub resume: Option<PathBuf>,
 }
-
-/// Settings of a command and not of its run: one that was stopped by a limit is to go on.
-const OF_A_COMMAND: [&str; 3] = ["max_steps", "max_minutes", "checkpoint_minutes"];
 
 /// Arguments that a run that goes on has already.
 fn begun_otherwise() -> Vec<Id> {
@@ -168,9 +165,7 @@ fn start(args: &TrainArgs, threads: usize) -> Result<(RunDir, Trainer), TrainErr
 
 fn resume(path: &Path, args: &TrainArgs, threads: usize) -> Result<(RunDir, Trainer), TrainError> {
     let (run, checkpoint) = RunDir::open(path)?;
-    let Overrides { max_steps, max_minutes, checkpoint_minutes, .. } = args.settings;
-    let flags = Overrides { max_steps, max_minutes, checkpoint_minutes, ..Overrides::default() };
-    let settings = Settings { max_steps, max_minutes, ..of_run(path, &flags)? };
+    let settings = of_run(path, &args.settings.of_a_command())?.under(&args.settings);
     let (splits, record) = data_of_run(path, &settings, args.data_dir.clone())?;
     Ok((run.with_data(record), restored(&settings, splits, threads, checkpoint, path)?))
 }

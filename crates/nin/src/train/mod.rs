@@ -23,6 +23,6 @@ pub use health::{HealthCounts, HealthMonitor, Warning};
 pub use metrics::EpochMetrics;
 pub use micro_batch::{MICRO_BATCH, micro_batch_images};
 pub use run_dir::{Begun, Best, Checkpoint, Position, RunDir};
-pub use settings::{InitialWeights, Overrides, Recipe, Settings};
+pub use settings::{InitialWeights, OF_A_COMMAND, Overrides, Recipe, Settings};
 pub use trainer::{Outcome, Trainer};
 pub use workers::{StepSettings, Workers};

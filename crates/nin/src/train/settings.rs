@@ -105,7 +105,28 @@ settings! {
     seed("N"): u64 = 0;
 }
 
+/// Names of the settings that are a command's and not its run's: limits that stop it, and how often it saves. No bit of a run
+/// depends on them, and one that a limit has stopped is to go on.
+pub const OF_A_COMMAND: [&str; 3] = ["max_steps", "max_minutes", "checkpoint_minutes"];
+
+impl Overrides {
+    /// Those of [`OF_A_COMMAND`] alone.
+    #[must_use]
+    pub fn of_a_command(&self) -> Self {
+        let Self { max_steps, max_minutes, checkpoint_minutes, .. } = *self;
+        Self { max_steps, max_minutes, checkpoint_minutes, ..Self::default() }
+    }
+}
+
 impl Settings {
+    /// The same run under the limits of another command; how often it saves stays unless that command says so.
+    #[must_use]
+    pub fn under(self, command: &Overrides) -> Self {
+        let Overrides { max_steps, max_minutes, checkpoint_minutes, .. } = *command;
+        let checkpoint_minutes = checkpoint_minutes.unwrap_or(self.checkpoint_minutes);
+        Self { max_steps, max_minutes, checkpoint_minutes, ..self }
+    }
+
     /// The recipe's settings for the network ([`Settings::for_model`]), replaced by the file's, replaced by the flags'.
     ///
     /// # Errors
