@@ -77,7 +77,7 @@ fn a_terminal_that_only_prints_gets_plain_lines() {
         assert!(!plain || !found.contains(['\u{1b}', '█', '░']), "{shell}: {found:?}");
     }
     // Help has no colors where none are wanted.
-    for shell in ["TERM=dumb", "TERM=xterm NO_COLOR=1"] {
+    for shell in ["TERM=dumb", "TERM=dumb CI=1", "env -u TERM CI=1", "TERM=xterm NO_COLOR=1 CI=1"] {
         let Some((found, code)) = on_a_terminal(&place, 80, shell, &[NIN, "compare", "--help"]) else {
             return;
         };

@@ -79,11 +79,16 @@ impl Display {
     }
 }
 
+/// Tells a terminal that only prints: it can neither go back in a line nor draw in color.
+pub(super) fn dumb_terminal() -> bool {
+    std::env::var_os("TERM").map_or(cfg!(unix), |term| term.is_empty() || term == "dumb")
+}
+
 /// A bar and its message on standard error, in one line: what does not fit the terminal is cut off. Where that is no terminal, or one
 /// that cannot go back in a line, the bar is hidden and only counts.
 pub(super) fn bar(length: u64) -> ProgressBar {
-    let dumb = std::env::var_os("TERM").map_or(cfg!(unix), |term| term.is_empty() || term == "dumb");
-    let target = if dumb { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(8) };
+    let target =
+        if dumb_terminal() { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(8) };
     let style = ProgressStyle::with_template("{bar:10} {wide_msg}").expect("the template is a constant");
     ProgressBar::with_draw_target(Some(length), target).with_style(style)
 }

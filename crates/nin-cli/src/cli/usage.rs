@@ -3,9 +3,10 @@
 use std::num::{IntErrorKind, ParseFloatError, ParseIntError};
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
+use clap::{ColorChoice, Parser};
 
+use super::progress::dumb_terminal;
 use super::settings::read_environment;
 use super::{fail, printed, tell};
 
@@ -16,7 +17,13 @@ use super::{fail, printed, tell};
 /// 0 after `--help` and `--version`, 1 if they could not be printed, 2 after one line on standard error that says what is wrong and
 /// where to read on.
 pub fn parse<A: Parser>() -> Result<A, ExitCode> {
-    let arguments = A::try_parse().map_err(|error| match error.kind() {
+    // Left to itself, help has colors wherever a variable `CI` is set, on a terminal that has none, too.
+    let color = if dumb_terminal() { ColorChoice::Never } else { ColorChoice::Auto };
+    let mut command = A::command().color(color);
+    let matches = command.try_get_matches_from_mut(std::env::args_os());
+    let arguments =
+        matches.and_then(|matches| A::from_arg_matches(&matches).map_err(|error| error.format(&mut command)));
+    let arguments = arguments.map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             printed(error.print()).map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
         }
