@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use nin::data::{DataLoader, DataSources, DatasetKind, LoaderOptions, Normalization, load};
+use nin::data::{DataLoader, DataSources, DatasetKind, LoaderOptions, Normalization, Subset, load};
 use nin::summary::{Work, layers};
 use nin::train::{Recipe, Settings, Trainer};
 
@@ -26,13 +26,15 @@ fn training_step(c: &mut Criterion) {
         let options = LoaderOptions {
             batch_size: BATCH,
             image_size: Some((image_size, image_size)),
-            normalization: Some(Normalization::of(&splits.train)),
+            normalization: Some(Normalization::of(&splits.train).expect("they are in memory")),
             ..LoaderOptions::default()
         };
-        let loader = DataLoader::new(Arc::new(splits.train.head(BATCH)), options).expect("the options fit");
+        let loader =
+            DataLoader::new(Arc::new(Subset::new(Arc::new(splits.train.clone()), 0..BATCH)), options)
+                .expect("the options fit");
         let batch = loader.epoch(0).next().expect("there is a batch").expect("it can be made");
         let config = Settings { image_size, batch_size: BATCH, ..Settings::of(Recipe::Default) };
-        let mut trainer = Trainer::new(config, splits, threads).expect("the settings fit");
+        let mut trainer = Trainer::new(config, splits.into(), threads).expect("the settings fit");
         let all = layers(trainer.model(), trainer.input_shape()).expect("the images fit");
         let work = Work::of(&all).training;
         println!("nin at {image_size} pixels: {:.3} GFLOP a training image", work as f64 / 1e9);

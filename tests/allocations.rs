@@ -7,7 +7,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use nin::data::{DataLoader, DataSources, DatasetKind, LoaderOptions, Normalization, load};
+use nin::data::{DataLoader, DataSources, DatasetKind, LoaderOptions, Normalization, Subset, load};
 use nin::train::{Recipe, Settings, Trainer};
 use tensor::BufferPool;
 
@@ -76,12 +76,16 @@ fn steps(image_size: usize, batch_size: usize, count: usize) {
     let options = LoaderOptions {
         batch_size,
         image_size: Some((image_size, image_size)),
-        normalization: Some(Normalization::of(&splits.train)),
+        normalization: Some(Normalization::of(&splits.train).unwrap()),
         ..LoaderOptions::default()
     };
-    let loader = DataLoader::new(Arc::new(splits.train.head(count * batch_size)), options).unwrap();
+    let loader = DataLoader::new(
+        Arc::new(Subset::new(Arc::new(splits.train.clone()), 0..count * batch_size)),
+        options,
+    )
+    .unwrap();
     let config = Settings { image_size, batch_size, ..Settings::of(Recipe::Default) };
-    let mut trainer = Trainer::new(config, splits, 2).unwrap();
+    let mut trainer = Trainer::new(config, splits.into(), 2).unwrap();
     let counts = || (COUNT.load(Ordering::Relaxed), BufferPool::bytes_made());
     for (step, batch) in loader.epoch(0).enumerate() {
         let batch = batch.unwrap();

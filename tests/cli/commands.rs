@@ -48,7 +48,7 @@ fn a_run_can_hold_out_training_images() {
     let place = Place::new();
     let more = ["--hold-out", "15", "--augment", "shift:3,flip", "--epochs", "2"];
     let stdout = succeeded(place.train("run", &more));
-    assert_has(&stdout, &["the last 15 training images are held out"]);
+    assert_has(&stdout, &["15 of 40 training images are held out"]);
     assert_has(&place.read("run/config.toml"), &["hold_out = 15", "augment = \"shift:3,flip\""]);
     let last = place.metrics("run").pop().unwrap();
     let expected = format!("test acc {:.4} (", last["test_acc"].as_f64().unwrap());

@@ -12,6 +12,7 @@ mod hostile;
 mod inspect;
 mod names;
 mod outputs;
+mod own_images;
 mod permissions;
 mod predict;
 mod runs;

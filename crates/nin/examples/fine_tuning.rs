@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use nin::checkpoint::{load_matching, save_parameters};
-use nin::data::{ArrayDataset, DataLoader, DataSources, Dataset, DatasetKind, LoaderOptions, load};
+use nin::data::{ArrayDataset, DataLoader, DataSources, Dataset, DatasetKind, LoaderOptions, Subset, load};
 use nin::loss::CrossEntropy;
 use nin::models::nin_block;
 use nin::nn::{
@@ -56,7 +56,7 @@ fn shoes(images: ArrayDataset) -> Result<ArrayDataset, Box<dyn Error>> {
 pub(crate) fn run(file: &Path) -> Result<(Net, f64, f64), Box<dyn Error>> {
     let data = load(DatasetKind::FashionMnistMini, &DataSources::new(None))?;
     let mut trained = network(10);
-    let accuracy = train(&mut trained, Arc::new(data.train.head(2000)), 3)?;
+    let accuracy = train(&mut trained, Arc::new(Subset::new(Arc::new(data.train.clone()), 0..2000)), 3)?;
     println!("ten classes, 2,000 images, every layer: {accuracy:.3} of the training images");
     save_parameters(file, &trained)?;
 
@@ -65,14 +65,14 @@ pub(crate) fn run(file: &Path) -> Result<(Net, f64, f64), Box<dyn Error>> {
     let frozen = freeze(&mut tuned, "features.*");
     println!("{loaded} tensors from the file, {frozen} of {} frozen", parameters(&tuned).len());
     let options = LoaderOptions { batch_size: 500, ..LoaderOptions::default() };
-    let test = DataLoader::new(Arc::new(shoes(data.test.head(500))?), options)?;
+    let test = DataLoader::new(Arc::new(Subset::new(Arc::new(shoes(data.test)?), 0..500)), options)?;
     let workers = Workers::new(2)?;
     let accuracy = |net: &Net| -> Result<f64, Box<dyn Error>> {
         let batch = test.epoch(0).next().ok_or("no test images")??;
         Ok(workers.evaluate(net, &batch, &CrossEntropy::default())?.accuracy())
     };
     let before = accuracy(&tuned)?;
-    train(&mut tuned, Arc::new(shoes(data.train.tail(200))?), 30)?;
+    train(&mut tuned, Arc::new(Subset::new(Arc::new(shoes(data.train)?), 9800..10_000)), 30)?;
     let after = accuracy(&tuned)?;
     println!("shoes or not, 200 images, the last layer: test accuracy {after:.3}, before {before:.3}");
     Ok((tuned, before, after))

@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use nin::data::{ArrayDataset, DataLoader, DataSources, DatasetKind, LoaderOptions, Normalization, load};
+use nin::data::{DataLoader, DataSources, Dataset, DatasetKind, LoaderOptions, Normalization, Subset, load};
 use nin::loss::CrossEntropy;
 use nin::nn::{Conv2d, Flatten, Linear, MaxPool2d, Planned, Relu, Sequential, initialize};
 use nin::optim::{Optimizer, Sgd};
@@ -18,11 +18,11 @@ const STEPS: i32 = 100;
 type Losses = Vec<f64>;
 
 /// The mean loss of each step of a fresh network at these learning rates, until it is no number.
-fn losses(data: &ArrayDataset, rates: impl Iterator<Item = f64>) -> Result<Losses, Box<dyn Error>> {
-    let normalization = Some(Normalization::of(data));
+fn losses(data: &Arc<dyn Dataset>, rates: impl Iterator<Item = f64>) -> Result<Losses, Box<dyn Error>> {
+    let normalization = Some(Normalization::of(&**data)?);
     let options =
         LoaderOptions { batch_size: 32, shuffle: true, seed: 2, normalization, ..LoaderOptions::default() };
-    let batches = DataLoader::new(Arc::new(data.clone()), options)?;
+    let batches = DataLoader::new(data.clone(), options)?;
     let mut net = Sequential::new().with(Conv2d::new(1, 12, 5, 2, 2)).with(Relu).with(MaxPool2d::new(2, 2));
     net = net.with(Flatten).with(Linear::new(12 * 7 * 7, 64)).with(Relu).with(Linear::new(64, 10));
     initialize(&mut net, Init::HeNormal, Init::Constant(0.0), 2);
@@ -43,7 +43,8 @@ fn losses(data: &ArrayDataset, rates: impl Iterator<Item = f64>) -> Result<Losse
 
 /// Answers the losses of the test, the rate that it suggests, and the losses at that rate.
 pub(crate) fn run() -> Result<(Losses, f64, Losses), Box<dyn Error>> {
-    let data = load(DatasetKind::FashionMnistMini, &DataSources::new(None))?.train.head(3200);
+    let data = load(DatasetKind::FashionMnistMini, &DataSources::new(None))?.train;
+    let data: Arc<dyn Dataset> = Arc::new(Subset::new(Arc::new(data), 0..3200));
     let rate = |step: i32| RATES[0] * (RATES[1] / RATES[0]).powf(f64::from(step) / f64::from(STEPS - 1));
     let test = losses(&data, (0..STEPS).map(rate))?;
     // A running mean takes the noise of single batches away; where it is smallest, the rate is already too large to be held.

@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use nin::data::{Augmentation, DataLoader, Dataset, Image, LoaderOptions, Normalization, Target};
+use nin::data::{Augmentation, DataError, DataLoader, Dataset, Image, LoaderOptions, Normalization, Target};
 use nin::loss::CrossEntropy;
 use nin::nn::{AdaptiveAvgPool2d, Conv2d, Flatten, Linear, MaxPool2d, Relu, Sequential, initialize};
 use nin::optim::{Optimizer, Sgd};
@@ -31,9 +31,9 @@ impl Dataset for Pictures {
         [1, 10, 10]
     }
 
-    fn get(&self, index: usize) -> (Image<'_>, Target<'_>) {
+    fn get(&self, index: usize) -> Result<(Image<'_>, Target<'_>), DataError> {
         let Picture { pixels, stripes } = &self.0[index];
-        (Image::Bytes(pixels[..].into()), Target::Class(*stripes))
+        Ok((Image::Bytes(pixels[..].into()), Target::Class(*stripes)))
     }
 }
 
@@ -55,7 +55,7 @@ fn draw(count: u64, seed: u64) -> Pictures {
 /// Answers the share of new pictures that are classified correctly, before training and after.
 pub(crate) fn run() -> Result<(f64, f64), Box<dyn Error>> {
     let (train, test) = (draw(600, 1), draw(300, 2));
-    let normalization = Some(Normalization::of(&train));
+    let normalization = Some(Normalization::of(&train)?);
     let options = LoaderOptions { batch_size: 30, seed: 5, normalization, ..LoaderOptions::default() };
     let test = DataLoader::new(Arc::new(test), options.clone())?;
     let augmentation = Augmentation { padding: 1, flip: false };

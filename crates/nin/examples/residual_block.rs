@@ -5,7 +5,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use nin::autograd::{AutogradError, Var};
-use nin::data::{DataLoader, DataSources, DatasetKind, LoaderOptions, Normalization, load};
+use nin::data::{DataLoader, DataSources, DatasetKind, LoaderOptions, Normalization, Subset, load};
 use nin::loss::CrossEntropy;
 use nin::nn::{
     AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Flatten, Linear, Module, Planned, Relu, Sequential, initialize,
@@ -43,11 +43,11 @@ impl Module<f32> for Residual {
 /// Answers the mean training loss of the first epoch and of the last, and the share of test images that are classified correctly.
 pub(crate) fn run() -> Result<(f64, f64, f64), Box<dyn Error>> {
     let data = load(DatasetKind::FashionMnistMini, &DataSources::new(None))?;
-    let normalization = Some(Normalization::of(&data.train));
+    let normalization = Some(Normalization::of(&data.train)?);
     let options = LoaderOptions { batch_size: 32, normalization, ..LoaderOptions::default() };
     let train = LoaderOptions { shuffle: true, seed: 7, ..options.clone() };
-    let train = DataLoader::new(Arc::new(data.train.head(2000)), train)?;
-    let test = DataLoader::new(Arc::new(data.test.head(1000)), options)?;
+    let train = DataLoader::new(Arc::new(Subset::new(Arc::new(data.train), 0..2000)), train)?;
+    let test = DataLoader::new(Arc::new(Subset::new(Arc::new(data.test), 0..1000)), options)?;
 
     let net = Sequential::new().with(Conv2d::new(1, 16, 5, 2, 2)).with(Relu).with(Residual::new(16));
     let net = net.with(Conv2d::new(16, 32, 3, 2, 1)).with(Relu).with(Residual::new(32));

@@ -10,7 +10,6 @@ use crate::card::ModelCard;
 use crate::checkpoint::{Contents, load_tensors, put, read_tensors};
 use crate::data::Picture;
 use crate::data::normalize::PixelTable;
-use crate::data::resize::{ResizeScratch, Resizer};
 use crate::disk::content;
 use crate::models::Model;
 use crate::nn::{Module, Planned, Sequential, bound};
@@ -152,14 +151,10 @@ impl Classifier {
     /// [`TrainError::Data`] if an image cannot be brought to that.
     pub fn tensor(&self, pictures: &[Picture]) -> Result<Tensor<f32>, TrainError> {
         let [channels, height, width] = self.card.image;
-        let mut bytes = vec![0; pictures.len() * channels * height * width];
-        let mut scratch = ResizeScratch::default();
-        for (picture, image) in pictures.iter().zip(bytes.chunks_mut(channels * height * width)) {
-            let picture = picture.clone().with_channels(channels)?;
-            let [_, h, w] = picture.shape();
-            let resizer = Resizer::new((h, w), (height, width))?;
-            let planes = picture.pixels().chunks(h * w).zip(image.chunks_mut(height * width));
-            planes.for_each(|(from, to)| resizer.resize(from, to, &mut scratch));
+        let mut bytes = Vec::with_capacity(pictures.len() * channels * height * width);
+        for picture in pictures {
+            let picture = picture.clone().with_channels(channels)?.resized([height, width])?;
+            bytes.extend_from_slice(picture.pixels());
         }
         let mut images = Tensor::zeros([pictures.len(), channels, height, width]);
         self.table.apply(height * width, &bytes, images.data_mut());

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use clap::Args;
+use nin::data::HoldOut;
 use nin::models::{Head, Model};
 use nin::names::quoted;
 use nin::nn::parameter_count;
@@ -11,6 +12,7 @@ use nin::summary::{Work, layers};
 use nin::train::{EpochMetrics, Overrides, RunDir, Settings, TrainError};
 use serde::Deserialize;
 
+use super::data::DataArgs;
 use super::eval::{accuracy, confusion};
 use super::network::network;
 use super::settings::{convolution, of_run};
@@ -166,8 +168,8 @@ pub fn compare(args: &CompareArgs) -> Result<(), TrainError> {
             let weights = path.join("model.safetensors");
             for (on, found) in [("train", &mut last.train_acc), ("test", &mut last.test_acc)] {
                 tell(&format!("evaluating {}, {on} images", path.display()));
-                let data_dir = args.data_dir.clone();
-                *found = accuracy(&confusion(path, &weights, on, conv, data_dir, threads)?.1);
+                let data = DataArgs::of(args.data_dir.clone());
+                *found = accuracy(&confusion(path, &weights, on, conv, &data, threads)?.1);
             }
         }
     }
@@ -219,7 +221,7 @@ fn rows(args: &CompareArgs) -> Result<Vec<Row>, TrainError> {
         let (model, head) = (settings.model, other_head(settings.head));
         let subject = Subject { model, head, side: settings.image_size };
         let data = match settings.hold_out {
-            0 => settings.dataset.to_string(),
+            HoldOut::Last(0) => settings.dataset.to_string(),
             images => format!("{} ({images} held out)", settings.dataset),
         };
         let run = Run { path: path.clone(), recipe: settings.recipe.to_string(), data, last };

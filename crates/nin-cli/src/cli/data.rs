@@ -1,30 +1,71 @@
 //! The data of a command: those that it asks for, or those that a run is made of, which are never mixed up with others.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use clap::Args;
 use nin::ModelCard;
-use nin::data::files::load_dir;
-use nin::data::load::locate;
-use nin::data::{DataError, DataRecord, Splits};
+use nin::data::load::open;
+use nin::data::{DataError, DataRecord, DataSources, Dataset, Splits};
 use nin::train::{Settings, TrainError};
 
 use super::downloads::sources;
 
+/// The place of a data set and the way its files are read: arguments of the commands that need all of it.
+#[derive(Debug, Clone, Args)]
+pub struct DataArgs {
+    /// Folder of the data set's files
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// The most MiB of decoded images of an image folder that are kept in memory; others are decoded each time
+    #[arg(long, value_name = "MIB", default_value_t = CACHE_MB)]
+    pub cache_mb: u64,
+    /// Refuse an image folder with a file that cannot be read; otherwise such files are named and left out
+    #[arg(long)]
+    pub strict_images: bool,
+}
+
+const CACHE_MB: u64 = 1024;
+
+impl DataArgs {
+    /// Files in this folder, read in the usual way.
+    pub(super) fn of(data_dir: Option<PathBuf>) -> Self {
+        Self { data_dir, cache_mb: CACHE_MB, strict_images: false }
+    }
+}
+
+/// Both splits of a data set, and its marks.
+pub(super) type Data = (Splits<Arc<dyn Dataset>>, DataRecord);
+
 /// The data set of the settings, from a folder of the user's if there is one, and its marks.
 ///
 /// # Errors
-/// [`TrainError`] if it is nowhere or broken.
-pub(super) fn data(
+/// [`TrainError`] if it is nowhere or broken, or there are two folders.
+pub(super) fn data(settings: &Settings, args: &DataArgs, threads: usize) -> Result<Data, TrainError> {
+    if let (Some(folder), Some(other)) = (&settings.dataset.folder, &args.data_dir) {
+        let found = format!("{} and {}", folder.display(), other.display());
+        return Err(TrainError::setting("data_dir", "one folder", found));
+    }
+    read(settings, args, args.data_dir.clone(), threads)
+}
+
+/// The data set in a folder, or in that of its name.
+fn read(
     settings: &Settings,
-    data_dir: Option<PathBuf>,
-) -> Result<(Splits, DataRecord), TrainError> {
+    args: &DataArgs,
+    folder: Option<PathBuf>,
+    threads: usize,
+) -> Result<Data, TrainError> {
+    let kind = settings.dataset.kind;
     // What needs no data is refused before any is fetched.
-    drop(settings.network(1, 10)?);
-    let folder = locate(settings.dataset, &sources(data_dir))?;
-    let splits = load_dir(settings.dataset, &folder)?;
-    let folder = std::path::absolute(&folder).map_err(TrainError::io(&folder, "find"))?;
-    let record = DataRecord::of(settings.dataset.name(), &folder, &splits);
-    Ok((splits, record))
+    drop(settings.network(kind.channels(), kind.class_names().len().max(2))?);
+    let sources = DataSources {
+        image_cache: args.cache_mb.saturating_mul(1 << 20),
+        strict_images: args.strict_images,
+        threads,
+        ..sources(folder.or_else(|| settings.dataset.folder.clone()))
+    };
+    Ok(open(kind, [settings.image_size; 2], &sources)?)
 }
 
 /// The data that a run is made of, and their marks: from the folder that is given, or where the run has had them.
@@ -34,16 +75,17 @@ pub(super) fn data(
 pub(super) fn data_of_run(
     run: &Path,
     settings: &Settings,
-    data_dir: Option<PathBuf>,
-) -> Result<(Splits, DataRecord), TrainError> {
+    args: &DataArgs,
+    threads: usize,
+) -> Result<Data, TrainError> {
     // Weights that are missing or broken are told by who needs them.
     let card = |file: &&str| ModelCard::read(&run.join(file)).ok().flatten();
     let card = ["model.safetensors", "checkpoint.safetensors"].iter().find_map(card);
     let marks = card.and_then(|card| card.data);
     let record = DataRecord::read_for(run, marks.as_ref()).map_err(TrainError::refused)?;
-    let Some(own) = record else { return data(settings, data_dir) };
-    let former = || Some(own.folder.clone()).filter(|folder| folder.is_dir());
-    let found = match data(settings, data_dir.or_else(former)) {
+    let Some(own) = record else { return read(settings, args, args.data_dir.clone(), threads) };
+    let former = || own.folder.clone().filter(|folder| folder.is_dir());
+    let found = match read(settings, args, args.data_dir.clone().or_else(former), threads) {
         Err(TrainError::Data(error @ DataError::NotFound { .. })) => {
             return Err(TrainError::of(run, format!("made of {own}, which is not there: {error}")));
         }

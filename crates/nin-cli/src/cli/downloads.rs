@@ -12,12 +12,14 @@ use super::tell;
 
 /// The sources of a command, whose news go to standard error.
 pub(super) fn sources(data_dir: Option<PathBuf>) -> DataSources {
-    let meter = Mutex::new(None::<Meter>);
+    let (meter, decoded) = (Mutex::new(None::<Meter>), Decoded::default());
     let observer: Observer = Arc::new(move |event| match event {
         DataEvent::Incomplete { dir, kind } => tell(&format!(
             "warning: {}: not all four files of {kind} are here; looking in the cache",
             dir.display()
         )),
+        DataEvent::LeftOut { error } => tell(&format!("warning: {error}; left out")),
+        DataEvent::Decoded { done, all } => decoded.at(done, all),
         DataEvent::Received { name, size, done } => {
             let mut meter = meter.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             let shown = meter.take().filter(|meter| meter.bar.prefix() == name);
@@ -25,6 +27,24 @@ pub(super) fn sources(data_dir: Option<PathBuf>) -> DataSources {
         }
     });
     DataSources { observer, ..DataSources::new(data_dir) }
+}
+
+/// The display of image files that are decoded: a bar, on a terminal that can have one.
+#[derive(Default)]
+struct Decoded(Mutex<Option<ProgressBar>>);
+
+impl Decoded {
+    /// Shows that `done` of `all` files are decoded. Threads tell in no order.
+    fn at(&self, done: usize, all: usize) {
+        let mut shown = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let bar = shown.get_or_insert_with(|| bar(all as u64));
+        bar.set_position(bar.position().max(done as u64));
+        bar.set_message(format!("images: {} of {all} decoded, {} left", bar.position(), clock(bar.eta())));
+        if done == all {
+            bar.finish_and_clear();
+            *shown = None;
+        }
+    }
 }
 
 /// One file's display: a bar with sizes, speed and time left; or a line at the beginning, at each quarter and at the end.

@@ -1,17 +1,16 @@
 //! `nin eval`: what a set of weights is worth.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use clap::Args;
 use nin::checkpoint::load_parameters;
-use nin::data::{DataLoader, Dataset, LoaderOptions, Normalization};
+use nin::data::{DataLoader, LoaderOptions, Normalization};
 use nin::nn::Planned;
 use nin::train::{Overrides, TrainError, Workers, argmax, refuse_no_numbers};
 use serde_json::json;
 use tensor::conv::ConvAlgorithm;
 
-use super::data::data_of_run;
+use super::data::{DataArgs, data_of_run};
 use super::settings::{convolution, of_run};
 use super::{ThreadArgs, print, print_json};
 
@@ -30,9 +29,9 @@ pub struct EvalArgs {
     /// One line of JSON instead of text
     #[arg(long)]
     pub json: bool,
-    /// Folder of the data set's IDX files
-    #[arg(long, value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
+    /// The data set's files.
+    #[command(flatten)]
+    pub data: DataArgs,
     /// Threads.
     #[command(flatten)]
     pub threads: ThreadArgs,
@@ -50,7 +49,7 @@ pub fn evaluate(args: &EvalArgs) -> Result<(), TrainError> {
     let weights = args.weights.clone().unwrap_or_else(|| args.run.join("model.safetensors"));
     let conv = convolution(args.conv)?;
     let threads = args.threads.read()?;
-    let (names, confusion) = confusion(&args.run, &weights, &args.on, conv, args.data_dir.clone(), threads)?;
+    let (names, confusion) = confusion(&args.run, &weights, &args.on, conv, &args.data, threads)?;
     if !args.json {
         return print(&report(&args.on, &names, &confusion));
     }
@@ -68,12 +67,12 @@ pub(super) fn confusion(
     weights: &Path,
     on: &str,
     conv: Option<ConvAlgorithm>,
-    data_dir: Option<PathBuf>,
+    data: &DataArgs,
     threads: usize,
 ) -> Result<(Vec<String>, Vec<Vec<usize>>), TrainError> {
     let settings = of_run(run, &Overrides { conv, ..Overrides::default() })?;
     let workers = Workers::new(threads)?.with_conv(settings.conv);
-    let splits = settings.split(data_of_run(run, &settings, data_dir)?.0)?;
+    let splits = settings.split(data_of_run(run, &settings, data, threads)?.0)?;
     let names = splits.test.class_names().to_vec();
     let (channels, classes) = (splits.test.image_shape()[0], names.len());
     let mut model = Planned::new(settings.network(channels, classes)?);
@@ -81,11 +80,11 @@ pub(super) fn confusion(
     let options = LoaderOptions {
         batch_size: 256,
         image_size: Some((settings.image_size, settings.image_size)),
-        normalization: settings.normalize.then(|| Normalization::of(&splits.train)),
+        normalization: settings.normalize.then(|| Normalization::of(&*splits.train)).transpose()?,
         ..LoaderOptions::default()
     };
     let images = if on == "train" { splits.train } else { splits.test };
-    let loader = DataLoader::new(Arc::new(images), options)?;
+    let loader = DataLoader::new(images, options)?;
     let mut confusion = vec![vec![0usize; classes]; classes];
     for batch in loader.epoch(0) {
         let batch = batch?;

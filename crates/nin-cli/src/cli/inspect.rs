@@ -9,7 +9,7 @@ use nin::loss::CrossEntropy;
 use nin::train::{Overrides, Recipe, Settings, StepSettings, TrainError, Trainer, Workers};
 use serde_json::json;
 
-use super::data::{data, data_of_run};
+use super::data::{DataArgs, data, data_of_run};
 use super::runs::{Group, groups};
 use super::settings::{convolution, of_run, resolve};
 use super::table::Table;
@@ -44,9 +44,9 @@ pub struct InspectArgs {
     /// Changes to the recipe.
     #[command(flatten)]
     pub settings: StartFlags,
-    /// Folder of the data set's IDX files
-    #[arg(long, value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
+    /// The data set's files.
+    #[command(flatten)]
+    pub data: DataArgs,
     /// Look at a recipe's start with each of these seeds, such as 0..20 (0 to 19) [default: 0..1]
     #[arg(long, value_name = "FROM..TO", value_parser = seeds::parse)]
     pub seeds: Option<Range<u64>>,
@@ -178,10 +178,9 @@ fn signal(
     args: &InspectArgs,
     threads: usize,
 ) -> Result<Signal, TrainError> {
-    let data_dir = args.data_dir.clone();
     let (splits, _) = match run {
-        Some(run) => data_of_run(run, &settings, data_dir)?,
-        None => data(&settings, data_dir)?,
+        Some(run) => data_of_run(run, &settings, &args.data, threads)?,
+        None => data(&settings, &args.data, threads)?,
     };
     let trainer = Trainer::new(settings, splits, threads)?;
     let Settings { seed, conv, label_smoothing, .. } = *trainer.settings();

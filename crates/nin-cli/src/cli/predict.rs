@@ -6,21 +6,20 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
-use nin::data::{DataError, Dataset, DatasetKind, Image, Picture, Target};
-use nin::disk::{FileError, atomic_write, make_folder};
+use nin::data::folder::image_files;
+use nin::data::picture::LARGEST_FILE;
+use nin::data::{DataError, Dataset, DatasetKind, Image, Picture, Target, load};
+use nin::disk::{atomic_write, make_folder};
 use nin::names::shown;
-use nin::train::{Settings, TrainError};
+use nin::train::TrainError;
 use nin::{Answer, ClassMaps, Classifier};
 use serde_json::json;
 
-use super::data::data;
+use super::downloads::sources;
 use super::{ThreadArgs, print, print_json, tell};
 
 /// Images that are classified together.
 const TOGETHER: usize = 32;
-
-/// The most bytes of a file of an image.
-const LARGEST: u64 = 256 << 20;
 
 /// Pixels of the longer side below which a picture of class maps is drawn larger, by a whole factor.
 const DRAWN: usize = 224;
@@ -149,21 +148,17 @@ enum Source {
 
 impl Source {
     fn read(self) -> Result<Named, TrainError> {
-        let (path, from): (_, Box<dyn Read>) = match self {
+        let (path, picture) = match self {
             Self::Image(named) => return Ok(*named),
-            Self::File(path) => {
-                let file = std::fs::File::open(&path).map_err(TrainError::io(&path, "read"))?;
-                (path, Box::new(file))
+            Self::File(path) => (path.clone(), Picture::open(&path)?),
+            Self::Stdin => {
+                let (path, mut bytes) = (PathBuf::from("-"), Vec::new());
+                let read = std::io::stdin().take(LARGEST_FILE + 1).read_to_end(&mut bytes);
+                read.map_err(TrainError::io(&path, "read"))?;
+                let picture = Picture::decode(&bytes, &path)?;
+                (path, picture)
             }
-            Self::Stdin => (PathBuf::from("-"), Box::new(std::io::stdin())),
         };
-        let mut bytes = Vec::new();
-        from.take(LARGEST + 1).read_to_end(&mut bytes).map_err(TrainError::io(&path, "read"))?;
-        if bytes.len() as u64 > LARGEST {
-            let reason = format!("larger than the {} MiB that a photo may have", LARGEST >> 20);
-            return Err(FileError::Content { path, reason }.into());
-        }
-        let picture = Picture::decode(&bytes, &path)?;
         Ok(Named { name: path.display().to_string(), picture, label: None })
     }
 }
@@ -172,41 +167,22 @@ impl Source {
 fn images(path: &Path, all: &mut Vec<Source>) -> Result<(), TrainError> {
     if path == Path::new("-") {
         all.push(Source::Stdin);
-        return Ok(());
-    }
-    if !path.is_dir() {
+    } else if path.is_dir() {
+        all.extend(image_files(path)?.into_iter().map(Source::File));
+    } else {
         all.push(Source::File(path.to_path_buf()));
-        return Ok(());
-    }
-    let entries = std::fs::read_dir(path).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
-    let mut entries: Vec<PathBuf> = entries
-        .map_err(TrainError::io(path, "read the folder"))?
-        .into_iter()
-        .map(|entry| entry.path())
-        .collect();
-    entries.sort();
-    for entry in entries {
-        let is_image = entry.extension().is_some_and(|extension| {
-            ["png", "jpg", "jpeg"].iter().any(|known| extension.eq_ignore_ascii_case(known))
-        });
-        // A link to a folder may lead back to this one.
-        // What waits for a writer is no photo.
-        if (is_image && entry.is_file()) || (entry.is_dir() && !entry.is_symlink()) {
-            images(&entry, all)?;
-        }
     }
     Ok(())
 }
 
 /// A test image of a data set.
 fn of_dataset(kind: DatasetKind, index: usize, args: &PredictArgs) -> Result<Named, TrainError> {
-    let settings = Settings { dataset: kind, ..Settings::default() };
-    let (splits, _) = data(&settings, args.data_dir.clone())?;
-    let set = splits.test;
+    let sources = sources(args.data_dir.clone());
+    let set = load(kind, &sources)?.test;
     if index >= set.len() {
         return Err(TrainError::setting("index", format!("0 to {}", set.len() - 1), index));
     }
-    let (image, target) = set.get(index);
+    let (image, target) = set.get(index)?;
     let pixels = match image {
         Image::Bytes(pixels) => pixels.into_owned(),
         Image::Floats(_) => return Err(TrainError::Config(format!("{kind}: its images are no pictures"))),

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use nin::data::{DataRecord, Splits};
+use nin::data::{DataRecord, Dataset, Splits};
 use nin::disk::{FolderLock, exists, make_new_folder, read_if_there};
 use nin::names::quoted;
 use nin::train::{EpochMetrics, Outcome, Overrides, Position, RunDir, Settings, TrainError, Trainer};
@@ -48,7 +49,7 @@ pub(super) fn train_each(
     interrupt: &AtomicBool,
 ) -> Result<ExitCode, TrainError> {
     let settings = args.settings()?;
-    let (splits, record) = data(&settings, args.data_dir.clone())?;
+    let (splits, record) = data(&settings, &args.data, threads)?;
     let name = format!("{}-seeds", settings.model);
     let folder = args.run_dir.clone().map_or_else(|| default_run_dir(&name), Ok)?;
     let made = make_new_folder(&folder)? || args.run_dir.is_none();
@@ -104,7 +105,7 @@ pub fn parse(range: &str) -> Result<Range<u64>, String> {
 fn train_seed(
     threads: usize,
     settings: Settings,
-    (splits, record): (&Splits, &DataRecord),
+    (splits, record): (&Splits<Arc<dyn Dataset>>, &DataRecord),
     folder: &Path,
     first: bool,
     interrupt: &AtomicBool,

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use clap::{Arg, Args, Command, Id, Parser};
-use nin::data::Splits;
+use nin::data::{Dataset, HoldOut, Splits};
 use nin::names::quoted;
 use nin::nn::parameter_count;
 use nin::summary::{Work, layers};
@@ -16,7 +16,7 @@ use nin::train::{
     Checkpoint, EpochMetrics, OF_A_COMMAND, Outcome, Overrides, Recipe, RunDir, Settings, TrainError, Trainer,
 };
 
-use super::data::{data, data_of_run};
+use super::data::{DataArgs, data, data_of_run};
 use super::progress::Display;
 use super::run_name::default_run_dir;
 use super::seeds;
@@ -37,9 +37,9 @@ pub struct TrainArgs {
     /// TOML file of settings, as a run folder's config.toml; flags win over it
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Folder of the data set's IDX files
-    #[arg(long, value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
+    /// The data set's files.
+    #[command(flatten)]
+    pub data: DataArgs,
     /// Train once with each of these seeds, such as 0..20 (0 to 19), in folders seed-N below the run folder; asked again
     /// with the same --run-dir, goes on where it stopped
     #[arg(long, value_name = "FROM..TO", value_parser = seeds::parse, conflicts_with_all = ["seed", "resume"])]
@@ -102,7 +102,7 @@ impl TrainArgs {
 /// A run that goes on from the checkpoint of a folder.
 pub(super) fn restored(
     settings: &Settings,
-    splits: Splits,
+    splits: Splits<Arc<dyn Dataset>>,
     threads: usize,
     checkpoint: Checkpoint,
     folder: &Path,
@@ -157,7 +157,7 @@ pub fn train(args: &TrainArgs) -> Result<ExitCode, TrainError> {
 
 fn start(args: &TrainArgs, threads: usize) -> Result<(RunDir, Trainer), TrainError> {
     let settings = args.settings()?;
-    let (splits, record) = data(&settings, args.data_dir.clone())?;
+    let (splits, record) = data(&settings, &args.data, threads)?;
     let trainer = Trainer::new(settings, splits, threads)?;
     let path = args.run_dir.clone().map_or_else(|| default_run_dir(trainer.settings().model.name()), Ok)?;
     Ok((RunDir::create(&path, &trainer.settings().to_toml())?.with_data(record), trainer))
@@ -166,7 +166,7 @@ fn start(args: &TrainArgs, threads: usize) -> Result<(RunDir, Trainer), TrainErr
 fn resume(path: &Path, args: &TrainArgs, threads: usize) -> Result<(RunDir, Trainer), TrainError> {
     let (run, checkpoint) = RunDir::open(path)?;
     let settings = of_run(path, &args.settings.of_a_command())?.under(&args.settings);
-    let (splits, record) = data_of_run(path, &settings, args.data_dir.clone())?;
+    let (splits, record) = data_of_run(path, &settings, &args.data, threads)?;
     Ok((run.with_data(record), restored(&settings, splits, threads, checkpoint, path)?))
 }
 
@@ -184,8 +184,9 @@ pub(super) fn announce(trainer: &Trainer, folder: &Path, threads: usize) -> Resu
         folder.display(),
         side = settings.image_size,
     );
-    if settings.hold_out > 0 {
-        say!("the last {} training images are held out: \"test acc\" is measured on them", settings.hold_out);
+    if settings.hold_out != HoldOut::Last(0) {
+        let [train, test] = trainer.image_counts();
+        say!("{test} of {} training images are held out: \"test acc\" is measured on them", train + test);
     }
     if trainer.position().step > 0 {
         say!("going on after step {}", trainer.position().step);

@@ -1,7 +1,5 @@
 //! [`ArrayDataset`]: images and targets from arrays in memory, those of published files among them.
 
-use std::ops::Range;
-
 use super::dataset::{Dataset, Image, Target, empty};
 use super::error::DataError;
 
@@ -121,31 +119,9 @@ impl ArrayDataset {
         Self::named(&self.name, &[], self.shape, self.images, targets)
     }
 
-    /// The names of the classes, by label; empty if they have none.
-    pub fn class_names(&self) -> &[String] {
-        &self.class_names
-    }
-
     /// The class of each image, N; empty if targets are dense.
     pub fn labels(&self) -> &[usize] {
         if let Targets::Classes(labels) = &self.targets { labels } else { &[] }
-    }
-
-    /// The number of samples of each class that has a name, by label.
-    pub fn class_counts(&self) -> Vec<usize> {
-        let count = |class| self.labels().iter().filter(|&&label| label == class).count();
-        (0..self.class_names.len()).map(count).collect()
-    }
-
-    /// The first `n` samples as a set of their own: all of them if there are no more, and at least one.
-    pub fn head(&self, n: usize) -> Self {
-        self.part(0..n.clamp(1, self.len), self.name.clone())
-    }
-
-    /// The last `n` samples as a set of their own, named after that: all of them if there are no more, and at least one.
-    pub fn tail(&self, n: usize) -> Self {
-        let n = n.clamp(1, self.len);
-        self.part(self.len - n..self.len, format!("{}, last {n}", self.name))
     }
 
     /// Hands out all that tells it from another set but its name: sizes, pixels, targets, names of classes.
@@ -169,32 +145,6 @@ impl ArrayDataset {
             take(b"\n");
         }
     }
-
-    fn part(&self, samples: Range<usize>, name: String) -> Self {
-        let images = match self.images(&samples) {
-            Image::Bytes(pixels) => pixels.into_owned().into(),
-            Image::Floats(pixels) => pixels.into_owned().into(),
-        };
-        let targets = match &self.targets {
-            Targets::Classes(classes) => Targets::Classes(classes[samples.clone()].to_vec()),
-            &Targets::Values { ref values, width } => {
-                let values = values[samples.start * width..samples.end * width].to_vec();
-                Targets::Values { values, width }
-            }
-        };
-        let class_names = self.class_names.clone();
-        Self { name, shape: self.shape, images, targets, len: samples.len(), class_names }
-    }
-
-    /// The pixels of some samples.
-    fn images(&self, samples: &Range<usize>) -> Image<'_> {
-        let image: usize = self.shape.iter().product();
-        let pixels = samples.start * image..samples.end * image;
-        match &self.images {
-            Image::Bytes(all) => Image::Bytes(all[pixels].into()),
-            Image::Floats(all) => Image::Floats(all[pixels].into()),
-        }
-    }
 }
 
 impl Dataset for ArrayDataset {
@@ -210,12 +160,25 @@ impl Dataset for ArrayDataset {
         self.shape
     }
 
-    fn get(&self, index: usize) -> (Image<'_>, Target<'_>) {
-        let target = match &self.targets {
+    fn get(&self, index: usize) -> Result<(Image<'_>, Target<'_>), DataError> {
+        let image: usize = self.shape.iter().product();
+        let pixels = index * image..(index + 1) * image;
+        let image = match &self.images {
+            Image::Bytes(all) => Image::Bytes(all[pixels].into()),
+            Image::Floats(all) => Image::Floats(all[pixels].into()),
+        };
+        Ok((image, self.target(index)?))
+    }
+
+    fn target(&self, index: usize) -> Result<Target<'_>, DataError> {
+        Ok(match &self.targets {
             Targets::Classes(classes) => Target::Class(classes[index]),
             Targets::Values { values, width } => Target::Values(values[index * width..][..*width].into()),
-        };
-        (self.images(&(index..index + 1)), target)
+        })
+    }
+
+    fn class_names(&self) -> &[String] {
+        &self.class_names
     }
 }
 
@@ -228,28 +191,18 @@ mod tests {
         let floats: Vec<f32> = (0..12).map(|i| i as f32).collect();
         let set = ArrayDataset::new([1, 2, 2], floats, vec![[1.0f32, 2.0], [3.0, 4.0], [5.0, 6.0]]).unwrap();
         assert_eq!(set.len(), 3);
-        let (image, target) = set.get(1);
+        let (image, target) = set.get(1).unwrap();
         assert_eq!(image, Image::Floats(vec![4.0, 5.0, 6.0, 7.0].into()));
         assert_eq!(target, Target::Values(vec![3.0, 4.0].into()));
         let set = ArrayDataset::new([3, 1, 1], (0..6).collect::<Vec<u8>>(), vec![7usize, 300]).unwrap();
-        assert_eq!(set.get(1), (Image::Bytes(vec![3, 4, 5].into()), Target::Class(300)));
+        assert_eq!(set.get(1).unwrap(), (Image::Bytes(vec![3, 4, 5].into()), Target::Class(300)));
     }
 
     #[test]
-    fn parts_are_sets_of_their_own() {
-        let names = ["a", "b", "c"];
-        let of = |name: &str, pixels: Range<u8>, labels: &[usize]| {
-            let pixels: Vec<u8> = pixels.collect();
-            ArrayDataset::named(name, &names, [1, 2, 3], pixels, labels.to_vec()).unwrap()
-        };
-        let set = of("toy", 0..24, &[1, 0, 1, 2]);
-        assert_eq!((set.class_names(), set.class_counts()), (&names.map(str::to_owned)[..], vec![1, 2, 1]));
-        assert_eq!(set.head(2), of("toy", 0..12, &[1, 0]));
-        assert_eq!(set.head(99), set);
-        assert_eq!(set.tail(3), of("toy, last 3", 6..24, &[0, 1, 2]));
-        assert_eq!((set.tail(99).len(), set.head(0).len()), (4, 1));
-        let other = set.with_targets(vec![[0.5f32, 1.0], [2.0, 3.0], [4.0, 5.0], [6.0, 7.0]]).unwrap();
-        assert_eq!(other.tail(2).get(0).1, Target::Values(vec![4.0, 5.0].into()));
+    fn the_same_images_may_have_other_targets() {
+        let set = ArrayDataset::named("toy", &["a", "b"], [1; 3], vec![1u8, 2], vec![0usize, 1]).unwrap();
+        let other = set.with_targets(vec![[0.5f32, 1.0], [2.0, 3.0]]).unwrap();
+        assert_eq!(other.target(1).unwrap(), Target::Values(vec![2.0, 3.0].into()));
         assert!(other.class_names().is_empty() && other.labels().is_empty());
         assert!(other.with_targets(vec![0usize; 3]).is_err());
     }

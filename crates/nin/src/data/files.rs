@@ -1,27 +1,43 @@
-//! Places of the files of a data set: their names, the bundled folder, a folder of the user's.
+//! The files of a data set: their names, those in the program, those in a folder of the user's.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use super::array::ArrayDataset;
+use super::cifar;
 use super::dataset::Splits;
 use super::error::DataError;
 use super::idx::Idx;
-use super::kind::DatasetKind;
+use super::kind::{DatasetKind, Format};
+use crate::disk;
 
-/// The four files of a data set of the MNIST family, under their canonical names, without `.gz`.
-pub const FILE_NAMES: [&str; 4] = [
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
+/// The bundled set's files, which are part of the program: images and labels for training, then for tests.
+const BUNDLED: [&[u8]; 4] = [
+    include_bytes!("../../../../datasets/fashion-mnist-mini/train-images-idx3-ubyte.gz"),
+    include_bytes!("../../../../datasets/fashion-mnist-mini/train-labels-idx1-ubyte.gz"),
+    include_bytes!("../../../../datasets/fashion-mnist-mini/t10k-images-idx3-ubyte.gz"),
+    include_bytes!("../../../../datasets/fashion-mnist-mini/t10k-labels-idx1-ubyte.gz"),
 ];
 
-/// The bundled set's folder, relative to the root of the workspace.
-const BUNDLED: &str = "datasets/fashion-mnist-mini";
+/// The names of a data set's files, without `.gz`: those of training images first. None of a set that is a folder of images.
+#[must_use]
+pub fn file_names(kind: DatasetKind) -> Vec<String> {
+    match kind.definition().format {
+        Format::Idx { prefix, splits, .. } => {
+            let of = |split| {
+                ["images-idx3-ubyte", "labels-idx1-ubyte"].map(|end| format!("{prefix}{split}-{end}"))
+            };
+            splits.into_iter().flat_map(of).collect()
+        }
+        Format::Cifar { train, test, .. } => {
+            train.iter().chain([&test]).map(|&name| name.to_owned()).collect()
+        }
+        Format::Folder => Vec::new(),
+    }
+}
 
-/// Finds the file `name` (one of [`FILE_NAMES`]) in `dir`: as published (`train-images-idx3-ubyte`), or with a dot before `idx`,
+/// Finds the file `name` (one of [`file_names`]) in `dir`: as published (`train-images-idx3-ubyte`), or with a dot before `idx`,
 /// as some archives unpack it, plain or with `.gz`, in this order.
 ///
 /// # Errors
@@ -61,55 +77,91 @@ pub(super) fn look_for(dir: &Path, name: &str) -> Result<Option<PathBuf>, DataEr
 /// [`DataError::File`] if it cannot be told what is there.
 pub fn resolve_dir(kind: DatasetKind, dir: &Path) -> Result<PathBuf, DataError> {
     let nested = dir.join(kind.definition().folder);
-    Ok(if files_in(dir)? == 0 && files_in(&nested)? > 0 { nested } else { dir.to_path_buf() })
+    Ok(if files_in(kind, dir)? == 0 && files_in(kind, &nested)? > 0 { nested } else { dir.to_path_buf() })
 }
 
-/// True if all four files are in `dir`.
+/// True if all files are in `dir`.
 ///
 /// # Errors
 /// [`DataError::File`] if it cannot be told what is there.
-pub fn is_complete(dir: &Path) -> Result<bool, DataError> {
-    Ok(files_in(dir)? == FILE_NAMES.len())
+pub fn is_complete(kind: DatasetKind, dir: &Path) -> Result<bool, DataError> {
+    Ok(files_in(kind, dir)? == file_names(kind).len())
 }
 
-/// The number of the four files that are in a folder.
-fn files_in(dir: &Path) -> Result<usize, DataError> {
-    FILE_NAMES.iter().try_fold(0, |found, name| Ok(found + usize::from(look_for(dir, name)?.is_some())))
+/// The number of a set's files that are in a folder.
+fn files_in(kind: DatasetKind, dir: &Path) -> Result<usize, DataError> {
+    file_names(kind).iter().try_fold(0, |found, name| Ok(found + usize::from(look_for(dir, name)?.is_some())))
 }
 
-/// Reads both splits of `kind` from the four files in `dir`.
+/// Reads both splits of `kind` from its files in `dir`.
 ///
 /// # Errors
-/// [`DataError::File`] if one is missing, and every error of [`read_split`].
+/// [`DataError::File`] if one is missing or does not hold what it should, and [`DataError::Options`] of a folder of images, which
+/// `ImageFolder` reads.
 pub fn load_dir(kind: DatasetKind, dir: &Path) -> Result<Splits, DataError> {
-    // All four are looked for before the first is read: a missing label file is known at once.
-    let [train_images, train_labels, test_images, test_labels] = FILE_NAMES.map(|name| find_file(dir, name));
-    let [train, test] = [(train_images?, train_labels?), (test_images?, test_labels?)];
-    Ok(Splits {
-        train: read_split(kind, "train", &train.0, &train.1)?,
-        test: read_split(kind, "test", &test.0, &test.1)?,
-    })
+    // All are looked for before the first is read: a missing label file is known at once.
+    let paths = file_names(kind).iter().map(|name| find_file(dir, name)).collect::<Result<Vec<_>, _>>()?;
+    match (kind.definition().format, &paths[..]) {
+        (Format::Idx { .. }, [images, labels, test_images, test_labels]) => {
+            let read = |split, images, labels| {
+                read_idx(kind, split, [images, labels], [disk::open(images)?, disk::open(labels)?])
+            };
+            Ok(Splits {
+                train: read("train", images, labels)?,
+                test: read("test", test_images, test_labels)?,
+            })
+        }
+        (Format::Cifar { labels, .. }, [train @ .., test]) => {
+            let test = std::slice::from_ref(test);
+            let read =
+                |split, paths| cifar::read(&format!("{kind} {split}"), kind.class_names(), labels, paths);
+            Ok(Splits { train: read("train", train)?, test: read("test", test)? })
+        }
+        _ => Err(DataError::Options(format!("{kind}: its images are files of their own, no arrays"))),
+    }
 }
 
-/// Reads one split of a published data set from its image and its label file (IDX, plain or gzip-compressed). `split` ("train",
-/// "test") goes into the set's name.
+/// Reads the set that is part of the program, 10,000 + 2,000 images of Fashion-MNIST.
 ///
 /// # Errors
-/// Every error of [`Idx::read`], and those of [`ArrayDataset::named`] with the file names in them; [`DataError::File`] if the
-/// images are not of the size the set is published in.
-pub fn read_split(
+/// None, unless the program was damaged.
+pub fn bundled() -> Result<Splits, DataError> {
+    let kind = DatasetKind::FashionMnistMini;
+    let [images, labels, test_images, test_labels] = BUNDLED;
+    let read = |split, files| {
+        read_idx(kind, split, [Path::new("bundled images"), Path::new("bundled labels")], files)
+    };
+    Ok(Splits { train: read("train", [images, labels])?, test: read("test", [test_images, test_labels])? })
+}
+
+/// Reads one split of a data set from its image and its label file (IDX, plain or gzip-compressed), by the names that errors carry.
+/// `split` ("train", "test") goes into the set's name.
+///
+/// # Errors
+/// Every error of [`Idx::from_reader`], and those of [`ArrayDataset::named`] with the file names in them; [`DataError::File`] if
+/// the images are not of the size the set is published in.
+fn read_idx<R: Read>(
     kind: DatasetKind,
     split: &str,
-    images: &Path,
-    labels: &Path,
+    [images, labels]: [&Path; 2],
+    [of_images, of_labels]: [R; 2],
 ) -> Result<ArrayDataset, DataError> {
-    let pixels = Idx::read(images, 3)?;
-    let targets = Idx::read(labels, 1)?;
-    let (n, found_h, found_w) = (pixels.dims[0], pixels.dims[1], pixels.dims[2]);
-    let (h, w) = kind.image_size();
-    if (found_h, found_w) != (h, w) {
-        let expected = format!("expected {h} x {w} for {kind}");
-        return Err(DataError::file(images, format!("images of {found_h} x {found_w} pixels, {expected}")));
+    let definition = kind.definition();
+    let Format::Idx { size, transposed, first, .. } = definition.format else {
+        unreachable!("{kind} is of IDX files")
+    };
+    let mut pixels = Idx::from_reader(of_images, images, 3)?;
+    let targets = Idx::from_reader(of_labels, labels, 1)?;
+    let [n, h, w] = [pixels.dims[0], pixels.dims[1], pixels.dims[2]];
+    if let Some([height, width]) = size.filter(|&size| size != [h, w]) {
+        let expected = format!("expected {height} x {width} for {kind}");
+        return Err(DataError::file(images, format!("images of {h} x {w} pixels, {expected}")));
+    }
+    if transposed {
+        for image in pixels.data.chunks_exact_mut(h * w) {
+            let upright = image.to_vec();
+            (0..h * w).for_each(|i| image[i] = upright[i % w * h + i / w]);
+        }
     }
     // Until all is well, it goes by the name of the file that would be to blame.
     let (images, labels) = (images.display(), labels.display());
@@ -118,64 +170,43 @@ pub fn read_split(
         _ if n == targets.data.len() => labels.to_string(),
         _ => format!("{images} and {labels}"),
     };
-    let classes: Vec<usize> = targets.data.into_iter().map(usize::from).collect();
-    let mut set = ArrayDataset::named(&name, kind.class_names(), [1, h, w], pixels.data, classes)?;
+    if let Some(label) = targets.data.iter().find(|&&label| label < first) {
+        let reason = format!("label {label}: expected {first} and above");
+        return Err(DataError::Samples { name: labels.to_string(), reason });
+    }
+    let classes: Vec<usize> = targets.data.into_iter().map(|label| usize::from(label - first)).collect();
+    // Files without names of classes have as many as the largest label says.
+    let numbers: Vec<String>;
+    let mut names = definition.class_names.to_vec();
+    if names.is_empty() {
+        numbers =
+            (0..=classes.iter().copied().max().unwrap_or_default()).map(|class| class.to_string()).collect();
+        names = numbers.iter().map(String::as_str).collect();
+    }
+    let mut set = ArrayDataset::named(&name, &names, [1, h, w], pixels.data, classes)?;
     set.name = format!("{kind} {split}");
     Ok(set)
-}
-
-/// The folder of the bundled Fashion-MNIST mini set.
-///
-/// Looked for as `datasets/fashion-mnist-mini` in the working directory, then in each folder above it, then
-/// in the workspace that the program was compiled in.
-///
-/// # Errors
-/// [`DataError::NotFound`] if it is in none of these: the program was moved away from its workspace.
-pub fn bundled_dir() -> Result<PathBuf, DataError> {
-    let compiled = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(BUNDLED);
-    let cwd = std::env::current_dir().unwrap_or_default();
-    find_bundled(&cwd, &compiled)
-}
-
-fn find_bundled(cwd: &Path, compiled: &Path) -> Result<PathBuf, DataError> {
-    let mut unknown = None;
-    for dir in cwd.ancestors().map(|dir| dir.join(BUNDLED)).chain([compiled.to_path_buf()]) {
-        match is_complete(&dir) {
-            Ok(true) => return Ok(dir),
-            Ok(false) => {}
-            // A folder above that nobody may look into does not hide the next.
-            Err(error) => unknown = unknown.or(Some(error)),
-        }
-    }
-    Err(unknown.unwrap_or_else(|| DataError::NotFound {
-        name: DatasetKind::FashionMnistMini.name(),
-        reason: format!(
-            "no complete {BUNDLED} in {} or above it, nor at {}; give its folder with --data-dir",
-            cwd.display(),
-            compiled.display()
-        ),
-    }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::dataset::class_counts;
     use crate::data::idx::tests::encode;
     use crate::data::{Dataset, Image};
     use sha2::{Digest, Sha256};
 
     #[test]
     fn the_bundled_set_is_whole() {
-        let Splits { train, test } =
-            load_dir(DatasetKind::FashionMnistMini, &bundled_dir().unwrap()).unwrap();
+        let Splits { train, test } = bundled().unwrap();
         assert_eq!((train.name(), test.name()), ("fashion-mnist-mini train", "fashion-mnist-mini test"));
         for (set, n, counts) in [(&train, 10_000, TRAIN_COUNTS), (&test, 2_000, TEST_COUNTS)] {
             assert_eq!((set.len(), set.image_shape(), set.class_names().len()), (n, [1, 28, 28], 10));
-            assert_eq!(set.class_counts(), counts);
+            assert_eq!(class_counts(set).unwrap(), counts);
         }
         assert_eq!(train.labels()[..10], [9, 0, 0, 3, 0, 2, 7, 2, 5, 5]);
         assert_eq!(train.class_names()[train.labels()[0]], "Ankle boot");
-        let Image::Bytes(first) = train.get(0).0 else { panic!("pixels have 8 bits") };
+        let Image::Bytes(first) = train.get(0).unwrap().0 else { panic!("pixels have 8 bits") };
         let sum: u32 = first.iter().map(|&p| u32::from(p)).sum();
         assert_eq!(sum, FIRST_IMAGE_SUM);
         let hash: String = Sha256::digest(&first).iter().map(|b| format!("{b:02x}")).collect();
@@ -185,7 +216,8 @@ mod tests {
     #[test]
     fn both_spellings_and_gz_are_found_plain_first() {
         let dir = tempfile::tempdir().unwrap();
-        let find = || find_file(dir.path(), FILE_NAMES[0]).map(|p| p.file_name().unwrap().to_owned());
+        let find =
+            || find_file(dir.path(), "train-images-idx3-ubyte").map(|p| p.file_name().unwrap().to_owned());
         assert_eq!(
             find().unwrap_err().to_string(),
             format!(
@@ -206,32 +238,13 @@ mod tests {
     }
 
     #[test]
-    fn the_bundled_set_is_found_from_below_and_reported_when_absent() {
-        let root = tempfile::tempdir().unwrap();
-        let deep = root.path().join("a/b/c");
-        fs::create_dir_all(&deep).unwrap();
-        let nowhere = root.path().join("nowhere");
-        let error = find_bundled(&deep, &nowhere).unwrap_err().to_string();
-        assert!(error.starts_with("data set fashion-mnist-mini not found: no complete datasets/"), "{error}");
-        assert!(error.contains(&deep.display().to_string()) && error.contains("--data-dir"), "{error}");
-
-        let place = root.path().join("a").join(BUNDLED);
-        fs::create_dir_all(&place).unwrap();
-        for name in FILE_NAMES {
-            fs::write(place.join(name), "").unwrap();
-        }
-        assert_eq!(find_bundled(&deep, &nowhere).unwrap(), place);
-        assert_eq!(find_bundled(Path::new(""), &place).unwrap(), place);
-    }
-
-    #[test]
     fn torchvisions_folders_are_understood() {
         let root = tempfile::tempdir().unwrap();
         let resolve_dir = |kind, dir: &Path| resolve_dir(kind, dir).unwrap();
         assert_eq!(resolve_dir(DatasetKind::Mnist, root.path()), root.path());
         let raw = root.path().join("MNIST/raw");
         fs::create_dir_all(&raw).unwrap();
-        fs::write(raw.join(FILE_NAMES[1]), "").unwrap();
+        fs::write(raw.join("train-labels-idx1-ubyte"), "").unwrap();
         assert_eq!(resolve_dir(DatasetKind::Mnist, root.path()), raw);
         assert_eq!(resolve_dir(DatasetKind::FashionMnist, root.path()), root.path());
         assert_eq!(resolve_dir(DatasetKind::Mnist, &raw), raw);
@@ -244,31 +257,16 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let file = root.path().join("file");
         fs::write(&file, "").unwrap();
-        let expected = format!("{}: cannot look at: Not a directory", file.join(FILE_NAMES[0]).display());
+        let expected =
+            format!("{}: cannot look at: Not a directory", file.join("train-images-idx3-ubyte").display());
         for error in [
-            find_file(&file, FILE_NAMES[0]).unwrap_err(),
+            find_file(&file, "train-images-idx3-ubyte").unwrap_err(),
             resolve_dir(DatasetKind::Mnist, &file).unwrap_err(),
-            is_complete(&file).unwrap_err(),
+            is_complete(DatasetKind::Mnist, &file).unwrap_err(),
             load_dir(DatasetKind::Mnist, &file).unwrap_err(),
-            find_bundled(Path::new(""), &file).unwrap_err(),
         ] {
             assert!(error.to_string().starts_with(&expected), "{error}");
         }
-        // One place of several that cannot be looked at does not hide the others.
-        let (blocked, place) = (root.path().join("blocked"), root.path().join("place"));
-        fs::create_dir_all(&place).unwrap();
-        fs::create_dir_all(&blocked).unwrap();
-        fs::write(blocked.join("datasets"), "").unwrap();
-        for name in FILE_NAMES {
-            fs::write(place.join(name), "").unwrap();
-        }
-        assert_eq!(find_bundled(&blocked, &place).unwrap(), place);
-        fs::create_dir_all(root.path().join(BUNDLED)).unwrap();
-        let error = find_bundled(&blocked, &file.with_file_name("none")).unwrap_err().to_string();
-        assert!(
-            error.starts_with(&blocked.display().to_string()) && error.contains("cannot look at"),
-            "{error}"
-        );
     }
 
     #[test]
@@ -279,7 +277,8 @@ mod tests {
             let pixels = dims.iter().product::<u32>() as usize;
             fs::write(&images, encode(dims, &vec![9; pixels])).unwrap();
             fs::write(&labels, encode(&[of_labels.len() as u32], of_labels)).unwrap();
-            read_split(DatasetKind::Mnist, "train", &images, &labels)
+            let files = [disk::open(&images).unwrap(), disk::open(&labels).unwrap()];
+            read_idx(DatasetKind::Mnist, "train", [&images, &labels], files)
         };
         let set = load(&[2, 28, 28], &[3, 9]).unwrap();
         assert_eq!((set.name(), set.labels()), ("mnist train", &[3, 9][..]));
@@ -307,6 +306,32 @@ mod tests {
             let expected = expected.replace("LABELS", &labels.display().to_string());
             assert_eq!(load(dims, of_labels).unwrap_err().to_string(), expected);
         }
+    }
+
+    /// As the files of EMNIST are: columns first, the letter A at 1. And files that anybody may have.
+    #[test]
+    fn every_form_of_idx_files_is_read_as_it_is_meant() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |kind, dims: &[u32], pixels: &[u8], labels: &[u8]| {
+            for (file, name) in file_names(kind).iter().enumerate() {
+                let bytes =
+                    if file % 2 == 0 { encode(dims, pixels) } else { encode(&[labels.len() as u32], labels) };
+                fs::write(dir.path().join(name), bytes).unwrap();
+            }
+            load_dir(kind, dir.path())
+        };
+        let column: Vec<u8> = (0..28 * 28).map(|i| u8::from(i / 28 == 3)).collect();
+        let letters = write(DatasetKind::EmnistLetters, &[1, 28, 28], &column, &[26]).unwrap().train;
+        assert_eq!((letters.labels(), &*letters.class_names()[25]), (&[25][..], "Z"));
+        let upright: Vec<u8> = (0..28 * 28).map(|i| u8::from(i % 28 == 3)).collect();
+        assert_eq!(letters.get(0).unwrap().0, Image::from(upright));
+        let error = write(DatasetKind::EmnistLetters, &[1, 28, 28], &column, &[0]).unwrap_err().to_string();
+        assert!(error.ends_with("letters-train-labels-idx1-ubyte: label 0: expected 1 and above"), "{error}");
+        let own = write(DatasetKind::Idx, &[2, 3, 5], &[7; 30], &[0, 2]).unwrap().test;
+        assert_eq!(
+            (own.image_shape(), own.class_names()),
+            ([1, 3, 5], &["0", "1", "2"].map(str::to_owned)[..])
+        );
     }
 
     const TRAIN_COUNTS: [usize; 10] = [971, 1041, 1019, 1022, 973, 964, 1036, 1007, 966, 1001];

@@ -1,27 +1,41 @@
-//! From the name of a data set to its images: the bundled folder, the user's folder, the cache, the download.
+//! From the name of a data set to its images: those in the program, the user's folder, the cache, the download.
 
 use std::env;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+#[cfg(feature = "image")]
+use super::dataset::Dataset;
 use super::dataset::Splits;
 #[cfg(feature = "download")]
 use super::download::{Downloader, remote_files};
 use super::error::DataError;
 #[cfg(feature = "download")]
 use super::files::look_for;
-use super::files::{FILE_NAMES, bundled_dir, is_complete, load_dir, resolve_dir};
+use super::files::{bundled, file_names, is_complete, load_dir, resolve_dir};
+#[cfg(feature = "image")]
+use super::folder::{FolderOptions, ImageFolder};
+#[cfg(feature = "image")]
+use super::kind::Format;
 use super::kind::{DatasetKind, Source};
 use super::observer::{DataEvent, Observer};
+#[cfg(feature = "image")]
+use super::record::{DataMarks, DataRecord};
 
-/// Places where data sets are looked for.
+/// Places where data sets are looked for, and the ways in which files are read.
 #[derive(Clone)]
 pub struct DataSources {
     /// The user's folder (`--data-dir`), or one that holds torchvision's `FashionMNIST/raw` or `MNIST/raw`.
     pub data_dir: Option<PathBuf>,
     /// The folder below which downloads are kept; `None` if there is nowhere to keep them.
     pub cache_dir: Option<PathBuf>,
+    /// The most bytes of decoded images that a folder of images keeps in memory.
+    pub image_cache: u64,
+    /// Refuses a folder of images with a file that cannot be read; otherwise it is left out.
+    pub strict_images: bool,
+    /// Threads that decode a folder of images when it is opened.
+    pub threads: usize,
     /// The observer of what happens.
     pub observer: Observer,
     /// The way published files are fetched.
@@ -41,11 +55,14 @@ impl fmt::Debug for DataSources {
 
 impl DataSources {
     /// The user's folder, the cache folder of [`cache_dir`], and the authors' servers (or their replacements in
-    /// the environment).
+    /// the environment); a GiB of decoded images, decoded by two threads.
     pub fn new(data_dir: Option<PathBuf>) -> DataSources {
         DataSources {
             data_dir,
             cache_dir: cache_dir(),
+            image_cache: 1 << 30,
+            strict_images: false,
+            threads: 2,
             observer: Arc::new(|_| ()),
             #[cfg(feature = "download")]
             downloader: Downloader::default(),
@@ -53,10 +70,10 @@ impl DataSources {
     }
 }
 
-/// Loads both splits of `kind`.
+/// Loads both splits of `kind` as arrays.
 ///
-/// * A bundled one: from `data_dir` if that is given, else from the bundled folder ([`bundled_dir`]).
-/// * A published one: from `data_dir` if all four files are there, else from `CACHE/NAME`, else downloaded to it if the crate was
+/// * The bundled one: from `data_dir` if that is given, else from the program ([`bundled`]).
+/// * A published one: from `data_dir` if all files are there, else from `CACHE/NAME`, else downloaded to it if the crate was
 ///   built with the feature `download`.
 /// * Any other: from `data_dir`, which must be given.
 ///
@@ -64,33 +81,67 @@ impl DataSources {
 /// [`DataError::NotFound`] or [`DataError::File`] if there is nothing to read, every error of
 /// `Downloader::fetch` and of [`load_dir`].
 pub fn load(kind: DatasetKind, sources: &DataSources) -> Result<Splits, DataError> {
-    load_dir(kind, &locate(kind, sources)?)
+    locate(kind, sources)?.map_or_else(bundled, |folder| load_dir(kind, &folder))
 }
 
-/// The folder that [`load`] reads from, after downloading to it if need be.
+/// Loads both splits of any data set, a folder of images too, and tells their marks. Images that have sizes of their own are
+/// brought to H and W; a folder without test images has a test set without samples.
+///
+/// # Errors
+/// Those of [`load`] and of [`ImageFolder::open`].
+#[cfg(feature = "image")]
+pub fn open(
+    kind: DatasetKind,
+    size: [usize; 2],
+    sources: &DataSources,
+) -> Result<(Splits<Arc<dyn Dataset>>, DataRecord), DataError> {
+    let found = locate(kind, sources)?;
+    let absolute = |path: &PathBuf| std::path::absolute(path).map_err(DataError::io(path, "find"));
+    let folder = found.as_ref().map(absolute).transpose()?;
+    if let (Format::Folder, Some(path)) = (kind.definition().format, &found) {
+        let &DataSources { image_cache: cache, strict_images: strict, threads, .. } = sources;
+        let options = FolderOptions { size, cache, strict, threads };
+        let (splits, sha256) = ImageFolder::open(path, options, &sources.observer)?;
+        let marks = DataMarks {
+            dataset: kind.name().to_owned(),
+            train_images: splits.train.len(),
+            test_images: splits.test.len(),
+            sha256,
+        };
+        return Ok((splits.into(), DataRecord { folder, marks }));
+    }
+    let splits = found.map_or_else(bundled, |folder| load_dir(kind, &folder))?;
+    let record = DataRecord::of(kind.name(), folder, &splits);
+    Ok((splits.into(), record))
+}
+
+/// The folder that [`load`] reads from, after downloading to it if need be; `None` for what is part of the program.
 ///
 /// # Errors
 /// Those of [`load`], but for what is wrong inside of the files.
-pub fn locate(kind: DatasetKind, sources: &DataSources) -> Result<PathBuf, DataError> {
+pub fn locate(kind: DatasetKind, sources: &DataSources) -> Result<Option<PathBuf>, DataError> {
     let data_dir = sources.data_dir.as_deref().map(|dir| resolve_dir(kind, dir)).transpose()?;
     match (kind.definition().source, data_dir) {
-        (Source::Bundled, None) => bundled_dir(),
-        (Source::Bundled | Source::Folder, Some(dir)) => Ok(dir),
+        (Source::Bundled, None) => Ok(None),
+        (Source::Bundled | Source::Folder, Some(dir)) => Ok(Some(dir)),
         (Source::Folder, None) => Err(DataError::NotFound {
             name: kind.name(),
-            reason: format!(
-                "it is not bundled and not downloaded; put {} (plain or .gz) into a folder and give it with --data-dir",
-                FILE_NAMES.join(", ")
-            ),
+            reason: match &file_names(kind)[..] {
+                [] => format!("give its folder: {kind}:FOLDER, or with --data-dir"),
+                names => format!(
+                    "it is not bundled and not downloaded; put {} (plain or .gz) into a folder and give it with --data-dir",
+                    names.join(", ")
+                ),
+            },
         }),
         (Source::Published { .. }, dir) => {
             if let Some(dir) = dir {
-                if is_complete(&dir)? {
-                    return Ok(dir);
+                if is_complete(kind, &dir)? {
+                    return Ok(Some(dir));
                 }
                 (sources.observer)(DataEvent::Incomplete { dir: &dir, kind });
             }
-            cached(kind, sources)
+            cached(kind, sources).map(Some)
         }
     }
 }
@@ -105,13 +156,13 @@ fn cached(kind: DatasetKind, sources: &DataSources) -> Result<PathBuf, DataError
     };
     let dir = cache.join(kind.name());
     #[cfg(feature = "download")]
-    for (file, name) in remote_files(kind).iter().zip(FILE_NAMES) {
-        if look_for(&dir, name)?.is_none() {
+    for (file, name) in remote_files(kind).iter().zip(file_names(kind)) {
+        if look_for(&dir, &name)?.is_none() {
             sources.downloader.fetch(file, &dir, &sources.observer)?;
         }
     }
     #[cfg(not(feature = "download"))]
-    if !is_complete(&dir)? {
+    if !is_complete(kind, &dir)? {
         let reason = format!(
             "it is not in {}, and the feature `download` is off; give its folder with --data-dir",
             dir.display()
@@ -145,25 +196,30 @@ fn cache_dir_from(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf>
 mod tests {
     use super::*;
     use crate::data::Dataset;
+    use crate::data::dataset::class_counts;
     use std::fs;
+
+    fn names() -> Vec<String> {
+        file_names(DatasetKind::Mnist)
+    }
 
     /// Sources whose server refuses connections.
     fn offline(data_dir: Option<&Path>, cache_dir: Option<&Path>) -> DataSources {
         DataSources {
             data_dir: data_dir.map(Path::to_path_buf),
             cache_dir: cache_dir.map(Path::to_path_buf),
-            observer: Arc::new(|_| ()),
             #[cfg(feature = "download")]
             downloader: Downloader { use_proxy: false, ..Downloader::new("http://127.0.0.1:1") },
+            ..DataSources::new(None)
         }
     }
 
     /// Puts the bundled files, which read like the official ones, into `dir`.
-    fn fill(dir: &Path, files: &[&str]) {
+    fn fill(dir: &Path, files: &[String]) {
         fs::create_dir_all(dir).unwrap();
         for name in files {
-            let name = format!("{name}.gz");
-            fs::copy(bundled_dir().unwrap().join(&name), dir.join(&name)).unwrap();
+            let (name, mini) = (format!("{name}.gz"), "../../datasets/fashion-mnist-mini");
+            fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join(mini).join(&name), dir.join(&name)).unwrap();
         }
     }
 
@@ -186,7 +242,7 @@ mod tests {
              and give it with --data-dir"
         );
         let root = tempfile::tempdir().unwrap();
-        fill(&root.path().join("MNIST/raw"), &FILE_NAMES);
+        fill(&root.path().join("MNIST/raw"), &names());
         let splits = load(DatasetKind::Mnist, &offline(Some(root.path()), None)).unwrap();
         assert_eq!(splits.train.name(), "mnist train");
     }
@@ -202,30 +258,30 @@ mod tests {
         assert!(
             error.to_string().starts_with("http://127.0.0.1:1/train-images-idx3-ubyte.gz: download stopped")
         );
-        fill(&in_cache, &FILE_NAMES[..3]);
-        fill(data.path(), &FILE_NAMES[..3]);
+        fill(&in_cache, &names()[..3]);
+        fill(data.path(), &names()[..3]);
         let error = locate(DatasetKind::FashionMnist, &sources).unwrap_err();
         assert!(
             error.to_string().starts_with("http://127.0.0.1:1/t10k-labels-idx1-ubyte.gz: "),
             "only the missing one"
         );
-        fill(&in_cache, &FILE_NAMES[3..]);
-        assert_eq!(locate(DatasetKind::FashionMnist, &sources).unwrap(), in_cache);
-        fill(data.path(), &FILE_NAMES[3..]);
-        assert_eq!(locate(DatasetKind::FashionMnist, &sources).unwrap(), data.path());
+        fill(&in_cache, &names()[3..]);
+        assert_eq!(locate(DatasetKind::FashionMnist, &sources).unwrap(), Some(in_cache));
+        fill(data.path(), &names()[3..]);
+        assert_eq!(locate(DatasetKind::FashionMnist, &sources).unwrap().as_deref(), Some(data.path()));
     }
 
     #[test]
     fn a_published_set_is_read_from_torchvisions_folder_or_its_own_in_the_cache() {
         let (data, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        fill(&cache.path().join("kmnist"), &FILE_NAMES);
+        fill(&cache.path().join("kmnist"), &names());
         let splits = load(DatasetKind::Kmnist, &offline(None, Some(cache.path()))).unwrap();
         assert_eq!((splits.train.name(), &*splits.train.class_names()[9]), ("kmnist train", "wo"));
         let raw = data.path().join("KMNIST/raw");
-        fill(&raw, &FILE_NAMES);
+        fill(&raw, &names());
         assert_eq!(
             locate(DatasetKind::Kmnist, &offline(Some(data.path()), Some(cache.path()))).unwrap(),
-            raw
+            Some(raw)
         );
     }
 
@@ -261,9 +317,9 @@ mod tests {
         let Some(dir) = env::var_os("NIN_TEST_FASHION_MNIST").map(PathBuf::from) else { return };
         let splits = load(DatasetKind::FashionMnist, &offline(Some(&dir), None)).unwrap();
         assert_eq!((splits.train.len(), splits.test.len()), (60_000, 10_000));
-        assert_eq!(splits.train.class_counts(), [6_000; 10]);
-        assert_eq!(splits.test.class_counts(), [1_000; 10]);
+        assert_eq!(class_counts(&splits.train).unwrap(), [6_000; 10]);
+        assert_eq!(class_counts(&splits.test).unwrap(), [1_000; 10]);
         let mini = load(DatasetKind::FashionMnistMini, &offline(None, None)).unwrap();
-        assert_eq!(splits.train.get(0), mini.train.get(0));
+        assert_eq!(splits.train.get(0).unwrap(), mini.train.get(0).unwrap());
     }
 }

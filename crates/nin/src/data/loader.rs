@@ -276,7 +276,7 @@ impl Work {
         let ([channels, ..], (h, w)) = (dataset.image_shape(), resizer.output_size());
         let image = channels * h * w;
         // The pixels and the target of the first sample are of the kind that all have.
-        let (kind, target) = dataset.get(first);
+        let (kind, target) = dataset.get(first)?;
         let [of_bytes, of_floats] = if let Image::Bytes(_) = kind { [image, 0] } else { [0, image] };
         let width = if let Target::Values(values) = target { values.len() } else { 0 };
         let (mut bytes, mut floats) =
@@ -284,7 +284,7 @@ impl Work {
         let (mut labels, mut values) = (Vec::with_capacity(samples.len()), pool.take(samples.len() * width));
         for (row, &sample) in samples.iter().enumerate() {
             let place = row * image..(row + 1) * image;
-            let (source, target) = dataset.get(sample);
+            let (source, target) = dataset.get(sample)?;
             let (own, scratch) = ((self.epoch, sample), &mut self.scratch);
             let prepared = match &source {
                 Image::Bytes(source) => {

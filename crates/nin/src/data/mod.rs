@@ -1,7 +1,7 @@
 //! Data: from files on disk to batches of N x C x H x W tensors.
 //!
 //! The way of an image: [`idx`] reads the files, a [`Dataset`] has the images and their targets ([`ArrayDataset`] in memory, or
-//! one's own), [`files`] knows their names, [`load`](mod@load) where each data set lies, and `download` (a feature) how to fetch
+//! one's own; `ImageFolder` on disk, with the feature `image`), [`files`] knows their names, [`load`](mod@load) where each data set lies, and `download` (a feature) how to fetch
 //! one. [`augment`] varies an image, [`resize`] brings it to the network's size, [`normalize`] makes numbers
 //! of its pixels, a [`sampler`] draws which samples an epoch has. [`loader`] does all this for one [`batch`] after another, ahead
 //! of the training, on threads of its own.
@@ -9,18 +9,21 @@
 pub mod array;
 pub mod augment;
 pub mod batch;
+mod cifar;
 pub mod dataset;
 #[cfg(feature = "download")]
 pub mod download;
 pub mod error;
 pub mod files;
+#[cfg(feature = "image")]
+pub mod folder;
 pub mod idx;
 pub mod kind;
 pub mod load;
 pub mod loader;
 pub mod normalize;
 pub mod observer;
-mod picture;
+pub mod picture;
 mod prefetch;
 mod record;
 pub mod resize;
@@ -29,9 +32,11 @@ pub mod sampler;
 pub use array::ArrayDataset;
 pub use augment::Augmentation;
 pub use batch::Batch;
-pub use dataset::{Dataset, Image, Splits, Target};
+pub use dataset::{Dataset, HoldOut, Image, Splits, Subset, Target};
 pub use error::DataError;
-pub use kind::DatasetKind;
+#[cfg(feature = "image")]
+pub use folder::{FolderOptions, ImageFolder};
+pub use kind::{DatasetKind, DatasetName};
 pub use load::{DataSources, load};
 pub use loader::{DataLoader, Epoch, LoaderOptions};
 pub use normalize::Normalization;

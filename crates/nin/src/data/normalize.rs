@@ -4,6 +4,7 @@
 //! / std of its channel (`Normalize`), each step rounded to f32. There are only 256 pixels, so the result is
 //! looked up in a table.
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::dataset::{Dataset, Image};
@@ -22,22 +23,39 @@ impl Normalization {
     /// Mean and standard deviation (of the population) of each channel of `dataset`, over all its pixels as
     /// published, before any resizing.
     ///
-    /// Numbers are added in f64, in their order; sums of 8-bit pixels and of their squares are exact. A channel whose pixels are
+    /// Numbers are added in f64, in a fixed order; sums of 8-bit pixels and of their squares are exact. A channel whose pixels are
     /// all the same would have deviation 0; it gets 1 (of 255, if pixels have 8 bits), and becomes 0 everywhere.
-    pub fn of(dataset: &dyn Dataset) -> Normalization {
+    ///
+    /// # Errors
+    /// As [`Dataset::get`].
+    pub fn of(dataset: &dyn Dataset) -> Result<Normalization, DataError> {
         let [channels, h, w] = dataset.image_shape();
-        let (plane, mut unit) = (h * w, 1.0);
-        let mut sums = vec![(0.0, 0.0); channels];
-        for index in 0..dataset.len() {
-            match dataset.get(index).0 {
-                Image::Bytes(pixels) => {
-                    unit = 255.0;
-                    add(&mut sums, plane, &pixels);
+        let (plane, n) = (h * w, dataset.len());
+        // Runs of samples, so that files that must be decoded again are decoded by all threads. Their sums are added in order.
+        let runs = n.div_ceil(RUN);
+        let run = |run: usize| {
+            let (mut sums, mut unit) = (vec![(0.0, 0.0); channels], 1.0);
+            for index in run * RUN..n.min((run + 1) * RUN) {
+                match dataset.get(index)?.0 {
+                    Image::Bytes(pixels) => {
+                        unit = 255.0;
+                        add(&mut sums, plane, &pixels);
+                    }
+                    Image::Floats(pixels) => add(&mut sums, plane, &pixels),
                 }
-                Image::Floats(pixels) => add(&mut sums, plane, &pixels),
+            }
+            Ok((sums, unit))
+        };
+        let runs = (0..runs).into_par_iter().map(run).collect::<Result<Vec<_>, DataError>>()?;
+        let (mut sums, mut unit) = (vec![(0.0, 0.0); channels], 1.0f64);
+        for (own, own_unit) in runs {
+            unit = unit.max(own_unit);
+            for ((sum, squares), (own_sum, own_squares)) in sums.iter_mut().zip(own) {
+                *sum += own_sum;
+                *squares += own_squares;
             }
         }
-        let count = (dataset.len() * plane) as f64;
+        let count = (n * plane) as f64;
         let moments = sums.iter().map(|&(sum, squares)| {
             let mean = sum / count;
             let variance = (squares / count - mean * mean).max(0.0);
@@ -45,9 +63,12 @@ impl Normalization {
             ((mean / unit) as f32, (std / unit) as f32)
         });
         let (mean, std) = moments.unzip();
-        Normalization { mean, std }
+        Ok(Normalization { mean, std })
     }
 }
+
+/// Samples whose pixels are added up by one thread.
+const RUN: usize = 1024;
 
 /// Adds the pixels of each plane and their squares to its channel's sums. Those of a plane of 8-bit pixels, of which there are at
 /// most 2^28 (`resize::MAX_SIDE` squared), are whole numbers that f64 holds.
@@ -123,7 +144,7 @@ impl PixelTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{ArrayDataset, DatasetKind, files};
+    use crate::data::{ArrayDataset, files};
 
     fn set(channels: usize, pixels: &[u8]) -> ArrayDataset {
         let labels = vec![0usize; pixels.len() / 2 / channels];
@@ -133,21 +154,21 @@ mod tests {
     #[test]
     fn statistics_are_taken_per_channel() {
         // Channel 0: 0, 10, 20, 30 (mean 15, variance 125); channel 1: always 51.
-        let n = Normalization::of(&set(2, &[0, 10, 51, 51, 20, 30, 51, 51]));
+        let n = Normalization::of(&set(2, &[0, 10, 51, 51, 20, 30, 51, 51])).unwrap();
         assert_eq!(n.mean, [15.0 / 255.0, 0.2]);
         assert_eq!(n.std, [(125.0f64.sqrt() / 255.0) as f32, 1.0]);
         // The same as numbers, which are not divided by 255.
         let numbers = [0.0f32, 10.0, 51.0, 51.0, 20.0, 30.0, 51.0, 51.0];
-        let n = Normalization::of(&ArrayDataset::new([2, 1, 2], numbers.to_vec(), vec![0usize; 2]).unwrap());
+        let n = Normalization::of(&ArrayDataset::new([2, 1, 2], numbers.to_vec(), vec![0usize; 2]).unwrap())
+            .unwrap();
         assert_eq!((n.mean, n.std), (vec![15.0, 51.0], vec![125.0f64.sqrt() as f32, 1.0]));
     }
 
     /// NumPy over the same files: mean 0.2862821093437375, standard deviation 0.35368150622031364.
     #[test]
     fn statistics_of_the_bundled_set() {
-        let train =
-            files::load_dir(DatasetKind::FashionMnistMini, &files::bundled_dir().unwrap()).unwrap().train;
-        let n = Normalization::of(&train);
+        let train = files::bundled().unwrap().train;
+        let n = Normalization::of(&train).unwrap();
         assert!((f64::from(n.mean[0]) - 0.286_282_109_343_737_5).abs() < 3e-8, "{n:?}");
         assert!((f64::from(n.std[0]) - 0.353_681_506_220_313_64).abs() < 3e-8, "{n:?}");
     }

@@ -1,12 +1,13 @@
-//! News while a data set is looked for, for whoever shows them: the library itself prints nothing.
+//! News while a data set is looked for and read, for whoever shows them: the library itself prints nothing.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use super::kind::DatasetKind;
+use crate::disk::FileError;
 
-/// Something that happened while a data set was looked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Something that happened while a data set was looked for or read.
+#[derive(Debug, Clone, Copy)]
 pub enum DataEvent<'a> {
     /// The user's folder has not all files of the data set, so that the cache is looked in.
     Incomplete {
@@ -14,6 +15,18 @@ pub enum DataEvent<'a> {
         dir: &'a Path,
         /// The data set.
         kind: DatasetKind,
+    },
+    /// So many image files of a folder have been decoded.
+    Decoded {
+        /// Files so far, this one among them.
+        done: usize,
+        /// Files of the folder.
+        all: usize,
+    },
+    /// A file of a folder of images cannot be read, and is left out.
+    LeftOut {
+        /// The file, and what is wrong with it.
+        error: &'a FileError,
     },
     /// A download stands here. The first for a file comes before anything is asked for, with what an earlier attempt left.
     Received {

@@ -4,9 +4,13 @@
 use std::path::Path;
 
 use super::error::DataError;
-use super::resize::MAX_SIDE;
+use super::resize::{MAX_SIDE, ResizeScratch, Resizer};
 #[cfg(feature = "image")]
 use crate::disk::{FileError, content};
+
+/// The most bytes of a file of an image.
+#[cfg(feature = "image")]
+pub const LARGEST_FILE: u64 = 256 << 20;
 
 /// An image of 8-bit pixels, C x H x W: gray (C = 1) or red, green and blue (C = 3).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +47,9 @@ impl Picture {
         use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
         let refuse = |reason: String| content(source, reason);
+        if bytes.len() as u64 > LARGEST_FILE {
+            return Err(refuse(format!("larger than the {} MiB that an image may have", LARGEST_FILE >> 20)));
+        }
         let broken = |error: image::ImageError| refuse(format!("not a whole image: {error}"));
         let mut limits = Limits::default();
         limits.max_image_width = Some(MAX_SIDE as u32);
@@ -77,6 +84,30 @@ impl Picture {
         Self::new(shape, pixels).map_err(|error| refuse(error.to_string()))
     }
 
+    /// Reads an image file as [`Picture::decode`] does (with the feature `image`).
+    ///
+    /// # Errors
+    /// As [`Picture::decode`], and if there is no plain file, it cannot be read, or has more than [`LARGEST_FILE`] bytes.
+    #[cfg(feature = "image")]
+    pub fn open(path: &Path) -> Result<Self, FileError> {
+        Self::decode(&Self::bytes(path)?, path)
+    }
+
+    /// The bytes of an image file that is not too large.
+    #[cfg(feature = "image")]
+    pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, FileError> {
+        use std::io::Read;
+
+        // What waits for a writer is no image.
+        if !std::fs::metadata(path).map_err(crate::disk::io(path, "read"))?.is_file() {
+            return Err(content(path, "expected a plain file"));
+        }
+        let mut bytes = Vec::new();
+        let read = crate::disk::open(path)?.take(LARGEST_FILE + 1).read_to_end(&mut bytes);
+        read.map_err(crate::disk::io(path, "read"))?;
+        Ok(bytes)
+    }
+
     /// C, H and W.
     #[must_use]
     pub fn shape(&self) -> [usize; 3] {
@@ -87,6 +118,25 @@ impl Picture {
     #[must_use]
     pub fn pixels(&self) -> &[u8] {
         &self.pixels
+    }
+
+    /// The pixels, without the image around them.
+    #[must_use]
+    pub fn into_pixels(self) -> Vec<u8> {
+        self.pixels
+    }
+
+    /// The same image at another height and width, in pixels: stretched, as a network sees it ([`Resizer`]).
+    ///
+    /// # Errors
+    /// [`DataError::Options`] if a side is 0 or larger than [`MAX_SIDE`].
+    pub fn resized(&self, [height, width]: [usize; 2]) -> Result<Self, DataError> {
+        let [channels, h, w] = self.shape;
+        let resizer = Resizer::new((h, w), (height, width))?;
+        let (mut pixels, mut scratch) = (vec![0; channels * height * width], ResizeScratch::default());
+        let planes = self.pixels.chunks(h * w).zip(pixels.chunks_mut(height * width));
+        planes.for_each(|(from, to)| resizer.resize(from, to, &mut scratch));
+        Ok(Self { shape: [channels, height, width], pixels })
     }
 
     /// The same image with so many channels: gray is 0.299 red, 0.587 green and 0.114 blue (ITU-R BT.601, as PIL has it), and a gray

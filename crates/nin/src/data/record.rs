@@ -18,16 +18,17 @@ pub struct DataMarks {
     pub train_images: usize,
     /// The number of test images.
     pub test_images: usize,
-    /// The SHA-256, in lower-case hexadecimal, of sizes, pixels, targets and names of classes of both. The way the files are
-    /// compressed is not part of it.
+    /// The SHA-256, in lower-case hexadecimal, of sizes, pixels, targets and names of classes of both, where the way the files are
+    /// compressed is not part of it; of a folder of images, of the names of its files and of what they hold.
     pub sha256: String,
 }
 
 /// The data of a run: `data.json` of its folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataRecord {
-    /// The folder that they were read from.
-    pub folder: PathBuf,
+    /// The folder that they were read from; `None` of those that are part of the program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<PathBuf>,
     /// Their marks.
     #[serde(flatten)]
     pub marks: DataMarks,
@@ -37,7 +38,7 @@ impl DataRecord {
     /// The record of a data set that was read from a folder (with the feature `fingerprint`).
     #[cfg(feature = "fingerprint")]
     #[must_use]
-    pub fn of(dataset: &str, folder: &Path, splits: &Splits) -> Self {
+    pub fn of(dataset: &str, folder: Option<PathBuf>, splits: &Splits) -> Self {
         use super::Dataset;
         use sha2::{Digest, Sha256};
 
@@ -51,7 +52,7 @@ impl DataRecord {
             test_images: splits.test.len(),
             sha256: hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
         };
-        Self { folder: folder.to_path_buf(), marks }
+        Self { folder, marks }
     }
 
     /// Reads the record in a run's folder; `None` if the run has none, as one of version 0.1.
@@ -102,7 +103,7 @@ impl fmt::Display for DataRecord {
     /// One line with all of it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { folder, marks: DataMarks { dataset, train_images, test_images, sha256 } } = self;
-        let folder = folder.display();
-        write!(f, "{dataset} in {folder}, {train_images} + {test_images} images, SHA-256 {sha256}")
+        let place = folder.as_ref().map_or("the program".to_owned(), |folder| folder.display().to_string());
+        write!(f, "{dataset} in {place}, {train_images} + {test_images} images, SHA-256 {sha256}")
     }
 }

@@ -9,6 +9,7 @@ mod initial;
 mod recipe;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use tensor::conv::ConvAlgorithm;
@@ -18,13 +19,13 @@ pub use initial::InitialWeights;
 pub use recipe::Recipe;
 
 use super::error::TrainError;
-use crate::data::{Augmentation, Dataset, DatasetKind, Splits};
+use crate::data::{Augmentation, Dataset, DatasetKind, DatasetName, HoldOut, Splits};
 use crate::models::{Head, Model, Network};
 use crate::nn::Sequential;
 use crate::optim::{OptimizerKind, Schedule};
 use crate::summary::layers;
 
-text!(Recipe, Model, Head, DatasetKind, OptimizerKind, Schedule, Augmentation, InitialWeights, ConvAlgorithm);
+text!(Recipe, Model, Head, DatasetName, OptimizerKind, Schedule, Augmentation, InitialWeights, ConvAlgorithm);
 
 fn at_least_0(number: f64) -> bool {
     number.is_finite() && number >= 0.0
@@ -42,8 +43,8 @@ settings! {
     model("NAME"): Model = Model::Nin;
     /// What the class maps of a nin network go through, as in section 4.6 of the paper; its own end is gap
     head("NAME"): Head (Option) = None;
-    /// Data set
-    dataset("NAME"): DatasetKind = DatasetKind::FashionMnistMini;
+    /// Data set, by its name or by NAME:FOLDER with the folder of its files; image-folder:FOLDER has images of one's own
+    dataset("NAME"): DatasetName = DatasetKind::FashionMnistMini.into();
     /// Rows and columns that images are resized to
     image_size("PIXELS"): usize = 224, "1 to 4096" if |size| (1..=4096).contains(&size);
     /// Images of a step
@@ -81,8 +82,9 @@ settings! {
     /// Random variations of the training images, drawn anew each epoch: none, flip (left to right), shift:PIXELS (up to so
     /// many of the published image's pixels along each axis) or shift:PIXELS,flip
     augment("LIST"): Augmentation = Augmentation { padding: 0, flip: false };
-    /// Do not train on the last N training images, and test on them instead of the test images: for choosing settings
-    hold_out("N"): usize = 0;
+    /// Do not train on the last N training images, or on a share of them, such as 0.1, that the hash of each image's name
+    /// chooses, and test on them instead of the test images: for choosing settings, and for data without test images
+    hold_out("N"): HoldOut = HoldOut::Last(0);
     /// Training images in a new order every epoch or, with --no-shuffle, in the order of the data set
     shuffle("no-shuffle"): bool = true;
     /// Leave out an epoch's last batch if it is smaller than the others: its few images would make statistics of their own in a
@@ -193,24 +195,20 @@ impl Settings {
         epochs >= self.epochs || (self.patience > 0 && waited >= self.patience)
     }
 
-    /// The images to learn from and the images to be judged by: those of the data set, or, with `hold_out`, the first and
-    /// the last of its training images.
+    /// The images to learn from and the images to be judged by: those of the data set, or, with `hold_out`, two parts of its
+    /// training images.
     ///
     /// # Errors
-    /// [`TrainError::Config`] if `hold_out` leaves nothing to learn from.
-    pub fn split(&self, splits: Splits) -> Result<Splits, TrainError> {
-        let (train, held) = (splits.train.len(), self.hold_out);
-        if held == 0 {
-            return Ok(splits);
-        }
-        if held >= train {
-            return Err(TrainError::setting(
-                "hold_out",
-                format!("fewer than the {train} training images"),
-                held,
-            ));
-        }
-        Ok(Splits { train: splits.train.head(train - held), test: splits.train.tail(held) })
+    /// [`TrainError::Config`] if `hold_out` leaves nothing to learn from or nothing to be judged by.
+    pub fn split(&self, splits: Splits<Arc<dyn Dataset>>) -> Result<Splits<Arc<dyn Dataset>>, TrainError> {
+        let (name, images) = (splits.train.name().to_owned(), splits.train.len());
+        let split = splits.hold_out(self.hold_out);
+        let expected = match (split.train.is_empty(), split.test.is_empty()) {
+            (false, false) => return Ok(split),
+            (true, _) => format!("fewer than the {images} training images"),
+            (_, true) => format!("a share such as 0.1, since {name} has no test images"),
+        };
+        Err(TrainError::setting("hold_out", expected, self.hold_out))
     }
 
     /// Refuses values that cannot work.
@@ -231,7 +229,7 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{ArrayDataset, Image};
+    use crate::data::ArrayDataset;
 
     #[test]
     fn flags_win_over_the_file_and_the_file_over_the_recipe() {
@@ -503,18 +501,20 @@ seed = 12
     }
 
     #[test]
-    fn what_is_held_out_is_the_end_of_the_training_images() {
-        let labels = vec![0usize, 0, 0, 0, 0, 0, 0, 1, 1, 1];
-        let train = ArrayDataset::new([1; 3], (0..10).collect::<Vec<u8>>(), labels).unwrap();
-        let test = ArrayDataset::new([1; 3], vec![99u8], vec![1usize]).unwrap();
-        let splits = || Splits { train: train.clone(), test: test.clone() };
-        let held = |hold_out| Settings { hold_out, ..Settings::of(Recipe::Default) };
-        let all = held(0).split(splits()).unwrap();
-        assert_eq!((all.train.len(), all.test.get(0).0), (10, Image::from(vec![99u8])));
-        let part = held(3).split(splits()).unwrap();
-        assert_eq!((part.train.labels(), part.test.labels()), (&[0; 7][..], &[1; 3][..]));
-        assert_eq!((part.train.get(6).0, part.test.get(0).0), (vec![6u8].into(), vec![7u8].into()));
-        let error = held(10).split(splits()).unwrap_err().to_string();
-        assert_eq!(error, "hold_out: expected fewer than the 10 training images, found 10");
+    fn what_is_held_out_leaves_images_to_learn_from_and_to_be_judged_by() {
+        let train = ArrayDataset::new([1; 3], vec![7u8; 10], vec![0usize; 10]).unwrap();
+        let splits = || Splits::from(Splits { train: train.clone(), test: train.clone() });
+        let held = |hold_out| Settings { hold_out, ..Settings::of(Recipe::Default) }.split(splits());
+        for (hold_out, left) in [(HoldOut::Last(0), [10, 10]), (HoldOut::Last(3), [7, 3])] {
+            let part = held(hold_out).unwrap();
+            assert_eq!([part.train.len(), part.test.len()], left);
+        }
+        let refused = |hold_out| held(hold_out).unwrap_err().to_string();
+        let error = "hold_out: expected fewer than the 10 training images, found 10";
+        assert_eq!(refused(HoldOut::Last(10)), error);
+        assert_eq!(
+            refused(HoldOut::Share(1e-9)),
+            "hold_out: expected a share such as 0.1, since arrays has no test images, found 0.000000001"
+        );
     }
 }

@@ -54,7 +54,7 @@ fn go_on(path: &Path, max_steps: Option<u64>, told: &mut u64) -> Result<Outcome,
         RunDir::create(path, "its settings\n")?
     };
     run = run.with_data(DataRecord {
-        folder: "nowhere".into(),
+        folder: Some("nowhere".into()),
         marks: DataMarks {
             dataset: "six".to_owned(),
             train_images: 6,

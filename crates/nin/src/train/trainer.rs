@@ -16,9 +16,8 @@ use super::start::{class_map_bias, scale_head, standardize};
 use super::workers::{StepSettings, Workers};
 use crate::card::ModelCard;
 use crate::checkpoint::{difference, load_parameters, replace_values};
-use crate::data::{
-    ArrayDataset, Augmentation, Batch, DataLoader, Dataset, LoaderOptions, Normalization, Splits,
-};
+use crate::data::dataset::class_counts;
+use crate::data::{Augmentation, Batch, DataLoader, Dataset, LoaderOptions, Normalization, Splits};
 use crate::loss::{CrossEntropy, Loss};
 use crate::nn::{Planned, Sequential, initialize, parameters};
 use crate::optim::{Gradients, Optimizer, Scheduler};
@@ -29,6 +28,9 @@ const STANDARDIZED_ON: usize = 64;
 
 /// Images of a test batch: enough to keep all threads busy, few enough to take less memory than a step. No result depends on it.
 const TEST_BATCH: usize = 64;
+
+/// The most threads that prepare batches.
+const LOADERS: usize = 4;
 
 /// The end of a run.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -84,10 +86,14 @@ impl Trainer {
     /// # Errors
     /// [`TrainError`] if a setting cannot work or the network does not fit the data set's images, [`TrainError::File`] if
     /// `init_from` is no file of this network's for the data set's channels and classes.
-    pub fn new(settings: Settings, splits: Splits, threads: usize) -> Result<Self, TrainError> {
+    pub fn new(
+        settings: Settings,
+        splits: Splits<Arc<dyn Dataset>>,
+        threads: usize,
+    ) -> Result<Self, TrainError> {
         settings.validate()?;
         let Splits { train, test } = settings.split(splits)?;
-        let mut model = network(&settings, &train, &test)?;
+        let mut model = network(&settings, &*train, &*test)?;
         match &settings.init_from {
             Some(file) => load_parameters(file, &mut model)?,
             None => {
@@ -95,8 +101,8 @@ impl Trainer {
                 initialize(&mut model, weights, biases, settings.seed);
             }
         }
-        let (counts, classes) = (train.class_counts(), train.class_names().to_vec());
-        let mut own = Self::of_parts(settings, model, Arc::new(train), Arc::new(test), threads)?;
+        let (counts, classes) = (class_counts(&*train)?, train.class_names().to_vec());
+        let mut own = Self::of_parts(settings, model, train, test, threads)?;
         own.health = HealthMonitor::new(&counts, own.train.batches_per_epoch() as u64);
         own.class_map_bias = class_map_bias(own.model.get(), &own.settings);
         own.card = Some(own.describe(classes));
@@ -157,8 +163,10 @@ impl Trainer {
             shuffle: settings.shuffle,
             drop_last: settings.drop_last,
             seed: settings.seed,
-            normalization: settings.normalize.then(|| Normalization::of(&*train)),
+            normalization: settings.normalize.then(|| Normalization::of(&*train)).transpose()?,
             augmentation: settings.augment,
+            // Of images in memory, one thread is ahead by itself; files may have to be decoded.
+            workers: threads.clamp(1, LOADERS),
             ..LoaderOptions::default()
         };
         let test_options = LoaderOptions {
@@ -215,6 +223,12 @@ impl Trainer {
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// The number of images that are learned from, and of those that are judged by.
+    #[must_use]
+    pub fn image_counts(&self) -> [usize; 2] {
+        [&self.train, &self.test].map(|loader| loader.dataset().len())
     }
 
     /// The shape of one image as the network sees it, 1 x C x H x W.
@@ -355,10 +369,10 @@ impl Trainer {
 /// The network for a data set.
 fn network(
     settings: &Settings,
-    train: &ArrayDataset,
-    test: &ArrayDataset,
+    train: &dyn Dataset,
+    test: &dyn Dataset,
 ) -> Result<Sequential<f32>, TrainError> {
-    let of = |set: &ArrayDataset| (set.image_shape()[0], set.class_names().len());
+    let of = |set: &dyn Dataset| (set.image_shape()[0], set.class_names().len());
     let ((channels, classes), (test_channels, test_classes)) = (of(train), of(test));
     if of(train) != of(test) {
         return Err(TrainError::Config(format!(
@@ -384,6 +398,7 @@ mod tests {
     use tensor::init::Init;
 
     use super::*;
+    use crate::data::ArrayDataset;
     use crate::loss::Mse;
     use crate::models::{Head, Model};
     use crate::nn::{Flatten, Linear};
@@ -403,7 +418,7 @@ mod tests {
         test: ArrayDataset,
     ) -> Result<Trainer, TrainError> {
         let settings = Settings { head, image_size: 28, ..Settings::for_model(Recipe::Default, model) };
-        Trainer::new(settings, Splits { train, test }, 1)
+        Trainer::new(settings, Splits { train, test }.into(), 1)
     }
 
     #[test]

@@ -20,7 +20,7 @@ use ureq::http::Response;
 use ureq::{Agent, Body};
 
 use super::error::DataError;
-use super::files::FILE_NAMES;
+use super::files::file_names;
 use super::kind::{DatasetKind, Source};
 use super::observer::{DataEvent, Observer};
 use crate::disk::sync_folder;
@@ -46,13 +46,13 @@ pub fn remote_files(kind: DatasetKind) -> Vec<RemoteFile> {
     let variable = format!("NIN_{}_URL", kind.name().to_uppercase().replace('-', "_"));
     let mirror = std::env::var(variable).ok().filter(|url| !url.is_empty());
     let folder = mirror.as_deref().unwrap_or(url).trim_end_matches('/');
-    let file = |((size, sha256), name): ((u64, &str), &str)| RemoteFile {
+    let file = |((size, sha256), name): ((u64, &str), String)| RemoteFile {
         folder: folder.to_owned(),
         name: format!("{name}.gz"),
         size,
         sha256: sha256.to_owned(),
     };
-    files.into_iter().zip(FILE_NAMES).map(file).collect()
+    files.into_iter().zip(file_names(kind)).map(file).collect()
 }
 
 /// Fetches files.

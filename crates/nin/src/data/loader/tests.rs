@@ -233,8 +233,8 @@ impl Dataset for Ragged {
         [1, 2, 2]
     }
 
-    fn get(&self, index: usize) -> (Image<'_>, Target<'_>) {
-        (Image::Bytes(vec![0; 4 - index].into()), Target::Class(0))
+    fn get(&self, index: usize) -> Result<(Image<'_>, Target<'_>), DataError> {
+        Ok((Image::Bytes(vec![0; 4 - index].into()), Target::Class(0)))
     }
 }
 

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer};
 
+use crate::data::HoldOut;
+
 /// A value that a setting can have.
 pub(super) trait Value: Sized {
     /// Reads it from a file.
@@ -37,8 +39,19 @@ impl Value for PathBuf {
     }
 
     fn toml(&self) -> String {
-        // Texts of JSON are texts of TOML, too.
         serde_json::Value::from(self.to_string_lossy()).to_string()
+    }
+}
+
+impl Value for HoldOut {
+    /// A whole number of images, or a share.
+    fn read<'de, D: Deserializer<'de>>(file: D) -> Result<Self, D::Error> {
+        let number = f64::deserialize(file)?;
+        number.to_string().parse().map_err(serde::de::Error::custom)
+    }
+
+    fn toml(&self) -> String {
+        self.to_string()
     }
 }
 
@@ -52,7 +65,8 @@ macro_rules! text {
             }
 
             fn toml(&self) -> String {
-                format!("\"{self}\"")
+                // Texts of JSON are texts of TOML, too.
+                serde_json::Value::from(self.to_string()).to_string()
             }
         })+
     };
