@@ -112,3 +112,34 @@ fn class_maps_are_drawn_over_the_image() {
     assert_eq!(size("a.maps.png"), (5 * 226 - 2, 2 * 226 - 2));
     assert_eq!(size("a-2.cam.png"), (224, 224), "of another image of the name");
 }
+
+/// What images are whitened with is in the file: evaluation, answers and export need nothing else.
+#[test]
+fn a_whitened_run_is_of_use_by_its_file() {
+    let place = Place::new();
+    let white = ["--model", "lenet", "--image-size", "28", "--whiten", "gcn-zca", "--epochs", "2"];
+    succeeded(place.train("run", &white));
+    assert_has(&place.read("run/config.toml"), &["whiten = \"gcn-zca\"\n", "normalize = false\n"]);
+    let found: Value = serde_json::from_str(&succeeded(place.eval("run", &["--json"]))).unwrap();
+    assert_eq!(found["accuracy"], place.metrics("run").last().unwrap()["test_acc"]);
+    let known = ["--dataset", "fashion-mnist-mini", "--index", "7", "--data-dir", "data", "--model", "run"];
+    succeeded(place.nin(&[&["predict"][..], &known].concat()));
+    let export =
+        |more: &[&str]| succeeded(place.nin(&[&["export", "run", "--onnx", "a.onnx"], more].concat()));
+    assert_has(&export(&[]), &["input N x 1 x 28 x 28 of whitened pixels"]);
+    assert_has(&export(&["--normalize"]), &["input N x 1 x 28 x 28 of pixels from 0 to 255"]);
+
+    let small = ["--model", "lenet", "--image-size", "20", "--whiten", "gcn"];
+    refused(
+        place.train("small", &small),
+        2,
+        &["image_size: expected 28 x 28, the images' own size", "found 20"],
+    );
+    succeeded(place.train("plain", &["--model", "lenet", "--image-size", "28", "--max-steps", "1"]));
+    let weights = "plain/model.safetensors";
+    refused(
+        place.eval("run", &["--weights", weights]),
+        1,
+        &[weights, "no tensor whitening.mean, as gcn-zca has"],
+    );
+}

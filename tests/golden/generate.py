@@ -33,6 +33,7 @@ from models import COMPARED, MODELS, RESIDUAL, models
 from networks import alexnet, lenet, mobilenet_cifar, nin, nin_cifar, resnet18, vgg11
 from operations import operations
 from optimizers import optimizers
+from whitening import whitening
 
 PINNED = {torch: "2.15.0", torchvision: "0.29.2", PIL: "13.0.0"}
 
@@ -109,6 +110,7 @@ def main():
     optimizers()
     resizing(options.dataset)
     element_types()
+    whitening()
     models(MODELS, "models")
     models(COMPARED, "compared")
     models(RESIDUAL, "residual", lr=0.0003)

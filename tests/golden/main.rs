@@ -3,3 +3,4 @@
 mod element_types;
 mod models;
 mod optimizers;
+mod whitening;

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::load_tensors;
-use crate::data::{DataMarks, Normalization};
+use crate::data::{DataMarks, Normalization, Whiten};
 use crate::disk::{FileError, content};
 use crate::models::Network;
 use crate::nn::Sequential;
@@ -37,6 +37,10 @@ pub struct ModelCard {
     /// What was subtracted from the pixels of each channel, after division by 255, and what they were divided by; `None` for pixels
     /// from 0 to 1.
     pub normalization: Option<Normalization>,
+    /// What was done to whole images in its place, by name, if anything was: `gcn`, or `gcn-zca`, whose tensors are beside the
+    /// weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whitening: Option<String>,
     /// The recipe that the settings began with.
     pub recipe: String,
     /// The data that it was trained on.
@@ -70,6 +74,15 @@ impl ModelCard {
         let (_, text) = load_tensors(path)?;
         let card = Self::of_text(&text).transpose();
         card.map_err(|error| content(path, format!("its card {KEY:?} is none: {error}")))
+    }
+
+    /// What was done to whole images.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] if there is no such thing.
+    pub fn whiten(&self) -> Result<Whiten, TrainError> {
+        let kind = self.whitening.as_deref().map_or(Ok(Whiten::None), str::parse);
+        kind.map_err(|error| TrainError::Config(format!("{error}")))
     }
 
     /// The network that the card describes, with zeros as weights.

@@ -13,6 +13,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use tensor::{Shape, Tensor};
 
+use crate::data::whiten;
 use crate::disk::{self, FileError, atomic_write, content, io};
 use crate::nn::{Module, Parameter, parameters, parameters_mut};
 use crate::optim::matches;
@@ -323,6 +324,8 @@ pub(crate) fn put(
     pattern: Option<&str>,
 ) -> Result<usize, FileError> {
     let mut own = parameters(module);
+    // What is done to images is no weight.
+    drop(whiten::taken(&mut tensors));
     // The name that PyTorch's `DataParallel` puts before all others.
     const WRAPPER: &str = "module.";
     if tensors.keys().all(|name| name.starts_with(WRAPPER))

@@ -8,8 +8,9 @@ use tensor::{BufferPool, Tensor, ops};
 
 use crate::card::ModelCard;
 use crate::checkpoint::{Contents, load_tensors, put, read_tensors};
-use crate::data::Picture;
 use crate::data::normalize::PixelTable;
+use crate::data::whiten::{Whitening, taken};
+use crate::data::{Image, Picture};
 use crate::disk::content;
 use crate::models::Model;
 use crate::nn::{Module, Planned, Sequential, bound};
@@ -44,6 +45,7 @@ pub struct Classifier {
     model: Planned<f32, Sequential<f32>>,
     workers: Workers,
     table: PixelTable,
+    whitening: Option<Whitening>,
 }
 
 /// One class's share of an answer.
@@ -87,13 +89,15 @@ impl Classifier {
         Self::of_contents(read_tensors(bytes, source)?, source)
     }
 
-    fn of_contents((tensors, text): Contents, source: &Path) -> Result<Self, TrainError> {
+    fn of_contents((mut tensors, text): Contents, source: &Path) -> Result<Self, TrainError> {
         let refuse = |reason: String| TrainError::from(content(source, reason));
         let card = ModelCard::of_text(&text).ok_or_else(|| {
             refuse("no card in it, which would say what network it is of and what its classes are".to_owned())
         })?;
         let card = card.map_err(|error| refuse(format!("a broken card: {error}")))?;
         let mut network = card.network().map_err(|error| refuse(format!("its card's network: {error}")))?;
+        let kind = card.whiten().map_err(|error| refuse(format!("its card's whitening: {error}")))?;
+        let whitening = Whitening::of_tensors(kind, card.image, taken(&mut tensors)).map_err(refuse)?;
         put(source, &mut network, tensors, None)?;
         let context = Context::evaluation(BufferPool::new());
         let [c, h, w] = card.image;
@@ -116,6 +120,7 @@ impl Classifier {
             model: Planned::new(network),
             workers: Workers::new(threads)?,
             table,
+            whitening,
         })
     }
 
@@ -145,7 +150,7 @@ impl Classifier {
         self.model.get()
     }
 
-    /// Images as the network sees them, N x C x H x W: with its channels, at its size, normalized.
+    /// Images as the network sees them, N x C x H x W: with its channels, at its size, normalized or whitened.
     ///
     /// # Errors
     /// [`TrainError::Data`] if an image cannot be brought to that.
@@ -155,6 +160,11 @@ impl Classifier {
         for picture in pictures {
             let picture = picture.clone().with_channels(channels)?.resized([height, width])?;
             bytes.extend_from_slice(picture.pixels());
+        }
+        if let Some(whitening) = &self.whitening {
+            let images = bytes.chunks(channels * height * width).map(|image| Image::Bytes(image.into()));
+            let images: Vec<_> = images.collect();
+            return Ok(whitening.apply(BufferPool::global(), images.iter())?);
         }
         let mut images = Tensor::zeros([pictures.len(), channels, height, width]);
         self.table.apply(height * width, &bytes, images.data_mut());
@@ -317,6 +327,7 @@ mod tests {
             image: [1, side, side],
             classes: ["a", "b", "c"].map(str::to_owned).to_vec(),
             normalization: None,
+            whitening: None,
             recipe: "default".to_owned(),
             data: None,
             epoch: None,

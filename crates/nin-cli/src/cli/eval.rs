@@ -1,10 +1,11 @@
 //! `nin eval`: what a set of weights is worth.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use nin::checkpoint::load_parameters;
-use nin::data::{DataLoader, LoaderOptions, Normalization};
+use nin::data::{DataLoader, LoaderOptions, Normalization, Whitening};
 use nin::nn::Planned;
 use nin::train::{Overrides, TrainError, Workers, argmax, refuse_no_numbers};
 use serde_json::json;
@@ -77,9 +78,11 @@ pub(super) fn confusion(
     let (channels, classes) = (splits.test.image_shape()[0], names.len());
     let mut model = Planned::new(settings.network(channels, classes)?);
     load_parameters(weights, &mut model)?;
+    let whitening = Whitening::load(settings.whiten, splits.test.image_shape(), weights)?;
     let options = LoaderOptions {
         batch_size: 256,
         image_size: Some((settings.image_size, settings.image_size)),
+        whitening: whitening.map(Arc::new),
         normalization: settings.normalize.then(|| Normalization::of(&*splits.train)).transpose()?,
         ..LoaderOptions::default()
     };

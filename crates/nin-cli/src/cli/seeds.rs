@@ -18,7 +18,7 @@ use super::progress::Display;
 use super::run_name::default_run_dir;
 use super::runs::spread;
 use super::settings::of_run;
-use super::train::{TrainArgs, announce, restored};
+use super::train::{TrainArgs, announce};
 use super::write_file;
 
 /// The most seeds of one command.
@@ -120,7 +120,7 @@ fn train_seed(
             run.repair(&checkpoint)?;
             return Ok(Ending::Finished(*metrics, true));
         }
-        let trainer = restored(&settings, splits.clone(), threads, checkpoint, folder)?;
+        let trainer = Trainer::resumed(settings, splits.clone(), threads, checkpoint, folder)?;
         (run.with_data(record.clone()), trainer)
     } else {
         let trainer = Trainer::new(settings, splits.clone(), threads)?;

@@ -8,12 +8,12 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use clap::{Arg, Args, Command, Id, Parser};
-use nin::data::{Dataset, HoldOut, Splits};
+use nin::data::HoldOut;
 use nin::names::quoted;
 use nin::nn::parameter_count;
 use nin::summary::{Work, layers};
 use nin::train::{
-    Checkpoint, EpochMetrics, OF_A_COMMAND, Outcome, Overrides, Recipe, RunDir, Settings, TrainError, Trainer,
+    EpochMetrics, OF_A_COMMAND, Outcome, Overrides, Recipe, RunDir, Settings, TrainError, Trainer,
 };
 
 use super::data::{DataArgs, data, data_of_run};
@@ -99,20 +99,6 @@ impl TrainArgs {
     }
 }
 
-/// A run that goes on from the checkpoint of a folder.
-pub(super) fn restored(
-    settings: &Settings,
-    splits: Splits<Arc<dyn Dataset>>,
-    threads: usize,
-    checkpoint: Checkpoint,
-    folder: &Path,
-) -> Result<Trainer, TrainError> {
-    // The weights are those of the checkpoint: the file that the run began with may be gone.
-    let mut trainer = Trainer::new(Settings { init_from: None, ..settings.clone() }, splits, threads)?;
-    trainer.restore(checkpoint, folder)?;
-    Ok(trainer)
-}
-
 /// Runs the command.
 ///
 /// # Errors
@@ -167,7 +153,7 @@ fn resume(path: &Path, args: &TrainArgs, threads: usize) -> Result<(RunDir, Trai
     let (run, checkpoint) = RunDir::open(path)?;
     let settings = of_run(path, &args.settings.of_a_command())?.under(&args.settings);
     let (splits, record) = data_of_run(path, &settings, &args.data, threads)?;
-    Ok((run.with_data(record), restored(&settings, splits, threads, checkpoint, path)?))
+    Ok((run.with_data(record), Trainer::resumed(settings, splits, threads, checkpoint, path)?))
 }
 
 pub(super) fn announce(trainer: &Trainer, folder: &Path, threads: usize) -> Result<(), TrainError> {

@@ -24,6 +24,7 @@ use super::normalize::{Normalization, PixelTable};
 use super::prefetch::Prefetch;
 use super::resize::{Pixel, ResizeScratch, Resizer};
 use super::sampler::{Sampler, Sequential, Shuffled};
+use super::whiten::Whitening;
 
 /// Options of a [`DataLoader`].
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +41,8 @@ pub struct LoaderOptions {
     pub seed: u64,
     /// The normalization of pixels after division by 255.
     pub normalization: Option<Normalization>,
+    /// What whole images go through before anything else, in the place of all other steps from pixels to numbers.
+    pub whitening: Option<Arc<Whitening>>,
     /// Random variations of the images.
     pub augmentation: Augmentation,
     /// Threads that prepare batches; 0 prepares each batch when it is asked for, on the thread that asks.
@@ -58,6 +61,7 @@ impl Default for LoaderOptions {
             drop_last: false,
             seed: 0,
             normalization: None,
+            whitening: None,
             augmentation: Augmentation::default(),
             workers: 1,
             prefetch: 1,
@@ -93,6 +97,14 @@ impl DataLoader {
             return Err(DataError::Options(format!(
                 "augment: a shift by {padding} pixels: expected at most the shorter side of the images, {h} x {w}"
             )));
+        }
+        if let Some(whitening) = &options.whitening {
+            let ([c, h, w], size) = (whitening.image_shape(), options.image_size.unwrap_or(size));
+            if dataset.image_shape() != [c, h, w] || size != (h, w) || options.normalization.is_some() {
+                return Err(DataError::Options(format!(
+                    "{name}: whitened are images of {c} x {h} x {w} at their size, and not normalized besides"
+                )));
+            }
         }
         let maker = BatchMaker {
             resizer: Resizer::new(size, options.image_size.unwrap_or(size))?,
@@ -267,24 +279,31 @@ impl Work {
         let samples =
             self.order.get(from..self.order.len().min(from + options.batch_size)).unwrap_or_default();
         let refuse = |message| Err(DataError::Worker { index, message });
-        let Some(&first) = samples.first() else {
+        if samples.is_empty() {
             return refuse(format!("the sampler drew only {} samples", self.order.len()));
-        };
+        }
         if let Some(sample) = samples.iter().find(|&&sample| sample >= dataset.len()) {
             return refuse(format!("the sampler drew sample {sample} of a set of {}", dataset.len()));
         }
         let ([channels, ..], (h, w)) = (dataset.image_shape(), resizer.output_size());
         let image = channels * h * w;
+        let whitened;
+        let all: Result<Vec<_>, DataError> = samples.iter().map(|&sample| dataset.get(sample)).collect();
+        let mut all = all?;
+        if let Some(whitening) = &options.whitening {
+            whitened = whitening.apply(pool, all.iter().map(|(image, _)| image))?;
+            let rows = all.iter_mut().zip(whitened.data().chunks(image));
+            rows.for_each(|((image, _), row)| *image = Image::Floats(row.into()));
+        }
         // The pixels and the target of the first sample are of the kind that all have.
-        let (kind, target) = dataset.get(first)?;
+        let (kind, target) = &all[0];
         let [of_bytes, of_floats] = if let Image::Bytes(_) = kind { [image, 0] } else { [0, image] };
         let width = if let Target::Values(values) = target { values.len() } else { 0 };
         let (mut bytes, mut floats) =
             (pool.take(samples.len() * of_bytes), pool.take(samples.len() * of_floats));
         let (mut labels, mut values) = (Vec::with_capacity(samples.len()), pool.take(samples.len() * width));
-        for (row, &sample) in samples.iter().enumerate() {
+        for (row, (&sample, (source, target))) in samples.iter().zip(all).enumerate() {
             let place = row * image..(row + 1) * image;
-            let (source, target) = dataset.get(sample)?;
             let (own, scratch) = ((self.epoch, sample), &mut self.scratch);
             let prepared = match &source {
                 Image::Bytes(source) => {

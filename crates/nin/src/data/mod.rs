@@ -1,10 +1,10 @@
 //! Data: from files on disk to batches of N x C x H x W tensors.
 //!
 //! The way of an image: [`idx`] reads the files, a [`Dataset`] has the images and their targets ([`ArrayDataset`] in memory, or
-//! one's own; `ImageFolder` on disk, with the feature `image`), [`files`] knows their names, [`load`](mod@load) where each data set lies, and `download` (a feature) how to fetch
-//! one. [`augment`] varies an image, [`resize`] brings it to the network's size, [`normalize`] makes numbers
-//! of its pixels, a [`sampler`] draws which samples an epoch has. [`loader`] does all this for one [`batch`] after another, ahead
-//! of the training, on threads of its own.
+//! one's own; `ImageFolder` on disk, with the feature `image`), [`files`] knows their names, [`load`](mod@load) where each data
+//! set lies, and `download` (a feature) how to fetch one. [`augment`] varies an image, [`resize`] brings it to the network's
+//! size, [`normalize`] makes numbers of its pixels, or [`mod@whiten`], before all this, of a whole image. A [`sampler`] draws which
+//! samples an epoch has. [`loader`] does all this for one [`batch`] after another, ahead of the training, on threads of its own.
 
 pub mod array;
 pub mod augment;
@@ -28,6 +28,7 @@ mod prefetch;
 mod record;
 pub mod resize;
 pub mod sampler;
+pub mod whiten;
 
 pub use array::ArrayDataset;
 pub use augment::Augmentation;
@@ -44,3 +45,4 @@ pub use observer::{DataEvent, Observer};
 pub use picture::Picture;
 pub use record::{DataMarks, DataRecord};
 pub use sampler::Sampler;
+pub use whiten::{Whiten, Whitening};

@@ -106,6 +106,7 @@ impl Trainer {
             position: &self.position,
             health: self.health.counts(),
             card: self.card.clone(),
+            whitening: self.train.options().whitening.as_deref(),
         }
     }
 

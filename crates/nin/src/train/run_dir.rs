@@ -5,7 +5,7 @@
 //! | `config.toml` | every setting; `--config` reads it. It is written last of a run's first files: where it is, there is a run |
 //! | `data.json` | the data that the run is made of: kind, folder, counts, SHA-256 |
 //! | `metrics.jsonl` | a line for each step and each epoch |
-//! | `model.safetensors` | the weights, named as PyTorch's `state_dict` |
+//! | `model.safetensors` | the weights, named as PyTorch's `state_dict`, and what images are whitened with |
 //! | `best.safetensors` | the weights of the epoch with the best test accuracy so far |
 //! | `checkpoint.safetensors` | weights, the optimizer's state and position: what `--resume` goes on from |
 //! | `curves.svg` | the curves, which the command line draws |
@@ -28,6 +28,7 @@ use super::metrics::EpochMetrics;
 use crate::card::ModelCard;
 use crate::checkpoint::{load_tensors, read_tensors, save_tensors};
 use crate::data::DataRecord;
+use crate::data::whiten::{self, Whitening};
 use crate::disk::{self, FolderLock, Log, atomic_write};
 use crate::names::quoted;
 use crate::nn::{Module, parameters};
@@ -116,6 +117,8 @@ pub struct Checkpoint {
     pub position: Position,
     /// What the health monitor had counted; `None` in checkpoints of version 0.1.
     pub health: Option<HealthCounts>,
+    /// The tensors of the whitening by name; empty without ZCA.
+    pub whitening: BTreeMap<String, Tensor<f32>>,
     /// The card of the weights, but for the epoch and its accuracy; `None` of a network of one's own.
     pub card: Option<ModelCard>,
 }
@@ -135,6 +138,16 @@ pub(super) struct Saved<'a> {
     pub(super) health: &'a HealthCounts,
     /// What is to be said of the network, if it has a name.
     pub(super) card: Option<ModelCard>,
+    pub(super) whitening: Option<&'a Whitening>,
+}
+
+impl<'a> Saved<'a> {
+    /// The weights and what is done to images before them.
+    fn tensors(&self) -> Vec<(String, &'a Tensor<f32>)> {
+        let mut all = weights(self.model);
+        all.extend(self.whitening.iter().flat_map(|own| own.tensors()));
+        all
+    }
 }
 
 /// A run folder and its ownership: no other process gets it as long as this lives. See the module's documentation.
@@ -236,7 +249,7 @@ impl RunDir {
         if self.settings.is_some() {
             self.write_checkpoint(saved)?;
         }
-        self.settle(&weights(saved.model), saved.position, self.card(saved).as_ref())?;
+        self.settle(&saved.tensors(), saved.position, self.card(saved).as_ref())?;
         if let Some(settings) = self.settings.take() {
             atomic_write(&self.path.join(CONFIG), settings.as_bytes())?;
         }
@@ -255,7 +268,8 @@ impl RunDir {
     pub fn repair(&mut self, checkpoint: &Checkpoint) -> Result<(), TrainError> {
         self.lock.begin();
         disk::sweep(&self.path)?;
-        let weights: Vec<_> = checkpoint.weights.iter().map(|(name, own)| (name.clone(), own)).collect();
+        let all = checkpoint.weights.iter().chain(&checkpoint.whitening);
+        let weights: Vec<_> = all.map(|(name, own)| (name.clone(), own)).collect();
         self.settle(&weights, &checkpoint.position, checkpoint.card.as_ref())
     }
 
@@ -328,7 +342,7 @@ impl RunDir {
         self.metrics.as_ref().expect("the run goes on").sync()?;
         let text = text(self.card(saved).as_ref(), saved.position);
         for file in Self::files_of(saved.position) {
-            save_tensors(&self.path.join(file), &weights(saved.model), text.clone())?;
+            save_tensors(&self.path.join(file), &saved.tensors(), text.clone())?;
         }
         self.write_checkpoint(saved)
     }
@@ -337,6 +351,7 @@ impl RunDir {
         let weights = weights(saved.model);
         let mut tensors: Vec<_> =
             weights.iter().map(|(name, tensor)| (format!("model.{name}"), *tensor)).collect();
+        tensors.extend(saved.whitening.iter().flat_map(|own| own.tensors()));
         tensors.extend(saved.optimizer.iter().map(|(name, tensor)| (format!("{OPTIMIZER}{name}"), tensor)));
         let numbers = saved.position.numbers().map(|number| number.to_string());
         let mut metadata: HashMap<String, String> =
@@ -440,17 +455,19 @@ fn read_checkpoint(bytes: &[u8], path: &Path) -> Result<Checkpoint, TrainError> 
     let position = Position::of_numbers(numbers, test_acc.map(f64::from_bits), best);
     let card = ModelCard::of_text(&metadata).transpose();
     let card = card.map_err(|error| broken(&format!("its card: {error}")))?;
-    let mut optimizer = State::new();
+    let (mut optimizer, mut whitening) = (State::new(), BTreeMap::new());
     for (name, tensor) in tensors {
         if let Some(name) = name.strip_prefix(OPTIMIZER) {
             optimizer.insert(name.to_owned(), tensor);
         } else if let Some(name) = name.strip_prefix(FORMER_MOMENTUM) {
             optimizer.insert(format!("{name}.momentum_buffer"), tensor);
+        } else if name.starts_with(whiten::PREFIX) {
+            whitening.insert(name, tensor);
         } else {
             return Err(broken(&format!("a tensor {name} that is of no use")));
         }
     }
-    Ok(Checkpoint { weights, optimizer, position, health, card })
+    Ok(Checkpoint { weights, optimizer, position, health, whitening, card })
 }
 
 /// The first step or epoch that is done at a position and has no line in the metrics, though those reach the disk before the

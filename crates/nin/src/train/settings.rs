@@ -19,13 +19,24 @@ pub use initial::InitialWeights;
 pub use recipe::Recipe;
 
 use super::error::TrainError;
-use crate::data::{Augmentation, Dataset, DatasetKind, DatasetName, HoldOut, Splits};
+use crate::data::{Augmentation, Dataset, DatasetKind, DatasetName, HoldOut, Splits, Whiten};
 use crate::models::{Head, Model, Network};
 use crate::nn::Sequential;
 use crate::optim::{OptimizerKind, Schedule};
 use crate::summary::layers;
 
-text!(Recipe, Model, Head, DatasetName, OptimizerKind, Schedule, Augmentation, InitialWeights, ConvAlgorithm);
+text!(
+    Recipe,
+    Model,
+    Head,
+    DatasetName,
+    OptimizerKind,
+    Schedule,
+    Augmentation,
+    Whiten,
+    InitialWeights,
+    ConvAlgorithm
+);
 
 fn at_least_0(number: f64) -> bool {
     number.is_finite() && number >= 0.0
@@ -92,6 +103,9 @@ settings! {
     drop_last("drop-last"): bool = false;
     /// Pixels brought to mean 0 and standard deviation 1 or, with --no-normalize, from 0 to 1
     normalize("no-normalize"): bool = false;
+    /// What is done to whole images, at their own size, in the place of that: none, gcn (mean 0 and norm 55 of each) or gcn-zca
+    /// (then whitened by what the training images have in common, as in the paper)
+    whiten("NAME"): Whiten = Whiten::None;
     /// Initial weights
     init("NAME"): InitialWeights = InitialWeights::Xavier;
     /// Begin with the weights of this safetensors file
@@ -140,6 +154,10 @@ impl Settings {
         let mut settings = Self::for_model(recipe, model);
         settings.apply(file);
         settings.apply(flags);
+        // A recipe's normalization gives way; what a file asks for is refused beside it.
+        if settings.whiten != Whiten::None && file.normalize.or(flags.normalize).is_none() {
+            settings.normalize = false;
+        }
         for name in flags.names() {
             if let Some((expected, found)) = settings.in_vain(name) {
                 return Err(TrainError::setting(name, expected, found));
@@ -221,6 +239,10 @@ impl Settings {
         }
         if self.nesterov && self.momentum == 0.0 {
             return Err(TrainError::setting("nesterov", "a momentum above 0", "momentum 0"));
+        }
+        if self.normalize && self.whiten != Whiten::None {
+            let expected = format!("false, since whiten = {} takes its place", self.whiten);
+            return Err(TrainError::setting("normalize", expected, true));
         }
         Ok(())
     }
@@ -305,6 +327,20 @@ mod tests {
     }
 
     #[test]
+    fn whitening_takes_the_place_of_a_recipes_normalization_only() {
+        let white = Overrides { whiten: Some(Whiten::GcnZca), ..Overrides::default() };
+        let normal = Overrides { normalize: Some(true), ..Overrides::default() };
+        assert!(Settings::of(Recipe::Default).normalize);
+        let settings = Settings::resolve(&Overrides::default(), &white).unwrap();
+        assert_eq!((settings.whiten, settings.normalize), (Whiten::GcnZca, false));
+        let error = Settings::resolve(&normal, &white).unwrap_err().to_string();
+        let expected = "normalize: expected false, since whiten = gcn-zca takes its place, found true";
+        assert_eq!(error, expected);
+        let plain = Overrides { normalize: Some(false), ..white };
+        assert_eq!(Settings::resolve(&normal, &plain).unwrap(), settings);
+    }
+
+    #[test]
     fn each_network_begins_at_its_size_and_its_chapter() {
         let of = |recipe: &str, model: &str| {
             let (recipe, model) = (recipe.parse().unwrap(), model.parse().unwrap());
@@ -384,8 +420,13 @@ mod tests {
 
     /// Settings that have come since those runs, as it was then.
     #[cfg(feature = "toml")]
-    const SINCE: [&str; 4] =
-        ["patience = 0", "checkpoint_minutes = 5.0", "optimizer = \"sgd\"", "drop_last = false"];
+    const SINCE: [&str; 5] = [
+        "patience = 0",
+        "checkpoint_minutes = 5.0",
+        "optimizer = \"sgd\"",
+        "drop_last = false",
+        "whiten = \"none\"",
+    ];
 
     #[cfg(feature = "toml")]
     const EARLIER: &str = r#"recipe = "default"

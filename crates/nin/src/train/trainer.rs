@@ -15,9 +15,11 @@ use super::settings::{InitialWeights, Settings};
 use super::start::{class_map_bias, scale_head, standardize};
 use super::workers::{StepSettings, Workers};
 use crate::card::ModelCard;
-use crate::checkpoint::{difference, load_parameters, replace_values};
+use crate::checkpoint::{difference, load_parameters, load_tensors, replace_values};
 use crate::data::dataset::class_counts;
+use crate::data::whiten::{self, Whiten, Whitening};
 use crate::data::{Augmentation, Batch, DataLoader, Dataset, LoaderOptions, Normalization, Splits};
+use crate::disk::content;
 use crate::loss::{CrossEntropy, Loss};
 use crate::nn::{Planned, Sequential, initialize, parameters};
 use crate::optim::{Gradients, Optimizer, Scheduler};
@@ -91,21 +93,7 @@ impl Trainer {
         splits: Splits<Arc<dyn Dataset>>,
         threads: usize,
     ) -> Result<Self, TrainError> {
-        settings.validate()?;
-        let Splits { train, test } = settings.split(splits)?;
-        let mut model = network(&settings, &*train, &*test)?;
-        match &settings.init_from {
-            Some(file) => load_parameters(file, &mut model)?,
-            None => {
-                let (weights, biases) = settings.init.weights_and_biases();
-                initialize(&mut model, weights, biases, settings.seed);
-            }
-        }
-        let (counts, classes) = (class_counts(&*train)?, train.class_names().to_vec());
-        let mut own = Self::of_parts(settings, model, train, test, threads)?;
-        own.health = HealthMonitor::new(&counts, own.train.batches_per_epoch() as u64);
-        own.class_map_bias = class_map_bias(own.model.get(), &own.settings);
-        own.card = Some(own.describe(classes));
+        let mut own = Self::begun(settings, splits, threads, None)?;
         if own.settings.init_from.is_some() {
             return Ok(own);
         }
@@ -118,9 +106,52 @@ impl Trainer {
         Ok(own)
     }
 
+    /// A run that goes on from the checkpoint in a folder. What images are whitened with is the checkpoint's, too; the file that
+    /// the run began with may be gone.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`] and [`Trainer::restore`].
+    pub fn resumed(
+        settings: Settings,
+        splits: Splits<Arc<dyn Dataset>>,
+        threads: usize,
+        checkpoint: Checkpoint,
+        folder: &Path,
+    ) -> Result<Self, TrainError> {
+        let settings = Settings { init_from: None, ..settings };
+        let mut own = Self::begun(settings, splits, threads, Some(&checkpoint))?;
+        own.restore(checkpoint, folder)?;
+        Ok(own)
+    }
+
+    /// A run without those parts of its start for which the network runs; it goes on from a checkpoint if there is one.
+    fn begun(
+        settings: Settings,
+        splits: Splits<Arc<dyn Dataset>>,
+        threads: usize,
+        checkpoint: Option<&Checkpoint>,
+    ) -> Result<Self, TrainError> {
+        settings.validate()?;
+        let Splits { train, test } = settings.split(splits)?;
+        let mut model = network(&settings, &*train, &*test)?;
+        match &settings.init_from {
+            Some(file) => load_parameters(file, &mut model)?,
+            None => {
+                let (weights, biases) = settings.init.weights_and_biases();
+                initialize(&mut model, weights, biases, settings.seed);
+            }
+        }
+        let (counts, classes) = (class_counts(&*train)?, train.class_names().to_vec());
+        let mut own = Self::assembled(settings, model, (train, test), threads, checkpoint)?;
+        own.health = HealthMonitor::new(&counts, own.train.batches_per_epoch() as u64);
+        own.class_map_bias = class_map_bias(own.model.get(), &own.settings);
+        own.card = Some(own.describe(classes));
+        Ok(own)
+    }
+
     /// The card of the network of the settings.
     pub(super) fn describe(&self, classes: Vec<String>) -> ModelCard {
-        let Settings { model, head, recipe, .. } = self.settings;
+        let Settings { model, head, recipe, whiten, .. } = self.settings;
         ModelCard {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             network: model.to_string(),
@@ -128,6 +159,7 @@ impl Trainer {
             image: self.train.image_shape(),
             classes,
             normalization: self.train.options().normalization.clone(),
+            whitening: (whiten != Whiten::None).then(|| whiten.to_string()),
             recipe: recipe.to_string(),
             data: None,
             epoch: None,
@@ -149,14 +181,34 @@ impl Trainer {
         test: Arc<dyn Dataset>,
         threads: usize,
     ) -> Result<Self, TrainError> {
+        Self::assembled(settings, model, (train, test), threads, None)
+    }
+
+    fn assembled(
+        settings: Settings,
+        model: Sequential<f32>,
+        (train, test): (Arc<dyn Dataset>, Arc<dyn Dataset>),
+        threads: usize,
+        checkpoint: Option<&Checkpoint>,
+    ) -> Result<Self, TrainError> {
         settings.validate()?;
+        let workers = Workers::new(threads)?.with_conv(settings.conv);
         let all = parameters(&model).into_iter().map(|(_, own)| &own.value);
         let weights: Vec<_> = all.filter(|value| value.shape().len() > 1).collect();
         if weights.len() > 1 && weights.iter().all(|value| value.data().iter().all(|&weight| weight == 0.0)) {
             let message = "all weights are zeros, and would stay so: `nn::initialize` the network first";
             return Err(TrainError::Config(message.to_owned()));
         }
-        let side = settings.image_size;
+        let (side, [_, h, w]) = (settings.image_size, train.image_shape());
+        if settings.whiten != Whiten::None && [h, w] != [side; 2] {
+            let expected = format!("{h} x {w}, the images' own size, at which they are whitened");
+            return Err(TrainError::setting("image_size", expected, side));
+        }
+        let whitening = match checkpoint {
+            // Its own comes with the rest of it.
+            Some(_) => None,
+            None => workers.install(|| whitening(&settings, &*train))?.map(Arc::new),
+        };
         let options = LoaderOptions {
             batch_size: settings.batch_size,
             image_size: Some((side, side)),
@@ -164,6 +216,7 @@ impl Trainer {
             drop_last: settings.drop_last,
             seed: settings.seed,
             normalization: settings.normalize.then(|| Normalization::of(&*train)).transpose()?,
+            whitening,
             augmentation: settings.augment,
             // Of images in memory, one thread is ahead by itself; files may have to be decoded.
             workers: threads.clamp(1, LOADERS),
@@ -186,7 +239,7 @@ impl Trainer {
             health: HealthMonitor::new(&[], train.batches_per_epoch() as u64),
             train,
             test: DataLoader::new(test, test_options)?,
-            workers: Workers::new(threads)?.with_conv(settings.conv),
+            workers,
             loss: Arc::new(CrossEntropy { label_smoothing: settings.label_smoothing, weights: None }),
             test_loss: Arc::new(CrossEntropy::default()),
             optimizer: settings.optimizer.build(&settings),
@@ -304,6 +357,15 @@ impl Trainer {
         if checkpoint.health.is_some_and(|counts| !self.health.restore(counts)) {
             return refuse("made with other classes: its counts of class maps do not fit".to_owned());
         }
+        let shape = self.train.dataset().image_shape();
+        let whitening = match Whitening::of_tensors(self.settings.whiten, shape, checkpoint.whitening) {
+            Ok(whitening) => whitening.map(Arc::new),
+            Err(reason) => return refuse(reason),
+        };
+        for loader in [&mut self.train, &mut self.test] {
+            let options = LoaderOptions { whitening: whitening.clone(), ..loader.options().clone() };
+            *loader = DataLoader::new(Arc::clone(loader.dataset()), options)?;
+        }
         if let Err(error) = self.optimizer.load_state(&self.model, checkpoint.optimizer) {
             return refuse(error.to_string());
         }
@@ -366,6 +428,19 @@ impl Trainer {
     }
 }
 
+/// What whole images go through: that of the weights that the run begins with, if it is ZCA and they have one, or else what fits
+/// the training images.
+fn whitening(settings: &Settings, train: &dyn Dataset) -> Result<Option<Whitening>, TrainError> {
+    if let (Whiten::GcnZca, Some(file)) = (settings.whiten, &settings.init_from) {
+        let tensors = whiten::taken(&mut load_tensors(file)?.0);
+        if !tensors.is_empty() {
+            let own = Whitening::of_tensors(settings.whiten, train.image_shape(), tensors);
+            return own.map_err(|reason| content(file, reason).into());
+        }
+    }
+    Ok(Whitening::fit(settings.whiten, train)?)
+}
+
 /// The network for a data set.
 fn network(
     settings: &Settings,
@@ -398,7 +473,9 @@ mod tests {
     use tensor::init::Init;
 
     use super::*;
-    use crate::data::ArrayDataset;
+    use crate::Classifier;
+    use crate::checkpoint::save_tensors;
+    use crate::data::{ArrayDataset, Picture};
     use crate::loss::Mse;
     use crate::models::{Head, Model};
     use crate::nn::{Flatten, Linear};
@@ -519,6 +596,82 @@ mod tests {
             assert_eq!(stepped.iter().sum::<u64>(), 2 * images);
             assert_eq!((rest[0], rest.last()), (images, Some(&0)));
         }
+    }
+
+    /// Resumed with other training images, to which another whitening would fit, to see that none is fitted again.
+    #[test]
+    fn what_images_are_whitened_with_is_the_files() {
+        let pixels = |salt: usize| {
+            (0..12 * 784).map(|i| (i * i * 31 / 7 % (salt + i / 784)) as u8).collect::<Vec<_>>()
+        };
+        let set = |salt| {
+            let labels: Vec<usize> = (0..12).map(|i| i % 3).collect();
+            ArrayDataset::named("toy", &["a", "b", "c"], [1, 28, 28], pixels(salt), labels).unwrap()
+        };
+        let splits = |train, test| Splits { train: set(train), test: set(test) }.into();
+        let settings = |max_steps| Settings {
+            whiten: Whiten::GcnZca,
+            normalize: false,
+            batch_size: 4,
+            epochs: 2,
+            max_steps,
+            ..Settings::for_model(Recipe::Default, Model::LeNet)
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let run = |mut trainer: Trainer, mut dir: RunDir| {
+            trainer.run(&mut dir, &AtomicBool::new(false), |_| Ok(())).unwrap();
+            trainer
+        };
+        let start = |name: &str, max_steps| {
+            let trainer = Trainer::new(settings(max_steps), splits(201, 251), 2).unwrap();
+            run(trainer, RunDir::create(&path(name), "").unwrap())
+        };
+        let whole = start("whole", None);
+        drop(start("parts", Some(4)));
+        let resumed = |settings, train| {
+            let (dir, checkpoint) = RunDir::open(&path("parts")).unwrap();
+            Trainer::resumed(settings, splits(train, 251), 2, checkpoint, &path("parts"))
+                .map(|own| (own, dir))
+        };
+        let options = |trainer: &Trainer| trainer.train.options().whitening.clone().unwrap();
+        let (other, dir) = resumed(settings(None), 97).unwrap();
+        assert_eq!(options(&other), options(&whole));
+        assert_ne!(options(&whole), Whitening::fit(Whiten::GcnZca, &set(97)).unwrap().map(Arc::new).unwrap());
+        drop(dir);
+        let (trainer, dir) = resumed(settings(None), 201).unwrap();
+        run(trainer, dir);
+        let file = |name: &str| path(name).join("model.safetensors");
+        let bytes = |name: &str| std::fs::read(file(name)).unwrap();
+        assert!(bytes("whole") == bytes("parts"));
+        let plain =
+            resumed(Settings { whiten: Whiten::None, ..settings(None) }, 201).unwrap_err().to_string();
+        assert!(plain.ends_with("a tensor whitening.matrix, which none has not"), "{plain}");
+
+        // The file alone gives the run's logits.
+        let (batch, classifier) =
+            (whole.test.epoch(0).next().unwrap().unwrap(), Classifier::load(&file("whole")).unwrap());
+        let pictures: Vec<_> =
+            pixels(251).chunks(784).map(|image| Picture::new([1, 28, 28], image.to_vec()).unwrap()).collect();
+        let images = classifier.tensor(&pictures).unwrap();
+        let logits = whole.workers.predict(classifier.network(), &images).unwrap();
+        assert_eq!(logits, whole.workers.predict_batch(&whole.model, &batch).unwrap());
+        // And a run that begins with it has it.
+        let begun = Settings { init_from: Some(file("whole")), ..settings(None) };
+        assert_eq!(options(&Trainer::new(begun, splits(97, 251), 1).unwrap()), options(&whole));
+
+        let (mut tensors, text) = load_tensors(&file("whole")).unwrap();
+        tensors.remove("whitening.mean");
+        let tensors: Vec<_> = tensors.iter().map(|(name, tensor)| (name.clone(), tensor)).collect();
+        save_tensors(&file("whole"), &tensors, text).unwrap();
+        let error = Classifier::load(&file("whole")).unwrap_err().to_string();
+        assert!(error.ends_with("model.safetensors: no tensor whitening.mean, as gcn-zca has"), "{error}");
+        let small = Settings { image_size: 20, ..settings(None) };
+        let error = Trainer::new(small, splits(201, 251), 1).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "image_size: expected 28 x 28, the images' own size, at which they are whitened, found 20"
+        );
     }
 
     /// A regression by AdamW on arrays: what no setting can say. Stopped and resumed, it ends in the same weights.
