@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use autograd::{AutogradError, Context, Var};
-use nin::data::Normalization;
+use nin::data::{ArrayDataset, Dataset, Image, Normalization, Whiten, Whitening};
 use nin::models::{Head, Model, Network};
 use nin::nn::{self, Module, Sequential, bound, initialize, parameters_mut};
 use nin::onnx::{Export, ExportError, Exported, export};
@@ -295,6 +295,40 @@ fn pixels_are_normalized_in_the_graph_on_request() {
         ),
     ] {
         assert_eq!(export(&network, &images, &about).unwrap_err().to_string(), expected);
+    }
+}
+
+#[test]
+fn pixels_are_whitened_in_the_graph_on_request() {
+    let image = [2, 12, 12];
+    let network = Network { narrow: 48, ..Network::new(Model::NinCifar, image, 3) };
+    let network = filled(network.build::<f32>().unwrap());
+    let pixels: Vec<u8> = (0..9 * 288u32).map(|index| (index * index * 31 % 251) as u8).collect();
+    let set = ArrayDataset::new(image, pixels, vec![0usize; 9]).unwrap();
+    let pixels: Vec<_> = (0..3).map(|index| set.get(index).unwrap().0).collect();
+    let numbers = |image: &Image<'_>| match image {
+        Image::Bytes(pixels) => pixels.iter().map(|&pixel| f32::from(pixel)).collect::<Vec<_>>(),
+        Image::Floats(_) => unreachable!("pixels have 8 bits"),
+    };
+    let input =
+        Tensor::from_slice([3, 2, 12, 12], &pixels.iter().flat_map(numbers).collect::<Vec<_>>()).unwrap();
+    for kind in [Whiten::Gcn, Whiten::GcnZca] {
+        let whitening = Whitening::fit(kind, &set).unwrap().unwrap();
+        let images = whitening.apply(BufferPool::global(), pixels.iter()).unwrap();
+        let about = Export { whitening: Some(whitening), normalize: true, ..Export::default() };
+        let Exported { file, any_size } = export(&network, &images, &about).unwrap();
+        assert!(!any_size);
+        is_near(
+            "white pixels",
+            &in_rten(&rten::Model::load(file).unwrap(), &input),
+            &planned(&network, &images),
+        );
+        let small = Tensor::zeros([1, 2, 9, 9]);
+        let error = export(&network, &small, &about).unwrap_err().to_string();
+        assert_eq!(error, "whitening of images of 2 x 12 x 12 for those of 1 x 2 x 9 x 9");
+        // Otherwise the input is what the network's is.
+        let Exported { file, .. } = export(&network, &images, &Export { normalize: false, ..about }).unwrap();
+        is_near("white", &in_rten(&rten::Model::load(file).unwrap(), &images), &planned(&network, &images));
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use nin::ModelCard;
 use nin::checkpoint::load_parameters;
-use nin::data::Normalization;
+use nin::data::{Normalization, Whitening};
 use nin::disk::FileError;
 use nin::names::shown;
 use nin::onnx::{Export, ExportError, Exported};
@@ -29,9 +29,9 @@ const IMAGES: usize = 3;
   nin export runs/nin-20260101-120000 --onnx nin.onnx                 input: pixels less mean, over deviation
   nin export runs/nin-20260101-120000 --onnx nin.onnx --normalize     input: pixels from 0 to 255
   nin export --weights lenet.safetensors --model lenet --onnx lenet.onnx
-The file's metadata say what its input is (`input`: normalized or pixels), with which `unit`, `mean` and `std` a pixel becomes
-(pixel / unit - mean) / std, and the names of the `classes`, lists as JSON. The options of a network are for weights from elsewhere,
-which do not say themselves what they are of.")]
+The file's metadata say what its input is (`input`: normalized, whitened or pixels), with which `unit`, `mean` and `std` a pixel
+becomes (pixel / unit - mean) / std, and the names of the `classes`, lists as JSON. The options of a network are for weights from
+elsewhere, which do not say themselves what they are of.")]
 pub struct ExportArgs {
     /// Run folder, whose model.safetensors is exported
     pub run: Option<PathBuf>,
@@ -41,7 +41,7 @@ pub struct ExportArgs {
     /// The file to write
     #[arg(long, value_name = "FILE")]
     pub onnx: PathBuf,
-    /// Begin with the division by 255 and the normalization, so that the input is pixels from 0 to 255
+    /// Begin with the division by 255 and the normalization, or with the whitening, so that the input is pixels from 0 to 255
     #[arg(long)]
     pub normalize: bool,
     /// The network of weights from elsewhere, and its size.
@@ -67,10 +67,13 @@ pub fn export(args: &ExportArgs) -> Result<(), TrainError> {
             let [c, h, w] = card.image;
             // Pixels that are divided only.
             let plain = || Normalization { mean: vec![0.0; c], std: vec![1.0; c] };
+            let whitening = Whitening::load(card.whiten()?, card.image, &weights)?;
+            let normalization = card.normalization.clone();
             let about = Export {
                 name: card.network.clone(),
                 classes: card.classes.clone(),
-                normalization: Some(card.normalization.clone().unwrap_or_else(plain)),
+                normalization: normalization.or_else(|| whitening.is_none().then(plain)),
+                whitening,
                 normalize: args.normalize,
                 ..Export::default()
             };
@@ -107,7 +110,11 @@ pub fn export(args: &ExportArgs) -> Result<(), TrainError> {
     write_file(&args.onnx, &file)?;
     let (path, [_, c, h, w]) = (shown(&args.onnx.display().to_string()), image);
     let size = if any_size { "H x W".to_owned() } else { format!("{h} x {w}") };
-    let input = if about.normalize { "pixels from 0 to 255" } else { "normalized pixels" };
+    let input = match (about.normalize, &about.whitening) {
+        (true, _) => "pixels from 0 to 255",
+        (false, None) => "normalized pixels",
+        (false, Some(_)) => "whitened pixels",
+    };
     print(&format!(
         "{path}: {}, {} bytes, input N x {c} x {size} of {input}; {IMAGES} images gave the network's logits\n",
         about.name,

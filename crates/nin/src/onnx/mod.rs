@@ -16,7 +16,7 @@ use tensor::{BufferPool, Context, Shape, Tensor};
 use self::model::{Described, Initializer, Model};
 use self::rules::Builder;
 use self::run::Network;
-use crate::data::Normalization;
+use crate::data::{Image, Normalization, Whitening};
 use crate::nn::{Module, bound, parameters};
 
 /// The names of the graph's input and output.
@@ -60,8 +60,10 @@ pub struct Export {
     pub unit: f32,
     /// The normalization after that: `mean` and `std`, lists as in JSON.
     pub normalization: Option<Normalization>,
-    /// Has the graph begin with the division and the normalization, so that its input is pixels from 0 to `unit`. Otherwise its
-    /// input is what the network's is. `input` in the metadata is `pixels` or `normalized`.
+    /// What whole images go through in the place of that: `whitening`, by name.
+    pub whitening: Option<Whitening>,
+    /// Has the graph begin with the division and the normalization, or with the whitening, so that its input is pixels from 0 to
+    /// `unit`. Otherwise its input is what the network's is. `input` in the metadata is `pixels`, `normalized` or `whitened`.
     pub normalize: bool,
 }
 
@@ -69,7 +71,14 @@ impl Default for Export {
     /// A network of which nothing is known but that its pixels have 8 bits.
     fn default() -> Self {
         let (name, classes) = ("network".to_owned(), Vec::new());
-        Self { name, classes, unit: 255.0, normalization: None, normalize: false }
+        Self { name, classes, unit: 255.0, normalization: None, whitening: None, normalize: false }
+    }
+}
+
+impl Export {
+    /// The whitening that is in the graph.
+    fn whitens(&self) -> Option<&Whitening> {
+        self.whitening.as_ref().filter(|_| self.normalize)
     }
 }
 
@@ -108,6 +117,10 @@ pub fn export(
         check(&file, module, &[images, &others], about)?;
         Ok(Exported { file, any_size })
     };
+    // A matrix is for one size.
+    if about.whitens().is_some() {
+        return checked(false, [other, c, h, w]);
+    }
     checked(true, [other, c, 2 * h, 3 * w]).or_else(|_: ExportError| checked(false, [other, c, h, w]))
 }
 
@@ -140,7 +153,7 @@ fn encode(module: &dyn Module<f32>, shapes: [Shape; 2], about: &Export) -> Resul
             to.constant(value.clone())
         } else if node.is_input() {
             to.model.input = Described { name: INPUT.to_owned(), extents: to.extents(index) };
-            normalized(&mut to, about, shapes[0][1])?
+            normalized(&mut to, about, shapes[0])?
         } else {
             rules::answer(&mut to).map_err(|reason| to.refused(reason))?
         };
@@ -156,7 +169,16 @@ fn encode(module: &dyn Module<f32>, shapes: [Shape; 2], about: &Export) -> Resul
 }
 
 /// The value of the input as the module sees it.
-fn normalized(to: &mut Builder<'_>, about: &Export, channels: usize) -> Result<String, ExportError> {
+fn normalized(to: &mut Builder<'_>, about: &Export, images: Shape) -> Result<String, ExportError> {
+    if let Some(whitening) = about.whitens() {
+        let [c, h, w] = whitening.image_shape();
+        if images[1..] != [c, h, w] {
+            let found = format!("whitening of images of {c} x {h} x {w} for those of {images}");
+            return Err(ExportError::About(found));
+        }
+        return Ok(rules::whitened(to, INPUT, whitening));
+    }
+    let channels = images[1];
     let mut factors = [vec![1.0 / f64::from(about.unit); channels], vec![0.0; channels]];
     if let Some(Normalization { mean, std }) = &about.normalization {
         if [mean.len(), std.len()] != [channels; 2] {
@@ -179,14 +201,21 @@ fn normalized(to: &mut Builder<'_>, about: &Export, channels: usize) -> Result<S
 
 /// Text for programs that read the file.
 fn metadata(about: &Export, logits: Shape) -> Result<Vec<(String, String)>, ExportError> {
-    let Export { classes, unit, normalization, normalize, .. } = about;
+    let Export { classes, unit, normalization, whitening, normalize, .. } = about;
     if !classes.is_empty() && logits.get(1) != Some(&classes.len()) {
         return Err(ExportError::About(format!("{} names of classes for logits of {logits}", classes.len())));
     }
-    let input = if *normalize { "pixels" } else { "normalized" };
+    let input = match (normalize, whitening) {
+        (true, _) => "pixels",
+        (false, None) => "normalized",
+        (false, Some(_)) => "whitened",
+    };
     let mut all = vec![("input", input.to_owned()), ("unit", unit.to_string())];
     if let Some(Normalization { mean, std }) = normalization {
         all.extend([("mean", json!(mean).to_string()), ("std", json!(std).to_string())]);
+    }
+    if let Some(whitening) = whitening {
+        all.push(("whitening", whitening.kind().to_string()));
     }
     if !classes.is_empty() {
         all.push(("classes", json!(classes).to_string()));
@@ -207,8 +236,12 @@ fn check(
     }
     let network = Network::from(model);
     for &images in several {
-        let expected = evaluate(module, images.clone())?;
-        let found = evaluate(&network, before_normalization(images, about));
+        let (pixels, images) = match about.whitens() {
+            None => (before_normalization(images, about), images.clone()),
+            Some(whitening) => whitened(images, whitening)?,
+        };
+        let expected = evaluate(module, images)?;
+        let found = evaluate(&network, pixels);
         let found = found.map_err(|error| ExportError::Check(error.to_string()))?;
         if found.shape() != expected.shape() {
             let reason = format!("its output is {}, expected {}", found.shape(), expected.shape());
@@ -238,6 +271,17 @@ fn before_normalization(images: &Tensor<f32>, about: &Export) -> Tensor<f32> {
         }
     }
     input
+}
+
+/// Pixels of the shape of some images, from whose numbers they are made, and what a whitening makes of them.
+fn whitened(images: &Tensor<f32>, whitening: &Whitening) -> Result<(Tensor<f32>, Tensor<f32>), ExportError> {
+    let pixel = |index: usize| (128.0 + 50.0 * images.data()[index]).round().clamp(0.0, 255.0);
+    let pixels = Tensor::from_fn(images.shape(), pixel);
+    let each = pixels.data().chunks(images.shape()[1..].iter().product());
+    let each: Vec<_> = each.map(|image| Image::Floats(image.into())).collect();
+    let whitened = whitening.apply(BufferPool::global(), each.iter());
+    let whitened = whitened.map_err(|error| ExportError::About(error.to_string()))?;
+    Ok((pixels, whitened))
 }
 
 /// The output of a module, by its plan of an evaluation.

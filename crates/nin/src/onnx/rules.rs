@@ -7,6 +7,7 @@ use tensor::{Op, Shape, Tensor, ops};
 
 use super::ExportError;
 use super::model::{Attribute, Described, Extent, Initializer, Model, Node};
+use crate::data::whiten::{SCALE, Whitening};
 
 /// A graph on its way into a model, node after node.
 pub(super) struct Builder<'g> {
@@ -235,6 +236,33 @@ fn float(value: f64) -> Attribute {
 /// ONNX names the padding at the begin of all axes and then at their end.
 fn pads([vertical, horizontal]: [usize; 2]) -> Attribute {
     integers([vertical, horizontal, vertical, horizontal])
+}
+
+/// The whitening of pixels, which are the input, by the operators of global contrast normalization and of ZCA, whose matrix is
+/// symmetric.
+pub(super) fn whitened(to: &mut Builder<'_>, pixels: &str, whitening: &Whitening) -> String {
+    let [c, h, w] = whitening.image_shape();
+    let means = || [("axes", integers(1..4)), ("keepdims", integer(1))];
+    let mean = to.push("ReduceMean", [pixels], means());
+    let less = to.times(&mean, -1.0);
+    let centred = to.push("Add", [pixels, &less], []);
+    let squares = to.times_value(&centred, &centred);
+    let square = to.push("ReduceMean", [squares], means());
+    // An image that is the same everywhere becomes zeros, not NaN.
+    let square = to.plus(&square, 1e-9);
+    let exponent = to.scalar(-0.5);
+    let factor = to.push("Pow", [square, exponent], []);
+    let factor = to.times(&factor, SCALE / ((c * h * w) as f64).sqrt());
+    let y = to.times_value(&centred, &factor);
+    let Some([mean, matrix]) = whitening.zca() else { return y };
+    let less = to.constant(Tensor::from_fn([1, c, h, w], |index| -mean.data()[index]));
+    let y = to.push("Add", [y, less], []);
+    let y = to.push("Flatten", [y], []);
+    let matrix = to.constant(matrix.clone());
+    let y = to.push("Gemm", [y, matrix], [("transB", integer(1))]);
+    // 0 keeps N.
+    let shape = to.integers([0, c, h, w].map(|extent| extent as i64).into());
+    to.push("Reshape", [y, shape], [])
 }
 
 fn conv2d(to: &mut Builder<'_>, op: &ops::Conv2d) -> Answer {
