@@ -341,6 +341,18 @@ def loss_cases(cases):
               {"input": logits, "input2": targets})
 
 
+def probability_cases(cases):
+    """Cross-entropy against the probabilities of all classes. Without weights and with, which have no part in the divisor."""
+    for name, weights in (("probabilities", None), ("probabilities_weighted", [0.5, 1.0, 2.0, 0.25])):
+        data, targets = cases.values(6, 4, scale=3.0), np.abs(cases.values(6, 4))
+        targets /= targets.sum(axis=1, keepdims=True)
+        params = {"reduction": "mean", "label_smoothing": 0.2} | ({} if weights is None else {"weights": weights})
+        weight = None if weights is None else torch.tensor(weights, dtype=torch.float64)
+        cases.add(f"cross_entropy_{name}", "cross_entropy", params,
+                  lambda x, y, w=weight: F.cross_entropy(x, y.double(), weight=w, label_smoothing=0.2),
+                  {"input": data}, labels=targets)
+
+
 def operations():
     cases = Cases()
     conv_cases(cases)
@@ -361,6 +373,7 @@ def operations():
     batch_norm_cases(cases)
     loss_cases(cases)
     activation_cases(cases, ("silu", "silu", {}, F.silu))
+    probability_cases(cases)
     save_file(cases.tensors, HERE / "ops.safetensors")
     write_json("cases.json", cases.index)
     print(f"ops: {len(cases.index)} cases")

@@ -47,13 +47,13 @@ impl<'t, T: Element> Var<'t, T> {
         self.tape().apply(ops::Reshape { shape: shape.into() }, [self])
     }
 
-    /// Cross-entropy of the softmax of N x K logits against N class labels, a scalar: [`ops::SoftmaxCrossEntropy`]. A label that
-    /// names no class is an error, too.
-    pub fn softmax_cross_entropy(self, labels: Self, op: ops::SoftmaxCrossEntropy) -> Result<Self> {
+    /// Cross-entropy of the softmax of N x K logits against N class labels or N x K probabilities, a scalar:
+    /// [`ops::SoftmaxCrossEntropy`]. A label that names no class is an error, too.
+    pub fn softmax_cross_entropy(self, targets: Self, op: ops::SoftmaxCrossEntropy) -> Result<Self> {
         // Shapes first: their error says more.
-        Op::<T>::output_shape(&op, &[self.shape(), labels.shape()])?;
-        ops::SoftmaxCrossEntropy::check_labels(self.shape(), labels.value())?;
-        self.tape().apply(op, [self, labels])
+        Op::<T>::output_shape(&op, &[self.shape(), targets.shape()])?;
+        ops::SoftmaxCrossEntropy::check_labels(self.shape(), targets.value())?;
+        self.tape().apply(op, [self, targets])
     }
 
     /// The mean squared difference from a target of the same shape, a scalar: [`ops::MseLoss`].

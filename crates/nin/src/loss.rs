@@ -1,7 +1,7 @@
 //! [`Loss`]: what training makes small, a number for the network's output and a target.
 //!
 //! A target is an input of the loss, a tensor whose outermost axis is the samples: the numbers of the samples' classes, of shape
-//! N, or dense values of the output's shape. [`CrossEntropy`], [`Mse`] and [`BceWithLogits`] are given; a function of two
+//! N, or dense values of the output's shape, such as probabilities. [`CrossEntropy`], [`Mse`] and [`BceWithLogits`] are given; a function of two
 //! variables is a loss, too:
 //!
 //! ```
@@ -56,9 +56,9 @@ fn samples<T: Element>(target: &Tensor<T>) -> usize {
     target.shape().first().copied().unwrap_or(1)
 }
 
-/// Softmax cross-entropy of N x K logits against N class labels (`torch.nn.CrossEntropyLoss`).
+/// Softmax cross-entropy of N x K logits against N class labels or N x K probabilities (`torch.nn.CrossEntropyLoss`).
 ///
-/// With class weights, a batch's mean is weighted by those of its labels, as in PyTorch.
+/// With class weights, a batch's mean is weighted by those of its labels; that against probabilities is over N, as in PyTorch.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct CrossEntropy {
     /// The share of the target spread evenly over all classes, from 0 to 1.
@@ -152,7 +152,8 @@ mod tests {
         let weighted = CrossEntropy { label_smoothing: 0.1, weights: Some(vec![0.5, 1.0, 3.0]) };
         vec![
             (Box::new(CrossEntropy::default()), labels()),
-            (Box::new(weighted), labels()),
+            (Box::new(weighted.clone()), labels()),
+            (Box::new(weighted), dense()),
             (Box::new(Mse), dense()),
             (Box::new(BceWithLogits), dense()),
             (Box::new(squared), dense()),
@@ -181,7 +182,8 @@ mod tests {
             loss.mean(tape.constant(logits()), tape.constant(target)).unwrap_err().to_string()
         };
         assert!(refused(&Mse, labels()).ends_with("found 5 x 3 and 5"));
-        assert!(refused(&CrossEntropy::default(), dense()).ends_with("labels of 5 x 3"));
+        let narrow = dense().narrow_in(BufferPool::global(), 0, 4);
+        assert!(refused(&CrossEntropy::default(), narrow).ends_with("logits of 5 x 3 and targets of 4 x 3"));
         let mut other = labels();
         other.data_mut()[3] = 3.0;
         assert!(

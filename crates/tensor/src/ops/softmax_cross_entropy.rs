@@ -4,23 +4,25 @@ use super::checks::divides;
 use super::softmax::normalize;
 use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor, expect_inputs};
 
-/// The cross-entropy of softmax(logits) against class labels; inputs are logits, N x K, and labels, N, the output is a scalar.
+/// The cross-entropy of softmax(logits) against targets; inputs are logits, N x K, and class labels, N, or the probabilities of all
+/// classes, N x K, the output is a scalar.
 ///
 /// A label is the number of a class: a whole number below K. Of each sample, with p = softmax of its row, y its label, w the class
 /// weights (all 1 if not given) and eps the label smoothing: (1 - eps) w\[y\] (-log p\[y\]) + eps / K times the sum over all
-/// classes k of w\[k\] (-log p\[k\]), as in PyTorch. The output is their sum over the divisor: by default the sum of the labels'
-/// weights, which makes it the weighted mean.
+/// classes k of w\[k\] (-log p\[k\]), as in PyTorch. With probabilities t it is the sum over k of ((1 - eps) t\[k\] + eps / K)
+/// w\[k\] (-log p\[k\]). The output is their sum over the divisor: by default the sum of the labels' weights, which makes it the
+/// weighted mean, and with probabilities N, whatever the weights, as in PyTorch.
 ///
 /// Computed from logits less their maximum, so that no exponential overflows (d2l book, section 4.5). Without weights, the
 /// gradient is (p - target) / divisor. A label that names no class makes the loss and its row's gradient NaN; see
-/// [`SoftmaxCrossEntropy::check_labels`].
+/// [`SoftmaxCrossEntropy::check_labels`]. That probabilities are some, and sum to 1, is not checked.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct SoftmaxCrossEntropy {
     /// The share of the target spread evenly over all classes, from 0 to 1.
     pub label_smoothing: f64,
     /// The weight of each class, K numbers of at least 0; all 1 if not given.
     pub weights: Option<Vec<f64>>,
-    /// The divisor of the sum of the samples' losses; the sum of the labels' weights if not given. A micro-batch gives the whole
+    /// The divisor of the sum of the samples' losses; the sum of the labels' weights, or N for probabilities, if not given. A micro-batch gives the whole
     /// batch's, so that micro-batches' losses and gradients add up to the batch's.
     pub divisor: Option<f64>,
 }
@@ -35,12 +37,15 @@ impl SoftmaxCrossEntropy {
     /// The name in errors and profiles.
     pub const NAME: &'static str = "softmax_cross_entropy";
 
-    /// Refuses labels that name no class of N x K logits.
+    /// Refuses labels that name no class of N x K logits. Targets that are probabilities pass.
     ///
     /// # Errors
     /// [`ShapeError`] with the first such label.
     pub fn check_labels<T: Element>(logits: Shape, labels: &Tensor<T>) -> Result<(), ShapeError> {
         let [_, classes] = logits.matrix(Self::NAME)?;
+        if labels.shape().len() > 1 {
+            return Ok(());
+        }
         let unknown = labels.data().iter().position(|&label| class(label, classes).is_none());
         unknown.map_or(Ok(()), |sample| {
             let label = labels.data()[sample];
@@ -49,9 +54,12 @@ impl SoftmaxCrossEntropy {
         })
     }
 
-    /// The sum of the labels' weights: the number of samples if all weights are 1.
+    /// The sum of the labels' weights: the number of samples if all weights are 1, or targets are probabilities, N x K.
     #[must_use]
     pub fn total_weight<T: Element>(&self, labels: &Tensor<T>) -> f64 {
+        if let [n, _] = *labels.shape() {
+            return n as f64;
+        }
         self.weights.as_ref().map_or(labels.len() as f64, |weights| {
             let weight = |&label| class(label, weights.len()).map_or(f64::NAN, |class| weights[class]);
             labels.data().iter().map(weight).sum()
@@ -61,10 +69,18 @@ impl SoftmaxCrossEntropy {
     fn weight<T: Element>(&self, class: usize) -> T {
         self.weights.as_ref().map_or(T::ONE, |weights| T::from_f64(weights[class]))
     }
+
+    /// What each (-log p) of a sample with these probabilities is multiplied by.
+    fn factors<T: Element>(&self, probabilities: &[T]) -> impl Iterator<Item = T> {
+        let on_target = T::from_f64(1.0 - self.label_smoothing);
+        let everywhere = T::from_f64(self.label_smoothing / probabilities.len() as f64);
+        let each = probabilities.iter().enumerate();
+        each.map(move |(k, &target)| (on_target * target + everywhere) * self.weight::<T>(k))
+    }
 }
 
 impl<T: Element> Op<T> for SoftmaxCrossEntropy {
-    /// The probabilities, N x K, the labels and the divisor.
+    /// The softmax, N x K, the targets and the divisor.
     type Saved = (Tensor<T>, Tensor<T>, T);
 
     fn name(&self) -> &'static str {
@@ -75,10 +91,10 @@ impl<T: Element> Op<T> for SoftmaxCrossEntropy {
         let error = |message| Err(ShapeError::new(Self::NAME, message));
         expect_inputs(Self::NAME, inputs, 2)?;
         let [n, classes] = inputs[0].matrix(Self::NAME)?;
-        if n == 0 || classes == 0 || *inputs[1] != [n] {
+        if n == 0 || classes == 0 || (*inputs[1] != [n] && *inputs[1] != [n, classes]) {
             return error(format!(
-                "expects at least one class and a label for each of at least one sample, found logits of {} and \
-                 labels of {}",
+                "expects at least one class and, for each of at least one sample, a label or K probabilities, found logits of \
+                 {} and targets of {}",
                 inputs[0], inputs[1]
             ));
         }
@@ -98,20 +114,26 @@ impl<T: Element> Op<T> for SoftmaxCrossEntropy {
     }
 
     fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Self::Saved) {
-        let [logits, labels] = <[Tensor<T>; 2]>::try_from(inputs).expect("the op takes two inputs");
+        let [logits, targets] = <[Tensor<T>; 2]>::try_from(inputs).expect("the op takes two inputs");
         let classes = logits.shape()[1];
         let smoothing = T::from_f64(self.label_smoothing);
         let mut probabilities = Tensor::empty_in(context.pool(), logits.shape());
         let mut loss = T::ZERO;
         let rows =
             logits.data().chunks_exact(classes).zip(probabilities.data_mut().chunks_exact_mut(classes));
-        for ((x, p), &label) in rows.zip(labels.data()) {
+        let width = targets.len() / logits.shape()[0];
+        for ((x, p), target) in rows.zip(targets.data().chunks_exact(width)) {
             let (largest, sum) = normalize(x, p, 0..classes);
-            let Some(label) = class(label, classes) else {
+            let log_sum = sum.ln();
+            if targets.shape().len() > 1 {
+                let factors = self.factors(target).zip(x);
+                loss += factors.map(|(factor, &x)| factor * (log_sum - (x - largest))).sum::<T>();
+                continue;
+            }
+            let Some(label) = class(target[0], classes) else {
                 loss += T::from_f64(f64::NAN);
                 continue;
             };
-            let log_sum = sum.ln();
             let mut sample =
                 (T::ONE - smoothing) * self.weight::<T>(label) * (log_sum - (x[label] - largest));
             if smoothing > T::ZERO {
@@ -121,17 +143,17 @@ impl<T: Element> Op<T> for SoftmaxCrossEntropy {
             }
             loss += sample;
         }
-        let divisor = T::from_f64(self.divisor.unwrap_or_else(|| self.total_weight(&labels)));
+        let divisor = T::from_f64(self.divisor.unwrap_or_else(|| self.total_weight(&targets)));
         let mut output = Tensor::empty_in(context.pool(), Shape::scalar());
         output.data_mut()[0] = loss / divisor;
-        (output, (probabilities, labels, divisor))
+        (output, (probabilities, targets, divisor))
     }
 
-    /// Labels have no gradient.
+    /// Targets have no gradient.
     fn backward(
         &self,
         _: &Context,
-        (mut probabilities, labels, divisor): Self::Saved,
+        (mut probabilities, targets, divisor): Self::Saved,
         dy: Tensor<T>,
         sinks: &mut Sinks<'_, T>,
     ) {
@@ -142,8 +164,17 @@ impl<T: Element> Op<T> for SoftmaxCrossEntropy {
         let everywhere = T::from_f64(self.label_smoothing / classes as f64);
         // The weights of all classes, which label smoothing spreads over.
         let all = self.weights.as_ref().map_or(classes as f64, |weights| weights.iter().sum());
-        for (p, &label) in probabilities.data_mut().chunks_exact_mut(classes).zip(labels.data()) {
-            let Some(label) = class(label, classes) else {
+        let width = targets.len() / probabilities.shape()[0];
+        let rows = probabilities.data_mut().chunks_exact_mut(classes);
+        for (p, target) in rows.zip(targets.data().chunks_exact(width)) {
+            if targets.shape().len() > 1 {
+                let total: T = self.factors(target).sum();
+                p.iter_mut()
+                    .zip(self.factors(target))
+                    .for_each(|(p, factor)| *p = (total * *p - factor) * scale);
+                continue;
+            }
+            let Some(label) = class(target[0], classes) else {
                 p.fill(T::from_f64(f64::NAN));
                 continue;
             };
@@ -196,6 +227,29 @@ mod tests {
         let weighted = SoftmaxCrossEntropy { weights: Some(vec![1.0, 3.0]), ..mean() };
         let expected = (4f64.ln() + 3.0 * 2f64.ln()) / 4.0;
         assert!((self::loss(&weighted, &logits, &[0, 1]) - expected).abs() < 1e-12);
+        // Probabilities: the weights have no part in the divisor.
+        let dense = Tensor::from_slice([2, 2], &[0.25, 0.75, 1.0, 0.0]).unwrap();
+        let expected = (0.25 * 4f64.ln() + 3.0 * 0.75 * (4f64 / 3.0).ln() + 2f64.ln()) / 2.0;
+        let found = weighted.forward(&poisoned(), vec![logits.clone(), dense]).0.item();
+        assert!((found - expected).abs() < 1e-12, "{found}, {expected}");
+    }
+
+    /// A label is the probability 1 of its class, but for the divisor.
+    #[test]
+    fn labels_are_probabilities() {
+        let (logits, numbers) = (random([3, 5], 1), labels::<f64>(&[2, 0, 4]));
+        let ones = Tensor::from_fn([3, 5], |i| f64::from(numbers.data()[i / 5] == (i % 5) as f64));
+        for weights in [None, Some(vec![0.5, 1.0, 2.0, 0.0, 4.0])] {
+            let op = SoftmaxCrossEntropy { label_smoothing: 0.3, weights, divisor: Some(7.0) };
+            let both = |targets: &Tensor<f64>| {
+                let (loss, saved) = op.forward(&poisoned(), vec![logits.clone(), targets.clone()]);
+                let gradient =
+                    op.gradients(&poisoned(), saved, Tensor::scalar(1.0), &[true, false]).remove(0);
+                [&[loss.item()], gradient.unwrap().data()].concat()
+            };
+            let pairs = both(&numbers).into_iter().zip(both(&ones));
+            assert_eq!(pairs.filter(|(a, b)| (a - b).abs() < 1e-14).count(), 16);
+        }
     }
 
     #[test]
@@ -236,14 +290,20 @@ mod tests {
             (
                 mean(),
                 [&[3, 10][..], &[2]],
-                "expects at least one class and a label for each of at least one sample, found logits of 3 x 10 and \
-                 labels of 2",
+                "expects at least one class and, for each of at least one sample, a label or K probabilities, found logits of \
+                 3 x 10 and targets of 2",
             ),
             (
                 mean(),
                 [&[3, 0], &[3]],
-                "expects at least one class and a label for each of at least one sample, found logits of 3 x 0 and \
-                 labels of 3",
+                "expects at least one class and, for each of at least one sample, a label or K probabilities, found logits of \
+                 3 x 0 and targets of 3",
+            ),
+            (
+                mean(),
+                [&[3, 10], &[3, 9]],
+                "expects at least one class and, for each of at least one sample, a label or K probabilities, found logits of \
+                 3 x 10 and targets of 3 x 9",
             ),
             (mean(), [&[1, 10, 1, 1], &[1]], "expects a matrix of two axes, input is 1 x 10 x 1 x 1"),
             (smooth, [&[1, 10], &[1]], "label smoothing must be from 0 to 1, found 1.5"),
@@ -265,13 +325,16 @@ mod tests {
 
     #[test]
     fn gradients() {
-        let inputs = [random([3, 5], 1), labels(&[2, 0, 4])];
+        let dense = random([3, 5], 2);
+        let inputs = [labels(&[2, 0, 4]), dense].map(|targets| [random([3, 5], 1), targets]);
         for weights in [None, Some(vec![0.5, 1.0, 2.0, 0.0, 4.0])] {
             for (label_smoothing, divisor) in [(0.0, None), (0.1, None), (0.3, Some(32.0)), (1.0, Some(1.0))]
             {
                 let op = SoftmaxCrossEntropy { label_smoothing, weights: weights.clone(), divisor };
-                check_some_gradients(&op, &inputs, &[true, false]);
-                check_some_gradients(&op, &inputs, &[false, false]);
+                for inputs in &inputs {
+                    check_some_gradients(&op, inputs, &[true, false]);
+                    check_some_gradients(&op, inputs, &[false, false]);
+                }
             }
         }
     }
