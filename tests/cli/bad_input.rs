@@ -74,6 +74,7 @@ fn settings_that_cannot_work_are_refused_by_name() {
         ("--lr", "NaN", 2, &["lr", "NaN"]),
         ("--lr", "-0.1", 2, &["lr", "-0.1"]),
         ("--augment", "crop", 2, &["augment", "shift:PIXELS", "crop"]),
+        ("--augment", "flip,rotate:200", 2, &["augment", "rotate:200", "from 0.01 to 180"]),
         ("--augment", "shift:29", 2, &["augment", "29 pixels", "28 x 28"]),
         ("--hold-out", "40", 2, &["hold_out", "fewer than the 40 training images", "found 40"]),
         ("--optimizer", "adam", 2, &["optimizer", "adam", "sgd, adamw"]),

@@ -146,8 +146,8 @@ pub(crate) fn names(bytes: &[u8]) -> bool {
         }
     }
     let augmentation = text.parse::<Augmentation>();
-    if let Ok(augmentation) = augmentation {
-        assert_eq!(augmentation.to_string().parse::<Augmentation>().unwrap(), augmentation);
+    if let Ok(augmentation) = &augmentation {
+        assert_eq!(augmentation.to_string().parse::<Augmentation>().as_ref(), Ok(augmentation));
     }
     if let Ok(seeds) = nin_cli::cli::parse_seeds(text) {
         assert!(!seeds.is_empty());

@@ -4,7 +4,9 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use nin::data::{Augmentation, DataError, DataLoader, Dataset, Image, LoaderOptions, Normalization, Target};
+use nin::data::{
+    Augmentation, DataError, DataLoader, Dataset, Image, LoaderOptions, Normalization, Step, Target,
+};
 use nin::loss::CrossEntropy;
 use nin::nn::{AdaptiveAvgPool2d, Conv2d, Flatten, Linear, MaxPool2d, Relu, Sequential, initialize};
 use nin::optim::{Optimizer, Sgd};
@@ -58,7 +60,7 @@ pub(crate) fn run() -> Result<(f64, f64), Box<dyn Error>> {
     let normalization = Some(Normalization::of(&train)?);
     let options = LoaderOptions { batch_size: 30, seed: 5, normalization, ..LoaderOptions::default() };
     let test = DataLoader::new(Arc::new(test), options.clone())?;
-    let augmentation = Augmentation { padding: 1, flip: false };
+    let augmentation = Augmentation { steps: vec![Step::Shift(1)] };
     let train = DataLoader::new(Arc::new(train), LoaderOptions { shuffle: true, augmentation, ..options })?;
 
     let mut net = Sequential::new().with(Conv2d::new(1, 12, 3, 1, 1)).with(Relu).with(MaxPool2d::new(2, 2));

@@ -18,8 +18,8 @@ pub enum Purpose {
     Shuffle,
     /// A dropout layer's mask; the number counts the dropout layers of the network.
     Dropout(u32),
-    /// Random shifts, crops and flips.
-    Augmentation,
+    /// Random variations of images; the number is that of a kind of variation.
+    Augmentation(u32),
     /// Anything else, told apart by number.
     Other(u32),
 }
@@ -29,7 +29,8 @@ impl Purpose {
         match self {
             Self::Initialization => 1,
             Self::Shuffle => 2,
-            Self::Augmentation => 3,
+            Self::Augmentation(0) => 3,
+            Self::Augmentation(kind) => 3 << 32 | u64::from(kind),
             Self::Dropout(layer) => 1 << 32 | u64::from(layer),
             Self::Other(number) => 2 << 32 | u64::from(number),
         }
@@ -90,6 +91,27 @@ impl RandomStream {
         radius * (2.0 * std::f64::consts::PI * self.uniform()).cos()
     }
 
+    /// From the beta distribution of these two parameters, both at least 0.001: in [0, 1], with mean a / (a + b).
+    pub fn beta(&mut self, a: f64, b: f64) -> f64 {
+        // Of two gamma numbers the first's share. Small parameters make numbers too small for f64, whose logarithms are not.
+        let (first, second) = (self.ln_gamma(a), self.ln_gamma(b));
+        1.0 / (1.0 + (second - first).exp())
+    }
+
+    /// The logarithm of a number from the gamma distribution of this shape and scale 1 (Marsaglia and Tsang 2000, "A simple
+    /// method for generating gamma variables"): that of shape + 1, times u^(1 / shape).
+    fn ln_gamma(&mut self, shape: f64) -> f64 {
+        let d = shape + 1.0 - 1.0 / 3.0;
+        let c = 1.0 / (9.0 * d).sqrt();
+        loop {
+            let (x, u) = (self.normal(), 1.0 - self.uniform());
+            let v = (1.0 + c * x).powi(3);
+            if v > 0.0 && u.ln() < 0.5 * x * x + d - d * v + d * v.ln() {
+                return (d * v).ln() + (1.0 - self.uniform()).ln() / shape;
+            }
+        }
+    }
+
     /// Fills `values` with normal numbers of the given standard deviation.
     pub fn fill_normal<T: Element>(&mut self, values: &mut [T], standard_deviation: f64) {
         for value in values {
@@ -142,6 +164,28 @@ mod tests {
         let mean = values.iter().sum::<f64>() / 1e5;
         let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 1e5;
         assert!(mean.abs() < 0.03 && (variance - 4.0).abs() < 0.1, "mean {mean}, variance {variance}");
+    }
+
+    #[test]
+    fn gamma_and_beta_numbers_have_their_moments() {
+        let mut stream = RandomStream::new(6, 0, Purpose::Other(0), 0);
+        let mut moments = |draw: &dyn Fn(&mut RandomStream) -> f64| {
+            let values: Vec<f64> = (0..100_000).map(|_| draw(&mut stream)).collect();
+            let mean = values.iter().sum::<f64>() / 1e5;
+            (mean, values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 1e5)
+        };
+        for shape in [0.2, 1.0, 2.5] {
+            let (mean, variance) = moments(&|stream| stream.ln_gamma(shape).exp());
+            assert!((mean / shape - 1.0).abs() < 0.02, "mean {mean} of gamma({shape})");
+            assert!((variance / shape - 1.0).abs() < 0.05, "variance {variance} of gamma({shape})");
+        }
+        for (a, b) in [(0.001, 0.001), (0.2, 0.2), (1.0, 1.0), (2.0, 5.0), (1000.0, 1000.0)] {
+            let (mean, variance) = moments(&|stream| stream.beta(a, b));
+            let expected = a / (a + b);
+            assert!((mean / expected - 1.0).abs() < 0.02, "mean {mean} of beta({a}, {b})");
+            let expected = a * b / ((a + b).powi(2) * (a + b + 1.0));
+            assert!((variance / expected - 1.0).abs() < 0.05, "variance {variance} of beta({a}, {b})");
+        }
     }
 
     #[test]

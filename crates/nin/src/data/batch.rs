@@ -14,9 +14,9 @@ pub struct Batch {
     pub(super) bytes: Buffer<u8>,
     /// The pixels, if they are numbers.
     pub(super) floats: Buffer<f32>,
-    /// The targets, N, if they are classes; otherwise empty.
+    /// The classes, N, if targets are or were classes; otherwise empty.
     pub(super) labels: Vec<usize>,
-    /// The targets, N x K, if they are dense.
+    /// The targets, N x K, if they are dense; otherwise empty.
     pub(super) values: Buffer<f32>,
     pub(super) samples: Vec<u64>,
     pub(super) table: Arc<PixelTable>,
@@ -35,18 +35,19 @@ impl Batch {
         Shape::from([self.len(), c, h, w])
     }
 
-    /// The class of each image; empty if targets are dense.
+    /// The class of each image, of images that are mixed ([`Step::Mixup`](super::augment::Step::Mixup)) that of the larger share;
+    /// empty if the data set's targets are dense.
     pub fn labels(&self) -> &[usize] {
         &self.labels
     }
 
     /// The targets of images `from..to`, the input of a [`Loss`](crate::loss::Loss), with storage from `pool`: the numbers of
-    /// their classes, or dense values, (to - from) x K.
+    /// their classes, or dense values, (to - from) x K, such as the classes' shares in images that are mixed.
     ///
     /// # Panics
     /// If the range lies outside of the batch.
     pub fn targets_in(&self, pool: &Arc<BufferPool>, from: usize, to: usize) -> Tensor<f32> {
-        if self.labels.is_empty() {
+        if !self.values.is_empty() {
             let width = self.values.len() / self.len();
             let mut targets = Tensor::empty_in(pool, [to - from, width]);
             targets.data_mut().copy_from_slice(&self.values[from * width..to * width]);

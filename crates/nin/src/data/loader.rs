@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use tensor::BufferPool;
 
-use super::augment::Augmentation;
+use super::augment::{self, Augmentation, Frame};
 use super::batch::Batch;
 use super::dataset::{Dataset, Image, Target, empty};
 use super::error::DataError;
@@ -81,8 +81,9 @@ impl DataLoader {
     ///
     /// # Errors
     /// [`DataError::Samples`] if the set is empty, [`DataError::Options`] if the batch size is 0, the images cannot be resized as
-    /// asked, a normalization is not for the set's channels or divides by what is not a positive number, or the augmentation
-    /// would pad by more than an image's side.
+    /// asked, a normalization is not for the set's channels or divides by what is not a positive number, or a step of the
+    /// augmentation is there twice, has a number out of its bounds or one of more pixels than an image's side, or would mix
+    /// classes that have no names.
     pub fn new(dataset: Arc<dyn Dataset>, options: LoaderOptions) -> Result<DataLoader, DataError> {
         let (name, [c, h, w]) = (dataset.name(), dataset.image_shape());
         if options.batch_size == 0 {
@@ -92,12 +93,18 @@ impl DataLoader {
         if dataset.is_empty() || c * h * w == 0 {
             return Err(empty(name, dataset.len(), [c, h, w]));
         }
-        let (size, padding) = ((h, w), options.augmentation.padding);
-        if padding > h.min(w) {
-            return Err(DataError::Options(format!(
-                "augment: a shift by {padding} pixels: expected at most the shorter side of the images, {h} x {w}"
-            )));
+        let augment = |why| DataError::Options(format!("augment: {why}"));
+        options.augmentation.check_for([c, h, w]).map_err(augment)?;
+        if options.augmentation.mixup().is_some()
+            && dataset.class_names().is_empty()
+            && let Target::Class(_) = dataset.target(0)?
+        {
+            let why = format!(
+                "mixup: the samples of {name} have classes: expected names of the classes, one for each"
+            );
+            return Err(augment(why));
         }
+        let size = (h, w);
         if let Some(whitening) = &options.whitening {
             let ([c, h, w], size) = (whitening.image_shape(), options.image_size.unwrap_or(size));
             if dataset.image_shape() != [c, h, w] || size != (h, w) || options.normalization.is_some() {
@@ -258,6 +265,7 @@ struct Scratch {
 
 #[derive(Debug, Default)]
 struct PixelScratch<P: Pixel> {
+    augment: augment::Scratch,
     varied: Vec<P>,
     resize: ResizeScratch<P>,
 }
@@ -287,44 +295,48 @@ impl Work {
         }
         let ([channels, ..], (h, w)) = (dataset.image_shape(), resizer.output_size());
         let image = channels * h * w;
+        let frame = self.maker.frame(self.epoch);
+        let part = |(sample, share)| {
+            let (image, target) = dataset.get(sample)?;
+            Ok(Part { sample, image, target, share })
+        };
+        let parts = |&sample| options.augmentation.shares(&frame, sample, dataset.len()).map(part).collect();
         let whitened;
-        let all: Result<Vec<_>, DataError> = samples.iter().map(|&sample| dataset.get(sample)).collect();
-        let mut all = all?;
+        let mut all = samples.iter().map(parts).collect::<Result<Vec<Vec<_>>, DataError>>()?;
         if let Some(whitening) = &options.whitening {
-            whitened = whitening.apply(pool, all.iter().map(|(image, _)| image))?;
-            let rows = all.iter_mut().zip(whitened.data().chunks(image));
-            rows.for_each(|((image, _), row)| *image = Image::Floats(row.into()));
+            let images: Vec<_> = all.iter().flatten().map(|part| &part.image).collect();
+            whitened = whitening.apply(pool, images.into_iter())?;
+            let rows = all.iter_mut().flatten().zip(whitened.data().chunks(image));
+            rows.for_each(|(part, row)| part.image = Image::Floats(row.into()));
         }
         // The pixels and the target of the first sample are of the kind that all have.
-        let (kind, target) = &all[0];
+        let Part { image: kind, target, .. } = &all[0][0];
         let [of_bytes, of_floats] = if let Image::Bytes(_) = kind { [image, 0] } else { [0, image] };
-        let width = if let Target::Values(values) = target { values.len() } else { 0 };
+        let mixup = options.augmentation.mixup();
+        let (is_dense, width) = match target {
+            Target::Values(values) => (true, values.len()),
+            // Of images that are mixed, the shares of all classes.
+            Target::Class(_) => (false, mixup.map_or(0, |_| dataset.class_names().len())),
+        };
         let (mut bytes, mut floats) =
             (pool.take(samples.len() * of_bytes), pool.take(samples.len() * of_floats));
         let (mut labels, mut values) = (Vec::with_capacity(samples.len()), pool.take(samples.len() * width));
-        for (row, (&sample, (source, target))) in samples.iter().zip(all).enumerate() {
-            let place = row * image..(row + 1) * image;
-            let (own, scratch) = ((self.epoch, sample), &mut self.scratch);
-            let prepared = match &source {
-                Image::Bytes(source) => {
-                    self.maker.prepare(own, source, bytes.get_mut(place), &mut scratch.bytes)
-                }
-                Image::Floats(source) => {
-                    self.maker.prepare(own, source, floats.get_mut(place), &mut scratch.floats)
-                }
+        for (row, parts) in all.iter().enumerate() {
+            let (place, scratch) = (row * image..(row + 1) * image, &mut self.scratch);
+            let prepared = if floats.is_empty() {
+                self.maker.prepare(&frame, parts, &mut bytes[place], &mut scratch.bytes)
+            } else {
+                self.maker.prepare(&frame, parts, &mut floats[place], &mut scratch.floats)
             };
-            if let Err(message) = prepared {
-                return refuse(format!("sample {sample}: {message}"));
+            let values = &mut values[row * width..][..width];
+            values.fill(0.0);
+            let targets = parts.iter().try_for_each(|part| part.add_target(is_dense, values));
+            if let Err(message) = prepared.and(targets) {
+                return refuse(message);
             }
-            match target {
-                Target::Class(class) if width == 0 => labels.push(class),
-                Target::Values(own) if own.len() == width && width > 0 => {
-                    values[row * width..][..width].copy_from_slice(&own);
-                }
-                _ => {
-                    let message = "a target of another kind or length than the first of the batch has";
-                    return refuse(format!("sample {sample}: {message}"));
-                }
+            let larger = parts.iter().max_by(|a, b| a.share.total_cmp(&b.share));
+            if let Some(&Part { target: Target::Class(class), .. }) = larger {
+                labels.push(class);
             }
         }
         let (samples, table) = (samples.iter().map(|&sample| sample as u64).collect(), Arc::clone(table));
@@ -333,31 +345,72 @@ impl Work {
     }
 }
 
+/// A sample and its share of an image and of a target; all of it, but where images are mixed.
+struct Part<'a> {
+    sample: usize,
+    image: Image<'a>,
+    target: Target<'a>,
+    share: f32,
+}
+
+impl Part<'_> {
+    fn refuse<T>(&self, message: &str) -> Result<T, String> {
+        Err(format!("sample {}: {message}", self.sample))
+    }
+
+    /// The pixels, which are to be of this kind and number.
+    fn pixels<P: Pixel>(&self, [c, h, w]: [usize; 3]) -> Result<&[P], String> {
+        match P::of(&self.image) {
+            Some(pixels) if pixels.len() == c * h * w => Ok(pixels),
+            Some(pixels) => self.refuse(&format!("{} pixels, expected {c} x {h} x {w}", pixels.len())),
+            None => self.refuse("pixels of another kind than the first image of the batch has"),
+        }
+    }
+
+    /// Adds the share of the target to the row of dense targets, of which there are none if classes are not mixed.
+    fn add_target(&self, is_dense: bool, row: &mut [f32]) -> Result<(), String> {
+        let width = row.len();
+        match &self.target {
+            Target::Class(_) if !is_dense && width == 0 => {}
+            &Target::Class(class) if !is_dense => match row.get_mut(class) {
+                Some(place) => *place += self.share,
+                None => {
+                    return self.refuse(&format!("class {class}, expected one of the {width} with names"));
+                }
+            },
+            Target::Values(values) if is_dense && values.len() == width => {
+                row.iter_mut().zip(&**values).for_each(|(place, value)| *place += self.share * value);
+            }
+            _ => return self.refuse("a target of another kind or length than the first of the batch has"),
+        }
+        Ok(())
+    }
+}
+
 impl BatchMaker {
-    /// Varies and resizes the image of a sample in an epoch. There is no `target` for pixels of its kind if those of the batch
-    /// are of another.
+    /// What the variations of an epoch's images have in common.
+    fn frame(&self, epoch: u64) -> Frame<'_> {
+        let LoaderOptions { seed, normalization, .. } = &self.options;
+        let means = normalization.as_ref().map(|normalization| &*normalization.mean);
+        Frame { seed: *seed, epoch, shape: self.dataset.image_shape(), means }
+    }
+
+    /// Varies and resizes the image of a sample, the first of the parts, mixed with the second if there is one.
     fn prepare<P: Pixel>(
         &self,
-        (epoch, sample): (u64, usize),
-        image: &[P],
-        target: Option<&mut [P]>,
-        scratch: &mut PixelScratch<P>,
+        frame: &Frame<'_>,
+        parts: &[Part<'_>],
+        target: &mut [P],
+        PixelScratch { augment, varied, resize }: &mut PixelScratch<P>,
     ) -> Result<(), String> {
-        let target = target.ok_or("pixels of another kind than the first image of the batch has")?;
-        let PixelScratch { varied, resize } = scratch;
-        let ([c, height, width], (h, w)) = (self.dataset.image_shape(), self.resizer.output_size());
-        if image.len() != c * height * width {
-            return Err(format!("{} pixels, expected {c} x {height} x {width}", image.len()));
+        let ([_, height, width], (h, w)) = (frame.shape, self.resizer.output_size());
+        let parts = parts.iter().map(|part| Ok((part.sample, part.share, part.pixels(frame.shape)?)));
+        let parts = parts.collect::<Result<Vec<_>, String>>()?;
+        let mut image = parts[0].2;
+        if !self.options.augmentation.is_none() {
+            self.options.augmentation.apply(frame, &parts, augment, varied);
+            image = varied;
         }
-        let LoaderOptions { augmentation, seed, .. } = self.options;
-        let image = if augmentation.is_none() {
-            image
-        } else {
-            varied.resize(image.len(), P::default());
-            let variation = augmentation.draw(seed, epoch, sample as u64);
-            variation.apply(height, width, image, varied);
-            varied
-        };
         for (source, target) in image.chunks_exact(height * width).zip(target.chunks_exact_mut(h * w)) {
             self.resizer.resize(source, target, resize);
         }

@@ -6,6 +6,7 @@
 //! size, [`normalize`] makes numbers of its pixels, or [`mod@whiten`], before all this, of a whole image. A [`sampler`] draws which
 //! samples an epoch has. [`loader`] does all this for one [`batch`] after another, ahead of the training, on threads of its own.
 
+mod affine;
 pub mod array;
 pub mod augment;
 pub mod batch;
@@ -31,7 +32,7 @@ pub mod sampler;
 pub mod whiten;
 
 pub use array::ArrayDataset;
-pub use augment::Augmentation;
+pub use augment::{Augmentation, Step};
 pub use batch::Batch;
 pub use dataset::{Dataset, HoldOut, Image, Splits, Subset, Target};
 pub use error::DataError;

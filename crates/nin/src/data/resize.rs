@@ -15,6 +15,7 @@
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign};
 
+use super::dataset::Image;
 use super::error::DataError;
 
 /// Fractional bits of the weights. 8 bits of pixel, 22 of fraction and 2 spare make up 32: sums never
@@ -103,7 +104,9 @@ pub struct ResizeScratch<P: Pixel> {
 }
 
 /// A pixel that can be resized: 8 bits in fixed point, or `f32`.
-pub trait Pixel: Copy + Debug + Default + Send + Sync + 'static {
+pub trait Pixel: Copy + Debug + Default + Into<f32> + Send + Sync + 'static {
+    /// The pixel that the network sees as 1 without a normalization.
+    const UNIT: f32;
     /// A weighted sum of pixels.
     type Sum: Copy + Debug + Default + Add<Output = Self::Sum> + AddAssign + Send + Sync;
     /// The sum of no pixels.
@@ -112,10 +115,15 @@ pub trait Pixel: Copy + Debug + Default + Send + Sync + 'static {
     fn times(self, weight: i32) -> Self::Sum;
     /// The pixel that a sum is.
     fn of_sum(sum: Self::Sum) -> Self;
+    /// The pixel nearest to a number.
+    fn nearest(number: f32) -> Self;
+    /// The pixels of an image, if they are of this kind.
+    fn of<'a>(image: &'a Image<'_>) -> Option<&'a [Self]>;
 }
 
 impl Pixel for u8 {
     type Sum = i32;
+    const UNIT: f32 = 255.0;
     const START: i32 = HALF;
 
     fn times(self, weight: i32) -> i32 {
@@ -125,10 +133,19 @@ impl Pixel for u8 {
     fn of_sum(sum: i32) -> u8 {
         (sum >> FRACTION_BITS).clamp(0, 255) as u8
     }
+
+    fn nearest(number: f32) -> u8 {
+        (number + 0.5) as u8
+    }
+
+    fn of<'a>(image: &'a Image<'_>) -> Option<&'a [u8]> {
+        if let Image::Bytes(pixels) = image { Some(pixels) } else { None }
+    }
 }
 
 impl Pixel for f32 {
     type Sum = f32;
+    const UNIT: f32 = 1.0;
     const START: f32 = 0.0;
 
     fn times(self, weight: i32) -> f32 {
@@ -137,6 +154,14 @@ impl Pixel for f32 {
 
     fn of_sum(sum: f32) -> f32 {
         sum
+    }
+
+    fn nearest(number: f32) -> f32 {
+        number
+    }
+
+    fn of<'a>(image: &'a Image<'_>) -> Option<&'a [f32]> {
+        if let Image::Floats(pixels) = image { Some(pixels) } else { None }
     }
 }
 

@@ -144,7 +144,8 @@ impl HealthMonitor {
 
     /// Looks at the gradient of the class maps' biases after a step on images with these labels. Each class is reported when it
     /// dies, at most once in an epoch, and several together where they die within a few steps. `bias_gradient` has a number for
-    /// each class.
+    /// each class. The label of images that are mixed is the class of the larger share: the other is not counted, though its map
+    /// may well be open.
     ///
     /// # Panics
     /// If a label is no class, or the gradient has more numbers than there are classes.

@@ -118,7 +118,7 @@ impl MicroBatch<'_> {
         mut run: Run<f32>,
     ) -> Result<(Run<f32>, Metrics), TrainError> {
         let Step { batch, loss, divisor, .. } = self.step;
-        // None if targets are dense: nothing is right or wrong then.
+        // None if the data set's targets are dense: nothing is right or wrong then.
         let labels = batch.labels().get(self.start..self.end).unwrap_or_default();
         let output = run.take_output();
         let correct = correct(output.data(), labels);

@@ -90,9 +90,13 @@ settings! {
     label_smoothing("SHARE"): f64 = 0.0, "at least 0 and below 1" if below_1;
     /// Probability with which dropout layers drop
     dropout("P"): f64 = 0.5, "at least 0 and below 1" if below_1;
-    /// Random variations of the training images, drawn anew each epoch: none, flip (left to right), shift:PIXELS (up to so
-    /// many of the published image's pixels along each axis) or shift:PIXELS,flip
-    augment("LIST"): Augmentation = Augmentation { padding: 0, flip: false };
+    /// Random variations of the training images, drawn anew each epoch: none, or a list, done in its order, of flip (left to
+    /// right), shift:PIXELS (up to so many of the published image's pixels along each axis), crop:SHARE (a part of at least this
+    /// share of the area, enlarged), rotate:DEGREES (to either side), scale:FACTOR (1/FACTOR to FACTOR), color:STRENGTH
+    /// (brightness, contrast and saturation times 1 - STRENGTH to 1 + STRENGTH), cutout:PIXELS (a square of the mean color),
+    /// mixup:ALPHA (another training image mixed in, by a share from Beta(ALPHA, ALPHA); the label of the larger share counts
+    /// for the training accuracy)
+    augment("LIST"): Augmentation = Augmentation::default();
     /// Do not train on the last N training images, or on a share of them, such as 0.1, that the hash of each image's name
     /// chooses, and test on them instead of the test images: for choosing settings, and for data without test images
     hold_out("N"): HoldOut = HoldOut::Last(0);
@@ -389,7 +393,7 @@ mod tests {
                     momentum: 0.875,
                     nesterov: true,
                     schedule: Schedule::Step { epochs: 3, factor: 0.1 },
-                    augment: Augmentation { padding: 2, flip: true },
+                    augment: "shift:2,flip".parse().unwrap(),
                     shuffle: false,
                     init: InitialWeights::HeUniform,
                     conv: ConvAlgorithm::Direct,

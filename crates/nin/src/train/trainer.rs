@@ -217,7 +217,7 @@ impl Trainer {
             seed: settings.seed,
             normalization: settings.normalize.then(|| Normalization::of(&*train)).transpose()?,
             whitening,
-            augmentation: settings.augment,
+            augmentation: settings.augment.clone(),
             // Of images in memory, one thread is ahead by itself; files may have to be decoded.
             workers: threads.clamp(1, LOADERS),
             ..LoaderOptions::default()

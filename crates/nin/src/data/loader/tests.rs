@@ -15,8 +15,10 @@ fn toy(n: usize) -> Arc<ArrayDataset> {
         images.extend_from_slice(&image);
     }
     let labels: Vec<usize> = (0..n).map(|i| i % 3).collect();
-    Arc::new(ArrayDataset::new([2, 4, 5], images, labels).unwrap())
+    Arc::new(ArrayDataset::named("arrays", &["a", "b", "c"], [2, 4, 5], images, labels).unwrap())
 }
+
+const ALL_STEPS: &str = "shift:2,flip,crop:0.5,rotate:20,scale:1.3,color:0.4,mixup:0.4,cutout:2";
 
 fn options() -> LoaderOptions {
     LoaderOptions { batch_size: 4, shuffle: true, seed: 7, ..LoaderOptions::default() }
@@ -26,13 +28,19 @@ fn loader(n: usize, options: LoaderOptions) -> DataLoader {
     DataLoader::new(toy(n), options).unwrap()
 }
 
-type Contents = (Vec<u64>, Vec<usize>, Vec<u8>);
+type Contents = (Vec<u64>, Vec<usize>, Vec<u8>, Vec<f32>);
 
 fn contents(epoch: Epoch) -> Vec<Contents> {
     epoch
         .map(|batch| {
             let batch = batch.unwrap();
-            (batch.samples().to_vec(), batch.labels().to_vec(), batch.pixels().to_vec())
+            let targets = batch.targets_in(BufferPool::global(), 0, batch.len());
+            (
+                batch.samples().to_vec(),
+                batch.labels().to_vec(),
+                batch.pixels().to_vec(),
+                targets.data().to_vec(),
+            )
         })
         .collect()
 }
@@ -62,7 +70,7 @@ fn an_epoch_has_every_sample_once_in_an_order_of_its_own() {
 #[test]
 fn batches_are_the_same_for_any_number_of_threads() {
     let make = |workers, prefetch| {
-        let augmentation = Augmentation { padding: 2, flip: true };
+        let augmentation: Augmentation = ALL_STEPS.parse().unwrap();
         let image_size = Some((9, 6));
         let all = LoaderOptions { workers, prefetch, augmentation, image_size, ..options() };
         contents(loader(23, all).epoch(2))
@@ -77,10 +85,8 @@ fn batches_are_the_same_for_any_number_of_threads() {
 #[test]
 fn an_epoch_begun_in_the_middle_goes_on_as_the_whole_one() {
     for workers in [0, 1, 2] {
-        let loader = loader(
-            23,
-            LoaderOptions { workers, augmentation: Augmentation { padding: 1, flip: true }, ..options() },
-        );
+        let augmentation = ALL_STEPS.parse().unwrap();
+        let loader = loader(23, LoaderOptions { workers, augmentation, ..options() });
         let whole = contents(loader.epoch(1));
         for first in 0..=7 {
             let rest = loader.epoch_from(1, first);
@@ -220,6 +226,50 @@ fn numbers_and_dense_targets_come_as_they_are_or_normalized() {
     assert!(batch.images_in(&pool).data().iter().all(|value| (value - 0.25).abs() < 1e-6));
 }
 
+/// Images, each varied by its own draws, and targets of both kinds are weighted means.
+#[test]
+fn mixup_mixes_images_and_targets() {
+    let names = ["a", "b", "c", "d", "e"];
+    let pixels: Vec<f32> = (0..5 * 6).map(|i| (i as f32 * 0.7).sin()).collect();
+    let classes =
+        ArrayDataset::named("toy", &names, [1, 2, 3], pixels.clone(), (0..5).collect::<Vec<_>>()).unwrap();
+    let ones = (0..5)
+        .map(|class| std::array::from_fn(|k| f32::from(u8::from(k == class))))
+        .collect::<Vec<[f32; 5]>>();
+    let dense = ArrayDataset::new([1, 2, 3], pixels, ones).unwrap();
+    let epoch = |set: &ArrayDataset, augmentation: &str| {
+        let augmentation = augmentation.parse().unwrap();
+        let options = LoaderOptions { augmentation, batch_size: 5, shuffle: false, ..options() };
+        DataLoader::new(Arc::new(set.clone()), options).unwrap().epoch(3).next().unwrap().unwrap()
+    };
+    let (plain, mixed) = (epoch(&classes, "shift:1,flip"), epoch(&classes, "shift:1,flip,mixup:1"));
+    let pool = BufferPool::poisoning();
+    let (plain, images, targets) =
+        (plain.images_in(&pool), mixed.images_in(&pool), mixed.targets_in(&pool, 0, 5));
+    assert_eq!(*targets.shape(), [5, 5]);
+    let mut partners = HashSet::new();
+    for (sample, (image, target)) in images.data().chunks(6).zip(targets.data().chunks(5)).enumerate() {
+        let mut stream = RandomStream::new(7, 3, Purpose::Augmentation(6), sample as u64);
+        let partner = stream.below(5) as usize;
+        let rest = stream.beta(1.0, 1.0) as f32;
+        partners.insert((partner, rest.to_bits()));
+        let shares: [f32; 5] = std::array::from_fn(
+            |k| if k == sample { 1.0 - rest } else { 0.0 } + if k == partner { rest } else { 0.0 },
+        );
+        assert_eq!(target, shares);
+        for (i, &pixel) in image.iter().enumerate() {
+            let expected = (1.0 - rest) * plain.data()[sample * 6 + i] + rest * plain.data()[partner * 6 + i];
+            assert_eq!(pixel, expected);
+        }
+        assert_eq!(mixed.labels()[sample], if rest > 0.5 { partner } else { sample });
+    }
+    assert!(partners.len() == 5);
+    let also = epoch(&dense, "shift:1,flip,mixup:1");
+    assert_eq!(also.images_in(&pool).data(), images.data());
+    assert_eq!(also.targets_in(&pool, 0, 5).data(), targets.data());
+    assert!(also.labels().is_empty());
+}
+
 /// A set whose second image is short.
 #[derive(Debug)]
 struct Ragged;
@@ -277,10 +327,18 @@ fn impossible_options_are_refused() {
         fault(LoaderOptions { image_size: Some((0, 9)), ..options() }),
         "image size 0 x 9 is impossible: expected 1 to 16384 pixels a side"
     );
-    let augmentation = Augmentation { padding: 5, flip: false };
+    for (augmentation, expected) in [
+        ("shift:5", "a shift by 5 pixels: expected at most the shorter side of the images, 4 x 5"),
+        ("cutout:5", "a cutout of 5 pixels: expected at most the shorter side of the images, 4 x 5"),
+    ] {
+        let augmentation = augmentation.parse().unwrap();
+        assert_eq!(fault(LoaderOptions { augmentation, ..options() }), format!("augment: {expected}"));
+    }
+    let unnamed = Arc::new(ArrayDataset::new([1; 3], vec![0u8], vec![0usize]).unwrap());
+    let mixup = LoaderOptions { augmentation: "mixup:1".parse().unwrap(), ..options() };
     assert_eq!(
-        fault(LoaderOptions { augmentation, ..options() }),
-        "augment: a shift by 5 pixels: expected at most the shorter side of the images, 4 x 5"
+        DataLoader::new(unnamed, mixup).unwrap_err().to_string(),
+        "augment: mixup: the samples of arrays have classes: expected names of the classes, one for each"
     );
     for (mean, std) in
         [(vec![0.5], vec![0.5]), (vec![0.5; 2], vec![0.5, 0.0]), (vec![0.5, f32::NAN], vec![0.5; 2])]
