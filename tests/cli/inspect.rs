@@ -74,7 +74,7 @@ fn runs_are_inspected_with_their_weights_and_drawn_from_their_metrics() {
     let start = signals(&succeeded(place.nin(&[&start[..], &SMALL].concat())));
     assert_ne!(start[0]["signal"], found[1]["signal"], "training changed the weights");
 
-    let stdout = succeeded(place.nin(&["plot", "runs", "runs/seed-0", "--output", "two.svg"]));
+    let stdout = succeeded(place.nin(&["plot", "runs", "runs/seed-0", "--picture", "two.svg"]));
     assert_has(&stdout, &["runs: 2 runs, test acc min 0.", "the picture is two.svg"]);
     let texts = ["runs (2 runs)", "seed-0", "test accuracy by epoch", "test accuracy after the last epoch"];
     assert_has(&place.read("two.svg"), &texts);

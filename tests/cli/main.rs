@@ -17,6 +17,7 @@ mod permissions;
 mod predict;
 mod runs;
 mod seeds;
+mod shell;
 mod signals;
 mod terminal;
 mod torture;

@@ -6,7 +6,7 @@ use crate::common::{Place, failed, succeeded};
 #[cfg(unix)]
 #[test]
 fn a_hint_is_a_command_that_works_whatever_the_folder_is_called() {
-    use crate::common::TRAIN;
+    use crate::common::NIN;
 
     let place = Place::new();
     for (run, word) in [("my run", "'my run'"), ("$HOME's", r"'$HOME'\''s'"), ("-run", "./-run")] {
@@ -15,8 +15,8 @@ fn a_hint_is_a_command_that_works_whatever_the_folder_is_called() {
         let asked = format!("--run={run}");
         let stderr = failed(place.nin(&["compare", "--no-speed", &asked]), 2, &["not finished"]);
         let hint = stderr.trim_end().rsplit_once("go on with it: ").unwrap().1.trim_end_matches(')');
-        assert_eq!(hint, format!("train --resume {word}"));
-        let typed = hint.replacen("train", &format!("\"{TRAIN}\""), 1) + " --data-dir data --threads 2";
+        assert_eq!(hint, format!("nin train --resume {word}"));
+        let typed = hint.replacen("nin", &format!("\"{NIN}\""), 1) + " --data-dir data --threads 2";
         succeeded(place.command("bash", &["-c", &typed]));
         succeeded(place.nin(&["compare", "--no-speed", &asked]));
     }
@@ -60,6 +60,7 @@ fn a_folders_name_gives_no_orders_to_a_terminal_and_breaks_no_picture() {
         0,
     );
     let inspect = ["--data-dir", "data", "--images", "8"];
+    // `--output`: an earlier name.
     let plot = ["plot", HOSTILE, &format!("s{HOSTILE}"), "--output", &format!("{HOSTILE}.svg")];
     told(place.nin(&plot), 0);
     told(place.nin(&[&["inspect", HOSTILE, "--picture", "inspect.svg"], &inspect[..]].concat()), 0);
@@ -101,7 +102,7 @@ fn a_folders_name_gives_no_orders_to_a_terminal_and_breaks_no_picture() {
     std::fs::rename(place.path("unused"), place.path("").join(raw)).unwrap();
     let mut command = place.nin(&["compare", "--no-speed", "--run"]);
     let stderr = text(&command.arg(raw).output().unwrap().stderr);
-    assert!(stderr.contains(r"train --resume $'r\377\033'"), "{stderr}");
+    assert!(stderr.contains(r"nin train --resume $'r\377\033'"), "{stderr}");
     assert_harmless(&stderr);
 
     for picture in [&format!("{HOSTILE}.svg"), "inspect.svg"] {

@@ -18,7 +18,7 @@ fn with_a_run() -> Place {
 
 /// Commands that write files, with the names of these.
 const WRITERS: [(&[&str], &[&str]); 4] = [
-    (&["plot", "run", "--output", "out"], &["out"]),
+    (&["plot", "run", "--picture", "out"], &["out"]),
     (&["compare", "lenet", "--no-speed", "--output", "out"], &["out.md", "out.csv"]),
     (&["inspect", "run", "--data-dir", "data", "--images", "8", "--csv", "out"], &["out"]),
     (&["inspect", "run", "--data-dir", "data", "--images", "8", "--picture", "out"], &["out"]),
@@ -68,7 +68,7 @@ fn devices_are_written_to() {
         symlink(format!("/dev/{device}"), place.path(device)).unwrap();
     }
     let inspect = ["inspect", "run", "--data-dir", "data", "--images", "8"];
-    for arguments in [&["plot", "run", "--output"][..], &[&inspect[..], &["--csv"]].concat()] {
+    for arguments in [&["plot", "run", "--picture"][..], &[&inspect[..], &["--csv"]].concat()] {
         let to = |file: &str| place.nin(&[arguments, &[file]].concat());
         succeeded(to("null"));
         let stdout = succeeded(to("stdout"));
@@ -103,7 +103,7 @@ fn a_place_for_no_file_is_refused_before_the_work() {
         refused(command, 1, &[&named(path), "cannot"]);
     }
     for path in nowhere.into_iter().chain(["pictures/"]) {
-        refused(place.nin(&["plot", "run", "--output", path]), 1, &[&named(path), "cannot"]);
+        refused(place.nin(&["plot", "run", "--picture", path]), 1, &[&named(path), "cannot"]);
         for flag in ["--csv", "--picture"] {
             // The network would take minutes.
             let more = ["--model", "nin", "--images", "4096", "--data-dir", "data"];
@@ -114,7 +114,7 @@ fn a_place_for_no_file_is_refused_before_the_work() {
     assert_eq!(place.read("file"), "kept");
     assert_eq!(fs::read_dir(place.path("folder")).unwrap().count(), 0, "nothing is left of the trial");
     // A folder that is not there is made.
-    succeeded(place.nin(&["plot", "run", "--output", "new/below/out.svg"]));
+    succeeded(place.nin(&["plot", "run", "--picture", "new/below/out.svg"]));
     assert!(place.read("new/below/out.svg").contains("</svg>"));
 }
 
@@ -164,7 +164,7 @@ fn the_umask_holds_for_every_file() {
         succeeded(with(TRAIN, &["--resume", "out/run", "--data-dir", "data", "--threads", "2"]));
         let seeds = small("out/seeds", &["--model", "lenet", "--image-size", "16", "--epochs", "1"]);
         succeeded(with(TRAIN, &[&seeds[..], &["--seeds", "0..1"]].concat()));
-        succeeded(with(NIN, &["plot", "out/run", "--output", "out/plot.svg"]));
+        succeeded(with(NIN, &["plot", "out/run", "--picture", "out/plot.svg"]));
         succeeded(with(NIN, &["compare", "--run", "out/run", "--no-speed", "--output", "out/compare"]));
         let all = files(&place.path("out"));
         assert!(all.len() >= 5 + 6 + 3, "{all:?}");

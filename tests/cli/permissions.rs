@@ -59,7 +59,7 @@ fn a_missing_permission_is_called_one() {
             let arguments = ["--dataset", dataset, "--data-dir", "locked/data", "--run-dir", "new"];
             failed(command(TRAIN, &arguments), 1, &["locked/data", denied]);
         }
-        failed(command(NIN, &["plot", "run", "--output", "locked/out"]), 1, &["locked/out", denied]);
+        failed(command(NIN, &["plot", "run", "--picture", "locked/out"]), 1, &["locked/out", denied]);
         failed(command(NIN, &["compare", "lenet", "--output", "locked/out"]), 1, &["locked/out", denied]);
     } else {
         eprintln!("not tested: there is no way to be a user without permissions");

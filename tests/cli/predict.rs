@@ -26,7 +26,7 @@ fn an_image_gets_the_same_answer_wherever_it_comes_from() {
     succeeded(place.train("run", &["--model", "lenet", "--image-size", "28", "--epochs", "2"]));
     // The file is of use without its folder and its data.
     fs::copy(place.path("run/model.safetensors"), place.path("model.safetensors")).unwrap();
-    let of = |more: &[&str]| place.nin(&[&["predict", "--json", "--top", "10", "--model"], more].concat());
+    let of = |more: &[&str]| place.nin(&[&["predict", "--json", "--top", "10", "--weights"], more].concat());
     let known = ["run", "--dataset", "fashion-mnist-mini", "--index", "7", "--data-dir", "data"];
     let first = answers(&succeeded(of(&known)));
     assert_eq!((first.len(), &first[0]["label"]), (1, &Value::from(7)));
@@ -51,6 +51,7 @@ fn an_image_gets_the_same_answer_wherever_it_comes_from() {
     let mut stdin = of(&["model.safetensors", "-"]);
     stdin.write_stdin(fs::read(place.path("photos/b.png")).unwrap());
     assert_eq!(answers(&succeeded(stdin))[0]["answers"], first[0]["answers"]);
+    // `--model`: an earlier name.
     let text =
         succeeded(place.nin(&["predict", "photos/b.png", "--model", "model.safetensors", "--top", "1"]));
     assert_has(&text, &["photos/b.png: ", list[0]["name"].as_str().unwrap()]);
@@ -74,14 +75,14 @@ fn what_cannot_be_predicted_is_refused_in_one_line() {
     fs::create_dir(place.path("empty")).unwrap();
     let of = |more: &[&str]| place.nin(&[&["predict"], more].concat());
     for (arguments, code, what) in [
-        (&["a.png", "--model", "nowhere"] as &[&str], 1, "nowhere: cannot open"),
-        (&["a.png", "--model", "a.png"], 1, "a.png: not a safetensors file"),
-        (&["a.png", "--model", "run", "--top", "0"], 2, "top: expected at least 1"),
-        (&["empty", "--model", "run"], 2, "empty: no .png, .jpg or .jpeg files"),
-        (&["missing.png", "--model", "run"], 1, "missing.png: cannot read"),
-        (&["--model", "run"], 2, "<PATH>"),
+        (&["a.png", "--weights", "nowhere"] as &[&str], 1, "nowhere: cannot open"),
+        (&["a.png", "--weights", "a.png"], 1, "a.png: not a safetensors file"),
+        (&["a.png", "--weights", "run", "--top", "0"], 2, "top: expected at least 1"),
+        (&["empty", "--weights", "run"], 2, "empty: no .png, .jpg or .jpeg files"),
+        (&["missing.png", "--weights", "run"], 1, "missing.png: cannot read"),
+        (&["--weights", "run"], 2, "<PATH>"),
         (
-            &["--model", "run", "--dataset", "fashion-mnist-mini", "--index", "20", "--data-dir", "data"],
+            &["--weights", "run", "--dataset", "fashion-mnist-mini", "--index", "20", "--data-dir", "data"],
             2,
             "index: expected 0 to 19, found 20",
         ),
@@ -89,7 +90,7 @@ fn what_cannot_be_predicted_is_refused_in_one_line() {
         refused(of(arguments), code, &[what]);
     }
     refused(
-        of(&["a.png", "--model", "run", "--cam", "maps"]),
+        of(&["a.png", "--weights", "run", "--cam", "maps"]),
         2,
         &["cam: lenet makes no maps for its classes"],
     );
@@ -102,7 +103,7 @@ fn class_maps_are_drawn_over_the_image() {
     place.steps("run", 1, &["--image-size", "28"]);
     draw(&place, "a.png", 3);
     draw(&place, "b/a.png", 4);
-    succeeded(place.nin(&["predict", "a.png", "b", "--model", "run", "--cam", "maps/below"]));
+    succeeded(place.nin(&["predict", "a.png", "b", "--weights", "run", "--cam", "maps/below"]));
     let size = |name: &str| {
         let image = image::open(place.path("maps/below").join(name)).unwrap();
         (image.width(), image.height())

@@ -420,7 +420,7 @@ fn bytes_that_are_no_text_at_the_end_of_the_metrics_are_dropped() {
         let mut metrics = fs::read(place.path("run/metrics.jsonl")).unwrap();
         metrics.extend_from_slice(broken);
         fs::write(place.path("run/metrics.jsonl"), metrics).unwrap();
-        succeeded(place.nin(&["plot", "run", "--output", "plot.svg"]));
+        succeeded(place.nin(&["plot", "run", "--picture", "plot.svg"]));
         succeeded(resume(&place, "run", &["--max-steps", "6"]));
         assert_eq!(place.metrics("run").len(), 7);
     }

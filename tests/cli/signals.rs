@@ -7,13 +7,18 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::common::{Place, TRAIN, small};
+use crate::common::{NIN, Place, TRAIN, small};
 
 /// A run without an end of its own, begun by a shell that does `first` before.
 fn begun(place: &Place, run: &str, first: &str) -> Child {
+    begun_by(&[TRAIN], place, run, first)
+}
+
+/// A run that this command begins.
+fn begun_by(train: &[&str], place: &Place, run: &str, first: &str) -> Child {
     let script = format!("{first} exec \"$@\"");
     let mut command = Command::new("sh");
-    command.current_dir(place.path("")).args(["-c", &script, "sh", TRAIN]);
+    command.current_dir(place.path("")).args(["-c", &script, "sh"]).args(train);
     command.args(small(run, &["--epochs", "100000"])).stdout(Stdio::piped()).stderr(Stdio::piped());
     // A signal to the group is for this process alone.
     let child = command.process_group(0).spawn().unwrap();
@@ -50,14 +55,20 @@ fn ended(child: Child) -> (Option<i32>, String) {
 #[test]
 fn each_signal_that_asks_a_run_to_end_has_it_saved() {
     let place = Place::new();
-    for signal in ["INT", "TERM", "HUP"] {
+    // What is said to be typed next is what was typed.
+    let called = [
+        ("INT", "train", &[TRAIN] as &[&str]),
+        ("TERM", "nin train", &[NIN, "train"]),
+        ("HUP", "train", &[TRAIN]),
+    ];
+    for (signal, name, train) in called {
         let run = format!("my {signal}");
-        let child = begun(&place, &run, "");
+        let child = begun_by(train, &place, &run, "");
         kill(&child, signal, 1);
         let (code, text) = ended(child);
         assert_eq!(code, Some(130), "{signal}: {text}");
         assert!(text.contains("interrupted: finishing the step and saving"), "{signal}: {text}");
-        assert!(text.contains(&format!("go on with: train --resume '{run}'")), "{signal}: {text}");
+        assert!(text.contains(&format!("go on with: {name} --resume '{run}'")), "{signal}: {text}");
         assert!(place.path(&run).join("checkpoint.safetensors").exists());
     }
 }

@@ -102,7 +102,7 @@ pub(crate) fn check(args: &BenchArgs) -> Result<(), TrainError> {
 /// [`TrainError::Shape`] if the network cannot work on images of this size.
 pub(crate) fn network(args: &NetworkArgs) -> Result<Sequential<f32>, TrainError> {
     let side = args.side();
-    let network = Network { head: args.head, ..Network::new(args.model, [1, side, side], CLASSES) };
+    let network = Network { head: args.head(), ..Network::new(args.model(), [1, side, side], CLASSES) };
     let mut network = network.build()?;
     initialize(&mut network, Init::PyTorch, Init::PyTorch, 0);
     Ok(network)
@@ -162,7 +162,7 @@ pub(crate) fn measure(args: &BenchArgs, threads: usize, conv: ConvAlgorithm) -> 
             forced => format!("nin-{forced}"),
         },
         task: args.task,
-        model: args.network.model.to_string(),
+        model: args.network.model().to_string(),
         image_size: side,
         batch,
         threads,

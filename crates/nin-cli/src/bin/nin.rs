@@ -1,14 +1,15 @@
-//! `nin`: what there is to do with networks beside training them. See `nin --help`.
+//! `nin`: what there is to do with networks. See `nin --help`.
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use nin_cli::cli::{
-    BenchArgs, CompareArgs, EvalArgs, ExportArgs, InspectArgs, PlotArgs, PredictArgs, SummaryArgs, bench,
-    compare, evaluate, export, fail, inspect, parse, plot, predict, summarize,
+    BenchArgs, CompareArgs, CompletionsArgs, EvalArgs, ExportArgs, InspectArgs, ManArgs, PlotArgs,
+    PredictArgs, SummaryArgs, TrainArgs, bench, compare, completions, evaluate, examples, export, fail,
+    inspect, manual, more_help, parse, plot, predict, summarize, train,
 };
 
-/// Evaluate, inspect, measure and compare Network in Network models.
+/// Train, evaluate, inspect, measure and compare Network in Network models.
 #[derive(Debug, Parser)]
 #[command(name = "nin", version)]
 struct Arguments {
@@ -18,19 +19,26 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    // What has a place for every setting is in a box.
+    #[command(after_help = examples("nin train"), after_long_help = more_help("nin train"))]
+    Train(Box<TrainArgs>),
     Eval(EvalArgs),
     Export(ExportArgs),
     Summary(SummaryArgs),
-    Bench(BenchArgs),
+    Bench(Box<BenchArgs>),
     Compare(CompareArgs),
-    // In a box: it has a place for every setting.
     Inspect(Box<InspectArgs>),
     Plot(PlotArgs),
     Predict(PredictArgs),
+    Completions(CompletionsArgs),
+    Man(ManArgs),
 }
 
 fn main() -> ExitCode {
     let result = match parse::<Arguments>() {
+        Ok(Arguments { command: Command::Train(args) }) => {
+            return train(&args, "nin train").unwrap_or_else(|error| fail(&error));
+        }
         Ok(Arguments { command: Command::Eval(args) }) => evaluate(&args),
         Ok(Arguments { command: Command::Export(args) }) => export(&args),
         Ok(Arguments { command: Command::Summary(args) }) => summarize(&args),
@@ -39,6 +47,8 @@ fn main() -> ExitCode {
         Ok(Arguments { command: Command::Inspect(args) }) => inspect(&args),
         Ok(Arguments { command: Command::Plot(args) }) => plot(&args),
         Ok(Arguments { command: Command::Predict(args) }) => predict(&args),
+        Ok(Arguments { command: Command::Completions(args) }) => completions(&args, Arguments::command()),
+        Ok(Arguments { command: Command::Man(args) }) => manual(&args, Arguments::command()),
         Err(code) => return code,
     };
     result.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)

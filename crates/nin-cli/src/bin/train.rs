@@ -6,7 +6,7 @@ use nin_cli::cli::{TrainArgs, fail, parse, train};
 
 fn main() -> ExitCode {
     match parse::<TrainArgs>() {
-        Ok(args) => train(&args).unwrap_or_else(|error| fail(&error)),
+        Ok(args) => train(&args, "train").unwrap_or_else(|error| fail(&error)),
         Err(code) => code,
     }
 }

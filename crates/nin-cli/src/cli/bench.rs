@@ -8,58 +8,65 @@ use tensor::conv::ConvAlgorithm;
 use tensor::simd::Isa;
 use tensor::{BufferPool, Context, Shape};
 
+use super::flags::some_settings;
 use super::network::NetworkArgs;
 use super::settings::convolution;
 use super::table::Table;
-use super::{ThreadArgs, print};
+use super::{JsonArgs, SecondsArgs, ThreadArgs, print};
 use crate::bench::Until;
 use crate::bench::layers::{LayerTimes, Pass, measure};
 use crate::bench::steps::{self, Report, Task};
 
+/// Images of a step, where their number is not asked for.
+pub(super) const BATCH: usize = 32;
+
 /// Images per second of training or inference on this machine, or the time of every layer.
 ///
-/// The images are random and in memory. Rates in GFLOP/s count the operations of the direct convolution, whatever the algorithm.
+/// Without flags it is the article's network at the size that it was made for, and a step has 32 images. They are random and in
+/// memory. Rates in GFLOP/s count the operations of the direct convolution, whatever the algorithm.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
     /// The network and its size.
     #[command(flatten)]
     pub network: NetworkArgs,
-    /// Images of a step; with --layers, images of a micro-batch [default: 32; with --layers, what training cuts a batch into]
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    pub batch_size: Option<usize>,
+    /// What a step is made of, and how it is computed.
+    #[command(flatten)]
+    pub step: StepFlags,
     /// Threads.
     #[command(flatten)]
     pub threads: ThreadArgs,
     /// What a step is: forward, backward and SGD, or the logits
     #[arg(long, value_name = "NAME", default_value = "train")]
     pub(crate) task: Task,
-    /// How long to measure after the warm-up
-    #[arg(long, value_name = "S", default_value_t = 10.0, allow_negative_numbers = true)]
-    pub seconds: f64,
+    /// Seconds.
+    #[command(flatten)]
+    pub seconds: SecondsArgs,
     /// Measure so many steps instead
     #[arg(long, value_name = "N", allow_negative_numbers = true, conflicts_with = "seconds")]
     pub steps: Option<usize>,
-    /// Convolution algorithm: auto (the fastest for each layer), direct, winograd, im2col or naive; wins over the
-    /// environment variable NIN_CONV
-    #[arg(long, value_name = "NAME")]
-    pub conv: Option<ConvAlgorithm>,
-    /// One line of JSON instead of text
-    #[arg(long)]
-    pub json: bool,
-    /// The time of every layer instead, on one thread
+    /// JSON.
+    #[command(flatten)]
+    pub json: JsonArgs,
+    /// The time of every layer instead, on one thread; --batch-size is then a micro-batch's, by default what training cuts a
+    /// batch into
     #[arg(long, conflicts_with_all = ["task", "threads", "steps"])]
     pub layers: bool,
+}
+
+some_settings! {
+    /// Flags for the settings that a step depends on, beside the network.
+    StepFlags: "batch_size", "conv"
 }
 
 impl BenchArgs {
     /// N: images of a step.
     pub(crate) fn batch(&self) -> usize {
-        self.batch_size.unwrap_or(32)
+        self.step.0.batch_size.unwrap_or(BATCH)
     }
 
     /// The time or the number of steps to measure.
     pub(crate) fn until(&self) -> Until {
-        self.steps.map_or(Until::Seconds(self.seconds), Until::Steps)
+        self.steps.map_or(Until::Seconds(self.seconds.seconds), Until::Steps)
     }
 }
 
@@ -68,14 +75,14 @@ impl BenchArgs {
 /// # Errors
 /// [`TrainError`] for the binary to print.
 pub fn bench(args: &BenchArgs) -> Result<(), TrainError> {
-    let conv = convolution(args.conv)?.unwrap_or(ConvAlgorithm::Auto);
+    let conv = convolution(args.step.0.conv)?.unwrap_or(ConvAlgorithm::Auto);
     let text = if args.layers { layer_report(args, conv)? } else { step_report(args, conv)? };
     print(&text)
 }
 
 fn step_report(args: &BenchArgs, conv: ConvAlgorithm) -> Result<String, TrainError> {
     let report = steps::measure(args, args.threads.read()?, conv)?;
-    if args.json {
+    if args.json.json {
         return Ok(format!("{}\n", json!(report)));
     }
     let Report { images_per_s: median, images_per_s_min: min, images_per_s_max: max, .. } = report;
@@ -98,19 +105,19 @@ fn step_report(args: &BenchArgs, conv: ConvAlgorithm) -> Result<String, TrainErr
 
 fn layer_report(args: &BenchArgs, conv: ConvAlgorithm) -> Result<String, TrainError> {
     steps::check(args)?;
-    let (model, side) = (args.network.model, args.network.side());
+    let (model, side) = (args.network.model(), args.network.side());
     let network = steps::network(&args.network)?;
     let shape = |images| Shape::new(&[images, 1, side, side]);
-    let batch = match args.batch_size {
+    let batch = match args.step.0.batch_size {
         Some(images) => images,
         None => micro_batch_images(&network, &Context::training(BufferPool::new()), shape(args.batch()))?,
     };
     let images = shape(batch);
     let all = layers(&network, images)?;
     let (work, passes) = (Work::of(&all), 3 * all.len());
-    let times = measure(&network, images, conv, args.seconds / passes as f64)?;
+    let times = measure(&network, images, conv, args.seconds.seconds / passes as f64)?;
     let isa = Isa::current().name();
-    if args.json {
+    if args.json.json {
         let line = json!({ "model": model.to_string(), "image_size": side, "images": batch, "threads": 1,
             "conv": conv.to_string(), "isa": isa, "layers": times });
         return Ok(format!("{line}\n"));

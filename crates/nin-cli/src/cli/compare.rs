@@ -12,20 +12,23 @@ use nin::summary::{Work, layers};
 use nin::train::{EpochMetrics, Overrides, RunDir, Settings, TrainError};
 use serde::Deserialize;
 
+use super::bench::BATCH;
 use super::data::DataArgs;
 use super::eval::{accuracy, confusion};
+use super::flags::some_settings;
 use super::network::network;
 use super::settings::{convolution, of_run};
 use super::table::{Table, grouped};
-use super::{ThreadArgs, check_file, print, tell, write_file};
+use super::{FolderArgs, SecondsArgs, ThreadArgs, check_file, print, tell, write_file};
 
 /// Networks side by side: parameters, work, speed and memory on this machine, and the accuracies of finished runs.
 ///
 /// Each network trains and infers on random images in a process of its own, so that its peak memory is its own. The training
 /// accuracy of a run is the one its last epoch wrote down, measured while training, with dropout on; --evaluate measures it
-/// anew with the final weights, as the test accuracy is measured. Networks are for one channel and ten classes.
+/// anew with the final weights, as the test accuracy is measured. Networks are for one channel and ten classes. Without flags
+/// those asked for by name have the size that they were made for (those of runs keep their own), and a step has 32 images.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(mut_arg("data_dir", |flag| flag.requires("evaluate")), after_help = "Examples:
   nin compare                                               every network, as it was made
   nin compare nin-d2l alexnet vgg11 --batch-size 64
   nin compare --run runs/gap --run runs/fc --no-speed       what two runs came to
@@ -40,27 +43,36 @@ pub struct CompareArgs {
     /// Evaluate each run's weights on its training and test images instead of reading the accuracies that it wrote down
     #[arg(long, requires = "runs")]
     pub evaluate: bool,
-    /// Folder of the data set's IDX files, for --evaluate
-    #[arg(long, value_name = "DIR", requires = "evaluate")]
-    pub data_dir: Option<PathBuf>,
-    /// Rows and columns of the images of the networks asked for by name [default: what each was made for]; runs keep their own
-    #[arg(long, value_name = "PIXELS", allow_negative_numbers = true)]
-    pub image_size: Option<usize>,
-    /// Images of a step
-    #[arg(long, value_name = "N", default_value_t = 32, allow_negative_numbers = true)]
-    pub batch_size: usize,
+    /// Data for --evaluate.
+    #[command(flatten)]
+    pub folder: FolderArgs,
+    /// What is measured.
+    #[command(flatten)]
+    pub measured: MeasuredFlags,
     /// Threads.
     #[command(flatten)]
     pub threads: ThreadArgs,
-    /// How long to measure each network's training, and as long its inference
-    #[arg(long, value_name = "S", default_value_t = 10.0, allow_negative_numbers = true)]
-    pub seconds: f64,
+    /// Seconds.
+    #[command(flatten)]
+    pub seconds: SecondsArgs,
     /// Do not measure speed and memory
     #[arg(long, conflicts_with_all = ["batch_size", "seconds"])]
     pub no_speed: bool,
     /// Where the table goes: PATH.md and PATH.csv
     #[arg(long, value_name = "PATH", default_value = "runs/compare")]
     pub output: PathBuf,
+}
+
+some_settings! {
+    /// Flags for the settings that a measurement depends on.
+    MeasuredFlags: "image_size", "batch_size"
+}
+
+impl CompareArgs {
+    /// Images of a step.
+    fn batch(&self) -> usize {
+        self.measured.0.batch_size.unwrap_or(BATCH)
+    }
 }
 
 /// A network at a size: what a row is about.
@@ -154,8 +166,9 @@ const COLUMNS: [(&str, Cell); 15] = [
 /// [`TrainError`] for the binary to print.
 pub fn compare(args: &CompareArgs) -> Result<(), TrainError> {
     let threads = args.threads.read()?;
-    if !(args.seconds > 0.0 && args.seconds <= 3600.0) {
-        return Err(TrainError::setting("seconds", "more than 0 and at most 3600", args.seconds));
+    let seconds = args.seconds.seconds;
+    if !(seconds > 0.0 && seconds <= 3600.0) {
+        return Err(TrainError::setting("seconds", "more than 0 and at most 3600", seconds));
     }
     // All networks are built before the first is measured, so that a mistake is told at once, as is a place for no file.
     let mut rows = rows(args)?;
@@ -168,7 +181,7 @@ pub fn compare(args: &CompareArgs) -> Result<(), TrainError> {
             let weights = path.join("model.safetensors");
             for (on, found) in [("train", &mut last.train_acc), ("test", &mut last.test_acc)] {
                 tell(&format!("evaluating {}, {on} images", path.display()));
-                let data = DataArgs::of(args.data_dir.clone());
+                let data = DataArgs::of(&args.folder);
                 *found = accuracy(&confusion(path, &weights, on, conv, &data, threads)?.1);
             }
         }
@@ -199,7 +212,8 @@ fn note(args: &CompareArgs, threads: usize) -> String {
         note += &format!(
             " Images per second and peak memory: batch {}, {threads} threads, {} s for each network and task, each in a process \
              of its own.",
-            args.batch_size, args.seconds
+            args.batch(),
+            args.seconds.seconds
         );
     }
     if !args.runs.is_empty() {
@@ -237,7 +251,7 @@ fn rows(args: &CompareArgs) -> Result<Vec<Row>, TrainError> {
         let of = |row: &Row| row.subject.model == model && row.subject.head == head;
         let own: Vec<Row> = runs.extract_if(.., |row| of(row)).collect();
         if own.is_empty() {
-            let side = args.image_size.unwrap_or_else(|| model.default_image_size());
+            let side = args.measured.0.image_size.unwrap_or_else(|| model.default_image_size());
             rows.push(Row::new(Subject { model, head, side }, None)?);
         }
         rows.extend(own);
@@ -258,7 +272,7 @@ fn finished(path: &Path) -> Result<(Settings, EpochMetrics), TrainError> {
         _ => {
             let (made, all) = (last.map_or(0, |last| last.epoch), settings.epochs);
             let done = format!("the run is not finished, {made} of {all} epochs are trained");
-            let way = format!("go on with it: train --resume {}", quoted(path));
+            let way = format!("go on with it: nin train --resume {}", quoted(path));
             Err(TrainError::of(path, format!("{done} ({way})")))
         }
     }
@@ -293,8 +307,8 @@ fn bench(
     let program = std::env::current_exe().map_err(TrainError::io(Path::new("nin"), "find this program"))?;
     let mut command = Command::new(&program);
     command.args(["bench", "--json", "--task", task, "--model", &subject.model.to_string()]);
-    command.args(["--image-size", &subject.side.to_string(), "--batch-size", &args.batch_size.to_string()]);
-    command.args(["--threads", &threads.to_string(), "--seconds", &args.seconds.to_string()]);
+    command.args(["--image-size", &subject.side.to_string(), "--batch-size", &args.batch().to_string()]);
+    command.args(["--threads", &threads.to_string(), "--seconds", &args.seconds.seconds.to_string()]);
     if let Some(head) = subject.head {
         command.args(["--head", &head.to_string()]);
     }

@@ -9,14 +9,15 @@ use nin::data::load::open;
 use nin::data::{DataError, DataRecord, DataSources, Dataset, Splits};
 use nin::train::{Settings, TrainError};
 
+use super::FolderArgs;
 use super::downloads::sources;
 
 /// The place of a data set and the way its files are read: arguments of the commands that need all of it.
 #[derive(Debug, Clone, Args)]
 pub struct DataArgs {
-    /// Folder of the data set's files
-    #[arg(long, value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
+    /// Where they are.
+    #[command(flatten)]
+    pub folder: FolderArgs,
     /// The most MiB of decoded images of an image folder that are kept in memory; others are decoded each time
     #[arg(long, value_name = "MIB", default_value_t = CACHE_MB)]
     pub cache_mb: u64,
@@ -29,8 +30,8 @@ const CACHE_MB: u64 = 1024;
 
 impl DataArgs {
     /// Files in this folder, read in the usual way.
-    pub(super) fn of(data_dir: Option<PathBuf>) -> Self {
-        Self { data_dir, cache_mb: CACHE_MB, strict_images: false }
+    pub(super) fn of(folder: &FolderArgs) -> Self {
+        Self { folder: folder.clone(), cache_mb: CACHE_MB, strict_images: false }
     }
 }
 
@@ -42,11 +43,11 @@ pub(super) type Data = (Splits<Arc<dyn Dataset>>, DataRecord);
 /// # Errors
 /// [`TrainError`] if it is nowhere or broken, or there are two folders.
 pub(super) fn data(settings: &Settings, args: &DataArgs, threads: usize) -> Result<Data, TrainError> {
-    if let (Some(folder), Some(other)) = (&settings.dataset.folder, &args.data_dir) {
+    if let (Some(folder), Some(other)) = (&settings.dataset.folder, &args.folder.data_dir) {
         let found = format!("{} and {}", folder.display(), other.display());
         return Err(TrainError::setting("data_dir", "one folder", found));
     }
-    read(settings, args, args.data_dir.clone(), threads)
+    read(settings, args, args.folder.data_dir.clone(), threads)
 }
 
 /// The data set in a folder, or in that of its name.
@@ -83,9 +84,9 @@ pub(super) fn data_of_run(
     let card = ["model.safetensors", "checkpoint.safetensors"].iter().find_map(card);
     let marks = card.and_then(|card| card.data);
     let record = DataRecord::read_for(run, marks.as_ref()).map_err(TrainError::refused)?;
-    let Some(own) = record else { return read(settings, args, args.data_dir.clone(), threads) };
+    let Some(own) = record else { return read(settings, args, args.folder.data_dir.clone(), threads) };
     let former = || own.folder.clone().filter(|folder| folder.is_dir());
-    let found = match read(settings, args, args.data_dir.clone().or_else(former), threads) {
+    let found = match read(settings, args, args.folder.data_dir.clone().or_else(former), threads) {
         Err(TrainError::Data(error @ DataError::NotFound { .. })) => {
             return Err(TrainError::of(run, format!("made of {own}, which is not there: {error}")));
         }

@@ -12,34 +12,41 @@ use serde_json::json;
 use tensor::conv::ConvAlgorithm;
 
 use super::data::{DataArgs, data_of_run};
+use super::flags::some_settings;
 use super::settings::{convolution, of_run};
-use super::{ThreadArgs, print, print_json};
+use super::{JsonArgs, ThreadArgs, WeightsArgs, print, print_json};
 
 /// Accuracy and confusion matrix of a run's weights on the test images of its data set, or on those that the run held out.
+///
+/// --weights takes others in the place of the run's, --conv another algorithm in the place of the run's own.
 #[derive(Debug, Args)]
 pub struct EvalArgs {
     /// Run folder: its settings and its weights
     pub run: PathBuf,
-    /// Weights to use instead of the run's model.safetensors
-    #[arg(long, value_name = "FILE")]
-    pub weights: Option<PathBuf>,
+    /// Weights instead of the run's.
+    #[command(flatten)]
+    pub weights: WeightsArgs,
     /// The images to evaluate on: test (the test images, or those that the run held out) or train (those that it was trained on,
     /// without variations and without dropout: beside the test images they show how far the network over-fits)
     #[arg(long, value_name = "SET", default_value = "test", value_parser = ["test", "train"])]
     pub on: String,
-    /// One line of JSON instead of text
-    #[arg(long)]
-    pub json: bool,
+    /// JSON.
+    #[command(flatten)]
+    pub json: JsonArgs,
     /// The data set's files.
     #[command(flatten)]
     pub data: DataArgs,
     /// Threads.
     #[command(flatten)]
     pub threads: ThreadArgs,
-    /// Convolution algorithm: auto (the fastest for each layer), direct, winograd, im2col or naive; wins over the
-    /// environment variable NIN_CONV, and that over the run's own
-    #[arg(long, value_name = "NAME")]
-    pub conv: Option<ConvAlgorithm>,
+    /// How it is computed; by itself as the run was.
+    #[command(flatten)]
+    pub conv: ConvFlag,
+}
+
+some_settings! {
+    /// The flag for the algorithm of convolutions.
+    ConvFlag: "conv"
 }
 
 /// Runs `nin eval`.
@@ -47,11 +54,11 @@ pub struct EvalArgs {
 /// # Errors
 /// [`TrainError`] for the binary to print.
 pub fn evaluate(args: &EvalArgs) -> Result<(), TrainError> {
-    let weights = args.weights.clone().unwrap_or_else(|| args.run.join("model.safetensors"));
-    let conv = convolution(args.conv)?;
+    let weights = args.weights.file().unwrap_or_else(|| args.run.join("model.safetensors"));
+    let conv = convolution(args.conv.0.conv)?;
     let threads = args.threads.read()?;
     let (names, confusion) = confusion(&args.run, &weights, &args.on, conv, &args.data, threads)?;
-    if !args.json {
+    if !args.json.json {
         return print(&report(&args.on, &names, &confusion));
     }
     let (correct, images) = counts(&confusion);

@@ -14,7 +14,7 @@ use tensor::init::Init;
 
 use super::network::{EndArgs, NetworkArgs, network};
 use super::table::grouped;
-use super::{check_file, print, write_file};
+use super::{WeightsArgs, check_file, print, write_file};
 
 /// Images that a file is tried on before it is written.
 const IMAGES: usize = 3;
@@ -25,7 +25,7 @@ const IMAGES: usize = 3;
 /// the network ends in global average pooling. Weights have the names that they have in PyTorch's state_dict. Before the file is
 /// written, it is read again and run on three images of noise: its logits must be the network's.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(mut_arg("weights", |flag| flag.conflicts_with("run")), after_help = "Examples:
   nin export runs/nin-20260101-120000 --onnx nin.onnx                 input: pixels less mean, over deviation
   nin export runs/nin-20260101-120000 --onnx nin.onnx --normalize     input: pixels from 0 to 255
   nin export --weights lenet.safetensors --model lenet --onnx lenet.onnx
@@ -35,9 +35,9 @@ elsewhere, which do not say themselves what they are of.")]
 pub struct ExportArgs {
     /// Run folder, whose model.safetensors is exported
     pub run: Option<PathBuf>,
-    /// Weights instead of a run's
-    #[arg(long, value_name = "FILE", conflicts_with = "run")]
-    pub weights: Option<PathBuf>,
+    /// Weights instead of a run's.
+    #[command(flatten)]
+    pub weights: WeightsArgs,
     /// The file to write
     #[arg(long, value_name = "FILE")]
     pub onnx: PathBuf,
@@ -46,7 +46,7 @@ pub struct ExportArgs {
     pub normalize: bool,
     /// The network of weights from elsewhere, and its size.
     #[command(flatten)]
-    pub network: Option<NetworkArgs>,
+    pub network: NetworkArgs,
     /// Its ends.
     #[command(flatten)]
     pub ends: EndArgs,
@@ -58,11 +58,12 @@ pub struct ExportArgs {
 /// [`TrainError`] for the binary to print.
 pub fn export(args: &ExportArgs) -> Result<(), TrainError> {
     let run = args.run.as_ref().map(|run| run.join("model.safetensors"));
-    let Some(weights) = args.weights.clone().or(run) else {
+    let Some(weights) = args.weights.file().or(run) else {
         return Err(TrainError::setting("run", "a run's folder or --weights", "none"));
     };
+    let asked = Some(&args.network).filter(|network| network.0.names().next().is_some());
     let refused = |reason| Err(TrainError::of(&weights, reason));
-    let (mut network, image, about) = match (ModelCard::read(&weights)?, &args.network) {
+    let (mut network, image, about) = match (ModelCard::read(&weights)?, asked) {
         (Some(card), None) => {
             let [c, h, w] = card.image;
             // Pixels that are divided only.
@@ -82,8 +83,8 @@ pub fn export(args: &ExportArgs) -> Result<(), TrainError> {
         (None, Some(asked)) if !args.normalize => {
             let (side, channels) = (asked.side(), usize::from(args.ends.channels));
             let image = [channels, side, side];
-            let network = network(asked.model, asked.head, image, usize::from(args.ends.classes))?;
-            let about = Export { name: asked.model.name().to_owned(), ..Export::default() };
+            let network = network(asked.model(), asked.head(), image, usize::from(args.ends.classes))?;
+            let about = Export { name: asked.model().name().to_owned(), ..Export::default() };
             (network, [IMAGES, channels, side, side], about)
         }
         (Some(_), Some(_)) => {

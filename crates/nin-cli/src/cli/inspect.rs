@@ -1,19 +1,19 @@
 //! `nin inspect`: the signal inside of a network, layer by layer, at the start of a recipe or in finished runs.
 
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
+use clap::Args;
 use nin::disk::FileError;
 use nin::loss::CrossEntropy;
 use nin::train::{Overrides, Recipe, Settings, StepSettings, TrainError, Trainer, Workers};
 use serde_json::json;
 
 use super::data::{DataArgs, data, data_of_run};
+use super::flags::some_settings;
 use super::runs::{Group, groups};
 use super::settings::{convolution, of_run, resolve};
 use super::table::Table;
-use super::{ThreadArgs, check_file, print, print_json, seeds, write_file};
+use super::{JsonArgs, PictureArgs, SeedsArgs, ThreadArgs, check_file, print, print_json, write_file};
 use crate::bench::median;
 use crate::plots::{Line, Panel, write_panels};
 use crate::signal::{LayerSignal, Signal};
@@ -25,7 +25,8 @@ const MOST_IMAGES: usize = 4096;
 /// how large the gradients are.
 ///
 /// A batch of real training images goes through a network and the gradients of its loss come back, at the start of a recipe or
-/// with the weights of finished runs. With several seeds each figure is the middle one of theirs.
+/// with the weights of finished runs. Without --seeds a start is that of seed 0; with several seeds each figure is the
+/// middle one of theirs.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   nin inspect --recipe chapter --model nin-d2l --image-size 67            at the start, seed 0
@@ -47,51 +48,29 @@ pub struct InspectArgs {
     /// The data set's files.
     #[command(flatten)]
     pub data: DataArgs,
-    /// Look at a recipe's start with each of these seeds, such as 0..20 (0 to 19) [default: 0..1]
-    #[arg(long, value_name = "FROM..TO", value_parser = seeds::parse)]
-    pub seeds: Option<Range<u64>>,
+    /// Seeds of a recipe's start; by itself 0..1.
+    #[command(flatten)]
+    pub seeds: SeedsArgs,
     /// Training images that are sent through
     #[arg(long, value_name = "N", default_value_t = 128, allow_negative_numbers = true)]
     pub images: usize,
-    /// A picture (SVG): a line for each seed, a color for each recipe or folder
-    #[arg(long, value_name = "FILE")]
-    pub picture: Option<PathBuf>,
+    /// A picture.
+    #[command(flatten)]
+    pub picture: PictureArgs,
     /// The table as CSV
     #[arg(long, value_name = "FILE")]
     pub csv: Option<PathBuf>,
-    /// One line of JSON for each network instead of text
-    #[arg(long)]
-    pub json: bool,
+    /// JSON.
+    #[command(flatten)]
+    pub json: JsonArgs,
     /// Threads.
     #[command(flatten)]
     pub threads: ThreadArgs,
 }
 
-/// Flags for the settings that what is seen at a recipe's start depends on.
-#[derive(Debug)]
-pub struct StartFlags(pub Overrides);
-
-const OF_A_START: [&str; 6] = ["model", "image_size", "init", "head_scale", "head_bias", "dataset"];
-
-impl Args for StartFlags {
-    fn augment_args(command: Command) -> Command {
-        let all = Overrides::augment_args(Command::new("all"));
-        command.args(all.get_arguments().filter(|flag| OF_A_START.contains(&flag.get_id().as_str())))
-    }
-
-    fn augment_args_for_update(command: Command) -> Command {
-        Self::augment_args(command)
-    }
-}
-
-impl FromArgMatches for StartFlags {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
-        Overrides::from_arg_matches(matches).map(Self)
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
-        self.0.update_from_arg_matches(matches)
-    }
+some_settings! {
+    /// Flags for the settings that what is seen at a recipe's start depends on.
+    StartFlags: "model", "image_size", "init", "head_scale", "head_bias", "dataset"
 }
 
 /// A recipe or a folder, and what was found for each seed.
@@ -111,7 +90,7 @@ pub fn inspect(args: &InspectArgs) -> Result<(), TrainError> {
         return Err(TrainError::setting("images", format!("1 to {MOST_IMAGES}"), args.images));
     }
     start_of_no_recipe(args)?;
-    args.csv.iter().chain(&args.picture).try_for_each(|path| check_file(path))?;
+    args.csv.iter().chain(&args.picture.picture).try_for_each(|path| check_file(path))?;
     let conv = convolution(None)?;
     let recipes = match (args.recipes.is_empty(), args.folders.is_empty()) {
         (true, true) => vec![Recipe::Default],
@@ -124,7 +103,7 @@ pub fn inspect(args: &InspectArgs) -> Result<(), TrainError> {
             let flags = Overrides { recipe: Some(recipe), seed: Some(seed), conv, ..args.settings.0.clone() };
             Ok((resolve(None, &Overrides::default(), &flags)?, None))
         };
-        let starts = args.seeds.clone().unwrap_or(0..1).map(start);
+        let starts = args.seeds.seeds.clone().unwrap_or(0..1).map(start);
         asked.push((recipe.to_string(), starts.collect::<Result<Vec<_>, TrainError>>()?));
     }
     for Group { name, runs } in groups(&args.folders, "config.toml")? {
@@ -141,7 +120,7 @@ pub fn inspect(args: &InspectArgs) -> Result<(), TrainError> {
         for (settings, run) in networks {
             let seed = settings.seed;
             let signal = signal(settings, run.as_deref(), args, threads)?;
-            if args.json {
+            if args.json.json {
                 print_json(&json!({ "network": name, "seed": seed, "signal": signal }))?;
             }
             signals.push(signal);
@@ -149,10 +128,10 @@ pub fn inspect(args: &InspectArgs) -> Result<(), TrainError> {
         subjects.push(Subject { name, signals });
     }
     // None of them is lost with another.
-    let text = if args.json { String::new() } else { subjects.iter().map(text).collect() };
+    let text = if args.json.json { String::new() } else { subjects.iter().map(text).collect() };
     let printed = print(&text);
     let csv = args.csv.as_ref().map_or(Ok(()), |path| write_file(path, &table(&subjects).csv()));
-    if let Some(path) = &args.picture {
+    if let Some(path) = &args.picture.picture {
         let names: Vec<String> = subjects.iter().map(name).collect();
         write_panels(path, &names, &panels(&subjects))?;
     }
@@ -164,7 +143,7 @@ fn start_of_no_recipe(args: &InspectArgs) -> Result<(), TrainError> {
     if args.folders.is_empty() || !args.recipes.is_empty() {
         return Ok(());
     }
-    match args.settings.0.names().chain(args.seeds.as_ref().map(|_| "seeds")).next() {
+    match args.settings.0.names().chain(args.seeds.seeds.as_ref().map(|_| "seeds")).next() {
         Some(name) => Err(TrainError::Config(format!(
             "{name}: is of a recipe's start, and a run's folder has its own; there is no --recipe"
         ))),

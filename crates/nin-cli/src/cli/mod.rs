@@ -16,6 +16,7 @@ mod data;
 mod downloads;
 mod eval;
 mod export;
+mod flags;
 mod inspect;
 mod network;
 mod plot;
@@ -25,6 +26,7 @@ mod run_name;
 mod runs;
 mod seeds;
 mod settings;
+mod shell;
 mod signals;
 mod summary;
 mod table;
@@ -37,23 +39,24 @@ use std::process::ExitCode;
 
 pub use bench::{BenchArgs, bench};
 pub use compare::{CompareArgs, compare};
+pub use data::DataArgs;
 pub use eval::{EvalArgs, evaluate};
 pub use export::{ExportArgs, export};
+pub use flags::{FolderArgs, JsonArgs, PictureArgs, SecondsArgs, ThreadArgs, WeightsArgs};
 pub use inspect::{InspectArgs, inspect};
 pub use network::{EndArgs, NetworkArgs};
 pub use plot::{PlotArgs, plot};
 pub use predict::{PredictArgs, predict};
-pub use seeds::parse as parse_seeds;
+pub use seeds::{SeedsArgs, parse as parse_seeds};
+pub use shell::{CompletionsArgs, ManArgs, completions, manual};
 pub use summary::{SummaryArgs, summarize};
-pub use train::{TrainArgs, train};
+pub use train::{TrainArgs, examples, more_help, train};
 pub use usage::parse;
 
-use clap::Args;
 use nin::data::DataError;
 use nin::disk::{FileError, atomic_write, check_write, make_folder};
 use nin::names::{shown, unprintable};
 use nin::train::TrainError;
-use nin::train::workers::check_threads;
 
 /// Writes an error as one line and turns it into an exit code: 2 if what was asked for cannot work, 1 if something failed on
 /// the way.
@@ -67,27 +70,6 @@ pub fn fail(error: &TrainError) -> ExitCode {
         | TrainError::File(FileError::Busy { .. }) => 2,
         _ => 1,
     })
-}
-
-/// The number of threads: an argument of most commands.
-#[derive(Debug, Args)]
-pub struct ThreadArgs {
-    /// Threads [default: one for each core]
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    pub threads: Option<usize>,
-}
-
-impl ThreadArgs {
-    /// The number that was asked for, or as many as the machine has cores.
-    ///
-    /// # Errors
-    /// [`TrainError::Config`] of a number that cannot be.
-    pub fn read(&self) -> Result<usize, TrainError> {
-        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let threads = self.threads.unwrap_or_else(cores);
-        check_threads(threads)?;
-        Ok(threads)
-    }
 }
 
 /// Writes a file whole or not at all ([`atomic_write`]), in a folder that is made if there is none.

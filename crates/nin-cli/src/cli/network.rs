@@ -6,24 +6,27 @@ use nin::models::{Head, Model, Network};
 use nin::nn::Sequential;
 use nin::train::TrainError;
 
-/// A network by its name, its end and the size of its images.
-#[derive(Debug, Args)]
-pub struct NetworkArgs {
-    /// Network
-    #[arg(long, value_name = "NAME", default_value = "nin")]
-    pub model: Model,
-    /// What the class maps of a nin network go through [default: its own end]
-    #[arg(long, value_name = "NAME")]
-    pub head: Option<Head>,
-    /// Rows and columns of the images [default: what the network was made for]
-    #[arg(long, value_name = "PIXELS", allow_negative_numbers = true)]
-    pub image_size: Option<usize>,
+use super::flags::some_settings;
+
+some_settings! {
+    /// A network by its name, its end and the size of its images.
+    NetworkArgs: "model", "head", "image_size"
 }
 
 impl NetworkArgs {
-    /// Rows and columns of the images.
+    /// The network: the article's, where none is asked for.
+    pub fn model(&self) -> Model {
+        self.0.model.unwrap_or(Model::Nin)
+    }
+
+    /// Its end, if another than its own is asked for.
+    pub fn head(&self) -> Option<Head> {
+        self.0.head
+    }
+
+    /// Rows and columns of its images: of those that it was made for, where none are asked for.
     pub fn side(&self) -> usize {
-        self.image_size.unwrap_or_else(|| self.model.default_image_size())
+        self.0.image_size.unwrap_or_else(|| self.model().default_image_size())
     }
 }
 

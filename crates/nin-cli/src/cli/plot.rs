@@ -7,24 +7,24 @@ use nin::names::shown;
 use nin::train::{EpochMetrics, RunDir, TrainError};
 
 use super::runs::{Group, groups, spread};
-use super::{check_file, print};
+use super::{PictureArgs, check_file, print};
 use crate::plots::{Line, Panel, write_panels};
 
 /// Test accuracies of many runs in one picture: by epoch, and at the end.
 ///
-/// A folder is that of a run, or that of `train --seeds` with a run for each seed. Each folder has a color of its own. Only
+/// A folder is that of a run, or that of `nin train --seeds` with a run for each seed. Each folder has a color of its own. Only
 /// metrics.jsonl is read, so that the folders need no weights.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(mut_arg("picture", |flag| flag.default_value("runs/accuracy.svg").alias("output")), after_help = "Examples:
   nin plot runs/chapter runs/robust               two recipes, a line for each seed
-  nin plot runs/chapter --output docs/chapter.svg")]
+  nin plot runs/chapter --picture docs/chapter.svg")]
 pub struct PlotArgs {
     /// Folder of a run, or of one run for each seed
     #[arg(value_name = "DIR", required = true)]
     pub folders: Vec<PathBuf>,
-    /// Where the picture goes
-    #[arg(long, value_name = "FILE", default_value = "runs/accuracy.svg")]
-    pub output: PathBuf,
+    /// The picture; by itself runs/accuracy.svg.
+    #[command(flatten)]
+    pub picture: PictureArgs,
 }
 
 /// Runs `nin plot`.
@@ -32,7 +32,8 @@ pub struct PlotArgs {
 /// # Errors
 /// [`TrainError`] for the binary to print.
 pub fn plot(args: &PlotArgs) -> Result<(), TrainError> {
-    check_file(&args.output)?;
+    let path = args.picture.picture.as_ref().expect("there is a default");
+    check_file(path)?;
     let groups = groups(&args.folders, "metrics.jsonl")?;
     let mut runs = Vec::new();
     for group in &groups {
@@ -40,9 +41,9 @@ pub fn plot(args: &PlotArgs) -> Result<(), TrainError> {
     }
     let line = |(group, runs): (&Group, &Vec<_>)| format!("{}: {}\n", shown(&group.name), describe(runs));
     let printed = print(&groups.iter().zip(&runs).map(line).collect::<String>());
-    write_panels(&args.output, &names(&groups, &runs), &panels(&groups, &runs))?;
+    write_panels(path, &names(&groups, &runs), &panels(&groups, &runs))?;
     printed?;
-    say!("the picture is {}", args.output.display());
+    say!("the picture is {}", path.display());
     Ok(())
 }
 

@@ -16,7 +16,7 @@ use nin::{Answer, ClassMaps, Classifier};
 use serde_json::json;
 
 use super::downloads::sources;
-use super::{ThreadArgs, print, print_json, tell};
+use super::{FolderArgs, JsonArgs, ThreadArgs, WeightsArgs, print, print_json, tell};
 
 /// Images that are classified together.
 const TOGETHER: usize = 32;
@@ -29,33 +29,34 @@ const DRAWN: usize = 224;
 /// PNG and JPEG, in color or gray, of any size. Of a folder, all of them in it and below, in the order of their names. What cannot be
 /// read is named and left out; the exit code is 1 then.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  nin predict photo.png --model runs/nin-20260101-120000
-  nin predict photos --model model.safetensors --json
-  nin predict --dataset fashion-mnist-mini --index 7 --model runs/nin-20260101-120000 --cam maps
-  curl -s http://localhost/photo.jpg | nin predict - --model model.safetensors")]
+#[command(mut_arg("weights", |flag| flag.required(true).alias("model")))]
+#[command(mut_arg("data_dir", |flag| flag.requires("dataset")), after_help = "Examples:
+  nin predict photo.png --weights runs/nin-20260101-120000
+  nin predict photos --weights model.safetensors --json
+  nin predict --dataset fashion-mnist-mini --index 7 --weights runs/nin-20260101-120000 --cam maps
+  curl -s http://localhost/photo.jpg | nin predict - --weights model.safetensors")]
 pub struct PredictArgs {
     /// Images, or folders of images; - for one from standard input
     #[arg(value_name = "PATH", required_unless_present = "dataset")]
     pub paths: Vec<PathBuf>,
-    /// Weights with their card, as model.safetensors of a run, or the folder of a run
-    #[arg(long, value_name = "PATH")]
-    pub model: PathBuf,
+    /// The network.
+    #[command(flatten)]
+    pub weights: WeightsArgs,
     /// Take a test image of this data set instead
     #[arg(long, value_name = "NAME", requires = "index", conflicts_with = "paths")]
     pub dataset: Option<DatasetKind>,
     /// The number of that image, counted from 0
     #[arg(long, value_name = "I", requires = "dataset", allow_negative_numbers = true)]
     pub index: Option<usize>,
-    /// Folder of the data set's IDX files
-    #[arg(long, value_name = "DIR", requires = "dataset")]
-    pub data_dir: Option<PathBuf>,
+    /// Data of the data set.
+    #[command(flatten)]
+    pub folder: FolderArgs,
     /// The most likely classes that are told
     #[arg(long, value_name = "K", default_value_t = 3, allow_negative_numbers = true)]
     pub top: usize,
-    /// A line of JSON for each image
-    #[arg(long)]
-    pub json: bool,
+    /// JSON.
+    #[command(flatten)]
+    pub json: JsonArgs,
     /// Draw where the classes were seen (figure 4 of the paper): NAME.cam.png with the most likely class's map over the image, and
     /// NAME.maps.png with the maps of all classes, in rows of five
     #[arg(long, value_name = "DIR")]
@@ -80,7 +81,7 @@ pub fn predict(args: &PredictArgs) -> Result<(), TrainError> {
     if args.top == 0 {
         return Err(TrainError::setting("top", "at least 1", args.top));
     }
-    let path = if args.model.is_dir() { args.model.join("model.safetensors") } else { args.model.clone() };
+    let path = args.weights.file().expect("it is required");
     let classifier = Classifier::load(&path)?.with_threads(args.threads.read()?)?;
     if args.cam.is_some() && !classifier.has_class_maps() {
         let network = &classifier.card().network;
@@ -177,7 +178,7 @@ fn images(path: &Path, all: &mut Vec<Source>) -> Result<(), TrainError> {
 
 /// A test image of a data set.
 fn of_dataset(kind: DatasetKind, index: usize, args: &PredictArgs) -> Result<Named, TrainError> {
-    let sources = sources(args.data_dir.clone());
+    let sources = sources(args.folder.data_dir.clone());
     let set = load(kind, &sources)?.test;
     if index >= set.len() {
         return Err(TrainError::setting("index", format!("0 to {}", set.len() - 1), index));
@@ -198,7 +199,7 @@ fn show(
     classifier: &Classifier,
 ) -> Result<(), TrainError> {
     let top = &answers[..args.top.min(answers.len())];
-    if args.json {
+    if args.json.json {
         let answers: Vec<_> = top
             .iter()
             .map(|Answer { class, name, probability }| json!({ "class": class, "name": name, "probability": probability }))

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use clap::Args;
 use nin::data::{DataRecord, Dataset, Splits};
 use nin::disk::{FolderLock, exists, make_new_folder, read_if_there};
 use nin::names::quoted;
@@ -20,6 +21,14 @@ use super::runs::spread;
 use super::settings::of_run;
 use super::train::{TrainArgs, announce};
 use super::write_file;
+
+/// Many seeds.
+#[derive(Debug, Args)]
+pub struct SeedsArgs {
+    /// Once with each of these seeds, such as 0..20 (0 to 19)
+    #[arg(long, value_name = "FROM..TO", value_parser = parse)]
+    pub seeds: Option<Range<u64>>,
+}
 
 /// The most seeds of one command.
 const MOST: u64 = 10_000;

@@ -16,6 +16,8 @@ use super::table::{Table, grouped};
 use crate::bench::layers::convolutions;
 
 /// Layers, output shapes, parameters and work of a network.
+///
+/// Without flags it is the article's network at the size that it was made for.
 #[derive(Debug, Args)]
 pub struct SummaryArgs {
     /// The network and its size.
@@ -34,8 +36,7 @@ pub struct SummaryArgs {
 /// # Errors
 /// [`TrainError`] for the binary to print.
 pub fn summarize(args: &SummaryArgs) -> Result<(), TrainError> {
-    let NetworkArgs { model, head, .. } = args.network;
-    let side = args.network.side();
+    let (model, head, side) = (args.network.model(), args.network.head(), args.network.side());
     let (channels, classes) = (usize::from(args.ends.channels), usize::from(args.ends.classes));
     let network = network(model, head, [channels, side, side], classes)?;
     let image = Shape::from([1, channels, side, side]);

@@ -1,6 +1,5 @@
 //! `train`: one run from settings to a run folder.
 
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -19,17 +18,19 @@ use nin::train::{
 use super::data::{DataArgs, data, data_of_run};
 use super::progress::Display;
 use super::run_name::default_run_dir;
-use super::seeds;
+use super::seeds::train_each;
 use super::settings::{convolution, of_run, resolve};
-use super::{ThreadArgs, signals};
+use super::{SeedsArgs, ThreadArgs, signals};
 
 /// Train Network in Network on the CPU.
 ///
 /// Without arguments it trains the article's network on the bundled Fashion-MNIST images and leaves a run folder with the
 /// settings, the metrics, the weights and a picture of the curves. Settings come from a recipe, then from a TOML file, then
-/// from flags; the later wins.
+/// from flags; the later wins. With --seeds, the run of each is in a folder seed-N below the run folder; asked again with the
+/// same --run-dir, the command goes on where it stopped.
 #[derive(Debug, Parser)]
-#[command(name = "train", version, after_help = EXAMPLES, after_long_help = more_help())]
+#[command(name = "train", version, mut_arg("seeds", |flag| flag.conflicts_with_all(["seed", "resume"])))]
+#[command(after_help = examples("train"), after_long_help = more_help("train"))]
 pub struct TrainArgs {
     /// The settings of the run.
     #[command(flatten)]
@@ -40,10 +41,9 @@ pub struct TrainArgs {
     /// The data set's files.
     #[command(flatten)]
     pub data: DataArgs,
-    /// Train once with each of these seeds, such as 0..20 (0 to 19), in folders seed-N below the run folder; asked again
-    /// with the same --run-dir, goes on where it stopped
-    #[arg(long, value_name = "FROM..TO", value_parser = seeds::parse, conflicts_with_all = ["seed", "resume"])]
-    pub seeds: Option<Range<u64>>,
+    /// Seeds.
+    #[command(flatten)]
+    pub seeds: SeedsArgs,
     /// Threads.
     #[command(flatten)]
     pub threads: ThreadArgs,
@@ -63,17 +63,22 @@ fn begun_otherwise() -> Vec<Id> {
     ["run_dir", "config"].into_iter().map(Id::from).chain(others).collect()
 }
 
-const EXAMPLES: &str = "Examples:
-  train                                           the default run on the bundled images
-  train --recipe chapter --dataset fashion-mnist  the chapter, on the full data set
-  train --model nin-cifar --epochs 3 --lr 0.01    another network and other settings
-  train --seeds 0..20 --run-dir runs/lottery      twenty runs, and the spread of their accuracies
-  train --resume runs/nin-20260101-120000         go on with a run that was stopped
+/// The end of `-h`, of a command that is typed like this.
+pub fn examples(command: &str) -> String {
+    format!(
+        "Examples:
+  {command}                                           the default run on the bundled images
+  {command} --recipe chapter --dataset fashion-mnist  the chapter, on the full data set
+  {command} --model nin-cifar --epochs 3 --lr 0.01    another network and other settings
+  {command} --seeds 0..20 --run-dir runs/lottery      twenty runs, the spread of their accuracies
+  {command} --resume runs/nin-20260101-120000         go on with a run that was stopped
 Exit codes: 0 done, 1 failed on the way or a file that cannot be read or written, 2 the request cannot work, 130 interrupted
-(everything is saved).";
+(everything is saved)."
+    )
+}
 
 /// The end of `--help`: the settings of each recipe, so that every flag's usual value is told, and the examples.
-fn more_help() -> String {
+pub fn more_help(command: &str) -> String {
     let mut text = "Recipes, the settings as config.toml has them, of robust and default those that are not as in chapter:\n".to_owned();
     let chapter = Settings::of(Recipe::Chapter).to_toml();
     let others = [Recipe::Robust, Recipe::Default].map(|recipe| Settings::of(recipe).to_toml());
@@ -87,7 +92,7 @@ fn more_help() -> String {
   image_size = 96
   lr = 0.05
 Environment: NIN_CONV and NIN_ISA choose kernels, NIN_CACHE_DIR and NIN_FASHION_MNIST_URL where downloads go and come from.
-" + EXAMPLES
+" + &examples(command)
 }
 
 impl TrainArgs {
@@ -103,12 +108,13 @@ impl TrainArgs {
 ///
 /// # Errors
 /// [`TrainError`] for the binary to print.
-pub fn train(args: &TrainArgs) -> Result<ExitCode, TrainError> {
+// `command`: what is typed to run it, for hints.
+pub fn train(args: &TrainArgs, command: &str) -> Result<ExitCode, TrainError> {
     let threads = args.threads.read()?;
     let interrupt = Arc::new(AtomicBool::new(false));
     signals::watch(&interrupt)?;
-    if let Some(seeds) = &args.seeds {
-        return seeds::train_each(seeds.clone(), args, threads, &interrupt);
+    if let Some(seeds) = &args.seeds.seeds {
+        return train_each(seeds.clone(), args, threads, &interrupt);
     }
     let (mut run, mut trainer) = match &args.resume {
         Some(path) => resume(path, args, threads)?,
@@ -135,7 +141,10 @@ pub fn train(args: &TrainArgs) -> Result<ExitCode, TrainError> {
             ExitCode::SUCCESS
         }
         Outcome::Interrupted => {
-            say!("interrupted after step {step}, saved; go on with: train --resume {}", quoted(run.path()));
+            say!(
+                "interrupted after step {step}, saved; go on with: {command} --resume {}",
+                quoted(run.path())
+            );
             ExitCode::from(130)
         }
     })

@@ -51,7 +51,8 @@ impl Picture {
             return Err(refuse(format!("larger than the {} MiB that an image may have", LARGEST_FILE >> 20)));
         }
         // Some decoders end their lines.
-        let broken = |error: image::ImageError| refuse(format!("not a whole image: {}", error.to_string().trim_end()));
+        let broken =
+            |error: image::ImageError| refuse(format!("not a whole image: {}", error.to_string().trim_end()));
         let mut limits = Limits::default();
         limits.max_image_width = Some(MAX_SIDE as u32);
         limits.max_image_height = Some(MAX_SIDE as u32);

@@ -56,7 +56,7 @@ settings! {
     head("NAME"): Head (Option) = None;
     /// Data set, by its name or by NAME:FOLDER with the folder of its files; image-folder:FOLDER has images of one's own
     dataset("NAME"): DatasetName = DatasetKind::FashionMnistMini.into();
-    /// Rows and columns that images are resized to
+    /// Rows and columns of the network's images; those of a data set are resized
     image_size("PIXELS"): usize = 224, "1 to 4096" if |size| (1..=4096).contains(&size);
     /// Images of a step
     batch_size("N"): usize = 128, "1 to 1048576" if |images| (1..=1 << 20).contains(&images);
