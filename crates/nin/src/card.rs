@@ -5,12 +5,12 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::load_tensors;
 use crate::data::{DataMarks, Normalization, Whiten};
 use crate::disk::{FileError, content};
 use crate::models::Network;
 use crate::nn::Sequential;
 use crate::train::TrainError;
+use crate::weights_file::load_tensors;
 
 /// The name of the card in the text of a safetensors file.
 const KEY: &str = "nin";

@@ -7,7 +7,7 @@ use autograd::{Context, Graph, Plan};
 use tensor::{BufferPool, Tensor, ops};
 
 use crate::card::ModelCard;
-use crate::checkpoint::{Contents, load_tensors, put, read_tensors};
+use crate::checkpoint::put;
 use crate::data::normalize::PixelTable;
 use crate::data::whiten::{Whitening, taken};
 use crate::data::{Image, Picture};
@@ -15,6 +15,7 @@ use crate::disk::content;
 use crate::models::Model;
 use crate::nn::{Module, Planned, Sequential, bound};
 use crate::train::{TrainError, Workers, refuse_no_numbers};
+use crate::weights_file::{Contents, load_tensors, read_tensors};
 
 /// The most bytes that the maps of images on their way may take: a file is small, whatever size of images its card says.
 const MOST_BYTES: u64 = 1 << 30;
@@ -315,9 +316,9 @@ mod tests {
     use tensor::init::Init;
 
     use super::*;
-    use crate::checkpoint::save_tensors;
     use crate::data::Normalization;
     use crate::nn::{initialize, parameters, parameters_mut};
+    use crate::weights_file::save_tensors;
 
     fn card(model: Model, side: usize) -> ModelCard {
         ModelCard {

@@ -48,6 +48,7 @@ pub mod optim;
 mod protobuf;
 pub mod summary;
 pub mod train;
+mod weights_file;
 
 pub use card::ModelCard;
 pub use classifier::{Answer, ClassMaps, Classifier};

@@ -15,9 +15,9 @@ use tensor::{BufferPool, Context, Element, Op, Tensor};
 
 use super::dataset::{Dataset, Image};
 use super::error::DataError;
-use crate::checkpoint::load_tensors;
 use crate::disk::{FileError, content};
 use crate::names::choices;
+use crate::weights_file::load_tensors;
 
 choices! {
     /// What is done to whole images, in the place of a normalization of their channels.

@@ -26,13 +26,13 @@ use super::evaluation::Metrics;
 use super::health::HealthCounts;
 use super::metrics::EpochMetrics;
 use crate::card::ModelCard;
-use crate::checkpoint::{load_tensors, read_tensors, save_tensors};
 use crate::data::DataRecord;
 use crate::data::whiten::{self, Whitening};
 use crate::disk::{self, FolderLock, Log, atomic_write};
 use crate::names::quoted;
 use crate::nn::{Module, parameters};
 use crate::optim::State;
+use crate::weights_file::{load_tensors, read_tensors, save_tensors};
 
 /// The beginning of the names of the optimizer's state in `checkpoint.safetensors`.
 const OPTIMIZER: &str = "optimizer.";
