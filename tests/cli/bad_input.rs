@@ -112,10 +112,6 @@ fn unknown_names_and_impossible_sizes_are_refused_before_data_are_read() {
         &["--model", "lenet", "--dropout", "0.3"],
         &["dropout: expected a network that has it", "lenet"],
     );
-    refused_arguments(
-        &["--init-from", "a.st", "--init", "he"],
-        &["init: expected no init_from", "found a.st"],
-    );
 }
 
 /// Before data are looked for: there are none here.
@@ -185,8 +181,15 @@ fn weights_that_do_not_fit_or_are_broken_are_refused() {
     refused(place.resume("run", &[]), 1, &["checkpoint.safetensors"]);
     assert_eq!(place.metrics("run"), metrics);
 
-    // The weights themselves are good.
-    succeeded(init("nin-cifar", "14", weights));
+    // The weights themselves are good; where all fit, no initial ones are asked for.
+    let told = succeeded(init("nin-cifar", "14", weights));
+    assert!(told.contains("init-from run/model.safetensors: 18 of 18 tensors taken\n"), "{told}");
+    let start = |more: &[&str]| {
+        place.train("fc", &[&["--max-steps", "1", "--init-from", weights, "--init", "he"], more].concat())
+    };
+    refused(start(&[]), 2, &["init: expected new weights that it is about, found run/model.safetensors"]);
+    let told = succeeded(start(&["--head", "fc"]));
+    assert!(told.contains("18 of 20 tensors taken; new: 8.weight 10 x 90, 8.bias 10\n"), "{told}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 
-use nin::checkpoint::{load_matching, save_parameters};
+use nin::checkpoint::{load_fitting, save_parameters};
 use nin::data::{ArrayDataset, DataLoader, DataSources, Dataset, DatasetKind, LoaderOptions, Subset, load};
 use nin::loss::CrossEntropy;
 use nin::models::nin_block;
@@ -61,9 +61,9 @@ pub(crate) fn run(file: &Path) -> Result<(Net, f64, f64), Box<dyn Error>> {
     save_parameters(file, &trained)?;
 
     let mut tuned = network(2);
-    let loaded = load_matching(file, &mut tuned, "features.*")?;
+    let fit = load_fitting(file, &mut tuned)?;
     let frozen = freeze(&mut tuned, "features.*");
-    println!("{loaded} tensors from the file, {frozen} of {} frozen", parameters(&tuned).len());
+    println!("{fit}; {frozen} of {} frozen", parameters(&tuned).len());
     let options = LoaderOptions { batch_size: 500, ..LoaderOptions::default() };
     let test = DataLoader::new(Arc::new(Subset::new(Arc::new(shoes(data.test)?), 0..500)), options)?;
     let workers = Workers::new(2)?;

@@ -1,14 +1,14 @@
 //! A network's weights on disk, under the names of PyTorch's `state_dict`.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::path::Path;
 
-use tensor::Tensor;
+use tensor::{Shape, Tensor};
 
 use crate::data::whiten;
 use crate::disk::{FileError, content};
 use crate::nn::{Module, Parameter, parameters, parameters_mut};
-use crate::optim::matches;
 pub use crate::weights_file::{Contents, load_tensors, read_tensors, save_tensors};
 
 /// Saves a network's parameters under the names of PyTorch's `state_dict`.
@@ -21,33 +21,123 @@ pub fn save_parameters(path: &Path, module: &dyn Module<f32>) -> Result<(), File
     save_tensors(path, &all, HashMap::new())
 }
 
+/// What of a file fits a network, by the names of the tensors and with the shapes of those that do not.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Fit {
+    /// Tensors of the network that the file has, in the network's order.
+    pub taken: Vec<String>,
+    /// Tensors of the network that the file has not.
+    pub missing: Vec<(String, Shape)>,
+    /// Tensors of the file that the network has no place for.
+    pub unexpected: Vec<(String, Shape)>,
+    /// Tensors of both that differ in shape: that in the file, and that in the network.
+    pub mismatched: Vec<(String, Shape, Shape)>,
+}
+
+impl Fit {
+    /// Compares a network's parameters with tensors.
+    pub(crate) fn of(own: &[(String, &Parameter<f32>)], tensors: &BTreeMap<String, Tensor<f32>>) -> Self {
+        let mut fit = Self::default();
+        for (name, parameter) in own {
+            let expected = parameter.value.shape();
+            match tensors.get(name).map(Tensor::shape) {
+                Some(found) if found == expected => fit.taken.push(name.clone()),
+                Some(found) => fit.mismatched.push((name.clone(), found, expected)),
+                None => fit.missing.push((name.clone(), expected)),
+            }
+        }
+        let extra = tensors.iter().filter(|(name, _)| own.iter().all(|(own, _)| own != *name));
+        fit.unexpected = extra.map(|(name, tensor)| (name.clone(), tensor.shape())).collect();
+        fit
+    }
+
+    /// Tells whether the network has a tensor that is not from the file.
+    #[must_use]
+    pub fn leaves_some_new(&self) -> bool {
+        !self.missing.is_empty() || !self.mismatched.is_empty()
+    }
+
+    /// The first difference; `None` if the file holds exactly the network's tensors.
+    #[must_use]
+    pub fn difference(&self) -> Option<String> {
+        if let Some((name, found, expected)) = self.mismatched.first() {
+            return Some(format!("tensor {name} is {found}, expected {expected}"));
+        }
+        if let Some((name, expected)) = self.missing.first() {
+            return Some(format!("no tensor {name}, expected {expected}"));
+        }
+        let (extra, _) = self.unexpected.first()?;
+        Some(format!("tensor {extra} is not one of the network's {}", self.taken.len()))
+    }
+}
+
+impl fmt::Display for Fit {
+    /// One line: how many tensors were taken, and all that were not.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = self.taken.len() + self.missing.len() + self.mismatched.len();
+        write!(f, "{} of {all} tensors taken", self.taken.len())?;
+        let alone = |all: &[(String, Shape)]| all.iter().map(|(name, own)| format!("{name} {own}")).collect();
+        let both = self.mismatched.iter();
+        let both = both.map(|(name, found, expected)| format!("{name} {found}, expected {expected}"));
+        let parts: [(&str, Vec<String>); 3] = [
+            ("new", alone(&self.missing)),
+            ("left in the file", alone(&self.unexpected)),
+            ("of another shape and new", both.collect()),
+        ];
+        for (what, tensors) in parts.iter().filter(|(_, tensors)| !tensors.is_empty()) {
+            write!(f, "; {what}: {}", tensors.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
 /// Loads a network's parameters. Nothing is changed unless the file holds exactly them, in any type that [`load_tensors`] reads, and
 /// where all names begin with `module.`, as PyTorch's `DataParallel` has them, without that.
 ///
 /// # Errors
-/// [`FileError::Content`] with the first name that is missing, too many, or of another shape, or of NaN and infinities;
+/// [`FileError::Content`] with the first tensor that is of another shape, missing, too many, or has NaN or infinities;
 /// otherwise as [`load_tensors`].
 pub fn load_parameters(path: &Path, module: &mut dyn Module<f32>) -> Result<(), FileError> {
-    put(path, module, load_tensors(path)?.0, None).map(drop)
+    put_all(path, module, load_tensors(path)?.0)
 }
 
-/// Loads the parameters whose names match a pattern, in which `*` stands for any text, from a file that may hold others, and says
-/// how many they are: all but a new last layer, for instance. Nothing is changed unless the file holds all of them.
+/// Loads those of a network's parameters that a file has in their shape, and says which they are and what is left on both sides; the
+/// others stay as they are: a new last layer, for instance. Names and types are as in [`load_parameters`].
 ///
 /// # Errors
-/// [`FileError::Content`] if no name matches; otherwise as [`load_parameters`].
-pub fn load_matching(path: &Path, module: &mut dyn Module<f32>, pattern: &str) -> Result<usize, FileError> {
-    put(path, module, load_tensors(path)?.0, Some(pattern))
+/// [`FileError::Content`] if it is another network's file: if none of the convolutions' weights fits, or, of a network without
+/// convolutions, no tensor; or if any tensor has NaN or infinities. Nothing is changed then. Otherwise as [`load_tensors`].
+pub fn load_fitting(path: &Path, module: &mut dyn Module<f32>) -> Result<Fit, FileError> {
+    let all = parameters(module);
+    let convolutions = all.into_iter().filter(|(_, own)| own.value.shape().len() == 4);
+    let convolutions: Vec<String> = convolutions.map(|(name, _)| name).collect();
+    put(path, module, load_tensors(path)?.0, |fit| {
+        let (what, fits) = if convolutions.is_empty() {
+            ("tensor", !fit.taken.is_empty())
+        } else {
+            ("weight of a convolution", convolutions.iter().any(|name| fit.taken.contains(name)))
+        };
+        (!fits).then(|| format!("no {what} fits: {}", fit.difference().unwrap_or_default()))
+    })
 }
 
-/// Puts the tensors of a file in the place of a network's parameters, all of them or those that match.
-pub(crate) fn put(
+/// Puts the tensors of a file in the place of a network's parameters, if they are exactly these.
+pub(crate) fn put_all(
+    path: &Path,
+    module: &mut dyn Module<f32>,
+    tensors: BTreeMap<String, Tensor<f32>>,
+) -> Result<(), FileError> {
+    put(path, module, tensors, Fit::difference).map(drop)
+}
+
+/// Puts the tensors of a file that fit in the place of a network's parameters, unless `refuse` says why not.
+fn put(
     path: &Path,
     module: &mut dyn Module<f32>,
     mut tensors: BTreeMap<String, Tensor<f32>>,
-    pattern: Option<&str>,
-) -> Result<usize, FileError> {
-    let mut own = parameters(module);
+    refuse: impl FnOnce(&Fit) -> Option<String>,
+) -> Result<Fit, FileError> {
+    let own = parameters(module);
     // What is done to images is no weight.
     drop(whiten::taken(&mut tensors));
     // The name that PyTorch's `DataParallel` puts before all others.
@@ -58,16 +148,9 @@ pub(crate) fn put(
         tensors =
             tensors.into_iter().map(|(name, tensor)| (name[WRAPPER.len()..].to_owned(), tensor)).collect();
     }
-    let mismatch = |difference| Err(content(path, format!("weights of another network: {difference}")));
-    if let Some(pattern) = pattern {
-        own.retain(|(name, _)| matches(pattern, name));
-        tensors.retain(|name, _| own.iter().any(|(own, _)| own == name));
-        if own.is_empty() {
-            return mismatch(format!("no parameter's name matches {pattern:?}"));
-        }
-    }
-    if let Some(difference) = difference(&own, &tensors) {
-        return mismatch(difference);
+    let fit = Fit::of(&own, &tensors);
+    if let Some(reason) = refuse(&fit) {
+        return Err(content(path, format!("weights of another network: {reason}")));
     }
     for (name, tensor) in &tensors {
         if let Some(index) = tensor.data().iter().position(|x| !x.is_finite()) {
@@ -76,26 +159,9 @@ pub(crate) fn put(
             return Err(content(path, format!("{found}, expected finite numbers")));
         }
     }
-    let count = tensors.len();
+    tensors.retain(|name, _| fit.taken.contains(name));
     replace_values(module, tensors);
-    Ok(count)
-}
-
-/// The difference of tensors from a network's parameters: the first name that is missing, of another shape, or too many.
-pub(crate) fn difference(
-    own: &[(String, &Parameter<f32>)],
-    tensors: &BTreeMap<String, Tensor<f32>>,
-) -> Option<String> {
-    for (name, parameter) in own {
-        let expected = parameter.value.shape();
-        match tensors.get(name).map(Tensor::shape) {
-            Some(found) if found == expected => {}
-            Some(found) => return Some(format!("tensor {name} is {found}, expected {expected}")),
-            None => return Some(format!("no tensor {name}, expected {expected}")),
-        }
-    }
-    let extra = tensors.keys().find(|name| own.iter().all(|(own, _)| own != *name))?;
-    Some(format!("tensor {extra} is not one of the network's {}", own.len()))
+    Ok(fit)
 }
 
 /// Puts tensors in the place of the parameters of their names.
@@ -116,7 +182,7 @@ mod tests {
 
     use super::*;
     use crate::models::nin_block;
-    use crate::nn::{BatchNorm2d, Conv2d, Relu, Sequential, initialize};
+    use crate::nn::{BatchNorm2d, Conv2d, Linear, Relu, Sequential, initialize};
 
     fn block(width: usize, seed: u64) -> Sequential<f32> {
         let mut block = nin_block(1, width, 3, 1, 1);
@@ -153,20 +219,47 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside the file");
     }
 
-    /// The first two layers of a block whose third has another width.
     #[test]
-    fn a_part_loads_by_its_names() {
+    fn what_fits_is_taken_and_all_that_does_not_is_told() {
         let (_folder, path) = place();
         save_parameters(&path, &block(4, 1)).unwrap();
-        let net =
-            || Sequential::new().with(Conv2d::new(1, 4, 3, 1, 1)).with(Relu).with(Conv2d::new(4, 7, 1, 1, 0));
+        // The first two layers of the file's block, a third of another width, none where it has one more, and one that is new.
+        let net = || {
+            let convolutions = Sequential::new().with(Conv2d::new(1, 4, 3, 1, 1)).with(Relu);
+            convolutions.with(Conv2d::new(4, 7, 1, 1, 0)).named("head", Linear::new(7, 2))
+        };
         let mut other = net();
-        assert_eq!(load_matching(&path, &mut other, "0.*").unwrap(), 2);
+        let fit = load_fitting(&path, &mut other).unwrap();
         assert_eq!(values(&other)[..2], values(&block(4, 1))[..2]);
-        assert_eq!(values(&other)[2..], values(&net())[2..]);
-        let mut refused = |pattern| load_matching(&path, &mut other, pattern).unwrap_err().to_string();
-        assert!(refused("2.*").ends_with("tensor 2.weight is 4 x 4 x 1 x 1, expected 7 x 4 x 1 x 1"));
-        assert!(refused("1.*").ends_with("no parameter's name matches \"1.*\""));
+        assert_eq!(values(&other)[2..], values(&net())[2..], "the others stay as they are");
+        assert_eq!(
+            fit.to_string(),
+            "2 of 6 tensors taken; new: head.weight 2 x 7, head.bias 2; left in the file: 4.bias 4, 4.weight 4 x 4 x 1 x 1; of \
+             another shape and new: 2.weight 4 x 4 x 1 x 1, expected 7 x 4 x 1 x 1, 2.bias 4, expected 7"
+        );
+        assert!(fit.leaves_some_new() && !load_fitting(&path, &mut block(4, 2)).unwrap().leaves_some_new());
+
+        // A bias that happens to fit does not make it this network's file; nor does anything where numbers are broken.
+        let mut refused = |width, value: f32| {
+            let mut file = block(width, 1);
+            parameters_mut(&mut file)[5].1.value.data_mut()[0] = value;
+            save_parameters(&path, &file).unwrap();
+            let error = load_fitting(&path, &mut other).unwrap_err().to_string();
+            assert_eq!(values(&other)[2..], values(&net())[2..]);
+            error
+        };
+        let expected = "weights of another network: no weight of a convolution fits: tensor 0.weight is 7 x 1 x 3 x 3, expected 4 x";
+        assert!(refused(7, 0.0).contains(expected));
+        assert!(
+            refused(4, f32::NAN)
+                .ends_with("tensor 4.bias has a weight of NaN at element 0, expected finite numbers")
+        );
+        let mut linear = Sequential::new().named("head", Linear::new(7, 2));
+        let error = load_fitting(&path, &mut linear).unwrap_err().to_string();
+        assert!(
+            error.ends_with("another network: no tensor fits: no tensor head.weight, expected 2 x 7"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ use autograd::{Context, Graph, Plan};
 use tensor::{BufferPool, Tensor, ops};
 
 use crate::card::ModelCard;
-use crate::checkpoint::put;
+use crate::checkpoint::put_all;
 use crate::data::normalize::PixelTable;
 use crate::data::whiten::{Whitening, taken};
 use crate::data::{Image, Picture};
@@ -99,7 +99,7 @@ impl Classifier {
         let mut network = card.network().map_err(|error| refuse(format!("its card's network: {error}")))?;
         let kind = card.whiten().map_err(|error| refuse(format!("its card's whitening: {error}")))?;
         let whitening = Whitening::of_tensors(kind, card.image, taken(&mut tensors)).map_err(refuse)?;
-        put(source, &mut network, tensors, None)?;
+        put_all(source, &mut network, tensors)?;
         let context = Context::evaluation(BufferPool::new());
         let [c, h, w] = card.image;
         let bytes = 4 * network.plan(&context, [1, c, h, w].into())?.peak_elements() as u64;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use nin::checkpoint::Fit;
 use nin::disk::FileError;
 use nin::loss::CrossEntropy;
 use nin::train::{Overrides, Recipe, Settings, StepSettings, TrainError, Trainer, Workers};
@@ -162,6 +163,13 @@ fn signal(
         None => data(&settings, &args.data, threads)?,
     };
     let trainer = Trainer::new(settings, splits, threads)?;
+    // A run's own weights are all of its network's.
+    if let (Some(weights), Some(difference)) =
+        (&trainer.settings().init_from, trainer.fit().and_then(Fit::difference))
+    {
+        let reason = format!("weights of another network: {difference}");
+        return Err(FileError::Content { path: weights.clone(), reason }.into());
+    }
     let Settings { seed, conv, label_smoothing, .. } = *trainer.settings();
     let Some(batch) = trainer.some_images(args.images)? else {
         return Err(TrainError::Config("there are no training images to inspect".to_owned()));

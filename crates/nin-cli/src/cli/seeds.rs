@@ -69,7 +69,7 @@ pub(super) fn train_each(
         let settings = Settings { seed, ..settings.clone() };
         let started = Instant::now();
         let (own, first) = (folder.join(format!("seed-{seed}")), seed == seeds.start);
-        let ending = match train_seed(threads, settings, (&splits, &record), &own, first, interrupt) {
+        let ending = match train_seed(threads, settings, args, (&splits, &record), &own, first, interrupt) {
             Err(error) if made && first => {
                 // What was refused at once leaves no folder: it goes if it is empty.
                 drop(lock);
@@ -114,6 +114,7 @@ pub fn parse(range: &str) -> Result<Range<u64>, String> {
 fn train_seed(
     threads: usize,
     settings: Settings,
+    args: &TrainArgs,
     (splits, record): (&Splits<Arc<dyn Dataset>>, &DataRecord),
     folder: &Path,
     first: bool,
@@ -133,6 +134,7 @@ fn train_seed(
         (run.with_data(record.clone()), trainer)
     } else {
         let trainer = Trainer::new(settings, splits.clone(), threads)?;
+        trainer.check_start(&args.settings)?;
         let run = RunDir::create(folder, &trainer.settings().to_toml())?;
         (run.with_data(record.clone()), trainer)
     };

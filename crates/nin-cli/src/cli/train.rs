@@ -154,6 +154,7 @@ fn start(args: &TrainArgs, threads: usize) -> Result<(RunDir, Trainer), TrainErr
     let settings = args.settings()?;
     let (splits, record) = data(&settings, &args.data, threads)?;
     let trainer = Trainer::new(settings, splits, threads)?;
+    trainer.check_start(&args.settings)?;
     let path = args.run_dir.clone().map_or_else(|| default_run_dir(trainer.settings().model.name()), Ok)?;
     Ok((RunDir::create(&path, &trainer.settings().to_toml())?.with_data(record), trainer))
 }
@@ -179,6 +180,9 @@ pub(super) fn announce(trainer: &Trainer, folder: &Path, threads: usize) -> Resu
         folder.display(),
         side = settings.image_size,
     );
+    if let (Some(file), Some(fit)) = (&settings.init_from, trainer.fit()) {
+        say!("init-from {}: {fit}", file.display());
+    }
     if settings.hold_out != HoldOut::Last(0) {
         let [train, test] = trainer.image_counts();
         say!("{test} of {} training images are held out: \"test acc\" is measured on them", train + test);

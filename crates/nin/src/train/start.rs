@@ -29,7 +29,7 @@ pub(super) fn scale_head(model: &mut Sequential<f32>, settings: &Settings) {
     }
 }
 
-/// Scales and shifts every convolution, in the order of the layers, so that each channel of its output has mean 0 and standard
+/// Scales and shifts every convolution with a new weight (`new`: their identities), in the order of the layers, so that each channel of its output has mean 0 and standard
 /// deviation 1 over these images and their pixels: no unit begins dead, none begins as a constant, and what tells two images
 /// apart is as large at the end of the network as at its beginning. Layers of other kinds stay as they are.
 ///
@@ -39,6 +39,7 @@ pub(super) fn standardize(
     model: &mut Sequential<f32>,
     images: Tensor<f32>,
     workers: &Workers,
+    new: &[u64],
 ) -> Result<(), TrainError> {
     // A pool of its own, so that its memory is given back.
     let context = Context { conv: workers.conv, parallel: true, ..Context::evaluation(BufferPool::new()) };
@@ -52,11 +53,10 @@ pub(super) fn standardize(
             let node = &graph.nodes()[index];
             if node.op::<ops::Conv2d>().is_some() {
                 let of = |input: usize| graph.nodes()[input].parameter();
-                let moments = standardize_channels(y);
-                found.push((
-                    node.inputs().iter().skip(1).filter_map(|&input| of(input)).collect::<Vec<_>>(),
-                    moments,
-                ));
+                let own: Vec<u64> = node.inputs().iter().skip(1).filter_map(|&input| of(input)).collect();
+                if new.contains(&own[0]) {
+                    found.push((own, standardize_channels(y)));
+                }
             }
         })
     });
@@ -123,6 +123,12 @@ mod tests {
         all
     }
 
+    /// The identities of the weights of its convolutions.
+    fn weights(network: &Sequential<f32>) -> Vec<u64> {
+        let all = parameters(network).into_iter().filter(|(_, own)| own.value.shape().len() == 4);
+        all.map(|(_, own)| own.identity).collect()
+    }
+
     fn images() -> Tensor<f32> {
         Tensor::from_fn([6, 2, 9, 9], |i| 3.0 + ((i * 7919 % 1013) as f32 / 200.0).sin())
     }
@@ -150,7 +156,8 @@ mod tests {
             last.map(|(_, own)| own.value.clone()).collect::<Vec<_>>()
         };
         let before = linear(&network);
-        standardize(&mut network, images(), &Workers::new(2).unwrap()).unwrap();
+        let (weights, workers) = (weights(&network), Workers::new(2).unwrap());
+        standardize(&mut network, images(), &workers, &weights).unwrap();
         let mut outputs = convolved(&network);
         assert_eq!(outputs.len(), 3);
         for output in &mut outputs {
@@ -159,6 +166,19 @@ mod tests {
             }
         }
         assert_eq!(before, linear(&network), "a fully connected layer keeps its start");
+    }
+
+    /// The second of three is new: it is standardized behind the first as that is, and the others stay.
+    #[test]
+    fn weights_from_a_file_stay_as_they_are() {
+        let (mut network, workers) = (network(), Workers::new(2).unwrap());
+        let before = convolved(&network);
+        let new = weights(&network)[1];
+        standardize(&mut network, images(), &workers, &[new]).unwrap();
+        let mut outputs = convolved(&network);
+        assert_eq!(outputs[0], before[0]);
+        assert!(standardize_channels(&mut outputs[1]).iter().all(|(mean, _)| mean.abs() < 1e-4));
+        assert!(standardize_channels(&mut outputs[2]).iter().any(|(mean, _)| mean.abs() > 0.1));
     }
 
     #[test]

@@ -11,11 +11,11 @@ use super::evaluation::Metrics;
 use super::health::{HealthMonitor, Warning};
 use super::metrics::EpochMetrics;
 use super::run_dir::{Checkpoint, Position};
-use super::settings::{InitialWeights, Settings};
+use super::settings::{InitialWeights, Overrides, Settings};
 use super::start::{class_map_bias, scale_head, standardize};
 use super::workers::{StepSettings, Workers};
 use crate::card::ModelCard;
-use crate::checkpoint::{difference, load_parameters, load_tensors, replace_values};
+use crate::checkpoint::{Fit, load_fitting, load_tensors, replace_values};
 use crate::data::dataset::class_counts;
 use crate::data::whiten::{self, Whiten, Whitening};
 use crate::data::{Augmentation, Batch, DataLoader, Dataset, LoaderOptions, Normalization, Splits};
@@ -69,6 +69,8 @@ pub struct Trainer {
     pub(super) warnings: Vec<Warning>,
     /// What files of the weights say of themselves; `None` of a network of one's own, which no name rebuilds.
     pub(super) card: Option<ModelCard>,
+    /// What of the file fitted that the run began with.
+    fit: Option<Fit>,
 }
 
 impl fmt::Debug for Trainer {
@@ -83,26 +85,28 @@ impl fmt::Debug for Trainer {
 }
 
 impl Trainer {
-    /// A run from the beginning, with the network of the settings, and the weights of `init_from` or freshly initialized ones.
+    /// A run from the beginning, with the network of the settings, and the weights of `init_from` as far as they fit; all others are
+    /// new, as `init`, `head_scale` and `head_bias` say. Of a convolution that is by its weight.
     ///
     /// # Errors
     /// [`TrainError`] if a setting cannot work or the network does not fit the data set's images, [`TrainError::File`] if
-    /// `init_from` is no file of this network's for the data set's channels and classes.
+    /// `init_from` is no file of such a network ([`load_fitting`]).
     pub fn new(
         settings: Settings,
         splits: Splits<Arc<dyn Dataset>>,
         threads: usize,
     ) -> Result<Self, TrainError> {
         let mut own = Self::begun(settings, splits, threads, None)?;
-        if own.settings.init_from.is_some() {
-            return Ok(own);
-        }
+        let new = own.new_weights();
         if own.settings.init == InitialWeights::DataDependent
+            && !new.is_empty()
             && let Some(batch) = own.some_images(STANDARDIZED_ON)?
         {
-            standardize(own.model.get_mut(), batch.images_in(&BufferPool::new()), &own.workers)?;
+            standardize(own.model.get_mut(), batch.images_in(&BufferPool::new()), &own.workers, &new)?;
         }
-        scale_head(own.model.get_mut(), &own.settings);
+        if own.head_is_new() {
+            scale_head(own.model.get_mut(), &own.settings);
+        }
         Ok(own)
     }
 
@@ -134,19 +138,58 @@ impl Trainer {
         settings.validate()?;
         let Splits { train, test } = settings.split(splits)?;
         let mut model = network(&settings, &*train, &*test)?;
-        match &settings.init_from {
-            Some(file) => load_parameters(file, &mut model)?,
-            None => {
-                let (weights, biases) = settings.init.weights_and_biases();
-                initialize(&mut model, weights, biases, settings.seed);
-            }
-        }
+        let (weights, biases) = settings.init.weights_and_biases();
+        initialize(&mut model, weights, biases, settings.seed);
+        let fit = settings.init_from.as_ref().map(|file| load_fitting(file, &mut model)).transpose()?;
         let (counts, classes) = (class_counts(&*train)?, train.class_names().to_vec());
         let mut own = Self::assembled(settings, model, (train, test), threads, checkpoint)?;
+        own.fit = fit;
         own.health = HealthMonitor::new(&counts, own.train.batches_per_epoch() as u64);
         own.class_map_bias = class_map_bias(own.model.get(), &own.settings);
         own.card = Some(own.describe(classes));
         Ok(own)
+    }
+
+    /// What of the file `init_from` the run began with; `None` without one.
+    #[must_use]
+    pub fn fit(&self) -> Option<&Fit> {
+        self.fit.as_ref()
+    }
+
+    /// Refuses a flag about initial weights where all that it is about came from `init_from`.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`].
+    pub fn check_start(&self, flags: &Overrides) -> Result<(), TrainError> {
+        let Some(file) = &self.settings.init_from else { return Ok(()) };
+        let some_new = self.fit.as_ref().is_none_or(Fit::leaves_some_new);
+        let in_vain = |name: &str| match name {
+            "init" => !some_new,
+            "head_scale" | "head_bias" => !self.head_is_new(),
+            _ => false,
+        };
+        match flags.names().find(|name| in_vain(name)) {
+            Some(name) => {
+                let expected = "new weights that it is about";
+                let found = format!("{}, which has them", file.display());
+                Err(TrainError::setting(name, expected, found))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The identities of the weights of convolutions that are not from a file.
+    fn new_weights(&self) -> Vec<u64> {
+        let taken = |name: &String| self.fit.as_ref().is_some_and(|fit| fit.taken.contains(name));
+        let all = parameters(&self.model).into_iter();
+        let new = all.filter(|(name, own)| own.value.shape().len() == 4 && !taken(name));
+        new.map(|(_, own)| own.identity).collect()
+    }
+
+    /// Tells whether the convolution of the class maps, if there is one, is not from a file.
+    fn head_is_new(&self) -> bool {
+        let bias = class_map_bias(self.model.get(), &self.settings);
+        bias.is_some_and(|bias| self.new_weights().contains(&parameters(&self.model)[bias - 1].1.identity))
     }
 
     /// The card of the network of the settings.
@@ -248,6 +291,7 @@ impl Trainer {
             class_map_bias: None,
             warnings: Vec::new(),
             card: None,
+            fit: None,
             settings,
         })
     }
@@ -329,7 +373,7 @@ impl Trainer {
         if found != expected {
             return refuse(format!("a checkpoint of another network: {found} tensors, expected {expected}"));
         }
-        if let Some(difference) = difference(&own, &checkpoint.weights) {
+        if let Some(difference) = Fit::of(&own, &checkpoint.weights).difference() {
             return refuse(format!("a checkpoint of another network: {difference}"));
         }
         let Position { step, epoch, batch, sums, .. } = checkpoint.position;
@@ -474,7 +518,7 @@ mod tests {
 
     use super::*;
     use crate::Classifier;
-    use crate::checkpoint::save_tensors;
+    use crate::checkpoint::{save_parameters, save_tensors};
     use crate::data::{ArrayDataset, Picture};
     use crate::loss::Mse;
     use crate::models::{Head, Model};
@@ -522,6 +566,66 @@ mod tests {
         assert_eq!(biases(Model::NinCifar, None), ["6.4.bias"]);
         assert_eq!(biases(Model::NinCifar, Some(Head::Fc)), ["6.4.bias"]);
         assert!(biases(Model::LeNet, None).is_empty());
+    }
+
+    /// From ten classes to three, and from global average pooling to a fully connected head.
+    #[test]
+    fn a_run_begins_with_what_fits_of_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("model.safetensors");
+        let start = |classes, head, from: Option<&Path>| {
+            let settings = Settings {
+                head,
+                image_size: 12,
+                init_from: from.map(Path::to_path_buf),
+                ..Settings::for_model(Recipe::Default, Model::NinCifar)
+            };
+            Trainer::new(settings, Splits { train: set(1, classes), test: set(1, classes) }.into(), 1)
+                .unwrap()
+        };
+        let first = start(10, None, None);
+        save_parameters(&file, first.model()).unwrap();
+        let begun = |classes, head| {
+            let trainer = start(classes, head, Some(&file));
+            let all = parameters(trainer.model()).into_iter().zip(parameters(first.model()));
+            let kept =
+                all.filter(|((name, own), (other, before))| name == other && own.value == before.value);
+            assert_eq!(
+                kept.map(|((name, _), _)| name).collect::<Vec<_>>(),
+                trainer.fit().unwrap().taken,
+                "what is taken is as in the file"
+            );
+            trainer
+        };
+        let names =
+            |values: &[(String, Shape)]| values.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        let refused =
+            |trainer: &Trainer, flags: Overrides| trainer.check_start(&flags).map_err(|e| e.to_string());
+        let (init, maps) = (
+            || Overrides { init: Some(InitialWeights::He), ..Overrides::default() },
+            || Overrides { head_bias: Some(1.0), ..Overrides::default() },
+        );
+
+        let three = begun(3, None);
+        let fit = three.fit().unwrap();
+        assert_eq!((fit.taken.len(), fit.mismatched.len(), fit.missing.len()), (16, 2, 0), "{fit}");
+        // The head begins as a new one does.
+        let bias = &parameters(three.model())[17];
+        assert_eq!((bias.0.as_str(), bias.1.value.data()), ("6.4.bias", &[1.0; 3][..]));
+        assert_eq!((refused(&three, init()), refused(&three, maps())), (Ok(()), Ok(())));
+
+        let connected = begun(10, Some(Head::Fc));
+        let fit = connected.fit().unwrap();
+        assert_eq!(names(&fit.missing), ["8.weight", "8.bias"]);
+        assert!(parameters(connected.model())[18].1.value.data().iter().any(|&weight| weight != 0.0));
+        assert_eq!(refused(&connected, init()), Ok(()));
+        let expected = "head_bias: expected new weights that it is about, found ";
+        assert!(refused(&connected, maps()).unwrap_err().starts_with(expected), "its class maps are not new");
+
+        let same = begun(10, None);
+        assert_eq!(same.fit().unwrap().difference(), None);
+        assert!(refused(&same, init()).is_err() && refused(&same, maps()).is_err());
+        assert_eq!(refused(&first, init()), Ok(()));
     }
 
     #[test]
