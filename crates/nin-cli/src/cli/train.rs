@@ -9,7 +9,7 @@ use std::time::Instant;
 use clap::{Arg, Args, Command, Id, Parser};
 use nin::data::HoldOut;
 use nin::names::quoted;
-use nin::nn::parameter_count;
+use nin::nn::{parameter_count, parameters};
 use nin::summary::{Work, layers};
 use nin::train::{
     EpochMetrics, OF_A_COMMAND, Outcome, Overrides, Recipe, RunDir, Settings, TrainError, Trainer,
@@ -182,6 +182,11 @@ pub(super) fn announce(trainer: &Trainer, folder: &Path, threads: usize) -> Resu
     );
     if let (Some(file), Some(fit)) = (&settings.init_from, trainer.fit()) {
         say!("init-from {}: {fit}", file.display());
+    }
+    let all = parameters(model);
+    let frozen = all.iter().filter(|(_, own)| !own.requires_grad && !own.is_buffer()).count();
+    if frozen > 0 {
+        say!("frozen: {frozen} of {} tensors", all.len());
     }
     if settings.hold_out != HoldOut::Last(0) {
         let [train, test] = trainer.image_counts();

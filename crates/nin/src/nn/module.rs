@@ -127,7 +127,8 @@ pub fn parameters_mut<T: Element>(module: &mut dyn Module<T>) -> Vec<(String, &m
 
 /// Freezes the parameters whose names match a pattern, in which `*` stands for any text (`0.*`), and says how many they are: no
 /// gradient of theirs is computed, and optimizers leave them as they are (`requires_grad = False` in PyTorch). What comes before
-/// the first parameter that learns has no backward pass at all.
+/// the first parameter that learns has no backward pass at all. A [`BatchNorm2d`](super::BatchNorm2d) whose weight and bias are frozen
+/// normalizes by its running statistics, which stay as they are.
 pub fn freeze<T: Element>(module: &mut dyn Module<T>, pattern: &str) -> usize {
     let mut frozen = 0;
     for (name, parameter) in parameters_mut(module) {

@@ -41,6 +41,9 @@ impl<T: Element> Module<T> for GroupNorm<T> {
 /// Each channel by the mean and variance of the whole batch in training, and by the running ones in evaluation: weight C, bias C.
 /// See [`ops::BatchNorm2d`].
 ///
+/// While weight and bias are frozen ([`freeze`](super::freeze)), training normalizes by the running ones, too, which then stay as
+/// they are (`eval()` of the layer in PyTorch).
+///
 /// The running mean and (unbiased) variance are buffers: saved with the parameters, under PyTorch's names `running_mean` and
 /// `running_var`, and moved when a step is over ([`update_buffers`](super::update_buffers)). On a [`Tape`](autograd::Tape) the
 /// batch is the tensor at hand; [`Workers`](crate::train::Workers) joins the micro-batches of a step at this layer.
@@ -76,7 +79,8 @@ impl<T: Element> BatchNorm2d<T> {
 impl<T: Element> Module<T> for BatchNorm2d<T> {
     fn forward<'t>(&self, x: Var<'t, T>) -> Output<'t, T> {
         let (weight, bias) = (self.weight.on(&x), self.bias.on(&x));
-        let running = (!x.tape().context().training)
+        let frozen = !self.weight.requires_grad && !self.bias.requires_grad;
+        let running = (frozen || !x.tape().context().training)
             .then(|| [&self.running_mean, &self.running_var].map(|own| own.on(&x)));
         x.batch_norm2d(weight, bias, running, self.op.clone())
     }
@@ -91,7 +95,7 @@ mod tests {
     use tensor::{BufferPool, Context, Tensor};
 
     use super::*;
-    use crate::nn::{initialize, output_shape, parameter_count, parameters, update_buffers};
+    use crate::nn::{freeze, initialize, output_shape, parameter_count, parameters, update_buffers};
 
     fn ramp() -> Tensor<f64> {
         Tensor::from_fn([2, 4, 3, 3], |i| (i * i % 37) as f64)
@@ -117,6 +121,27 @@ mod tests {
             assert!(y.value().data().iter().sum::<f64>().abs() < 1e-9, "{layer:?}");
             assert!(output_shape(&**layer, [2, 3, 3, 3].into()).is_err());
         }
+    }
+
+    #[test]
+    fn a_frozen_one_is_the_same_function_in_training() {
+        let mut layer = BatchNorm2d::<f64>::new(4);
+        let train = |layer: &BatchNorm2d<f64>| {
+            let tape = Tape::new(Context::default());
+            layer.forward(tape.constant(ramp())).unwrap().value().clone()
+        };
+        let mut frozen = |pattern| {
+            assert_eq!(freeze(&mut layer, pattern), 1);
+            let before = layer.running_mean.value.clone();
+            let y = train(&layer);
+            update_buffers(&mut layer);
+            (layer.running_mean.value == before, y)
+        };
+        assert!(!frozen("weight").0, "its bias learns");
+        let (stays, trained) = frozen("bias");
+        assert!(stays);
+        let tape = Tape::new(Context::evaluation(BufferPool::new()));
+        assert_eq!(&trained, layer.forward(tape.constant(ramp())).unwrap().value());
     }
 
     #[test]

@@ -5,8 +5,8 @@ mod optimizer;
 mod rules;
 mod schedule;
 
-pub use group::Group;
 pub(crate) use group::matches;
+pub use group::{Group, Patterns, RateFactors};
 pub use optimizer::{Buffer, ByRule, Gradients, Moved, Optimizer, OptimizerError, Rule, State};
 pub use rules::*;
 pub use schedule::{Schedule, Scheduler};

@@ -195,11 +195,17 @@ impl<R: Rule> ByRule<R> {
         Self { weight_decay, ..self }
     }
 
+    /// With more groups, after those that there are.
+    #[must_use]
+    pub fn groups(mut self, groups: impl IntoIterator<Item = Group>) -> Self {
+        self.groups.extend(groups);
+        self
+    }
+
     /// With one more group, after those that there are.
     #[must_use]
-    pub fn group(mut self, group: Group) -> Self {
-        self.groups.push(group);
-        self
+    pub fn group(self, group: Group) -> Self {
+        self.groups([group])
     }
 
     /// With another setting of the rule.

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::group::Group;
 use super::optimizer::{
     BLOCK, Buffer, ByRule, Moved, Optimizer, OptimizerError, Rule, check_fraction, check_setting,
 };
@@ -18,15 +19,22 @@ choices! {
         /// Stochastic gradient descent, with momentum if there is any.
         Sgd = "sgd" => {
             let sgd = Sgd::new(settings.lr).momentum(settings.momentum).nesterov(settings.nesterov);
-            Box::new(sgd.weight_decay(settings.weight_decay))
+            Box::new(sgd.weight_decay(settings.weight_decay).groups(groups(settings)))
         },
         /// Adam with decoupled weight decay, for learning rates such as 0.001.
-        AdamW = "adamw" => Box::new(AdamW::new(settings.lr).weight_decay(settings.weight_decay)),
+        AdamW = "adamw" => {
+            Box::new(AdamW::new(settings.lr).weight_decay(settings.weight_decay).groups(groups(settings)))
+        },
         /// RMSprop, with momentum if there is any, for learning rates such as 0.001.
         RmsProp = "rmsprop" => {
-            Box::new(RmsProp::new(settings.lr).momentum(settings.momentum).weight_decay(settings.weight_decay))
+            let rms_prop = RmsProp::new(settings.lr).momentum(settings.momentum);
+            Box::new(rms_prop.weight_decay(settings.weight_decay).groups(groups(settings)))
         },
     }
+}
+
+fn groups(settings: &Settings) -> Vec<Group> {
+    settings.lr_of.iter().flat_map(|factors| factors.0.clone()).collect()
 }
 
 impl OptimizerKind {

@@ -22,21 +22,11 @@ use super::error::TrainError;
 use crate::data::{Augmentation, Dataset, DatasetKind, DatasetName, HoldOut, Splits, Whiten};
 use crate::models::{Head, Model, Network};
 use crate::nn::Sequential;
-use crate::optim::{OptimizerKind, Schedule};
+use crate::optim::{OptimizerKind, Patterns, RateFactors, Schedule};
 use crate::summary::layers;
 
-text!(
-    Recipe,
-    Model,
-    Head,
-    DatasetName,
-    OptimizerKind,
-    Schedule,
-    Augmentation,
-    Whiten,
-    InitialWeights,
-    ConvAlgorithm
-);
+text!(Recipe, Model, Head, DatasetName, OptimizerKind, Schedule, Augmentation, Whiten, InitialWeights);
+text!(ConvAlgorithm, Patterns, RateFactors);
 
 fn at_least_0(number: f64) -> bool {
     number.is_finite() && number >= 0.0
@@ -114,6 +104,11 @@ settings! {
     init("NAME"): InitialWeights = InitialWeights::Xavier;
     /// Begin with those weights of this safetensors file that fit; the others are new, as --init says
     init_from("FILE"): PathBuf (Option) = None;
+    /// Parameters that stay as they are, by patterns of their names in PyTorch's state_dict, in which * stands for any text, such as
+    /// 0.*,1.*; a batch normalization that is frozen normalizes by its running statistics, which stay, too
+    freeze("PATTERN,..."): Patterns (Option) = None;
+    /// Factors on the learning rate by such patterns, such as 0.*=0.1; of several that match, the first counts
+    lr_of("PATTERN=FACTOR,..."): RateFactors (Option) = None;
     /// What the initial weights of the convolution that makes the class maps are multiplied by
     head_scale("FACTOR"): f64 = 1.0, "a finite number of at least 0" if at_least_0;
     /// Initial bias of that convolution: above 0, its ReLU begins open for every class
@@ -496,6 +491,8 @@ seed = 12
             drop_last: true,
             normalize: false,
             init_from: Some("a b".into()),
+            freeze: Some("0.*,*.bias".parse().unwrap()),
+            lr_of: Some("3.*=0.5".parse().unwrap()),
             ..Settings::of(Recipe::Default)
         };
         let command = || Overrides::augment_args(Command::new("run").no_binary_name(true));

@@ -21,12 +21,15 @@ use crate::data::whiten::{self, Whiten, Whitening};
 use crate::data::{Augmentation, Batch, DataLoader, Dataset, LoaderOptions, Normalization, Splits};
 use crate::disk::content;
 use crate::loss::{CrossEntropy, Loss};
-use crate::nn::{Planned, Sequential, initialize, parameters};
-use crate::optim::{Gradients, Optimizer, Scheduler};
+use crate::nn::{Planned, Sequential, freeze, initialize, parameters};
+use crate::optim::{Gradients, Optimizer, Scheduler, matches};
 
 /// Images that the data-dependent start looks at: enough for each channel's mean and deviation where maps are one pixel, and few
 /// enough for their maps in the largest layer to need less memory than training does.
 const STANDARDIZED_ON: usize = 64;
+
+/// Names of parameters that an error tells.
+const TOLD: usize = 8;
 
 /// Images of a test batch: enough to keep all threads busy, few enough to take less memory than a step. No result depends on it.
 const TEST_BATCH: usize = 64;
@@ -145,7 +148,9 @@ impl Trainer {
         let mut own = Self::assembled(settings, model, (train, test), threads, checkpoint)?;
         own.fit = fit;
         own.health = HealthMonitor::new(&counts, own.train.batches_per_epoch() as u64);
-        own.class_map_bias = class_map_bias(own.model.get(), &own.settings);
+        // Of a frozen bias there is no gradient to look at.
+        own.class_map_bias = class_map_bias(own.model.get(), &own.settings)
+            .filter(|&bias| parameters(&own.model)[bias].1.requires_grad);
         own.card = Some(own.describe(classes));
         Ok(own)
     }
@@ -215,7 +220,8 @@ impl Trainer {
     /// `image_size` x `image_size`, as always.
     ///
     /// # Errors
-    /// [`TrainError`] if a setting cannot work, the data cannot be read as the settings say, or all weights of several layers are
+    /// [`TrainError`] if a setting cannot work, the data cannot be read as the settings say, a pattern of `freeze` or `lr_of` matches
+    /// no parameter that learns, `freeze` leaves none, or all weights of several layers are
     /// zeros: every gradient of theirs would be, too.
     pub fn of_parts(
         settings: Settings,
@@ -229,7 +235,7 @@ impl Trainer {
 
     fn assembled(
         settings: Settings,
-        model: Sequential<f32>,
+        mut model: Sequential<f32>,
         (train, test): (Arc<dyn Dataset>, Arc<dyn Dataset>),
         threads: usize,
         checkpoint: Option<&Checkpoint>,
@@ -242,6 +248,7 @@ impl Trainer {
             let message = "all weights are zeros, and would stay so: `nn::initialize` the network first";
             return Err(TrainError::Config(message.to_owned()));
         }
+        choose_parameters(&settings, &mut model)?;
         let (side, [_, h, w]) = (settings.image_size, train.image_shape());
         if settings.whiten != Whiten::None && [h, w] != [side; 2] {
             let expected = format!("{h} x {w}, the images' own size, at which they are whitened");
@@ -485,6 +492,35 @@ fn whitening(settings: &Settings, train: &dyn Dataset) -> Result<Option<Whitenin
     Ok(Whitening::fit(settings.whiten, train)?)
 }
 
+/// Freezes the parameters that the settings say, and checks that their patterns are of some that learn.
+fn choose_parameters(settings: &Settings, model: &mut Sequential<f32>) -> Result<(), TrainError> {
+    let check = |setting: &str, pattern: &str, model: &Sequential<f32>| {
+        let learning = parameters(model).into_iter().filter(|(_, own)| own.requires_grad);
+        let names: Vec<String> = learning.map(|(name, _)| name).collect();
+        if names.iter().any(|name| matches(pattern, name)) {
+            return Ok(());
+        }
+        let mut some = names[..names.len().min(TOLD)].join(", ");
+        if names.len() > TOLD {
+            some += &format!(" and {} more", names.len() - TOLD);
+        }
+        let message = format!("{setting}: no parameter that learns matches {pattern:?}; there are: {some}");
+        Err(TrainError::Config(message))
+    };
+    let frozen = settings.freeze.iter().flat_map(|patterns| &patterns.0);
+    frozen.clone().try_for_each(|pattern| check("freeze", pattern, model))?;
+    for pattern in frozen {
+        freeze(model, pattern);
+    }
+    if let Some(patterns) = &settings.freeze
+        && !parameters(model).iter().any(|(_, own)| own.requires_grad)
+    {
+        return Err(TrainError::setting("freeze", "some parameter that is left to learn", patterns));
+    }
+    let factors = settings.lr_of.iter().flat_map(|factors| &factors.0);
+    factors.map(|group| &group.pattern).try_for_each(|pattern| check("lr_of", pattern, model))
+}
+
 /// The network for a data set.
 fn network(
     settings: &Settings,
@@ -626,6 +662,72 @@ mod tests {
         assert_eq!(same.fit().unwrap().difference(), None);
         assert!(refused(&same, init()).is_err() && refused(&same, maps()).is_err());
         assert_eq!(refused(&first, init()), Ok(()));
+    }
+
+    /// Both by patterns of names: bits that stay, and a tenth of the rate that is the step of a tenth of the rate.
+    #[test]
+    fn parameters_are_frozen_and_have_rates_by_their_names() {
+        let data = || {
+            let pixels: Vec<u8> = (0..4 * 28 * 28).map(|i| (i * 7919 % 251) as u8).collect();
+            ArrayDataset::named("noise", &["a class"; 10], [1, 28, 28], pixels, vec![3usize, 1, 4, 9])
+                .unwrap()
+        };
+        let start = |change: &dyn Fn(&mut Settings)| {
+            let settings = Settings {
+                image_size: 12,
+                batch_size: 4,
+                ..Settings::for_model(Recipe::Default, Model::NinCifar)
+            };
+            let mut settings = Settings { lr: 0.5, warmup_epochs: 0.0, clip_norm: 0.0, ..settings };
+            change(&mut settings);
+            Trainer::new(settings, Splits { train: data(), test: data() }.into(), 2)
+        };
+        let stepped = |change: &dyn Fn(&mut Settings)| {
+            let mut trainer = start(change).unwrap();
+            let batch = trainer.some_images(4).unwrap().unwrap();
+            for _ in 0..2 {
+                trainer.step(&batch).unwrap();
+            }
+            let all = parameters(trainer.model()).into_iter();
+            all.map(|(name, own)| (name, own.value.clone())).collect::<Vec<_>>()
+        };
+        let set_lr_of = |s: &mut Settings, text: &str| s.lr_of = Some(text.parse().unwrap());
+        let set_freeze = |s: &mut Settings, text: &str| s.freeze = Some(text.parse().unwrap());
+        let first: Vec<_> = parameters(start(&|_| ()).unwrap().model())
+            .into_iter()
+            .map(|(_, own)| own.value.clone())
+            .collect();
+        let (whole, tenth) = (stepped(&|_| ()), stepped(&|s| set_lr_of(s, "*=0.1")));
+        assert_eq!(tenth, stepped(&|s| s.lr = 0.05));
+        assert_ne!(tenth, whole);
+        let frozen = stepped(&|s| set_freeze(s, "0.*,3.2.weight"));
+        let mut stay = Vec::new();
+        for ((name, value), first) in frozen.iter().zip(&first) {
+            if value == first {
+                stay.push(name.as_str());
+            }
+        }
+        assert_eq!(
+            stay,
+            ["0.0.weight", "0.0.bias", "0.2.weight", "0.2.bias", "0.4.weight", "0.4.bias", "3.2.weight"]
+        );
+
+        let refused = |change: &dyn Fn(&mut Settings)| start(change).unwrap_err().to_string();
+        let expected = "no parameter that learns matches \"9.*\"; there are: 0.0.weight, 0.0.bias, 0.2.weight, 0.2.bias, 0.4.weight, \
+                        0.4.bias, 3.0.weight, 3.0.bias and 10 more";
+        assert_eq!(refused(&|s| set_freeze(s, "0.*,9.*")), format!("freeze: {expected}"));
+        assert_eq!(refused(&|s| set_lr_of(s, "0.*=2,9.*=2")), format!("lr_of: {expected}"));
+        let frozen = refused(&|s| (set_freeze(s, "0.*"), set_lr_of(s, "0.*=2")).0);
+        assert!(
+            frozen.starts_with("lr_of: no parameter that learns matches \"0.*\"; there are: 3.0.weight, "),
+            "{frozen}"
+        );
+        assert_eq!(
+            refused(&|s| set_freeze(s, "*.weight,*.bias")),
+            "freeze: expected some parameter that is left to learn, found *.weight,*.bias"
+        );
+        // What is dead or not of class maps that do not learn is not told.
+        assert_eq!(start(&|s| set_freeze(s, "6.*")).unwrap().class_map_bias, None);
     }
 
     #[test]
