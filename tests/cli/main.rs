@@ -9,6 +9,7 @@ mod conv_path;
 mod determinism;
 mod failing_runs;
 mod hostile;
+mod import;
 mod inspect;
 mod names;
 mod outputs;

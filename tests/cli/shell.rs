@@ -66,7 +66,9 @@ fn pages(place: &Place) -> BTreeMap<String, BTreeMap<String, (String, String)>> 
 }
 
 /// Flags that are not the same in all commands, and why.
-const DIFFERENT: [(&str, &str); 3] = [
+const DIFFERENT: [(&str, &str); 5] = [
+    ("--output", "a file, or the beginning of the names of `compare`'s two"),
+    ("--classes", "of `import`: their names"),
     ("--recipe", "one of a run, several of `inspect`"),
     ("--dataset", "of `predict`: one image of it"),
     ("--help", "has two forms where there is a long one"),

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::data::{DataMarks, Normalization, Whiten};
 use crate::disk::{FileError, content};
 use crate::models::Network;
-use crate::nn::Sequential;
+use crate::nn::{Sequential, parameters};
 use crate::train::TrainError;
-use crate::weights_file::load_tensors;
+use crate::weights_file::{encode, load_tensors};
 
 /// The name of the card in the text of a safetensors file.
 const KEY: &str = "nin";
@@ -41,7 +41,7 @@ pub struct ModelCard {
     /// weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub whitening: Option<String>,
-    /// The recipe that the settings began with.
+    /// The recipe that the settings began with; `imported` of weights from elsewhere.
     pub recipe: String,
     /// The data that it was trained on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -64,6 +64,13 @@ impl ModelCard {
     pub(crate) fn text(&self) -> HashMap<String, String> {
         let card = serde_json::to_string(self).expect("a card is JSON");
         HashMap::from([(KEY.to_owned(), card), ("format".to_owned(), "pt".to_owned())])
+    }
+
+    /// A file of a network's weights with this card, ready to be written ([`atomic_write`](crate::disk::atomic_write)).
+    #[must_use]
+    pub fn file(&self, network: &Sequential<f32>) -> Vec<u8> {
+        let all: Vec<_> = parameters(network).into_iter().map(|(name, own)| (name, &own.value)).collect();
+        encode(&all, self.text())
     }
 
     /// Reads the card of a file; `None` if it has none, as weights from elsewhere.

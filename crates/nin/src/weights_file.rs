@@ -61,7 +61,7 @@ pub fn save_tensors(
 }
 
 /// The file of tensors and text. Written here rather than by the crate, whose order of the text is another one in each process.
-fn encode(tensors: &[(String, &Tensor<f32>)], metadata: HashMap<String, String>) -> Vec<u8> {
+pub(crate) fn encode(tensors: &[(String, &Tensor<f32>)], metadata: HashMap<String, String>) -> Vec<u8> {
     let mut text: BTreeMap<String, String> = metadata.into_iter().collect();
     let mut header = BTreeMap::new();
     // In the order of the header, whatever order they come in.

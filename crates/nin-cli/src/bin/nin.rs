@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use nin_cli::cli::{
-    BenchArgs, CompareArgs, CompletionsArgs, EvalArgs, ExportArgs, InspectArgs, ManArgs, PlotArgs,
-    PredictArgs, SummaryArgs, TrainArgs, bench, compare, completions, evaluate, examples, export, fail,
-    inspect, manual, more_help, parse, plot, predict, summarize, train,
+    BenchArgs, CompareArgs, CompletionsArgs, EvalArgs, ExportArgs, ImportArgs, InspectArgs, ManArgs,
+    PlotArgs, PredictArgs, SummaryArgs, TrainArgs, bench, compare, completions, evaluate, examples, export,
+    fail, import, inspect, manual, more_help, parse, plot, predict, summarize, train,
 };
 
 /// Train, evaluate, inspect, measure and compare Network in Network models.
@@ -24,6 +24,7 @@ enum Command {
     Train(Box<TrainArgs>),
     Eval(EvalArgs),
     Export(ExportArgs),
+    Import(ImportArgs),
     Summary(SummaryArgs),
     Bench(Box<BenchArgs>),
     Compare(CompareArgs),
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         }
         Ok(Arguments { command: Command::Eval(args) }) => evaluate(&args),
         Ok(Arguments { command: Command::Export(args) }) => export(&args),
+        Ok(Arguments { command: Command::Import(args) }) => import(&args),
         Ok(Arguments { command: Command::Summary(args) }) => summarize(&args),
         Ok(Arguments { command: Command::Bench(args) }) => bench(&args),
         Ok(Arguments { command: Command::Compare(args) }) => compare(&args),
