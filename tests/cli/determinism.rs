@@ -55,10 +55,11 @@ fn a_run_that_stops_inside_an_epoch_and_goes_on_ends_in_the_same_weights() {
 }
 
 #[test]
-fn variations_smoothing_and_held_out_images_are_the_same_after_a_stop() {
+fn variations_held_out_images_and_parameters_chosen_by_name_are_the_same_after_a_stop() {
     let place = Place::new();
     let all = "shift:2,flip,crop:0.6,rotate:15,scale:1.2,color:0.3,mixup:0.2,cutout:8";
-    let more = ["--augment", all, "--label-smoothing", "0.1", "--hold-out", "10"];
+    let loss = ["--augment", all, "--label-smoothing", "0.1", "--hold-out", "10"];
+    let more = [&loss[..], &["--freeze", "0.0.*", "--lr-of", "3.*=0.5"]].concat();
     // 30 of the 40 training images are left: epochs have 4 steps.
     let whole = place.steps("whole", 7, &more);
     place.steps("parts", 3, &more);

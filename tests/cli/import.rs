@@ -122,7 +122,7 @@ fn what_is_not_the_networks_is_refused_with_shapes() {
             2,
             "classes: expected 3 names, as the file has logits, found 2",
         ),
-        (&["--model", "lenet", "--classes", "nowhere"], 1, "nowhere: cannot open"),
+        (&["--model", "lenet", "--classes", "nowhere"], 1, "nowhere: cannot read"),
         (&["--model", "lenet", "--mean", "0.5"], 2, "--std"),
         (
             &["--model", "lenet", "--mean", "0.5,1", "--std", "1,1"],

@@ -61,6 +61,6 @@ mod documents {
     struct Readme;
     #[doc = include_str!("../../../docs/adding-an-op.md")]
     struct AddingAnOp;
-    #[doc = include_str!("../../../docs/coming-from-pytorch.md")]
-    struct ComingFromPytorch;
+    #[doc = include_str!("../../../docs/from-pytorch.md")]
+    struct FromPytorch;
 }
