@@ -5,7 +5,7 @@ use std::fs;
 use image::{ImageBuffer, ImageFormat, Luma};
 use serde_json::Value;
 
-use crate::common::{Place, assert_has, refused, succeeded};
+use crate::common::{Place, assert_has, refused, succeeded, text};
 
 /// A test image of the small data set as a PNG file.
 fn draw(place: &Place, name: &str, index: usize) {
@@ -143,4 +143,22 @@ fn a_whitened_run_is_of_use_by_its_file() {
         1,
         &[weights, "no tensor whitening.mean, as gcn-zca has"],
     );
+}
+
+/// The network that is part of the program, on the images that are: anywhere, with nothing trained and nothing there.
+#[test]
+fn the_program_has_a_network_and_images_of_its_own() {
+    let place = Place::empty();
+    let mut right = 0;
+    for index in 0..20 {
+        let index = index.to_string();
+        let command = ["predict", "--json", "--dataset", "fashion-mnist-mini", "--index", &index];
+        let answer = &answers(&succeeded(place.nin(&command)))[0];
+        right += usize::from(answer["answers"][0]["class"] == answer["label"]);
+    }
+    assert!(right >= 17, "{right} of 20");
+    let output = place.nin(&["predict", "--dataset", "fashion-mnist-mini", "--index", "0"]).output().unwrap();
+    let told = "no --weights: the program's own nin-cifar, trained on fashion-mnist\n";
+    assert_eq!(text(&output.stderr), told);
+    assert!(text(&output.stdout).starts_with("fashion-mnist-mini-0: Ankle boot 0."));
 }

@@ -12,7 +12,7 @@ use nin::data::{DataError, Dataset, DatasetKind, Image, Picture, Target, load};
 use nin::disk::{atomic_write, make_folder};
 use nin::names::shown;
 use nin::train::TrainError;
-use nin::{Answer, ClassMaps, Classifier};
+use nin::{Answer, ClassMaps, Classifier, ModelCard};
 use serde_json::json;
 
 use super::downloads::sources;
@@ -24,13 +24,18 @@ const TOGETHER: usize = 32;
 /// Pixels of the longer side below which a picture of class maps is drawn larger, by a whole factor.
 const DRAWN: usize = 224;
 
+/// The program's own network (crates/nin-cli/model).
+const OWN: &[u8] = include_bytes!("../../model/nin-cifar.safetensors");
+
 /// What images are of, by a trained network: the most likely classes, with their probabilities.
 ///
+/// Without --weights, the network is the program's own: it tells the ten kinds of clothing of Fashion-MNIST, bright on black.
 /// PNG and JPEG, in color or gray, of any size. Of a folder, all of them in it and below, in the order of their names. What cannot be
 /// read is named and left out; the exit code is 1 then.
 #[derive(Debug, Args)]
-#[command(mut_arg("weights", |flag| flag.required(true).alias("model")))]
+#[command(mut_arg("weights", |flag| flag.alias("model")))]
 #[command(mut_arg("data_dir", |flag| flag.requires("dataset")), after_help = "Examples:
+  nin predict photo.png                                         by the program's own network, of Fashion-MNIST
   nin predict photo.png --weights runs/nin-20260101-120000
   nin predict photos --weights model.safetensors --json
   nin predict --dataset fashion-mnist-mini --index 7 --weights runs/nin-20260101-120000 --cam maps
@@ -81,8 +86,16 @@ pub fn predict(args: &PredictArgs) -> Result<(), TrainError> {
     if args.top == 0 {
         return Err(TrainError::setting("top", "at least 1", args.top));
     }
-    let path = args.weights.file().expect("it is required");
-    let classifier = Classifier::load(&path)?.with_threads(args.threads.read()?)?;
+    let classifier = match args.weights.file() {
+        Some(path) => Classifier::load(&path)?,
+        None => Classifier::from_bytes(OWN, Path::new("the program's own network"))?,
+    };
+    let classifier = classifier.with_threads(args.threads.read()?)?;
+    if args.weights.weights.is_none() {
+        let ModelCard { network, data, .. } = classifier.card();
+        let data = data.as_ref().map_or("", |data| &data.dataset);
+        tell(&format!("no --weights: the program's own {network}, trained on {data}"));
+    }
     if args.cam.is_some() && !classifier.has_class_maps() {
         let network = &classifier.card().network;
         return Err(TrainError::Config(format!("cam: {network} makes no maps for its classes")));
