@@ -144,4 +144,6 @@ fn what_is_not_the_networks_is_refused_with_shapes() {
         &succeeded(place.nin(&["export", "--weights", "b.safetensors", "--onnx", "b.onnx"])),
         &["b.onnx: lenet, "],
     );
+    let again = ["import", "b.safetensors", "--model", "lenet", "-o", "c.safetensors"];
+    refused(place.nin(&again), 2, &["b.safetensors: says itself what it is"]);
 }

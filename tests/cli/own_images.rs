@@ -94,7 +94,8 @@ fn a_folder_of_pictures_becomes_a_classifier() {
     );
     // The model answers without the folder.
     fs::rename(place.path("my pictures"), place.path("photos")).unwrap();
-    let answer = succeeded(place.nin(&["predict", "photos/level/0.png", "--model", "run"]));
+    refused(place.nin(&["eval", "run"]), 2, &["run: made of image-folder in /", "which is not there: "]);
+    let answer = succeeded(place.nin(&["predict", "photos/level/0.png", "--weights", "run"]));
     assert_has(&answer, &["photos/level/0.png: ", "level 0.", "upright one 0."]);
 }
 

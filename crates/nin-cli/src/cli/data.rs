@@ -87,7 +87,9 @@ pub(super) fn data_of_run(
     let Some(own) = record else { return read(settings, args, args.folder.data_dir.clone(), threads) };
     let former = || own.folder.clone().filter(|folder| folder.is_dir());
     let found = match read(settings, args, args.folder.data_dir.clone().or_else(former), threads) {
-        Err(TrainError::Data(error @ DataError::NotFound { .. })) => {
+        Err(TrainError::Data(error @ (DataError::NotFound { .. } | DataError::File(_))))
+            if args.folder.data_dir.is_none() && former().is_none() && own.folder.is_some() =>
+        {
             return Err(TrainError::of(run, format!("made of {own}, which is not there: {error}")));
         }
         found => found?,

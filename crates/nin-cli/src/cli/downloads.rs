@@ -41,8 +41,8 @@ impl Decoded {
         bar.set_position(bar.position().max(done as u64));
         bar.set_message(format!("images: {} of {all} decoded, {} left", bar.position(), clock(bar.eta())));
         if done == all {
+            // It stays, and is seen no more: a thread may still come with a smaller number.
             bar.finish_and_clear();
-            *shown = None;
         }
     }
 }

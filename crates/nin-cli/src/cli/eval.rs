@@ -6,6 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 use nin::checkpoint::load_parameters;
 use nin::data::{DataLoader, LoaderOptions, Normalization, Whitening};
+use nin::names::shown;
 use nin::nn::Planned;
 use nin::train::{Overrides, TrainError, Workers, argmax, refuse_no_numbers};
 use serde_json::json;
@@ -126,7 +127,7 @@ fn report(split: &str, names: &[String], confusion: &[Vec<usize>]) -> String {
     text.extend((0..names.len()).map(|class| format!("{class:>6}")));
     text += &format!("{:>8}\n", "acc");
     for (class, (name, row)) in names.iter().zip(confusion).enumerate() {
-        text += &format!("{class} {name:<12}");
+        text += &format!("{:<14}", format!("{class} {}", shown(name)));
         text.extend(row.iter().map(|count| format!("{count:>6}")));
         let share = row[class] as f64 / row.iter().sum::<usize>().max(1) as f64;
         text += &format!("{share:>8.3}\n");

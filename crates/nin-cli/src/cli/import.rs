@@ -66,6 +66,9 @@ pub struct ImportArgs {
 /// [`TrainError`] for the binary to print.
 pub fn import(args: &ImportArgs) -> Result<(), TrainError> {
     let (model, head, side) = (args.network.model(), args.network.head(), args.network.side());
+    if ModelCard::read(&args.file)?.is_some() {
+        return Err(TrainError::of(&args.file, "says itself what it is: there is nothing to import"));
+    }
     let [channels, found] = ends(args)?;
     let classes = match &args.classes {
         Some(asked) => names(asked)?,

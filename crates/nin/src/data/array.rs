@@ -22,7 +22,7 @@ pub struct ArrayDataset {
     images: Image<'static>,
     targets: Targets,
     len: usize,
-    class_names: Vec<String>,
+    pub(super) class_names: Vec<String>,
 }
 
 /// The targets of all images.

@@ -1,16 +1,23 @@
 //! The binary files of CIFAR-10 and CIFAR-100 (Krizhevsky 2009): records of labels, a byte each, and 3 x 32 x 32 bytes of pixels,
 //! red, green and blue planes. <https://www.cs.toronto.edu/~kriz/cifar.html>
 
+use std::io::Read;
 use std::path::PathBuf;
+
+use flate2::read::MultiGzDecoder;
 
 use super::array::ArrayDataset;
 use super::error::DataError;
+use super::idx::GZIP_MAGIC;
 use crate::disk;
 
 /// C, H and W of an image.
 const SHAPE: [usize; 3] = [3, 32, 32];
 
-/// Reads the records of some files with this many labels, of which the last is the class.
+/// The most bytes that a compressed file is inflated to: twice those of the largest there is.
+const LARGEST: u64 = 1 << 28;
+
+/// Reads the records of some files, plain or gzip-compressed, with this many labels, of which the last is the class.
 ///
 /// # Errors
 /// [`DataError::File`] if one cannot be read, is no whole number of records, or has a label that names no class.
@@ -23,7 +30,13 @@ pub(super) fn read(
     let record = labels + SHAPE.iter().product::<usize>();
     let (mut pixels, mut classes) = (Vec::new(), Vec::new());
     for path in paths {
-        let bytes = disk::read(path)?;
+        let mut bytes = disk::read(path)?;
+        if bytes.starts_with(&GZIP_MAGIC) {
+            let mut inflated = Vec::new();
+            let read = MultiGzDecoder::new(&bytes[..]).take(LARGEST).read_to_end(&mut inflated);
+            read.map_err(|error| DataError::file(path, format!("broken gzip data: {error}")))?;
+            bytes = inflated;
+        }
         let refuse = |reason| Err(DataError::file(path, reason));
         if bytes.is_empty() || !bytes.len().is_multiple_of(record) {
             return refuse(format!("{} bytes, expected records of {record}", bytes.len()));
@@ -63,6 +76,10 @@ mod tests {
             panic!("bytes of class 2")
         };
         assert_eq!((pixels[0], pixels[3070], pixels[3071]), (6, 6, 9));
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut packed, &record(&[2], 6)).unwrap();
+        let packed = read("toy", &names, 1, &[write("b.gz", &packed.finish().unwrap())]).unwrap();
+        assert_eq!(packed.get(0).unwrap(), set.get(2).unwrap());
         // Of two labels, the second is the finer.
         let fine = read("toy", &names, 2, &[write("c", &record(&[7, 1], 3))]).unwrap();
         assert_eq!(fine.labels(), [1]);

@@ -214,7 +214,7 @@ impl Splits<Arc<dyn Dataset>> {
         let n = train.len();
         let is_held: Box<dyn Fn(usize) -> bool> = match held {
             HoldOut::Last(0) => return Self { train, ..self },
-            HoldOut::Last(images) => Box::new(move |index| index + images >= n),
+            HoldOut::Last(images) => Box::new(move |index| index >= n.saturating_sub(images)),
             HoldOut::Share(share) => {
                 let set = Arc::clone(&train);
                 Box::new(move |index| place(&set.key(index)) < share)

@@ -106,10 +106,13 @@ pub fn load_dir(kind: DatasetKind, dir: &Path) -> Result<Splits, DataError> {
             let read = |split, images, labels| {
                 read_idx(kind, split, [images, labels], [disk::open(images)?, disk::open(labels)?])
             };
-            Ok(Splits {
-                train: read("train", images, labels)?,
-                test: read("test", test_images, test_labels)?,
-            })
+            let mut train = read("train", images, labels)?;
+            let mut test = read("test", test_images, test_labels)?;
+            // Where labels alone tell how many classes there are, those of both files do.
+            let longer = [&train, &test].into_iter().max_by_key(|set| set.class_names.len());
+            let names = longer.map(|set| set.class_names.clone()).unwrap_or_default();
+            (train.class_names, test.class_names) = (names.clone(), names);
+            Ok(Splits { train, test })
         }
         (Format::Cifar { labels, .. }, [train @ .., test]) => {
             let test = std::slice::from_ref(test);
@@ -117,7 +120,9 @@ pub fn load_dir(kind: DatasetKind, dir: &Path) -> Result<Splits, DataError> {
                 |split, paths| cifar::read(&format!("{kind} {split}"), kind.class_names(), labels, paths);
             Ok(Splits { train: read("train", train)?, test: read("test", test)? })
         }
-        _ => Err(DataError::Options(format!("{kind}: its images are files of their own, no arrays"))),
+        _ => Err(DataError::Options(format!(
+            "{kind}: its images are files of their own, and no arrays: name the files, or open the folder"
+        ))),
     }
 }
 
@@ -328,6 +333,10 @@ mod tests {
         let error = write(DatasetKind::EmnistLetters, &[1, 28, 28], &column, &[0]).unwrap_err().to_string();
         assert!(error.ends_with("letters-train-labels-idx1-ubyte: label 0: expected 1 and above"), "{error}");
         let own = write(DatasetKind::Idx, &[2, 3, 5], &[7; 30], &[0, 2]).unwrap().test;
+        // The classes of both files count.
+        fs::write(dir.path().join("t10k-labels-idx1-ubyte"), encode(&[2], &[1, 4])).unwrap();
+        let both = load_dir(DatasetKind::Idx, dir.path()).unwrap();
+        assert_eq!((both.train.class_names().len(), both.test.class_names().len()), (5, 5));
         assert_eq!(
             (own.image_shape(), own.class_names()),
             ([1, 3, 5], &["0", "1", "2"].map(str::to_owned)[..])

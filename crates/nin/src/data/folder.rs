@@ -70,6 +70,15 @@ impl ImageFolder {
     ) -> Result<(Splits<ImageFolder>, String), DataError> {
         let refuse = |reason| DataError::Samples { name: folder.display().to_string(), reason };
         let within = |name: &str| Some(folder.join(name)).filter(|path| path.is_dir());
+        if within("train").is_some()
+            && let Some((other, _)) = folders_in(folder)?
+                .iter()
+                .find(|(name, _)| !["train", "test", "val"].contains(&name.as_str()))
+        {
+            return Err(refuse(format!(
+                "expected train, test and val alone, or classes, found train beside {other}"
+            )));
+        }
         let train = within("train").unwrap_or_else(|| folder.to_path_buf());
         let test = within("train").and_then(|_| within("test").or_else(|| within("val")));
         let class_names: Vec<String> = folders_in(&train)?.into_iter().map(|(name, _)| name).collect();
@@ -424,5 +433,7 @@ mod tests {
         write(&dir.path().join("train/a/x.png"), &gray(3, 7));
         write(&dir.path().join("val/b/x.png"), &gray(3, 7));
         assert!(refused(dir.path()).ends_with("class \"b\" has no folder of training images"));
+        write(&dir.path().join("car/x.png"), &gray(3, 7));
+        assert!(refused(dir.path()).ends_with("or classes, found train beside car"));
     }
 }

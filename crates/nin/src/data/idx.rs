@@ -23,7 +23,7 @@ use crate::disk;
 pub const MAX_ELEMENTS: u64 = 1 << 31;
 
 /// The first two bytes of every gzip file (RFC 1952, section 2.3.1).
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+pub(super) const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// An IDX array of unsigned bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]

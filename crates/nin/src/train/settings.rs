@@ -19,6 +19,7 @@ pub use initial::InitialWeights;
 pub use recipe::Recipe;
 
 use super::error::TrainError;
+use crate::data::dataset::class_counts;
 use crate::data::{Augmentation, Dataset, DatasetKind, DatasetName, HoldOut, Splits, Whiten};
 use crate::models::{Head, Model, Network};
 use crate::nn::Sequential;
@@ -216,8 +217,19 @@ impl Settings {
     /// [`TrainError::Config`] if `hold_out` leaves nothing to learn from or nothing to be judged by.
     pub fn split(&self, splits: Splits<Arc<dyn Dataset>>) -> Result<Splits<Arc<dyn Dataset>>, TrainError> {
         let (name, images) = (splits.train.name().to_owned(), splits.train.len());
+        let classes = |set: &Arc<dyn Dataset>| {
+            class_counts(&**set).map(|counts| counts.iter().filter(|&&count| count > 0).count())
+        };
+        let whole = classes(&splits.train)?;
         let split = splits.hold_out(self.hold_out);
+        // The last of images that come class by class are of the last class.
+        let is_held = self.hold_out != HoldOut::Last(0) && split.test.len() > 1;
+        let one_class =
+            is_held && whole > 1 && (classes(&split.test)? == 1 || classes(&split.train)? < whole);
         let expected = match (split.train.is_empty(), split.test.is_empty()) {
+            (false, false) if one_class => {
+                format!("a share such as 0.1, since the images of {name} come class by class")
+            }
             (false, false) => return Ok(split),
             (true, _) => format!("fewer than the {images} training images"),
             (_, true) => format!("a share such as 0.1, since {name} has no test images"),
@@ -546,6 +558,19 @@ seed = 12
         let refused = |hold_out| held(hold_out).unwrap_err().to_string();
         let error = "hold_out: expected fewer than the 10 training images, found 10";
         assert_eq!(refused(HoldOut::Last(10)), error);
+        assert!(refused(HoldOut::Last(usize::MAX)).starts_with("hold_out: expected fewer than the 10"));
+        // Class by class, as folders have them.
+        let labels: Vec<usize> = (0..10).map(|i| i / 5).collect();
+        let sorted = ArrayDataset::named("pets", &["cat", "dog"], [1; 3], vec![7u8; 10], labels).unwrap();
+        let sorted = |hold_out| {
+            let splits = Splits::from(Splits { train: sorted.clone(), test: sorted.clone() });
+            Settings { hold_out, ..Settings::of(Recipe::Default) }.split(splits)
+        };
+        for images in [3, 5, 7] {
+            let error = sorted(HoldOut::Last(images)).unwrap_err().to_string();
+            assert!(error.contains("since the images of pets come class by class"), "{images}: {error}");
+        }
+        sorted(HoldOut::Share(0.5)).unwrap();
         assert_eq!(
             refused(HoldOut::Share(1e-9)),
             "hold_out: expected a share such as 0.1, since arrays has no test images, found 0.000000001"

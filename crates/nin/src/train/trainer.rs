@@ -265,7 +265,10 @@ impl Trainer {
             shuffle: settings.shuffle,
             drop_last: settings.drop_last,
             seed: settings.seed,
-            normalization: settings.normalize.then(|| Normalization::of(&*train)).transpose()?,
+            normalization: settings
+                .normalize
+                .then(|| workers.install(|| Normalization::of(&*train)))
+                .transpose()?,
             whitening,
             augmentation: settings.augment.clone(),
             // Of images in memory, one thread is ahead by itself; files may have to be decoded.
@@ -482,6 +485,13 @@ impl Trainer {
 /// What whole images go through: that of the weights that the run begins with, if it is ZCA and they have one, or else what fits
 /// the training images.
 fn whitening(settings: &Settings, train: &dyn Dataset) -> Result<Option<Whitening>, TrainError> {
+    if let Some(file) = &settings.init_from
+        && let Some(kind) = ModelCard::read(file)?.and_then(|card| card.whitening)
+        && kind != settings.whiten.to_string()
+    {
+        let expected = format!("{kind}, as the weights of {} had it", file.display());
+        return Err(TrainError::setting("whiten", expected, settings.whiten));
+    }
     if let (Whiten::GcnZca, Some(file)) = (settings.whiten, &settings.init_from) {
         let tensors = whiten::taken(&mut load_tensors(file)?.0);
         if !tensors.is_empty() {
