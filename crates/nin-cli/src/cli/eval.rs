@@ -91,7 +91,10 @@ pub(super) fn confusion(
         batch_size: 256,
         image_size: Some((settings.image_size, settings.image_size)),
         whitening: whitening.map(Arc::new),
-        normalization: settings.normalize.then(|| Normalization::of(&*splits.train)).transpose()?,
+        normalization: settings
+            .normalize
+            .then(|| workers.install(|| Normalization::of(&*splits.train)))
+            .transpose()?,
         ..LoaderOptions::default()
     };
     let images = if on == "train" { splits.train } else { splits.test };

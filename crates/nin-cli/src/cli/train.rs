@@ -104,11 +104,10 @@ impl TrainArgs {
     }
 }
 
-/// Runs the command.
+/// Runs the command, which is typed as `command`: hints say so.
 ///
 /// # Errors
 /// [`TrainError`] for the binary to print.
-// `command`: what is typed to run it, for hints.
 pub fn train(args: &TrainArgs, command: &str) -> Result<ExitCode, TrainError> {
     let threads = args.threads.read()?;
     let interrupt = Arc::new(AtomicBool::new(false));

@@ -52,14 +52,11 @@ pub enum Format {
 const MNIST: Format =
     Format::Idx { prefix: "", splits: ["train", "t10k"], size: Some([28, 28]), transposed: false, first: 0 };
 
-/// Those of a part of EMNIST, which came from files that go by columns.
-const fn emnist(prefix: &'static str) -> Format {
-    Format::Idx { prefix, splits: ["train", "test"], size: Some([28, 28]), transposed: true, first: 0 }
-}
-
-/// A part of EMNIST.
-const fn part_of_emnist(prefix: &'static str, class_names: &'static [&'static str]) -> Definition {
-    Definition { class_names, folder: "EMNIST/raw", format: emnist(prefix), source: Source::Folder }
+/// A part of EMNIST, whose files came from others that go by columns, with the label of its first class.
+const fn emnist(prefix: &'static str, class_names: &'static [&'static str], first: u8) -> Definition {
+    let format =
+        Format::Idx { prefix, splits: ["train", "test"], size: Some([28, 28]), transposed: true, first };
+    Definition { class_names, folder: "EMNIST/raw", format, source: Source::Folder }
 }
 
 const DIGITS: &[&str] = &["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
@@ -153,20 +150,15 @@ choices! {
             },
         },
         /// Handwritten digits and letters of EMNIST (Cohen et al. 2017), 47 classes of equal numbers, from `--data-dir`.
-        EmnistBalanced = "emnist-balanced" => part_of_emnist("emnist-balanced-", MERGED),
+        EmnistBalanced = "emnist-balanced" => emnist("emnist-balanced-", MERGED, 0),
         /// All of EMNIST in 62 classes, from `--data-dir`.
-        EmnistByclass = "emnist-byclass" => part_of_emnist("emnist-byclass-", CHARACTERS),
+        EmnistByclass = "emnist-byclass" => emnist("emnist-byclass-", CHARACTERS, 0),
         /// All of EMNIST in 47 classes, from `--data-dir`.
-        EmnistBymerge = "emnist-bymerge" => part_of_emnist("emnist-bymerge-", MERGED),
+        EmnistBymerge = "emnist-bymerge" => emnist("emnist-bymerge-", MERGED, 0),
         /// The letters of EMNIST, 26 classes, from `--data-dir`.
-        EmnistLetters = "emnist-letters" => Definition {
-            format: Format::Idx {
-                prefix: "emnist-letters-", splits: ["train", "test"], size: Some([28, 28]), transposed: true, first: 1,
-            },
-            ..part_of_emnist("", CAPITALS)
-        },
+        EmnistLetters = "emnist-letters" => emnist("emnist-letters-", CAPITALS, 1),
         /// The digits of EMNIST, from `--data-dir`.
-        EmnistDigits = "emnist-digits" => part_of_emnist("emnist-digits-", DIGITS),
+        EmnistDigits = "emnist-digits" => emnist("emnist-digits-", DIGITS, 0),
         /// Gray images of any size and number of classes in four IDX files, named as those of MNIST, from `--data-dir`.
         Idx = "idx" => Definition {
             class_names: &[],

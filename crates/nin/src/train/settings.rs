@@ -214,18 +214,20 @@ impl Settings {
     /// training images.
     ///
     /// # Errors
-    /// [`TrainError::Config`] if `hold_out` leaves nothing to learn from or nothing to be judged by.
+    /// [`TrainError::Config`] if `hold_out` leaves nothing to learn from or nothing to be judged by, a class without images to learn
+    /// from, or images of one class alone to be judged by; [`TrainError::Data`] as [`Dataset::target`].
     pub fn split(&self, splits: Splits<Arc<dyn Dataset>>) -> Result<Splits<Arc<dyn Dataset>>, TrainError> {
         let (name, images) = (splits.train.name().to_owned(), splits.train.len());
         let classes = |set: &Arc<dyn Dataset>| {
             class_counts(&**set).map(|counts| counts.iter().filter(|&&count| count > 0).count())
         };
-        let whole = classes(&splits.train)?;
+        let is_held = self.hold_out != HoldOut::Last(0);
+        let whole = if is_held { classes(&splits.train)? } else { 0 };
         let split = splits.hold_out(self.hold_out);
         // The last of images that come class by class are of the last class.
-        let is_held = self.hold_out != HoldOut::Last(0) && split.test.len() > 1;
-        let one_class =
-            is_held && whole > 1 && (classes(&split.test)? == 1 || classes(&split.train)? < whole);
+        let one_class = whole > 1
+            && split.test.len() > 1
+            && (classes(&split.test)? == 1 || classes(&split.train)? < whole);
         let expected = match (split.train.is_empty(), split.test.is_empty()) {
             (false, false) if one_class => {
                 format!("a share such as 0.1, since the images of {name} come class by class")
