@@ -1,4 +1,4 @@
-//! The weights that a run begins with.
+//! What a run begins with: its network, which parameters learn, what its images go through, its weights.
 
 use std::sync::Arc;
 
@@ -8,7 +8,16 @@ use tensor::{BufferPool, Tensor, ops};
 use super::error::TrainError;
 use super::settings::Settings;
 use super::workers::Workers;
-use crate::nn::{Module, Sequential, bound, parameters, parameters_mut};
+use crate::card::ModelCard;
+use crate::data::Dataset;
+use crate::data::whiten::{self, Whiten, Whitening};
+use crate::disk::content;
+use crate::nn::{Module, Sequential, bound, freeze, parameters, parameters_mut};
+use crate::optim::matches;
+use crate::weights_file::load_tensors;
+
+/// Names of parameters that an error tells.
+const TOLD: usize = 8;
 
 /// The number, among the parameters, of the bias of the convolution that makes the class maps: the last one's.
 pub(super) fn class_map_bias(model: &Sequential<f32>, settings: &Settings) -> Option<usize> {
@@ -101,6 +110,82 @@ fn standardize_channels(y: &mut Tensor<f32>) -> Vec<(f64, f64)> {
         }
     }
     moments
+}
+
+/// What whole images go through: that of the weights that the run begins with, if it is ZCA and they have one, or else what fits
+/// the training images. The weights' own must be of the run's kind.
+pub(super) fn whitening(settings: &Settings, train: &dyn Dataset) -> Result<Option<Whitening>, TrainError> {
+    if let Some(file) = &settings.init_from {
+        let (mut tensors, text) = load_tensors(file)?;
+        let card = ModelCard::of_text(&text).transpose();
+        let card = card.map_err(|error| content(file, format!("a broken card: {error}")))?;
+        if let Some(kind) =
+            card.and_then(|card| card.whitening).filter(|kind| *kind != settings.whiten.name())
+        {
+            let expected = format!("{kind}, as the weights of {} had it", file.display());
+            return Err(TrainError::setting("whiten", expected, settings.whiten));
+        }
+        let tensors = whiten::taken(&mut tensors);
+        if settings.whiten == Whiten::GcnZca && !tensors.is_empty() {
+            let own = Whitening::of_tensors(settings.whiten, train.image_shape(), tensors);
+            return own.map_err(|reason| content(file, reason).into());
+        }
+    }
+    Ok(Whitening::fit(settings.whiten, train)?)
+}
+
+/// Freezes the parameters that the settings say, and checks that their patterns are of some that learn.
+pub(super) fn choose_parameters(settings: &Settings, model: &mut Sequential<f32>) -> Result<(), TrainError> {
+    let check = |setting: &str, pattern: &str, model: &Sequential<f32>| {
+        let learning = parameters(model).into_iter().filter(|(_, own)| own.requires_grad);
+        let names: Vec<String> = learning.map(|(name, _)| name).collect();
+        if names.iter().any(|name| matches(pattern, name)) {
+            return Ok(());
+        }
+        let mut some = names[..names.len().min(TOLD)].join(", ");
+        if names.len() > TOLD {
+            some += &format!(" and {} more", names.len() - TOLD);
+        }
+        let message = format!("{setting}: no parameter that learns matches {pattern:?}; there are: {some}");
+        Err(TrainError::Config(message))
+    };
+    let frozen = settings.freeze.iter().flat_map(|patterns| &patterns.0);
+    frozen.clone().try_for_each(|pattern| check("freeze", pattern, model))?;
+    for pattern in frozen {
+        freeze(model, pattern);
+    }
+    if let Some(patterns) = &settings.freeze
+        && !parameters(model).iter().any(|(_, own)| own.requires_grad)
+    {
+        return Err(TrainError::setting("freeze", "some parameter that is left to learn", patterns));
+    }
+    let factors = settings.lr_of.iter().flat_map(|factors| &factors.0);
+    factors.map(|group| &group.pattern).try_for_each(|pattern| check("lr_of", pattern, model))
+}
+
+/// The network for a data set.
+pub(super) fn network(
+    settings: &Settings,
+    train: &dyn Dataset,
+    test: &dyn Dataset,
+) -> Result<Sequential<f32>, TrainError> {
+    let of = |set: &dyn Dataset| (set.image_shape()[0], set.class_names().len());
+    let ((channels, classes), (test_channels, test_classes)) = (of(train), of(test));
+    if of(train) != of(test) {
+        return Err(TrainError::Config(format!(
+            "{} does not fit the data: the {} images have {channels} channels and {classes} classes, the {} images \
+             {test_channels} and {test_classes}",
+            settings.model,
+            train.name(),
+            test.name(),
+        )));
+    }
+    if classes < 2 {
+        let name = train.name();
+        let message = format!("{name} has {classes} named classes, a network needs at least 2 to tell apart");
+        return Err(TrainError::Config(message));
+    }
+    settings.network(channels, classes)
 }
 
 #[cfg(test)]

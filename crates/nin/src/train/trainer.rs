@@ -12,24 +12,20 @@ use super::health::{HealthMonitor, Warning};
 use super::metrics::EpochMetrics;
 use super::run_dir::{Checkpoint, Position};
 use super::settings::{InitialWeights, Overrides, Settings};
-use super::start::{class_map_bias, scale_head, standardize};
+use super::start::{choose_parameters, class_map_bias, network, scale_head, standardize, whitening};
 use super::workers::{StepSettings, Workers};
 use crate::card::ModelCard;
-use crate::checkpoint::{Fit, load_fitting, load_tensors, replace_values};
+use crate::checkpoint::{Fit, load_fitting, replace_values};
 use crate::data::dataset::class_counts;
-use crate::data::whiten::{self, Whiten, Whitening};
+use crate::data::whiten::{Whiten, Whitening};
 use crate::data::{Augmentation, Batch, DataLoader, Dataset, LoaderOptions, Normalization, Splits};
-use crate::disk::content;
 use crate::loss::{CrossEntropy, Loss};
-use crate::nn::{Planned, Sequential, freeze, initialize, parameters};
-use crate::optim::{Gradients, Optimizer, Scheduler, matches};
+use crate::nn::{Planned, Sequential, initialize, parameters};
+use crate::optim::{Gradients, Optimizer, Scheduler};
 
 /// Images that the data-dependent start looks at: enough for each channel's mean and deviation where maps are one pixel, and few
 /// enough for their maps in the largest layer to need less memory than training does.
 const STANDARDIZED_ON: usize = 64;
-
-/// Names of parameters that an error tells.
-const TOLD: usize = 8;
 
 /// Images of a test batch: enough to keep all threads busy, few enough to take less memory than a step. No result depends on it.
 const TEST_BATCH: usize = 64;
@@ -408,22 +404,25 @@ impl Trainer {
                  {per_epoch} an epoch"
             ));
         }
-        if checkpoint.health.is_some_and(|counts| !self.health.restore(counts)) {
-            return refuse("made with other classes: its counts of class maps do not fit".to_owned());
-        }
         let shape = self.train.dataset().image_shape();
         let whitening = match Whitening::of_tensors(self.settings.whiten, shape, checkpoint.whitening) {
             Ok(whitening) => whitening.map(Arc::new),
             Err(reason) => return refuse(reason),
         };
-        for loader in [&mut self.train, &mut self.test] {
+        let whitened = |loader: &DataLoader| {
             let options = LoaderOptions { whitening: whitening.clone(), ..loader.options().clone() };
-            *loader = DataLoader::new(Arc::clone(loader.dataset()), options)?;
+            DataLoader::new(Arc::clone(loader.dataset()), options)
+        };
+        let (train, test) = (whitened(&self.train)?, whitened(&self.test)?);
+        // What changes something comes when all else is well.
+        if checkpoint.health.is_some_and(|counts| !self.health.restore(counts)) {
+            return refuse("made with other classes: its counts of class maps do not fit".to_owned());
         }
         if let Err(error) = self.optimizer.load_state(&self.model, checkpoint.optimizer) {
             return refuse(error.to_string());
         }
         replace_values(&mut self.model, checkpoint.weights);
+        (self.train, self.test) = (train, test);
         self.position = checkpoint.position;
         Ok(())
     }
@@ -482,80 +481,6 @@ impl Trainer {
     }
 }
 
-/// What whole images go through: that of the weights that the run begins with, if it is ZCA and they have one, or else what fits
-/// the training images.
-fn whitening(settings: &Settings, train: &dyn Dataset) -> Result<Option<Whitening>, TrainError> {
-    if let Some(file) = &settings.init_from
-        && let Some(kind) = ModelCard::read(file)?.and_then(|card| card.whitening)
-        && kind != settings.whiten.to_string()
-    {
-        let expected = format!("{kind}, as the weights of {} had it", file.display());
-        return Err(TrainError::setting("whiten", expected, settings.whiten));
-    }
-    if let (Whiten::GcnZca, Some(file)) = (settings.whiten, &settings.init_from) {
-        let tensors = whiten::taken(&mut load_tensors(file)?.0);
-        if !tensors.is_empty() {
-            let own = Whitening::of_tensors(settings.whiten, train.image_shape(), tensors);
-            return own.map_err(|reason| content(file, reason).into());
-        }
-    }
-    Ok(Whitening::fit(settings.whiten, train)?)
-}
-
-/// Freezes the parameters that the settings say, and checks that their patterns are of some that learn.
-fn choose_parameters(settings: &Settings, model: &mut Sequential<f32>) -> Result<(), TrainError> {
-    let check = |setting: &str, pattern: &str, model: &Sequential<f32>| {
-        let learning = parameters(model).into_iter().filter(|(_, own)| own.requires_grad);
-        let names: Vec<String> = learning.map(|(name, _)| name).collect();
-        if names.iter().any(|name| matches(pattern, name)) {
-            return Ok(());
-        }
-        let mut some = names[..names.len().min(TOLD)].join(", ");
-        if names.len() > TOLD {
-            some += &format!(" and {} more", names.len() - TOLD);
-        }
-        let message = format!("{setting}: no parameter that learns matches {pattern:?}; there are: {some}");
-        Err(TrainError::Config(message))
-    };
-    let frozen = settings.freeze.iter().flat_map(|patterns| &patterns.0);
-    frozen.clone().try_for_each(|pattern| check("freeze", pattern, model))?;
-    for pattern in frozen {
-        freeze(model, pattern);
-    }
-    if let Some(patterns) = &settings.freeze
-        && !parameters(model).iter().any(|(_, own)| own.requires_grad)
-    {
-        return Err(TrainError::setting("freeze", "some parameter that is left to learn", patterns));
-    }
-    let factors = settings.lr_of.iter().flat_map(|factors| &factors.0);
-    factors.map(|group| &group.pattern).try_for_each(|pattern| check("lr_of", pattern, model))
-}
-
-/// The network for a data set.
-fn network(
-    settings: &Settings,
-    train: &dyn Dataset,
-    test: &dyn Dataset,
-) -> Result<Sequential<f32>, TrainError> {
-    let of = |set: &dyn Dataset| (set.image_shape()[0], set.class_names().len());
-    let ((channels, classes), (test_channels, test_classes)) = (of(train), of(test));
-    if of(train) != of(test) {
-        return Err(TrainError::Config(format!(
-            "{} does not fit the data: the {} images have {channels} channels and {classes} classes, the {} images \
-             {test_channels} and {test_classes}",
-            settings.model,
-            train.name(),
-            test.name(),
-        )));
-    }
-    if classes < 2 {
-        let name = train.name();
-        let message = format!("{name} has {classes} named classes, a network needs at least 2 to tell apart");
-        return Err(TrainError::Config(message));
-    }
-    settings.network(channels, classes)
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicBool;
@@ -564,7 +489,7 @@ mod tests {
 
     use super::*;
     use crate::Classifier;
-    use crate::checkpoint::{save_parameters, save_tensors};
+    use crate::checkpoint::{load_tensors, save_parameters, save_tensors};
     use crate::data::{ArrayDataset, Picture};
     use crate::loss::Mse;
     use crate::models::{Head, Model};
@@ -874,7 +799,10 @@ mod tests {
         assert_eq!(logits, whole.workers.predict_batch(&whole.model, &batch).unwrap());
         // And a run that begins with it has it.
         let begun = Settings { init_from: Some(file("whole")), ..settings(None) };
-        assert_eq!(options(&Trainer::new(begun, splits(97, 251), 1).unwrap()), options(&whole));
+        assert_eq!(options(&Trainer::new(begun.clone(), splits(97, 251), 1).unwrap()), options(&whole));
+        let plain = Settings { whiten: Whiten::None, ..begun };
+        let error = Trainer::new(plain, splits(97, 251), 1).unwrap_err().to_string();
+        assert!(error.starts_with("whiten: expected gcn-zca, as the weights of "), "{error}");
 
         let (mut tensors, text) = load_tensors(&file("whole")).unwrap();
         tensors.remove("whitening.mean");
