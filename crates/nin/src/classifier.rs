@@ -309,6 +309,29 @@ impl ClassMaps {
             row(top) * (1.0 - down) + row(bottom) * down
         })
     }
+
+    /// A class's map in red over an image, in color, H x W as the image. The brightest number of all classes' maps is the strongest red,
+    /// so that pictures of several classes can be compared.
+    ///
+    /// # Panics
+    /// If there is no such class.
+    #[must_use]
+    pub fn drawn_over(&self, class: usize, picture: &Picture) -> Picture {
+        let [channels, h, w] = picture.shape();
+        let map = self.over_image(class, [h, w]);
+        let brightest = self.maps.data().iter().copied().fold(0.0, f32::max);
+        let strength =
+            |value: f32| if brightest > 0.0 { 0.7 * (value / brightest).clamp(0.0, 1.0) } else { 0.0 };
+        let mut pixels = Vec::with_capacity(3 * h * w);
+        for (channel, heat) in [255.0, 40.0, 0.0].into_iter().enumerate() {
+            let plane = picture.pixels()[channel % channels * h * w..].iter();
+            pixels.extend(plane.zip(map.data()).map(|(&own, &value)| {
+                let strength = strength(value);
+                (f32::from(own) * (1.0 - strength) + heat * strength).round() as u8
+            }));
+        }
+        Picture::new([3, h, w], pixels).expect("as many pixels as the picture has, three times")
+    }
 }
 
 #[cfg(test)]
@@ -471,6 +494,14 @@ mod tests {
             let pixels = (0..side * side).map(|i| if bright(i) { 255 } else { 0 }).collect();
             let maps = classifier.class_maps(&Picture::new([1, side, side], pixels).unwrap()).unwrap();
             let over = maps.over_image(1, [side, side]);
+            // On black, the picture's red is the map.
+            let black = Picture::new([1, side, side], vec![0; side * side]).unwrap();
+            let drawn = maps.drawn_over(1, &black);
+            let strongest = maps.maps.data().iter().copied().fold(0.0, f32::max);
+            let red = |value: f32| (255.0 * 0.7 * (value / strongest)).round();
+            for (&drawn, &value) in drawn.pixels().iter().zip(over.data()) {
+                assert!((f32::from(drawn) - red(value)).abs() <= 1.0, "{drawn} and {value}");
+            }
             let sum = |rows: std::ops::Range<usize>, columns: std::ops::Range<usize>| -> f32 {
                 rows.flat_map(|y| columns.clone().map(move |x| y * side + x)).map(|i| over.data()[i]).sum()
             };

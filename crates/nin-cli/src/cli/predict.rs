@@ -5,7 +5,6 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 use nin::data::folder::image_files;
 use nin::data::picture::LARGEST_FILE;
 use nin::data::{DataError, Dataset, DatasetKind, Image, Picture, Target, load};
@@ -23,6 +22,9 @@ const TOGETHER: usize = 32;
 
 /// Pixels of the longer side below which a picture of class maps is drawn larger, by a whole factor.
 const DRAWN: usize = 224;
+
+/// The most pixels of a side of a sheet of class maps.
+const SHEET: usize = 4096;
 
 /// The program's own network (crates/nin-cli/model).
 const OWN: &[u8] = include_bytes!("../../model/nin-cifar.safetensors");
@@ -241,48 +243,68 @@ fn drawn_as(name: &str, drawn: &mut HashSet<String>) -> String {
 
 /// Draws the class maps of an image.
 fn draw(beginning: &Path, picture: &Picture, class: usize, maps: &ClassMaps) -> Result<(), TrainError> {
+    let write = |what: &str, drawn: &Picture| {
+        Ok::<_, TrainError>(atomic_write(&beginning.with_added_extension(what), &drawn.to_png())?)
+    };
     let [_, h, w] = picture.shape();
-    let larger = DRAWN.div_ceil(h.max(w));
-    let size = [h * larger, w * larger];
+    write("cam.png", &maps.drawn_over(class, &picture.enlarged(DRAWN.div_ceil(h.max(w)))?))?;
+    write("maps.png", &sheet(picture, maps)?)
+}
+
+/// The maps of all classes over the image, at most [`DRAWN`] pixels a side each, in rows of five, of more than 25 classes in as many
+/// rows as columns, a line of white between two.
+fn sheet(picture: &Picture, maps: &ClassMaps) -> Result<Picture, TrainError> {
+    let [_, h, w] = picture.shape();
     let classes = maps.maps.shape()[0];
-    let brightest = maps.maps.data().iter().copied().fold(0.0, f32::max);
-    let tile = |class: usize| overlay(picture, larger, maps.over_image(class, size).data(), brightest);
-    write_png(&beginning.with_added_extension("cam.png"), &tile(class), size)?;
-    // Rows of five, a line of white between two.
-    let (columns, rows) = (classes.min(5), classes.div_ceil(5));
-    let [height, width] = size;
-    let sheet = [rows * (height + 2) - 2, columns * (width + 2) - 2];
-    let mut pixels = vec![255; sheet[0] * sheet[1] * 3];
+    let columns = if classes <= 25 { classes.min(5) } else { classes.isqrt() + 1 };
+    let side = DRAWN.min(SHEET / columns - 2);
+    let longest = h.max(w);
+    let picture = if longest <= side {
+        picture.enlarged(side / longest)?
+    } else {
+        picture.resized([h, w].map(|own| (own * side / longest).max(1)))?
+    };
+    let [_, height, width] = picture.shape();
+    let [rows_high, columns_wide] = [classes.div_ceil(columns) * (height + 2) - 2, columns * (width + 2) - 2];
+    let mut pixels = vec![255; 3 * rows_high * columns_wide];
     for class in 0..classes {
-        let (top, left) = (class / 5 * (height + 2), class % 5 * (width + 2));
-        for (row, line) in tile(class).chunks(width * 3).enumerate() {
-            let at = ((top + row) * sheet[1] + left) * 3;
-            pixels[at..at + width * 3].copy_from_slice(line);
+        let (top, left) = (class / columns * (height + 2), class % columns * (width + 2));
+        for (line, own) in maps.drawn_over(class, &picture).pixels().chunks(width).enumerate() {
+            let at = (line / height * rows_high + top + line % height) * columns_wide + left;
+            pixels[at..at + width].copy_from_slice(own);
         }
     }
-    write_png(&beginning.with_added_extension("maps.png"), &pixels, sheet)
+    Ok(Picture::new([3, rows_high, columns_wide], pixels)?)
 }
 
-/// The image, every pixel a square of `larger` a side, red over it where the map is bright: red, green and blue of each pixel.
-fn overlay(picture: &Picture, larger: usize, map: &[f32], brightest: f32) -> Vec<u8> {
-    let [channels, h, w] = picture.shape();
-    let width = w * larger;
-    let mut pixels = Vec::with_capacity(map.len() * 3);
-    for (index, &value) in map.iter().enumerate() {
-        let at = index / width / larger * w + index % width / larger;
-        let strength = if brightest > 0.0 { 0.7 * (value / brightest).clamp(0.0, 1.0) } else { 0.0 };
-        for (channel, heat) in [255.0, 40.0, 0.0].into_iter().enumerate() {
-            let own = f32::from(picture.pixels()[(channel % channels) * h * w + at]);
-            pixels.push((own * (1.0 - strength) + heat * strength).round() as u8);
+#[cfg(test)]
+mod tests {
+    use tensor::Tensor;
+
+    use super::*;
+
+    /// A sheet takes no more memory for larger photos, and has room for any number of classes.
+    #[test]
+    fn a_sheet_has_a_tile_for_each_class() {
+        for (classes, [h, w], [height, width], columns) in [
+            (3, [28, 28], [224, 224], 3),
+            (10, [28, 28], [224, 224], 5),
+            (2, [3000, 1500], [224, 112], 2),
+            (26, [4, 4], [224, 224], 6),
+            (1000, [32, 16], [96, 48], 32),
+            (6000, [1, 1], [50, 50], 78),
+        ] {
+            let maps = ClassMaps {
+                maps: Tensor::from_fn([classes, 1, 1], |class| (class % 2) as f32),
+                image: [h, w],
+                places: [(h as f64 / 2.0, 1.0), (w as f64 / 2.0, 1.0)],
+            };
+            let picture = Picture::new([1, h, w], vec![0; h * w]).unwrap();
+            let drawn = sheet(&picture, &maps).unwrap();
+            let rows = classes.div_ceil(columns);
+            assert_eq!(drawn.shape(), [3, rows * (height + 2) - 2, columns * (width + 2) - 2]);
+            // Black, white between, and the strongest red.
+            assert_eq!([0, width, width + 2].map(|column| drawn.pixels()[column]), [0, 255, 179]);
         }
     }
-    pixels
-}
-
-fn write_png(path: &Path, pixels: &[u8], [height, width]: [usize; 2]) -> Result<(), TrainError> {
-    let mut bytes = Vec::new();
-    let encoder = PngEncoder::new(&mut bytes);
-    let encoded = encoder.write_image(pixels, width as u32, height as u32, ExtendedColorType::Rgb8);
-    encoded.map_err(|error| TrainError::of(path, format!("cannot be drawn: {error}")))?;
-    Ok(atomic_write(path, &bytes)?)
 }

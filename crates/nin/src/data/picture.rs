@@ -167,6 +167,40 @@ impl Picture {
         };
         Ok(Self { shape: [channels, h, w], pixels })
     }
+
+    /// The same image with every pixel a square of `times` a side.
+    ///
+    /// # Errors
+    /// [`DataError::Options`] if a side is 0 or larger than [`MAX_SIDE`] then.
+    pub fn enlarged(&self, times: usize) -> Result<Self, DataError> {
+        let [c, h, w] = self.shape;
+        let (height, width) = (h.saturating_mul(times), w.saturating_mul(times));
+        if height.max(width) > MAX_SIDE {
+            return Self::new([c, height, width], Vec::new());
+        }
+        let mut pixels = Vec::with_capacity(c * height * width);
+        for row in self.pixels.chunks(w) {
+            let wide: Vec<u8> = row.iter().flat_map(|&pixel| std::iter::repeat_n(pixel, times)).collect();
+            (0..times).for_each(|_| pixels.extend_from_slice(&wide));
+        }
+        Self::new([c, height, width], pixels)
+    }
+
+    /// The image as a PNG file, gray or in color (with the feature `image`).
+    #[cfg(feature = "image")]
+    #[must_use]
+    pub fn to_png(&self) -> Vec<u8> {
+        use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
+
+        let [c, h, w] = self.shape;
+        let (color, mut bytes) =
+            (if c == 1 { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 }, Vec::new());
+        let interleaved: Vec<u8> =
+            (0..h * w).flat_map(|at| (0..c).map(move |channel| self.pixels[channel * h * w + at])).collect();
+        let written = PngEncoder::new(&mut bytes).write_image(&interleaved, w as u32, h as u32, color);
+        written.expect("the pixels are as many as the sides say, and memory takes them");
+        bytes
+    }
 }
 
 /// The planes of interleaved pixels of N bytes: red, green, blue.
@@ -196,6 +230,25 @@ mod tests {
 
     fn decoded(bytes: &[u8]) -> Picture {
         Picture::decode(bytes, Path::new("a.png")).unwrap()
+    }
+
+    #[test]
+    fn a_picture_is_read_as_it_was_written() {
+        for channels in [1, 3] {
+            let pixels = (0..channels * 6).map(|i| (i * 13) as u8).collect();
+            let picture = Picture::new([channels, 2, 3], pixels).unwrap();
+            assert_eq!(decoded(&picture.to_png()), picture);
+        }
+    }
+
+    #[test]
+    fn every_pixel_becomes_a_square() {
+        let larger = Picture::new([1, 2, 2], vec![1, 2, 3, 4]).unwrap().enlarged(2).unwrap();
+        assert_eq!(larger.shape(), [1, 4, 4]);
+        assert_eq!(larger.pixels(), [1, 1, 2, 2, 1, 1, 2, 2, 3, 3, 4, 4, 3, 3, 4, 4]);
+        for times in [0, MAX_SIDE, usize::MAX] {
+            larger.enlarged(times).unwrap_err();
+        }
     }
 
     #[test]
