@@ -3,6 +3,8 @@
 import json
 import re
 import statistics
+import subprocess
+import textwrap
 
 import chart
 
@@ -144,7 +146,7 @@ def machine_text(data):
     if others:
         median, most = 100 * statistics.median(others), 100 * max(others)
         text += f" Other processes took {median:.0f} % of the cores' time in the median measurement, {most:.0f} % in the worst."
-    return text
+    return textwrap.fill(text, 130, break_on_hyphens=False)
 
 
 def layers_table(data):
@@ -277,11 +279,16 @@ def write(results, documents, check=False):
         raise SystemExit(f"no markers for: {', '.join(sorted(missing))}")
     data = load(results / "nin.json")
     if data:
-        outputs[results / "peers.svg"] = chart.draw(Comparison(data), VARIANTS, INEXACT, task_name)
+        bars = chart.bars(Comparison(data), VARIANTS, INEXACT, task_name)
+        outputs[results / "bars.json"] = json.dumps(bars, indent=1) + "\n"
     stale = [path for path, text in outputs.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     if check:
         return stale
     for path in stale:
         path.write_text(outputs[path], encoding="utf-8")
         print(f"wrote {path}")
+    if results / "bars.json" in stale:
+        draw = ["cargo", "run", "--quiet", "--release", "--bin", "nin", "--", "plot"]
+        files = ["--bars", results / "bars.json", "--picture", results / "peers.svg"]
+        subprocess.run([*draw, *files], check=True)
     return []

@@ -3,6 +3,6 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod chart;
 pub mod cli;
-mod plots;
 mod signal;

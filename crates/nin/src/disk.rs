@@ -89,7 +89,7 @@ fn touch<T>(what: Touch, path: &Path, act: impl FnOnce() -> io::Result<T>) -> io
 ///
 /// # Errors
 /// [`FileError::Io`], [`FileError::Content`] if it is none: one would wait for ever for what comes out of a pipe.
-pub(crate) fn read(path: &Path) -> Result<Vec<u8>, FileError> {
+pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     let read = || fs::metadata(path)?.is_file().then(|| fs::read(path)).transpose();
     touch(Touch::Read, path, read)
         .map_err(io(path, "read"))?

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use nin::train::{EpochMetrics, TrainError};
 
-use crate::plots::{Panel, write_panels};
+use crate::chart::{Panel, write_panels};
 
 /// Draws the curves as in the d2l book: loss and both accuracies over the epochs. Writes nothing before there is an epoch.
 ///
@@ -26,6 +26,7 @@ pub(super) fn write_curves(path: &Path, title: &str, epochs: &[EpochMetrics]) ->
         across: "epoch".to_owned(),
         range: Some((0.0, 1.05 * highest)),
         groups: curves.map(|(_, figure)| vec![line(figure)]).to_vec(),
+        called: curves.map(|(name, _)| name.to_owned()).to_vec(),
         ..Panel::default()
     };
     write_panels(path, &names, &[panel])

@@ -16,7 +16,7 @@ use super::settings::{convolution, of_run, resolve};
 use super::table::Table;
 use super::{JsonArgs, PictureArgs, SeedsArgs, ThreadArgs, check_file, print, print_json, write_file};
 use crate::bench::median;
-use crate::plots::{Line, Panel, write_panels};
+use crate::chart::{Line, Panel, write_panels};
 use crate::signal::{LayerSignal, Signal};
 
 /// The most training images that are sent through.
@@ -276,6 +276,7 @@ fn panels(subjects: &[Subject]) -> Vec<Panel> {
                 subject.signals.iter().map(line).collect()
             })
             .collect(),
+        called: Vec::new(),
     };
     vec![
         panel("rms of the output", |layer| layer.rms),

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use nin::disk;
 use nin::names::shown;
 use nin::train::{EpochMetrics, RunDir, TrainError};
 
 use super::runs::{Group, groups, spread};
-use super::{PictureArgs, check_file, print};
-use crate::plots::{Line, Panel, write_panels};
+use super::{PictureArgs, check_file, print, write_file};
+use crate::chart::{BarChart, Line, Panel, write_panels};
 
 /// Test accuracies of many runs in one picture: by epoch, and at the end.
 ///
@@ -17,11 +18,16 @@ use crate::plots::{Line, Panel, write_panels};
 #[derive(Debug, Args)]
 #[command(mut_arg("picture", |flag| flag.default_value("runs/accuracy.svg").alias("output")), after_help = "Examples:
   nin plot runs/chapter runs/robust               two recipes, a line for each seed
-  nin plot runs/chapter --picture docs/chapter.svg")]
+  nin plot runs/chapter --picture docs/chapter.svg
+  nin plot --bars speeds.json --picture speeds.svg")]
 pub struct PlotArgs {
     /// Folder of a run, or of one run for each seed
-    #[arg(value_name = "DIR", required = true)]
+    #[arg(value_name = "DIR", required_unless_present = "bars")]
     pub folders: Vec<PathBuf>,
+    /// Draw bars instead, of a JSON file: { "title", "note", "groups": [{ "title", "bars": [{ "name", "value", "label",
+    /// "kind": "ours", "own", "peer" or "inexact" }] }] }
+    #[arg(long, value_name = "FILE", conflicts_with = "folders")]
+    pub bars: Option<PathBuf>,
     /// The picture; by itself runs/accuracy.svg.
     #[command(flatten)]
     pub picture: PictureArgs,
@@ -34,6 +40,13 @@ pub struct PlotArgs {
 pub fn plot(args: &PlotArgs) -> Result<(), TrainError> {
     let path = args.picture.picture.as_ref().expect("there is a default");
     check_file(path)?;
+    if let Some(file) = &args.bars {
+        let bars: BarChart = serde_json::from_slice(&disk::read(file)?)
+            .map_err(|error| TrainError::of(file, format!("no chart of bars: {error}")))?;
+        write_file(path, &bars.svg())?;
+        say!("the picture is {}", path.display());
+        return Ok(());
+    }
     let groups = groups(&args.folders, "metrics.jsonl")?;
     let mut runs = Vec::new();
     for group in &groups {
