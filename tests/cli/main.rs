@@ -16,6 +16,7 @@ mod outputs;
 mod own_images;
 mod permissions;
 mod predict;
+mod report;
 mod runs;
 mod seeds;
 mod shell;

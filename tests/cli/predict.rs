@@ -30,6 +30,8 @@ fn an_image_gets_the_same_answer_wherever_it_comes_from() {
     let known = ["run", "--dataset", "fashion-mnist-mini", "--index", "7", "--data-dir", "data"];
     let first = answers(&succeeded(of(&known)));
     assert_eq!((first.len(), &first[0]["label"]), (1, &Value::from(7)));
+    let named = ["run", "--dataset", "fashion-mnist-mini:data", "--index", "7"];
+    assert_eq!(answers(&succeeded(of(&named))), first);
     let list = first[0]["answers"].as_array().unwrap();
     let sum: f64 = list.iter().map(|answer| answer["probability"].as_f64().unwrap()).sum();
     assert!(list.len() == 10 && (sum - 1.0).abs() < 1e-9, "{list:?}");
@@ -84,7 +86,7 @@ fn what_cannot_be_predicted_is_refused_in_one_line() {
         (
             &["--weights", "run", "--dataset", "fashion-mnist-mini", "--index", "20", "--data-dir", "data"],
             2,
-            "index: expected 0 to 19, found 20",
+            "index: expected below 20, the test images, found 20",
         ),
     ] {
         refused(of(arguments), code, &[what]);

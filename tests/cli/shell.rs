@@ -90,7 +90,7 @@ fn a_flag_is_the_same_in_every_command_and_every_command_has_a_page() {
             known.entry(flag).or_default().entry(meaning).or_default().push(page);
         }
     }
-    assert_eq!(known["--threads"].values().next().unwrap().len(), 6, "{known:#?}");
+    assert!(known["--threads"].values().next().unwrap().len() >= 7, "{known:#?}");
     let different: Vec<_> = known.iter().filter(|(_, meanings)| meanings.len() > 1).collect();
     let listed = DIFFERENT.map(|(flag, _)| flag);
     let names: BTreeSet<_> = different.iter().map(|(flag, _)| **flag).collect();

@@ -67,7 +67,7 @@ fn each_signal_that_asks_a_run_to_end_has_it_saved() {
         kill(&child, signal, 1);
         let (code, text) = ended(child);
         assert_eq!(code, Some(130), "{signal}: {text}");
-        assert!(text.contains("interrupted: finishing the step and saving"), "{signal}: {text}");
+        assert!(text.contains("interrupted: finishing what is under way and saving"), "{signal}: {text}");
         assert!(text.contains(&format!("go on with: {name} --resume '{run}'")), "{signal}: {text}");
         assert!(place.path(&run).join("checkpoint.safetensors").exists());
     }

@@ -341,6 +341,11 @@ pub(crate) fn write_panels(path: &Path, groups: &[String], panels: &[Panel]) -> 
     write_file(path, &draw(groups, panels, LEAST, STYLE))
 }
 
+/// One panel under the names of its groups, as a part of a page that has the [`STYLE`].
+pub(crate) fn inline(groups: &[String], panel: &Panel) -> String {
+    draw(groups, std::slice::from_ref(panel), PANEL[0], "")
+}
+
 fn draw(groups: &[String], panels: &[Panel], least: f64, style: &str) -> String {
     let width = (PANEL[0] * panels.len() as f64).max(least);
     let mut drawing = Drawing::default();
@@ -499,7 +504,7 @@ mod tests {
             groups: vec![vec![vec![(1.0, 0.5), (3.0, 0.25)]], vec![vec![(3.0, 2.0)]]],
             ..Panel::default()
         };
-        let svg = draw(&["a".to_owned(), "b".to_owned()], &[panel], PANEL[0], "");
+        let svg = inline(&["a".to_owned(), "b".to_owned()], &panel);
         let places: Vec<&str> = svg.split("<g class=\"at\">").skip(1).collect();
         assert_eq!(places.len(), 2);
         assert!(

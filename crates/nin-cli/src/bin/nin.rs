@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use nin_cli::cli::{
     BenchArgs, CompareArgs, CompletionsArgs, EvalArgs, ExportArgs, ImportArgs, InspectArgs, ManArgs,
-    PlotArgs, PredictArgs, SummaryArgs, TrainArgs, bench, compare, completions, evaluate, examples, export,
-    fail, import, inspect, manual, more_help, parse, plot, predict, summarize, train,
+    PlotArgs, PredictArgs, ReportArgs, SummaryArgs, TrainArgs, bench, compare, completions, evaluate,
+    examples, export, fail, import, inspect, manual, more_help, parse, plot, predict, report, summarize,
+    train,
 };
 
 /// Train, evaluate, inspect, measure and compare Network in Network models.
@@ -31,6 +32,7 @@ enum Command {
     Inspect(Box<InspectArgs>),
     Plot(PlotArgs),
     Predict(PredictArgs),
+    Report(ReportArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
 }
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         Ok(Arguments { command: Command::Inspect(args) }) => inspect(&args),
         Ok(Arguments { command: Command::Plot(args) }) => plot(&args),
         Ok(Arguments { command: Command::Predict(args) }) => predict(&args),
+        Ok(Arguments { command: Command::Report(args) }) => report(&args),
         Ok(Arguments { command: Command::Completions(args) }) => completions(&args, Arguments::command()),
         Ok(Arguments { command: Command::Man(args) }) => manual(&args, Arguments::command()),
         Err(code) => return code,

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::bench::BATCH;
 use super::data::DataArgs;
-use super::eval::{accuracy, confusion};
+use super::eval::{OpenRun, accuracy};
 use super::flags::some_settings;
 use super::network::network;
 use super::settings::{convolution, of_run};
@@ -176,13 +176,12 @@ pub fn compare(args: &CompareArgs) -> Result<(), TrainError> {
     check_file(&markdown)?;
     check_file(&csv)?;
     if args.evaluate {
-        let conv = convolution(None)?;
+        let (conv, data) = (convolution(None)?, DataArgs::of(&args.folder));
         for Run { path, last, .. } in rows.iter_mut().filter_map(|row| row.run.as_mut()) {
-            let weights = path.join("model.safetensors");
+            let run = OpenRun::new(path, path.join("model.safetensors"), conv, &data, threads)?;
             for (on, found) in [("train", &mut last.train_acc), ("test", &mut last.test_acc)] {
                 tell(&format!("evaluating {}, {on} images", path.display()));
-                let data = DataArgs::of(&args.folder);
-                *found = accuracy(&confusion(path, &weights, on, conv, &data, threads)?.1);
+                *found = accuracy(&run.judge(on)?.confusion());
             }
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 use nin::ModelCard;
 use nin::data::load::open;
-use nin::data::{DataError, DataRecord, DataSources, Dataset, Splits};
+use nin::data::{DataError, DataRecord, DataSources, Dataset, DatasetName, Splits};
 use nin::train::{Settings, TrainError};
 
 use super::FolderArgs;
@@ -43,11 +43,20 @@ pub(super) type Data = (Splits<Arc<dyn Dataset>>, DataRecord);
 /// # Errors
 /// [`TrainError`] if it is nowhere or broken, or there are two folders.
 pub(super) fn data(settings: &Settings, args: &DataArgs, threads: usize) -> Result<Data, TrainError> {
-    if let (Some(folder), Some(other)) = (&settings.dataset.folder, &args.folder.data_dir) {
+    let folder = folder_of(&settings.dataset, args.folder.data_dir.as_deref())?;
+    read(settings, args, folder, threads)
+}
+
+/// The folder of a data set: that of its name, or the one beside it.
+///
+/// # Errors
+/// [`TrainError::Config`] of two.
+pub(super) fn folder_of(name: &DatasetName, beside: Option<&Path>) -> Result<Option<PathBuf>, TrainError> {
+    if let (Some(folder), Some(other)) = (&name.folder, beside) {
         let found = format!("{} and {}", folder.display(), other.display());
         return Err(TrainError::setting("data_dir", "one folder", found));
     }
-    read(settings, args, args.folder.data_dir.clone(), threads)
+    Ok(name.folder.clone().or_else(|| beside.map(Path::to_path_buf)))
 }
 
 /// The data set in a folder, or in that of its name.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use clap::Args;
 use nin::checkpoint::load_parameters;
-use nin::data::{DataLoader, LoaderOptions, Normalization, Whitening};
+use nin::data::{DataLoader, Dataset, LoaderOptions, Normalization, Splits, Whitening};
 use nin::names::shown;
-use nin::nn::Planned;
-use nin::train::{Overrides, TrainError, Workers, argmax, refuse_no_numbers};
+use nin::nn::{Planned, Sequential};
+use nin::train::{Overrides, Prediction, TrainError, Workers};
 use serde_json::json;
 use tensor::conv::ConvAlgorithm;
 
@@ -58,9 +58,10 @@ pub fn evaluate(args: &EvalArgs) -> Result<(), TrainError> {
     let weights = args.weights.file().unwrap_or_else(|| args.run.join("model.safetensors"));
     let conv = convolution(args.conv.0.conv)?;
     let threads = args.threads.read()?;
-    let (names, confusion) = confusion(&args.run, &weights, &args.on, conv, &args.data, threads)?;
+    let judged = OpenRun::new(&args.run, weights, conv, &args.data, threads)?.judge(&args.on)?;
+    let (names, confusion) = (judged.images.class_names(), judged.confusion());
     if !args.json.json {
-        return print(&report(&args.on, &names, &confusion));
+        return print(&report(&args.on, names, &confusion));
     }
     let (correct, images) = counts(&confusion);
     print_json(
@@ -69,46 +70,79 @@ pub fn evaluate(args: &EvalArgs) -> Result<(), TrainError> {
     )
 }
 
-/// The names of the classes, and how many images of each class the weights took for each (rows are the labels): of the test
-/// images of the run, or, if `on` says so, of those that it was trained on.
-pub(super) fn confusion(
-    run: &Path,
-    weights: &Path,
-    on: &str,
-    conv: Option<ConvAlgorithm>,
-    data: &DataArgs,
-    threads: usize,
-) -> Result<(Vec<String>, Vec<Vec<usize>>), TrainError> {
-    let settings = of_run(run, &Overrides { conv, ..Overrides::default() })?;
-    let workers = Workers::new(threads)?.with_conv(settings.conv);
-    let splits = settings.split(data_of_run(run, &settings, data, threads)?.0)?;
-    let names = splits.test.class_names().to_vec();
-    let (channels, classes) = (splits.test.image_shape()[0], names.len());
-    let mut model = Planned::new(settings.network(channels, classes)?);
-    load_parameters(weights, &mut model)?;
-    let whitening = Whitening::load(settings.whiten, splits.test.image_shape(), weights)?;
-    let options = LoaderOptions {
-        batch_size: 256,
-        image_size: Some((settings.image_size, settings.image_size)),
-        whitening: whitening.map(Arc::new),
-        normalization: settings
-            .normalize
-            .then(|| workers.install(|| Normalization::of(&*splits.train)))
-            .transpose()?,
-        ..LoaderOptions::default()
-    };
-    let images = if on == "train" { splits.train } else { splits.test };
-    let loader = DataLoader::new(images, options)?;
-    let mut confusion = vec![vec![0usize; classes]; classes];
-    for batch in loader.epoch(0) {
-        let batch = batch?;
-        let logits = workers.predict_batch(&model, &batch)?;
-        refuse_no_numbers(&logits, weights)?;
-        for (row, &label) in logits.data().chunks_exact(classes).zip(batch.labels()) {
-            confusion[label][argmax(row)] += 1;
-        }
+/// A run with weights, its own or others, and its images.
+#[derive(Debug)]
+pub(super) struct OpenRun {
+    weights: PathBuf,
+    splits: Splits<Arc<dyn Dataset>>,
+    model: Planned<f32, Sequential<f32>>,
+    workers: Workers,
+    options: LoaderOptions,
+}
+
+impl OpenRun {
+    /// The run in a folder.
+    ///
+    /// # Errors
+    /// [`TrainError`] if there is no run, or its data or the weights are not there or are others.
+    pub(super) fn new(
+        run: &Path,
+        weights: PathBuf,
+        conv: Option<ConvAlgorithm>,
+        data: &DataArgs,
+        threads: usize,
+    ) -> Result<Self, TrainError> {
+        let settings = of_run(run, &Overrides { conv, ..Overrides::default() })?;
+        let workers = Workers::new(threads)?.with_conv(settings.conv);
+        let splits = settings.split(data_of_run(run, &settings, data, threads)?.0)?;
+        let (channels, classes) = (splits.test.image_shape()[0], splits.test.class_names().len());
+        let mut model = Planned::new(settings.network(channels, classes)?);
+        load_parameters(&weights, &mut model)?;
+        let whitening = Whitening::load(settings.whiten, splits.test.image_shape(), &weights)?;
+        let options = LoaderOptions {
+            batch_size: 256,
+            image_size: Some((settings.image_size, settings.image_size)),
+            whitening: whitening.map(Arc::new),
+            normalization: settings
+                .normalize
+                .then(|| workers.install(|| Normalization::of(&*splits.train)))
+                .transpose()?,
+            ..LoaderOptions::default()
+        };
+        Ok(Self { weights, splits, model, workers, options })
     }
-    Ok((names, confusion))
+
+    /// What the weights answer to the test images or, if `on` says so, to those that the run was trained on.
+    ///
+    /// # Errors
+    /// [`TrainError`] if an image cannot be read or an answer is none.
+    pub(super) fn judge(&self, on: &str) -> Result<Judged, TrainError> {
+        let images = Arc::clone(if on == "train" { &self.splits.train } else { &self.splits.test });
+        let loader = DataLoader::new(Arc::clone(&images), self.options.clone())?;
+        let predictions = self.workers.predictions(&self.model, &loader, &self.weights)?;
+        Ok(Judged { images, predictions })
+    }
+}
+
+/// Images, and what a run's weights answer to each.
+#[derive(Debug)]
+pub(super) struct Judged {
+    /// The images.
+    pub(super) images: Arc<dyn Dataset>,
+    /// The answers, in the order of the images.
+    pub(super) predictions: Vec<Prediction>,
+}
+
+impl Judged {
+    /// How many images of each class the weights took for each: rows are the labels.
+    pub(super) fn confusion(&self) -> Vec<Vec<usize>> {
+        let classes = self.images.class_names().len();
+        let mut confusion = vec![vec![0; classes]; classes];
+        for prediction in &self.predictions {
+            confusion[prediction.label][prediction.class] += 1;
+        }
+        confusion
+    }
 }
 
 /// The share of the images that are on the diagonal.
@@ -118,7 +152,7 @@ pub(super) fn accuracy(confusion: &[Vec<usize>]) -> f64 {
 }
 
 /// Images on the diagonal of a confusion matrix, and images in all.
-fn counts(confusion: &[Vec<usize>]) -> (usize, usize) {
+pub(super) fn counts(confusion: &[Vec<usize>]) -> (usize, usize) {
     let correct = confusion.iter().enumerate().map(|(class, row)| row[class]).sum();
     (correct, confusion.iter().flatten().sum())
 }

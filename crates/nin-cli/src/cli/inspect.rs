@@ -111,7 +111,8 @@ pub fn inspect(args: &InspectArgs) -> Result<(), TrainError> {
         let run = |run: &PathBuf| {
             let weights = Some(run.join("model.safetensors"));
             let settings = of_run(run, &Overrides { conv, ..Overrides::default() })?;
-            Ok((Settings { init_from: weights, ..settings }, Some(run.clone())))
+            // What is frozen has a gradient, too, that only nobody follows.
+            Ok((Settings { init_from: weights, freeze: None, lr_of: None, ..settings }, Some(run.clone())))
         };
         asked.push((name, runs.iter().map(run).collect::<Result<_, TrainError>>()?));
     }

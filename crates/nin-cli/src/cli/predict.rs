@@ -6,14 +6,16 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use nin::data::folder::image_files;
+use nin::data::load::open;
 use nin::data::picture::LARGEST_FILE;
-use nin::data::{DataError, Dataset, DatasetKind, Image, Picture, Target, load};
+use nin::data::{DataError, DatasetName, Image, Picture, Target};
 use nin::disk::{atomic_write, make_folder};
 use nin::names::shown;
 use nin::train::TrainError;
 use nin::{Answer, ClassMaps, Classifier, ModelCard};
 use serde_json::json;
 
+use super::data::folder_of;
 use super::downloads::sources;
 use super::{FolderArgs, JsonArgs, ThreadArgs, WeightsArgs, print, print_json, tell};
 
@@ -49,9 +51,9 @@ pub struct PredictArgs {
     /// The network.
     #[command(flatten)]
     pub weights: WeightsArgs,
-    /// Take a test image of this data set instead
+    /// Take a test image of this data set instead, NAME or NAME:FOLDER
     #[arg(long, value_name = "NAME", requires = "index", conflicts_with = "paths")]
-    pub dataset: Option<DatasetKind>,
+    pub dataset: Option<DatasetName>,
     /// The number of that image, counted from 0
     #[arg(long, value_name = "I", requires = "dataset", allow_negative_numbers = true)]
     pub index: Option<usize>,
@@ -103,8 +105,10 @@ pub fn predict(args: &PredictArgs) -> Result<(), TrainError> {
         return Err(TrainError::Config(format!("cam: {network} makes no maps for its classes")));
     }
     let (mut all, mut failed) = (Vec::new(), 0);
-    match (args.dataset, args.index) {
-        (Some(kind), Some(index)) => all.push(Source::Image(Box::new(of_dataset(kind, index, args)?))),
+    match (&args.dataset, args.index) {
+        (Some(name), Some(index)) => {
+            all.push(Source::Image(Box::new(of_dataset(name, index, args, classifier.card().image)?)));
+        }
         _ => {
             for path in &args.paths {
                 images(path, &mut all)?;
@@ -191,12 +195,18 @@ fn images(path: &Path, all: &mut Vec<Source>) -> Result<(), TrainError> {
     Ok(())
 }
 
-/// A test image of a data set.
-fn of_dataset(kind: DatasetKind, index: usize, args: &PredictArgs) -> Result<Named, TrainError> {
-    let sources = sources(args.folder.data_dir.clone());
-    let set = load(kind, &sources)?.test;
+/// A test image of a data set; of a folder of photos at the height and width that the network sees.
+fn of_dataset(
+    name: &DatasetName,
+    index: usize,
+    args: &PredictArgs,
+    [_, h, w]: [usize; 3],
+) -> Result<Named, TrainError> {
+    let kind = name.kind;
+    let sources = sources(folder_of(name, args.folder.data_dir.as_deref())?);
+    let set = open(kind, [h, w], &sources)?.0.test;
     if index >= set.len() {
-        return Err(TrainError::setting("index", format!("0 to {}", set.len() - 1), index));
+        return Err(TrainError::setting("index", format!("below {}, the test images", set.len()), index));
     }
     let (image, target) = set.get(index)?;
     let pixels = match image {

@@ -8,6 +8,7 @@ use nin::train::{Begun, EpochMetrics, Event, RunDir, Settings, TrainError, Train
 
 use super::advice::advice;
 use super::curves::write_curves;
+use super::report::Report;
 use super::tell;
 
 /// Seconds between two plain lines.
@@ -18,6 +19,7 @@ const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 pub(super) struct Display {
     settings: Settings,
     folder: PathBuf,
+    report: Report,
     /// A beginning of each line that tells this run from another of the same command, such as "seed 3, ".
     name: String,
     /// The epoch that goes on, such as "epoch 1".
@@ -27,9 +29,21 @@ pub(super) struct Display {
 
 impl Display {
     /// Shows this run, whose folder is `folder`.
-    pub(super) fn new(trainer: &Trainer, folder: &Path, name: &str) -> Self {
-        let (settings, folder) = (trainer.settings().clone(), folder.to_path_buf());
-        Self { settings, folder, name: name.to_owned(), title: String::new(), progress: None }
+    ///
+    /// # Errors
+    /// [`TrainError`] if its network does not fit its images.
+    pub(super) fn new(trainer: &Trainer, folder: &Path, name: &str) -> Result<Self, TrainError> {
+        let (settings, report) = (trainer.settings().clone(), Report::of(trainer, folder)?);
+        let (folder, name) = (folder.to_path_buf(), name.to_owned());
+        Ok(Self { settings, folder, report, name, title: String::new(), progress: None })
+    }
+
+    /// Adds what a run that is over answers to its test images to its page.
+    ///
+    /// # Errors
+    /// [`TrainError`] if the page cannot be written.
+    pub(super) fn finish(&self, trainer: &Trainer, threads: usize) -> Result<(), TrainError> {
+        self.report.write_last(trainer, threads)
     }
 
     /// Shows what happened. The figures of an epoch that is over go to `report` when its curves are drawn.
@@ -71,11 +85,12 @@ impl Display {
         Ok(())
     }
 
-    /// Draws the curves of the epochs so far.
+    /// Draws the curves of the epochs so far, and the page.
     fn draw(&self) -> Result<(), TrainError> {
         let title = format!("{}, {}", self.settings.model, self.settings.dataset);
         let epochs = RunDir::read_epochs(&self.folder)?;
-        write_curves(&self.folder.join("curves.svg"), &title, &epochs)
+        write_curves(&self.folder.join("curves.svg"), &title, &epochs)?;
+        self.report.write()
     }
 }
 

@@ -142,9 +142,12 @@ fn train_seed(
         announce(&trainer, folder, threads)?;
     }
     let name = format!("seed {}, ", trainer.settings().seed);
-    let mut display = Display::new(&trainer, folder, &name);
+    let mut display = Display::new(&trainer, folder, &name)?;
     match trainer.run(&mut run, interrupt, |event| display.show(event, |_| ())) {
-        Ok(Outcome::Finished(metrics)) => Ok(Ending::Finished(metrics, false)),
+        Ok(Outcome::Finished(metrics)) => {
+            display.finish(&trainer, threads)?;
+            Ok(Ending::Finished(metrics, false))
+        }
         Ok(Outcome::Stopped) => Ok(Ending::Stopped(trainer.position().step)),
         Ok(Outcome::Interrupted) => Ok(Ending::Interrupted(trainer.position().step)),
         Err(error @ TrainError::Diverged { .. }) => Ok(Ending::Diverged(error.to_string())),

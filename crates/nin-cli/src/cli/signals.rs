@@ -24,7 +24,7 @@ pub(super) fn watch(interrupt: &Arc<AtomicBool>) -> Result<(), TrainError> {
         None => {
             first = Some(Instant::now());
             flag.store(true, Ordering::Relaxed);
-            tell("interrupted: finishing the step and saving (again to stop at once)");
+            tell("interrupted: finishing what is under way and saving (again to stop at once)");
         }
         Some(first) if first.elapsed() < SAME => {}
         Some(_) => exit(130),

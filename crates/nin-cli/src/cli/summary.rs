@@ -51,7 +51,7 @@ fn mflop(flops: u64) -> String {
 }
 
 /// The layers, with totals.
-fn layer_table(network: &Sequential<f32>, image: Shape) -> Result<Table, TrainError> {
+pub(super) fn layer_table(network: &Sequential<f32>, image: Shape) -> Result<Table, TrainError> {
     let all = layers(network, image)?;
     let mut table = Table::new(&["layer", "kind", "output", "parameters", "MFLOP"]);
     let mut line = |path: &str, kind: &str, output: String, parameters: usize, flops: u64| {
@@ -68,7 +68,11 @@ fn layer_table(network: &Sequential<f32>, image: Shape) -> Result<Table, TrainEr
 
 /// The plan that an evaluation of an input of this shape follows: each op after fusion with its algorithm for convolutions, its
 /// output, its work and the bytes of its output, and what is in memory at once in evaluation.
-fn plan_table(network: &Sequential<f32>, image: Shape, asked: ConvAlgorithm) -> Result<Table, TrainError> {
+pub(super) fn plan_table(
+    network: &Sequential<f32>,
+    image: Shape,
+    asked: ConvAlgorithm,
+) -> Result<Table, TrainError> {
     let plan = network.plan(&Context::evaluation(Arc::clone(BufferPool::global())), image)?;
     let graph = plan.graph();
     let mut table = Table::new(&["node", "op", "algorithm", "output", "MFLOP", "KiB"]);

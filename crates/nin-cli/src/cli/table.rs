@@ -1,5 +1,6 @@
-//! A table of text as columns for a terminal, as Markdown and as CSV.
+//! A table of text as columns for a terminal, as Markdown, for a page and as CSV.
 
+use maud::{Markup, html};
 use nin::names::shown;
 
 /// Columns with headings. The first is aligned to the left, as are those of words; numbers to the right.
@@ -78,6 +79,20 @@ impl Table {
             text += &format!("\n| {} |", cells.join(" | "));
         }
         text + "\n"
+    }
+
+    /// A table of a page, without the columns that hold nothing.
+    pub(super) fn html(&self) -> Markup {
+        let columns = self.filled();
+        let class = |column: usize| self.is_number(column).then_some("number");
+        html! {
+            div.wide { table {
+                tr { @for &column in &columns { th class=[class(column)] { (self.headings[column]) } } }
+                @for row in &self.rows {
+                    tr { @for &column in &columns { td class=[class(column)] { (shown(&row[column])) } } }
+                }
+            } }
+        }
     }
 
     /// Comma-separated values (RFC 4180), every column, numbers without commas between thousands.

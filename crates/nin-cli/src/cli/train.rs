@@ -121,12 +121,13 @@ pub fn train(args: &TrainArgs, command: &str) -> Result<ExitCode, TrainError> {
     };
     announce(&trainer, run.path(), threads)?;
     let started = Instant::now();
-    let mut display = Display::new(&trainer, run.path(), "");
+    let mut display = Display::new(&trainer, run.path(), "")?;
     let outcome = trainer.run(&mut run, &interrupt, |event| display.show(event, print_epoch))?;
     let minutes = started.elapsed().as_secs_f64() / 60.0;
     let (folder, step) = (run.path().display(), trainer.position().step);
     Ok(match outcome {
         Outcome::Finished(metrics) => {
+            display.finish(&trainer, threads)?;
             if let Some(best) = trainer.position().best
                 && metrics.epoch < trainer.settings().epochs
             {

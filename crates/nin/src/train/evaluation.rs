@@ -9,7 +9,7 @@ use tensor::{BufferPool, Shape, ShapeError, Tensor};
 use super::error::TrainError;
 use super::micro_batch::bind;
 use super::workers::Workers;
-use crate::data::Batch;
+use crate::data::{Batch, DataLoader};
 use crate::disk::{FileError, content};
 use crate::loss::Loss;
 use crate::nn::Module;
@@ -145,6 +145,52 @@ impl Workers {
         let loss = loss.map_err(TrainError::Autograd)?;
         Ok(Metrics { loss: f64::from(loss.value().item()), correct, images: batch.len() })
     }
+}
+
+/// What a network answers to an image, beside what the image is of.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Prediction {
+    /// The label.
+    pub label: usize,
+    /// The class of the largest logit; the first of equals.
+    pub class: usize,
+    /// How sure the network is of it, 0 to 1: softmax of the logits.
+    pub probability: f64,
+}
+
+impl Workers {
+    /// The answers to the images of a loader, in evaluation mode and in the loader's order. `weights` is the file that is to blame if
+    /// they are none.
+    ///
+    /// # Errors
+    /// [`TrainError`] if a batch cannot be made or the network does not fit, [`FileError::Content`] of a logit that is no number.
+    pub fn predictions(
+        &self,
+        model: &dyn Module<f32>,
+        loader: &DataLoader,
+        weights: &Path,
+    ) -> Result<Vec<Prediction>, TrainError> {
+        let mut all = Vec::with_capacity(loader.samples_per_epoch());
+        for batch in loader.epoch(0) {
+            let batch = batch?;
+            let logits = self.predict_batch(model, &batch)?;
+            refuse_no_numbers(&logits, weights)?;
+            let classes = logits.shape().iter().skip(1).product::<usize>().max(1);
+            all.extend(logits.data().chunks_exact(classes).zip(batch.labels()).map(|(row, &label)| {
+                let class = argmax(row);
+                Prediction { label, class, probability: softmax(row)[class] }
+            }));
+        }
+        Ok(all)
+    }
+}
+
+/// The share of each class in a row of logits.
+pub(crate) fn softmax(logits: &[f32]) -> Vec<f64> {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let shares: Vec<f64> = logits.iter().map(|logit| f64::from(logit - largest).exp()).collect();
+    let sum: f64 = shares.iter().sum();
+    shares.into_iter().map(|share| share / sum).collect()
 }
 
 /// Refuses logits among which one is no finite number: they are no answer of the weights in this file.

@@ -18,7 +18,8 @@ pub mod workers;
 
 pub use epochs::Event;
 pub use error::TrainError;
-pub use evaluation::{Metrics, argmax, refuse_no_numbers};
+pub(crate) use evaluation::softmax;
+pub use evaluation::{Metrics, Prediction, argmax, refuse_no_numbers};
 pub use health::{HealthCounts, HealthMonitor, Warning};
 pub use metrics::EpochMetrics;
 pub use micro_batch::{MICRO_BATCH, micro_batch_images};

@@ -159,8 +159,20 @@ pub(super) fn choose_parameters(settings: &Settings, model: &mut Sequential<f32>
     {
         return Err(TrainError::setting("freeze", "some parameter that is left to learn", patterns));
     }
-    let factors = settings.lr_of.iter().flat_map(|factors| &factors.0);
-    factors.map(|group| &group.pattern).try_for_each(|pattern| check("lr_of", pattern, model))
+    let factors: Vec<&str> =
+        settings.lr_of.iter().flat_map(|factors| &factors.0).map(|group| group.pattern.as_str()).collect();
+    for (at, pattern) in factors.iter().enumerate() {
+        check("lr_of", pattern, model)?;
+        // A parameter belongs to the first group that has it.
+        let own =
+            |name: &str| matches(pattern, name) && !factors[..at].iter().any(|other| matches(other, name));
+        if !parameters(model).iter().any(|(name, parameter)| parameter.requires_grad && own(name)) {
+            let message =
+                format!("lr_of: all that matches {pattern:?} belongs to a pattern before it already");
+            return Err(TrainError::Config(message));
+        }
+    }
+    Ok(())
 }
 
 /// The network for a data set.

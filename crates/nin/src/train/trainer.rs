@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tensor::{BufferPool, Shape};
 
 use super::error::TrainError;
-use super::evaluation::Metrics;
+use super::evaluation::{Metrics, Prediction};
 use super::health::{HealthMonitor, Warning};
 use super::metrics::EpochMetrics;
 use super::run_dir::{Checkpoint, Position};
@@ -468,6 +468,20 @@ impl Trainer {
         Ok(sums)
     }
 
+    /// The images that the run is judged by: the test images, or those that were held out.
+    #[must_use]
+    pub fn judged_by(&self) -> &Arc<dyn Dataset> {
+        self.test.dataset()
+    }
+
+    /// The answers to them in their order, with the weights as they are. `weights` is the file that is to blame if they are none.
+    ///
+    /// # Errors
+    /// As [`Workers::predictions`].
+    pub fn predictions(&self, weights: &Path) -> Result<Vec<Prediction>, TrainError> {
+        self.workers.predictions(&self.model, &self.test, weights)
+    }
+
     /// Loss and accuracy over the test images.
     ///
     /// # Errors
@@ -652,6 +666,8 @@ mod tests {
                         0.4.bias, 3.0.weight, 3.0.bias and 10 more";
         assert_eq!(refused(&|s| set_freeze(s, "0.*,9.*")), format!("freeze: {expected}"));
         assert_eq!(refused(&|s| set_lr_of(s, "0.*=2,9.*=2")), format!("lr_of: {expected}"));
+        let hidden = "lr_of: all that matches \"0.0.*\" belongs to a pattern before it already";
+        assert_eq!(refused(&|s| set_lr_of(s, "0.*=2,0.0.*=3")), hidden);
         let frozen = refused(&|s| (set_freeze(s, "0.*"), set_lr_of(s, "0.*=2")).0);
         assert!(
             frozen.starts_with("lr_of: no parameter that learns matches \"0.*\"; there are: 3.0.weight, "),
