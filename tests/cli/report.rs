@@ -53,7 +53,11 @@ fn runs_are_laid_side_by_side() {
     succeeded(place.nin(&["report", "a", "b", "--html", "pages/both.html"]));
     let page = place.read("pages/both.html");
     assert_has(&page, &["2 runs", "<td>lr</td><td class=\"number\">0.1</td><td class=\"number\">0.05</td>"]);
-    refused(place.nin(&["report", "a", "c"]), 2, &["c: no run in this folder"]);
+    succeeded(place.train("seeds", &[&lenet[..], &["--seeds", "3..5"]].concat()));
+    succeeded(place.nin(&["report", "seeds"]));
+    assert_has(&place.read("seeds/report.html"), &["2 runs", ">seed-3</th>", ">seed-4</th>"]);
+    assert_has(&place.read("seeds/seed-4/report.html"), &["images are answered correctly"]);
+    refused(place.nin(&["report", "a", "c"]), 1, &["c: "]);
     refused(place.nin(&["report", "a", "--html", "a"]), 1, &["a: "]);
     failed(place.nin(&["report"]), 2, &["<DIR>..."]);
 

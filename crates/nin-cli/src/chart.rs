@@ -157,8 +157,7 @@ pub(crate) fn figure(value: f64) -> String {
 fn ticks(low: f64, high: f64, about: f64, least: f64) -> (Vec<f64>, usize) {
     let rough = ((high - low) / about).max(least).max(f64::MIN_POSITIVE);
     let power = 10f64.powf(rough.log10().floor());
-    let step =
-        [1.0, 2.0, 5.0, 10.0].map(|times| times * power).into_iter().find(|step| *step >= rough * 0.8);
+    let step = [1.0, 2.0, 5.0, 10.0].map(|times| times * power).into_iter().find(|step| *step >= rough * 0.8);
     let step = step.unwrap_or(10.0 * power);
     let first = (low / step - 1e-6).ceil();
     let count = ((high / step + 1e-6).floor() - first).clamp(0.0, 100.0) as usize;

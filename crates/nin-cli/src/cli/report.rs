@@ -15,6 +15,7 @@ use tensor::Shape;
 
 use super::data::DataArgs;
 use super::eval::{Judged, OpenRun, accuracy, counts};
+use super::runs::groups;
 use super::settings::of_run;
 use super::summary::{layer_table, plan_table};
 use super::table::{Table, grouped};
@@ -30,7 +31,7 @@ use crate::chart::{self, Line, Panel};
   nin report runs/nin-20260101-120000              its report.html anew
   nin report runs/chapter runs/robust              both in runs/report.html")]
 pub struct ReportArgs {
-    /// Folder of a run
+    /// Folder of a run, or of one run for each seed
     #[arg(value_name = "DIR", required = true)]
     pub runs: Vec<PathBuf>,
     /// Where the page goes [default: DIR/report.html, of several runs/report.html]
@@ -66,12 +67,9 @@ pub fn report(args: &ReportArgs) -> Result<(), TrainError> {
         (None, [run]) => run.join(PAGE),
         (None, _) => Path::new("runs").join(PAGE),
     };
-    let mut runs = Vec::new();
-    for folder in &args.runs {
-        let run = Report::read(folder)?;
-        let epochs = RunDir::read_epochs(folder)?;
-        runs.push((run, epochs));
-    }
+    let folders = groups(&args.runs, "config.toml")?.into_iter().flat_map(|group| group.runs);
+    let runs = folders.map(|folder| Ok((Report::read(&folder)?, RunDir::read_epochs(&folder)?)));
+    let runs = runs.collect::<Result<Vec<_>, TrainError>>()?;
     check_file(&path)?;
     let mut whole = Vec::new();
     for (run, epochs) in runs {

@@ -34,6 +34,7 @@ use std::sync::Arc;
 use tensor::{Purpose, RandomStream};
 
 use super::affine::{Map, Resampler};
+use super::dataset::hash;
 use super::resize::Pixel;
 use crate::names::ParseError;
 
@@ -159,13 +160,8 @@ impl Step {
             Self::Color(_) => 4,
             Self::Cutout(_) => 5,
             Self::Mixup(_) => 6,
-            // FNV-1a of its name; the highest bit keeps it apart from the others.
-            Self::Own(own) => {
-                own.name
-                    .bytes()
-                    .fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
-                    | 1 << 31
-            }
+            // The highest bit keeps it apart from the others.
+            Self::Own(own) => hash(&own.name) as u32 | 1 << 31,
         }
     }
 
