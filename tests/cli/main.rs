@@ -21,6 +21,7 @@ mod runs;
 mod seeds;
 mod shell;
 mod signals;
+mod tensorboard;
 mod terminal;
 mod torture;
 mod warnings;

@@ -298,7 +298,7 @@ pub(crate) fn sweep(folder: &Path) -> Result<(), FileError> {
     Ok(())
 }
 
-/// A file that lines are added to.
+/// A file that is added to at its end.
 #[derive(Debug)]
 pub(crate) struct Log {
     path: PathBuf,
@@ -316,12 +316,12 @@ impl Log {
         Ok(Self { path, file })
     }
 
-    /// Adds text.
+    /// Adds bytes.
     ///
     /// # Errors
     /// [`FileError::Io`]; a part of it may be there.
-    pub(crate) fn add(&mut self, text: &str) -> Result<(), FileError> {
-        write(&mut self.file, &self.path, text.as_bytes()).map_err(io(&self.path, "write"))
+    pub(crate) fn add(&mut self, bytes: &[u8]) -> Result<(), FileError> {
+        write(&mut self.file, &self.path, bytes).map_err(io(&self.path, "write"))
     }
 
     /// Brings it to the disk.

@@ -47,6 +47,7 @@ pub mod onnx;
 pub mod optim;
 mod protobuf;
 pub mod summary;
+pub mod tensorboard;
 pub mod train;
 mod weights_file;
 

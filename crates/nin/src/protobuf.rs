@@ -1,8 +1,9 @@
 //! The wire format of Protocol Buffers (<https://protobuf.dev/programming-guides/encoding>): a message is a row of fields, each a
 //! key (the field's number and the kind of its value) and a value.
 
-/// The kinds of values: a number in as few bytes as it needs, bytes with their length before them, four bytes.
+/// The kinds of values: a number in as few bytes as it needs, eight bytes, bytes with their length before them, four bytes.
 const VARINT: u64 = 0;
+const EIGHT_BYTES: u64 = 1;
 const BYTES: u64 = 2;
 const FOUR_BYTES: u64 = 5;
 
@@ -35,6 +36,14 @@ impl Message {
     #[must_use]
     pub(crate) fn float(mut self, field: u64, value: f32) -> Self {
         self.push_key(field, FOUR_BYTES);
+        self.0.extend(value.to_le_bytes());
+        self
+    }
+
+    /// With a number of 64 bits.
+    #[must_use]
+    pub(crate) fn double(mut self, field: u64, value: f64) -> Self {
+        self.push_key(field, EIGHT_BYTES);
         self.0.extend(value.to_le_bytes());
         self
     }
@@ -190,6 +199,7 @@ mod tests {
         let minus_two = Message::default().integer(1, -2).into_bytes();
         assert_eq!(minus_two[1..], [0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]);
         assert_eq!(Message::default().float(1, 1.0).into_bytes(), [0x0d, 0, 0, 0x80, 0x3f]);
+        assert_eq!(Message::default().double(1, 1.0).into_bytes(), [0x09, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f]);
     }
 
     #[test]

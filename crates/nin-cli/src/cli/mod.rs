@@ -32,6 +32,7 @@ mod shell;
 mod signals;
 mod summary;
 mod table;
+mod tensorboard;
 mod train;
 mod usage;
 
@@ -50,6 +51,7 @@ pub use inspect::{InspectArgs, inspect};
 pub use network::{EndArgs, NetworkArgs};
 pub use plot::{PlotArgs, plot};
 pub use predict::{PredictArgs, predict};
+pub use progress::DisplayArgs;
 pub use report::{ReportArgs, report};
 pub use seeds::{SeedsArgs, parse as parse_seeds};
 pub use shell::{CompletionsArgs, ManArgs, completions, manual};

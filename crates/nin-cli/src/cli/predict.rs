@@ -8,7 +8,7 @@ use clap::Args;
 use nin::data::folder::image_files;
 use nin::data::load::open;
 use nin::data::picture::LARGEST_FILE;
-use nin::data::{DataError, DatasetName, Image, Picture, Target};
+use nin::data::{DataError, Dataset, DatasetName, Image, Picture, Target};
 use nin::disk::{atomic_write, make_folder};
 use nin::names::shown;
 use nin::train::TrainError;
@@ -208,13 +208,25 @@ fn of_dataset(
     if index >= set.len() {
         return Err(TrainError::setting("index", format!("below {}, the test images", set.len()), index));
     }
-    let (image, target) = set.get(index)?;
-    let pixels = match image {
-        Image::Bytes(pixels) => pixels.into_owned(),
-        Image::Floats(_) => return Err(TrainError::Config(format!("{kind}: its images are no pictures"))),
-    };
-    let label = if let Target::Class(class) = target { Some(class) } else { None };
-    Ok(Named { name: format!("{kind}-{index}"), picture: Picture::new(set.image_shape(), pixels)?, label })
+    let label = if let Target::Class(class) = set.target(index)? { Some(class) } else { None };
+    let picture = picture(&*set, index)?;
+    let picture = picture.ok_or_else(|| TrainError::Config(format!("{kind}: its images are no pictures")))?;
+    Ok(Named { name: format!("{kind}-{index}"), picture, label })
+}
+
+/// An image of a data set; `None` if it is numbers and not bytes, or neither gray nor in color.
+pub(super) fn picture(set: &dyn Dataset, index: usize) -> Result<Option<Picture>, TrainError> {
+    let (image, _) = set.get(index)?;
+    Ok(match image {
+        Image::Bytes(pixels) => Picture::new(set.image_shape(), pixels.into_owned()).ok(),
+        Image::Floats(_) => None,
+    })
+}
+
+/// A class's map over an image, which is drawn larger if it is small.
+pub(super) fn over(picture: &Picture, class: usize, maps: &ClassMaps) -> Result<Picture, TrainError> {
+    let [_, h, w] = picture.shape();
+    Ok(maps.drawn_over(class, &picture.enlarged(DRAWN.div_ceil(h.max(w)))?))
 }
 
 fn show(
@@ -256,8 +268,7 @@ fn draw(beginning: &Path, picture: &Picture, class: usize, maps: &ClassMaps) -> 
     let write = |what: &str, drawn: &Picture| {
         Ok::<_, TrainError>(atomic_write(&beginning.with_added_extension(what), &drawn.to_png())?)
     };
-    let [_, h, w] = picture.shape();
-    write("cam.png", &maps.drawn_over(class, &picture.enlarged(DRAWN.div_ceil(h.max(w)))?))?;
+    write("cam.png", &over(picture, class, maps)?)?;
     write("maps.png", &sheet(picture, maps)?)
 }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 use nin::train::{Begun, EpochMetrics, Event, RunDir, Settings, TrainError, Trainer};
 
@@ -10,9 +11,18 @@ use super::advice::advice;
 use super::curves::write_curves;
 use super::report::Report;
 use super::tell;
+use super::tensorboard::Board;
 
 /// Seconds between two plain lines.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What is shown of a run beside its progress.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct DisplayArgs {
+    /// Write events for TensorBoard to the run folder: losses, rates, accuracies, class maps of test images, the graph
+    #[arg(long)]
+    pub tensorboard: bool,
+}
 
 /// Shows a run: its progress and its warnings on standard error, its curves in the run folder.
 #[derive(Debug)]
@@ -25,17 +35,24 @@ pub(super) struct Display {
     /// The epoch that goes on, such as "epoch 1".
     title: String,
     progress: Option<Progress>,
+    board: Option<Board>,
 }
 
 impl Display {
     /// Shows this run, whose folder is `folder`.
     ///
     /// # Errors
-    /// [`TrainError`] if its network does not fit its images.
-    pub(super) fn new(trainer: &Trainer, folder: &Path, name: &str) -> Result<Self, TrainError> {
+    /// [`TrainError`] if its network does not fit its images, or test images that are to be shown cannot be read.
+    pub(super) fn new(
+        trainer: &Trainer,
+        folder: &Path,
+        name: &str,
+        args: DisplayArgs,
+    ) -> Result<Self, TrainError> {
         let (settings, report) = (trainer.settings().clone(), Report::of(trainer, folder)?);
         let (folder, name) = (folder.to_path_buf(), name.to_owned());
-        Ok(Self { settings, folder, report, name, title: String::new(), progress: None })
+        let board = args.tensorboard.then(|| Board::new(trainer, &folder)).transpose()?;
+        Ok(Self { settings, folder, report, name, title: String::new(), progress: None, board })
     }
 
     /// Adds what a run that is over answers to its test images to its page.
@@ -49,14 +66,17 @@ impl Display {
     /// Shows what happened. The figures of an epoch that is over go to `report` when its curves are drawn.
     ///
     /// # Errors
-    /// [`TrainError`] if the curves cannot be written.
+    /// [`TrainError`] if the curves or the events cannot be written.
     pub(super) fn show(
         &mut self,
         event: Event<'_>,
         report: impl FnOnce(&EpochMetrics),
     ) -> Result<(), TrainError> {
+        if let Some(board) = &mut self.board {
+            board.show(event)?;
+        }
         match (event, &mut self.progress) {
-            (Event::Begun(Begun { lost }), _) => {
+            (Event::Begun(Begun { lost, .. }), _) => {
                 if let Some(epoch) = lost {
                     let name = &self.name;
                     tell(&format!(
@@ -70,7 +90,7 @@ impl Display {
                 let title = format!("{}/{}", self.title, self.settings.epochs);
                 *progress = Some(Progress::new(title, images));
             }
-            (Event::Stepped { images, loss, rest }, Some(progress)) => progress.step(images, loss, rest),
+            (Event::Stepped { images, loss, rest, .. }, Some(progress)) => progress.step(images, loss, rest),
             (Event::Warned(warning), Some(progress)) => {
                 let advice = advice(warning, &self.settings);
                 progress.warn(&format!("{}, {warning}; {advice}", self.title));

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use nin::data::{DataRecord, Image, Picture};
+use nin::data::{DataRecord, Picture};
 use nin::names::{quoted, shown};
 use nin::nn::{Sequential, parameter_count};
 use nin::train::{EpochMetrics, Overrides, Prediction, RunDir, Settings, TrainError, Trainer};
@@ -15,6 +15,7 @@ use tensor::Shape;
 
 use super::data::DataArgs;
 use super::eval::{Judged, OpenRun, accuracy, counts};
+use super::predict::picture;
 use super::runs::groups;
 use super::settings::of_run;
 use super::summary::{layer_table, plan_table};
@@ -333,8 +334,7 @@ impl Verdict {
         wrong.sort_by(|a, b| b.1.probability.total_cmp(&a.1.probability));
         let mut mistakes = Vec::new();
         for (index, prediction) in wrong.into_iter().take(MISTAKES) {
-            let Image::Bytes(pixels) = judged.images.get(index)?.0 else { break };
-            let picture = Picture::new(judged.images.image_shape(), pixels.into_owned())?;
+            let Some(picture) = picture(&*judged.images, index)? else { break };
             let image = sized(&picture)?;
             let maps = classifier.has_class_maps().then(|| classifier.class_maps(&picture)).transpose()?;
             let map = maps.map(|maps| maps.drawn_over(prediction.class, &image));

@@ -142,7 +142,7 @@ fn train_seed(
         announce(&trainer, folder, threads)?;
     }
     let name = format!("seed {}, ", trainer.settings().seed);
-    let mut display = Display::new(&trainer, folder, &name)?;
+    let mut display = Display::new(&trainer, folder, &name, args.display)?;
     match trainer.run(&mut run, interrupt, |event| display.show(event, |_| ())) {
         Ok(Outcome::Finished(metrics)) => {
             display.finish(&trainer, threads)?;

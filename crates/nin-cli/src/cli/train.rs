@@ -16,7 +16,7 @@ use nin::train::{
 };
 
 use super::data::{DataArgs, data, data_of_run};
-use super::progress::Display;
+use super::progress::{Display, DisplayArgs};
 use super::run_name::default_run_dir;
 use super::seeds::train_each;
 use super::settings::{convolution, of_run, resolve};
@@ -47,6 +47,9 @@ pub struct TrainArgs {
     /// Threads.
     #[command(flatten)]
     pub threads: ThreadArgs,
+    /// What is shown of it.
+    #[command(flatten)]
+    pub display: DisplayArgs,
     /// Folder of the run [default: runs/MODEL-TIME]
     #[arg(long, value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
@@ -121,7 +124,7 @@ pub fn train(args: &TrainArgs, command: &str) -> Result<ExitCode, TrainError> {
     };
     announce(&trainer, run.path(), threads)?;
     let started = Instant::now();
-    let mut display = Display::new(&trainer, run.path(), "")?;
+    let mut display = Display::new(&trainer, run.path(), "", args.display)?;
     let outcome = trainer.run(&mut run, &interrupt, |event| display.show(event, print_epoch))?;
     let minutes = started.elapsed().as_secs_f64() / 60.0;
     let (folder, step) = (run.path().display(), trainer.position().step);

@@ -27,10 +27,14 @@ pub enum Event<'a> {
     },
     /// A step was made.
     Stepped {
+        /// The step of the run, counted from 1.
+        step: u64,
         /// N: images of its batch.
         images: u64,
         /// The mean loss of its batch.
         loss: f64,
+        /// Its learning rate.
+        lr: f64,
         /// Training images of the epochs after this one.
         rest: u64,
     },
@@ -147,8 +151,9 @@ impl Trainer {
             self.position.sums.add(sums);
             self.position.seconds = seconds + started.elapsed().as_secs_f64();
             self.position.waited = waited + batches.wait_time().as_secs_f64();
-            run.log(&StepMetrics { step: self.position.step, loss })?;
-            report(Event::Stepped { images: n as u64, loss, rest })?;
+            let (step, lr) = (self.position.step, self.rate_of_step(self.position.step - 1));
+            run.log(&StepMetrics { step, loss })?;
+            report(Event::Stepped { step, images: n as u64, loss, lr, rest })?;
             self.warnings.extend(self.health.loss(self.position.step, loss));
             for warning in self.warnings.drain(..) {
                 report(Event::Warned(&warning))?;

@@ -126,6 +126,8 @@ pub struct Checkpoint {
 /// How a run begins or goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Begun {
+    /// Steps that are done.
+    pub step: u64,
     /// The epoch, counted from 1, that was the best and whose `best.safetensors` is missing or damaged.
     pub lost: Option<u64>,
 }
@@ -258,7 +260,8 @@ impl RunDir {
             let card = ModelCard::read(&self.path.join(BEST));
             card.is_err() || card.is_ok_and(|card| card.is_some_and(|card| card.epoch != Some(best.epoch)))
         };
-        Ok(Begun { lost: saved.position.best.filter(lost).map(|best| best.epoch) })
+        let lost = saved.position.best.filter(lost).map(|best| best.epoch);
+        Ok(Begun { step: saved.position.step, lost })
     }
 
     /// Writes the weights of a checkpoint to those files that ought to have them and do not, since the process died before.
@@ -310,7 +313,7 @@ impl RunDir {
     pub(super) fn log(&mut self, line: &impl Serialize) -> Result<(), TrainError> {
         let mut text = serde_json::to_string(line).expect("figures are JSON");
         text.push('\n');
-        Ok(self.metrics.as_mut().expect("the run goes on").add(&text)?)
+        Ok(self.metrics.as_mut().expect("the run goes on").add(text.as_bytes())?)
     }
 
     /// Refuses a folder without a run.
