@@ -35,6 +35,99 @@ fn widths(text: &str) -> Vec<usize> {
     plain.split(['\r', '\n']).map(|line| line.chars().count()).collect()
 }
 
+/// The lines that stand on a terminal of so many columns when all this was written to it, without colors.
+fn screen(text: &str, columns: usize) -> Vec<String> {
+    let (mut lines, mut row, mut column) = (vec![Vec::<char>::new()], 0, 0);
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        rest = &rest[c.len_utf8()..];
+        match c {
+            '\r' => column = 0,
+            '\n' => row += 1,
+            '\u{1b}' => {
+                let (parameter, command) = rest.split_at(rest.find(char::is_alphabetic).unwrap());
+                let number = parameter[1..].parse().unwrap_or(1);
+                rest = &command[1..];
+                match command.as_bytes()[0] {
+                    b'A' => row -= number,
+                    b'B' => row += number,
+                    b'K' => lines[row].clear(),
+                    b'm' => {}
+                    _ => panic!("{command:?}"),
+                }
+            }
+            _ => {
+                // What does not fit goes on in the next line.
+                if column == columns {
+                    (row, column) = (row + 1, 0);
+                }
+                lines.resize(lines.len().max(row + 1), Vec::new());
+                let length = lines[row].len().max(column + 1);
+                lines[row].resize(length, ' ');
+                lines[row][column] = c;
+                column += 1;
+            }
+        }
+        lines.resize(lines.len().max(row + 1), Vec::new());
+    }
+    lines.into_iter().map(|line| line.into_iter().collect::<String>().trim_end().to_owned()).collect()
+}
+
+fn is_braille(c: char) -> bool {
+    ('\u{2801}'..='\u{28ff}').contains(&c)
+}
+
+/// Drawn over itself again and again, and once there in the end: below what was reported, above the last line.
+#[test]
+fn a_plot_is_on_a_terminal_once() {
+    let place = Place::new();
+    for (number, (shell, columns, plot)) in [
+        ("TERM=xterm", 80, true),
+        ("TERM=xterm NO_COLOR=1", 50, true),
+        ("TERM=xterm", 30, false),
+        ("TERM=dumb", 80, false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let run = format!("run-{number}");
+        let command = [&[TRAIN], &small(&run, &["--epochs", "2", "--plot"])[..]].concat();
+        let Some((found, code)) = on_a_terminal(&place, columns, shell, &command) else { return };
+        assert_eq!(code, 0, "{found}");
+        assert_eq!(found.contains(is_braille), plot, "{shell}, {columns}: {found}");
+        assert_eq!(found.contains("\u{1b}[34m"), plot && !shell.contains("NO_COLOR"), "{shell}: {found:?}");
+        if !plot {
+            continue;
+        }
+        // There is a curve before an epoch is over.
+        let first = found.split("epoch   1:").next().unwrap();
+        assert!(first.contains("train loss") && first.contains(is_braille), "{found}");
+        // Whenever a bar has been drawn, it is the only one, below the only plot.
+        for (end, _) in found.match_indices("epoch 2/2") {
+            let lines = screen(&found[..end], columns.into());
+            let rows = |of: &[char]| lines.iter().filter(|line| line.contains(of)).count();
+            assert_eq!((rows(&['│']), rows(&['█', '░'])), (12, 1), "{lines:#?}");
+        }
+        let lines = screen(&found, columns.into());
+        let at = |part: &str| {
+            let all: Vec<usize> = (0..lines.len()).filter(|&row| lines[row].contains(part)).collect();
+            let [row] = all[..] else { panic!("{part:?} in lines {all:?} of {lines:#?}") };
+            row
+        };
+        let axis: Vec<usize> = (0..lines.len()).filter(|&row| lines[row].contains('│')).collect();
+        assert_eq!(axis, (axis[0]..axis[0] + 12).collect::<Vec<_>>(), "{lines:#?}");
+        assert!(at("epoch   1: train loss") < at("epoch   2: train loss"));
+        assert!(at("epoch   2: train loss") < axis[0] && axis[11] < at("⠤⠤⠤ train loss"), "{lines:#?}");
+        assert!(!lines.iter().any(|line| line.contains(['█', '░'])), "a bar is left: {lines:#?}");
+        let done = at("done in ");
+        assert!(at("⠤⠤⠤ train loss") < done && !lines[done..].concat().contains(is_braille), "{lines:#?}");
+    }
+    let output = place.train("piped", &["--epochs", "1", "--plot"]).output().unwrap();
+    let written = [text(&output.stdout), text(&output.stderr)].concat();
+    assert!(output.status.success() && written.contains("done in "), "{written}");
+    assert!(!written.contains(is_braille) && !written.contains('\u{1b}'), "{written:?}");
+}
+
 #[test]
 fn a_bar_is_one_line_of_any_terminal() {
     let place = Place::new();

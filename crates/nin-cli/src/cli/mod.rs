@@ -4,12 +4,14 @@
 macro_rules! say {
     ($($text:tt)*) => {{
         use std::io::Write;
-        let _ = writeln!(std::io::stdout(), "{}", nin::names::shown(&format!($($text)*)));
+        let text = nin::names::shown(&format!($($text)*));
+        let _ = $crate::cli::progress::beside_the_bar(|| writeln!(std::io::stdout(), "{text}"));
     }};
 }
 
 mod advice;
 mod bench;
+mod braille;
 mod compare;
 mod curves;
 mod data;
@@ -19,6 +21,7 @@ mod export;
 mod flags;
 mod import;
 mod inspect;
+mod live;
 mod network;
 mod plot;
 mod predict;
@@ -96,7 +99,7 @@ fn check_file(path: &Path) -> Result<(), TrainError> {
 
 /// Writes a line of news to standard error; nothing is lost if nobody reads it.
 fn tell(text: &str) {
-    let _ = writeln!(io::stderr(), "{}", shown(text));
+    let _ = progress::beside_the_bar(|| writeln!(io::stderr(), "{}", shown(text)));
 }
 
 /// Prints a line of JSON, in which no name can have a character that a terminal obeys.

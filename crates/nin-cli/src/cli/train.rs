@@ -127,10 +127,14 @@ pub fn train(args: &TrainArgs, command: &str) -> Result<ExitCode, TrainError> {
     let mut display = Display::new(&trainer, run.path(), "", args.display)?;
     let outcome = trainer.run(&mut run, &interrupt, |event| display.show(event, print_epoch))?;
     let minutes = started.elapsed().as_secs_f64() / 60.0;
+    if matches!(outcome, Outcome::Finished(_)) {
+        display.finish(&trainer, threads)?;
+    }
+    // What is reported stands below the last of it.
+    drop(display);
     let (folder, step) = (run.path().display(), trainer.position().step);
     Ok(match outcome {
         Outcome::Finished(metrics) => {
-            display.finish(&trainer, threads)?;
             if let Some(best) = trainer.position().best
                 && metrics.epoch < trainer.settings().epochs
             {

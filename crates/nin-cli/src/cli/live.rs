@@ -1,0 +1,146 @@
+//! `train --plot`: the curves of a run on the terminal while it goes on, as the d2l book's `Animator` draws them.
+
+use nin::train::EpochMetrics;
+
+use super::braille::{Curve, plot};
+
+/// Points of the training loss in an epoch, if it has as many steps.
+const POINTS: f64 = 20.0;
+
+/// The most columns and rows of dots.
+const LARGEST: [usize; 2] = [79, 12];
+
+/// The fewest columns and rows of a terminal on which there is a plot.
+const SMALLEST: [usize; 2] = [40, 12];
+
+/// The curves of a run so far.
+#[derive(Debug)]
+pub(super) struct Live {
+    /// Epochs of the whole run.
+    epochs: f64,
+    /// Training images of an epoch.
+    images: f64,
+    /// Epochs that are over.
+    pub(super) finished: Vec<EpochMetrics>,
+    /// Epochs that were trained when it was, and the mean training loss since the point before.
+    losses: Vec<(f64, f64)>,
+    /// The place in the run, in epochs.
+    at: f64,
+    /// The images since the last point, and the sum of their losses.
+    since: (f64, f64),
+}
+
+impl Live {
+    /// Of a run of so many epochs of so many images.
+    pub(super) fn new(epochs: u64, images: usize) -> Self {
+        Self {
+            epochs: epochs as f64,
+            images: images.max(1) as f64,
+            finished: Vec::new(),
+            losses: Vec::new(),
+            at: 0.0,
+            since: (0.0, 0.0),
+        }
+    }
+
+    /// The run begins, or goes on after these epochs: of their steps, the mean loss stands for all.
+    pub(super) fn begin(&mut self, finished: Vec<EpochMetrics>) {
+        self.losses = finished.iter().map(|own| (own.epoch as f64, own.train_loss)).collect();
+        self.finished = finished;
+    }
+
+    /// An epoch, counted from 1, begins with so many images left.
+    pub(super) fn begin_epoch(&mut self, epoch: u64, left: u64) {
+        self.at = epoch as f64 - left as f64 / self.images;
+        self.since = (0.0, 0.0);
+    }
+
+    /// A step was made; tells whether there is a new point.
+    pub(super) fn step(&mut self, images: u64, loss: f64) -> bool {
+        let (before, images) = (self.at, images as f64);
+        self.at += images / self.images;
+        self.since = (self.since.0 + images, self.since.1 + images * loss);
+        // A last step may miss the end of its epoch by the last bits of a sum.
+        let part = |at: f64| (at * POINTS + 1e-6).floor();
+        let new = part(self.at) > part(before);
+        if new {
+            self.losses.push((self.at, self.since.1 / self.since.0));
+            self.since = (0.0, 0.0);
+        }
+        new
+    }
+
+    /// The lines of the plot for a terminal of so many columns and rows; `None` if that has no room, or there is nothing yet.
+    pub(super) fn text(&self, size: [usize; 2], color: bool) -> Option<String> {
+        if size[0] < SMALLEST[0] || size[1] < SMALLEST[1] || self.losses.is_empty() {
+            return None;
+        }
+        let of = |figure: fn(&EpochMetrics) -> f64| {
+            self.finished.iter().map(|own| (own.epoch as f64, figure(own))).collect()
+        };
+        let curves = [
+            Curve { name: "train loss", dashes: [1, 0], color: 34, points: self.losses.clone() },
+            Curve { name: "train acc", dashes: [4, 2], color: 35, points: of(|own| own.train_acc) },
+            Curve { name: "test acc", dashes: [1, 2], color: 32, points: of(|own| own.test_acc) },
+        ];
+        let highest = self.losses.iter().map(|(_, loss)| *loss).fold(1.0, f64::max);
+        let ends = [self.epochs, (10.0 * highest).ceil() / 10.0];
+        // The last column stays free: what is written there wraps on some terminals.
+        let room = [(size[0] - 1).min(LARGEST[0]), (size[1] / 2).min(LARGEST[1])];
+        Some(plot(&curves, "epoch", ends, room, color).join("\n"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::curves::tests::epoch;
+
+    #[test]
+    fn a_point_is_the_mean_of_a_part_of_an_epoch() {
+        // Three steps for each point.
+        let mut live = Live::new(2, 60 * 32);
+        live.begin_epoch(1, 60 * 32);
+        let new: Vec<bool> = (0..60).map(|step| live.step(32, f64::from(step))).collect();
+        let expected: Vec<bool> = (0..60).map(|step| step % 3 == 2).collect();
+        assert_eq!(new, expected);
+        assert_eq!(live.losses.iter().map(|(_, loss)| *loss).collect::<Vec<_>>()[..3], [1.0, 4.0, 7.0]);
+        assert!((live.losses[19].0 - 1.0).abs() < 1e-9, "the last is at the end of the epoch");
+        // Of few steps, each.
+        let mut live = Live::new(2, 40);
+        live.begin_epoch(1, 40);
+        assert!((0..5).all(|_| live.step(8, 1.0)));
+    }
+
+    /// The losses of the epochs before are those of whole epochs.
+    #[test]
+    fn a_run_that_goes_on_has_the_curves_of_what_was() {
+        let mut live = Live::new(4, 40);
+        assert_eq!(live.text([80, 24], false), None, "nothing yet");
+        live.begin(vec![epoch(1, 0.25, 0), epoch(2, 0.5, 0)]);
+        live.begin_epoch(3, 20);
+        live.step(20, 0.25);
+        assert_eq!(live.losses, [(1.0, 0.5), (2.0, 0.5), (3.0, 0.25)]);
+        let text = live.text([80, 24], false).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 14, "{text}");
+        assert_eq!(lines[13], "⠤⠤⠤ train loss 0.250  ⠤⠤  train acc 0.750  ⠄⠠  test acc 0.500");
+        assert!(lines[12].ends_with(" 4") && lines[0].starts_with(" 1.0 │"), "{text}");
+    }
+
+    #[test]
+    fn a_plot_fits_its_terminal_or_is_left_out() {
+        let mut live = Live::new(10, 40);
+        live.begin((1..=10).map(|own| epoch(own, 0.5, 0)).collect());
+        for size in [[40, 12], [40, 24], [57, 24], [80, 24], [200, 60]] {
+            let text = live.text(size, false).unwrap();
+            let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
+            // A line for the bar, and one for what is written next.
+            assert!(
+                widest < size[0] && widest <= 79 && text.lines().count() + 2 <= size[1],
+                "{size:?}:\n{text}"
+            );
+        }
+        assert_eq!((live.text([39, 24], false), live.text([80, 11], false)), (None, None));
+    }
+}
