@@ -171,19 +171,7 @@ mod tests {
     #[test]
     fn what_is_beyond_the_ends_is_drawn_at_the_ends() {
         let curve = |points| Curve { points, ..curves()[0].clone() };
-        let drawn = |points| {
-            plot(
-                &[curve(points)],
-                " 2.0 │<⠉⠒⠒⠤⠤⣀>(⣀⣀><⡀>(⠄⠠> (⠄⠠> (⠂⠐> (⠂⠐> (⠁⠈>
- 0.0 │        <⠈⠉⠉⠉⠉⠒⠒⠒⠒⠤⠤⠤⠤⢄⣀⣀>
-      0        epoch         4
-<⠤⠤⠤> loss 0.000  (⠄⠠>  acc 2.000",
-                [1.0, 1.0],
-                [8, 1],
-                false,
-            )[0]
-            .clone()
-        };
+        let drawn = |points| plot(&[curve(points)], "epoch", [1.0, 1.0], [8, 1], false)[0].clone();
         assert_eq!(drawn(vec![(0.0, 0.0)]), " 1.0 │⡀", "one point");
         assert_eq!(drawn(vec![(1.0, 1.0)]), " 1.0 │ ⠈");
         assert_eq!(drawn(vec![(-1.0, 9.0), (2.0, 9.0)]), " 1.0 │⠉⠉");
