@@ -87,6 +87,26 @@ fn a_summary_counts_the_parameters_of_the_article() {
     refused(summary(&["--model", "vgg11", "--head", "fc"]), 2, &["vgg11", "head fc", "class maps"]);
 }
 
+/// What the chapter's page shows of its network is what is printed.
+#[test]
+fn the_shapes_of_the_chapters_page_are_those_of_the_program() {
+    let page = include_str!("../../docs/chapter.md");
+    let summary = ["summary", "--model", "nin-d2l", "--image-size", "224"];
+    let printed = succeeded(Place::empty().nin(&summary));
+    assert!(page.contains(&format!("\n```text\n{printed}```\n")), "{printed}");
+    // The last layer of each part: of `0.0` to `0.5` and the like.
+    let mut parts: Vec<(String, String)> = Vec::new();
+    for line in printed.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit())) {
+        let part = line.split(['.', ' ']).next().unwrap().to_owned();
+        let shape = line.split("  ").map(str::trim).find(|column| column.starts_with("1 x ")).unwrap();
+        parts.retain(|(own, _)| *own != part);
+        parts.push((part, shape.to_owned()));
+    }
+    let shapes: String = parts.iter().map(|(part, shape)| format!("{part} {shape}\n")).collect();
+    assert_eq!(parts.len(), 10);
+    assert!(page.contains(&format!("\n```text\n{shapes}```\n")), "{shapes}");
+}
+
 #[test]
 fn a_network_is_exported_with_what_its_file_says_of_it() {
     let place = Place::new();

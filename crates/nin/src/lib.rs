@@ -62,6 +62,8 @@ mod documents {
     struct Readme;
     #[doc = include_str!("../../../docs/adding-an-op.md")]
     struct AddingAnOp;
+    #[doc = include_str!("../../../docs/chapter.md")]
+    struct Chapter;
     #[doc = include_str!("../../../docs/from-pytorch.md")]
     struct FromPytorch;
 }
