@@ -73,6 +73,19 @@ pub struct ClassMaps {
     pub places: [(f64, f64); 2],
 }
 
+/// What a block of a network made of an image: the first of its maps.
+#[derive(Debug, Clone)]
+pub struct BlockMaps {
+    /// The block's name, as its parameters' names begin with: `0`.
+    pub name: String,
+    /// Its ops in their order: `Conv2d(1, 192, 5x5, padding 2)`.
+    pub ops: Vec<String>,
+    /// C, H and W of all that it made.
+    pub shape: [usize; 3],
+    /// c x H x W: the first of its C maps.
+    pub maps: Tensor<f32>,
+}
+
 impl Classifier {
     /// Loads a file of weights with its card, `model.safetensors` of a run. Threads: one for each core.
     ///
@@ -151,6 +164,16 @@ impl Classifier {
         self.model.get()
     }
 
+    /// An image with the network's channels, at its size. It has the answers and maps of the image itself, and takes no more memory
+    /// than what the network sees.
+    ///
+    /// # Errors
+    /// [`TrainError::Data`] if the network has neither 1 nor 3 channels.
+    pub fn fitted(&self, picture: Picture) -> Result<Picture, TrainError> {
+        let [channels, height, width] = self.card.image;
+        Ok(picture.with_channels(channels)?.resized([height, width])?)
+    }
+
     /// Images as the network sees them, N x C x H x W: with its channels, at its size, normalized or whitened.
     ///
     /// # Errors
@@ -159,8 +182,7 @@ impl Classifier {
         let [channels, height, width] = self.card.image;
         let mut bytes = Vec::with_capacity(pictures.len() * channels * height * width);
         for picture in pictures {
-            let picture = picture.clone().with_channels(channels)?.resized([height, width])?;
-            bytes.extend_from_slice(picture.pixels());
+            bytes.extend_from_slice(self.fitted(picture.clone())?.pixels());
         }
         if let Some(whitening) = &self.whitening {
             let images = bytes.chunks(channels * height * width).map(|image| Image::Bytes(image.into()));
@@ -212,24 +234,76 @@ impl Classifier {
     /// [`TrainError::Config`] if the network makes no maps for its classes, [`TrainError::Data`] if the image cannot be brought to
     /// its size.
     pub fn class_maps(&self, picture: &Picture) -> Result<ClassMaps, TrainError> {
-        let images = self.tensor(std::slice::from_ref(picture))?;
-        let context = Context { conv: self.workers.conv(), ..Context::evaluation(BufferPool::new()) };
-        let graph = Graph::trace(&context, images.shape(), |x| self.model.forward(x))?;
+        let graph = self.graph()?;
         let (node, places) = map_node(&graph, self.card.classes.len()).ok_or_else(|| {
             TrainError::Config(format!("{} makes no maps for its classes", self.card.network))
         })?;
-        let bound = bound(self.model.get(), Arc::new(Plan::unfused(graph)), &context);
-        let mut maps = None;
-        bound.visit(&context, images, |index, y| {
-            if index == node {
-                maps = Some(y.clone());
-            }
-        });
-        let maps = maps.expect("the node runs");
+        let maps = self.values(graph, &[node], picture)?.remove(0);
         let [_, k, h, w] = maps.shape().nchw("class maps").expect("four axes");
         let maps = Tensor::from_slice([k, h, w], maps.data())?;
         let [_, height, width] = self.card.image;
         Ok(ClassMaps { maps, image: [height, width], places })
+    }
+
+    /// At most `most` maps of each block for an image, where a block is what one name directly below the network stands for, and ends
+    /// in maps.
+    ///
+    /// # Errors
+    /// [`TrainError::Data`] if the image cannot be brought to the network's size.
+    pub fn block_maps(&self, picture: &Picture, most: usize) -> Result<Vec<BlockMaps>, TrainError> {
+        let graph = self.graph()?;
+        let (mut blocks, mut ends) = (Vec::<BlockMaps>::new(), Vec::new());
+        for (index, node) in graph.nodes().iter().enumerate().filter(|(_, node)| node.is_op()) {
+            let (name, op) = (node.path().split('.').next().unwrap_or_default(), graph.describe(index));
+            match blocks.last_mut().filter(|block| block.name == name) {
+                Some(block) => block.ops.push(op),
+                None => {
+                    let (shape, maps) = ([0; 3], Tensor::zeros([0]));
+                    blocks.push(BlockMaps { name: name.to_owned(), ops: vec![op], shape, maps });
+                    ends.push(index);
+                }
+            }
+            *ends.last_mut().expect("a block has begun") = index;
+        }
+        let values = self.values(graph, &ends, picture)?;
+        for (block, value) in blocks.iter_mut().zip(&values) {
+            if let Ok([_, c, h, w]) = value.shape().nchw("block") {
+                let shown = c.min(most);
+                block.shape = [c, h, w];
+                block.maps = Tensor::from_slice([shown, h, w], &value.data()[..shown * h * w])?;
+            }
+        }
+        blocks.retain(|block| block.shape != [0; 3]);
+        Ok(blocks)
+    }
+
+    /// The network's ops for one image, in evaluation, as they are before fusion.
+    fn graph(&self) -> Result<Graph<f32>, TrainError> {
+        let [c, h, w] = self.card.image;
+        Ok(Graph::trace(&self.context(), [1, c, h, w], |x| self.model.forward(x))?)
+    }
+
+    fn context(&self) -> Context {
+        Context { conv: self.workers.conv(), ..Context::evaluation(BufferPool::new()) }
+    }
+
+    /// The values of some ops of the network's graph for an image.
+    fn values(
+        &self,
+        graph: Graph<f32>,
+        nodes: &[usize],
+        picture: &Picture,
+    ) -> Result<Vec<Tensor<f32>>, TrainError> {
+        let images = self.tensor(std::slice::from_ref(picture))?;
+        let context = self.context();
+        let bound = bound(self.model.get(), Arc::new(Plan::unfused(graph)), &context);
+        let mut values = vec![None; nodes.len()];
+        bound.visit(&context, images, |index, y| {
+            for (value, _) in values.iter_mut().zip(nodes).filter(|&(_, &node)| node == index) {
+                *value = Some(y.clone());
+            }
+        });
+        Ok(values.into_iter().map(|value| value.expect("the node runs")).collect())
     }
 }
 
@@ -331,6 +405,24 @@ impl ClassMaps {
     }
 }
 
+impl BlockMaps {
+    /// One of the maps in gray, H x W: black is the smallest number of all that are here, or 0 if none is below, white the largest.
+    ///
+    /// # Panics
+    /// If there is no such map, or it is larger than a picture can be.
+    #[must_use]
+    pub fn drawn(&self, map: usize) -> Picture {
+        let [_, h, w] = self.shape;
+        let least = self.maps.data().iter().copied().fold(0.0, f32::min);
+        let most = self.maps.data().iter().copied().fold(least, f32::max);
+        let gray = |&value: &f32| {
+            if most > least { (255.0 * (value - least) / (most - least)).round() as u8 } else { 0 }
+        };
+        let pixels = self.maps.data()[map * h * w..(map + 1) * h * w].iter().map(gray).collect();
+        Picture::new([1, h, w], pixels).expect("maps are no larger than images may be")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use tensor::init::Init;
@@ -407,6 +499,67 @@ mod tests {
             }
         });
         assert!(classifier.class_maps(&pictures[0]).unwrap_err().to_string().contains("lenet makes no maps"));
+    }
+
+    #[test]
+    fn an_image_that_is_fitted_has_its_answers_and_maps() {
+        let classifier = even(Model::NinCifar, 28);
+        for picture in [noise([3, 50, 31]), noise([1, 7, 9]), noise([1, 28, 28])] {
+            let fitted = classifier.fitted(picture.clone()).unwrap();
+            assert_eq!(fitted.shape(), [1, 28, 28]);
+            assert_eq!(classifier.classify(&fitted).unwrap(), classifier.classify(&picture).unwrap());
+            let maps = |picture| classifier.class_maps(picture).unwrap().maps;
+            assert_eq!(maps(&fitted).data(), maps(&picture).data());
+        }
+    }
+
+    /// A block is as its own layers make it of what came before.
+    #[test]
+    fn blocks_show_what_their_layers_made() {
+        let classifier = classifier(&card(Model::NinCifar, 28), |_, _| ());
+        let picture = noise([1, 28, 28]);
+        let blocks = classifier.block_maps(&picture, 16).unwrap();
+        let shapes: Vec<_> = blocks.iter().map(|block| (block.name.as_str(), block.shape)).collect();
+        assert_eq!(shapes[..3], [("0", [96, 28, 28]), ("1", [96, 14, 14]), ("3", [192, 14, 14])]);
+        assert_eq!(blocks[0].ops.len(), 6, "three convolutions, each with its ReLU: {:?}", blocks[0].ops);
+        assert_eq!(blocks[1].maps.shape()[..], [16, 14, 14]);
+        for (x, y) in (0..13).flat_map(|y| (0..13).map(move |x| (x, y))) {
+            let first = |dx, dy| blocks[0].maps.data()[(2 * y + dy) * 28 + 2 * x + dx];
+            let most = (0..9).map(|i| first(i % 3, i / 3)).fold(0.0, f32::max);
+            assert_eq!(blocks[1].maps.data()[y * 14 + x], most);
+        }
+        // The last with maps has the class maps.
+        let maps = classifier.class_maps(&picture).unwrap().maps;
+        assert!(blocks.iter().any(|block| block.maps.data() == maps.data()), "{shapes:?}");
+        let drawn = blocks[0].drawn(3);
+        let largest = blocks[0].maps.data().iter().copied().fold(0.0, f32::max);
+        let expected = |value: &f32| (255.0 * value / largest).round() as u8;
+        assert!(
+            drawn.pixels().iter().eq(blocks[0].maps.data()[3 * 784..4 * 784]
+                .iter()
+                .map(expected)
+                .collect::<Vec<_>>()
+                .iter())
+        );
+        // Vectors are no maps, and a network has as many as it has.
+        let lenet = classifier_of_lenet();
+        let blocks = lenet.block_maps(&picture, 100).unwrap();
+        let shapes: Vec<_> = blocks.iter().map(|block| block.shape).collect();
+        assert_eq!(shapes[0], [6, 28, 28]);
+        assert!(blocks.iter().all(|block| block.maps.shape()[0] == block.shape[0]), "{shapes:?}");
+        let flat = BlockMaps {
+            name: String::new(),
+            ops: Vec::new(),
+            shape: [1, 1, 2],
+            maps: Tensor::zeros([1, 1, 2]),
+        };
+        assert_eq!(flat.drawn(0).pixels(), [0, 0]);
+        let signed = BlockMaps { maps: Tensor::from_slice([1, 1, 2], &[-1.0, 1.0]).unwrap(), ..flat };
+        assert_eq!(signed.drawn(0).pixels(), [0, 255]);
+    }
+
+    fn classifier_of_lenet() -> Classifier {
+        classifier(&card(Model::LeNet, 28), |_, _| ())
     }
 
     /// A small file cannot ask for all memory of the machine.

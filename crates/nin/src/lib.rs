@@ -52,7 +52,7 @@ pub mod train;
 mod weights_file;
 
 pub use card::ModelCard;
-pub use classifier::{Answer, ClassMaps, Classifier};
+pub use classifier::{Answer, BlockMaps, ClassMaps, Classifier};
 pub use {autograd, tensor};
 
 /// The Rust of the documents for readers, so that the tests compile it.

@@ -44,28 +44,12 @@ impl Picture {
     /// in half a gigabyte, which is found out before memory is taken.
     #[cfg(feature = "image")]
     pub fn decode(bytes: &[u8], source: &Path) -> Result<Self, FileError> {
-        use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+        use image::{DynamicImage, ImageDecoder};
 
         let refuse = |reason: String| content(source, reason);
-        if bytes.len() as u64 > LARGEST_FILE {
-            return Err(refuse(format!("larger than the {} MiB that an image may have", LARGEST_FILE >> 20)));
-        }
-        // Some decoders end their lines.
-        let broken =
-            |error: image::ImageError| refuse(format!("not a whole image: {}", error.to_string().trim_end()));
-        let mut limits = Limits::default();
-        limits.max_image_width = Some(MAX_SIDE as u32);
-        limits.max_image_height = Some(MAX_SIDE as u32);
-        limits.max_alloc = Some(1 << 29);
-        let reader = ImageReader::new(std::io::Cursor::new(bytes)).with_guessed_format();
-        let mut reader = reader.map_err(|error| refuse(format!("cannot be read: {error}")))?;
-        if !matches!(reader.format(), Some(ImageFormat::Png | ImageFormat::Jpeg)) {
-            return Err(refuse("neither a PNG nor a JPEG image".to_owned()));
-        }
-        reader.limits(limits);
-        let mut decoder = reader.into_decoder().map_err(broken)?;
-        let orientation = decoder.orientation().map_err(broken)?;
-        let mut image = DynamicImage::from_decoder(decoder).map_err(broken)?;
+        let mut decoder = decoder(bytes, source)?;
+        let orientation = decoder.orientation().map_err(|error| broken(source, &error))?;
+        let mut image = DynamicImage::from_decoder(decoder).map_err(|error| broken(source, &error))?;
         image.apply_orientation(orientation);
         let (w, h) = (image.width() as usize, image.height() as usize);
         let color = image.color();
@@ -84,6 +68,17 @@ impl Picture {
             }
         };
         Self::new(shape, pixels).map_err(|error| refuse(error.to_string()))
+    }
+
+    /// Height and width of a PNG or JPEG image as its header has them, before any EXIF turns it, without decoding it (with the feature
+    /// `image`).
+    ///
+    /// # Errors
+    /// Those of [`Picture::decode`] that are found out before memory is taken.
+    #[cfg(feature = "image")]
+    pub fn sides(bytes: &[u8], source: &Path) -> Result<[usize; 2], FileError> {
+        let (w, h) = image::ImageDecoder::dimensions(&decoder(bytes, source)?);
+        Ok([h as usize, w as usize])
     }
 
     /// Reads an image file as [`Picture::decode`] does (with the feature `image`).
@@ -203,6 +198,34 @@ impl Picture {
     }
 }
 
+/// The decoder of a PNG or JPEG image that is not too large.
+#[cfg(feature = "image")]
+fn decoder<'a>(bytes: &'a [u8], source: &Path) -> Result<impl image::ImageDecoder + use<'a>, FileError> {
+    use image::{ImageFormat, ImageReader, Limits};
+
+    let refuse = |reason: String| content(source, reason);
+    if bytes.len() as u64 > LARGEST_FILE {
+        return Err(refuse(format!("larger than the {} MiB that an image may have", LARGEST_FILE >> 20)));
+    }
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(MAX_SIDE as u32);
+    limits.max_image_height = Some(MAX_SIDE as u32);
+    limits.max_alloc = Some(1 << 29);
+    let reader = ImageReader::new(std::io::Cursor::new(bytes)).with_guessed_format();
+    let mut reader = reader.map_err(|error| refuse(format!("cannot be read: {error}")))?;
+    if !matches!(reader.format(), Some(ImageFormat::Png | ImageFormat::Jpeg)) {
+        return Err(refuse("neither a PNG nor a JPEG image".to_owned()));
+    }
+    reader.limits(limits);
+    reader.into_decoder().map_err(|error| broken(source, &error))
+}
+
+/// The error of an image that ends early or does not fit together. Some decoders end their lines.
+#[cfg(feature = "image")]
+fn broken(source: &Path, error: &image::ImageError) -> FileError {
+    content(source, format!("not a whole image: {}", error.to_string().trim_end()))
+}
+
 /// The planes of interleaved pixels of N bytes: red, green, blue.
 #[cfg(feature = "image")]
 fn planes<const N: usize>(pixels: &[u8], channel: impl Fn(&[u8; N], usize) -> u8) -> Vec<u8> {
@@ -238,6 +261,7 @@ mod tests {
             let pixels = (0..channels * 6).map(|i| (i * 13) as u8).collect();
             let picture = Picture::new([channels, 2, 3], pixels).unwrap();
             assert_eq!(decoded(&picture.to_png()), picture);
+            assert_eq!(Picture::sides(&picture.to_png(), Path::new("a.png")).unwrap(), [2, 3]);
         }
     }
 
@@ -311,6 +335,7 @@ mod tests {
             let sum = crc32fast::hash(&large[12..29]);
             large[29..33].copy_from_slice(&sum.to_be_bytes());
             assert!(refused(&large).starts_with("a.png: not a whole image: "), "{side}");
+            assert!(Picture::sides(&large, Path::new("a.png")).is_err(), "{side}");
         }
     }
 }
