@@ -19,6 +19,7 @@ mod predict;
 mod report;
 mod runs;
 mod seeds;
+mod serve;
 mod shell;
 mod signals;
 mod tensorboard;

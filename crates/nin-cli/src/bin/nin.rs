@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use nin_cli::cli::{
     BenchArgs, CompareArgs, CompletionsArgs, EvalArgs, ExportArgs, ImportArgs, InspectArgs, ManArgs,
-    PlotArgs, PredictArgs, ReportArgs, SummaryArgs, TrainArgs, bench, compare, completions, evaluate,
-    examples, export, fail, import, inspect, manual, more_help, parse, plot, predict, report, summarize,
-    train,
+    PlotArgs, PredictArgs, ReportArgs, ServeArgs, SummaryArgs, TrainArgs, bench, compare, completions,
+    evaluate, examples, export, fail, import, inspect, manual, more_help, parse, plot, predict, report,
+    serve, summarize, train,
 };
 
 /// Train, evaluate, inspect, measure and compare Network in Network models.
@@ -33,6 +33,7 @@ enum Command {
     Plot(PlotArgs),
     Predict(PredictArgs),
     Report(ReportArgs),
+    Serve(ServeArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
 }
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         Ok(Arguments { command: Command::Plot(args) }) => plot(&args),
         Ok(Arguments { command: Command::Predict(args) }) => predict(&args),
         Ok(Arguments { command: Command::Report(args) }) => report(&args),
+        Ok(Arguments { command: Command::Serve(args) }) => serve(&args),
         Ok(Arguments { command: Command::Completions(args) }) => completions(&args, Arguments::command()),
         Ok(Arguments { command: Command::Man(args) }) => manual(&args, Arguments::command()),
         Err(code) => return code,

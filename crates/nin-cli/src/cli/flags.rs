@@ -1,6 +1,6 @@
 //! Flags that several commands have, each defined once.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use nin::train::TrainError;
@@ -77,9 +77,13 @@ pub struct WeightsArgs {
 impl WeightsArgs {
     /// The file.
     pub fn file(&self) -> Option<PathBuf> {
-        let path = self.weights.as_ref()?;
-        Some(if path.is_dir() { path.join("model.safetensors") } else { path.clone() })
+        self.weights.as_deref().map(weights_file)
     }
+}
+
+/// The file of weights that a path stands for: itself, or that of a run's folder.
+pub(super) fn weights_file(path: &Path) -> PathBuf {
+    if path.is_dir() { path.join("model.safetensors") } else { path.to_path_buf() }
 }
 
 /// What is printed for other programs.

@@ -17,6 +17,7 @@ use serde_json::json;
 
 use super::data::folder_of;
 use super::downloads::sources;
+use super::trained::trained;
 use super::{FolderArgs, JsonArgs, ThreadArgs, WeightsArgs, print, print_json, tell};
 
 /// Images that are classified together.
@@ -27,9 +28,6 @@ const DRAWN: usize = 224;
 
 /// The most pixels of a side of a sheet of class maps.
 const SHEET: usize = 4096;
-
-/// The program's own network (crates/nin-cli/model).
-const OWN: &[u8] = include_bytes!("../../model/nin-cifar.safetensors");
 
 /// What images are of, by a trained network: the most likely classes, with their probabilities.
 ///
@@ -90,11 +88,7 @@ pub fn predict(args: &PredictArgs) -> Result<(), TrainError> {
     if args.top == 0 {
         return Err(TrainError::setting("top", "at least 1", args.top));
     }
-    let classifier = match args.weights.file() {
-        Some(path) => Classifier::load(&path)?,
-        None => Classifier::from_bytes(OWN, Path::new("the program's own network"))?,
-    };
-    let classifier = classifier.with_threads(args.threads.read()?)?;
+    let classifier = trained(args.weights.weights.as_deref(), args.threads.read()?)?;
     if args.weights.weights.is_none() {
         let ModelCard { network, data, .. } = classifier.card();
         let data = data.as_ref().map_or("", |data| &data.dataset);

@@ -19,12 +19,21 @@ const SAME: Duration = Duration::from_millis(500);
 /// [`TrainError::Config`] if the system does not let signals be watched.
 pub(super) fn watch(interrupt: &Arc<AtomicBool>) -> Result<(), TrainError> {
     let flag = Arc::clone(interrupt);
+    at_first("finishing what is under way and saving", move || flag.store(true, Ordering::Relaxed))
+}
+
+/// Begins to end the process at the first such signal, which says that it is `doing` so. A later one ends the process at once.
+///
+/// # Errors
+/// As [`watch`].
+pub(super) fn at_first(doing: &'static str, end: impl Fn() + Send + 'static) -> Result<(), TrainError> {
     let mut first = None;
     let on_signal = move || match first {
         None => {
             first = Some(Instant::now());
-            flag.store(true, Ordering::Relaxed);
-            tell("interrupted: finishing what is under way and saving (again to stop at once)");
+            // First, as a process that is about to end may end before a line is written.
+            tell(&format!("interrupted: {doing} (again to stop at once)"));
+            end();
         }
         Some(first) if first.elapsed() < SAME => {}
         Some(_) => exit(130),

@@ -1,0 +1,133 @@
+//! `nin serve`: a trained network as a page in a browser and an HTTP API.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use nin::data::folder::image_files;
+use nin::data::load::open;
+use nin::data::{DataRecord, DataSources, Dataset, DatasetKind, Image, Picture, Target, load};
+use nin::train::TrainError;
+use nin::{Classifier, ModelCard};
+use nin_serve::{Limits, Sample, ServeError, Server};
+
+use super::signals::at_first;
+use super::trained::trained;
+use super::{ThreadArgs, tell};
+
+/// Images that the page offers to try the network with.
+const SAMPLES: usize = 20;
+
+/// Answers in a browser, and to programs: a page on which one draws, drops or pastes an image, and a JSON API (docs/serve.md).
+///
+/// The page shows live what the network takes an image for, where it sees each class, and the first maps of every block. Without
+/// RUN, the network is the program's own: it tells the ten kinds of clothing of Fashion-MNIST, bright on black. Only this machine is
+/// answered, unless --address says otherwise. Ctrl-C answers what was taken, and ends.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  nin serve                                   the program's own network, at http://127.0.0.1:8080
+  nin serve runs/nin-20260101-120000 --port 0
+  nin serve model.safetensors --address 0.0.0.0
+  curl -s --data-binary @photo.png 'http://127.0.0.1:8080/api/classify?top=3'")]
+pub struct ServeArgs {
+    /// The network: a run's folder, or a file such as its model.safetensors
+    #[arg(value_name = "RUN")]
+    pub run: Option<PathBuf>,
+    /// The address to listen at; 0.0.0.0 answers every machine that reaches this one
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    pub address: IpAddr,
+    /// The port to listen at; 0 takes one that is free
+    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    pub port: u16,
+    /// Threads.
+    #[command(flatten)]
+    pub threads: ThreadArgs,
+}
+
+/// Runs `nin serve` until a signal ends it.
+///
+/// # Errors
+/// [`TrainError`] for the binary to print.
+pub fn serve(args: &ServeArgs) -> Result<(), TrainError> {
+    let run = args.run.as_deref();
+    let classifier = trained(run, args.threads.read()?)?;
+    let network = classifier.card().network.clone();
+    let samples = samples(&classifier, run).unwrap_or_else(|error| {
+        tell(&format!("warning: the page has no samples: {error}"));
+        Vec::new()
+    });
+    let address = SocketAddr::new(args.address, args.port);
+    let server = Server::bind(classifier, &samples, address, Limits::default()).map_err(refused)?;
+    let (address, stopper) = (server.address(), server.stopper());
+    at_first("answering what was taken", move || stopper.stop())?;
+    if !address.ip().is_loopback() {
+        tell(&format!("warning: every machine that reaches {address} is answered, whoever asks"));
+    }
+    say!("serving {network} at http://{address}, Ctrl-C ends");
+    server.run().map_err(refused)
+}
+
+fn refused(error: ServeError) -> TrainError {
+    match error {
+        ServeError::Listen { address, source } => {
+            TrainError::io(Path::new(&address.to_string()), "listen")(source)
+        }
+        ServeError::Start(source) => TrainError::io(Path::new("the server"), "start")(source),
+        ServeError::Panicked => {
+            TrainError::io(Path::new("the server"), "go on")(std::io::Error::other(error.to_string()))
+        }
+    }
+}
+
+/// Images of the kind that the network was trained on, as far as they are at hand: those of Fashion-MNIST in the program, or the
+/// run's own. Nothing is downloaded for them.
+fn samples(classifier: &Classifier, run: Option<&Path>) -> Result<Vec<Sample>, TrainError> {
+    let ModelCard { classes, data, image, .. } = classifier.card();
+    let Some(kind) = data.as_ref().and_then(|data| data.dataset.parse::<DatasetKind>().ok()) else {
+        return Ok(Vec::new());
+    };
+    let nowhere = DataSources { cache_dir: None, ..DataSources::new(None) };
+    if let DatasetKind::FashionMnist | DatasetKind::FashionMnistMini = kind {
+        return chosen(&load(DatasetKind::FashionMnistMini, &nowhere)?.test, classes);
+    }
+    let Some(run) = run.filter(|run| run.is_dir()) else { return Ok(Vec::new()) };
+    let record = DataRecord::read_for(run, data.as_ref()).map_err(TrainError::refused)?;
+    let Some(folder) = record.and_then(|record| record.folder) else { return Ok(Vec::new()) };
+    if kind == DatasetKind::ImageFolder {
+        return of_folder(&folder);
+    }
+    let there = DataSources { data_dir: Some(folder), ..nowhere };
+    let (splits, _) = open(kind, [image[1], image[2]], &there)?;
+    chosen(&*splits.test, classes)
+}
+
+/// The first images of each class, as many of each.
+fn chosen(set: &dyn Dataset, classes: &[String]) -> Result<Vec<Sample>, TrainError> {
+    let each = SAMPLES.div_ceil(classes.len().max(1));
+    let mut all: Vec<Vec<Sample>> = vec![Vec::new(); classes.len()];
+    for index in 0..set.len() {
+        if all.iter().map(Vec::len).sum::<usize>() == SAMPLES {
+            break;
+        }
+        let (Image::Bytes(pixels), Target::Class(class)) = set.get(index)? else { break };
+        let Some(own) = all.get_mut(class).filter(|own| own.len() < each) else { continue };
+        let picture = Picture::new(set.image_shape(), pixels.into_owned())?;
+        own.push(Sample { label: Some(classes[class].clone()), picture });
+    }
+    Ok(all.into_iter().flatten().collect())
+}
+
+/// Some images of a folder, from all over it; test images where it has them. Folders are named for their classes.
+fn of_folder(folder: &Path) -> Result<Vec<Sample>, TrainError> {
+    let test = folder.join("test");
+    let files = image_files(if test.is_dir() { &test } else { folder })?;
+    let count = files.len().min(SAMPLES);
+    let some = (0..count).map(|index| &files[index * files.len() / count]);
+    let read = |path: &PathBuf| {
+        let class = path.parent().and_then(Path::file_name);
+        let label = class.map(|name| name.to_string_lossy().into_owned());
+        // A broken file is no sample.
+        Some(Sample { label, picture: Picture::open(path).ok()? })
+    };
+    Ok(some.filter_map(read).collect())
+}

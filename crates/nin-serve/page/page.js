@@ -1,0 +1,355 @@
+"use strict";
+(() => {
+  const byId = (id) => document.getElementById(id);
+  const canvas = byId("canvas"), overlay = byId("overlay"), stage = byId("stage");
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+
+  // An answer that does not come within this time, in milliseconds, is given up.
+  const PATIENCE = 20000;
+  // Changes of a drawing are asked for this long after the last answer or change.
+  const PAUSE = 60;
+  // The longer side of an image as it is shown, as the server has it for maps.
+  const SHOWN = 320;
+  const DRAWN = 280;
+
+  let model = null;
+  // The bytes that are asked about; null for the drawing on the canvas.
+  let file = null;
+  let empty = true;
+  // Counts the changes of the image, and the images: what was asked about an earlier image is not shown.
+  let version = 0, image = 0;
+  // The request on its way.
+  let asking = null;
+  let timer = 0, retries = 0;
+  // The last answer, the version that it is of, and the class that was clicked.
+  let answer = null, answered = -1, picked = null;
+  let drawing = false;
+
+  const state = (name, text) => {
+    document.body.dataset.state = name;
+    byId("status").textContent = text;
+    byId("again").hidden = name !== "error";
+  };
+
+  const make = (tag, name, text) => {
+    const element = document.createElement(tag);
+    if (name) element.className = name;
+    if (text !== undefined) element.textContent = text;
+    return element;
+  };
+
+  // Words for what went wrong on the way to the server.
+  const words = (error) => {
+    if (error.name === "TimeoutError") return `No answer came within ${PATIENCE / 1000} seconds.`;
+    if (error instanceof TypeError) return "The server cannot be reached. Is it still running?";
+    if (error instanceof SyntaxError) return "The server's answer could not be read.";
+    return error.message;
+  };
+
+  // Asks for JSON; an answer that is no success is an error with the server's own words.
+  const json = async (path, options, signal) => {
+    const late = AbortSignal.timeout(PATIENCE);
+    const response = await fetch(path, { ...options, signal: signal ? AbortSignal.any([signal, late]) : late });
+    const value = await response.json();
+    if (!response.ok) {
+      const error = new Error(value.error);
+      error.status = response.status;
+      throw error;
+    }
+    return value;
+  };
+
+  const changed = (pause) => {
+    version += 1;
+    retries = 0;
+    overlay.hidden = true;
+    byId("hint").hidden = !empty;
+    plan(pause);
+  };
+
+  const plan = (pause) => {
+    clearTimeout(timer);
+    timer = setTimeout(ask, pause);
+  };
+
+  // What was asked about another image is of no use.
+  const another = () => {
+    image += 1;
+    picked = null;
+    if (asking) asking.abort();
+    asking = null;
+  };
+
+  const ask = async () => {
+    // A drawing that goes on is asked about again once this answer is there.
+    if (asking || empty || !model) return;
+    const own = new AbortController();
+    const [ownImage, ownVersion] = [image, version];
+    asking = own;
+    if (document.body.dataset.state === "shown") document.body.dataset.state = "asking";
+    else state("asking", "Asking the network ...");
+    try {
+      const body = file || (await new Promise((done) => canvas.toBlob(done, "image/png")));
+      const maps = model.class_maps ? "&maps=true" : "";
+      const value = await json(`api/classify?top=10&blocks=true${maps}`, { method: "POST", body }, own.signal);
+      if (ownImage !== image || ownVersion < answered) return;
+      answer = value;
+      answered = ownVersion;
+      show();
+    } catch (error) {
+      if (ownImage !== image) return;
+      if (error.status === 503 && retries < 3) {
+        retries += 1;
+        state("asking", "The server is busy; asking again in a second ...");
+        setTimeout(() => ownImage === image && plan(0), 1000);
+      } else {
+        state("error", words(error));
+      }
+    } finally {
+      if (asking === own) {
+        asking = null;
+        if (ownVersion !== version) plan(PAUSE);
+      }
+    }
+  };
+
+  const percent = (share) => `${(100 * share).toFixed(1)} %`;
+
+  const show = () => {
+    state("shown", "");
+    const list = byId("answers");
+    while (list.children.length > answer.answers.length) list.lastChild.remove();
+    answer.answers.forEach((own, index) => {
+      if (!list.children[index]) {
+        const item = make("li"), button = make("button"), track = make("div", "track");
+        button.type = "button";
+        button.addEventListener("click", () => pick(Number(item.dataset.class)));
+        track.append(make("div", "fill"));
+        button.append(make("span", "name"), make("span", "share"), track);
+        item.append(button);
+        list.append(item);
+      }
+      const item = list.children[index];
+      item.dataset.class = own.class;
+      item.dataset.probability = own.probability;
+      item.querySelector(".name").textContent = own.name;
+      item.querySelector(".share").textContent = percent(own.probability);
+      item.querySelector(".fill").style.width = `${100 * own.probability}%`;
+      item.querySelector("button").disabled = !model.class_maps;
+    });
+    showMap();
+    showBlocks(answer.blocks || []);
+  };
+
+  // A second click on a class goes back to the most likely one.
+  const pick = (number) => {
+    picked = picked === number ? null : number;
+    byId("see").checked = true;
+    showMap();
+  };
+
+  const showMap = () => {
+    if (!answer || !answer.maps) return;
+    const shown = answer.answers.find((own) => own.class === picked) || answer.answers[0];
+    for (const item of byId("answers").children) {
+      const button = item.querySelector("button");
+      button.setAttribute("aria-pressed", String(Number(item.dataset.class) === shown.class));
+    }
+    byId("seen").textContent = `Show in red where the network sees: ${shown.name}`;
+    byId("see-label").hidden = false;
+    const map = answer.maps.find((own) => own.class === shown.class);
+    // A map belongs to the image that it was made of, not to what was drawn since.
+    const fits = map && answered === version && !drawing && !empty;
+    overlay.hidden = !(fits && byId("see").checked);
+    if (fits) {
+      overlay.alt = `Where the network sees ${shown.name}`;
+      overlay.src = map.image;
+    }
+  };
+
+  const showBlocks = (blocks) => {
+    const all = byId("blocks");
+    byId("inside").hidden = blocks.length === 0;
+    while (all.children.length > blocks.length) all.lastChild.remove();
+    blocks.forEach((block, index) => {
+      if (!all.children[index]) {
+        const own = make("div", "block");
+        own.append(make("h3"), make("p", "ops"), make("div", "tiles"));
+        all.append(own);
+      }
+      const [title, ops, tiles] = all.children[index].children;
+      title.textContent = `${block.name}: ${block.shape.join(" \u00d7 ")}`;
+      ops.textContent = block.ops.join(" \u2192 ");
+      while (tiles.children.length > block.maps.length) tiles.lastChild.remove();
+      block.maps.forEach((map, number) => {
+        if (!tiles.children[number]) tiles.append(make("img"));
+        tiles.children[number].alt = `Map ${number} of block ${block.name}`;
+        tiles.children[number].src = map;
+      });
+    });
+  };
+
+  // The canvas as a fresh sheet: black for a network of gray images, as its clothes are bright on black; else white.
+  const sheet = (width, height, color) => {
+    canvas.width = width;
+    canvas.height = height;
+    context.fillStyle = color;
+    context.fillRect(0, 0, width, height);
+  };
+  const gray = () => !model || model.image[0] === 1;
+  const paper = () => (gray() ? "#000000" : "#ffffff");
+
+  const clear = () => {
+    another();
+    clearTimeout(timer);
+    file = null;
+    empty = true;
+    answer = null;
+    sheet(DRAWN, DRAWN, paper());
+    changed(0);
+    byId("answers").replaceChildren();
+    byId("label").hidden = true;
+    byId("see-label").hidden = true;
+    byId("inside").hidden = true;
+    state("empty", "Draw something, or choose an image.");
+  };
+
+  // Shows an image and asks about it: about the very file, if the server reads its kind, else about what the canvas shows of it.
+  const open = async (blob, label) => {
+    another();
+    const own = image;
+    let bitmap;
+    try {
+      bitmap = await createImageBitmap(blob);
+    } catch {
+      if (own === image) state("error", "This is no image that can be read here: a PNG or JPEG file is.");
+      return;
+    }
+    if (own !== image) return;
+    const known = ["image/png", "image/jpeg"].includes(blob.type) && blob.size <= model.limits.body;
+    file = known ? blob : null;
+    const longest = Math.max(bitmap.width, bitmap.height), times = Math.floor(SHOWN / longest);
+    const side = (length) => (times ? length * times : Math.max(Math.floor((length * SHOWN) / longest), 1));
+    // What is transparent is on white, as the server has it.
+    sheet(side(bitmap.width), side(bitmap.height), "#ffffff");
+    context.imageSmoothingEnabled = times === 0;
+    context.imageSmoothingQuality = "high";
+    context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+    bitmap.close();
+    empty = false;
+    byId("label").hidden = !label;
+    byId("label").textContent = label ? `It is: ${label}` : "";
+    changed(0);
+  };
+
+  const first = (files) => {
+    if (!model) return;
+    if (files && files.length > 0) open(files[0]);
+    else state("error", "There was no image file in this.");
+  };
+
+  const place = (event) => {
+    const box = canvas.getBoundingClientRect();
+    return [
+      ((event.clientX - box.left) * canvas.width) / box.width,
+      ((event.clientY - box.top) * canvas.height) / box.height,
+    ];
+  };
+
+  canvas.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0 || !model) return;
+    canvas.setPointerCapture(event.pointerId);
+    if (file) {
+      // What is drawn on is another image.
+      another();
+      file = null;
+      byId("label").hidden = true;
+    }
+    drawing = true;
+    empty = false;
+    context.strokeStyle = gray() ? "#ffffff" : byId("color").value;
+    context.lineWidth = Number(byId("pen").value);
+    context.lineCap = context.lineJoin = "round";
+    const [x, y] = place(event);
+    context.beginPath();
+    context.moveTo(x, y);
+    context.lineTo(x, y);
+    context.stroke();
+    changed(PAUSE);
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    if (!drawing) return;
+    for (const one of event.getCoalescedEvents().concat(event)) context.lineTo(...place(one));
+    context.stroke();
+    version += 1;
+    if (!asking) plan(PAUSE);
+  });
+  const lift = () => {
+    if (!drawing) return;
+    drawing = false;
+    if (answered === version) showMap();
+    else if (!asking) plan(0);
+  };
+  canvas.addEventListener("pointerup", lift);
+  canvas.addEventListener("pointercancel", lift);
+
+  byId("clear").addEventListener("click", clear);
+  byId("again").addEventListener("click", () => (model ? (another(), changed(0)) : begin()));
+  byId("see").addEventListener("change", showMap);
+  byId("file").addEventListener("change", (event) => {
+    if (event.target.files.length > 0) first(event.target.files);
+    // The same file may be chosen again.
+    event.target.value = "";
+  });
+  document.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    stage.classList.add("over");
+  });
+  document.addEventListener("dragleave", (event) => event.relatedTarget || stage.classList.remove("over"));
+  document.addEventListener("drop", (event) => {
+    event.preventDefault();
+    stage.classList.remove("over");
+    first(event.dataTransfer.files);
+  });
+  document.addEventListener("paste", (event) => first(event.clipboardData.files));
+
+  const offer = (samples) => {
+    for (const sample of samples) {
+      const button = make("button"), picture = make("img");
+      button.type = "button";
+      picture.src = `api/samples/${sample.index}`;
+      picture.alt = sample.label || `Sample ${sample.index}`;
+      button.title = picture.alt;
+      button.addEventListener("click", async () => {
+        try {
+          const response = await fetch(picture.src, { signal: AbortSignal.timeout(PATIENCE) });
+          open(await response.blob(), sample.label);
+        } catch (error) {
+          state("error", words(error));
+        }
+      });
+      button.append(picture);
+      byId("samples").append(button);
+    }
+    byId("choose").hidden = samples.length === 0;
+  };
+
+  const begin = async () => {
+    try {
+      model = await json("api/model");
+      const about = [`${model.image.join(" \u00d7 ")} pixels`, `${model.classes.length} classes`];
+      if (model.data) about.push(`trained on ${model.data}`);
+      if (model.test_acc !== null) about.push(`test accuracy ${model.test_acc.toFixed(4)}`);
+      document.title = `${model.network} - nin`;
+      byId("network").textContent = model.network;
+      byId("about").textContent = about.join(", ");
+      byId("color-label").hidden = gray();
+      clear();
+      offer((await json("api/samples")).samples);
+    } catch (error) {
+      state("error", words(error));
+    }
+  };
+  sheet(DRAWN, DRAWN, paper());
+  begin();
+})();

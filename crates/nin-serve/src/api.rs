@@ -1,0 +1,251 @@
+//! The paths that are answered, and how.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use nin::{Answer, Classifier};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::batch::{Queue, Reply, Wanted};
+use crate::body::Store;
+use crate::error::{Json, Refusal};
+use crate::guard::Guard;
+use crate::metrics::Metrics;
+use crate::page::Page;
+use crate::views::{self, Block, ClassMap, Studio};
+use crate::{Limits, Sample};
+
+/// All that requests share.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) classifier: Arc<Classifier>,
+    pub(crate) limits: Limits,
+    pub(crate) queue: Queue,
+    pub(crate) metrics: Metrics,
+    pub(crate) guard: Guard,
+    store: Store,
+    studio: Studio,
+    page: Page,
+    /// Labels and PNG files.
+    samples: Vec<(Option<String>, Vec<u8>)>,
+}
+
+impl App {
+    pub(crate) fn new(classifier: Classifier, samples: &[Sample], guard: Guard, limits: Limits) -> Self {
+        let file = |sample: &Sample| (sample.label.clone(), sample.picture.to_png());
+        Self {
+            classifier: Arc::new(classifier),
+            limits,
+            queue: Queue::new(&limits),
+            metrics: Metrics::default(),
+            guard,
+            store: Store::new(&limits),
+            studio: Studio::new(&limits),
+            page: Page::new(),
+            samples: samples.iter().map(file).collect(),
+        }
+    }
+}
+
+type Shared = State<Arc<App>>;
+
+pub(crate) fn router(app: &Arc<App>) -> Router {
+    Router::new()
+        .route("/", get(page))
+        .route("/api/model", get(model))
+        .route("/api/samples", get(samples))
+        .route("/api/samples/{index}", get(sample))
+        .route("/api/classify", post(classify))
+        .route("/healthz", get(health))
+        .route("/metrics", get(metrics))
+        .fallback(|| async { Refusal::NotFound })
+        .method_not_allowed_fallback(|| async { Refusal::Method })
+        .layer(from_fn_with_state(Arc::clone(app), around))
+        .with_state(Arc::clone(app))
+}
+
+/// Counts a request, also one whose client leaves before it is answered.
+struct Counted<'a> {
+    metrics: &'a Metrics,
+    status: Option<StatusCode>,
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.metrics.request(self.status);
+    }
+}
+
+/// What goes for every request.
+async fn around(State(app): Shared, request: Request, next: Next) -> Response {
+    let mut counted = Counted { metrics: &app.metrics, status: None };
+    let mut response = match app.guard.check(request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
+    };
+    counted.status = Some(response.status());
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+    ] {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
+async fn page(State(app): Shared) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
+        (header::CONTENT_SECURITY_POLICY, app.page.policy.clone()),
+    ];
+    (headers, app.page.html.clone()).into_response()
+}
+
+async fn model(State(app): Shared) -> Response {
+    let card = app.classifier.card();
+    Json(&json!({
+        "network": card.network,
+        "classes": card.classes,
+        "image": card.image,
+        "data": card.data.as_ref().map(|data| &data.dataset),
+        "epoch": card.epoch,
+        "test_acc": card.test_acc,
+        "version": card.version,
+        "class_maps": app.classifier.has_class_maps(),
+        "limits": { "body": app.limits.body, "pixels": app.limits.pixels },
+    }))
+    .into_response()
+}
+
+async fn samples(State(app): Shared) -> Response {
+    let all = app.samples.iter().enumerate();
+    let all: Vec<_> = all.map(|(index, (label, _))| json!({ "index": index, "label": label })).collect();
+    Json(&json!({ "samples": all })).into_response()
+}
+
+async fn sample(State(app): Shared, Path(index): Path<String>) -> Result<Response, Refusal> {
+    let index: usize = index.parse().map_err(|_| Refusal::NotFound)?;
+    let (_, file) = app.samples.get(index).ok_or(Refusal::NotFound)?;
+    Ok(([(header::CONTENT_TYPE, "image/png")], file.clone()).into_response())
+}
+
+async fn health(State(app): Shared) -> Result<Response, Refusal> {
+    if app.queue.is_open() {
+        Ok(Json(&json!({ "status": "ok" })).into_response())
+    } else {
+        Err(Refusal::Stopping)
+    }
+}
+
+async fn metrics(State(app): Shared) -> Response {
+    let text = app.metrics.text(app.queue.len());
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}
+
+/// What may be asked of an image.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    top: Option<usize>,
+    maps: Option<String>,
+    #[serde(default)]
+    blocks: bool,
+}
+
+/// What an image is of.
+#[derive(Debug, Serialize)]
+struct Answered {
+    answers: Vec<Probable>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    maps: Option<Vec<ClassMap>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blocks: Option<Vec<Block>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Probable {
+    class: usize,
+    name: String,
+    probability: f64,
+}
+
+/// The classes whose maps are drawn.
+#[derive(Debug, Clone, Copy)]
+enum Maps {
+    None,
+    Answers,
+    Class(usize),
+}
+
+async fn classify(
+    State(app): Shared,
+    asked: Result<Query<Asked>, QueryRejection>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let began = Instant::now();
+    let (parts, body): (_, Body) = request.into_parts();
+    let received = app.store.receive(&parts.headers, body, &app.limits).await?;
+    // Once the body is here, as most clients listen only then.
+    let Query(asked) = asked.map_err(|rejection| {
+        let text = rejection.body_text();
+        Refusal::Query(text.trim_start_matches("Failed to deserialize query string: ").to_owned())
+    })?;
+    let maps = asked.maps(&app.classifier)?;
+    let top = asked.top.unwrap_or(3);
+    if top == 0 {
+        return Err(Refusal::NoTop);
+    }
+    let read = app.studio.read(&app.classifier, received).await?;
+    let wanted = Wanted { maps: !matches!(maps, Maps::None), blocks: asked.blocks };
+    let reply = app.queue.ask(read.fitted, wanted).await?;
+    let shown = read.shown;
+    let draw = move || {
+        let Reply { mut answers, maps: class_maps, blocks } = reply;
+        answers.truncate(top);
+        let classes = match maps {
+            Maps::None => Vec::new(),
+            Maps::Answers => answers.iter().map(|answer| answer.class).collect(),
+            Maps::Class(class) => vec![class],
+        };
+        let probable = |Answer { class, name, probability }| Probable { class, name, probability };
+        let answered = Answered {
+            answers: answers.into_iter().map(probable).collect(),
+            maps: class_maps.map(|maps| views::class_maps(&maps, &shown, &classes)),
+            blocks: blocks.map(|blocks| views::blocks(&blocks)),
+        };
+        Json(&answered).into_response()
+    };
+    let response = if wanted.maps || wanted.blocks { app.studio.draw(draw).await? } else { draw() };
+    app.metrics.classified(began.elapsed());
+    Ok(response)
+}
+
+impl Asked {
+    fn maps(&self, classifier: &Classifier) -> Result<Maps, Refusal> {
+        let classes = classifier.card().classes.len();
+        let maps = match self.maps.as_deref() {
+            None | Some("false") => return Ok(Maps::None),
+            Some("true") => Maps::Answers,
+            Some(text) => match text.parse() {
+                Ok(class) if class < classes => Maps::Class(class),
+                _ => return Err(Refusal::NoClass { last: classes - 1, found: text.to_owned() }),
+            },
+        };
+        if !classifier.has_class_maps() {
+            return Err(Refusal::NoMaps { network: classifier.card().network.clone() });
+        }
+        Ok(maps)
+    }
+}

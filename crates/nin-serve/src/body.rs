@@ -1,0 +1,108 @@
+//! The body of a request, within its bounds.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, header};
+use http_body_util::BodyExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::Limits;
+use crate::error::Refusal;
+
+/// Bytes that a permit of the store stands for.
+const UNIT: usize = 1024;
+
+/// The memory that bodies may take together.
+#[derive(Debug)]
+pub(crate) struct Store(Arc<Semaphore>);
+
+/// A body that came whole. Its memory is given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) bytes: Vec<u8>,
+    _held: Option<OwnedSemaphorePermit>,
+}
+
+impl Store {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self(Arc::new(Semaphore::new((limits.bodies / UNIT).min(Semaphore::MAX_PERMITS))))
+    }
+
+    /// Receives a body.
+    pub(crate) async fn receive(
+        &self,
+        headers: &HeaderMap,
+        body: Body,
+        limits: &Limits,
+    ) -> Result<Received, Refusal> {
+        let limit = limits.body;
+        let length =
+            headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        // Who asks first is told before it sends anything.
+        if headers.contains_key(header::EXPECT) && length.is_some_and(|length: usize| length > limit) {
+            return Err(Refusal::TooLarge { limit });
+        }
+        let received = tokio::time::timeout(limits.body_time, self.take(body, limit));
+        received.await.unwrap_or_else(|_| Err(Refusal::Slow(limits.body_time.as_secs_f64())))
+    }
+
+    async fn take(&self, mut body: Body, limit: usize) -> Result<Received, Refusal> {
+        let (mut bytes, mut held) = (Vec::new(), None::<OwnedSemaphorePermit>);
+        let mut refused = None;
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.map_err(|_| Refusal::CutOff)?.into_data() else { continue };
+            // What is refused is read to its end, as long as that may take: most clients listen only then.
+            if refused.is_some() {
+                continue;
+            }
+            if data.len() > limit - bytes.len() {
+                refused = Some(Refusal::TooLarge { limit });
+            } else {
+                let units = (bytes.len() + data.len()).div_ceil(UNIT) - bytes.len().div_ceil(UNIT);
+                match Arc::clone(&self.0).try_acquire_many_owned(u32::try_from(units).unwrap_or(u32::MAX)) {
+                    Ok(more) => match &mut held {
+                        Some(held) => held.merge(more),
+                        none => *none = Some(more),
+                    },
+                    Err(_) => refused = Some(Refusal::Busy),
+                }
+            }
+            if refused.is_some() {
+                (bytes, held) = (Vec::new(), None);
+            } else {
+                bytes.extend_from_slice(&data);
+            }
+        }
+        match refused {
+            Some(refusal) => Err(refusal),
+            None if bytes.is_empty() => Err(Refusal::Empty),
+            None => Ok(Received { bytes, _held: held }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_have_a_bound_together() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let limits = Limits { body: 3000, bodies: 4096, ..Limits::default() };
+        let store = Store::new(&limits);
+        let receive = |size: usize| {
+            runtime.block_on(store.receive(&HeaderMap::new(), Body::from(vec![7; size]), &limits))
+        };
+        let first = receive(3000).unwrap();
+        assert_eq!(first.bytes, [7; 3000]);
+        assert!(matches!(receive(1025), Err(Refusal::Busy)));
+        assert!(matches!(receive(3001), Err(Refusal::TooLarge { limit: 3000 })));
+        assert!(matches!(receive(0), Err(Refusal::Empty)));
+        let second = receive(1024).unwrap();
+        assert!(matches!(receive(1), Err(Refusal::Busy)));
+        drop((first, second));
+        assert_eq!(store.0.available_permits(), 4);
+        receive(3000).unwrap();
+    }
+}

@@ -1,0 +1,382 @@
+//! The page in a real browser, by WebDriver, where there is chromedriver. `NIN_SCREENSHOTS=DIR` keeps pictures of it.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use nin::data::{DataSources, Dataset, DatasetKind, Image, Picture, load};
+use nin::models::Model;
+use nin::{Answer, Classifier};
+use nin_serve::{Limits, Sample};
+use serde_json::{Value, json};
+
+use crate::common::{EVER, Running, agent, classifier, decoded};
+
+/// The program's own network.
+const OWN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../nin-cli/model/nin-cifar.safetensors");
+
+/// A browser with one page.
+struct Browser {
+    driver: Child,
+    session: String,
+}
+
+impl Browser {
+    /// `None`, with a message, where there is no chromedriver.
+    fn new() -> Option<Self> {
+        let driver =
+            Command::new("chromedriver").arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+        let Ok(mut driver) = driver else {
+            // Not by a macro, whose text the tests keep to themselves.
+            let text =
+                b"skipped: the page in a browser (no chromedriver; Debian has it in chromium-driver)\n";
+            std::io::stderr().write_all(text).unwrap();
+            return None;
+        };
+        let lines = BufReader::new(driver.stdout.take().unwrap()).lines().map(|line| line.unwrap());
+        let port = |line: String| line.rsplit_once("successfully on port ").map(|(_, port)| port.to_owned());
+        let port = lines.into_iter().find_map(port).expect("chromedriver says its port");
+        let base = format!("http://127.0.0.1:{}/session", port.trim_end_matches('.'));
+        // As root, chromium has no sandbox.
+        let arguments = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--window-size=1000,1200",
+        ];
+        let wanted = json!({ "capabilities": { "alwaysMatch": {
+            "goog:chromeOptions": { "args": arguments }, "goog:loggingPrefs": { "browser": "ALL" },
+        } } });
+        let mut browser = Self { driver, session: base };
+        let answer = browser.ask("", &wanted);
+        browser.session = format!("{}/{}", browser.session, answer["sessionId"].as_str().unwrap());
+        Some(browser)
+    }
+
+    /// A command of WebDriver.
+    fn ask(&self, path: &str, value: &Value) -> Value {
+        let url = format!("{}{path}", self.session);
+        let request = agent().post(url).content_type("application/json");
+        let mut response = request.send(value.to_string().as_bytes()).unwrap();
+        let text = response.body_mut().read_to_string().unwrap();
+        let mut answer: Value = serde_json::from_str(&text).unwrap();
+        assert!(response.status().is_success(), "{path}: {}", answer["value"]["message"]);
+        answer["value"].take()
+    }
+
+    fn open(&self, url: &str) {
+        self.ask("/url", &json!({ "url": url }));
+    }
+
+    /// The value of some JavaScript.
+    fn run(&self, script: &str) -> Value {
+        self.ask("/execute/sync", &json!({ "script": script, "args": [] }))
+    }
+
+    fn text(&self, script: &str) -> String {
+        self.run(script).as_str().unwrap_or_default().to_owned()
+    }
+
+    /// A command of Chromium's own protocol.
+    fn devtools(&self, command: &str, parameters: &Value) -> Value {
+        self.ask("/goog/cdp/execute", &json!({ "cmd": command, "params": parameters }))
+    }
+
+    /// Waits until some JavaScript is true.
+    fn wait(&self, script: &str) {
+        let began = Instant::now();
+        while self.run(&format!("return Boolean({script})")) != json!(true) {
+            let state = self.text(
+                "return document.body.dataset.state + ': ' + document.getElementById('status').textContent",
+            );
+            assert!(began.elapsed() < EVER, "never: {script}; {state}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Draws lines on the canvas, each from point to point, in shares of its sides.
+    fn draw(&self, kind: &str, lines: &[&[[f64; 2]]]) {
+        let corner = self.run(
+            "document.getElementById('canvas').scrollIntoView({ block: 'center' });
+             const box = document.getElementById('canvas').getBoundingClientRect();
+             return [box.left, box.top, box.width, box.height]",
+        );
+        let number = |index: usize| corner[index].as_f64().unwrap();
+        let mut actions = Vec::new();
+        for line in lines {
+            let at = |[x, y]: [f64; 2]| {
+                [number(0) + x * number(2), number(1) + y * number(3)].map(|side| side as i64)
+            };
+            for (index, &point) in line.iter().enumerate() {
+                let [x, y] = at(point);
+                actions.push(json!({ "type": "pointerMove", "duration": 40, "x": x, "y": y }));
+                if index == 0 {
+                    actions.push(json!({ "type": "pointerDown", "button": 0 }));
+                }
+            }
+            actions.push(json!({ "type": "pointerUp", "button": 0 }));
+        }
+        let pointer = json!({ "type": "pointer", "id": kind, "parameters": { "pointerType": kind }, "actions": actions });
+        self.ask("/actions", &json!({ "actions": [pointer] }));
+    }
+
+    /// The picture on the canvas.
+    fn canvas(&self) -> Picture {
+        decoded(&self.run("return document.getElementById('canvas').toDataURL('image/png')"))
+    }
+
+    /// Waits until the page shows these answers, with their names and shares, and no others.
+    fn shows(&self, expected: &[Answer]) {
+        let began = Instant::now();
+        loop {
+            let found = self.run(
+                "return [document.body.dataset.state, ...[...document.querySelectorAll('#answers li')].map((item) =>
+                 [item.querySelector('.name').textContent, Number(item.dataset.probability), item.querySelector('.share').textContent])]",
+            );
+            let found = found.as_array().unwrap();
+            let fits = |(found, expected): (&Value, &Answer)| {
+                found[0] == json!(expected.name)
+                    && (found[1].as_f64().unwrap() - expected.probability).abs() < 1e-9
+                    && found[2] == json!(format!("{:.1} %", 100.0 * expected.probability))
+            };
+            let whole = found.len() == expected.len().min(10) + 1 && found[0] == json!("shown");
+            if whole && found[1..].iter().zip(expected).all(fits) {
+                return;
+            }
+            assert!(began.elapsed() < EVER, "expected {expected:?}, found {found:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Asserts that the page shows this picture over the canvas, to the pixel.
+    fn overlays(&self, expected: &Picture) {
+        self.wait(
+            "!document.getElementById('overlay').hidden && document.getElementById('overlay').complete",
+        );
+        let found = self.run(
+            "const own = document.getElementById('overlay'), canvas = document.getElementById('canvas');
+             const box = (element) => { const { x, y, width, height } = element.getBoundingClientRect(); return [x, y, width, height] };
+             return [own.src, box(own), box(canvas), [own.naturalWidth, own.naturalHeight], [canvas.width, canvas.height]]",
+        );
+        assert_eq!(decoded(&found[0]), *expected);
+        assert_eq!((&found[1], &found[3]), (&found[2], &found[4]), "it lies where the canvas does");
+        assert!(found[1][2].as_f64().unwrap() > 100.0, "{found}");
+    }
+
+    /// Drops or pastes a file.
+    fn give(&self, how: &str, name: &str, kind: &str, bytes: &[u8]) {
+        let event = match how {
+            "drop" => "new DragEvent('drop', { dataTransfer: given, bubbles: true, cancelable: true })",
+            _ => "new ClipboardEvent('paste', { clipboardData: given, bubbles: true, cancelable: true })",
+        };
+        self.run(&format!(
+            "const given = new DataTransfer();
+             given.items.add(new File([new Uint8Array({bytes:?})], '{name}', {{ type: '{kind}' }}));
+             document.body.dispatchEvent({event})"
+        ));
+    }
+
+    /// What the console has, if it is more than a remark.
+    fn complaints(&self) -> Vec<Value> {
+        let log = self.ask("/se/log", &json!({ "type": "browser" }));
+        log.as_array().unwrap().clone()
+    }
+
+    /// Keeps a picture of what is seen.
+    fn screenshot(&self, name: &str) {
+        let Some(folder) = std::env::var_os("NIN_SCREENSHOTS") else { return };
+        let shot = self.devtools("Page.captureScreenshot", &json!({ "format": "png" }));
+        let bytes = BASE64_STANDARD.decode(shot["data"].as_str().unwrap()).unwrap();
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(Path::new(&folder).join(name), bytes).unwrap();
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let _ = agent().delete(&self.session).call();
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+    }
+}
+
+/// A dress, of some lines.
+const SHAPE: [&[[f64; 2]]; 3] = [
+    &[[0.5, 0.2], [0.5, 0.85]],
+    &[[0.42, 0.2], [0.38, 0.85], [0.62, 0.85], [0.58, 0.2]],
+    &[[0.34, 0.2], [0.66, 0.2]],
+];
+
+/// Rows and columns between which a picture is brighter than black.
+fn bounds(picture: &Picture, channel: usize) -> [usize; 4] {
+    let [_, h, w] = picture.shape();
+    let plane = &picture.pixels()[channel * h * w..(channel + 1) * h * w];
+    let bright: Vec<usize> = (0..h * w).filter(|&i| plane[i] > 8).collect();
+    let columns = || bright.iter().map(|i| i % w);
+    [bright[0] / w, bright[bright.len() - 1] / w, columns().min().unwrap(), columns().max().unwrap()]
+}
+
+/// Test images of Fashion-MNIST.
+fn samples(classes: &[String]) -> Vec<Sample> {
+    let set = load(DatasetKind::FashionMnistMini, &DataSources::new(None)).unwrap().test;
+    let sample = |index| {
+        let Image::Bytes(pixels) = set.get(index).unwrap().0 else { panic!("bytes") };
+        let label = set.labels()[index];
+        Sample {
+            label: Some(classes[label].clone()),
+            picture: Picture::new([1, 28, 28], pixels.into()).unwrap(),
+        }
+    };
+    (0..20).map(sample).collect()
+}
+
+#[test]
+fn the_page_draws_drops_and_shows_where() {
+    let Some(browser) = Browser::new() else { return };
+    let own = || Classifier::load(OWN.as_ref()).unwrap().with_threads(2).unwrap();
+    let classifier = own();
+    let samples = samples(&classifier.card().classes);
+    let server = Running::of(own(), &samples, Limits::default());
+    browser.open(&server.url("/"));
+    browser.wait("document.querySelectorAll('#samples img').length === 20");
+    assert_eq!(browser.text("return document.getElementById('network').textContent"), "nin-cifar");
+    assert!(browser.run("return document.getElementById('overlay').hidden").as_bool().unwrap());
+
+    // Drawn by a mouse: the answers are those of what is on the canvas, and so is the map.
+    browser.run("document.getElementById('pen').value = 36");
+    browser.draw("mouse", &SHAPE);
+    browser.wait("document.body.dataset.state === 'shown' && !document.getElementById('overlay').hidden");
+    let drawn = browser.canvas();
+    let answers = classifier.classify(&drawn).unwrap();
+    browser.shows(&answers);
+    let maps = classifier.class_maps(&drawn).unwrap();
+    browser.overlays(&maps.drawn_over(answers[0].class, &drawn));
+    // Blue is what the drawing has and the map has not.
+    let (on_canvas, on_overlay) = (bounds(&drawn, 2), bounds(&maps.drawn_over(answers[0].class, &drawn), 2));
+    assert!(
+        on_canvas.iter().zip(on_overlay).all(|(&a, b)| a.abs_diff(b) <= 1),
+        "{on_canvas:?} and {on_overlay:?}"
+    );
+    assert!(on_canvas[0] > 20 && on_canvas[1] < 275, "{on_canvas:?}");
+
+    // A click on an answer shows that class, a second one the most likely again.
+    let click =
+        |index: usize| browser.run(&format!("document.querySelectorAll('#answers button')[{index}].click()"));
+    click(2);
+    browser.overlays(&maps.drawn_over(answers[2].class, &drawn));
+    click(2);
+    browser.overlays(&maps.drawn_over(answers[0].class, &drawn));
+    let blocks = classifier.block_maps(&drawn, 16).unwrap();
+    let tiles = browser.run(
+        "return [...document.querySelectorAll('.block')].map((block) => [...block.querySelectorAll('img')].map((tile) => tile.src))",
+    );
+    assert_eq!(tiles.as_array().unwrap().len(), blocks.len());
+    for (tiles, block) in tiles.as_array().unwrap().iter().zip(&blocks) {
+        assert_eq!(tiles.as_array().unwrap().len(), block.maps.shape()[0]);
+        assert_eq!(decoded(&tiles[5]), block.drawn(5));
+    }
+
+    // A file that is chosen, one that is dropped, one that is pasted, a sample.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.png");
+    std::fs::write(&path, samples[3].picture.to_png()).unwrap();
+    let input = browser.ask("/element", &json!({ "using": "css selector", "value": "#file" }));
+    let (_, id) = input.as_object().unwrap().iter().next().unwrap();
+    browser.ask(&format!("/element/{}/value", id.as_str().unwrap()), &json!({ "text": path }));
+    browser.shows(&classifier.classify(&samples[3].picture).unwrap());
+    for (how, index) in [("drop", 4), ("paste", 5), ("drop", 6)] {
+        let picture = &samples[index].picture;
+        browser.give(how, "a.png", "image/png", &picture.to_png());
+        let answers = classifier.classify(picture).unwrap();
+        browser.shows(&answers);
+        let maps = classifier.class_maps(picture).unwrap();
+        browser.overlays(&maps.drawn_over(answers[0].class, &picture.enlarged(11).unwrap()));
+    }
+    // Wide and in color, it is shown smaller.
+    let pixels = (0..3 * 400 * 800).map(|i: usize| (i / 977 % 256) as u8).collect();
+    let photo = Picture::new([3, 400, 800], pixels).unwrap();
+    browser.give("drop", "photo.png", "image/png", &photo.to_png());
+    let answers = classifier.classify(&photo).unwrap();
+    browser.shows(&answers);
+    let shown = photo.resized([160, 320]).unwrap();
+    browser.overlays(&classifier.class_maps(&photo).unwrap().drawn_over(answers[0].class, &shown));
+
+    // What is no image is told in words, and the next image is answered.
+    browser.give("drop", "a.png", "image/png", b"no image");
+    browser.wait("document.body.dataset.state === 'error'");
+    assert!(
+        browser.text("return document.getElementById('status').textContent").starts_with("This is no image")
+    );
+    browser.run("document.querySelectorAll('#samples button')[9].click()");
+    browser.shows(&classifier.classify(&samples[9].picture).unwrap());
+    let label = samples[9].label.as_ref().unwrap();
+    assert_eq!(
+        browser.text("return document.getElementById('label').textContent"),
+        format!("It is: {label}")
+    );
+    browser.wait("!document.getElementById('overlay').hidden");
+    assert_eq!(browser.complaints(), [] as [Value; 0]);
+    browser.screenshot("light.png");
+
+    // Dark, by the system's wish.
+    let light = browser.text("return getComputedStyle(document.body).backgroundColor");
+    let scheme = json!({ "features": [{ "name": "prefers-color-scheme", "value": "dark" }] });
+    browser.devtools("Emulation.setEmulatedMedia", &scheme);
+    let channel = |color: &str| color.split(['(', ',']).nth(1).unwrap().parse::<u8>().unwrap();
+    let dark = browser.text("return getComputedStyle(document.body).backgroundColor");
+    let ink = browser.text("return getComputedStyle(document.querySelector('#answers .name')).color");
+    assert!(channel(&light) > 200 && channel(&dark) < 60 && channel(&ink) > 180, "{light}, {dark}, {ink}");
+    browser.screenshot("dark.png");
+
+    // A phone: 360 pixels wide, drawn on with a finger.
+    browser.devtools("Emulation.setEmulatedMedia", &json!({ "features": [] }));
+    let phone = json!({ "width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": true });
+    browser.devtools("Emulation.setDeviceMetricsOverride", &phone);
+    browser.run("document.getElementById('clear').click()");
+    browser.wait(
+        "document.body.dataset.state === 'empty' && document.querySelectorAll('#answers li').length === 0",
+    );
+    browser.draw("touch", &SHAPE[..2]);
+    browser.wait("document.body.dataset.state === 'shown' && !document.getElementById('overlay').hidden");
+    browser.shows(&classifier.classify(&browser.canvas()).unwrap());
+    let wide = browser.run(
+        "const beyond = [...document.body.querySelectorAll('*')].filter((element) => element.getBoundingClientRect().right > 360);
+         return [document.documentElement.scrollWidth, innerWidth, beyond.map((element) => element.outerHTML.slice(0, 80))]",
+    );
+    assert_eq!(wide, json!([360, 360, []]));
+    browser.run("scrollTo(0, 0)");
+    browser.screenshot("phone.png");
+    assert_eq!(browser.complaints(), [] as [Value; 0]);
+
+    // A server that is gone is told in words.
+    drop(server);
+    browser.run("document.querySelectorAll('#samples button')[2].click()");
+    browser.wait("document.body.dataset.state === 'error' && !document.getElementById('again').hidden");
+    let text = browser.text("return document.getElementById('status').textContent");
+    assert_eq!(text, "The server cannot be reached. Is it still running?");
+}
+
+/// Names of classes come from names of folders.
+#[test]
+fn names_are_text_and_no_markup() {
+    let Some(browser) = Browser::new() else { return };
+    let names = ["<img src=x onerror=document.title='run'>", "</script><script>alert(1)</script>", "a & b"];
+    let own = || classifier(Model::LeNet, [3, 28, 28], &names);
+    let sample = Sample { label: Some(names[0].to_owned()), picture: crate::common::picture(1) };
+    let server = Running::of(own(), std::slice::from_ref(&sample), Limits::default());
+    browser.open(&server.url("/"));
+    browser.wait("document.querySelectorAll('#samples button').length === 1");
+    browser.run("document.querySelector('#samples button').click()");
+    browser.shows(&own().classify(&sample.picture).unwrap());
+    assert_eq!(browser.text("return document.title"), "lenet - nin");
+    assert_eq!(browser.run("return document.querySelectorAll('#answers img').length"), json!(0));
+    // A network of color is drawn for on white, with a color.
+    browser.run("document.getElementById('clear').click()");
+    assert_eq!(browser.canvas().pixels()[0], 255);
+    assert_eq!(browser.run("return document.getElementById('color-label').hidden"), json!(false));
+    assert_eq!(browser.complaints(), [] as [Value; 0]);
+}
