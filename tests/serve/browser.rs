@@ -296,6 +296,26 @@ fn the_page_draws_drops_and_shows_where() {
         let maps = classifier.class_maps(picture).unwrap();
         browser.overlays(&maps.drawn_over(answers[0].class, &picture.enlarged(11).unwrap()));
     }
+    // A kind of file that the server does not read, but the browser does.
+    browser.run(
+        "document.getElementById('canvas').toBlob((blob) => {
+             const given = new DataTransfer();
+             given.items.add(new File([blob], 'a.webp', { type: blob.type }));
+             document.body.dispatchEvent(new DragEvent('drop', { dataTransfer: given, bubbles: true }));
+         }, 'image/webp', 0.2)",
+    );
+    let began = Instant::now();
+    let former = samples[6].picture.enlarged(11).unwrap().with_channels(3).unwrap();
+    while browser.canvas() == former {
+        assert!(began.elapsed() < EVER, "the dropped image is not shown");
+    }
+    browser.shows(&classifier.classify(&browser.canvas()).unwrap());
+    // Of many that are picked in one breath, the last counts, whatever comes first.
+    browser.run("document.querySelectorAll('#samples button').forEach((button) => button.click())");
+    for _ in 0..2 {
+        browser.shows(&classifier.classify(&samples[19].picture).unwrap());
+        std::thread::sleep(Duration::from_millis(200));
+    }
     // Wide and in color, it is shown smaller.
     let pixels = (0..3 * 400 * 800).map(|i: usize| (i / 977 % 256) as u8).collect();
     let photo = Picture::new([3, 400, 800], pixels).unwrap();

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -17,7 +17,7 @@ use nin_serve::{Limits, Sample, ServeError, Server, Stopper};
 use serde_json::Value;
 
 /// Longer than anything takes: a client that waits for it has been forgotten.
-pub(crate) const EVER: Duration = Duration::from_secs(60);
+pub(crate) const EVER: Duration = Duration::from_secs(240);
 
 /// A network with weights by chance.
 pub(crate) fn classifier(model: Model, image: [usize; 3], classes: &[&str]) -> Classifier {
@@ -70,7 +70,12 @@ impl Running {
 
     /// Waits for the server's end, which something else asks for.
     pub(crate) fn ended(mut self) {
-        self.thread.take().unwrap().join().unwrap().unwrap();
+        let (thread, began) = (self.thread.take().unwrap(), Instant::now());
+        while !thread.is_finished() {
+            assert!(began.elapsed() < EVER, "the server goes on");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        thread.join().unwrap().unwrap();
     }
 
     pub(crate) fn get(&self, path: &str) -> (u16, String) {

@@ -1,13 +1,13 @@
 //! A server under load: answers in a second, latencies and memory, with requests one by one and in batches.
 //!
 //! `cargo run --release -p nin-serve --example load -- model.safetensors [SECONDS]`. Each server is a process of its own, so that the
-//! memory is its alone; clients are threads that ask again as soon as they are answered, or, told that too many wait, 20 ms later.
+//! memory is its alone; clients are threads that ask again as soon as they are answered, or, told that too many wait, 100 ms later.
 #![allow(clippy::print_stdout, reason = "an example has a reader")]
 
 use std::error::Error;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -40,33 +40,56 @@ fn measure(model: &str, time: Duration) -> Result<(), Box<dyn Error>> {
         "{:<8} {:>8} {:>10} {:>9} {:>9} {:>9} {:>9} {:>11} {:>10}",
         "batches", "clients", "answers/s", "p50, ms", "p99, ms", "max, ms", "503s", "MiB before", "MiB after"
     );
-    for batch in [1, 32] {
-        let mut server = Command::new(std::env::current_exe()?)
-            .args(["--server", model, &batch.to_string()])
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let mut address = String::new();
-        BufReader::new(server.stdout.take().ok_or("no output")?).read_line(&mut address)?;
-        let url = format!("http://{}/api/classify", address.trim());
-        run(&url, 4, time / 5)?;
-        for clients in [1, 32, 200] {
-            let before = memory(server.id())?;
-            let (mut times, rejected) = run(&url, clients, time)?;
+    let mut servers = [1, 32].map(|batch| Running::new(model, batch).map_err(|error| error.to_string()));
+    // In turn, as the machine may have other work. What memory 200 clients take once, they do not take again.
+    for clients in [1, 32, 32, 200, 200] {
+        for server in &mut servers {
+            let server = server.as_ref().map_err(String::as_str)?;
+            let before = memory(server.process.id())?;
+            let (mut times, rejected) = run(&server.url, clients, time)?;
             times.sort_unstable();
             let share = |share: f64| 1e3 * times[(share * (times.len() - 1) as f64) as usize].as_secs_f64();
             println!(
-                "{batch:<8} {clients:>8} {:>10.1} {:>9.1} {:>9.1} {:>9.1} {rejected:>9} {before:>11.1} {:>10.1}",
+                "{:<8} {clients:>8} {:>10.1} {:>9.1} {:>9.1} {:>9.1} {rejected:>9} {before:>11.1} {:>10.1}",
+                server.batch,
                 times.len() as f64 / time.as_secs_f64(),
                 share(0.5),
                 share(0.99),
                 share(1.0),
-                memory(server.id())?
+                memory(server.process.id())?
             );
         }
-        server.kill()?;
-        server.wait()?;
     }
     Ok(())
+}
+
+/// A server in a process of its own, which ends with this.
+struct Running {
+    batch: usize,
+    process: Child,
+    url: String,
+}
+
+impl Running {
+    fn new(model: &str, batch: usize) -> Result<Self, Box<dyn Error>> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["--server", model, &batch.to_string()]).stdout(Stdio::piped());
+        let mut process = command.spawn()?;
+        let mut address = String::new();
+        BufReader::new(process.stdout.take().ok_or("no output")?).read_line(&mut address)?;
+        let url = format!("http://{}/api/classify", address.trim());
+        let running = Self { batch, process, url };
+        // The first answers are slower: the network is planned for each size of batch.
+        run(&running.url, 32, Duration::from_secs(1))?;
+        Ok(running)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }
 
 /// The time that each answer took, and how often a client was told to come again.
@@ -86,7 +109,7 @@ fn run(url: &str, clients: usize, time: Duration) -> Result<(Vec<Duration>, usiz
                 200 => times.push(began.elapsed()),
                 503 => {
                     rejected += 1;
-                    thread::sleep(Duration::from_millis(20));
+                    thread::sleep(Duration::from_millis(100));
                 }
                 status => return Err(ureq::Error::StatusCode(status)),
             }

@@ -294,7 +294,11 @@
   canvas.addEventListener("pointercancel", lift);
 
   byId("clear").addEventListener("click", clear);
-  byId("again").addEventListener("click", () => (model ? (another(), changed(0)) : begin()));
+  byId("again").addEventListener("click", () => {
+    if (!model) begin();
+    else if (empty) clear();
+    else changed(0);
+  });
   byId("see").addEventListener("change", showMap);
   byId("file").addEventListener("change", (event) => {
     if (event.target.files.length > 0) first(event.target.files);
@@ -321,11 +325,14 @@
       picture.alt = sample.label || `Sample ${sample.index}`;
       button.title = picture.alt;
       button.addEventListener("click", async () => {
+        another();
+        const own = image;
         try {
           const response = await fetch(picture.src, { signal: AbortSignal.timeout(PATIENCE) });
-          open(await response.blob(), sample.label);
+          const blob = await response.blob();
+          if (own === image) open(blob, sample.label);
         } catch (error) {
-          state("error", words(error));
+          if (own === image) state("error", words(error));
         }
       });
       button.append(picture);

@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use nin::Classifier;
@@ -158,10 +160,19 @@ async fn connection(app: Arc<App>, router: Router, stream: TcpStream, mut stoppe
     let stream = TokioIo::new(Patient::new(stream, app.limits.write_time));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(app.limits.head_time).max_buf_size(HEAD);
-    let mut served = pin!(http.serve_connection(stream, TowerToHyperService::new(router)));
+    let (asked, answer) = (AtomicBool::new(false), TowerToHyperService::new(router));
+    let service = service_fn(|request| {
+        asked.store(true, Ordering::Relaxed);
+        answer.call(request)
+    });
+    let mut served = pin!(http.serve_connection(stream, service));
     tokio::select! {
         _ = served.as_mut() => return,
         _ = stopped.wait_for(|&stopped| stopped) => {}
+    }
+    // A connection that a browser made for later, or half a head, is nothing that was taken.
+    if !asked.load(Ordering::Relaxed) {
+        return;
     }
     served.as_mut().graceful_shutdown();
     let _ = served.await;

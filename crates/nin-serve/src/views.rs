@@ -171,6 +171,33 @@ mod tests {
     use super::*;
 
     #[test]
+    fn large_images_keep_no_small_ones_waiting() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let studio = Arc::new(Studio::new(&Limits::default()));
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let large = Arc::clone(&studio);
+        let held = runtime.spawn(async move { large.large.run(move || ended.recv().is_err()).await });
+        runtime.block_on(async {
+            // The one that runs and four that wait are all that there is room for.
+            let waiting: Vec<_> = (0..4)
+                .map(|_| {
+                    let studio = Arc::clone(&studio);
+                    tokio::spawn(async move { studio.large.run(|| true).await })
+                })
+                .collect();
+            tokio::task::yield_now().await;
+            assert!(matches!(studio.large.run(|| true).await, Err(Refusal::Busy)));
+            for _ in 0..100 {
+                assert!(studio.small.run(|| true).await.unwrap());
+            }
+            drop(end);
+            for one in [held].into_iter().chain(waiting) {
+                assert!(one.await.unwrap().unwrap());
+            }
+        });
+    }
+
+    #[test]
     fn images_are_shown_at_sizes_for_eyes() {
         for (sides, expected) in [
             ([28, 28], [308, 308]),
