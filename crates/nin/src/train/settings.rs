@@ -228,12 +228,21 @@ impl Settings {
         let one_class = whole > 1
             && split.test.len() > 1
             && (classes(&split.test)? == 1 || classes(&split.train)? < whole);
+        let is_share = matches!(self.hold_out, HoldOut::Share(_));
         let expected = match (split.train.is_empty(), split.test.is_empty()) {
+            (false, false) if one_class && is_share => {
+                format!(
+                    "another share, since of the {images} images of {name} this one leaves all of a class on one side"
+                )
+            }
             (false, false) if one_class => {
                 format!("a share such as 0.1, since the images of {name} come class by class")
             }
             (false, false) => return Ok(split),
             (true, _) => format!("fewer than the {images} training images"),
+            (_, true) if is_share => {
+                format!("a larger share, since this one has none of the {images} images of {name}")
+            }
             (_, true) => format!("a share such as 0.1, since {name} has no test images"),
         };
         Err(TrainError::setting("hold_out", expected, self.hold_out))
@@ -575,7 +584,12 @@ seed = 12
         sorted(HoldOut::Share(0.5)).unwrap();
         assert_eq!(
             refused(HoldOut::Share(1e-9)),
-            "hold_out: expected a share such as 0.1, since arrays has no test images, found 0.000000001"
+            "hold_out: expected a larger share, since this one has none of the 10 images of arrays, found 0.000000001"
         );
+        let leaves_one = (1..100).map(|percent| f64::from(percent) / 100.0).filter_map(|share| {
+            let error = sorted(HoldOut::Share(share)).err()?.to_string();
+            Some(error).filter(|error| error.contains("leaves all of a class on one side"))
+        });
+        assert!(leaves_one.count() > 0, "of five images of a class, a small share has none");
     }
 }
