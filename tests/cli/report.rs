@@ -24,7 +24,7 @@ fn a_run_leaves_a_page() {
     succeeded(place.nin(&["report", "run"]));
     let anew = place.read("run/report.html");
     let other = anew.split('<').zip(page.split('<')).find(|(anew, page)| anew != page);
-    assert_eq!(other, None, "written anew, it is another");
+    assert!(anew == page, "written anew, it is another: {other:?}");
     let found: serde_json::Value = serde_json::from_str(&succeeded(place.eval("run", &["--json"]))).unwrap();
     let told = format!("{} of {} images are answered correctly", found["correct"], found["images"]);
     assert_has(&page, &[&told]);
@@ -42,6 +42,73 @@ fn a_stopped_run_has_the_page_of_its_epochs() {
     succeeded(place.resume("run", &[]));
     let page = place.read("run/report.html");
     assert_has(&page, &["epoch 3 of 3", "images are answered correctly"]);
+}
+
+/// What a run is judged by has its name, and a number that is shown is one by which the image is found.
+#[test]
+fn held_out_images_are_no_test_images() {
+    let place = Place::new();
+    succeeded(place.train("test", &["--model", "lenet", "--epochs", "1"]));
+    let page = place.read("test/report.html");
+    assert_has(&page, &["Answers to the test images"]);
+    let shown = page.split("(test image ").nth(1).and_then(|rest| rest.split(')').next()).unwrap();
+    let of = [
+        "predict",
+        "--dataset",
+        "fashion-mnist-mini:data",
+        "--weights",
+        "test",
+        "--index",
+        shown,
+        "--top",
+        "1",
+    ];
+    let told = succeeded(place.nin(&of));
+    let (answer, label) = told.split_once(": ").unwrap().1.split_once(" (it is ").unwrap();
+    let answer = answer.split_once(" 0.").unwrap().0;
+    let label = label.trim_end().trim_end_matches(')');
+    assert!(answer != label, "{told}");
+    let caption =
+        page.split("<figcaption>").find(|part| part.contains(&format!("(test image {shown})"))).unwrap();
+    assert_has(caption, &[&format!(">{answer}</span>"), &format!("<b>{label}</b>")]);
+
+    succeeded(place.train("held", &["--model", "lenet", "--epochs", "1", "--hold-out", "0.3"]));
+    let page = place.read("held/report.html");
+    assert_has(&page, &["Answers to the images held out of training", "hold_out = 0.3"]);
+    assert!(!page.contains("test image "));
+}
+
+/// A page is no reason for a run to end, and says how the run did.
+#[test]
+fn a_run_does_not_end_for_its_page() {
+    let place = Place::new();
+    place.steps("run", 1, &["--epochs", "2"]);
+    fs::create_dir(place.path("run/report.html")).unwrap();
+    let output = place.resume("run", &[]).output().unwrap();
+    assert!(output.status.success());
+    assert_has(&text(&output.stderr), &["warning: run/report.html: "]);
+}
+
+/// What is there and is no page stays, and what is damaged is left out.
+#[test]
+fn a_page_costs_nobody_his_weights() {
+    let place = Place::new();
+    succeeded(place.train("run", &["--model", "lenet", "--epochs", "1"]));
+    let weights = place.weights("run");
+    let over = ["report", "run", "--html", "run/model.safetensors"];
+    refused(
+        place.nin(&over),
+        2,
+        &["html: expected the name of a page, or of nothing yet, found run/model.safetensors"],
+    );
+    assert!(place.weights("run") == weights);
+    succeeded(place.nin(&["report", "run", "--html", "run/report.html"]));
+
+    fs::write(place.path("run/model.safetensors"), "no weights").unwrap();
+    let output = place.nin(&["report", "run"]).output().unwrap();
+    assert!(output.status.success());
+    assert_has(&text(&output.stderr), &["warning: run: without what it answers: "]);
+    assert_has(&place.read("run/report.html"), &["epoch 1 of 1", "run/model.safetensors"]);
 }
 
 #[test]
@@ -65,6 +132,6 @@ fn runs_are_laid_side_by_side() {
     fs::remove_dir_all(place.path("data")).unwrap();
     let output = place.nin(&["report", "a"]).output().unwrap();
     assert!(output.status.success());
-    assert_has(&text(&output.stderr), &["warning: without what it answers: ", "data"]);
+    assert_has(&text(&output.stderr), &["warning: a: without what it answers: ", "data"]);
     assert_has(&place.read("a/report.html"), &["epoch 1 of 1", "data"]);
 }

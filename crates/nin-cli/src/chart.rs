@@ -10,8 +10,9 @@ use serde::Deserialize;
 
 use crate::cli::write_file;
 
-/// The colors of groups, in turn.
+/// The colors of groups, in turn, and the dashes of as many groups each.
 const COLORS: usize = 6;
+const DASHES: usize = 4;
 
 /// What all charts look like; once in a file, or in a page. The colors of groups are told apart also by those who see no red or green.
 pub(crate) const STYLE: &str = "
@@ -23,13 +24,14 @@ pub(crate) const STYLE: &str = "
 .chart .at:hover .tip { visibility: visible } .chart .box { fill: #ffffff; stroke: #8c959f }
 .chart .ours { fill: #c2410c } .chart .own { fill: #f0a578 } .chart .peer { fill: #6b7f99 }
 .chart .inexact { fill: none; stroke: #6b7f99; stroke-dasharray: 4 3 }
-.chart .c0 { color: #d55e00 } .chart .c1 { color: #0072b2 } .chart .c2 { color: #009e73 }
-.chart .c3 { color: #cc79a7 } .chart .c4 { color: #56b4e9 } .chart .c5 { color: #5a5a5a }
+.chart .c0 { color: #c85400 } .chart .c1 { color: #0072b2 } .chart .c2 { color: #00805d }
+.chart .c3 { color: #b0558a } .chart .c4 { color: #8a6d00 } .chart .c5 { color: #5a5a5a }
+.chart .d1 { stroke-dasharray: 7 4 } .chart .d2 { stroke-dasharray: 2 3 } .chart .d3 { stroke-dasharray: 9 3 2 3 }
 @media (prefers-color-scheme: dark) {
 .chart { fill: #e6edf3 } .chart .paper, .chart .box { fill: #0d1117 } .chart .small { fill: #9198a1 } .chart .grid { stroke: #2a313a }
 .chart .ours { fill: #f97316 } .chart .own { fill: #9a5a35 } .chart .peer { fill: #7d93b2 } .chart .inexact { stroke: #7d93b2 }
 .chart .c0 { color: #ff8c42 } .chart .c1 { color: #4da6ff } .chart .c2 { color: #2fd6a5 }
-.chart .c3 { color: #e6a2c8 } .chart .c4 { color: #8fd0f5 } .chart .c5 { color: #a8a8a8 }
+.chart .c3 { color: #e6a2c8 } .chart .c4 { color: #e0c050 } .chart .c5 { color: #a8a8a8 }
 }
 ";
 
@@ -42,8 +44,12 @@ const LEAST: f64 = 720.0;
 const ROW: f64 = 20.0;
 /// The width of a character, about.
 const LETTER: f64 = 7.2;
-/// The most groups whose values are shown at a place.
+/// The most groups whose values are shown at a place, and the most places.
 const SHOWN: usize = 8;
+const PLACES: usize = 220;
+/// The most characters of a name in a legend, and beside a value.
+const NAME: usize = 48;
+const NAME_OF_VALUE: usize = 26;
 
 /// Points from left to right, drawn as a line; a single point is drawn as a dot.
 pub(crate) type Line = Vec<(f64, f64)>;
@@ -135,13 +141,25 @@ impl Drawing {
     }
 }
 
+/// What a group is told from others by.
 fn color(group: usize) -> String {
-    format!("c{}", group % COLORS)
+    format!("c{} d{}", group % COLORS, group / COLORS % DASHES)
+}
+
+/// The beginning and the end of a text that is too long, so that it has at most so many characters.
+fn short(text: &str, most: usize) -> String {
+    let letters: Vec<char> = shown(text).chars().collect();
+    if letters.len() <= most {
+        return letters.into_iter().collect();
+    }
+    let (head, tail) = (most.saturating_sub(1).div_ceil(2), most.saturating_sub(1) / 2);
+    letters[..head].iter().chain(&['…']).chain(&letters[letters.len() - tail..]).collect()
 }
 
 /// A value for people: four figures or so.
 pub(crate) fn figure(value: f64) -> String {
     match value.abs() {
+        size if size >= 1e6 => format!("{value:.2e}"),
         size if size >= 1000.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),
         size if size >= 1e-3 || size == 0.0 => {
@@ -208,15 +226,19 @@ impl Panel {
             let place = self.place(value).map_or(low, |place| place.clamp(low, high));
             y1 - (place - low) / (high - low) * (y1 - y0)
         };
-        drawing.text([(x0 + x1) / 2.0, top + 18.0], "title", "middle", &self.title);
+        let room = ((x1 - x0) / LETTER) as usize;
+        drawing.text([(x0 + x1) / 2.0, top + 18.0], "title", "middle", &short(&self.title, room));
         let (mut places, mut decimals) = ticks(low, high, 5.0, if self.logarithmic { 1.0 } else { 0.0 });
         if self.logarithmic && places.len() < 2 {
             (places, decimals) = ticks(low, high, 4.0, 0.0);
         }
         for place in places {
             let at = y1 - (place - low) / (high - low) * (y1 - y0);
-            let name =
-                if self.logarithmic { figure(10f64.powf(place)) } else { format!("{place:.decimals$}") };
+            let name = match (self.logarithmic, place.abs() >= 1e6) {
+                (true, _) => figure(10f64.powf(place)),
+                (false, true) => figure(place),
+                (false, false) => format!("{place:.decimals$}"),
+            };
             drawing.line([x0, at], [x1, at], "grid");
             drawing.text([x0 - 8.0, at + 4.0], "small", "end", &name);
         }
@@ -228,6 +250,9 @@ impl Panel {
             // A line among few is thicker than one among many.
             let stroke = if lines.len() == 1 { 2 } else { 1 };
             for line in lines {
+                // What is no number has no place.
+                let line: Vec<(f64, f64)> =
+                    line.iter().copied().filter(|point| point.1.is_finite()).collect();
                 if let &[(across, up)] = &line[..] {
                     let _ = writeln!(
                         drawing.0,
@@ -292,6 +317,9 @@ impl Panel {
         let mut places: Vec<f64> = self.points().map(|point| point.0).collect();
         places.sort_by(f64::total_cmp);
         places.dedup();
+        // Of very many, some: a finger could not tell them apart.
+        let every = places.len().div_ceil(PLACES).max(1);
+        let places: Vec<f64> = places.into_iter().step_by(every).collect();
         for (index, &place) in places.iter().enumerate() {
             let between = |other: Option<&f64>, end: f64| other.map_or(end, |other| x((place + other) / 2.0));
             let from = between(index.checked_sub(1).and_then(|before| places.get(before)), x0);
@@ -302,11 +330,11 @@ impl Panel {
                     let point =
                         lines.first()?.iter().find(|point| point.0 == place && point.1.is_finite())?;
                     let name = names.get(group).map_or("", |name| name);
-                    Some((group, format!("{name} {}", figure(point.1))))
+                    Some((group, format!("{} {}", figure(point.1), short(name, NAME_OF_VALUE))))
                 })
                 .collect();
             let head = match self.names.get(place as usize) {
-                Some(name) => name.clone(),
+                Some(name) => short(name, NAME_OF_VALUE),
                 None => format!("{} {}", self.across, figure(place)),
             };
             let widest = values.iter().map(|(_, text)| text.chars().count() + 4).max().unwrap_or(0);
@@ -350,11 +378,12 @@ fn draw(groups: &[String], panels: &[Panel], least: f64, style: &str) -> String 
     let mut drawing = Drawing::default();
     let (mut x, mut y) = (16.0, 22.0);
     for (group, name) in groups.iter().enumerate() {
-        let long = 24.0 + LETTER * shown(name).chars().count() as f64 + 18.0;
+        let name = short(name, NAME);
+        let long = 24.0 + LETTER * name.chars().count() as f64 + 18.0;
         if x + long > width && x > 16.0 {
             (x, y) = (16.0, y + ROW);
         }
-        drawing.key([x, y], group, name);
+        drawing.key([x, y], group, &name);
         x += long;
     }
     let top = if groups.is_empty() { 4.0 } else { y + 8.0 };
@@ -431,14 +460,19 @@ impl BarChart {
             let top = y;
             let longest = group.bars.iter().map(|bar| bar.value).fold(f64::MIN_POSITIVE, f64::max);
             for Bar { name, value, label, kind } in &group.bars {
-                let length = ((WIDTH - NAMES - LABELS - 10.0) * value / longest).max(0.0);
+                let length = ((WIDTH - NAMES - LABELS - 10.0) * (value / longest)).max(0.0);
                 let (class, words) = match kind {
                     BarKind::Ours => ("ours", ""),
                     BarKind::Own => ("own", "small"),
                     BarKind::Peer => ("peer", "small"),
                     BarKind::Inexact => ("inexact", "small"),
                 };
-                drawing.text([NAMES - 8.0, y + BAR - 5.0], "", "end", name);
+                drawing.text(
+                    [NAMES - 8.0, y + BAR - 5.0],
+                    "",
+                    "end",
+                    &short(name, (NAMES / LETTER) as usize),
+                );
                 drawing.rect([NAMES, y], [length, BAR], class);
                 drawing.text([NAMES + length + 6.0, y + BAR - 5.0], words, "start", label);
                 y += BAR + 6.0;
@@ -507,9 +541,9 @@ mod tests {
         let places: Vec<&str> = svg.split("<g class=\"at\">").skip(1).collect();
         assert_eq!(places.len(), 2);
         assert!(
-            places[0].contains(">epoch 1<") && places[0].contains(">a 0.5<") && !places[0].contains(">b ")
+            places[0].contains(">epoch 1<") && places[0].contains(">0.5 a<") && !places[0].contains(" b<")
         );
-        assert!(places[1].contains(">a 0.25<") && places[1].contains(">b 2<"));
+        assert!(places[1].contains(">0.25 a<") && places[1].contains(">2 b<"));
         well_formed(&svg);
     }
 
@@ -545,8 +579,11 @@ mod tests {
 
     #[test]
     fn figures_are_short() {
-        let values = [0.0, 0.5, 0.123_456, -0.000_012, 12.34, 0.001, 98765.4];
-        assert_eq!(values.map(figure), ["0", "0.5", "0.1235", "-1.20e-5", "12.3", "0.001", "98765"]);
+        let values = [0.0, 0.5, 0.123_456, -0.000_012, 12.34, 0.001, 98765.4, 2e30];
+        assert_eq!(
+            values.map(figure),
+            ["0", "0.5", "0.1235", "-1.20e-5", "12.3", "0.001", "98765", "2.00e30"]
+        );
     }
 
     #[test]
@@ -559,6 +596,33 @@ mod tests {
         assert!(svg.contains(r#"width="132.5" height="20.0" rx="2" class="peer""#), "{svg}");
         assert!(svg.contains("a &lt; b"));
         well_formed(&svg);
+    }
+
+    /// Long names, many places, many groups and numbers beyond all reason: everything stays within the picture.
+    #[test]
+    fn what_is_long_large_or_many_has_its_place() {
+        let long = "n".repeat(300);
+        let line: Line = (0..20_000).map(|x| (f64::from(x), 1e30 * f64::from(x))).collect();
+        let panel = Panel {
+            title: long.clone(),
+            across: "epoch".into(),
+            groups: vec![vec![line]],
+            range: Some((0.0, f64::MAX / 2.0)),
+            ..Panel::default()
+        };
+        let svg = inline(std::slice::from_ref(&long), &panel);
+        well_formed(&svg);
+        assert!(svg.matches("class=\"at\"").count() <= PLACES);
+        assert!(svg.contains("nnn…nnn"));
+        let widest =
+            svg.lines().filter(|line| line.starts_with("<text")).max_by_key(|line| line.len()).unwrap();
+        assert!(widest.len() < 160, "{widest}");
+        // Seven groups, six colors: the seventh is dashed.
+        let groups = (0..7).map(|y| vec![vec![(0.0, f64::from(y)), (1.0, f64::from(y))]]).collect();
+        let svg = inline(&[], &Panel { groups, ..Panel::default() });
+        assert!(svg.contains("class=\"line c0 d0\"") && svg.contains("class=\"line c0 d1\""));
+        let huge = r#"{ "title": "", "groups": [{ "title": "", "bars": [{ "name": "", "value": 1e308, "label": "" }] }] }"#;
+        well_formed(&serde_json::from_str::<BarChart>(huge).unwrap().svg());
     }
 
     /// The picture of the README is what this module makes of the measurements beside it.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use nin::disk;
+use nin::disk::{self, FileError};
 use nin::names::shown;
 use nin::train::{EpochMetrics, RunDir, TrainError};
 
@@ -41,8 +41,9 @@ pub fn plot(args: &PlotArgs) -> Result<(), TrainError> {
     let path = args.picture.picture.as_ref().expect("there is a default");
     check_file(path)?;
     if let Some(file) = &args.bars {
-        let bars: BarChart = serde_json::from_slice(&disk::read(file)?)
-            .map_err(|error| TrainError::of(file, format!("no chart of bars: {error}")))?;
+        let bars: BarChart = serde_json::from_slice(&disk::read(file)?).map_err(|error| {
+            FileError::Content { path: file.clone(), reason: format!("no chart of bars: {error}") }
+        })?;
         write_file(path, &bars.svg())?;
         say!("the picture is {}", path.display());
         return Ok(());

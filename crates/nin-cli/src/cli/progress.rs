@@ -11,7 +11,7 @@ use console::Term;
 use indicatif::{
     ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressState, ProgressStyle, WeakProgressBar,
 };
-use nin::train::{Begun, EpochMetrics, Event, RunDir, Settings, TrainError, Trainer};
+use nin::train::{Begun, EpochMetrics, Event, Outcome, RunDir, Settings, TrainError, Trainer};
 
 use super::advice::advice;
 use super::curves::write_curves;
@@ -69,12 +69,16 @@ impl Display {
         Ok(Self { settings, folder, report, name, title: String::new(), progress: None, live, board })
     }
 
-    /// Adds what a run that is over answers to its test images to its page.
-    ///
-    /// # Errors
-    /// [`TrainError`] if the page cannot be written.
-    pub(super) fn finish(&self, trainer: &Trainer, threads: usize) -> Result<(), TrainError> {
-        self.report.write_last(trainer, threads)
+    /// Says on the run's page how the run ended: what it answers to its test images, or what went wrong.
+    pub(super) fn finish(&self, ending: &Result<Outcome, TrainError>, trainer: &Trainer, threads: usize) {
+        match ending {
+            Ok(Outcome::Finished(_)) => self.report.write_last(trainer, threads),
+            Ok(_) => {}
+            Err(error) => {
+                let epochs = RunDir::read_epochs(&self.folder).unwrap_or_default();
+                self.report.write(&epochs, &format!("The run failed: {error}."));
+            }
+        }
     }
 
     /// Shows what happened. The figures of an epoch that is over go to `report` when its curves are drawn.
@@ -148,7 +152,10 @@ impl Display {
         let title = format!("{}, {}", self.settings.model, self.settings.dataset);
         let epochs = RunDir::read_epochs(&self.folder)?;
         write_curves(&self.folder.join("curves.svg"), &title, &epochs)?;
-        self.report.write()?;
+        self.report.write(
+            &epochs,
+            "The run goes on, or was stopped: its answers are added when it ends, or by nin report.",
+        );
         Ok(epochs)
     }
 }

@@ -6,12 +6,14 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use nin::data::{DataRecord, Picture};
+use nin::data::{DataRecord, HoldOut, Picture};
+use nin::disk;
 use nin::names::{quoted, shown};
 use nin::nn::{Sequential, parameter_count};
 use nin::train::{EpochMetrics, Overrides, Prediction, RunDir, Settings, TrainError, Trainer};
 use nin::{Classifier, ModelCard};
 use tensor::Shape;
+use tensor::conv::ConvAlgorithm;
 
 use super::data::DataArgs;
 use super::eval::{Judged, OpenRun, accuracy, counts};
@@ -71,14 +73,18 @@ pub fn report(args: &ReportArgs) -> Result<(), TrainError> {
     let folders = groups(&args.runs, "config.toml")?.into_iter().flat_map(|group| group.runs);
     let runs = folders.map(|folder| Ok((Report::read(&folder)?, RunDir::read_epochs(&folder)?)));
     let runs = runs.collect::<Result<Vec<_>, TrainError>>()?;
+    refuse_other_file(&path)?;
     check_file(&path)?;
     let mut whole = Vec::new();
     for (run, epochs) in runs {
-        // A page without its images is better than none.
-        let verdict = run.verdict(&args.data, threads);
-        let verdict = verdict
-            .inspect_err(|error| tell(&format!("warning: without what it answers: {error}")))
-            .map_err(|error| error.to_string());
+        // A page without its images is better than none. The weights of a run without an epoch are those that it began with.
+        let verdict = match epochs.last() {
+            None => Err("no epoch is finished".to_owned()),
+            Some(_) => run.verdict(&args.data, threads).map_err(|error| error.to_string()),
+        };
+        if let Err(why) = &verdict {
+            tell(&format!("warning: {}: without what it answers: {why}", run.folder.display()));
+        }
         whole.push((run, epochs, verdict));
     }
     let page = match &whole[..] {
@@ -90,14 +96,44 @@ pub fn report(args: &ReportArgs) -> Result<(), TrainError> {
     Ok(())
 }
 
+/// A file that is there and is no page stays: a name that was meant for something else must not cost a run its weights.
+fn refuse_other_file(path: &Path) -> Result<(), TrainError> {
+    let Some(bytes) = Some(path).filter(|path| path.is_file()).map(disk::read).transpose()? else {
+        return Ok(());
+    };
+    if bytes.is_empty() || bytes.starts_with(DOCTYPE.0.as_bytes()) {
+        return Ok(());
+    }
+    Err(TrainError::setting("html", "the name of a page, or of nothing yet", path.display()))
+}
+
 /// What is known of a run but for its epochs and its answers.
 #[derive(Debug)]
 pub(super) struct Report {
     folder: PathBuf,
     settings: Settings,
+    /// The version that trained it.
+    version: Option<String>,
+    /// The network, or why it is not known.
+    network: Result<Layers, String>,
+}
+
+/// What a network is made of.
+#[derive(Debug)]
+struct Layers {
     parameters: usize,
     layers: Table,
     plan: Table,
+}
+
+impl Layers {
+    fn of(network: &Sequential<f32>, image: Shape, conv: ConvAlgorithm) -> Result<Self, TrainError> {
+        Ok(Self {
+            parameters: parameter_count(network),
+            layers: layer_table(network, image)?,
+            plan: plan_table(network, image, conv)?,
+        })
+    }
 }
 
 impl Report {
@@ -106,68 +142,79 @@ impl Report {
     /// # Errors
     /// [`TrainError`] if the network does not fit its images.
     pub(super) fn of(trainer: &Trainer, folder: &Path) -> Result<Self, TrainError> {
-        Self::new(folder, trainer.settings().clone(), trainer.model(), trainer.input_shape())
-    }
-
-    /// Of the run in a folder.
-    fn read(folder: &Path) -> Result<Self, TrainError> {
-        let settings = of_run(folder, &Overrides::default())?;
-        let weights = folder.join("model.safetensors");
-        let Some(card) = ModelCard::read(&weights)? else {
-            return Err(TrainError::of(&weights, "it does not say what network it is of"));
-        };
-        let [c, h, w] = card.image;
-        // With the run's dropout, of which weights know nothing.
-        let network = settings.network(c, card.classes.len())?;
-        Self::new(folder, settings, &network, Shape::from([1, c, h, w]))
-    }
-
-    fn new(
-        folder: &Path,
-        settings: Settings,
-        network: &Sequential<f32>,
-        image: Shape,
-    ) -> Result<Self, TrainError> {
+        let settings = trainer.settings().clone();
         Ok(Self {
             folder: folder.to_path_buf(),
-            parameters: parameter_count(network),
-            layers: layer_table(network, image)?,
-            plan: plan_table(network, image, settings.conv)?,
+            version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            network: Ok(Layers::of(trainer.model(), trainer.input_shape(), settings.conv)?),
             settings,
         })
     }
 
-    /// What the run's weights answer to its test images.
+    /// Of the run in a folder. What a run of an earlier version, or one that is damaged, does not say is left out.
+    fn read(folder: &Path) -> Result<Self, TrainError> {
+        let settings = of_run(folder, &Overrides::default())?;
+        let weights = folder.join("model.safetensors");
+        let card = ModelCard::read(&weights).map_err(|error| error.to_string());
+        let card = card.and_then(|card| {
+            card.ok_or_else(|| format!("{}: it does not say what network it is of", weights.display()))
+        });
+        let layers = |card: &ModelCard| {
+            let [c, h, w] = card.image;
+            // With the run's dropout, of which weights know nothing.
+            let network = settings.network(c, card.classes.len())?;
+            Layers::of(&network, Shape::from([1, c, h, w]), settings.conv)
+        };
+        let network = card.as_ref().map_err(Clone::clone);
+        let network = network.and_then(|card| layers(card).map_err(|error| error.to_string()));
+        let version = card.ok().map(|card| card.version);
+        Ok(Self { folder: folder.to_path_buf(), version, network, settings })
+    }
+
+    /// What the run's weights answer to the images that it is judged by.
     fn verdict(&self, data: &DataArgs, threads: usize) -> Result<Verdict, TrainError> {
         let weights = self.folder.join("model.safetensors");
         let judged = OpenRun::new(&self.folder, weights.clone(), None, data, threads)?.judge("test")?;
-        Verdict::of(&judged, &Classifier::load(&weights)?.with_threads(threads)?)
+        Verdict::of(&judged, self.images(), &Classifier::load(&weights)?.with_threads(threads)?)
     }
 
-    /// Writes the page of a run that goes on, with its epochs so far.
-    ///
-    /// # Errors
-    /// [`TrainError`] if it cannot be written.
-    pub(super) fn write(&self) -> Result<(), TrainError> {
-        let epochs = RunDir::read_epochs(&self.folder)?;
-        if epochs.is_empty() {
-            return Ok(());
+    /// The images that the run is judged by.
+    fn images(&self) -> Judges {
+        if self.settings.hold_out == HoldOut::Last(0) { Judges::Test } else { Judges::HeldOut }
+    }
+
+    /// Writes the page of a run with its epochs so far, and why there is nothing about its answers. A run does not end for its page:
+    /// an error is told.
+    pub(super) fn write(&self, epochs: &[EpochMetrics], why: &str) {
+        if !epochs.is_empty() {
+            self.put(&self.page(epochs, Err(why)));
         }
-        let why = "The run goes on, or was stopped: its answers are added when it ends, or by nin report.";
-        write_file(&self.folder.join(PAGE), &self.page(&epochs, Err(why)).into_string())
     }
 
-    /// Writes the page of a run that is over.
-    ///
-    /// # Errors
-    /// [`TrainError`] if an answer is none or the page cannot be written.
-    pub(super) fn write_last(&self, trainer: &Trainer, threads: usize) -> Result<(), TrainError> {
+    /// Writes the page of a run that is over, with what it answered when it was tested last. As [`Report::write`].
+    pub(super) fn write_last(&self, trainer: &Trainer, threads: usize) {
+        // A run that was over before has its page.
+        if trainer.predictions().is_empty() {
+            return;
+        }
         let weights = self.folder.join("model.safetensors");
-        let images = trainer.judged_by().clone();
-        let judged = Judged { images, predictions: trainer.predictions(&weights)? };
-        let verdict = Verdict::of(&judged, &Classifier::load(&weights)?.with_threads(threads)?)?;
-        let epochs = RunDir::read_epochs(&self.folder)?;
-        write_file(&self.folder.join(PAGE), &self.page(&epochs, Ok(&verdict)).into_string())
+        let judged =
+            Judged { images: trainer.judged_by().clone(), predictions: trainer.predictions().to_vec() };
+        let verdict = || -> Result<_, TrainError> {
+            let classifier = Classifier::load(&weights)?.with_threads(threads)?;
+            let verdict = Verdict::of(&judged, self.images(), &classifier)?;
+            Ok((verdict, RunDir::read_epochs(&self.folder)?))
+        };
+        match verdict() {
+            Ok((verdict, epochs)) => self.put(&self.page(&epochs, Ok(&verdict))),
+            Err(error) => tell(&format!("warning: {PAGE}: without what the run answers: {error}")),
+        }
+    }
+
+    fn put(&self, page: &Markup) {
+        if let Err(error) = write_file(&self.folder.join(PAGE), &page.0) {
+            tell(&format!("warning: {error}"));
+        }
     }
 
     fn name(&self) -> String {
@@ -175,19 +222,24 @@ impl Report {
         shown(&name.unwrap_or_else(|| self.folder.display().to_string()))
     }
 
+    /// The number of parameters, if it is known.
+    fn parameters(&self) -> Option<String> {
+        self.network.as_ref().ok().map(|network| grouped(network.parameters))
+    }
+
     /// The page, with what the run answers or why that is missing.
     fn page(&self, epochs: &[EpochMetrics], verdict: Result<&Verdict, &str>) -> Markup {
         let name = self.name();
         let about = format!(
-            "{} on {} at {side} x {side}, {} parameters; epoch {} of {}",
+            "{} on {} at {side} x {side}{}; epoch {} of {}",
             self.settings.model,
             shown(&self.settings.dataset.to_string()),
-            grouped(self.parameters),
+            self.parameters().map_or_else(String::new, |count| format!(", {count} parameters")),
             epochs.last().map_or(0, |last| last.epoch),
             self.settings.epochs,
             side = self.settings.image_size,
         );
-        let mut repeat = format!("nin train --config {}", quoted(&self.folder.join("config.toml")));
+        let mut repeat = "nin train --config config.toml".to_owned();
         let record = DataRecord::read(&self.folder).ok().flatten();
         if let (None, Some(folder)) =
             (&self.settings.dataset.folder, record.as_ref().and_then(|record| record.folder.as_ref()))
@@ -197,21 +249,35 @@ impl Report {
         let body = html! {
             h1 { (name) }
             p.soft { (about) }
+            @if self.images() == Judges::HeldOut {
+                p { "Images were held out of training (hold_out = " (self.settings.hold_out) "): \"test acc\" and \"test loss\" are measured on them." }
+            }
             (figures(epochs))
             h2 #curves { "Curves" }
             (curves(epochs))
+            details { summary { "The figures of each epoch" } (table_of(epochs).html()) }
             @match verdict {
                 Ok(verdict) => (verdict.html()),
                 Err(why) => { h2 #answers { "Answers" } p.soft { (shown(why)) } }
             }
             h2 #layers { "Layers" }
-            p.soft { "Of one image. The plan is what an evaluation computes: ops after fusion, with the algorithms of convolutions." }
-            details { summary { "Layers, outputs, parameters, work" } (self.layers.html()) }
-            details { summary { "Plan" } (self.plan.html()) }
+            @match &self.network {
+                Ok(network) => {
+                    p.soft { "Of one image. The plan is what an evaluation computes: ops after fusion, with the algorithms of convolutions." }
+                    details { summary { "Layers, outputs, parameters, work" } (network.layers.html()) }
+                    details { summary { "Plan" } (network.plan.html()) }
+                }
+                Err(why) => p.soft { (shown(why)) }
+            }
             h2 #settings { "Settings" }
             pre { (shown_lines(&self.settings.to_toml())) }
             h2 #repeat { "Once more" }
-            p { "The same bits on any number of threads of a processor with the same instruction set, in this version (" (env!("CARGO_PKG_VERSION")) "):" }
+            p {
+                "With the settings above in a file config.toml: the same bits on any number of threads of a processor with the same "
+                "instruction set, in the version of the program that trained it"
+                @if let Some(version) = &self.version { ", " (shown(version)) }
+                ". Settings that were changed while the run went on are as they were at its end."
+            }
             pre { (repeat) }
             @if let Some(record) = &record { p.soft { "Data: " (shown(&record.to_string())) } }
         };
@@ -246,6 +312,32 @@ fn whole_page(title: &str, links: &[(&str, &str)], body: &Markup) -> Markup {
     }
 }
 
+/// The figures of each epoch.
+fn table_of(epochs: &[EpochMetrics]) -> Table {
+    let mut table = Table::new(&[
+        "epoch",
+        "train loss",
+        "train acc",
+        "test acc",
+        "test loss",
+        "learning rate",
+        "images/s",
+    ]);
+    let four = |number: f64| format!("{number:.4}");
+    for own in epochs {
+        table.push(vec![
+            own.epoch.to_string(),
+            four(own.train_loss),
+            four(own.train_acc),
+            four(own.test_acc),
+            own.test_loss.map(four).unwrap_or_default(),
+            own.lr.map(chart::figure).unwrap_or_default(),
+            format!("{:.1}", own.images_per_s),
+        ]);
+    }
+    table
+}
+
 /// Lines of text in which no character is obeyed.
 fn shown_lines(text: &str) -> String {
     text.lines().map(shown).collect::<Vec<_>>().join("\n")
@@ -271,46 +363,94 @@ fn figures(epochs: &[EpochMetrics]) -> Markup {
 /// A figure of an epoch, if it has it.
 type Figure = fn(&EpochMetrics) -> Option<f64>;
 
-/// The charts of a run: title, and the curves with their names.
-const CHARTS: [(&str, &[(&str, Figure)]); 4] = [
-    ("loss", &[("train loss", |epoch| Some(epoch.train_loss)), ("test loss", |epoch| epoch.test_loss)]),
-    ("accuracy", &[("train acc", |epoch| Some(epoch.train_acc)), ("test acc", |epoch| Some(epoch.test_acc))]),
-    ("learning rate", &[("learning rate", |epoch| epoch.lr)]),
-    ("images per second", &[("images/s", |epoch| Some(epoch.images_per_s))]),
+/// Curves with their names.
+type Curves = &'static [(&'static str, Figure)];
+
+/// The charts of a run: title, axis and curves.
+const CHARTS: [(&str, Axis, Curves); 4] = [
+    (
+        "loss",
+        Axis::FromZero,
+        &[("train loss", |epoch| Some(epoch.train_loss)), ("test loss", |epoch| epoch.test_loss)],
+    ),
+    (
+        "accuracy",
+        Axis::ToOne,
+        &[("train acc", |epoch| Some(epoch.train_acc)), ("test acc", |epoch| Some(epoch.test_acc))],
+    ),
+    ("learning rate", Axis::FromZero, &[("learning rate", |epoch| epoch.lr)]),
+    ("images per second", Axis::FromZero, &[("images/s", |epoch| Some(epoch.images_per_s))]),
 ];
 
 fn line(epochs: &[EpochMetrics], figure: Figure) -> Line {
     epochs.iter().filter_map(|epoch| Some((epoch.epoch as f64, figure(epoch)?))).collect()
 }
 
-fn panel(title: &str, groups: impl IntoIterator<Item = (String, Line)>) -> PreEscaped<String> {
-    let (names, groups): (Vec<String>, Vec<Vec<Line>>) = groups
-        .into_iter()
-        .filter(|(_, line)| !line.is_empty())
-        .map(|(name, line)| (name, vec![line]))
-        .unzip();
-    let values = || groups.iter().flatten().flatten().map(|point| point.1);
-    // From 0, so that a curve is as steep as it is; accuracies, which may all be close to 1, from the tenth below the least.
-    let range = if title.contains("accuracy") {
-        ((values().fold(1.0, f64::min) * 10.0 - 1e-9).floor().max(0.0) / 10.0, 1.0)
-    } else {
-        (0.0, 1.05 * values().fold(0.0, f64::max))
+/// The ends of the vertical axis of a chart of these lines.
+#[derive(Debug, Clone, Copy)]
+enum Axis {
+    /// From 0, so that a curve is as steep as it is.
+    FromZero,
+    /// To 1, from a round number below all of them: accuracies may all be close to 1.
+    ToOne,
+}
+
+impl Axis {
+    fn ends(self, values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
+        match self {
+            Self::FromZero => {
+                (0.0, 1.05 * values.filter(|value| value.is_finite()).fold(0.0, f64::max).min(1e300))
+            }
+            Self::ToOne => {
+                let least = values.fold(1.0, f64::min);
+                // As far apart as the numbers on the axis are.
+                let step = if least < 0.6 { 5.0 } else { 10.0 };
+                (((least * step - 1e-9).floor() / step).max(0.0), 1.0)
+            }
+        }
+    }
+}
+
+fn panel(title: &str, axis: Axis, groups: impl IntoIterator<Item = (String, Line)>) -> PreEscaped<String> {
+    // A group without a value keeps its color.
+    let named = |(name, line): (String, Line)| {
+        (if line.is_empty() { format!("{name} (none)") } else { name }, vec![line])
     };
+    let (names, groups): (Vec<String>, Vec<Vec<Line>>) = groups.into_iter().map(named).unzip();
+    let range = Some(axis.ends(groups.iter().flatten().flatten().map(|point| point.1)));
     let (title, across) = (title.to_owned(), "epoch".to_owned());
-    let panel = Panel { title, across, groups, range: Some(range), ..Panel::default() };
-    PreEscaped(chart::inline(&names, &panel))
+    PreEscaped(chart::inline(&names, &Panel { title, across, groups, range, ..Panel::default() }))
 }
 
 fn curves(epochs: &[EpochMetrics]) -> Markup {
-    let chart = |title, curves: &[(&str, Figure)]| {
-        panel(title, curves.iter().map(|(name, figure)| ((*name).to_owned(), line(epochs, *figure))))
+    let chart = |title, axis, curves: Curves| {
+        panel(title, axis, curves.iter().map(|(name, figure)| ((*name).to_owned(), line(epochs, *figure))))
     };
-    html! { div.charts { @for (title, curves) in CHARTS { (chart(title, curves)) } } }
+    html! { div.charts { @for (title, axis, curves) in CHARTS { (chart(title, axis, curves)) } } }
 }
 
-/// What a run's weights answer to its test images.
+/// The images that a run is judged by.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Judges {
+    /// The test images of its data set.
+    Test,
+    /// Training images that it was not trained on.
+    HeldOut,
+}
+
+impl Judges {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Test => "test images",
+            Self::HeldOut => "images held out of training",
+        }
+    }
+}
+
+/// What a run's weights answer to the images that it is judged by.
 #[derive(Debug)]
 struct Verdict {
+    judges: Judges,
     classes: Vec<String>,
     /// Rows are the labels.
     confusion: Vec<Vec<usize>>,
@@ -328,7 +468,7 @@ struct Mistake {
 }
 
 impl Verdict {
-    fn of(judged: &Judged, classifier: &Classifier) -> Result<Self, TrainError> {
+    fn of(judged: &Judged, judges: Judges, classifier: &Classifier) -> Result<Self, TrainError> {
         let mut wrong: Vec<(usize, Prediction)> = (0..).zip(judged.predictions.iter().copied()).collect();
         wrong.retain(|(_, prediction)| prediction.class != prediction.label);
         wrong.sort_by(|a, b| b.1.probability.total_cmp(&a.1.probability));
@@ -341,13 +481,13 @@ impl Verdict {
             mistakes.push(Mistake { index, prediction, image, map });
         }
         let (classes, confusion) = (judged.images.class_names().to_vec(), judged.confusion());
-        Ok(Self { classes, confusion, mistakes })
+        Ok(Self { judges, classes, confusion, mistakes })
     }
 
-    /// The share of a class's images that were found, and how many there are.
-    fn of_class(&self, class: usize) -> (f64, usize) {
+    /// The share of a class's images that were found, if it has any, and how many there are.
+    fn of_class(&self, class: usize) -> (Option<f64>, usize) {
         let images: usize = self.confusion[class].iter().sum();
-        (self.confusion[class][class] as f64 / images.max(1) as f64, images)
+        ((images > 0).then(|| self.confusion[class][class] as f64 / images as f64), images)
     }
 
     fn name(&self, class: usize) -> String {
@@ -358,7 +498,7 @@ impl Verdict {
         let (correct, images) = counts(&self.confusion);
         let mistakes = self.mistakes.len();
         html! {
-            h2 #answers { "Answers to the test images" }
+            h2 #answers { "Answers to the " (self.judges.name()) }
             p { (correct) " of " (images) " images are answered correctly, " (format!("{:.4}", accuracy(&self.confusion))) "." }
             h2 { "Accuracy by class" }
             div.wide { table {
@@ -366,8 +506,8 @@ impl Verdict {
                 @for class in 0..self.classes.len() {
                     @let (share, images) = self.of_class(class);
                     tr {
-                        td { (self.name(class)) } td.number { (format!("{share:.3}")) }
-                        td { div.bar { i style={ "width:" (format!("{:.1}", 100.0 * share)) "%" } {} } }
+                        td { (self.name(class)) } td.number { (share.map_or_else(String::new, |share| format!("{share:.3}"))) }
+                        td { @if let Some(share) = share { div.bar { i style={ "width:" (format!("{:.1}", 100.0 * share)) "%" } {} } } }
                         td.number { (images) }
                     }
                 }
@@ -377,6 +517,8 @@ impl Verdict {
             @if mistakes > 0 {
                 h2 #mistakes { "The most confident mistakes" }
                 div.mistakes { @for mistake in &self.mistakes { (self.figure(mistake)) } }
+            } @else if correct < images {
+                p.soft { "The images are no pictures of one or three channels, so that mistakes are not shown." }
             }
         }
     }
@@ -408,8 +550,13 @@ impl Verdict {
             .filter(|(count, _, _)| *count > 0)
             .collect();
         pairs.sort_by_key(|pair| std::cmp::Reverse(pair.0));
-        pairs.truncate(2 * MATRIX);
+        let (all, most) = (pairs.len(), 2 * MATRIX);
+        pairs.truncate(most);
         html! {
+            p.soft {
+                @if all == 0 { "Nothing." } @else if all > most { "The " (most) " most frequent of " (all) " pairs." }
+                @else { "All " (all) " pairs." }
+            }
             div.wide { table {
                 tr { th { "it is" } th { "answered" } th.number { "images" } }
                 @for (count, label, class) in pairs {
@@ -428,12 +575,13 @@ impl Verdict {
         html! {
             figure {
                 div {
-                    (picture(image, &format!("test image {index}: {label}")))
+                    (picture(image, &format!("image {index}: {label}")))
                     @if let Some(map) = map { (picture(map, &format!("where {answer} was seen in it"))) }
                 }
                 figcaption {
                     span.bad { (answer) } " " (format!("{:.3}", prediction.probability)) ", it is " b { (label) }
-                    span.soft { " (number " (index) ")" }
+                    // By it, `nin predict --index` has the image.
+                    @if self.judges == Judges::Test { span.soft { " (test image " (index) ")" } }
                 }
             }
         }
@@ -476,7 +624,7 @@ fn side_by_side(runs: &[Whole]) -> Markup {
         ("train loss", last(|epoch| Some(epoch.train_loss))),
         ("test loss", last(|epoch| epoch.test_loss)),
         ("epochs", runs.iter().map(|(_, epochs, _)| epochs.len().to_string()).collect()),
-        ("parameters", runs.iter().map(|(run, ..)| grouped(run.parameters)).collect()),
+        ("parameters", runs.iter().map(|(run, ..)| run.parameters().unwrap_or_default()).collect()),
     ];
     let settings: Vec<Vec<(String, String)>> = runs.iter().map(|(run, ..)| pairs_of(&run.settings)).collect();
     let mut keys: Vec<&str> = Vec::new();
@@ -494,9 +642,10 @@ fn side_by_side(runs: &[Whole]) -> Markup {
         others.partition(|(_, values)| values.iter().all(|own| *own == values[0]));
     let results = rows.len();
     rows.extend(other);
-    let curve = |title, figure: Figure| {
+    let curve = |title, axis, figure: Figure| {
         panel(
             title,
+            axis,
             names.iter().zip(runs).map(|(name, (_, epochs, _))| (name.clone(), line(epochs, figure))),
         )
     };
@@ -516,10 +665,10 @@ fn side_by_side(runs: &[Whole]) -> Markup {
         (table(&rows[..results]))
         h2 #curves { "Curves" }
         div.charts {
-            (curve("test accuracy", |epoch| Some(epoch.test_acc)))
-            (curve("train loss", |epoch| Some(epoch.train_loss)))
-            (curve("test loss", |epoch| epoch.test_loss))
-            (curve("images per second", |epoch| Some(epoch.images_per_s)))
+            (curve("test accuracy", Axis::ToOne, |epoch| Some(epoch.test_acc)))
+            (curve("train loss", Axis::FromZero, |epoch| Some(epoch.train_loss)))
+            (curve("test loss", Axis::FromZero, |epoch| epoch.test_loss))
+            (curve("images per second", Axis::FromZero, |epoch| Some(epoch.images_per_s)))
         }
         h2 #answers { "Accuracy by class" }
         (by_class(runs, &names))
@@ -557,7 +706,7 @@ fn by_class(runs: &[Whole], names: &[String]) -> Markup {
     let share = |verdict: &Option<&Verdict>, class: &String| {
         let verdict = (*verdict)?;
         let found = verdict.classes.iter().position(|own| own == class)?;
-        Some(format!("{:.3}", verdict.of_class(found).0))
+        Some(format!("{:.3}", verdict.of_class(found).0?))
     };
     html! {
         @for (name, (.., verdict)) in names.iter().zip(runs) {
@@ -583,13 +732,16 @@ mod tests {
         assert_eq!(image.shape(), [1, 112, 112]);
         let prediction = Prediction { label: 0, class: 1, probability: 0.875 };
         let mistakes = vec![Mistake { index: 7, prediction, map: Some(image.clone()), image }];
-        Verdict { classes: classes.iter().map(|name| (*name).to_owned()).collect(), confusion, mistakes }
+        let classes = classes.iter().map(|name| (*name).to_owned()).collect();
+        Verdict { judges: Judges::Test, classes, confusion, mistakes }
     }
 
     fn run(folder: &str, lr: f64) -> Report {
         let settings = Settings { lr, ..Settings::default() };
         let network = nin::models::Model::LeNet.build::<f32>(1, 3, 0.5);
-        Report::new(Path::new(folder), settings, &network, Shape::from([1, 1, 28, 28])).unwrap()
+        let network = Layers::of(&network, Shape::from([1, 1, 28, 28]), settings.conv);
+        let version = Some("0.1.0".to_owned());
+        Report { folder: folder.into(), settings, version, network: Ok(network.unwrap()) }
     }
 
     /// What comes from file names is text, whatever it looks like.
@@ -628,9 +780,10 @@ mod tests {
             "epoch 2 of 10",
             "<td class=\"right\" style=\"--share:0.750\">3</td><td class=\"wrong\" style=\"--share:0.250\">1</td>",
             "src=\"data:image/png;base64,iVBOR",
-            "number 7",
+            "test image 7",
             "lr = 0.1",
-            "nin train --config runs/one/config.toml",
+            "nin train --config config.toml",
+            "trained it, 0.1.0.",
             "Conv2d(",
         ] {
             assert!(page.contains(text), "no {text:?} in {page}");
@@ -643,11 +796,14 @@ mod tests {
         let names: Vec<String> = (0..30).map(|class| format!("class {class}")).collect();
         let mut confusion = vec![vec![0; 30]; 30];
         (confusion[3][4], confusion[5][6], confusion[7][7]) = (2, 9, 50);
-        let verdict = Verdict { classes: names, confusion, mistakes: Vec::new() };
+        let verdict = Verdict { judges: Judges::HeldOut, classes: names, confusion, mistakes: Vec::new() };
         let html = verdict.html().into_string();
         let most = html.find("<td>class 5</td><td>class 6</td><td class=\"number\">9</td>").unwrap();
         let less = html.find("<td>class 3</td><td>class 4</td><td class=\"number\">2</td>").unwrap();
         assert!(most < less);
+        // A class without images has no share of them.
+        let none = "<td>class 0</td><td class=\"number\"></td><td></td><td class=\"number\">0</td>";
+        assert!(html.contains(none) && html.contains("All 2 pairs.") && html.contains("held out"), "{html}");
         assert!(!html.contains("table class=\"matrix\""));
     }
 

@@ -143,11 +143,10 @@ fn train_seed(
     }
     let name = format!("seed {}, ", trainer.settings().seed);
     let mut display = Display::new(&trainer, folder, &name, args.display)?;
-    match trainer.run(&mut run, interrupt, |event| display.show(event, |_| ())) {
-        Ok(Outcome::Finished(metrics)) => {
-            display.finish(&trainer, threads)?;
-            Ok(Ending::Finished(metrics, false))
-        }
+    let outcome = trainer.run(&mut run, interrupt, |event| display.show(event, |_| ()));
+    display.finish(&outcome, &trainer, threads);
+    match outcome {
+        Ok(Outcome::Finished(metrics)) => Ok(Ending::Finished(metrics, false)),
         Ok(Outcome::Stopped) => Ok(Ending::Stopped(trainer.position().step)),
         Ok(Outcome::Interrupted) => Ok(Ending::Interrupted(trainer.position().step)),
         Err(error @ TrainError::Diverged { .. }) => Ok(Ending::Diverged(error.to_string())),

@@ -86,8 +86,8 @@ impl Table {
         let columns = self.filled();
         let class = |column: usize| self.is_number(column).then_some("number");
         html! {
-            div.wide { table {
-                tr { @for &column in &columns { th class=[class(column)] { (self.headings[column]) } } }
+            div.wide tabindex="0" { table {
+                tr { @for &column in &columns { th scope="col" class=[class(column)] { (self.headings[column]) } } }
                 @for row in &self.rows {
                     tr { @for &column in &columns { td class=[class(column)] { (shown(&row[column])) } } }
                 }

@@ -135,15 +135,26 @@ impl Workers {
         batch: &Batch,
         loss: &dyn Loss<f32>,
     ) -> Result<Metrics, TrainError> {
+        Ok(self.judge(model, batch, loss)?.0)
+    }
+
+    /// As [`Workers::evaluate`], and the answers to the images.
+    pub(super) fn judge(
+        &self,
+        model: &dyn Module<f32>,
+        batch: &Batch,
+        loss: &dyn Loss<f32>,
+    ) -> Result<(Metrics, Vec<Prediction>), TrainError> {
         let logits = self.predict_batch(model, batch)?;
-        let correct = correct(logits.data(), batch.labels());
+        let predictions = predictions(&logits, batch.labels());
+        let correct = predictions.iter().filter(|own| own.class == own.label).count();
         let tape = Tape::new(Context::evaluation(Arc::clone(BufferPool::global())));
         let targets = batch.targets_in(BufferPool::global(), 0, batch.len());
         // The mean, times the images of the batch.
         let divisor = loss.divisor(&targets) / batch.len() as f64;
         let loss = loss.share(tape.constant(logits), tape.constant(targets), divisor);
         let loss = loss.map_err(TrainError::Autograd)?;
-        Ok(Metrics { loss: f64::from(loss.value().item()), correct, images: batch.len() })
+        Ok((Metrics { loss: f64::from(loss.value().item()), correct, images: batch.len() }, predictions))
     }
 }
 
@@ -175,14 +186,20 @@ impl Workers {
             let batch = batch?;
             let logits = self.predict_batch(model, &batch)?;
             refuse_no_numbers(&logits, weights)?;
-            let classes = logits.shape().iter().skip(1).product::<usize>().max(1);
-            all.extend(logits.data().chunks_exact(classes).zip(batch.labels()).map(|(row, &label)| {
-                let class = argmax(row);
-                Prediction { label, class, probability: softmax(row)[class] }
-            }));
+            all.extend(predictions(&logits, batch.labels()));
         }
         Ok(all)
     }
+}
+
+/// The answers in N x K logits to images with these labels.
+fn predictions(logits: &Tensor<f32>, labels: &[usize]) -> Vec<Prediction> {
+    let classes = logits.shape().iter().skip(1).product::<usize>().max(1);
+    let answer = |(row, &label): (&[f32], &usize)| {
+        let class = argmax(row);
+        Prediction { label, class, probability: softmax(row)[class] }
+    };
+    logits.data().chunks_exact(classes).zip(labels).map(answer).collect()
 }
 
 /// The share of each class in a row of logits.

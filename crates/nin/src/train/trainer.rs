@@ -70,6 +70,8 @@ pub struct Trainer {
     pub(super) card: Option<ModelCard>,
     /// What of the file fitted that the run began with.
     fit: Option<Fit>,
+    /// The answers of the last test.
+    predictions: Vec<Prediction>,
 }
 
 impl fmt::Debug for Trainer {
@@ -298,6 +300,7 @@ impl Trainer {
             warnings: Vec::new(),
             card: None,
             fit: None,
+            predictions: Vec::new(),
             settings,
         })
     }
@@ -474,22 +477,23 @@ impl Trainer {
         self.test.dataset()
     }
 
-    /// The answers to them in their order, with the weights as they are. `weights` is the file that is to blame if they are none.
-    ///
-    /// # Errors
-    /// As [`Workers::predictions`].
-    pub fn predictions(&self, weights: &Path) -> Result<Vec<Prediction>, TrainError> {
-        self.workers.predictions(&self.model, &self.test, weights)
+    /// The answers to them in their order, of the last [`Trainer::test`]; none before the first.
+    #[must_use]
+    pub fn predictions(&self) -> &[Prediction] {
+        &self.predictions
     }
 
     /// Loss and accuracy over the test images.
     ///
     /// # Errors
     /// [`TrainError`] if a batch cannot be made.
-    pub fn test(&self) -> Result<Metrics, TrainError> {
+    pub fn test(&mut self) -> Result<Metrics, TrainError> {
         let mut sums = Metrics::default();
+        self.predictions.clear();
         for batch in self.test.epoch(0) {
-            sums.add(self.workers.evaluate(&self.model, &batch?, &*self.test_loss)?);
+            let (own, predictions) = self.workers.judge(&self.model, &batch?, &*self.test_loss)?;
+            sums.add(own);
+            self.predictions.extend(predictions);
         }
         Ok(sums)
     }
@@ -860,7 +864,7 @@ mod tests {
         };
         let create = |name: &str| RunDir::create(&folder.path().join(name), "").unwrap();
         let before = start(None).test().unwrap();
-        let whole = run(start(None), create("whole"));
+        let mut whole = run(start(None), create("whole"));
         let after = whole.test().unwrap();
         assert!(after.mean_loss() < 0.05 * before.mean_loss(), "{before:?}, {after:?}");
         run(start(Some(25)), create("parts"));
