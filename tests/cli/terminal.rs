@@ -101,7 +101,7 @@ fn a_plot_is_on_a_terminal_once() {
         }
         // There is a curve before an epoch is over.
         let first = found.split("epoch   1:").next().unwrap();
-        assert!(first.contains("train loss") && first.contains(is_braille), "{found}");
+        assert!(first.contains("loss now") && first.contains(is_braille), "{found}");
         // Whenever a bar has been drawn, it is the only one, below the only plot.
         for (end, _) in found.match_indices("epoch 2/2") {
             let lines = screen(&found[..end], columns.into());
@@ -117,10 +117,10 @@ fn a_plot_is_on_a_terminal_once() {
         let axis: Vec<usize> = (0..lines.len()).filter(|&row| lines[row].contains('│')).collect();
         assert_eq!(axis, (axis[0]..axis[0] + 12).collect::<Vec<_>>(), "{lines:#?}");
         assert!(at("epoch   1: train loss") < at("epoch   2: train loss"));
-        assert!(at("epoch   2: train loss") < axis[0] && axis[11] < at("⠤⠤⠤ train loss"), "{lines:#?}");
+        assert!(at("epoch   2: train loss") < axis[0] && axis[11] < at("⠤⠤⠤ loss now"), "{lines:#?}");
         assert!(!lines.iter().any(|line| line.contains(['█', '░'])), "a bar is left: {lines:#?}");
         let done = at("done in ");
-        assert!(at("⠤⠤⠤ train loss") < done && !lines[done..].concat().contains(is_braille), "{lines:#?}");
+        assert!(at("⠤⠤⠤ loss now") < done && !lines[done..].concat().contains(is_braille), "{lines:#?}");
     }
     let output = place.train("piped", &["--epochs", "1", "--plot"]).output().unwrap();
     let written = [text(&output.stdout), text(&output.stderr)].concat();

@@ -1,10 +1,12 @@
 //! Curves as text: the eight dots of a braille character are pixels.
 
+use crate::chart::figure;
+
 /// The bits of a character's dots, by column and row.
 const DOTS: [[u8; 4]; 2] = [[0x01, 0x02, 0x04, 0x40], [0x08, 0x10, 0x20, 0x80]];
 
-/// Columns on the left of the dots, for the numbers of the axis.
-const MARGIN: usize = 6;
+/// Columns of a number of the axis, on the left of the dots, if no number is longer.
+const LABEL: usize = 4;
 
 /// A curve, told from others by its dashes, too, where there are no colors.
 #[derive(Debug, Clone)]
@@ -58,7 +60,7 @@ impl Row {
 }
 
 /// Lines of at most so many columns: curves in so many rows over 0 to `right` and 0 to `top`, the axis, which is called `across`, and
-/// each curve's name with its last value. Values beyond the ends are drawn at the ends.
+/// each curve's name with its last value. Values beyond the ends are drawn at the ends, points that are no numbers are left out.
 pub(super) fn plot(
     curves: &[Curve],
     across: &str,
@@ -66,7 +68,17 @@ pub(super) fn plot(
     [columns, rows]: [usize; 2],
     color: bool,
 ) -> Vec<String> {
-    let width = columns.saturating_sub(MARGIN).max(1);
+    let finite = |(x, y): &(f64, f64)| x.is_finite() && y.is_finite();
+    let drawn = |curve: &Curve| Curve {
+        points: curve.points.iter().copied().filter(finite).collect(),
+        ..curve.clone()
+    };
+    let curves: Vec<Curve> = curves.iter().map(drawn).collect();
+    let highest = figure(top);
+    let left = highest.chars().count().max(LABEL);
+    // Beside the number, a space and the axis.
+    let margin = left + 2;
+    let width = columns.saturating_sub(margin).max(1);
     let mut canvas = vec![Row::of(width); rows];
     let place = |value: f64, end: f64, dots: usize| {
         let last = (dots - 1) as f64;
@@ -92,16 +104,16 @@ pub(super) fn plot(
         }
     }
     let label = |row: usize| match row {
-        0 => format!("{top:.1}"),
-        _ if row + 1 == rows => "0.0".to_owned(),
-        _ => String::new(),
+        0 => &highest,
+        _ if row + 1 == rows => "0",
+        _ => "",
     };
-    let line = |(row, dots): (usize, &Row)| format!("{:>4} │{}", label(row), dots.text(curves, color));
+    let line = |(row, dots): (usize, &Row)| format!("{:>left$} │{}", label(row), dots.text(&curves, color));
     let mut lines: Vec<String> =
         canvas.iter().enumerate().map(|row| line(row).trim_end().to_owned()).collect();
     let end = right.to_string();
-    lines.push(format!("{:MARGIN$}0{across:^1$}{end}", "", width.saturating_sub(1 + end.len())));
-    lines.extend(legend(curves, columns, color));
+    lines.push(format!("{:margin$}0{across:^1$}{end}", "", width.saturating_sub(1 + end.len())));
+    lines.extend(legend(&curves, columns, color));
     lines
 }
 
@@ -112,7 +124,7 @@ fn legend(curves: &[Curve], columns: usize, color: bool) -> Vec<String> {
         let Some((_, last)) = curve.points.last() else { continue };
         let mut sample = Row::of(3);
         (0..6).filter(|&dot| curve.has_dot(dot)).for_each(|dot| sample.dot(dot, 2, number));
-        let name = format!(" {} {last:.3}", curve.name);
+        let name = format!(" {} {}", curve.name, figure(*last));
         let wide = 3 + name.chars().count();
         let gap = if used == 0 { 0 } else { 2 };
         if used + gap + wide > columns && used > 0 {
@@ -150,21 +162,21 @@ mod tests {
         let drawn = |size, color| plot(&curves(), "epoch", [4.0, 2.0], size, color).join("\n");
         assert_eq!(
             drawn([18, 3], false),
-            " 2.0 │⠑⢄⡀   ⡀⠠ ⠂⠐
+            "   2 │⠑⢄⡀   ⡀⠠ ⠂⠐
      │  ⠈⠒⠬⢄⣀
- 0.0 │       ⠉⠒⠢⠤⣀
+   0 │       ⠉⠒⠢⠤⣀
       0  epoch   4
-⠤⠤⠤ loss 0.000
-⠄⠠  acc 2.000"
+⠤⠤⠤ loss 0
+⠄⠠  acc 2"
         );
         // A character has the color of the curve that is drawn last.
         let (loss, acc, end) = ("\u{1b}[34m", "\u{1b}[32m", "\u{1b}[0m");
         assert_eq!(
             drawn([30, 2], true).replace(loss, "<").replace(acc, "(").replace(end, ">"),
-            " 2.0 │<⠉⠒⠒⠤⠤⣀>(⣀⣀><⡀>(⠄⠠> (⠄⠠> (⠂⠐> (⠂⠐> (⠁⠈>
- 0.0 │        <⠈⠉⠉⠉⠉⠒⠒⠒⠒⠤⠤⠤⠤⢄⣀⣀>
+            "   2 │<⠉⠒⠒⠤⠤⣀>(⣀⣀><⡀>(⠄⠠> (⠄⠠> (⠂⠐> (⠂⠐> (⠁⠈>
+   0 │        <⠈⠉⠉⠉⠉⠒⠒⠒⠒⠤⠤⠤⠤⢄⣀⣀>
       0        epoch         4
-<⠤⠤⠤> loss 0.000  (⠄⠠>  acc 2.000"
+<⠤⠤⠤> loss 0  (⠄⠠>  acc 2"
         );
     }
 
@@ -172,10 +184,28 @@ mod tests {
     fn what_is_beyond_the_ends_is_drawn_at_the_ends() {
         let curve = |points| Curve { points, ..curves()[0].clone() };
         let drawn = |points| plot(&[curve(points)], "epoch", [1.0, 1.0], [8, 1], false)[0].clone();
-        assert_eq!(drawn(vec![(0.0, 0.0)]), " 1.0 │⡀", "one point");
-        assert_eq!(drawn(vec![(1.0, 1.0)]), " 1.0 │ ⠈");
-        assert_eq!(drawn(vec![(-1.0, 9.0), (2.0, 9.0)]), " 1.0 │⠉⠉");
-        assert_eq!(drawn(vec![(0.0, 0.0), (0.0, 1.0), (1.0, 1.0)]), " 1.0 │⡏⠉", "up, and to the right");
-        assert_eq!(drawn(Vec::new()), " 1.0 │");
+        assert_eq!(drawn(vec![(0.0, 0.0)]), "   1 │⡀", "one point");
+        assert_eq!(drawn(vec![(1.0, 1.0)]), "   1 │ ⠈");
+        assert_eq!(drawn(vec![(-1.0, 9.0), (2.0, 9.0)]), "   1 │⠉⠉");
+        assert_eq!(drawn(vec![(0.0, 0.0), (0.0, 1.0), (1.0, 1.0)]), "   1 │⡏⠉", "up, and to the right");
+        assert_eq!(drawn(Vec::new()), "   1 │");
+    }
+
+    #[test]
+    fn a_long_number_moves_the_axis_of_every_row_and_no_number_is_no_point() {
+        let curve = |points| Curve { points, ..curves()[0].clone() };
+        let points =
+            vec![(0.0, f64::NAN), (0.0, 1e30), (f64::INFINITY, 1.0), (1.0, 0.0), (1.0, f64::NEG_INFINITY)];
+        let drawn = |top| plot(&[curve(points.clone())], "", [1.0, top], [16, 2], false);
+        assert_eq!(
+            drawn(1e30),
+            plot(&[curve(vec![(0.0, 1e30), (1.0, 0.0)])], "", [1.0, 1e30], [16, 2], false)
+        );
+        assert_eq!(drawn(1e30)[0], "1.00e30 │⠑⠢⢄⡀");
+        for (top, left) in [(1.0, 4), (98_765.4, 5), (-1e300, 9), (f64::MAX, 8)] {
+            let lines = drawn(top);
+            assert!(lines.iter().all(|line| line.chars().count() <= 16), "{lines:#?}");
+            assert!(lines[..2].iter().all(|line| line.chars().nth(left + 1) == Some('│')), "{lines:#?}");
+        }
     }
 }

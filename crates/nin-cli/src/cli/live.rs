@@ -7,7 +7,7 @@ use super::braille::{Curve, plot};
 /// Points of the training loss in an epoch, if it has as many steps.
 const POINTS: f64 = 20.0;
 
-/// The most columns and rows of dots.
+/// The most columns and rows of characters, without the axis and the names below them.
 const LARGEST: [usize; 2] = [79, 12];
 
 /// The fewest columns and rows of a terminal on which there is a plot.
@@ -20,6 +20,8 @@ pub(super) struct Live {
     epochs: f64,
     /// Training images of an epoch.
     images: f64,
+    /// The highest loss that is drawn as high as it is.
+    highest: f64,
     /// Epochs that are over.
     pub(super) finished: Vec<EpochMetrics>,
     /// Epochs that were trained when it was, and the mean training loss since the point before.
@@ -31,11 +33,13 @@ pub(super) struct Live {
 }
 
 impl Live {
-    /// Of a run of so many epochs of so many images.
-    pub(super) fn new(epochs: u64, images: usize) -> Self {
+    /// Of a run of so many epochs of so many images, of so many classes.
+    pub(super) fn new(epochs: u64, images: usize, classes: usize) -> Self {
         Self {
             epochs: epochs as f64,
             images: images.max(1) as f64,
+            // One that is much above that of guessing would press the other curves flat.
+            highest: 3.0 * (classes.max(2) as f64).ln(),
             finished: Vec::new(),
             losses: Vec::new(),
             at: 0.0,
@@ -79,11 +83,13 @@ impl Live {
             self.finished.iter().map(|own| (own.epoch as f64, figure(own))).collect()
         };
         let curves = [
-            Curve { name: "train loss", dashes: [1, 0], color: 34, points: self.losses.clone() },
+            // That of a part of an epoch, other than the figure that is called train loss.
+            Curve { name: "loss now", dashes: [1, 0], color: 34, points: self.losses.clone() },
             Curve { name: "train acc", dashes: [4, 2], color: 35, points: of(|own| own.train_acc) },
             Curve { name: "test acc", dashes: [1, 2], color: 32, points: of(|own| own.test_acc) },
         ];
-        let highest = self.losses.iter().map(|(_, loss)| *loss).fold(1.0, f64::max);
+        let losses = self.losses.iter().map(|(_, loss)| *loss).filter(|loss| loss.is_finite());
+        let highest = losses.fold(1.0, f64::max).min(self.highest);
         let ends = [self.epochs, (10.0 * highest).ceil() / 10.0];
         // The last column stays free: what is written there wraps on some terminals.
         let room = [(size[0] - 1).min(LARGEST[0]), (size[1] / 2).min(LARGEST[1])];
@@ -99,7 +105,7 @@ mod tests {
     #[test]
     fn a_point_is_the_mean_of_a_part_of_an_epoch() {
         // Three steps for each point.
-        let mut live = Live::new(2, 60 * 32);
+        let mut live = Live::new(2, 60 * 32, 10);
         live.begin_epoch(1, 60 * 32);
         let new: Vec<bool> = (0..60).map(|step| live.step(32, f64::from(step))).collect();
         let expected: Vec<bool> = (0..60).map(|step| step % 3 == 2).collect();
@@ -107,7 +113,7 @@ mod tests {
         assert_eq!(live.losses.iter().map(|(_, loss)| *loss).collect::<Vec<_>>()[..3], [1.0, 4.0, 7.0]);
         assert!((live.losses[19].0 - 1.0).abs() < 1e-9, "the last is at the end of the epoch");
         // Of few steps, each.
-        let mut live = Live::new(2, 40);
+        let mut live = Live::new(2, 40, 10);
         live.begin_epoch(1, 40);
         assert!((0..5).all(|_| live.step(8, 1.0)));
     }
@@ -115,7 +121,7 @@ mod tests {
     /// The losses of the epochs before are those of whole epochs.
     #[test]
     fn a_run_that_goes_on_has_the_curves_of_what_was() {
-        let mut live = Live::new(4, 40);
+        let mut live = Live::new(4, 40, 10);
         assert_eq!(live.text([80, 24], false), None, "nothing yet");
         live.begin(vec![epoch(1, 0.25, 0), epoch(2, 0.5, 0)]);
         live.begin_epoch(3, 20);
@@ -124,22 +130,43 @@ mod tests {
         let text = live.text([80, 24], false).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 14, "{text}");
-        assert_eq!(lines[13], "⠤⠤⠤ train loss 0.250  ⠤⠤  train acc 0.750  ⠄⠠  test acc 0.500");
-        assert!(lines[12].ends_with(" 4") && lines[0].starts_with(" 1.0 │"), "{text}");
+        assert_eq!(lines[13], "⠤⠤⠤ loss now 0.25  ⠤⠤  train acc 0.75  ⠄⠠  test acc 0.5");
+        assert!(lines[12].ends_with(" 4") && lines[0].starts_with("   1 │"), "{text}");
     }
 
     #[test]
     fn a_plot_fits_its_terminal_or_is_left_out() {
-        let mut live = Live::new(10, 40);
-        live.begin((1..=10).map(|own| epoch(own, 0.5, 0)).collect());
-        for size in [[40, 12], [40, 24], [57, 24], [80, 24], [200, 60]] {
-            let text = live.text(size, false).unwrap();
-            let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
-            // A line for the bar, and one for what is written next.
-            assert!(
-                widest < size[0] && widest <= 79 && text.lines().count() + 2 <= size[1],
-                "{size:?}:\n{text}"
-            );
+        let mut live = Live::new(10, 40, 10);
+        let finished: Vec<_> = (1..=10).map(|own| epoch(own, 0.5, 0)).collect();
+        for (loss, top) in [
+            (0.5, "   1 │"),
+            (1e4, "   7 │"),
+            (1e30, "   7 │"),
+            (f64::NAN, "   1 │"),
+            (f64::INFINITY, "   1 │"),
+        ] {
+            live.begin(finished.clone());
+            live.losses.insert(4, (4.5, loss));
+            live.losses.push((10.0, loss));
+            for size in [[40, 12], [40, 24], [57, 24], [80, 24], [200, 60]] {
+                let text = live.text(size, false).unwrap();
+                let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
+                // A line for the bar, and one for what is written next.
+                assert!(
+                    widest < size[0] && widest <= 79 && text.lines().count() + 2 <= size[1],
+                    "{size:?}:\n{text}"
+                );
+                let axis: Vec<_> =
+                    text.lines().filter_map(|line| line.chars().position(|c| c == '│')).collect();
+                assert!(
+                    axis.len() >= 6 && axis.iter().all(|&column| column == 5),
+                    "{loss}, {size:?}:\n{text}"
+                );
+                assert!(
+                    text.starts_with(top) && !text.contains("NaN") && !text.contains("inf"),
+                    "{loss}:\n{text}"
+                );
+            }
         }
         assert_eq!((live.text([39, 24], false), live.text([80, 11], false)), (None, None));
     }

@@ -26,7 +26,7 @@ const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 /// What is shown of a run beside its progress.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct DisplayArgs {
-    /// Draw train loss, train acc and test acc on the terminal as the run goes on; nothing where standard error is none
+    /// Draw the loss now, train acc and test acc on the terminal as the run goes on; nothing where standard error is none
     #[arg(long)]
     pub plot: bool,
     /// Write events for TensorBoard to the run folder: losses, rates, accuracies, class maps of test images, the graph
@@ -65,7 +65,8 @@ impl Display {
         let (folder, name) = (folder.to_path_buf(), name.to_owned());
         let board = args.tensorboard.then(|| Board::new(trainer, &folder)).transpose()?;
         let has_room = args.plot && !dumb_terminal() && io::stderr().is_terminal();
-        let live = has_room.then(|| Live::new(settings.epochs, trainer.image_counts()[0]));
+        let classes = trainer.judged_by().class_names().len();
+        let live = has_room.then(|| Live::new(settings.epochs, trainer.image_counts()[0], classes));
         Ok(Self { settings, folder, report, name, title: String::new(), progress: None, live, board })
     }
 
@@ -423,7 +424,7 @@ mod tests {
         let screen = Screen { width: 80, written: Arc::default() };
         let progress = Progress::new("epoch 1/2".to_owned(), 40);
         progress.bar.set_draw_target(ProgressDrawTarget::term_like(Box::new(screen.clone())));
-        let mut live = Live::new(2, 40);
+        let mut live = Live::new(2, 40, 10);
         live.begin_epoch(1, 40);
         assert!(live.step(40, 2.0));
         progress.show(&live);
@@ -436,7 +437,7 @@ mod tests {
             lines(&text) + 1,
             "{written:?}"
         );
-        assert!(written.iter().any(|text| text.starts_with(" 2.0 │")), "{written:?}");
+        assert!(written.iter().any(|text| text.starts_with("   2 │")), "{written:?}");
         assert!(written.last_chunk::<2>().unwrap()[0].contains("epoch 1/2"), "{written:?}");
     }
 
