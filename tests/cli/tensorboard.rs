@@ -246,7 +246,7 @@ fn events_are_those_of_the_run() {
     let sources = nin::data::DataSources::new(Some(place.path("data")));
     let test = load(DatasetKind::FashionMnistMini, &sources).unwrap().test;
     for (class, (_, tag, image)) in at(10).enumerate() {
-        assert_eq!(**tag, format!("class maps/{}", test.class_names()[class]));
+        assert_eq!(**tag, format!("class maps/{class} {}", test.class_names()[class]));
         let drawn = Picture::decode(&image.encoded_image_string, Path::new("image")).unwrap();
         assert_eq!((image.colorspace, drawn.shape()), (3, [3, image.height as usize, image.width as usize]));
         // Image `i` of the small data set is of class `i`.
@@ -262,9 +262,9 @@ fn events_are_those_of_the_run() {
     );
 
     let graphs: Vec<_> = all.iter().filter_map(|event| event.graph_def.as_deref()).collect();
-    let [graph] = graphs[..] else { panic!("one graph: {}", graphs.len()) };
-    check_graph(&GraphDef::decode(graph).unwrap(), &place);
-    in_tensorboard(&place, &found);
+    assert!(graphs.len() == 3 && graphs.iter().all(|graph| *graph == graphs[0]), "one in each file");
+    check_graph(&GraphDef::decode(graphs[0]).unwrap(), &place);
+    in_tensorboard(&place, &found, "[5, 10]");
 
     // Nobody but a reader knows of it.
     succeeded(place.train("whole", &["--epochs", "2"]));
@@ -301,7 +301,7 @@ fn check_graph(graph: &GraphDef, place: &Place) {
 }
 
 /// What TensorBoard itself reads; says so if there is none.
-fn in_tensorboard(place: &Place, scalars: &BTreeSet<(String, i64, String)>) {
+fn in_tensorboard(place: &Place, scalars: &BTreeSet<(String, i64, String)>, images: &str) {
     let import = "from tensorboard.backend.event_processing import event_accumulator";
     let has = Command::new("python3").args(["-c", import]).output();
     if !has.is_ok_and(|answer| answer.status.success()) {
@@ -312,10 +312,42 @@ fn in_tensorboard(place: &Place, scalars: &BTreeSet<(String, i64, String)>) {
         scalars.iter().map(|(tag, step, value)| json!([tag, step, value.parse::<f32>().unwrap()])).collect();
     fs::write(place.path("scalars.json"), json!(scalars).to_string()).unwrap();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/tensorboard/check.py");
-    let mut python = place.command("python3", &[script, "run/events", "scalars.json"]);
+    let mut python = place.command("python3", &[script, "run/events", "scalars.json", images]);
     let answer = python.output().unwrap();
     let text = [answer.stdout, answer.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
     assert!(answer.status.success(), "{}", text.concat());
+}
+
+/// A run of three epochs of five steps whose first command writes no events, whose second stops at an epoch's end, and whose third
+/// stops before the last step, which is then made without events: as if a process had died between a save and its events.
+#[test]
+fn what_was_before_and_what_was_lost_is_told_once_when_a_run_goes_on() {
+    let place = Place::new();
+    succeeded(place.train("run", &["--epochs", "3", "--max-steps", "7"]));
+    for more in [
+        &["--tensorboard", "--max-steps", "10"][..],
+        &["--tensorboard", "--max-steps", "14"],
+        &[],
+        &["--tensorboard"],
+    ] {
+        succeeded(place.resume("run", more));
+    }
+    let files = files(&place, "run");
+    let begun: Vec<_> = files.iter().map(|events| events[1].step).collect();
+    assert_eq!(begun, [8, 10, 15], "the step of an epoch that is over is told anew");
+    let all = valid(files);
+    let found = scalars(&all);
+    in_tensorboard(&place, &found, "[10, 15]");
+    let (rates, rest): (BTreeSet<_>, _) = found.into_iter().partition(|(tag, ..)| tag == "step/lr");
+    assert_eq!(rest, expected(&place.metrics("run")));
+    let steps: BTreeSet<_> = rates.iter().map(|(_, step, _)| *step).collect();
+    assert_eq!(steps, [5].into_iter().chain(8..=15).collect(), "those that are known");
+    let images = |step: i64| {
+        let summaries =
+            all.iter().filter(|event| event.step == step).filter_map(|event| event.summary.as_ref());
+        summaries.flat_map(|summary| &summary.value).filter(|value| value.image.is_some()).count()
+    };
+    assert_eq!([5, 10, 15].map(images), [0, 10, 10], "the weights of the first epoch are gone");
 }
 
 /// Without maps of the classes there are no images of them.

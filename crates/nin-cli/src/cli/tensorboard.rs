@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use nin::Classifier;
 use nin::data::{Dataset, Picture, Target};
-use nin::disk::make_new_folder;
+use nin::disk::{self, make_new_folder};
 use nin::tensorboard::{EventFile, graph_def};
 use nin::train::{EpochMetrics, Event, TrainError, Trainer};
 use serde_json::Value;
@@ -17,6 +17,7 @@ const IMAGES: usize = 10;
 /// The events of a run, below its folder.
 #[derive(Debug)]
 pub(super) struct Board {
+    run: PathBuf,
     folder: PathBuf,
     weights: PathBuf,
     graph: Vec<u8>,
@@ -44,6 +45,7 @@ impl Board {
         let maps = trainer.settings().model.has_class_maps();
         let images = if maps { first_of_each_class(&**trainer.judged_by())? } else { Vec::new() };
         Ok(Self {
+            run: run.to_path_buf(),
             folder: run.join("events"),
             weights: run.join("model.safetensors"),
             graph: graph_def(trainer.model(), trainer.input_shape())?,
@@ -60,35 +62,94 @@ impl Board {
     pub(super) fn show(&mut self, event: Event<'_>) -> Result<(), TrainError> {
         match (event, &mut self.file) {
             (Event::Begun(begun), file) => {
-                self.step = begun.step;
-                let new = make_new_folder(&self.folder)?;
-                let file = file.insert(EventFile::create(&self.folder, begun.step + 1)?);
-                // A run has one graph, in whichever of its files.
-                if new {
-                    file.graph(&self.graph)?;
+                let lines = lines(&self.run)?;
+                // Where an epoch has just ended, a process may have died before it told of it: its last step is told anew.
+                let over = matches!(lines.last(), Some(Line::Epoch(_)));
+                let first = begun.step + u64::from(!over);
+                // Earlier files have what was before.
+                let from = if make_new_folder(&self.folder)? { 0 } else { first };
+                let file = file.insert(EventFile::create(&self.folder, first)?);
+                // In each file, since the one before may have ended too early.
+                file.graph(&self.graph)?;
+                for line in &lines {
+                    match line {
+                        Line::Step(step, loss) => {
+                            self.step = *step;
+                            if self.step >= from {
+                                file.scalars(self.step, &[("step/loss", *loss)])?;
+                            }
+                        }
+                        Line::Epoch(metrics) if self.step >= from => {
+                            // The rates of the other steps are not written down.
+                            if let Some(lr) = metrics.lr {
+                                file.scalars(self.step, &[("step/lr", lr)])?;
+                            }
+                            tell_epoch(file, self.step, metrics)?;
+                        }
+                        Line::Epoch(_) => {}
+                    }
                 }
+                self.step = begun.step;
+                if over {
+                    tell_images(file, self.step, &self.weights, &self.images)?;
+                }
+                file.sync()?;
             }
             (Event::Stepped { step, loss, lr, .. }, Some(file)) => {
                 self.step = step;
                 file.scalars(step, &[("step/loss", loss), ("step/lr", lr)])?;
             }
             (Event::EpochFinished(metrics), Some(file)) => {
-                let figures = figures(metrics);
-                let scalars: Vec<_> = figures.iter().map(|(tag, value)| (tag.as_str(), *value)).collect();
-                file.scalars(self.step, &scalars)?;
-                if !self.images.is_empty() {
-                    let classifier = Classifier::load(&self.weights)?;
-                    for Sample { tag, class, picture } in &self.images {
-                        let maps = classifier.class_maps(picture)?;
-                        file.image(self.step, tag, &over(picture, *class, &maps)?)?;
-                    }
-                }
+                tell_epoch(file, self.step, metrics)?;
+                tell_images(file, self.step, &self.weights, &self.images)?;
                 file.sync()?;
             }
             _ => {}
         }
         Ok(())
     }
+}
+
+/// A line of `metrics.jsonl`.
+#[derive(Debug)]
+enum Line {
+    /// A step and its loss.
+    Step(u64, f64),
+    /// The epoch that the step before ended.
+    Epoch(EpochMetrics),
+}
+
+/// The lines of a run, but for its warnings.
+fn lines(run: &Path) -> Result<Vec<Line>, TrainError> {
+    let line = |text: &[u8]| {
+        if let Ok(metrics) = serde_json::from_slice(text) {
+            return Some(Line::Epoch(metrics));
+        }
+        let step: Value = serde_json::from_slice(text).ok()?;
+        Some(Line::Step(step.get("step")?.as_u64()?, step.get("loss")?.as_f64()?))
+    };
+    let text = disk::read(&run.join("metrics.jsonl"))?;
+    Ok(text.split(|&byte| byte == b'\n').filter_map(line).collect())
+}
+
+/// Writes the figures of an epoch that ended with this step.
+fn tell_epoch(file: &mut EventFile, step: u64, metrics: &EpochMetrics) -> Result<(), TrainError> {
+    let figures = figures(metrics);
+    let scalars: Vec<_> = figures.iter().map(|(tag, value)| (tag.as_str(), *value)).collect();
+    Ok(file.scalars(step, &scalars)?)
+}
+
+/// Writes the class maps of images by these weights, which are those after this step.
+fn tell_images(file: &mut EventFile, step: u64, weights: &Path, images: &[Sample]) -> Result<(), TrainError> {
+    if images.is_empty() {
+        return Ok(());
+    }
+    let classifier = Classifier::load(weights)?;
+    for Sample { tag, class, picture } in images {
+        let maps = classifier.class_maps(picture)?;
+        file.image(step, tag, &over(picture, *class, &maps)?)?;
+    }
+    Ok(())
 }
 
 /// The figures of an epoch by the names that they have in `metrics.jsonl`.
@@ -115,7 +176,8 @@ fn first_of_each_class(set: &dyn Dataset) -> Result<Vec<Sample>, TrainError> {
     let mut samples = Vec::new();
     for (class, index) in first.into_iter().enumerate() {
         if let Some(picture) = index.map(|index| picture(set, index)).transpose()?.flatten() {
-            samples.push(Sample { tag: format!("class maps/{}", names[class]), class, picture });
+            // Names of classes may be equal where they are shown, and a tag has one image.
+            samples.push(Sample { tag: format!("class maps/{class} {}", names[class]), class, picture });
         }
     }
     Ok(samples)
