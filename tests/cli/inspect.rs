@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::common::{Place, assert_has, refused, succeeded};
+use crate::common::{Place, assert_has, refused, succeeded, text};
 
 /// What `--json` says of each network.
 fn signals(stdout: &str) -> Vec<Value> {
@@ -78,6 +78,15 @@ fn runs_are_inspected_with_their_weights_and_drawn_from_their_metrics() {
     assert_has(&stdout, &["runs: 2 runs, test acc min 0.", "the picture is two.svg"]);
     let texts = ["runs (2 runs)", "seed-0", "test accuracy by epoch", "test accuracy after the last epoch"];
     assert_has(&place.read("two.svg"), &texts);
+
+    // A seed that has just begun is left out, not the others with it.
+    fs::create_dir(place.path("runs/seed-2")).unwrap();
+    fs::write(place.path("runs/seed-2/metrics.jsonl"), "").unwrap();
+    let output = place.nin(&["plot", "runs", "--picture", "again.svg"]).output().unwrap();
+    let [stdout, stderr] = [&output.stdout, &output.stderr].map(|bytes| text(bytes));
+    assert_eq!(stderr.trim_end(), "warning: runs/seed-2 is left out: no epoch is finished");
+    assert!(output.status.success() && stdout.starts_with("runs: 2 runs, test acc min 0."), "{stdout}");
+    assert_has(&place.read("again.svg"), &["runs (2 runs)"]);
 }
 
 #[test]
@@ -101,6 +110,9 @@ fn what_cannot_be_is_refused_in_one_line() {
     }
     fs::write(place.path("empty/metrics.jsonl"), "").unwrap();
     refused(place.nin(&["plot", "empty"]), 2, &["empty: no epoch is finished"]);
+    fs::create_dir_all(place.path("seeds/seed-0")).unwrap();
+    fs::write(place.path("seeds/seed-0/metrics.jsonl"), "").unwrap();
+    refused(place.nin(&["plot", "seeds"]), 2, &["seeds: no epoch is finished"]);
 }
 
 /// The weights are numbers, and what they make of an image is none.

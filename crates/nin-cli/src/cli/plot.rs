@@ -8,7 +8,7 @@ use nin::names::shown;
 use nin::train::{EpochMetrics, RunDir, TrainError};
 
 use super::runs::{Group, groups, spread};
-use super::{PictureArgs, check_file, print, write_file};
+use super::{PictureArgs, check_file, print, tell, write_file};
 use crate::chart::{BarChart, Line, Panel, write_panels};
 
 /// Test accuracies of many runs in one picture: by epoch, and at the end.
@@ -50,8 +50,8 @@ pub fn plot(args: &PlotArgs) -> Result<(), TrainError> {
     }
     let groups = groups(&args.folders, "metrics.jsonl")?;
     let mut runs = Vec::new();
-    for group in &groups {
-        runs.push(group.runs.iter().map(|run| epochs(run)).collect::<Result<Vec<_>, _>>()?);
+    for (group, folder) in groups.iter().zip(&args.folders) {
+        runs.push(finished(group, folder)?);
     }
     let line = |(group, runs): (&Group, &Vec<_>)| format!("{}: {}\n", shown(&group.name), describe(runs));
     let printed = print(&groups.iter().zip(&runs).map(line).collect::<String>());
@@ -61,13 +61,16 @@ pub fn plot(args: &PlotArgs) -> Result<(), TrainError> {
     Ok(())
 }
 
-/// The epochs of a run, of which there is one at least.
-fn epochs(run: &Path) -> Result<Vec<EpochMetrics>, TrainError> {
-    let epochs = RunDir::read_epochs(run)?;
-    if epochs.is_empty() {
-        return Err(TrainError::of(run, "no epoch is finished"));
+/// The epochs of those of a folder's runs that have one.
+fn finished(group: &Group, folder: &Path) -> Result<Vec<Vec<EpochMetrics>>, TrainError> {
+    let runs = group.runs.iter().map(|run| RunDir::read_epochs(run)).collect::<Result<Vec<_>, _>>()?;
+    if runs.iter().all(Vec::is_empty) {
+        return Err(TrainError::of(folder, "no epoch is finished"));
     }
-    Ok(epochs)
+    for (run, _) in group.runs.iter().zip(&runs).filter(|(_, epochs)| epochs.is_empty()) {
+        tell(&format!("warning: {} is left out: no epoch is finished", run.display()));
+    }
+    Ok(runs.into_iter().filter(|epochs| !epochs.is_empty()).collect())
 }
 
 /// The legend: each group with its number of runs.
