@@ -48,7 +48,7 @@ const LETTER: f64 = 7.2;
 const SHOWN: usize = 8;
 const PLACES: usize = 220;
 /// The most characters of a name in a legend, and beside a value.
-const NAME: usize = 48;
+const NAME: usize = 64;
 const NAME_OF_VALUE: usize = 26;
 
 /// Points from left to right, drawn as a line; a single point is drawn as a dot.
@@ -616,7 +616,7 @@ mod tests {
         assert!(svg.contains("nnn…nnn"));
         let widest =
             svg.lines().filter(|line| line.starts_with("<text")).max_by_key(|line| line.len()).unwrap();
-        assert!(widest.len() < 160, "{widest}");
+        assert!(widest.len() < 180, "{widest}");
         // Seven groups, six colors: the seventh is dashed.
         let groups = (0..7).map(|y| vec![vec![(0.0, f64::from(y)), (1.0, f64::from(y))]]).collect();
         let svg = inline(&[], &Panel { groups, ..Panel::default() });
