@@ -23,6 +23,10 @@ use super::tensorboard::Board;
 /// Seconds between two plain lines.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 
+/// What the page of a run says in the place of its answers while it goes on.
+const GOES_ON: &str =
+    "The run goes on, or was stopped: its answers are added when it ends, or by nin report.";
+
 /// What is shown of a run beside its progress.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct DisplayArgs {
@@ -136,6 +140,8 @@ impl Display {
             (Event::StepsOver, progress) => *progress = None,
             (Event::EpochFinished(metrics), _) => {
                 let epochs = self.draw()?;
+                // Not before: a run that is over keeps its page when somebody goes on with it.
+                self.report.write(&epochs, GOES_ON);
                 if let Some(live) = &mut self.live {
                     live.finished = epochs;
                     if let Some(progress) = &self.progress {
@@ -148,15 +154,11 @@ impl Display {
         Ok(())
     }
 
-    /// Draws the curves of the epochs so far, which it answers, and the page.
+    /// Draws the curves of the epochs so far, which it answers.
     fn draw(&self) -> Result<Vec<EpochMetrics>, TrainError> {
         let title = format!("{}, {}", self.settings.model, self.settings.dataset);
         let epochs = RunDir::read_epochs(&self.folder)?;
         write_curves(&self.folder.join("curves.svg"), &title, &epochs)?;
-        self.report.write(
-            &epochs,
-            "The run goes on, or was stopped: its answers are added when it ends, or by nin report.",
-        );
         Ok(epochs)
     }
 }
