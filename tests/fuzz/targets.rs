@@ -12,13 +12,28 @@ use nin::models::{Head, Model};
 use nin::optim::Schedule;
 use nin::train::{Overrides, RunDir, Settings};
 
+/// The target of a name.
+pub(crate) fn target(name: &str) -> fn(&[u8]) -> bool {
+    match name {
+        "idx" => idx,
+        "safetensors" => safetensors,
+        "header" => header,
+        "run" => run,
+        "card" => card,
+        "picture" => picture,
+        "settings" => settings,
+        "names" => names,
+        _ => panic!("no target {name:?}"),
+    }
+}
+
 fn line(error: &impl Display) {
     let text = error.to_string();
     assert!(text.len() < 10_000 && !text.contains(char::is_control), "{text:?}");
 }
 
 /// Images and labels, plain or compressed.
-pub(crate) fn idx(bytes: &[u8]) -> bool {
+fn idx(bytes: &[u8]) -> bool {
     let mut taken = false;
     for rank in [1, 3] {
         match Idx::from_reader(bytes, Path::new("idx"), rank) {
@@ -33,7 +48,7 @@ pub(crate) fn idx(bytes: &[u8]) -> bool {
 }
 
 /// A whole file of weights.
-pub(crate) fn safetensors(bytes: &[u8]) -> bool {
+fn safetensors(bytes: &[u8]) -> bool {
     match read_tensors(bytes, Path::new("safetensors")) {
         Ok((tensors, _)) => {
             let numbers: usize = tensors.values().map(|tensor| tensor.data().len()).sum();
@@ -49,12 +64,12 @@ pub(crate) fn safetensors(bytes: &[u8]) -> bool {
 }
 
 /// The header of a file of weights, of the length that it says, before 64 bytes of numbers.
-pub(crate) fn header(text: &[u8]) -> bool {
+fn header(text: &[u8]) -> bool {
     safetensors(&[&(text.len() as u64).to_le_bytes(), text, &[0x3c; 64]].concat())
 }
 
 /// The files of a run's folder: its checkpoint, its data's record, its metrics, its lock.
-pub(crate) fn run(bytes: &[u8]) -> bool {
+fn run(bytes: &[u8]) -> bool {
     thread_local! {
         static FOLDER: tempfile::TempDir = {
             let memory = Path::new("/dev/shm");
@@ -88,7 +103,7 @@ pub(crate) fn run(bytes: &[u8]) -> bool {
 }
 
 /// A file of weights that says what it is of.
-pub(crate) fn card(text: &[u8]) -> bool {
+fn card(text: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(text) else { return false };
     let header = serde_json::json!({ "__metadata__": { "nin": text } }).to_string();
     let file = [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat();
@@ -103,7 +118,7 @@ pub(crate) fn card(text: &[u8]) -> bool {
 }
 
 /// A photo, PNG or JPEG.
-pub(crate) fn picture(bytes: &[u8]) -> bool {
+fn picture(bytes: &[u8]) -> bool {
     match Picture::decode(bytes, Path::new("picture")) {
         Ok(picture) => {
             assert_eq!(picture.shape().iter().product::<usize>(), picture.pixels().len());
@@ -117,7 +132,7 @@ pub(crate) fn picture(bytes: &[u8]) -> bool {
 }
 
 /// A run's `config.toml`, or a file of settings.
-pub(crate) fn settings(bytes: &[u8]) -> bool {
+fn settings(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else { return false };
     let read = |text: &str| {
         let file = Overrides::from_text(text, Path::new("config.toml"))?;
@@ -136,7 +151,7 @@ pub(crate) fn settings(bytes: &[u8]) -> bool {
 }
 
 /// The values of flags that are small languages, and the names of choices.
-pub(crate) fn names(bytes: &[u8]) -> bool {
+fn names(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else { return false };
     let schedule = text.parse::<Schedule>();
     if let Ok(schedule) = schedule {
