@@ -197,17 +197,11 @@ fn predictions(logits: &Tensor<f32>, labels: &[usize]) -> Vec<Prediction> {
     let classes = logits.shape().iter().skip(1).product::<usize>().max(1);
     let answer = |(row, &label): (&[f32], &usize)| {
         let class = argmax(row);
-        Prediction { label, class, probability: softmax(row)[class] }
+        // Softmax of the largest, whose own share of the sum is 1.
+        let sum: f64 = row.iter().map(|logit| f64::from(logit - row[class]).exp()).sum();
+        Prediction { label, class, probability: 1.0 / sum }
     };
     logits.data().chunks_exact(classes).zip(labels).map(answer).collect()
-}
-
-/// The share of each class in a row of logits.
-pub(crate) fn softmax(logits: &[f32]) -> Vec<f64> {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let shares: Vec<f64> = logits.iter().map(|logit| f64::from(logit - largest).exp()).collect();
-    let sum: f64 = shares.iter().sum();
-    shares.into_iter().map(|share| share / sum).collect()
 }
 
 /// Refuses logits among which one is no finite number: they are no answer of the weights in this file.
