@@ -115,17 +115,8 @@ fn source() -> &'static Path {
 
 fn read(classifier: &Classifier, bytes: &[u8]) -> Result<Read, Refusal> {
     let picture = Picture::decode(bytes, source())?;
-    let shown = shown(&picture).map_err(|error| Refusal::Fitted(error.into()))?;
+    let shown = picture.within(SHOWN).map_err(|error| Refusal::Fitted(error.into()))?;
     Ok(Read { shown, fitted: classifier.fitted(picture).map_err(Refusal::Fitted)? })
-}
-
-/// The image at the size at which maps are drawn over it.
-fn shown(picture: &Picture) -> Result<Picture, nin::data::DataError> {
-    let [_, h, w] = picture.shape();
-    match SHOWN / h.max(w) {
-        0 => picture.resized([h, w].map(|side| (side * SHOWN / h.max(w)).max(1))),
-        times => picture.enlarged(times),
-    }
 }
 
 /// A class's map over the image.
@@ -195,20 +186,5 @@ mod tests {
                 assert!(one.await.unwrap().unwrap());
             }
         });
-    }
-
-    #[test]
-    fn images_are_shown_at_sizes_for_eyes() {
-        for (sides, expected) in [
-            ([28, 28], [308, 308]),
-            ([280, 280], [280, 280]),
-            ([321, 10], [320, 9]),
-            ([3000, 4000], [240, 320]),
-            ([1, 16_000], [1, 320]),
-        ] {
-            let [h, w] = sides;
-            let picture = Picture::new([1, h, w], vec![0; h * w]).unwrap();
-            assert_eq!(shown(&picture).unwrap().shape()[1..], expected, "{sides:?}");
-        }
     }
 }

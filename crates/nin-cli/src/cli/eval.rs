@@ -157,6 +157,12 @@ pub(super) fn counts(confusion: &[Vec<usize>]) -> (usize, usize) {
     (correct, confusion.iter().flatten().sum())
 }
 
+/// The share of a class's images that were found, if it has any, and how many it has.
+pub(super) fn of_class(confusion: &[Vec<usize>], class: usize) -> (Option<f64>, usize) {
+    let images: usize = confusion[class].iter().sum();
+    ((images > 0).then(|| confusion[class][class] as f64 / images as f64), images)
+}
+
 /// The confusion matrix as text, rows the labels and columns the predictions, with each class's share of correct images.
 fn report(split: &str, names: &[String], confusion: &[Vec<usize>]) -> String {
     let (correct, images) = counts(confusion);
@@ -166,8 +172,8 @@ fn report(split: &str, names: &[String], confusion: &[Vec<usize>]) -> String {
     for (class, (name, row)) in names.iter().zip(confusion).enumerate() {
         text += &format!("{:<14}", format!("{class} {}", shown(name)));
         text.extend(row.iter().map(|count| format!("{count:>6}")));
-        let share = row[class] as f64 / row.iter().sum::<usize>().max(1) as f64;
-        text += &format!("{share:>8.3}\n");
+        let share = of_class(confusion, class).0;
+        text += &share.map_or_else(|| "\n".to_owned(), |share| format!("{share:>8.3}\n"));
     }
     text + &format!("{split} acc {:.4} ({correct} of {images} images)\n", accuracy(confusion))
 }
@@ -178,9 +184,10 @@ mod tests {
 
     #[test]
     fn a_report_counts_the_diagonal() {
-        let names = ["shirt".to_owned(), "bag".to_owned()];
-        let text = report("test", &names, &[vec![3, 1], vec![0, 4]]);
+        let names = ["shirt", "bag", "none"].map(str::to_owned);
+        let text = report("test", &names, &[vec![3, 1, 0], vec![0, 4, 0], vec![0, 0, 0]]);
         assert!(text.contains("test acc 0.8750 (7 of 8 images)"), "{text}");
-        assert!(text.contains("0 shirt            3     1   0.750"), "{text}");
+        assert!(text.contains("0 shirt            3     1     0   0.750"), "{text}");
+        assert!(text.contains("2 none             0     0     0\n"), "no share of no images: {text}");
     }
 }

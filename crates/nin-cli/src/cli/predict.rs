@@ -217,6 +217,31 @@ pub(super) fn picture(set: &dyn Dataset, index: usize) -> Result<Option<Picture>
     })
 }
 
+/// The first images of each class, so many of each of the first `classes` classes. None of numbers that are no picture.
+pub(super) fn first_of_each(
+    set: &dyn Dataset,
+    classes: usize,
+    each: usize,
+) -> Result<Vec<(usize, Picture)>, TrainError> {
+    let mut found = vec![Vec::new(); set.class_names().len().min(classes)];
+    for index in 0..set.len() {
+        if found.iter().all(|own| own.len() == each) {
+            break;
+        }
+        if let Target::Class(class) = set.target(index)?
+            && let Some(own) = found.get_mut(class).filter(|own| own.len() < each)
+        {
+            own.push(index);
+        }
+    }
+    let all = found
+        .into_iter()
+        .enumerate()
+        .flat_map(|(class, own)| own.into_iter().map(move |index| (class, index)));
+    let pictures = all.map(|(class, index)| Ok(picture(set, index)?.map(|picture| (class, picture))));
+    pictures.filter_map(Result::transpose).collect()
+}
+
 /// A class's map over an image, which is drawn larger if it is small.
 pub(super) fn over(picture: &Picture, class: usize, maps: &ClassMaps) -> Result<Picture, TrainError> {
     let [_, h, w] = picture.shape();
@@ -269,16 +294,9 @@ fn draw(beginning: &Path, picture: &Picture, class: usize, maps: &ClassMaps) -> 
 /// The maps of all classes over the image, at most [`DRAWN`] pixels a side each, in rows of five, of more than 25 classes in as many
 /// rows as columns, a line of white between two.
 fn sheet(picture: &Picture, maps: &ClassMaps) -> Result<Picture, TrainError> {
-    let [_, h, w] = picture.shape();
     let classes = maps.maps.shape()[0];
     let columns = if classes <= 25 { classes.min(5) } else { classes.isqrt() + 1 };
-    let side = DRAWN.min(SHEET / columns - 2);
-    let longest = h.max(w);
-    let picture = if longest <= side {
-        picture.enlarged(side / longest)?
-    } else {
-        picture.resized([h, w].map(|own| (own * side / longest).max(1)))?
-    };
+    let picture = picture.within(DRAWN.min(SHEET / columns - 2))?;
     let [_, height, width] = picture.shape();
     let [rows_high, columns_wide] = [classes.div_ceil(columns) * (height + 2) - 2, columns * (width + 2) - 2];
     let mut pixels = vec![255; 3 * rows_high * columns_wide];

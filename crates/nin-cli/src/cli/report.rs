@@ -16,9 +16,9 @@ use tensor::Shape;
 use tensor::conv::ConvAlgorithm;
 
 use super::data::DataArgs;
-use super::eval::{Judged, OpenRun, accuracy, counts};
+use super::eval::{Judged, OpenRun, accuracy, counts, of_class};
 use super::predict::picture;
-use super::runs::groups;
+use super::runs::{groups, name};
 use super::settings::of_run;
 use super::summary::{layer_table, plan_table};
 use super::table::{Table, grouped};
@@ -54,8 +54,8 @@ const PAGE: &str = "report.html";
 const MISTAKES: usize = 12;
 /// The most classes of a matrix; of more, the pairs that are mixed up most.
 const MATRIX: usize = 20;
-/// Pixels of the longer side of a picture, at least and at most.
-const SIDES: [usize; 2] = [112, 224];
+/// Pixels of the longer side of a picture, at most.
+const SIDE: usize = 168;
 
 const CSS: &str = include_str!("report.css");
 
@@ -218,8 +218,7 @@ impl Report {
     }
 
     fn name(&self) -> String {
-        let name = self.folder.file_name().map(|name| name.to_string_lossy().into_owned());
-        shown(&name.unwrap_or_else(|| self.folder.display().to_string()))
+        shown(&name(&self.folder))
     }
 
     /// The number of parameters, if it is known.
@@ -475,19 +474,13 @@ impl Verdict {
         let mut mistakes = Vec::new();
         for (index, prediction) in wrong.into_iter().take(MISTAKES) {
             let Some(picture) = picture(&*judged.images, index)? else { break };
-            let image = sized(&picture)?;
+            let image = picture.within(SIDE)?;
             let maps = classifier.has_class_maps().then(|| classifier.class_maps(&picture)).transpose()?;
             let map = maps.map(|maps| maps.drawn_over(prediction.class, &image));
             mistakes.push(Mistake { index, prediction, image, map });
         }
         let (classes, confusion) = (judged.images.class_names().to_vec(), judged.confusion());
         Ok(Self { judges, classes, confusion, mistakes })
-    }
-
-    /// The share of a class's images that were found, if it has any, and how many there are.
-    fn of_class(&self, class: usize) -> (Option<f64>, usize) {
-        let images: usize = self.confusion[class].iter().sum();
-        ((images > 0).then(|| self.confusion[class][class] as f64 / images as f64), images)
     }
 
     fn name(&self, class: usize) -> String {
@@ -504,7 +497,7 @@ impl Verdict {
             div.wide { table {
                 tr { th { "class" } th.number { "found" } th {} th.number { "images" } }
                 @for class in 0..self.classes.len() {
-                    @let (share, images) = self.of_class(class);
+                    @let (share, images) = of_class(&self.confusion, class);
                     tr {
                         td { (self.name(class)) } td.number { (share.map_or_else(String::new, |share| format!("{share:.3}"))) }
                         td { @if let Some(share) = share { div.bar { i style={ "width:" (format!("{:.1}", 100.0 * share)) "%" } {} } } }
@@ -586,17 +579,6 @@ impl Verdict {
             }
         }
     }
-}
-
-/// A picture at a size for eyes.
-fn sized(picture: &Picture) -> Result<Picture, TrainError> {
-    let ([_, h, w], [least, most]) = (picture.shape(), SIDES);
-    let longest = h.max(w);
-    Ok(if longest > most {
-        picture.resized([h, w].map(|side| (side * most / longest).max(1)))?
-    } else {
-        picture.enlarged(least.div_ceil(longest))?
-    })
 }
 
 /// A run with its epochs, and what it answers or why that is missing.
@@ -706,7 +688,7 @@ fn by_class(runs: &[Whole], names: &[String]) -> Markup {
     let share = |verdict: &Option<&Verdict>, class: &String| {
         let verdict = (*verdict)?;
         let found = verdict.classes.iter().position(|own| own == class)?;
-        Some(format!("{:.3}", verdict.of_class(found).0?))
+        Some(format!("{:.3}", of_class(&verdict.confusion, found).0?))
     };
     html! {
         @for (name, (.., verdict)) in names.iter().zip(runs) {
@@ -728,8 +710,7 @@ mod tests {
 
     fn verdict(classes: &[&str], confusion: Vec<Vec<usize>>) -> Verdict {
         let picture = Picture::new([1, 2, 2], vec![0, 80, 160, 255]).unwrap();
-        let image = sized(&picture).unwrap();
-        assert_eq!(image.shape(), [1, 112, 112]);
+        let image = picture.within(SIDE).unwrap();
         let prediction = Prediction { label: 0, class: 1, probability: 0.875 };
         let mistakes = vec![Mistake { index: 7, prediction, map: Some(image.clone()), image }];
         let classes = classes.iter().map(|name| (*name).to_owned()).collect();

@@ -49,7 +49,8 @@ fn runs(folder: &Path, file: &str) -> Result<Vec<PathBuf>, TrainError> {
     Ok(seeds.into_iter().map(|(_, path)| path).collect())
 }
 
-fn name(folder: &Path) -> String {
+/// The name of a folder, without those that it is in.
+pub(super) fn name(folder: &Path) -> String {
     folder
         .file_name()
         .map_or_else(|| folder.display().to_string(), |name| name.to_string_lossy().into_owned())

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use nin::data::folder::image_files;
 use nin::data::load::open;
-use nin::data::{DataRecord, DataSources, Dataset, DatasetKind, Image, Picture, Target, load};
+use nin::data::{DataRecord, DataSources, Dataset, DatasetKind, Picture, load};
 use nin::train::TrainError;
 use nin::{Classifier, ModelCard};
 use nin_serve::{Limits, Sample, ServeError, Server};
 
+use super::predict::first_of_each;
 use super::signals::at_first;
 use super::trained::trained;
 use super::{ThreadArgs, tell};
@@ -103,18 +104,9 @@ fn samples(classifier: &Classifier, run: Option<&Path>) -> Result<Vec<Sample>, T
 
 /// The first images of each class, as many of each.
 fn chosen(set: &dyn Dataset, classes: &[String]) -> Result<Vec<Sample>, TrainError> {
-    let each = SAMPLES.div_ceil(classes.len().max(1));
-    let mut all: Vec<Vec<Sample>> = vec![Vec::new(); classes.len()];
-    for index in 0..set.len() {
-        if all.iter().map(Vec::len).sum::<usize>() == SAMPLES {
-            break;
-        }
-        let (Image::Bytes(pixels), Target::Class(class)) = set.get(index)? else { break };
-        let Some(own) = all.get_mut(class).filter(|own| own.len() < each) else { continue };
-        let picture = Picture::new(set.image_shape(), pixels.into_owned())?;
-        own.push(Sample { label: Some(classes[class].clone()), picture });
-    }
-    Ok(all.into_iter().flatten().collect())
+    let each = SAMPLES / classes.len().clamp(1, SAMPLES);
+    let all = first_of_each(set, SAMPLES.min(classes.len()), each)?.into_iter();
+    Ok(all.map(|(class, picture)| Sample { label: Some(classes[class].clone()), picture }).collect())
 }
 
 /// Some images of a folder, from all over it; test images where it has them. Folders are named for their classes.

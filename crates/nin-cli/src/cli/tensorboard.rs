@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use nin::Classifier;
-use nin::data::{Dataset, Picture, Target};
+use nin::data::Picture;
 use nin::disk::{self, make_new_folder};
 use nin::tensorboard::{EventFile, graph_def};
 use nin::train::{EpochMetrics, Event, TrainError, Trainer};
 use serde_json::Value;
 
-use super::predict::{over, picture};
+use super::predict::{first_of_each, over};
 
 /// The most classes of which an image is shown.
 const IMAGES: usize = 10;
@@ -17,9 +17,8 @@ const IMAGES: usize = 10;
 /// The events of a run, below its folder.
 #[derive(Debug)]
 pub(super) struct Board {
+    /// The run's folder.
     run: PathBuf,
-    folder: PathBuf,
-    weights: PathBuf,
     graph: Vec<u8>,
     images: Vec<Sample>,
     /// `None` until the run goes on.
@@ -43,13 +42,15 @@ impl Board {
     /// [`TrainError`] if test images cannot be read.
     pub(super) fn new(trainer: &Trainer, run: &Path) -> Result<Self, TrainError> {
         let maps = trainer.settings().model.has_class_maps();
-        let images = if maps { first_of_each_class(&**trainer.judged_by())? } else { Vec::new() };
+        let set = &**trainer.judged_by();
+        let images = if maps { first_of_each(set, IMAGES, 1)? } else { Vec::new() };
+        // Names of classes may be equal where they are shown, and a tag has one image.
+        let tag = |class: usize| format!("class maps/{class} {}", set.class_names()[class]);
+        let images = images.into_iter().map(|(class, picture)| Sample { tag: tag(class), class, picture });
         Ok(Self {
             run: run.to_path_buf(),
-            folder: run.join("events"),
-            weights: run.join("model.safetensors"),
             graph: graph_def(trainer.model(), trainer.input_shape())?,
-            images,
+            images: images.collect(),
             file: None,
             step: 0,
         })
@@ -67,8 +68,9 @@ impl Board {
                 let over = matches!(lines.last(), Some(Line::Epoch(_)));
                 let first = begun.step + u64::from(!over);
                 // Earlier files have what was before.
-                let from = if make_new_folder(&self.folder)? { 0 } else { first };
-                let file = file.insert(EventFile::create(&self.folder, first)?);
+                let folder = self.run.join("events");
+                let from = if make_new_folder(&folder)? { 0 } else { first };
+                let file = file.insert(EventFile::create(&folder, first)?);
                 // In each file, since the one before may have ended too early.
                 file.graph(&self.graph)?;
                 for line in &lines {
@@ -91,7 +93,7 @@ impl Board {
                 }
                 self.step = begun.step;
                 if over {
-                    tell_images(file, self.step, &self.weights, &self.images)?;
+                    tell_images(file, self.step, &self.run, &self.images)?;
                 }
                 file.sync()?;
             }
@@ -101,7 +103,7 @@ impl Board {
             }
             (Event::EpochFinished(metrics), Some(file)) => {
                 tell_epoch(file, self.step, metrics)?;
-                tell_images(file, self.step, &self.weights, &self.images)?;
+                tell_images(file, self.step, &self.run, &self.images)?;
                 file.sync()?;
             }
             _ => {}
@@ -139,12 +141,12 @@ fn tell_epoch(file: &mut EventFile, step: u64, metrics: &EpochMetrics) -> Result
     Ok(file.scalars(step, &scalars)?)
 }
 
-/// Writes the class maps of images by these weights, which are those after this step.
-fn tell_images(file: &mut EventFile, step: u64, weights: &Path, images: &[Sample]) -> Result<(), TrainError> {
+/// Writes the class maps of images by the weights of a run, which are those after this step.
+fn tell_images(file: &mut EventFile, step: u64, run: &Path, images: &[Sample]) -> Result<(), TrainError> {
     if images.is_empty() {
         return Ok(());
     }
-    let classifier = Classifier::load(weights)?;
+    let classifier = Classifier::load(&run.join("model.safetensors"))?;
     for Sample { tag, class, picture } in images {
         let maps = classifier.class_maps(picture)?;
         file.image(step, tag, &over(picture, *class, &maps)?)?;
@@ -157,28 +159,4 @@ fn figures(metrics: &EpochMetrics) -> Vec<(String, f64)> {
     let Ok(Value::Object(all)) = serde_json::to_value(metrics) else { return Vec::new() };
     let figures = all.iter().filter(|(name, _)| *name != "epoch");
     figures.filter_map(|(name, value)| Some((format!("epoch/{name}"), value.as_f64()?))).collect()
-}
-
-/// The first image of each class, of the first classes. None of numbers that are no picture.
-fn first_of_each_class(set: &dyn Dataset) -> Result<Vec<Sample>, TrainError> {
-    let names = set.class_names();
-    let mut first = vec![None; names.len().min(IMAGES)];
-    for index in 0..set.len() {
-        if first.iter().all(Option::is_some) {
-            break;
-        }
-        if let Target::Class(class) = set.target(index)?
-            && let Some(place @ None) = first.get_mut(class)
-        {
-            *place = Some(index);
-        }
-    }
-    let mut samples = Vec::new();
-    for (class, index) in first.into_iter().enumerate() {
-        if let Some(picture) = index.map(|index| picture(set, index)).transpose()?.flatten() {
-            // Names of classes may be equal where they are shown, and a tag has one image.
-            samples.push(Sample { tag: format!("class maps/{class} {}", names[class]), class, picture });
-        }
-    }
-    Ok(samples)
 }

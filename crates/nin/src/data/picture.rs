@@ -181,6 +181,20 @@ impl Picture {
         Self::new([c, height, width], pixels)
     }
 
+    /// The same image with at most `side` pixels on its longer side: a small one with every pixel a square, as large as fits, a larger
+    /// one made smaller in proportion, with a row and a column at least.
+    ///
+    /// # Errors
+    /// [`DataError::Options`] if `side` is 0 or larger than [`MAX_SIDE`].
+    pub fn within(&self, side: usize) -> Result<Self, DataError> {
+        let [_, h, w] = self.shape;
+        let longest = h.max(w);
+        match side / longest {
+            0 => self.resized([h, w].map(|own| if side == 0 { 0 } else { (own * side / longest).max(1) })),
+            times => self.enlarged(times),
+        }
+    }
+
     /// The image as a PNG file, gray or in color (with the feature `image`).
     #[cfg(feature = "image")]
     #[must_use]
@@ -262,6 +276,27 @@ mod tests {
             let picture = Picture::new([channels, 2, 3], pixels).unwrap();
             assert_eq!(decoded(&picture.to_png()), picture);
             assert_eq!(Picture::sides(&picture.to_png(), Path::new("a.png")).unwrap(), [2, 3]);
+        }
+    }
+
+    #[test]
+    fn images_are_brought_within_a_size() {
+        for (sides, side, expected) in [
+            ([28, 28], 320, [308, 308]),
+            ([280, 280], 320, [280, 280]),
+            ([321, 10], 320, [320, 9]),
+            ([3000, 4000], 320, [240, 320]),
+            ([1, 16_000], 320, [1, 320]),
+            ([32, 16], 96, [96, 48]),
+        ] {
+            let [h, w] = sides;
+            let picture = Picture::new([1, h, w], vec![0; h * w]).unwrap();
+            assert_eq!(picture.within(side).unwrap().shape()[1..], expected, "{sides:?} within {side}");
+        }
+        let dot = Picture::new([1, 1, 1], vec![0]).unwrap();
+        dot.within(MAX_SIDE).unwrap();
+        for side in [0, MAX_SIDE + 1] {
+            dot.within(side).unwrap_err();
         }
     }
 
