@@ -13,8 +13,12 @@ use crate::simd::Isa;
 use crate::sink::Sinks;
 use crate::tensor::Tensor;
 
-/// Images that the choice counts with, whatever a micro-batch holds, so that a short last one is computed as the others are.
-const NOMINAL_IMAGES: usize = 8;
+/// Images that the choice counts with, whatever a micro-batch holds, so that a short last one is computed as the others are, and
+/// an image by itself as in a batch.
+const NOMINAL_IMAGES: usize = 4;
+/// Those that it counts with for sums of a weight's gradient, which only training has: what the smallest micro-batches hold, since
+/// more images make the same sums cheaper whatever the tile.
+const NOMINAL_IMAGES_SUMMED: usize = 2;
 
 /// Tells apart the forms of one weight: its pass, how its gradient is computed, its groups.
 fn key(g: &ConvGeometry, pass: Pass, tile: Option<Tile>) -> u64 {
@@ -44,6 +48,15 @@ fn transformed(layer: &Convolution<'_, f32>, tile: Tile, pass: Pass) -> Arc<Doma
 impl Convolution<'_, f32> {
     pub(super) fn is_direct(&self, context: &Context) -> bool {
         self.algorithm(context) == ConvAlgorithm::Direct
+    }
+
+    /// The tile in which the weight's gradient is summed, by a layer whose other passes have `tile`.
+    ///
+    /// Sums are read and written where weights are only read, so that it may be a smaller one, with fewer sums.
+    fn gradient_tile(&self, context: &Context, tile: Tile) -> Tile {
+        let g = ConvGeometry { n: NOMINAL_IMAGES_SUMMED, ..self.geometry };
+        let own = (context.conv == ConvAlgorithm::Auto).then(|| winograd::tile_for(&g, true));
+        own.flatten().unwrap_or(tile)
     }
 
     fn by_reference(&self, context: &Context) -> bool {
@@ -78,7 +91,7 @@ impl Convolve for f32 {
     fn choose(g: &ConvGeometry, asked: ConvAlgorithm) -> ConvAlgorithm {
         let tile = match asked {
             ConvAlgorithm::Naive | ConvAlgorithm::Im2col => return asked,
-            ConvAlgorithm::Auto => winograd::tile_for(&ConvGeometry { n: NOMINAL_IMAGES, ..*g }),
+            ConvAlgorithm::Auto => winograd::tile_for(&ConvGeometry { n: NOMINAL_IMAGES, ..*g }, false),
             ConvAlgorithm::Winograd(None) => Tile::ALL.into_iter().find(|tile| tile.supports(g)),
             ConvAlgorithm::Winograd(tile) => tile.filter(|tile| tile.supports(g)),
             ConvAlgorithm::Direct | ConvAlgorithm::Depthwise => None,
@@ -154,6 +167,7 @@ impl Convolve for f32 {
             let mut db = sinks.wanted(1).then(|| Tensor::empty_in(pool, g.bias_shape()));
             let to_db = db.as_mut().map(Tensor::data_mut);
             if let ConvAlgorithm::Winograd(Some(tile)) = layer.algorithm(context) {
+                let tile = layer.gradient_tile(context, tile);
                 sinks.get(0).expect("it is wanted").add_deferred(
                     pool,
                     |pool| WeightGradientAccumulator::new(pool, tile, g, isa),

@@ -1,5 +1,6 @@
 //! The choice of the tile that pays for a geometry: a count of work, no measurement, so that every machine and thread count agrees.
 
+use super::weight_gradient::blocks;
 use super::{ConvGeometry, Tile};
 
 /// Transforming one value of a tile costs as much as this many multiply-adds in the multiplication.
@@ -10,27 +11,35 @@ const WEIGHT: u64 = 18;
 /// A direct multiply-add, with the copying around it, costs this many hundredths of one in the planes' small products.
 const DIRECT_PERCENT: u64 = 105;
 
+/// Rows of a tile of the direct product, which output channels fill: fewer take the time of so many.
+const DIRECT_ROWS: usize = 8;
+
 /// The tile that computes this convolution with least work, or `None` where direct summation is cheaper or no tile fits.
 ///
 /// Counts multiply-adds over whole tiles of one group, those that hang over the edge included, with channels padded to 16,
-/// the transforms of inputs and outputs, and one pass over the weights.
+/// the transforms of inputs and outputs, and one pass over the weights; with `sums`, of the weights' gradient, a pass to read and
+/// one to write them for each block of tiles.
 ///
 /// The number of images counts: decide once for a step, from its full micro-batches, and keep to it in a smaller last one, whose
 /// weights are the same.
-pub(in crate::conv) fn tile_for(g: &ConvGeometry) -> Option<Tile> {
+pub(in crate::conv) fn tile_for(g: &ConvGeometry, sums: bool) -> Option<Tile> {
     if g.n == 0 || g.out_pixels() == 0 {
         return None;
     }
     // In u64: an ordinary layer has more multiply-adds than a usize of 32 bits can count.
     let [inputs, outputs] =
         [g.c_in, g.c_out].map(|channels| (channels / g.groups).next_multiple_of(16) as u64);
+    let passes = |blocks: usize| if sums { 2 * blocks as u64 } else { 1 };
     let work = |tile: Tile| {
         let (m, square) = (tile.outputs(), (tile.inputs() * tile.inputs()) as u64);
         let values = g.n as u64 * (g.out_h().div_ceil(m) * g.out_w().div_ceil(m)) as u64 * square;
-        values * (inputs * outputs + TRANSFORM * (inputs + outputs)) + WEIGHT * square * inputs * outputs
+        values * (inputs * outputs + TRANSFORM * (inputs + outputs))
+            + passes(blocks(tile, g)) * WEIGHT * square * inputs * outputs
     };
-    let products = g.n as u64 * (g.c_out * g.out_pixels()) as u64 * g.patch() as u64;
-    let direct = (products * DIRECT_PERCENT / 100 + WEIGHT * g.weight_len() as u64) / g.groups as u64;
+    let rows = (g.c_out / g.groups).next_multiple_of(DIRECT_ROWS) as u64;
+    let products = g.n as u64 * rows * g.out_pixels() as u64 * g.patch() as u64;
+    let weights = passes(1) * WEIGHT * g.weight_len() as u64 / g.groups as u64;
+    let direct = products * DIRECT_PERCENT / 100 + weights;
     let fitting = Tile::ALL.into_iter().filter(|tile| tile.supports(g));
     fitting
         .map(|tile| (work(tile), tile))
@@ -50,28 +59,42 @@ mod tests {
 
     #[test]
     fn tiles_of_the_network() {
-        assert_eq!(tile_for(&square(96, 35, 256, 5, 2)), Some(Tile::F5x5K5x5));
-        assert_eq!(tile_for(&square(256, 17, 384, 3, 1)), Some(Tile::F6x6K3x3));
-        assert_eq!(tile_for(&square(256, 12, 384, 3, 1)), Some(Tile::F6x6K3x3));
+        assert_eq!(tile_for(&square(96, 35, 256, 5, 2), false), Some(Tile::F5x5K5x5));
+        assert_eq!(tile_for(&square(256, 17, 384, 3, 1), false), Some(Tile::F6x6K3x3));
+        assert_eq!(tile_for(&square(256, 12, 384, 3, 1), false), Some(Tile::F6x6K3x3));
         // 8 x 8 outputs are four tiles of either size, and the smaller tiles waste less.
-        assert_eq!(tile_for(&square(192, 8, 192, 3, 1)), Some(Tile::F4x4K3x3));
+        assert_eq!(tile_for(&square(192, 8, 192, 3, 1), false), Some(Tile::F4x4K3x3));
+    }
+
+    /// Sums of two images' gradients are few tiles' work: where they fill memory, smaller tiles have fewer of them. A second block
+    /// of tiles would read and write them again.
+    #[test]
+    fn sums_of_a_gradient_have_tiles_of_their_own() {
+        let two = |g| ConvGeometry { n: 2, ..g };
+        let wide = two(square(256, 17, 384, 3, 1));
+        assert_eq!(
+            [false, true].map(|sums| tile_for(&wide, sums)),
+            [Some(Tile::F6x6K3x3), Some(Tile::F4x4K3x3)]
+        );
+        assert_eq!(tile_for(&two(square(96, 26, 256, 5, 2)), true), Some(Tile::F5x5K5x5));
+        assert_eq!(tile_for(&two(square(96, 35, 256, 5, 2)), true), Some(Tile::F5x5K5x5));
     }
 
     /// With one small image most of the time goes into reading weights.
     #[test]
     fn one_small_image_does_not_pay() {
         let one = |g| ConvGeometry { n: 1, ..g };
-        assert_eq!(tile_for(&one(square(256, 6, 384, 3, 1))), None);
-        assert_eq!(tile_for(&one(square(192, 8, 192, 3, 1))), None);
-        assert_eq!(tile_for(&one(square(96, 35, 256, 5, 2))), Some(Tile::F5x5K5x5));
-        assert_eq!(tile_for(&square(256, 6, 384, 3, 1)), Some(Tile::F6x6K3x3));
+        assert_eq!(tile_for(&one(square(256, 6, 384, 3, 1)), false), None);
+        assert_eq!(tile_for(&one(square(192, 8, 192, 3, 1)), false), None);
+        assert_eq!(tile_for(&one(square(96, 35, 256, 5, 2)), false), Some(Tile::F5x5K5x5));
+        assert_eq!(tile_for(&square(256, 6, 384, 3, 1), false), Some(Tile::F6x6K3x3));
     }
 
     #[test]
     fn few_channels_do_not_pay() {
-        assert_eq!(tile_for(&square(1, 28, 16, 5, 2)), None);
-        assert_eq!(tile_for(&square(3, 32, 192, 5, 2)), None);
-        assert_eq!(tile_for(&square(4, 64, 4, 3, 1)), None);
+        assert_eq!(tile_for(&square(1, 28, 16, 5, 2), false), None);
+        assert_eq!(tile_for(&square(3, 32, 192, 5, 2), false), None);
+        assert_eq!(tile_for(&square(4, 64, 4, 3, 1), false), None);
     }
 
     /// A group is a convolution of its own, and has the tile of one of its size; of a channel alone it has none.
@@ -85,20 +108,20 @@ mod tests {
         ] {
             for groups in [2, 4, 7] {
                 let grouped = ConvGeometry { c_in: groups * g.c_in, c_out: groups * g.c_out, groups, ..g };
-                assert_eq!(tile_for(&grouped), tile_for(&g), "{grouped:?}");
+                assert_eq!(tile_for(&grouped, false), tile_for(&g, false), "{grouped:?}");
             }
         }
-        assert_eq!(tile_for(&ConvGeometry { groups: 64, ..square(64, 28, 2048, 3, 1) }), None);
+        assert_eq!(tile_for(&ConvGeometry { groups: 64, ..square(64, 28, 2048, 3, 1) }, false), None);
     }
 
     #[test]
     fn other_geometries_have_no_tile() {
         let fits = square(96, 35, 256, 5, 2);
-        assert_eq!(tile_for(&ConvGeometry { stride: [2, 1], ..fits }), None);
-        assert_eq!(tile_for(&ConvGeometry { dilation: [1, 2], ..fits }), None);
-        assert_eq!(tile_for(&ConvGeometry { padding: [5, 2], ..fits }), None);
-        assert_eq!(tile_for(&ConvGeometry { kernel: [5, 3], ..fits }), None);
-        assert_eq!(tile_for(&ConvGeometry { kernel: [7, 7], padding: [3, 3], ..fits }), None);
-        assert_eq!(tile_for(&ConvGeometry { n: 0, ..fits }), None);
+        assert_eq!(tile_for(&ConvGeometry { stride: [2, 1], ..fits }, false), None);
+        assert_eq!(tile_for(&ConvGeometry { dilation: [1, 2], ..fits }, false), None);
+        assert_eq!(tile_for(&ConvGeometry { padding: [5, 2], ..fits }, false), None);
+        assert_eq!(tile_for(&ConvGeometry { kernel: [5, 3], ..fits }, false), None);
+        assert_eq!(tile_for(&ConvGeometry { kernel: [7, 7], padding: [3, 3], ..fits }, false), None);
+        assert_eq!(tile_for(&ConvGeometry { n: 0, ..fits }, false), None);
     }
 }

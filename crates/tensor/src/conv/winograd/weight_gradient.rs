@@ -19,6 +19,17 @@ use crate::sink::Deferred;
 /// More than in the other passes, since not only read but written are the sums that stream past.
 const ROW_BYTES: usize = 1 << 20;
 
+/// Tiles of a block at most, for so many input and output channels.
+fn most(tile: Tile, [inputs, outputs]: [usize; 2]) -> usize {
+    ROW_BYTES / (tile.inputs() * (inputs + outputs) * size_of::<f32>())
+}
+
+/// Blocks that the tiles of one group's images make: each reads and writes the sums once.
+pub(super) fn blocks(tile: Tile, g: &ConvGeometry) -> usize {
+    let channels = [g.c_in / g.groups, g.c_out / g.groups];
+    Grid::new(tile, g.n, [g.out_h(), g.out_w()], most(tile, channels), 1).blocks().count()
+}
+
 /// The sum of `(B^T d B) . (A dY A^T)` over everything seen since it was finished.
 ///
 /// The way back, `G^T S G`, is linear, so that it can wait until all micro-batches of a group have been added up: one transform for
@@ -112,8 +123,7 @@ impl TileKernel for Accumulate<'_> {
     fn run<S: Simd, const M: usize, const R: usize, const N: usize>(self, s: S) {
         let Self { to: WeightGradientAccumulator { sums, empty }, pool, group, x, dy, mut db } = self;
         let ([inputs, outputs], panels, mut empty) = (sums.channels, sums.planes.panels, *empty);
-        let most = ROW_BYTES / (N * (inputs + outputs) * size_of::<f32>());
-        let grid = Grid::new(sums.tile, dy.planes.images, dy.size, most, 1);
+        let grid = Grid::new(sums.tile, dy.planes.images, dy.size, most(sums.tile, sums.channels), 1);
         let width = inputs.next_multiple_of(CHANNEL_ALIGNMENT);
         let mut sources = Source::new(pool, grid, x, [width, 1]);
         let mut gradients = Source::new(pool, grid, dy, [sums.planes.width, panels]);
