@@ -122,7 +122,7 @@ impl TileKernel for Accumulate<'_> {
     #[inline(always)]
     fn run<S: Simd, const M: usize, const R: usize, const N: usize>(self, s: S) {
         let Self { to: WeightGradientAccumulator { sums, empty }, pool, group, x, dy, mut db } = self;
-        let ([inputs, outputs], panels, mut empty) = (sums.channels, sums.planes.panels, *empty);
+        let ([inputs, _], panels, mut empty) = (sums.channels, sums.planes.panels, *empty);
         let grid = Grid::new(sums.tile, dy.planes.images, dy.size, most(sums.tile, sums.channels), 1);
         let width = inputs.next_multiple_of(CHANNEL_ALIGNMENT);
         let mut sources = Source::new(pool, grid, x, [width, 1]);
