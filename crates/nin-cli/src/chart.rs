@@ -47,6 +47,8 @@ const LETTER: f64 = 7.2;
 /// The most groups whose values are shown at a place, and the most places.
 const SHOWN: usize = 8;
 const PLACES: usize = 220;
+/// The most characters of a number on the vertical axis.
+const MARK: usize = 7;
 /// The most characters of a name in a legend, and beside a value.
 const NAME: usize = 64;
 const NAME_OF_VALUE: usize = 26;
@@ -234,10 +236,12 @@ impl Panel {
         }
         for place in places {
             let at = y1 - (place - low) / (high - low) * (y1 - y0);
-            let name = match (self.logarithmic, place.abs() >= 1e6) {
-                (true, _) => figure(10f64.powf(place)),
-                (false, true) => figure(place),
-                (false, false) => format!("{place:.decimals$}"),
+            let plain = format!("{place:.decimals$}");
+            let name = match self.logarithmic {
+                true => figure(10f64.powf(place)),
+                // It would begin left of the picture.
+                false if plain.len() > MARK => figure(place),
+                false => plain,
             };
             drawing.line([x0, at], [x1, at], "grid");
             drawing.text([x0 - 8.0, at + 4.0], "small", "end", &name);
@@ -335,6 +339,7 @@ impl Panel {
                 .collect();
             let head = match self.names.get(place as usize) {
                 Some(name) => short(name, NAME_OF_VALUE),
+                None if place.fract() == 0.0 && place.abs() < 1e15 => format!("{} {place}", self.across),
                 None => format!("{} {}", self.across, figure(place)),
             };
             let widest = values.iter().map(|(_, text)| text.chars().count() + 4).max().unwrap_or(0);
@@ -534,12 +539,13 @@ mod tests {
     fn a_value_is_shown_where_the_pointer_is() {
         let panel = Panel {
             across: "epoch".into(),
-            groups: vec![vec![vec![(1.0, 0.5), (3.0, 0.25)]], vec![vec![(3.0, 2.0)]]],
+            groups: vec![vec![vec![(1.0, 0.5), (12.0, 0.25)]], vec![vec![(12.0, 2.0)]]],
             ..Panel::default()
         };
         let svg = inline(&["a".to_owned(), "b".to_owned()], &panel);
         let places: Vec<&str> = svg.split("<g class=\"at\">").skip(1).collect();
         assert_eq!(places.len(), 2);
+        assert!(places[1].contains(">epoch 12<"), "{svg}");
         assert!(
             places[0].contains(">epoch 1<") && places[0].contains(">0.5 a<") && !places[0].contains(" b<")
         );
@@ -617,6 +623,14 @@ mod tests {
         let widest =
             svg.lines().filter(|line| line.starts_with("<text")).max_by_key(|line| line.len()).unwrap();
         assert!(widest.len() < 180, "{widest}");
+        // So do the numbers of a learning rate that is next to nothing.
+        let small = Panel {
+            groups: vec![vec![vec![(0.0, 2e-8), (1.0, 6e-8)]]],
+            range: Some((0.0, 6.3e-8)),
+            ..Panel::default()
+        };
+        let svg = inline(&[], &small);
+        assert!(svg.contains(">2.00e-8<") && svg.contains(">6.00e-8<") && !svg.contains("0000"), "{svg}");
         // Seven groups, six colors: the seventh is dashed.
         let groups = (0..7).map(|y| vec![vec![(0.0, f64::from(y)), (1.0, f64::from(y))]]).collect();
         let svg = inline(&[], &Panel { groups, ..Panel::default() });

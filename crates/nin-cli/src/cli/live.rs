@@ -1,6 +1,6 @@
 //! `train --plot`: the curves of a run on the terminal while it goes on, as the d2l book's `Animator` draws them.
 
-use nin::train::EpochMetrics;
+use nin::train::{EpochMetrics, MetricsLine};
 
 use super::braille::{Curve, plot};
 
@@ -14,7 +14,7 @@ const LARGEST: [usize; 2] = [79, 12];
 const SMALLEST: [usize; 2] = [40, 12];
 
 /// The curves of a run so far.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Live {
     /// Epochs of the whole run.
     epochs: f64,
@@ -47,21 +47,47 @@ impl Live {
         }
     }
 
-    /// The run begins, or goes on after these epochs: of their steps, the mean loss stands for all.
-    pub(super) fn begin(&mut self, finished: Vec<EpochMetrics>) {
-        self.losses = finished.iter().map(|own| (own.epoch as f64, own.train_loss)).collect();
-        self.finished = finished;
+    /// The run begins, or goes on after what is written down of it; `batch` images are a step of an epoch that is not over.
+    pub(super) fn begin(&mut self, lines: &[MetricsLine], batch: usize) {
+        (self.at, self.since) = (0.0, (0.0, 0.0));
+        (self.finished, self.losses) = (Vec::new(), Vec::new());
+        let mut steps = Vec::new();
+        for line in lines {
+            match line {
+                MetricsLine::Step(step) => steps.push(step.loss),
+                MetricsLine::Epoch(epoch) => {
+                    self.at = epoch.epoch.saturating_sub(1) as f64;
+                    // A last batch may be smaller: as if all were of one size.
+                    let images = self.images / steps.len().max(1) as f64;
+                    for loss in steps.drain(..) {
+                        self.advance(images, loss);
+                    }
+                    (self.at, self.since) = (epoch.epoch as f64, (0.0, 0.0));
+                    self.finished.push(*epoch);
+                }
+            }
+        }
+        for loss in steps {
+            self.advance(batch as f64, loss);
+        }
     }
 
     /// An epoch, counted from 1, begins with so many images left.
     pub(super) fn begin_epoch(&mut self, epoch: u64, left: u64) {
+        // What belongs to no point of the epoch before, since `drop_last` left images out; not where this one goes on.
+        if self.at <= epoch as f64 - 1.0 {
+            self.since = (0.0, 0.0);
+        }
         self.at = epoch as f64 - left as f64 / self.images;
-        self.since = (0.0, 0.0);
     }
 
     /// A step was made; tells whether there is a new point.
     pub(super) fn step(&mut self, images: u64, loss: f64) -> bool {
-        let (before, images) = (self.at, images as f64);
+        self.advance(images as f64, loss)
+    }
+
+    fn advance(&mut self, images: f64, loss: f64) -> bool {
+        let before = self.at;
         self.at += images / self.images;
         self.since = (self.since.0 + images, self.since.1 + images * loss);
         // A last step may miss the end of its epoch by the last bits of a sum.
@@ -99,6 +125,8 @@ impl Live {
 
 #[cfg(test)]
 mod tests {
+    use nin::train::StepMetrics;
+
     use super::*;
     use crate::cli::curves::tests::epoch;
 
@@ -118,15 +146,26 @@ mod tests {
         assert!((0..5).all(|_| live.step(8, 1.0)));
     }
 
-    /// The losses of the epochs before are those of whole epochs.
+    /// The lines of an epoch of which each step has this loss.
+    fn lines(steps: u64, loss: f64, over: Option<EpochMetrics>) -> impl Iterator<Item = MetricsLine> {
+        let steps = (1..=steps).map(move |step| MetricsLine::Step(StepMetrics { step, loss }));
+        steps.chain(over.map(MetricsLine::Epoch))
+    }
+
+    /// The curves are those that an uninterrupted run has.
     #[test]
     fn a_run_that_goes_on_has_the_curves_of_what_was() {
         let mut live = Live::new(4, 40, 10);
         assert_eq!(live.text([80, 24], false), None, "nothing yet");
-        live.begin(vec![epoch(1, 0.25, 0), epoch(2, 0.5, 0)]);
-        live.begin_epoch(3, 20);
-        live.step(20, 0.25);
-        assert_eq!(live.losses, [(1.0, 0.5), (2.0, 0.5), (3.0, 0.25)]);
+        let before = lines(2, 1.0, Some(epoch(1, 0.25, 0))).chain(lines(4, 0.5, Some(epoch(2, 0.5, 0))));
+        // Two images make a point, of which the run had the first before it was stopped.
+        live.begin(&before.chain(lines(3, 0.375, None)).collect::<Vec<_>>(), 1);
+        live.begin_epoch(3, 37);
+        live.step(1, 0.125);
+        let places = [0.5, 1.0, 1.25, 1.5, 1.75, 2.0, 2.05, 2.1];
+        let losses = [1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.375, 0.25];
+        assert_eq!(live.losses.iter().map(|(_, loss)| *loss).collect::<Vec<_>>(), losses);
+        assert!(live.losses.iter().zip(places).all(|((at, _), place)| (at - place).abs() < 1e-9), "{live:?}");
         let text = live.text([80, 24], false).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 14, "{text}");
@@ -137,7 +176,7 @@ mod tests {
     #[test]
     fn a_plot_fits_its_terminal_or_is_left_out() {
         let mut live = Live::new(10, 40, 10);
-        let finished: Vec<_> = (1..=10).map(|own| epoch(own, 0.5, 0)).collect();
+        let finished: Vec<_> = (1..=10).flat_map(|own| lines(1, 0.5, Some(epoch(own, 0.5, 0)))).collect();
         for (loss, top) in [
             (0.5, "   1 │"),
             (1e4, "   7 │"),
@@ -145,7 +184,7 @@ mod tests {
             (f64::NAN, "   1 │"),
             (f64::INFINITY, "   1 │"),
         ] {
-            live.begin(finished.clone());
+            live.begin(&finished, 40);
             live.losses.insert(4, (4.5, loss));
             live.losses.push((10.0, loss));
             for size in [[40, 12], [40, 24], [57, 24], [80, 24], [200, 60]] {

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use nin::disk::{self, FileError};
 use nin::names::shown;
-use nin::train::{EpochMetrics, RunDir, TrainError};
+use nin::train::{EpochMetrics, TrainError};
 
-use super::runs::{Group, groups, spread};
+use super::runs::{Group, groups, read_epochs, spread};
 use super::{PictureArgs, check_file, print, tell, write_file};
 use crate::chart::{BarChart, Line, Panel, write_panels};
 
@@ -63,7 +63,7 @@ pub fn plot(args: &PlotArgs) -> Result<(), TrainError> {
 
 /// The epochs of those of a folder's runs that have one.
 fn finished(group: &Group, folder: &Path) -> Result<Vec<Vec<EpochMetrics>>, TrainError> {
-    let runs = group.runs.iter().map(|run| RunDir::read_epochs(run)).collect::<Result<Vec<_>, _>>()?;
+    let runs = group.runs.iter().map(|run| read_epochs(run)).collect::<Result<Vec<_>, _>>()?;
     if runs.iter().all(Vec::is_empty) {
         return Err(TrainError::of(folder, "no epoch is finished"));
     }

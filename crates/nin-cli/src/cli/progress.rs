@@ -106,9 +106,9 @@ impl Display {
                         "warning: {name}best.safetensors is missing or damaged: the weights of epoch {epoch} are lost"
                     ));
                 }
-                let epochs = self.draw()?;
+                self.draw()?;
                 if let Some(live) = &mut self.live {
-                    live.begin(epochs);
+                    live.begin(&RunDir::read_metrics(&self.folder)?.lines, self.settings.batch_size);
                 }
             }
             (Event::EpochStarted { epoch, images }, progress) => {
@@ -261,14 +261,15 @@ impl Progress {
 
     /// Draws the plot above the bar, if there is room.
     fn show(&self, live: &Live) {
-        let style = match live.text(size(), in_color()) {
-            Some(text) => style(&format!("{{plot}}\n{BAR}")).with_key(
-                "plot",
-                move |_: &ProgressState, to: &mut dyn fmt::Write| {
-                    let _ = to.write_str(&text);
-                },
-            ),
-            None => style(BAR),
+        let style = if live.text(size(), in_color()).is_some() {
+            // The terminal may be another size whenever it is drawn.
+            let live = live.clone();
+            let plot = move |_: &ProgressState, to: &mut dyn fmt::Write| {
+                let _ = to.write_str(&live.text(size(), in_color()).unwrap_or_default());
+            };
+            style(&format!("{{plot}}\n{BAR}")).with_key("plot", plot)
+        } else {
+            style(BAR)
         };
         self.bar.set_style(style);
         self.bar.tick();

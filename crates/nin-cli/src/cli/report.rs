@@ -18,7 +18,7 @@ use tensor::conv::ConvAlgorithm;
 use super::data::DataArgs;
 use super::eval::{Judged, OpenRun, accuracy, counts, of_class};
 use super::predict::picture;
-use super::runs::{groups, name};
+use super::runs::{groups, name, read_epochs};
 use super::settings::of_run;
 use super::summary::{layer_table, plan_table};
 use super::table::{Table, grouped};
@@ -54,6 +54,8 @@ const PAGE: &str = "report.html";
 const MISTAKES: usize = 12;
 /// The most classes of a matrix; of more, the pairs that are mixed up most.
 const MATRIX: usize = 20;
+/// What weights are that are not those of an epoch's end.
+const INSIDE: &str = "weights that were saved inside of an epoch";
 /// Pixels of the longer side of a picture, at most.
 const SIDE: usize = 168;
 
@@ -71,7 +73,7 @@ pub fn report(args: &ReportArgs) -> Result<(), TrainError> {
         (None, _) => Path::new("runs").join(PAGE),
     };
     let folders = groups(&args.runs, "config.toml")?.into_iter().flat_map(|group| group.runs);
-    let runs = folders.map(|folder| Ok((Report::read(&folder)?, RunDir::read_epochs(&folder)?)));
+    let runs = folders.map(|folder| Ok((Report::read(&folder)?, read_epochs(&folder)?)));
     let runs = runs.collect::<Result<Vec<_>, TrainError>>()?;
     refuse_other_file(&path)?;
     check_file(&path)?;
@@ -451,6 +453,8 @@ impl Judges {
 struct Verdict {
     judges: Judges,
     classes: Vec<String>,
+    /// True if the weights were saved inside of an epoch, of whose end no figure is.
+    inside: bool,
     /// Rows are the labels.
     confusion: Vec<Vec<usize>>,
     mistakes: Vec<Mistake>,
@@ -480,7 +484,7 @@ impl Verdict {
             mistakes.push(Mistake { index, prediction, image, map });
         }
         let (classes, confusion) = (judged.images.class_names().to_vec(), judged.confusion());
-        Ok(Self { judges, classes, confusion, mistakes })
+        Ok(Self { judges, classes, inside: classifier.card().epoch.is_none(), confusion, mistakes })
     }
 
     fn name(&self, class: usize) -> String {
@@ -493,6 +497,7 @@ impl Verdict {
         html! {
             h2 #answers { "Answers to the " (self.judges.name()) }
             p { (correct) " of " (images) " images are answered correctly, " (format!("{:.4}", accuracy(&self.confusion))) "." }
+            @if self.inside { p { "The answers are those of " (INSIDE) ": the figures of the epochs are of other weights." } }
             h2 { "Accuracy by class" }
             div.wide { table {
                 tr { th { "class" } th.number { "found" } th {} th.number { "images" } }
@@ -600,11 +605,17 @@ fn side_by_side(runs: &[Whole]) -> Markup {
             })
             .collect::<Vec<_>>()
     };
+    let judges = runs.iter().map(|(run, ..)| {
+        let dataset = run.settings.dataset.to_string();
+        format!("{} of {dataset}", run.images().name())
+    });
+    let judges: Vec<String> = judges.collect();
     let mut rows: Vec<(&str, Vec<String>)> = vec![
         ("test acc", last(|epoch| Some(epoch.test_acc))),
         ("train acc", last(|epoch| Some(epoch.train_acc))),
         ("train loss", last(|epoch| Some(epoch.train_loss))),
         ("test loss", last(|epoch| epoch.test_loss)),
+        ("judged by", judges.clone()),
         ("epochs", runs.iter().map(|(_, epochs, _)| epochs.len().to_string()).collect()),
         ("parameters", runs.iter().map(|(run, ..)| run.parameters().unwrap_or_default()).collect()),
     ];
@@ -645,6 +656,9 @@ fn side_by_side(runs: &[Whole]) -> Markup {
         h1 { (runs.len()) " runs" }
         h2 #results { "Results" }
         (table(&rows[..results]))
+        @if judges.iter().any(|own| *own != judges[0]) {
+            p { "The runs are judged by different images: \"test acc\" and \"test loss\" are not of the same." }
+        }
         h2 #curves { "Curves" }
         div.charts {
             (curve("test accuracy", Axis::ToOne, |epoch| Some(epoch.test_acc)))
@@ -692,7 +706,11 @@ fn by_class(runs: &[Whole], names: &[String]) -> Markup {
     };
     html! {
         @for (name, (.., verdict)) in names.iter().zip(runs) {
-            @if let Err(why) = verdict { p.soft { (name) ": " (shown(why)) } }
+            @match verdict {
+                Err(why) => p.soft { (name) ": " (shown(why)) },
+                Ok(verdict) if verdict.inside => p.soft { (name) ": by " (INSIDE) },
+                Ok(_) => {}
+            }
         }
         div.wide { table {
             tr { th { "class" } @for name in names { th.number { (name) } } }
@@ -714,7 +732,7 @@ mod tests {
         let prediction = Prediction { label: 0, class: 1, probability: 0.875 };
         let mistakes = vec![Mistake { index: 7, prediction, map: Some(image.clone()), image }];
         let classes = classes.iter().map(|name| (*name).to_owned()).collect();
-        Verdict { judges: Judges::Test, classes, confusion, mistakes }
+        Verdict { judges: Judges::Test, classes, inside: false, confusion, mistakes }
     }
 
     fn run(folder: &str, lr: f64) -> Report {
@@ -777,7 +795,8 @@ mod tests {
         let names: Vec<String> = (0..30).map(|class| format!("class {class}")).collect();
         let mut confusion = vec![vec![0; 30]; 30];
         (confusion[3][4], confusion[5][6], confusion[7][7]) = (2, 9, 50);
-        let verdict = Verdict { judges: Judges::HeldOut, classes: names, confusion, mistakes: Vec::new() };
+        let (judges, mistakes) = (Judges::HeldOut, Vec::new());
+        let verdict = Verdict { judges, classes: names, inside: true, confusion, mistakes };
         let html = verdict.html().into_string();
         let most = html.find("<td>class 5</td><td>class 6</td><td class=\"number\">9</td>").unwrap();
         let less = html.find("<td>class 3</td><td>class 4</td><td class=\"number\">2</td>").unwrap();
@@ -785,6 +804,7 @@ mod tests {
         // A class without images has no share of them.
         let none = "<td>class 0</td><td class=\"number\"></td><td></td><td class=\"number\">0</td>";
         assert!(html.contains(none) && html.contains("All 2 pairs.") && html.contains("held out"), "{html}");
+        assert!(html.contains("saved inside of an epoch"), "{html}");
         assert!(!html.contains("table class=\"matrix\""));
     }
 
@@ -803,8 +823,14 @@ mod tests {
             "other/one: no images",
             "<td>a</td><td class=\"number\">0.750</td><td class=\"number\"></td>",
             "epochs = 10\n",
+            "<td>judged by</td><td class=\"number\">test images of fashion-mnist-mini</td>",
         ] {
             assert!(page.contains(text), "no {text:?} in {page}");
         }
+        let different = "judged by different images";
+        assert!(!page.contains(different) && !page.contains("inside of an epoch"), "{page}");
+        let [mut first, second] = runs;
+        first.0.settings.hold_out = HoldOut::Last(1000);
+        assert!(side_by_side(&[first, second]).into_string().contains(different));
     }
 }

@@ -3,8 +3,9 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use nin::train::TrainError;
+use nin::train::{EpochMetrics, RunDir, TrainError};
 
+use super::tell;
 use crate::bench::median;
 
 /// The runs of a folder, under the folder's name.
@@ -61,6 +62,22 @@ pub(super) fn spread(accuracies: Vec<f64>) -> String {
     let low = accuracies.iter().copied().reduce(f64::min).unwrap_or_default();
     let high = accuracies.iter().copied().reduce(f64::max).unwrap_or_default();
     format!("test acc min {low:.4}, median {:.4}, max {high:.4}", median(accuracies))
+}
+
+/// The epochs of a run. Of lines that cannot be read it is told how many they are.
+///
+/// # Errors
+/// [`TrainError`] if there is no file of metrics.
+pub(super) fn read_epochs(folder: &Path) -> Result<Vec<EpochMetrics>, TrainError> {
+    let all = RunDir::read_metrics(folder)?;
+    if all.damaged > 0 {
+        tell(&format!(
+            "warning: {}: damaged lines of its metrics are left out: {}",
+            folder.display(),
+            all.damaged
+        ));
+    }
+    Ok(all.epochs().copied().collect())
 }
 
 #[cfg(test)]

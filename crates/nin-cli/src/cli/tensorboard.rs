@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 
 use nin::Classifier;
 use nin::data::Picture;
-use nin::disk::{self, make_new_folder};
+use nin::disk::make_new_folder;
 use nin::tensorboard::{EventFile, graph_def};
-use nin::train::{EpochMetrics, Event, TrainError, Trainer};
-use serde_json::Value;
+use nin::train::{EpochMetrics, Event, MetricsLine, RunDir, TrainError, Trainer};
 
 use super::predict::{first_of_each, over};
 
@@ -63,9 +62,9 @@ impl Board {
     pub(super) fn show(&mut self, event: Event<'_>) -> Result<(), TrainError> {
         match (event, &mut self.file) {
             (Event::Begun(begun), file) => {
-                let lines = lines(&self.run)?;
+                let lines = RunDir::read_metrics(&self.run)?.lines;
                 // Where an epoch has just ended, a process may have died before it told of it: its last step is told anew.
-                let over = matches!(lines.last(), Some(Line::Epoch(_)));
+                let over = matches!(lines.last(), Some(MetricsLine::Epoch(_)));
                 let first = begun.step + u64::from(!over);
                 // Earlier files have what was before.
                 let folder = self.run.join("events");
@@ -75,20 +74,20 @@ impl Board {
                 file.graph(&self.graph)?;
                 for line in &lines {
                     match line {
-                        Line::Step(step, loss) => {
-                            self.step = *step;
+                        MetricsLine::Step(own) => {
+                            self.step = own.step;
                             if self.step >= from {
-                                file.scalars(self.step, &[("step/loss", *loss)])?;
+                                file.scalars(self.step, &[("step/loss", own.loss)])?;
                             }
                         }
-                        Line::Epoch(metrics) if self.step >= from => {
+                        MetricsLine::Epoch(metrics) if self.step >= from => {
                             // The rates of the other steps are not written down.
                             if let Some(lr) = metrics.lr {
                                 file.scalars(self.step, &[("step/lr", lr)])?;
                             }
                             tell_epoch(file, self.step, metrics)?;
                         }
-                        Line::Epoch(_) => {}
+                        MetricsLine::Epoch(_) => {}
                     }
                 }
                 self.step = begun.step;
@@ -110,28 +109,6 @@ impl Board {
         }
         Ok(())
     }
-}
-
-/// A line of `metrics.jsonl`.
-#[derive(Debug)]
-enum Line {
-    /// A step and its loss.
-    Step(u64, f64),
-    /// The epoch that the step before ended.
-    Epoch(EpochMetrics),
-}
-
-/// The lines of a run, but for its warnings.
-fn lines(run: &Path) -> Result<Vec<Line>, TrainError> {
-    let line = |text: &[u8]| {
-        if let Ok(metrics) = serde_json::from_slice(text) {
-            return Some(Line::Epoch(metrics));
-        }
-        let step: Value = serde_json::from_slice(text).ok()?;
-        Some(Line::Step(step.get("step")?.as_u64()?, step.get("loss")?.as_f64()?))
-    };
-    let text = disk::read(&run.join("metrics.jsonl"))?;
-    Ok(text.split(|&byte| byte == b'\n').filter_map(line).collect())
 }
 
 /// Writes the figures of an epoch that ended with this step.
@@ -156,7 +133,7 @@ fn tell_images(file: &mut EventFile, step: u64, run: &Path, images: &[Sample]) -
 
 /// The figures of an epoch by the names that they have in `metrics.jsonl`.
 fn figures(metrics: &EpochMetrics) -> Vec<(String, f64)> {
-    let Ok(Value::Object(all)) = serde_json::to_value(metrics) else { return Vec::new() };
+    let Ok(serde_json::Value::Object(all)) = serde_json::to_value(metrics) else { return Vec::new() };
     let figures = all.iter().filter(|(name, _)| *name != "epoch");
     figures.filter_map(|(name, value)| Some((format!("epoch/{name}"), value.as_f64()?))).collect()
 }

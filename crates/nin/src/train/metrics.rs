@@ -36,9 +36,71 @@ fn is_zero(number: &usize) -> bool {
 
 /// A line of `metrics.jsonl` for one step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub(super) struct StepMetrics {
+pub struct StepMetrics {
     /// The step of the run, counted from 1.
     pub step: u64,
     /// The mean loss of the step's batch.
     pub loss: f64,
+}
+
+/// What `metrics.jsonl` says of a run, but for its warnings.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RunMetrics {
+    /// Its lines, in order.
+    pub lines: Vec<MetricsLine>,
+    /// Lines that are no JSON, which say nothing.
+    pub damaged: usize,
+}
+
+/// A line of `metrics.jsonl`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum MetricsLine {
+    /// A step was made.
+    Step(StepMetrics),
+    /// The epoch that the step before ended.
+    Epoch(EpochMetrics),
+}
+
+impl RunMetrics {
+    /// Reads lines as they are written. Those of other programs, and of later versions, are left out.
+    pub(super) fn of_text(text: &[u8]) -> Self {
+        let mut all = Self::default();
+        for line in text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+            if let Ok(epoch) = serde_json::from_slice(line) {
+                all.lines.push(MetricsLine::Epoch(epoch));
+            } else if let Ok(step) = serde_json::from_slice(line) {
+                all.lines.push(MetricsLine::Step(step));
+            } else if serde_json::from_slice::<serde_json::Value>(line).is_err() {
+                all.damaged += 1;
+            }
+        }
+        all
+    }
+
+    /// The epochs that are over.
+    pub fn epochs(&self) -> impl Iterator<Item = &EpochMetrics> {
+        self.lines.iter().filter_map(|line| match line {
+            MetricsLine::Epoch(epoch) => Some(epoch),
+            MetricsLine::Step(_) => None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A step whose loss is no number has a line that is JSON, but says nothing.
+    #[test]
+    fn lines_are_steps_and_epochs_and_what_is_damaged_is_counted() {
+        let epoch = r#"{"epoch":1,"train_loss":0.5,"train_acc":0.75,"test_acc":0.5,"images_per_s":100.0}"#;
+        let text = format!(
+            "{{\"step\":1,\"loss\":2.5}}\n{{\"step\":2,\"loss\":null}}\n{{\"warning\":\"x\"}}\n{epoch}\n{{\"step\":3,\"lo\n"
+        );
+        let all = RunMetrics::of_text(text.as_bytes());
+        assert_eq!(all.lines.len(), 2);
+        assert_eq!(all.lines[0], MetricsLine::Step(StepMetrics { step: 1, loss: 2.5 }));
+        assert_eq!(all.epochs().map(|own| own.epoch).collect::<Vec<_>>(), [1]);
+        assert_eq!(all.damaged, 1);
+    }
 }

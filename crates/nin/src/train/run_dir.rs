@@ -24,7 +24,7 @@ use tensor::Tensor;
 use super::error::TrainError;
 use super::evaluation::Metrics;
 use super::health::HealthCounts;
-use super::metrics::EpochMetrics;
+use super::metrics::{EpochMetrics, RunMetrics};
 use crate::card::ModelCard;
 use crate::data::DataRecord;
 use crate::data::whiten::{self, Whitening};
@@ -327,13 +327,20 @@ impl RunDir {
         Err(TrainError::of(path, "no run in this folder (it has no config.toml)"))
     }
 
-    /// The epochs in a folder's `metrics.jsonl`, which may be all that is in it.
+    /// What a folder's `metrics.jsonl` says, which may be all that is in it.
     ///
     /// # Errors
     /// [`TrainError`] if it cannot be read.
+    pub fn read_metrics(folder: &Path) -> Result<RunMetrics, TrainError> {
+        Ok(RunMetrics::of_text(&disk::read(&folder.join(METRICS))?))
+    }
+
+    /// The epochs of [`Self::read_metrics`].
+    ///
+    /// # Errors
+    /// As [`Self::read_metrics`].
     pub fn read_epochs(folder: &Path) -> Result<Vec<EpochMetrics>, TrainError> {
-        let text = disk::read(&folder.join(METRICS))?;
-        Ok(text.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
+        Ok(Self::read_metrics(folder)?.epochs().copied().collect())
     }
 
     /// Saves a run that goes on: the metrics so far, the weights, and the checkpoint last.
