@@ -20,7 +20,7 @@ use super::{Until, median_seconds};
 /// One pass of one layer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Pass {
-    /// The pick of [`conv::choose`]; `None` for a layer that is no convolution.
+    /// The pick of [`conv::choose`] or [`conv::choose_gradient`]; `None` for a layer that is no convolution.
     pub(crate) algorithm: Option<String>,
     /// Milliseconds for the micro-batch.
     pub(crate) ms: f64,
@@ -64,8 +64,13 @@ pub(crate) fn measure(
     Ok(ops.map(|index| layer(&context, &graph, index, Until::Seconds(seconds))).collect())
 }
 
-/// Each convolution of a node with its settings, and the algorithm that computes it; empty if the node has none.
-pub(crate) fn convolutions(graph: &Graph<f32>, index: usize, asked: ConvAlgorithm) -> Vec<(String, String)> {
+/// Each convolution of a node with its settings, and the algorithms that compute it and its weight's gradient; empty if the node has
+/// none.
+pub(crate) fn convolutions(
+    graph: &Graph<f32>,
+    index: usize,
+    asked: ConvAlgorithm,
+) -> Vec<(String, [ConvAlgorithm; 2])> {
     let (node, inputs) = (&graph.nodes()[index], graph.input_shapes(index));
     let layers: &[ops::Conv2d] = match (node.op::<ops::Conv2d>(), node.op::<ops::MlpConv>()) {
         (Some(layer), _) => std::slice::from_ref(layer),
@@ -78,7 +83,7 @@ pub(crate) fn convolutions(graph: &Graph<f32>, index: usize, asked: ConvAlgorith
         let geometry = layer.geometry(x, weight).expect("the trace checked it");
         let op = Op::<f32>::describe(layer, &[x, weight]);
         x = geometry.output_shape();
-        (op, conv::choose::<f32>(&geometry, asked).to_string())
+        (op, [conv::choose::<f32>(&geometry, asked), conv::choose_gradient::<f32>(&geometry, asked)])
     });
     of_layers.collect()
 }
@@ -98,11 +103,12 @@ fn layer(context: &Context, graph: &Graph<f32>, index: usize, until: Until) -> L
     let node = &nodes[index];
     let is_parameter = |input: &usize| nodes[*input].parameter().is_some();
     let flops = graph.flops(index);
-    let algorithm = convolutions(graph, index, context.conv).pop().map(|(_, algorithm)| algorithm);
-    let pass = |times: &[Duration]| {
+    let algorithms = convolutions(graph, index, context.conv).pop().map(|(_, algorithms)| algorithms);
+    let pass = |times: &[Duration], of_weight: bool| {
         let seconds = median_seconds(times);
-        let gflop_per_s = algorithm.is_some().then(|| flops as f64 / seconds.max(1e-9) / 1e9);
-        Pass { algorithm: algorithm.clone(), ms: 1e3 * seconds, gflop_per_s }
+        let gflop_per_s = algorithms.is_some().then(|| flops as f64 / seconds.max(1e-9) / 1e9);
+        let algorithm = algorithms.map(|all| all[usize::from(of_weight)].to_string());
+        Pass { algorithm, ms: 1e3 * seconds, gflop_per_s }
     };
     let inputs: Vec<_> = shapes.iter().zip(0..).map(|(&shape, seed)| random(shape, seed)).collect();
     let dy = random(node.shape(), shapes.len() as u64);
@@ -112,7 +118,7 @@ fn layer(context: &Context, graph: &Graph<f32>, index: usize, until: Until) -> L
         false => input.0.narrow_in(context.pool(), 0, input.0.shape()[0]),
     };
     let run = || graph.apply(index, context, inputs.iter().zip(node.inputs()).map(fresh).collect());
-    let timed = |wanted: Option<Vec<Option<usize>>>| {
+    let timed = |wanted: Option<Vec<Option<usize>>>, of_weight: bool| {
         let times = until.measure(|| {
             let (begin, (y, backward)) = (Instant::now(), run());
             let forward = begin.elapsed();
@@ -126,7 +132,7 @@ fn layer(context: &Context, graph: &Graph<f32>, index: usize, until: Until) -> L
             drop((y, gradients));
             Ok(time)
         });
-        pass(&times.unwrap_or_else(|never| match never {}))
+        pass(&times.unwrap_or_else(|never| match never {}), of_weight)
     };
     let of = |parameters: bool| -> Vec<Option<usize>> {
         let inputs = node.inputs().iter().enumerate();
@@ -139,8 +145,8 @@ fn layer(context: &Context, graph: &Graph<f32>, index: usize, until: Until) -> L
         kind: graph.describe(index),
         input: plane(shapes[0]),
         output: plane(node.shape()),
-        forward: timed(None),
-        input_gradient: (!first).then(|| timed(Some(of_others))),
-        weight_gradient: of_parameters.iter().any(Option::is_some).then(|| timed(Some(of_parameters))),
+        forward: timed(None, false),
+        input_gradient: (!first).then(|| timed(Some(of_others), false)),
+        weight_gradient: of_parameters.iter().any(Option::is_some).then(|| timed(Some(of_parameters), true)),
     }
 }

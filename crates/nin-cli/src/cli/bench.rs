@@ -144,7 +144,12 @@ fn layer_table(times: &[LayerTimes]) -> String {
     let mut table = Table::new(&[&["layer", "kind", "input", "output", "algorithm"][..], &passes].concat());
     for layer in times {
         let shape = |[c, h, w]: [usize; 3]| format!("{c}x{h}x{w}");
-        let algorithm = layer.forward.algorithm.clone().unwrap_or_default();
+        let mut algorithm = layer.forward.algorithm.clone().unwrap_or_default();
+        if let Some(own) = layer.weight_gradient.as_ref().and_then(|pass| pass.algorithm.as_ref())
+            && *own != algorithm
+        {
+            algorithm += &format!("; weight gradient {own}");
+        }
         let mut row =
             vec![layer.path.clone(), layer.kind.clone(), shape(layer.input), shape(layer.output), algorithm];
         for pass in [Some(&layer.forward), layer.input_gradient.as_ref(), layer.weight_gradient.as_ref()] {

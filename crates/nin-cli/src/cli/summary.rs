@@ -83,7 +83,8 @@ pub(super) fn plan_table(
     for (index, node) in graph.nodes().iter().enumerate().filter(|(index, _)| plan.runs(*index)) {
         let flops = graph.flops(index);
         total += flops;
-        let mut parts = convolutions(graph, index, asked);
+        let parts = convolutions(graph, index, asked).into_iter();
+        let mut parts: Vec<_> = parts.map(|(op, [algorithm, _])| (op, algorithm.to_string())).collect();
         if parts.is_empty() {
             parts.push((graph.describe(index), String::new()));
         }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::direct::{self, Masked, PackedWeights};
 use super::winograd::{self, DomainWeights, Tile, WeightGradientAccumulator};
 use super::{
-    Chain, ConvAlgorithm, ConvGeometry, Convolution, Convolve, Pass, bias_gradient, chain, depthwise, generic,
+    Chain, ConvAlgorithm, ConvGeometry, Convolution, Convolve, Pass, bias_gradient, chain, choose_gradient,
+    depthwise, generic,
 };
 use crate::buffer_pool::BufferPool;
 use crate::context::Context;
@@ -50,15 +51,6 @@ impl Convolution<'_, f32> {
         self.algorithm(context) == ConvAlgorithm::Direct
     }
 
-    /// The tile in which the weight's gradient is summed, by a layer whose other passes have `tile`.
-    ///
-    /// Sums are read and written where weights are only read, so that it may be a smaller one, with fewer sums.
-    fn gradient_tile(&self, context: &Context, tile: Tile) -> Tile {
-        let g = ConvGeometry { n: NOMINAL_IMAGES_SUMMED, ..self.geometry };
-        let own = (context.conv == ConvAlgorithm::Auto).then(|| winograd::tile_for(&g, true));
-        own.flatten().unwrap_or(tile)
-    }
-
     fn by_reference(&self, context: &Context) -> bool {
         matches!(self.algorithm(context), ConvAlgorithm::Naive | ConvAlgorithm::Im2col)
     }
@@ -101,6 +93,15 @@ impl Convolve for f32 {
             None if g.is_depthwise() => ConvAlgorithm::Depthwise,
             None => ConvAlgorithm::Direct,
         }
+    }
+
+    fn choose_gradient(g: &ConvGeometry, asked: ConvAlgorithm) -> ConvAlgorithm {
+        let chosen = Self::choose(g, asked);
+        if asked != ConvAlgorithm::Auto || !matches!(chosen, ConvAlgorithm::Winograd(_)) {
+            return chosen;
+        }
+        let tile = winograd::tile_for(&ConvGeometry { n: NOMINAL_IMAGES_SUMMED, ..*g }, true);
+        tile.map_or(chosen, |tile| ConvAlgorithm::Winograd(Some(tile)))
     }
 
     fn forward(
@@ -166,8 +167,7 @@ impl Convolve for f32 {
         } else {
             let mut db = sinks.wanted(1).then(|| Tensor::empty_in(pool, g.bias_shape()));
             let to_db = db.as_mut().map(Tensor::data_mut);
-            if let ConvAlgorithm::Winograd(Some(tile)) = layer.algorithm(context) {
-                let tile = layer.gradient_tile(context, tile);
+            if let ConvAlgorithm::Winograd(Some(tile)) = choose_gradient::<f32>(g, context.conv) {
                 sinks.get(0).expect("it is wanted").add_deferred(
                     pool,
                     |pool| WeightGradientAccumulator::new(pool, tile, g, isa),

@@ -170,6 +170,11 @@ pub trait Convolve: Sized {
         if asked == ConvAlgorithm::Naive { ConvAlgorithm::Naive } else { ConvAlgorithm::Im2col }
     }
 
+    /// See [`choose_gradient`].
+    fn choose_gradient(geometry: &ConvGeometry, asked: ConvAlgorithm) -> ConvAlgorithm {
+        Self::choose(geometry, asked)
+    }
+
     /// [`forward`] of the first layer, or of more that go together: their outputs, of the last alone unless `keep`, and their
     /// number.
     fn forward(
@@ -209,6 +214,13 @@ impl Convolve for f64 {}
 #[must_use]
 pub fn choose<T: Element>(geometry: &ConvGeometry, asked: ConvAlgorithm) -> ConvAlgorithm {
     T::choose(geometry, asked)
+}
+
+/// Picks the algorithm of the weight's gradient, where [`choose`] picks that of the other passes: the same, or another tile, since sums
+/// are read and written where weights are only read.
+#[must_use]
+pub fn choose_gradient<T: Element>(geometry: &ConvGeometry, asked: ConvAlgorithm) -> ConvAlgorithm {
+    T::choose_gradient(geometry, asked)
 }
 
 /// The outputs of convolutions one after the other, from x (N x C x H x W): of all if `keep`, otherwise of the last alone, with

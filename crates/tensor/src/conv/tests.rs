@@ -12,7 +12,7 @@ use crate::shape::Shape;
 use crate::sink::GradientSum;
 use crate::testing::{poisoned, random};
 
-/// Any sizes, and two that were computed wrongly once.
+/// Any sizes, two that were computed wrongly once, and one whose weight gradient has a tile of its own.
 fn sizes() -> impl Strategy<Value = ConvGeometry> {
     let once = |x: [usize; 4], w: [usize; 4], padding, groups| {
         Just(ConvGeometry::new(x.into(), w.into(), [1; 2], padding, [1; 2], groups).unwrap())
@@ -21,6 +21,7 @@ fn sizes() -> impl Strategy<Value = ConvGeometry> {
         20 => geometries([1..3, 1..18, 1..18], [1..13, 1..13]),
         1 => once([1, 1, 3, 1], [1, 1, 3, 3], [0, 1], 1),
         1 => once([1, 4, 1, 1], [2, 2, 3, 3], [1, 1], 2),
+        1 => once([2, 64, 17, 17], [64, 64, 3, 3], [1, 1], 1),
     ]
 }
 
@@ -181,6 +182,18 @@ fn every_algorithm_is_chosen_when_asked_for() {
     }
     let error = "fft".parse::<ConvAlgorithm>().unwrap_err().to_string();
     assert_eq!(error, "expected auto, naive, im2col, direct or winograd, found \"fft\"");
+}
+
+#[test]
+fn a_weight_gradient_has_the_tile_of_its_sums_unless_one_is_asked_for() {
+    let g =
+        ConvGeometry::new([9, 64, 17, 17].into(), [64, 64, 3, 3].into(), [1; 2], [1; 2], [1; 2], 1).unwrap();
+    let both = |asked| [choose::<f32>(&g, asked), choose_gradient::<f32>(&g, asked)];
+    let [large, small] = [Tile::F6x6K3x3, Tile::F4x4K3x3].map(|tile| ConvAlgorithm::Winograd(Some(tile)));
+    assert_eq!(both(ConvAlgorithm::Auto), [large, small]);
+    for asked in [ConvAlgorithm::Winograd(None), ConvAlgorithm::Direct, ConvAlgorithm::Naive] {
+        assert_eq!(choose::<f32>(&g, asked), choose_gradient::<f32>(&g, asked));
+    }
 }
 
 /// A weight and the same numbers in another shape share their storage, with the packed forms that it keeps.
