@@ -27,6 +27,7 @@ pub(crate) const STYLE: &str = "
 .chart .c0 { color: #c85400 } .chart .c1 { color: #0072b2 } .chart .c2 { color: #00805d }
 .chart .c3 { color: #b0558a } .chart .c4 { color: #8a6d00 } .chart .c5 { color: #5a5a5a }
 .chart .d1 { stroke-dasharray: 7 4 } .chart .d2 { stroke-dasharray: 2 3 } .chart .d3 { stroke-dasharray: 9 3 2 3 }
+.chart .over { stroke-dasharray: 12 12 } .chart .over-two { stroke-dasharray: 6 18 }
 @media (prefers-color-scheme: dark) {
 .chart { fill: #e6edf3 } .chart .paper, .chart .box { fill: #0d1117 } .chart .small { fill: #9198a1 } .chart .grid { stroke: #2a313a }
 .chart .ours { fill: #f97316 } .chart .own { fill: #9a5a35 } .chart .peer { fill: #7d93b2 } .chart .inexact { stroke: #7d93b2 }
@@ -254,6 +255,9 @@ impl Panel {
             // A line among few is thicker than one among many.
             let stroke = if lines.len() == 1 { 2 } else { 1 };
             for line in lines {
+                // Of lines that are the same, each shows through the gaps of the next.
+                let before = self.groups[..group].iter().filter(|others| others.contains(line)).count();
+                let over = ["", " over", " over-two"][before.min(2)];
                 // What is no number has no place.
                 let line: Vec<(f64, f64)> =
                     line.iter().copied().filter(|point| point.1.is_finite()).collect();
@@ -270,7 +274,7 @@ impl Panel {
                         line.iter().map(|&(across, up)| format!("{:.1},{:.1}", x(across), y(up))).collect();
                     let _ = writeln!(
                         drawing.0,
-                        r#"<polyline points="{}" class="line {}" stroke-width="{stroke}" stroke-opacity="0.8"/>"#,
+                        r#"<polyline points="{}" class="line {}{over}" stroke-width="{stroke}" stroke-opacity="0.8"/>"#,
                         points.join(" "),
                         color(group)
                     );
@@ -526,6 +530,8 @@ mod tests {
         let one = draw(&names, &[panel(vec![vec![line.clone()], vec![]])], LEAST, STYLE);
         let three = draw(&names, &[panel(vec![vec![line.clone()], vec![line; 2]])], LEAST, STYLE);
         assert_eq!((lines(&one), lines(&three)), (1, 3));
+        // The second group's are where the first's is, which they would hide.
+        assert_eq!((one.matches(" over\"").count(), three.matches(" over\"").count()), (0, 2));
         for text in ["chapter", "&lt;b&gt;", "&amp;&#39;&quot;", "test accuracy", "epoch", "epoch 2"] {
             assert!(one.contains(text), "no {text:?} in the picture");
         }
