@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use autograd::{Context, Graph, Plan};
-use tensor::{BufferPool, Tensor, ops};
+use tensor::{BufferPool, Shape, Tensor, ops};
 
 use super::error::TrainError;
 use super::settings::Settings;
@@ -15,6 +15,12 @@ use crate::disk::content;
 use crate::nn::{Module, Sequential, bound, freeze, parameters, parameters_mut};
 use crate::optim::matches;
 use crate::weights_file::load_tensors;
+
+/// Images that the data-dependent start looks at, at most: enough for each channel's mean and deviation where maps are one pixel.
+const STANDARDIZED_ON: usize = 64;
+
+/// Bytes of their maps that are in memory at once, at most, but for one image's, which may have more.
+const STANDARDIZED_BYTES: usize = 256 << 20;
 
 /// Names of parameters that an error tells.
 const TOLD: usize = 8;
@@ -36,6 +42,17 @@ pub(super) fn scale_head(model: &mut Sequential<f32>, settings: &Settings) {
     for value in all[bias].1.value.data_mut() {
         *value = *value * settings.head_scale as f32 + settings.head_bias as f32;
     }
+}
+
+/// The number of images to [`standardize`] on. `image` is the shape of one, 1 x C x H x W: fewer of those that make large maps, of
+/// which each channel has many values.
+///
+/// # Errors
+/// [`TrainError`] if the network does not fit the image.
+pub(super) fn standardized_on(model: &Sequential<f32>, image: Shape) -> Result<usize, TrainError> {
+    let graph = Graph::trace(&Context::evaluation(BufferPool::new()), image, |x| model.forward(x))?;
+    let bytes = Plan::unfused(graph).peak_elements().saturating_mul(size_of::<f32>());
+    Ok((STANDARDIZED_BYTES / bytes.max(1)).clamp(1, STANDARDIZED_ON))
 }
 
 /// Scales and shifts every convolution with a new weight (`new`: their identities), in the order of the layers, so that each channel of its output has mean 0 and standard
@@ -203,6 +220,7 @@ pub(super) fn network(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::Model;
     use crate::nn::{AdaptiveAvgPool2d, Conv2d, Flatten, Linear, MaxPool2d, Relu, initialize};
     use tensor::init::Init;
 
@@ -276,6 +294,20 @@ mod tests {
         assert_eq!(outputs[0], before[0]);
         assert!(standardize_channels(&mut outputs[1]).iter().all(|(mean, _)| mean.abs() < 1e-4));
         assert!(standardize_channels(&mut outputs[2]).iter().any(|(mean, _)| mean.abs() > 0.1));
+    }
+
+    /// At the sizes that they were made for, all of our networks look at as many; far above, their maps would take gigabytes.
+    #[test]
+    fn large_maps_are_standardized_on_fewer_images() {
+        let images = |model: Model, side| {
+            let network = model.build::<f32>(1, 10, 0.5);
+            standardized_on(&network, Shape::from([1, 1, side, side])).unwrap()
+        };
+        assert_eq!(
+            [(Model::Nin, 224), (Model::NinCifar, 28)].map(|(model, side)| images(model, side)),
+            [64; 2]
+        );
+        assert_eq!([224, 2048].map(|side| images(Model::NinCifar, side)), [3, 1]);
     }
 
     #[test]

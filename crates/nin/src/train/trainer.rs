@@ -12,7 +12,9 @@ use super::health::{HealthMonitor, Warning};
 use super::metrics::EpochMetrics;
 use super::run_dir::{Checkpoint, Position};
 use super::settings::{InitialWeights, Overrides, Settings};
-use super::start::{choose_parameters, class_map_bias, network, scale_head, standardize, whitening};
+use super::start::{
+    choose_parameters, class_map_bias, network, scale_head, standardize, standardized_on, whitening,
+};
 use super::workers::{StepSettings, Workers};
 use crate::card::ModelCard;
 use crate::checkpoint::{Fit, load_fitting, replace_values};
@@ -22,10 +24,6 @@ use crate::data::{Augmentation, Batch, DataLoader, Dataset, LoaderOptions, Norma
 use crate::loss::{CrossEntropy, Loss};
 use crate::nn::{Planned, Sequential, initialize, parameters};
 use crate::optim::{Gradients, Optimizer, Scheduler};
-
-/// Images that the data-dependent start looks at: enough for each channel's mean and deviation where maps are one pixel, and few
-/// enough for their maps in the largest layer to need less memory than training does.
-const STANDARDIZED_ON: usize = 64;
 
 /// Images of a test batch: enough to keep all threads busy, few enough to take less memory than a step. No result depends on it.
 const TEST_BATCH: usize = 64;
@@ -101,7 +99,7 @@ impl Trainer {
         let new = own.new_weights();
         if own.settings.init == InitialWeights::DataDependent
             && !new.is_empty()
-            && let Some(batch) = own.some_images(STANDARDIZED_ON)?
+            && let Some(batch) = own.some_images(standardized_on(own.model(), own.input_shape())?)?
         {
             standardize(own.model.get_mut(), batch.images_in(&BufferPool::new()), &own.workers, &new)?;
         }
