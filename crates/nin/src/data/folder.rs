@@ -400,9 +400,10 @@ mod tests {
         write(&root.join("a/good.png"), &gray(3, 7));
         write(&root.join("b/good.png"), &gray(3, 8));
         let whole = red(20, 20);
-        let broken: [(&str, &[u8], &str); 5] = [
+        let broken: [(&str, &[u8], &str); 6] = [
             ("a/cut.jpg", &whole[..whole.len() / 2], "not a whole image"),
             ("a/empty.png", b"", "neither a PNG nor a JPEG"),
+            ("a/end.jpg", &whole[..whole.len() - 2], "not a whole image: the file is cut off"),
             ("a/page.jpg", b"<!DOCTYPE html>", "neither a PNG nor a JPEG"),
             ("b/moving.gif", b"GIF89a", "neither a PNG nor a JPEG"),
             ("b/half.png", &gray(3, 8)[..30], "not a whole image"),

@@ -14,6 +14,8 @@ mod cifar;
 pub mod dataset;
 #[cfg(feature = "download")]
 pub mod download;
+#[cfg(feature = "image")]
+mod encoded;
 pub mod error;
 pub mod files;
 #[cfg(feature = "image")]

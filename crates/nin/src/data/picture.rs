@@ -3,6 +3,8 @@
 #[cfg(feature = "image")]
 use std::path::Path;
 
+#[cfg(feature = "image")]
+use super::encoded::Encoded;
 use super::error::DataError;
 use super::resize::{MAX_SIDE, ResizeScratch, Resizer};
 #[cfg(feature = "image")]
@@ -11,6 +13,10 @@ use crate::disk::{FileError, content};
 /// The most bytes of a file of an image.
 #[cfg(feature = "image")]
 pub const LARGEST_FILE: u64 = 256 << 20;
+
+/// The most bytes of the pixels of a file, as they are in it.
+#[cfg(feature = "image")]
+const LARGEST_IMAGE: u64 = 1 << 29;
 
 /// An image of 8-bit pixels, C x H x W: gray (C = 1) or red, green and blue (C = 3).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,16 +46,38 @@ impl Picture {
     /// on white, 16 bits a channel brought to 8. `source` is the name that errors carry (with the feature `image`).
     ///
     /// # Errors
-    /// [`FileError::Content`] if it is neither, is broken, or has a side of more than [`MAX_SIDE`] pixels or more of them than fit
-    /// in half a gigabyte, which is found out before memory is taken.
+    /// [`FileError::Content`] if it is neither, is broken or cut off, has a side of more than [`MAX_SIDE`] pixels, more of them than
+    /// fit in half a gigabyte, or is a JPEG image of more than 100 scans, 1,000 segments or 256 KiB of tables, all of which is found
+    /// out before memory is taken. A decoded image takes no more than the pixels need, whatever else is in the file.
     #[cfg(feature = "image")]
     pub fn decode(bytes: &[u8], source: &Path) -> Result<Self, FileError> {
-        use image::{DynamicImage, ImageDecoder};
+        use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
 
         let refuse = |reason: String| content(source, reason);
-        let mut decoder = decoder(bytes, source)?;
-        let orientation = decoder.orientation().map_err(|error| broken(source, &error))?;
-        let mut image = DynamicImage::from_decoder(decoder).map_err(|error| broken(source, &error))?;
+        // Some decoders end their lines.
+        let broken =
+            |error: image::ImageError| refuse(format!("not a whole image: {}", error.to_string().trim_end()));
+        let file = encoded(bytes, source)?;
+        let [h, w] = file.sides;
+        if h.max(w) > MAX_SIDE {
+            return Err(refuse(format!(
+                "{w} x {h} pixels, more than the {MAX_SIDE} a side that an image may have"
+            )));
+        }
+        let mut limits = Limits::default();
+        limits.max_alloc = Some(LARGEST_IMAGE);
+        let needed = file.needed();
+        let mut reader = ImageReader::with_format(std::io::Cursor::new(&*needed), file.format);
+        reader.limits(limits);
+        let mut decoder = reader.into_decoder().map_err(broken)?;
+        if decoder.total_bytes() > LARGEST_IMAGE {
+            let most = LARGEST_IMAGE >> 20;
+            return Err(refuse(format!(
+                "{w} x {h} pixels, more than fit in the {most} MiB that an image may have"
+            )));
+        }
+        let orientation = decoder.orientation().map_err(broken)?;
+        let mut image = DynamicImage::from_decoder(decoder).map_err(broken)?;
         image.apply_orientation(orientation);
         let (w, h) = (image.width() as usize, image.height() as usize);
         let color = image.color();
@@ -70,15 +98,15 @@ impl Picture {
         Self::new(shape, pixels).map_err(|error| refuse(error.to_string()))
     }
 
-    /// Height and width of a PNG or JPEG image as its header has them, before any EXIF turns it, without decoding it (with the feature
-    /// `image`).
+    /// Height and width of a PNG or JPEG image as its header has them, however large, before any EXIF turns it, without decoding it
+    /// (with the feature `image`).
     ///
     /// # Errors
-    /// Those of [`Picture::decode`] that are found out before memory is taken.
+    /// [`FileError::Content`] if it is neither, has no header, or is a JPEG image that is cut off or has too much in it, as
+    /// [`Picture::decode`].
     #[cfg(feature = "image")]
     pub fn sides(bytes: &[u8], source: &Path) -> Result<[usize; 2], FileError> {
-        let (w, h) = image::ImageDecoder::dimensions(&decoder(bytes, source)?);
-        Ok([h as usize, w as usize])
+        Ok(encoded(bytes, source)?.sides)
     }
 
     /// Reads an image file as [`Picture::decode`] does (with the feature `image`).
@@ -212,32 +240,14 @@ impl Picture {
     }
 }
 
-/// The decoder of a PNG or JPEG image that is not too large.
+/// A file that is not too large, and what it says of its image.
 #[cfg(feature = "image")]
-fn decoder<'a>(bytes: &'a [u8], source: &Path) -> Result<impl image::ImageDecoder + use<'a>, FileError> {
-    use image::{ImageFormat, ImageReader, Limits};
-
-    let refuse = |reason: String| content(source, reason);
+fn encoded<'a>(bytes: &'a [u8], source: &Path) -> Result<Encoded<'a>, FileError> {
     if bytes.len() as u64 > LARGEST_FILE {
-        return Err(refuse(format!("larger than the {} MiB that an image may have", LARGEST_FILE >> 20)));
+        let most = LARGEST_FILE >> 20;
+        return Err(content(source, format!("larger than the {most} MiB that an image may have")));
     }
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(MAX_SIDE as u32);
-    limits.max_image_height = Some(MAX_SIDE as u32);
-    limits.max_alloc = Some(1 << 29);
-    let reader = ImageReader::new(std::io::Cursor::new(bytes)).with_guessed_format();
-    let mut reader = reader.map_err(|error| refuse(format!("cannot be read: {error}")))?;
-    if !matches!(reader.format(), Some(ImageFormat::Png | ImageFormat::Jpeg)) {
-        return Err(refuse("neither a PNG nor a JPEG image".to_owned()));
-    }
-    reader.limits(limits);
-    reader.into_decoder().map_err(|error| broken(source, &error))
-}
-
-/// The error of an image that ends early or does not fit together. Some decoders end their lines.
-#[cfg(feature = "image")]
-fn broken(source: &Path, error: &image::ImageError) -> FileError {
-    content(source, format!("not a whole image: {}", error.to_string().trim_end()))
+    Encoded::new(bytes).map_err(|reason| content(source, reason))
 }
 
 /// The planes of interleaved pixels of N bytes: red, green, blue.
@@ -364,13 +374,133 @@ mod tests {
             assert!(refused(&whole[..cut]).starts_with("a.png: not a whole image: "), "{cut}");
         }
         // Sides as the header has them, with its checksum mended.
-        for side in [0u32, 16_385, u32::MAX] {
-            let mut large = whole.clone();
-            large[16..20].copy_from_slice(&side.to_be_bytes());
+        let sized = |w: u32, h: u32| {
+            let mut large = png(ImageBuffer::<Rgba<u16>, _>::from_raw(1, 1, vec![1u16, 2, 3, 4]).unwrap());
+            large[16..20].copy_from_slice(&w.to_be_bytes());
+            large[20..24].copy_from_slice(&h.to_be_bytes());
             let sum = crc32fast::hash(&large[12..29]);
             large[29..33].copy_from_slice(&sum.to_be_bytes());
-            assert!(refused(&large).starts_with("a.png: not a whole image: "), "{side}");
-            assert!(Picture::sides(&large, Path::new("a.png")).is_err(), "{side}");
+            large
+        };
+        assert!(refused(&sized(0, 1)).starts_with("a.png: not a whole image: "));
+        for (w, h, reason) in [
+            (16_385, 1, "16385 x 1 pixels, more than the 16384 a side that an image may have"),
+            (1, u32::MAX, "1 x 4294967295 pixels, more than the 16384 a side that an image may have"),
+            (16_384, 4097, "16384 x 4097 pixels, more than fit in the 512 MiB that an image may have"),
+        ] {
+            let large = sized(w, h);
+            assert_eq!(refused(&large), format!("a.png: {reason}"));
+            assert_eq!(Picture::sides(&large, Path::new("a.png")).unwrap(), [h as usize, w as usize]);
         }
+    }
+
+    fn jpeg(image: &ImageBuffer<Rgb<u8>, Vec<u8>>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        JpegEncoder::new_with_quality(&mut bytes, 90).encode_image(image).unwrap();
+        bytes
+    }
+
+    fn leaves() -> ImageBuffer<Rgb<u8>, Vec<u8>> {
+        ImageBuffer::from_fn(40, 30, |x, y| Rgb([x * 6, y * 8, x * y % 256].map(|value| value as u8)))
+    }
+
+    /// A segment of a JPEG file.
+    fn segment(marker: u8, content: &[u8]) -> Vec<u8> {
+        let length = (content.len() as u16 + 2).to_be_bytes();
+        [&[0xff, marker][..], &length, content].concat()
+    }
+
+    /// A JPEG image may end early anywhere: its decoder would fill in gray.
+    #[test]
+    fn a_jpeg_image_that_is_cut_off_is_refused() {
+        let whole = jpeg(&leaves());
+        for cut in 3..whole.len() {
+            let error = Picture::decode(&whole[..cut], Path::new("a.jpg")).unwrap_err().to_string();
+            assert_eq!(error, "a.jpg: not a whole image: the file is cut off", "{cut} of {}", whole.len());
+        }
+        // What is behind its end, as a film, is nothing that it lacks; nor are markers in what a program wrote into it an end.
+        let (picture, thumbnail) = (decoded(&whole), segment(0xe1, b"\xff\xd8\xff\xda\xff\xd9"));
+        assert_eq!(decoded(&[&whole, &b"\xff\xd8\xff\xff\xda"[..]].concat()), picture);
+        let with = |content: &[u8]| [&whole[..2], content, &whole[2..]].concat();
+        assert_eq!(decoded(&with(&thumbnail)), picture);
+        let cut = with(&thumbnail)[..whole.len()].to_vec();
+        assert!(Picture::decode(&cut, Path::new("a.jpg")).unwrap_err().to_string().ends_with("cut off"));
+    }
+
+    /// What costs a decoder much more time than it takes bytes.
+    #[test]
+    fn a_jpeg_image_of_too_many_parts_is_refused() {
+        let whole = jpeg(&leaves());
+        // Of one scan for each of three channels: of the first, many times.
+        let table = |class: u8| segment(0xc4, &[&[class, 1][..], &[0; 16]].concat());
+        let begin = [
+            b"\xff\xd8".to_vec(),
+            segment(0xdb, &[1; 65]),
+            segment(0xc0, &[8, 0, 64, 0, 64, 3, 1, 0x11, 1, 2, 0x11, 1, 3, 0x11, 1]),
+            table(0),
+            table(0x10),
+        ];
+        let scans = |count| {
+            let scan = segment(0xda, &[1, 1, 0, 0, 63, 0]);
+            [begin.concat(), scan.repeat(count), b"\xff\xd9".to_vec()].concat()
+        };
+        let with = |content: Vec<u8>| [&whole[..2], &content, &whole[2..]].concat();
+        let looked_at =
+            |bytes: &[u8]| Picture::sides(bytes, Path::new("a.jpg")).map_err(|error| error.to_string());
+        assert_eq!(looked_at(&scans(100)), Ok([64, 64]));
+        for (bytes, reason) in [
+            (scans(101), "more than the 100 scans"),
+            (with(segment(0xe1, b"x").repeat(1000)), "more than the 1000 segments"),
+            (with(segment(0xdb, &[1; 65_000]).repeat(5)), "more than the 256 KiB of tables"),
+        ] {
+            let expected = format!("a.jpg: {reason} that a JPEG image may have");
+            assert_eq!(looked_at(&bytes), Err(expected.clone()));
+            assert_eq!(Picture::decode(&bytes, Path::new("a.jpg")).unwrap_err().to_string(), expected);
+        }
+        // Scans in what a program wrote into it are none.
+        let inside = segment(0xda, &[1, 1, 0, 0, 63, 0]).repeat(500);
+        assert_eq!(decoded(&with(segment(0xe1, &inside).repeat(900))), decoded(&whole));
+        for stray in [0x01, 0xd0, 0xd8] {
+            let error = looked_at(&with(vec![0xff, stray])).unwrap_err();
+            assert_eq!(
+                error,
+                format!("a.jpg: not a whole image: marker FF{stray:02X} where there can be none")
+            );
+        }
+    }
+
+    /// A chunk of a PNG file.
+    fn chunk(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
+        let own = [&kind[..], content].concat();
+        let sum = crc32fast::hash(&own).to_be_bytes();
+        [&(content.len() as u32).to_be_bytes()[..], &own, &sum].concat()
+    }
+
+    /// Nothing but pixels is decompressed: a profile or a text may be a thousand times as large as it lies there.
+    #[test]
+    fn what_a_png_image_is_shown_without_is_not_looked_at() {
+        let whole = png(leaves());
+        let (picture, file) = (decoded(&whole), Encoded::new(&whole).unwrap());
+        assert!(matches!(file.needed(), std::borrow::Cow::Borrowed(_)), "nothing is copied without a need");
+        let extras = [
+            chunk(b"iCCP", b"x\0\0not compressed"),
+            chunk(b"zTXt", &[b'x'; 100]),
+            chunk(b"iTXt", &[b'x'; 100]),
+            chunk(b"acTL", &[0, 0, 0, 2, 0, 0, 0, 0]),
+        ]
+        .concat();
+        let with = [&whole[..33], &extras, &whole[33..]].concat();
+        assert_eq!(Encoded::new(&with).unwrap().needed(), whole);
+        assert_eq!(decoded(&with), picture);
+        // Between two of its own, and at a cut end.
+        let end = whole.len() - 12;
+        let late = [&whole[..end], &extras, &whole[end..]].concat();
+        assert_eq!(Encoded::new(&late).unwrap().needed(), whole);
+        assert_eq!(Encoded::new(&late[..end + extras.len() - 3]).unwrap().needed()[..], whole[..end]);
+        // Transparency and orientation are needed: a quarter to the right.
+        let turned = chunk(b"eXIf", b"MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0");
+        let clear = chunk(b"tRNS", &[0; 6]);
+        let shown = decoded(&[&whole[..33], &extras, &turned, &clear, &whole[33..]].concat());
+        assert_eq!((shown.shape(), shown.pixels()[29]), ([3, 40, 30], 255));
     }
 }
