@@ -69,12 +69,15 @@ fn what_is_no_request_gets_one_sentence() {
     let server = Running::new(Limits { pixels: 5000, ..Limits::default() });
     let png = picture(0).to_png();
     let large = Picture::new([1, 2, 2501], vec![0; 5002]).unwrap().to_png();
+    // A side as the header has it.
+    let long = [&png[..16], &20_000u32.to_be_bytes(), &png[20..]].concat();
     for (path, body, status, expected) in [
         ("/api/classify", &b""[..], 400, "the body is empty: expected the bytes of a PNG or JPEG image"),
         ("/api/classify", b"plain text", 400, "image: neither a PNG nor a JPEG image"),
         ("/api/classify", b"GIF89a", 400, "image: neither a PNG nor a JPEG image"),
         ("/api/classify", &png[..png.len() / 2], 400, "image: not a whole image: "),
         ("/api/classify", &large, 413, "the image has 2501 x 2 pixels, more than 5000"),
+        ("/api/classify", &long, 413, "the image has 20000 x 28 pixels, more than 16384 a side"),
         ("/api/classify?top=0", &png, 400, "top: expected at least 1, found 0"),
         ("/api/classify?top=-1", &png, 400, "query: top: invalid digit"),
         ("/api/classify?tops=1", &png, 400, "query: tops: unknown field"),

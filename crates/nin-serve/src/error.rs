@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use nin::data::resize::MAX_SIDE;
 use nin::disk::FileError;
 use nin::train::TrainError;
 use serde_json::json;
@@ -60,6 +61,8 @@ pub(crate) enum Refusal {
     TooLarge { limit: usize },
     #[error("the image has {width} x {height} pixels, more than {limit}")]
     TooManyPixels { width: usize, height: usize, limit: u64 },
+    #[error("the image has {width} x {height} pixels, more than {MAX_SIDE} a side")]
+    TooLong { width: usize, height: usize },
     #[error("too many requests wait already: try again in a second")]
     Busy,
     #[error("the server is about to end")]
@@ -83,7 +86,9 @@ impl Refusal {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Slow(_) => StatusCode::REQUEST_TIMEOUT,
-            Self::TooLarge { .. } | Self::TooManyPixels { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooLarge { .. } | Self::TooManyPixels { .. } | Self::TooLong { .. } => {
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
             Self::Busy | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             Self::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }

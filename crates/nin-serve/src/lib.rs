@@ -42,7 +42,7 @@ pub struct Limits {
     pub body: usize,
     /// Bytes of all bodies that are held at a time; 503 beyond.
     pub bodies: usize,
-    /// Pixels of an image; 413 beyond.
+    /// Pixels of an image; 413 beyond, and beyond [`MAX_SIDE`](nin::data::resize::MAX_SIDE) of a side.
     pub pixels: u64,
     /// Time for the head of a request to come, from the connection's beginning or the last answer on. The connection is closed then.
     pub head_time: Duration,
@@ -52,7 +52,7 @@ pub struct Limits {
     pub write_time: Duration,
     /// Time for what was taken to be answered once the server is to stop.
     pub stop_time: Duration,
-    /// Requests that may wait for the network; 503 beyond.
+    /// Requests that may wait for the network, small images that may wait to be read, and large ones; 503 beyond.
     pub waiting: usize,
     /// Requests that are answered together.
     pub batch: usize,

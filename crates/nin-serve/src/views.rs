@@ -6,6 +6,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use nin::data::Picture;
+use nin::data::resize::MAX_SIDE;
 use nin::{BlockMaps, ClassMaps, Classifier};
 use serde::Serialize;
 use tokio::sync::Semaphore;
@@ -19,7 +20,7 @@ use crate::error::Refusal;
 /// made smaller.
 const SHOWN: usize = 320;
 
-/// Pixels up to which an image is read beside others.
+/// Bytes of a file, and pixels of its image, up to which it is read beside others.
 const SMALL: u64 = 1 << 20;
 
 /// Threads that read small images and draw.
@@ -71,7 +72,8 @@ impl Studio {
     pub(crate) fn new(limits: &Limits) -> Self {
         Self {
             small: Lane::new(THREADS, limits.waiting),
-            large: Lane::new(1, 4),
+            // What waits here are files, which have a bound together.
+            large: Lane::new(1, limits.waiting),
             // Who waits here had a place before the network, so that they are no more than connections.
             draw: Lane::new(THREADS, limits.connections),
             pixels: limits.pixels,
@@ -80,22 +82,28 @@ impl Studio {
 
     /// Reads a PNG or JPEG image.
     pub(crate) async fn read(&self, classifier: &Arc<Classifier>, bytes: Received) -> Result<Read, Refusal> {
-        let limit = self.pixels;
         let own = Arc::clone(classifier);
-        let first = self.small.run(move || {
-            let [height, width] = Picture::sides(&bytes.bytes, source())?;
-            match (height as u64).saturating_mul(width as u64) {
-                pixels if pixels > limit => Err(Refusal::TooManyPixels { width, height, limit }),
-                pixels if pixels > SMALL => Ok(Err(bytes)),
-                _ => read(&own, &bytes.bytes).map(Ok),
-            }
+        self.decode(bytes, move |bytes| read(&own, bytes)).await
+    }
+
+    /// Has a file decoded on the thread that is for its size.
+    async fn decode<T: Send + 'static>(
+        &self,
+        bytes: Received,
+        decode: impl Fn(&[u8]) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let limit = self.pixels;
+        if bytes.bytes.len() as u64 > SMALL {
+            let work = move || checked(&bytes.bytes, limit).and_then(|_| decode(&bytes.bytes));
+            return self.large.run(work).await?;
+        }
+        let first = self.small.run(move || match checked(&bytes.bytes, limit)? {
+            pixels if pixels > SMALL => Ok(Err((bytes, decode))),
+            _ => decode(&bytes.bytes).map(Ok),
         });
         match first.await?? {
             Ok(read) => Ok(read),
-            Err(bytes) => {
-                let own = Arc::clone(classifier);
-                self.large.run(move || read(&own, &bytes.bytes)).await?
-            }
+            Err((bytes, decode)) => self.large.run(move || decode(&bytes.bytes)).await?,
         }
     }
 
@@ -111,6 +119,16 @@ impl Studio {
 /// The name that errors carry.
 fn source() -> &'static Path {
     Path::new("image")
+}
+
+/// The pixels of an image that is not too large.
+fn checked(bytes: &[u8], limit: u64) -> Result<u64, Refusal> {
+    let [height, width] = Picture::sides(bytes, source())?;
+    match (height as u64).saturating_mul(width as u64) {
+        _ if height.max(width) > MAX_SIDE => Err(Refusal::TooLong { width, height }),
+        pixels if pixels > limit => Err(Refusal::TooManyPixels { width, height, limit }),
+        pixels => Ok(pixels),
+    }
 }
 
 fn read(classifier: &Classifier, bytes: &[u8]) -> Result<Read, Refusal> {
@@ -159,12 +177,55 @@ fn url(picture: &Picture) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
+    use axum::body::Body;
+    use axum::http::HeaderMap;
+
     use super::*;
+    use crate::body::Store;
+
+    /// A file of many bytes may take long, however few its pixels are.
+    #[test]
+    fn large_files_keep_no_small_ones_waiting() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let (studio, waiting) = (Studio::new(&Limits::default()), Limits::default().waiting);
+        let small = Picture::new([1, 4, 4], vec![7; 16]).unwrap().to_png();
+        let large_file = [&small[..], &[0; SMALL as usize]].concat();
+        let large_image = Picture::new([1, 1025, 1024], vec![7; 1025 * 1024]).unwrap().to_png();
+        runtime.block_on(async {
+            let held = Arc::clone(&studio.large.running).acquire_owned().await.unwrap();
+            let read = |bytes: &[u8]| {
+                let limits = Limits::default();
+                let store = Store::new(&limits);
+                let body = Body::from(bytes.to_vec());
+                let studio = &studio;
+                async move {
+                    let received = store.receive(&HeaderMap::new(), body, &limits).await.unwrap();
+                    studio.decode(received, |bytes| Ok(bytes.len())).await
+                }
+            };
+            assert_eq!(read(&small).await.unwrap(), small.len());
+            let mut both = pin!(async { (read(&large_file).await, read(&large_image).await) });
+            let waits = async {
+                while studio.large.places.available_permits() > waiting {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::select! {
+                _ = both.as_mut() => panic!("it did not wait"),
+                () = waits => {}
+            }
+            drop(held);
+            let (file, image) = both.await;
+            assert_eq!((file.unwrap(), image.unwrap()), (large_file.len(), large_image.len()));
+        });
+    }
 
     #[test]
     fn large_images_keep_no_small_ones_waiting() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let studio = Arc::new(Studio::new(&Limits::default()));
+        let studio = Arc::new(Studio::new(&Limits { waiting: 4, ..Limits::default() }));
         let (end, ended) = std::sync::mpsc::channel::<()>();
         let large = Arc::clone(&studio);
         let held = runtime.spawn(async move { large.large.run(move || ended.recv().is_err()).await });
