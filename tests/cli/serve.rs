@@ -4,10 +4,12 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use image::{ImageBuffer, Luma};
+use nin::data::Picture;
 use serde_json::{Value, json};
 
 use crate::common::{NIN, Place, refused, succeeded};
@@ -27,12 +29,18 @@ fn begun(place: &Place, arguments: &[&str]) -> (Child, String) {
 
 /// The JSON of a path.
 fn get(address: &str, path: &str) -> Value {
+    serde_json::from_slice(&body(address, path)).unwrap()
+}
+
+/// What is at a path.
+fn body(address: &str, path: &str) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    serde_json::from_str(text.split_once("\r\n\r\n").unwrap().1).unwrap()
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    let head = bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+    bytes.split_off(head + 4)
 }
 
 /// Ends it by a signal; what it wrote to standard error.
@@ -74,10 +82,12 @@ fn a_run_is_served_with_images_of_its_own() {
     for (split, class, shade) in
         [("train", "a", 10u8), ("train", "b", 200), ("test", "a", 20), ("test", "b", 210)]
     {
-        let folder = place.path("photos").join(split).join(class);
+        // Below the folder of a class there may be others.
+        let folder = place.path("photos").join(split).join(class).join("2024");
         fs::create_dir_all(&folder).unwrap();
         for index in 0..15 {
-            let image = ImageBuffer::from_pixel(20, 16, Luma([shade + index]));
+            let [w, h] = if shade == 210 { [1000, 600] } else { [20, 16] };
+            let image = ImageBuffer::from_pixel(w, h, Luma([shade + index]));
             image.save(folder.join(format!("{index}.png"))).unwrap();
         }
     }
@@ -91,6 +101,10 @@ fn a_run_is_served_with_images_of_its_own() {
     let label = |index: usize| samples["samples"][index]["label"].clone();
     assert_eq!(samples["samples"].as_array().unwrap().len(), 20);
     assert_eq!((label(0), label(19)), (json!("a"), json!("b")));
+    let image = Picture::decode(&body(&address, "/api/samples/0"), Path::new("sample")).unwrap();
+    assert_eq!(image.shape(), [1, 16, 20], "no larger than it is");
+    let image = Picture::decode(&body(&address, "/api/samples/19"), Path::new("sample")).unwrap();
+    assert_eq!(image.shape(), [1, 307, 512], "a photo is made smaller");
     end(child, "TERM");
 
     // The file is of use without its folder and its data.

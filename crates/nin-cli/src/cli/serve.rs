@@ -4,9 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use nin::data::folder::image_files;
+use nin::data::folder::labeled_files;
 use nin::data::load::open;
-use nin::data::{DataRecord, DataSources, Dataset, DatasetKind, Picture, load};
+use nin::data::{DataRecord, DataSources, Dataset, DatasetKind, Picture, Splits, load};
 use nin::train::TrainError;
 use nin::{Classifier, ModelCard};
 use nin_serve::{Limits, Sample, ServeError, Server};
@@ -18,6 +18,9 @@ use super::{ThreadArgs, tell};
 
 /// Images that the page offers to try the network with.
 const SAMPLES: usize = 20;
+
+/// Pixels of the longer side of those images at the most.
+const SAMPLE_SIDE: usize = 512;
 
 /// Answers in a browser, and to programs: a page on which one draws, drops or pastes an image, and a JSON API (docs/serve.md).
 ///
@@ -59,6 +62,8 @@ pub fn serve(args: &ServeArgs) -> Result<(), TrainError> {
     });
     let address = SocketAddr::new(args.address, args.port);
     let server = Server::bind(classifier, &samples, address, Limits::default()).map_err(refused)?;
+    // The server has files of them.
+    drop(samples);
     let (address, stopper) = (server.address(), server.stopper());
     at_first("answering what was taken", move || stopper.stop())?;
     if !address.ip().is_loopback() {
@@ -95,7 +100,7 @@ fn samples(classifier: &Classifier, run: Option<&Path>) -> Result<Vec<Sample>, T
     let record = DataRecord::read_for(run, data.as_ref()).map_err(TrainError::refused)?;
     let Some(folder) = record.and_then(|record| record.folder) else { return Ok(Vec::new()) };
     if kind == DatasetKind::ImageFolder {
-        return of_folder(&folder);
+        return of_folder(&folder, classes);
     }
     let there = DataSources { data_dir: Some(folder), ..nowhere };
     let (splits, _) = open(kind, [image[1], image[2]], &there)?;
@@ -109,17 +114,19 @@ fn chosen(set: &dyn Dataset, classes: &[String]) -> Result<Vec<Sample>, TrainErr
     Ok(all.map(|(class, picture)| Sample { label: Some(classes[class].clone()), picture }).collect())
 }
 
-/// Some images of a folder, from all over it; test images where it has them. Folders are named for their classes.
-fn of_folder(folder: &Path) -> Result<Vec<Sample>, TrainError> {
-    let test = folder.join("test");
-    let files = image_files(if test.is_dir() { &test } else { folder })?;
+/// Some images of a folder, from all over it, as large as a page has a use for; test images where it has them.
+fn of_folder(folder: &Path, classes: &[String]) -> Result<Vec<Sample>, TrainError> {
+    let Splits { train, test } = labeled_files(folder)?;
+    let files = if test.is_empty() { train } else { test };
     let count = files.len().min(SAMPLES);
     let some = (0..count).map(|index| &files[index * files.len() / count]);
-    let read = |path: &PathBuf| {
-        let class = path.parent().and_then(Path::file_name);
-        let label = class.map(|name| name.to_string_lossy().into_owned());
+    let read = |(class, path): &(String, PathBuf)| {
         // A broken file is no sample.
-        Some(Sample { label, picture: Picture::open(path).ok()? })
+        let picture = Picture::open(path).ok()?;
+        let large = picture.shape().iter().any(|&side| side > SAMPLE_SIDE);
+        let picture = if large { picture.within(SAMPLE_SIDE).ok()? } else { picture };
+        // The folder may have other classes by now.
+        Some(Sample { label: classes.contains(class).then(|| class.clone()), picture })
     };
     Ok(some.filter_map(read).collect())
 }

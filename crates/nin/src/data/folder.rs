@@ -69,28 +69,7 @@ impl ImageFolder {
         observer: &Observer,
     ) -> Result<(Splits<ImageFolder>, String), DataError> {
         let refuse = |reason| DataError::Samples { name: folder.display().to_string(), reason };
-        let within = |name: &str| Some(folder.join(name)).filter(|path| path.is_dir());
-        if within("train").is_some()
-            && let Some((other, _)) = folders_in(folder)?
-                .iter()
-                .find(|(name, _)| !["train", "test", "val"].contains(&name.as_str()))
-        {
-            return Err(refuse(format!(
-                "expected train, test and val alone, or classes, found train beside {other}"
-            )));
-        }
-        let train = within("train").unwrap_or_else(|| folder.to_path_buf());
-        let test = within("train").and_then(|_| within("test").or_else(|| within("val")));
-        let class_names: Vec<String> = folders_in(&train)?.into_iter().map(|(name, _)| name).collect();
-        if class_names.is_empty() {
-            let reason =
-                format!("no folders of classes in {}; expected CLASS/*.png or *.jpg", train.display());
-            return Err(refuse(reason));
-        }
-        let mut files = [list(folder, &train, &class_names)?, Vec::new()];
-        if let Some(test) = &test {
-            files[1] = list(folder, test, &class_names)?;
-        }
+        let Found { class_names, files } = find(folder)?;
         let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads).build();
         let pool =
             pool.map_err(|error| DataError::Options(format!("cannot start threads that decode: {error}")))?;
@@ -165,6 +144,51 @@ impl Dataset for ImageFolder {
     fn key(&self, index: usize) -> String {
         self.files[index].key.clone()
     }
+}
+
+/// The image files of the training images and of the test images, as [`ImageFolder::open`] finds them, each with the name of its
+/// class, in their order. None is opened.
+///
+/// # Errors
+/// As [`ImageFolder::open`], of folders.
+pub fn labeled_files(folder: &Path) -> Result<Splits<Vec<(String, PathBuf)>>, DataError> {
+    let Found { class_names, files } = find(folder)?;
+    let [train, test] = files.map(|files| {
+        let named = files.into_iter().map(|(_, class, path)| (class_names[class].clone(), path));
+        named.collect()
+    });
+    Ok(Splits { train, test })
+}
+
+/// The classes of a folder, and the files of both splits.
+struct Found {
+    class_names: Vec<String>,
+    files: [Vec<(String, usize, PathBuf)>; 2],
+}
+
+fn find(folder: &Path) -> Result<Found, DataError> {
+    let refuse = |reason| DataError::Samples { name: folder.display().to_string(), reason };
+    let within = |name: &str| Some(folder.join(name)).filter(|path| path.is_dir());
+    if within("train").is_some()
+        && let Some((other, _)) =
+            folders_in(folder)?.iter().find(|(name, _)| !["train", "test", "val"].contains(&name.as_str()))
+    {
+        return Err(refuse(format!(
+            "expected train, test and val alone, or classes, found train beside {other}"
+        )));
+    }
+    let train = within("train").unwrap_or_else(|| folder.to_path_buf());
+    let test = within("train").and_then(|_| within("test").or_else(|| within("val")));
+    let class_names: Vec<String> = folders_in(&train)?.into_iter().map(|(name, _)| name).collect();
+    if class_names.is_empty() {
+        let reason = format!("no folders of classes in {}; expected CLASS/*.png or *.jpg", train.display());
+        return Err(refuse(reason));
+    }
+    let mut files = [list(folder, &train, &class_names)?, Vec::new()];
+    if let Some(test) = &test {
+        files[1] = list(folder, test, &class_names)?;
+    }
+    Ok(Found { class_names, files })
 }
 
 /// The folders in a folder, links to folders among them, by their names.
@@ -341,6 +365,9 @@ mod tests {
         assert!(told.is_empty(), "{told:?}");
         assert_eq!((kept.train.len(), kept.test.len(), kept.train.image_shape()), (3, 1, [3, 4, 4]));
         assert_eq!(kept.train.class_names(), ["cat", "dog"]);
+        let Splits { train, test } = labeled_files(root).unwrap();
+        assert_eq!(train[1], ("cat".to_owned(), root.join("train/cat/deep/er/1.jpeg")));
+        assert_eq!((train.len(), &test[..]), (3, &[("dog".to_owned(), root.join("test/dog/b.jpg"))][..]));
         assert_eq!(
             (kept.train.key(1), kept.train.cached()),
             ("train/cat/deep/er/1.jpeg".to_owned(), 16 + 48 + 16)
