@@ -97,6 +97,7 @@ fn a_run_is_served_with_images_of_its_own() {
     let (child, address) = begun(&place, &["run"]);
     let model = get(&address, "/api/model");
     assert_eq!((&model["network"], &model["classes"]), (&json!("lenet"), &json!(["a", "b"])));
+    assert_eq!((&model["epoch"], &model["judged_by"]), (&json!(1), &json!("test")));
     let samples = get(&address, "/api/samples");
     let label = |index: usize| samples["samples"][index]["label"].clone();
     assert_eq!(samples["samples"].as_array().unwrap().len(), 20);
@@ -105,7 +106,22 @@ fn a_run_is_served_with_images_of_its_own() {
     assert_eq!(image.shape(), [1, 16, 20], "no larger than it is");
     let image = Picture::decode(&body(&address, "/api/samples/19"), Path::new("sample")).unwrap();
     assert_eq!(image.shape(), [1, 307, 512], "a photo is made smaller");
-    end(child, "TERM");
+    assert_eq!(end(child, "TERM"), "interrupted: answering what was taken (again to stop at once)\n");
+
+    // Inside of an epoch nobody has tested the weights.
+    let early = ["train", "--max-steps", "1", "--batch-size", "8", "--hold-out", "0.2", "--run-dir", "early"];
+    succeeded(place.nin(&[&early[..], &settings].concat()));
+    let (child, address) = begun(&place, &["early"]);
+    let model = get(&address, "/api/model");
+    assert_eq!(
+        (&model["epoch"], &model["test_acc"], &model["judged_by"]),
+        (&Value::Null, &Value::Null, &json!("held_out"))
+    );
+    let stderr = end(child, "TERM");
+    assert!(
+        stderr.starts_with("warning: the weights are those of the run's beginning or of inside of an epoch"),
+        "{stderr}"
+    );
 
     // The file is of use without its folder and its data.
     let (child, address) = begun(&place, &["run/model.safetensors"]);

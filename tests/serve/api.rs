@@ -159,7 +159,7 @@ fn a_server_says_what_it_is_of() {
     let model: Value = serde_json::from_str(&model).unwrap();
     let expected = json!({
         "network": "lenet", "classes": ["boot", "<b>bag</b>", "coat"], "image": [1, 28, 28], "data": null, "epoch": 3,
-        "test_acc": 0.25, "version": "0", "class_maps": false, "limits": { "body": 16 << 20, "pixels": 50_000_000 },
+        "test_acc": 0.25, "judged_by": "held_out", "version": "0", "class_maps": false, "limits": { "body": 16 << 20, "pixels": 50_000_000 },
     });
     assert_eq!((status, model), (200, expected));
     let (_, list) = server.get("/api/samples");

@@ -12,7 +12,7 @@ use nin::data::Picture;
 use nin::models::Model;
 use nin::nn::initialize;
 use nin::tensor::init::Init;
-use nin::{Classifier, ModelCard};
+use nin::{Classifier, JudgedBy, ModelCard};
 use nin_serve::{Limits, Sample, ServeError, Server, Stopper};
 use serde_json::Value;
 
@@ -33,6 +33,7 @@ pub(crate) fn classifier(model: Model, image: [usize; 3], classes: &[&str]) -> C
         data: None,
         epoch: Some(3),
         test_acc: Some(0.25),
+        judged_by: Some(JudgedBy::HeldOut),
     };
     let mut network = card.network().unwrap();
     initialize(&mut network, Init::HeNormal, Init::Constant(0.1), 3);

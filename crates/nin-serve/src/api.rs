@@ -122,6 +122,7 @@ async fn model(State(app): Shared) -> Response {
         "data": card.data.as_ref().map(|data| &data.dataset),
         "epoch": card.epoch,
         "test_acc": card.test_acc,
+        "judged_by": card.judged_by,
         "version": card.version,
         "class_maps": app.classifier.has_class_maps(),
         "limits": { "body": app.limits.body, "pixels": app.limits.pixels },

@@ -49,9 +49,22 @@ pub struct ModelCard {
     /// The epoch after which these were its weights, counted from 1; `None` inside of an epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u64>,
-    /// The share of test images classified correctly with these weights, 0 to 1.
+    /// The share of the images that it was judged by that are classified correctly with these weights, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_acc: Option<f64>,
+    /// The images that `test_acc` is of; `None` if nothing says so, as in files before this field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judged_by: Option<JudgedBy>,
+}
+
+/// The images that a network is judged by; in text `test` and `held_out`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JudgedBy {
+    /// The test images of its data set.
+    Test,
+    /// Training images that it was not trained on (`hold_out`).
+    HeldOut,
 }
 
 impl ModelCard {

@@ -448,6 +448,7 @@ mod tests {
             data: None,
             epoch: None,
             test_acc: None,
+            judged_by: None,
         }
     }
 

@@ -51,7 +51,7 @@ pub mod tensorboard;
 pub mod train;
 mod weights_file;
 
-pub use card::ModelCard;
+pub use card::{JudgedBy, ModelCard};
 pub use classifier::{Answer, BlockMaps, ClassMaps, Classifier};
 pub use {autograd, tensor};
 

@@ -98,10 +98,11 @@ pub fn import(args: &ImportArgs) -> Result<(), TrainError> {
         normalization: (!args.mean.is_empty())
             .then(|| Normalization { mean: args.mean.clone(), std: args.std.clone() }),
         whitening: None,
-        recipe: "imported".to_owned(),
+        recipe: IMPORTED.to_owned(),
         data: None,
         epoch: None,
         test_acc: None,
+        judged_by: None,
     };
     check_file(&args.output)?;
     let file = card.file(&network);
@@ -115,6 +116,9 @@ pub fn import(args: &ImportArgs) -> Result<(), TrainError> {
         grouped(parameter_count(&network)),
     ))
 }
+
+/// The recipe of weights from elsewhere, as their card has it.
+pub(super) const IMPORTED: &str = "imported";
 
 /// The channels that the file's first convolution takes and the classes that its last layer makes. Where it has no such layer, the
 /// network's own numbers: loading says what is missing.

@@ -11,6 +11,7 @@ use nin::train::TrainError;
 use nin::{Classifier, ModelCard};
 use nin_serve::{Limits, Sample, ServeError, Server};
 
+use super::import::IMPORTED;
 use super::predict::first_of_each;
 use super::signals::at_first;
 use super::trained::trained;
@@ -55,7 +56,14 @@ pub struct ServeArgs {
 pub fn serve(args: &ServeArgs) -> Result<(), TrainError> {
     let run = args.run.as_deref();
     let classifier = trained(run, args.threads.read()?)?;
-    let network = classifier.card().network.clone();
+    let ModelCard { network, recipe, epoch, .. } = classifier.card();
+    let network = network.clone();
+    // Of what was imported nobody knows.
+    if epoch.is_none() && recipe != IMPORTED {
+        tell(
+            "warning: the weights are those of the run's beginning or of inside of an epoch, and were not tested",
+        );
+    }
     let samples = samples(&classifier, run).unwrap_or_else(|error| {
         tell(&format!("warning: the page has no samples: {error}"));
         Vec::new()

@@ -19,6 +19,7 @@ pub use initial::InitialWeights;
 pub use recipe::Recipe;
 
 use super::error::TrainError;
+use crate::card::JudgedBy;
 use crate::data::dataset::class_counts;
 use crate::data::{Augmentation, Dataset, DatasetKind, DatasetName, HoldOut, Splits, Whiten};
 use crate::models::{Head, Model, Network};
@@ -210,6 +211,12 @@ impl Settings {
         epochs >= self.epochs || (self.patience > 0 && waited >= self.patience)
     }
 
+    /// The images that a run is judged by.
+    #[must_use]
+    pub fn judged_by(&self) -> JudgedBy {
+        if self.hold_out == HoldOut::Last(0) { JudgedBy::Test } else { JudgedBy::HeldOut }
+    }
+
     /// The images to learn from and the images to be judged by: those of the data set, or, with `hold_out`, two parts of its
     /// training images.
     ///
@@ -221,7 +228,7 @@ impl Settings {
         let classes = |set: &Arc<dyn Dataset>| {
             class_counts(&**set).map(|counts| counts.iter().filter(|&&count| count > 0).count())
         };
-        let is_held = self.hold_out != HoldOut::Last(0);
+        let is_held = self.judged_by() == JudgedBy::HeldOut;
         let whole = if is_held { classes(&splits.train)? } else { 0 };
         let split = splits.hold_out(self.hold_out);
         // The last of images that come class by class are of the last class.
@@ -561,8 +568,12 @@ seed = 12
     fn what_is_held_out_leaves_images_to_learn_from_and_to_be_judged_by() {
         let train = ArrayDataset::new([1; 3], vec![7u8; 10], vec![0usize; 10]).unwrap();
         let splits = || Splits::from(Splits { train: train.clone(), test: train.clone() });
-        let held = |hold_out| Settings { hold_out, ..Settings::of(Recipe::Default) }.split(splits());
-        for (hold_out, left) in [(HoldOut::Last(0), [10, 10]), (HoldOut::Last(3), [7, 3])] {
+        let of = |hold_out| Settings { hold_out, ..Settings::of(Recipe::Default) };
+        let held = |hold_out| of(hold_out).split(splits());
+        for (hold_out, left, judges) in
+            [(HoldOut::Last(0), [10, 10], JudgedBy::Test), (HoldOut::Last(3), [7, 3], JudgedBy::HeldOut)]
+        {
+            assert_eq!(of(hold_out).judged_by(), judges);
             let part = held(hold_out).unwrap();
             assert_eq!([part.train.len(), part.test.len()], left);
         }

@@ -208,6 +208,7 @@ impl Trainer {
             data: None,
             epoch: None,
             test_acc: None,
+            judged_by: Some(self.settings.judged_by()),
         }
     }
 
