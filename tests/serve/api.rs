@@ -24,7 +24,7 @@ fn answers_are_the_classifiers() {
         let (status, found) = server.post("/api/classify", &picture.to_png());
         assert_eq!(status, 200, "{found}");
         assert_answers(&found["answers"], &expected);
-        assert_eq!(found.as_object().unwrap().len(), 1, "what was not asked for is not there: {found}");
+        assert_eq!(found.as_object().unwrap().len(), 2, "what was not asked for is not there: {found}");
         let (_, found) = server.post("/api/classify?top=1&maps=false&blocks=false", &picture.to_png());
         assert_answers(&found["answers"], &expected[..1]);
     }
@@ -157,8 +157,13 @@ fn a_server_says_what_it_is_of() {
     let server = Running::of(lenet(), &samples(), Limits::default());
     let (status, model) = server.get("/api/model");
     let model: Value = serde_json::from_str(&model).unwrap();
+    let id = &model["server"];
+    assert!(id.as_str().is_some_and(|id| !id.is_empty()), "{id}");
+    assert_eq!(server.post("/api/classify", &picture(0).to_png()).1["server"], *id);
+    let other: Value = serde_json::from_str(&Running::new(Limits::default()).get("/api/model").1).unwrap();
+    assert_ne!(other["server"], *id, "one that begins again is another");
     let expected = json!({
-        "network": "lenet", "classes": ["boot", "<b>bag</b>", "coat"], "image": [1, 28, 28], "data": null, "epoch": 3,
+        "server": id, "network": "lenet", "classes": ["boot", "<b>bag</b>", "coat"], "image": [1, 28, 28], "data": null, "epoch": 3,
         "test_acc": 0.25, "judged_by": "held_out", "version": "0", "class_maps": false, "limits": { "body": 16 << 20, "pixels": 50_000_000 },
     });
     assert_eq!((status, model), (200, expected));

@@ -1,5 +1,6 @@
 //! The paths that are answered, and how.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -32,6 +33,8 @@ pub(crate) struct App {
     pub(crate) queue: Queue,
     pub(crate) metrics: Metrics,
     pub(crate) guard: Guard,
+    /// By which a page notices that another server answers it.
+    id: String,
     store: Store,
     studio: Studio,
     page: Page,
@@ -48,6 +51,8 @@ impl App {
             queue: Queue::new(&limits),
             metrics: Metrics::default(),
             guard,
+            // Other keys each time.
+            id: format!("{:016x}", RandomState::new().build_hasher().finish()),
             store: Store::new(&limits),
             studio: Studio::new(&limits),
             page: Page::new(),
@@ -116,6 +121,7 @@ async fn page(State(app): Shared) -> Response {
 async fn model(State(app): Shared) -> Response {
     let card = app.classifier.card();
     Json(&json!({
+        "server": app.id,
         "network": card.network,
         "classes": card.classes,
         "image": card.image,
@@ -168,6 +174,7 @@ struct Asked {
 /// What an image is of.
 #[derive(Debug, Serialize)]
 struct Answered {
+    server: String,
     answers: Vec<Probable>,
     #[serde(skip_serializing_if = "Option::is_none")]
     maps: Option<Vec<ClassMap>>,
@@ -211,7 +218,7 @@ async fn classify(
     let read = app.studio.read(&app.classifier, received).await?;
     let wanted = Wanted { maps: !matches!(maps, Maps::None), blocks: asked.blocks };
     let reply = app.queue.ask(read.fitted, wanted).await?;
-    let shown = read.shown;
+    let (shown, server) = (read.shown, app.id.clone());
     let draw = move || {
         let Reply { mut answers, maps: class_maps, blocks } = reply;
         answers.truncate(top);
@@ -222,6 +229,7 @@ async fn classify(
         };
         let probable = |Answer { class, name, probability }| Probable { class, name, probability };
         let answered = Answered {
+            server,
             answers: answers.into_iter().map(probable).collect(),
             maps: class_maps.map(|maps| views::class_maps(&maps, &shown, &classes)),
             blocks: blocks.map(|blocks| views::blocks(&blocks)),
