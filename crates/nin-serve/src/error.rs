@@ -47,7 +47,7 @@ pub(crate) enum Refusal {
     Fitted(TrainError),
     #[error("the body ended before it was whole")]
     CutOff,
-    #[error("host {0:?} is not this server's: expected the address that it printed, or localhost")]
+    #[error("host {0:?} is not this server's: expected localhost or the address that it printed")]
     Host(String),
     #[error("a page of {0:?} asked for this, and the server answers its own page alone")]
     Origin(String),
