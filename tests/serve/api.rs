@@ -104,6 +104,28 @@ fn what_is_no_request_gets_one_sentence() {
 }
 
 #[test]
+fn a_form_is_told_what_to_send_instead() {
+    let server = Running::new(Limits::default());
+    let ask = |kind: &str| {
+        let png = picture(0).to_png();
+        let head = format!(
+            "POST /api/classify HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: {kind}\r\n\
+             Content-Length: {}\r\n\r\n",
+            server.address,
+            png.len()
+        );
+        server.raw([head.as_bytes(), &png].concat())
+    };
+    let answer = ask("Multipart/form-data; boundary=x");
+    assert!(
+        answer.starts_with("HTTP/1.1 400 ") && answer.contains("the body is a form: expected the bytes"),
+        "{answer}"
+    );
+    // What curl says of any bytes.
+    assert!(ask("application/x-www-form-urlencoded").starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
 fn other_methods_are_told_which_to_use() {
     let server = Running::new(Limits::default());
     for (method, path, allowed) in [

@@ -73,6 +73,12 @@ fn a_body_that_is_too_large_is_told_so() {
     // Who asks first is told before it sends anything.
     let answer = rest(server.send(head(&server, 1 << 40, "Expect: 100-continue\r\n")));
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    // Who says how much comes need not send it all to be told.
+    let mut stream = server.send(head(&server, 300_000, ""));
+    let mut answer = [0; 13];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 413 ");
+    drop(stream);
     // Who does not say how much comes.
     let chunk = format!("C350\r\n{}\r\n", "x".repeat(50_000)).repeat(3);
     let chunked = format!(

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -39,12 +39,23 @@ impl Store {
         let limit = limits.body;
         let length =
             headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        // Who asks first is told before it sends anything.
-        if headers.contains_key(header::EXPECT) && length.is_some_and(|length: usize| length > limit) {
+        if length.is_some_and(|length: usize| length > limit) {
+            // Who asks first is told before it sends anything; others while they send, for a client whose connection is closed in
+            // its face may not read why.
+            if !headers.contains_key(header::EXPECT) {
+                tokio::spawn(tokio::time::timeout(limits.body_time, drain(body)));
+            }
             return Err(Refusal::TooLarge { limit });
         }
         let received = tokio::time::timeout(limits.body_time, self.take(body, limit));
-        received.await.unwrap_or_else(|_| Err(Refusal::Slow(limits.body_time.as_secs_f64())))
+        let received =
+            received.await.unwrap_or_else(|_| Err(Refusal::Slow(limits.body_time.as_secs_f64())))?;
+        let kind = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+        // Some clients call any bytes x-www-form-urlencoded.
+        if kind.get(..10).is_some_and(|own| own.eq_ignore_ascii_case(b"multipart/")) {
+            return Err(Refusal::Form);
+        }
+        Ok(received)
     }
 
     async fn take(&self, mut body: Body, limit: usize) -> Result<Received, Refusal> {
@@ -80,6 +91,11 @@ impl Store {
             None => Ok(Received { bytes, _held: held }),
         }
     }
+}
+
+/// Reads what nobody wants.
+async fn drain(mut body: Body) {
+    while let Some(Ok(_)) = body.frame().await {}
 }
 
 #[cfg(test)]

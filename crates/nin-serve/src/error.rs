@@ -33,6 +33,10 @@ pub enum ServeError {
 pub(crate) enum Refusal {
     #[error("the body is empty: expected the bytes of a PNG or JPEG image")]
     Empty,
+    #[error(
+        "the body is a form: expected the bytes of the image alone, as `curl --data-binary @FILE` sends them"
+    )]
+    Form,
     #[error("query: {0}")]
     Query(String),
     #[error("top: expected at least 1, found 0")]
@@ -75,6 +79,7 @@ impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
             Self::Empty
+            | Self::Form
             | Self::Query(_)
             | Self::NoTop
             | Self::NoClass { .. }
