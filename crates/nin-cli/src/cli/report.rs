@@ -6,12 +6,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use nin::data::{DataRecord, HoldOut, Picture};
+use nin::data::{DataRecord, Picture};
 use nin::disk;
 use nin::names::{quoted, shown};
 use nin::nn::{Sequential, parameter_count};
 use nin::train::{EpochMetrics, Overrides, Prediction, RunDir, Settings, TrainError, Trainer};
-use nin::{Classifier, ModelCard};
+use nin::{Classifier, JudgedBy, ModelCard};
 use tensor::Shape;
 use tensor::conv::ConvAlgorithm;
 
@@ -177,12 +177,7 @@ impl Report {
     fn verdict(&self, data: &DataArgs, threads: usize) -> Result<Verdict, TrainError> {
         let weights = self.folder.join("model.safetensors");
         let judged = OpenRun::new(&self.folder, weights.clone(), None, data, threads)?.judge("test")?;
-        Verdict::of(&judged, self.images(), &Classifier::load(&weights)?.with_threads(threads)?)
-    }
-
-    /// The images that the run is judged by.
-    fn images(&self) -> Judges {
-        if self.settings.hold_out == HoldOut::Last(0) { Judges::Test } else { Judges::HeldOut }
+        Verdict::of(&judged, self.settings.judged_by(), &Classifier::load(&weights)?.with_threads(threads)?)
     }
 
     /// Writes the page of a run with its epochs so far, and why there is nothing about its answers. A run does not end for its page:
@@ -204,7 +199,7 @@ impl Report {
             Judged { images: trainer.judged_by().clone(), predictions: trainer.predictions().to_vec() };
         let verdict = || -> Result<_, TrainError> {
             let classifier = Classifier::load(&weights)?.with_threads(threads)?;
-            let verdict = Verdict::of(&judged, self.images(), &classifier)?;
+            let verdict = Verdict::of(&judged, self.settings.judged_by(), &classifier)?;
             Ok((verdict, RunDir::read_epochs(&self.folder)?))
         };
         match verdict() {
@@ -250,7 +245,7 @@ impl Report {
         let body = html! {
             h1 { (name) }
             p.soft { (about) }
-            @if self.images() == Judges::HeldOut {
+            @if self.settings.judged_by() == JudgedBy::HeldOut {
                 p { "Images were held out of training (hold_out = " (self.settings.hold_out) "): \"test acc\" and \"test loss\" are measured on them." }
             }
             (figures(epochs))
@@ -430,28 +425,18 @@ fn curves(epochs: &[EpochMetrics]) -> Markup {
     html! { div.charts { @for (title, axis, curves) in CHARTS { (chart(title, axis, curves)) } } }
 }
 
-/// The images that a run is judged by.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Judges {
-    /// The test images of its data set.
-    Test,
-    /// Training images that it was not trained on.
-    HeldOut,
-}
-
-impl Judges {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Test => "test images",
-            Self::HeldOut => "images held out of training",
-        }
+/// What the images are that a run is judged by.
+fn judges_of(judges: JudgedBy) -> &'static str {
+    match judges {
+        JudgedBy::Test => "test images",
+        JudgedBy::HeldOut => "images held out of training",
     }
 }
 
 /// What a run's weights answer to the images that it is judged by.
 #[derive(Debug)]
 struct Verdict {
-    judges: Judges,
+    judges: JudgedBy,
     classes: Vec<String>,
     /// True if the weights were saved inside of an epoch, of whose end no figure is.
     inside: bool,
@@ -471,7 +456,7 @@ struct Mistake {
 }
 
 impl Verdict {
-    fn of(judged: &Judged, judges: Judges, classifier: &Classifier) -> Result<Self, TrainError> {
+    fn of(judged: &Judged, judges: JudgedBy, classifier: &Classifier) -> Result<Self, TrainError> {
         let mut wrong: Vec<(usize, Prediction)> = (0..).zip(judged.predictions.iter().copied()).collect();
         wrong.retain(|(_, prediction)| prediction.class != prediction.label);
         wrong.sort_by(|a, b| b.1.probability.total_cmp(&a.1.probability));
@@ -495,7 +480,7 @@ impl Verdict {
         let (correct, images) = counts(&self.confusion);
         let mistakes = self.mistakes.len();
         html! {
-            h2 #answers { "Answers to the " (self.judges.name()) }
+            h2 #answers { "Answers to the " (judges_of(self.judges)) }
             p { (correct) " of " (images) " images are answered correctly, " (format!("{:.4}", accuracy(&self.confusion))) "." }
             @if self.inside { p { "The answers are those of " (INSIDE) ": the figures of the epochs are of other weights." } }
             h2 { "Accuracy by class" }
@@ -579,7 +564,7 @@ impl Verdict {
                 figcaption {
                     span.bad { (answer) } " " (format!("{:.3}", prediction.probability)) ", it is " b { (label) }
                     // By it, `nin predict --index` has the image.
-                    @if self.judges == Judges::Test { span.soft { " (test image " (index) ")" } }
+                    @if self.judges == JudgedBy::Test { span.soft { " (test image " (index) ")" } }
                 }
             }
         }
@@ -607,7 +592,7 @@ fn side_by_side(runs: &[Whole]) -> Markup {
     };
     let judges = runs.iter().map(|(run, ..)| {
         let dataset = run.settings.dataset.to_string();
-        format!("{} of {dataset}", run.images().name())
+        format!("{} of {dataset}", judges_of(run.settings.judged_by()))
     });
     let judges: Vec<String> = judges.collect();
     let mut rows: Vec<(&str, Vec<String>)> = vec![
@@ -723,6 +708,8 @@ fn by_class(runs: &[Whole], names: &[String]) -> Markup {
 
 #[cfg(test)]
 mod tests {
+    use nin::data::HoldOut;
+
     use super::*;
     use crate::cli::curves::tests::epoch;
 
@@ -732,7 +719,7 @@ mod tests {
         let prediction = Prediction { label: 0, class: 1, probability: 0.875 };
         let mistakes = vec![Mistake { index: 7, prediction, map: Some(image.clone()), image }];
         let classes = classes.iter().map(|name| (*name).to_owned()).collect();
-        Verdict { judges: Judges::Test, classes, inside: false, confusion, mistakes }
+        Verdict { judges: JudgedBy::Test, classes, inside: false, confusion, mistakes }
     }
 
     fn run(folder: &str, lr: f64) -> Report {
@@ -795,7 +782,7 @@ mod tests {
         let names: Vec<String> = (0..30).map(|class| format!("class {class}")).collect();
         let mut confusion = vec![vec![0; 30]; 30];
         (confusion[3][4], confusion[5][6], confusion[7][7]) = (2, 9, 50);
-        let (judges, mistakes) = (Judges::HeldOut, Vec::new());
+        let (judges, mistakes) = (JudgedBy::HeldOut, Vec::new());
         let verdict = Verdict { judges, classes: names, inside: true, confusion, mistakes };
         let html = verdict.html().into_string();
         let most = html.find("<td>class 5</td><td>class 6</td><td class=\"number\">9</td>").unwrap();
