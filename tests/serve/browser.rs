@@ -180,6 +180,41 @@ impl Browser {
         ));
     }
 
+    /// Has questions about images wait, each until it is [let go](Browser::let_go).
+    fn hold(&self) {
+        self.run(
+            "window.held = [];
+             const real = window.fetch;
+             window.fetch = (path, options) => !window.held || !String(path).startsWith('api/classify') ? real(path, options)
+                 : new Promise((done) => window.held.push(() => done(real(path, options))))",
+        );
+    }
+
+    /// Lets the first question that waits go on.
+    fn let_go(&self) {
+        self.wait("window.held.length > 0");
+        self.run("window.held.shift()()");
+    }
+
+    /// The status line; asserts that nothing of an answer is seen above or below it.
+    fn answerless(&self) -> String {
+        let seen = self.run(
+            "return [document.querySelectorAll('#answers li').length, document.querySelectorAll('#blocks img').length,
+             document.getElementById('overlay').hidden, document.getElementById('see-label').hidden]",
+        );
+        assert_eq!(seen, json!([0, 0, true, true]));
+        self.status()
+    }
+
+    fn status(&self) -> String {
+        self.text("return document.getElementById('status').textContent")
+    }
+
+    /// A click on a sample.
+    fn sample(&self, index: usize) {
+        self.run(&format!("document.querySelectorAll('#samples button')[{index}].click()"));
+    }
+
     /// What the console has, if it is more than a remark.
     fn complaints(&self) -> Vec<Value> {
         let log = self.ask("/se/log", &json!({ "type": "browser" }));
@@ -378,6 +413,85 @@ fn the_page_draws_drops_and_shows_where() {
     browser.wait("document.body.dataset.state === 'error' && !document.getElementById('again').hidden");
     let text = browser.text("return document.getElementById('status').textContent");
     assert_eq!(text, "The server cannot be reached. Is it still running?");
+}
+
+/// Whatever is seen beside an image is of this image, also while decoding and answers take their time.
+#[test]
+fn answers_are_those_of_the_image_beside_them() {
+    let Some(browser) = Browser::new() else { return };
+    let own = || Classifier::load(OWN.as_ref()).unwrap().with_threads(2).unwrap();
+    let classifier = own();
+    let samples = samples(&classifier.card().classes);
+    let answers = |picture: &Picture| classifier.classify(picture).unwrap();
+    let server = Running::of(own(), &samples, Limits::default());
+    browser.open(&server.url("/"));
+    browser.wait("document.querySelectorAll('#samples img').length === 20");
+    browser.sample(1);
+    browser.shows(&answers(&samples[1].picture));
+    browser.wait("!document.getElementById('overlay').hidden");
+
+    // An image whose answer is on its way has none of the former one's; the page keeps its height.
+    let height = || browser.run("return document.documentElement.scrollHeight");
+    let before = height();
+    browser.hold();
+    browser.sample(0);
+    browser.wait("window.held.length === 1");
+    let label = browser.text("return document.getElementById('label').textContent");
+    assert_eq!(label, format!("It is: {}", samples[0].label.as_ref().unwrap()));
+    assert_eq!(browser.answerless(), "Asking the network ...");
+    assert_eq!(height(), before);
+    browser.let_go();
+    browser.shows(&answers(&samples[0].picture));
+    assert_eq!(height(), before);
+
+    // What is drawn on an image has the answers of a moment ago, marked when that moment is long.
+    let clarity = || browser.run("return getComputedStyle(document.getElementById('answers')).opacity");
+    browser.draw("mouse", &SHAPE[..1]);
+    browser.wait("document.body.dataset.state === 'updating'");
+    assert_eq!((clarity(), browser.status()), (json!("1"), String::new()));
+    browser.wait("document.body.dataset.state === 'late'");
+    assert_eq!(clarity(), json!("0.45"));
+    assert!(browser.status().starts_with("Asking the network again"));
+    browser.run("window.held.splice(0).forEach((go) => go()); window.held = null");
+    browser.shows(&answers(&browser.canvas()));
+    assert_eq!((clarity(), browser.status()), (json!("1"), String::new()));
+
+    // An image that is dropped with a stroke still to be asked about, and takes its time to open.
+    browser.run(
+        "document.getElementById('clear').click();
+         window.held = [];
+         const real = window.createImageBitmap;
+         window.createImageBitmap = async (blob) => { await new Promise((done) => window.opens = done); return real(blob) }",
+    );
+    let give = "const given = new DataTransfer();
+         given.items.add(new File([window.photo], 'photo.png', { type: 'image/png' }));
+         document.body.dispatchEvent(new DragEvent('drop', { dataTransfer: given, bubbles: true }))";
+    let pixels = (0..3 * 256 * 320).map(|i: usize| (i / 977 % 256) as u8).collect();
+    let photo = Picture::new([3, 256, 320], pixels).unwrap();
+    browser.run(&format!(
+        "window.photo = new Uint8Array({:?});
+         document.getElementById('canvas').addEventListener('pointerdown', () => {{ {give} }}, {{ once: true }})",
+        photo.to_png()
+    ));
+    browser.draw("mouse", &SHAPE[..1]);
+    browser.wait("window.held.length > 0 && window.opens");
+    browser.run("window.opens()");
+    browser.wait("window.held.length > 1");
+    assert_eq!(browser.canvas().shape(), [3, 256, 320]);
+    browser.let_go();
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(browser.answerless(), "Asking the network ...");
+    browser.let_go();
+    browser.shows(&answers(&photo));
+    assert_eq!(browser.complaints(), [] as [Value; 0]);
+
+    // Nor is there a former one's answer if its own does not come.
+    drop(server);
+    browser.run(give);
+    browser.wait("window.opens");
+    browser.run("window.held = null; window.opens()");
+    browser.wait("document.body.dataset.state === 'error'");
+    assert_eq!(browser.answerless(), "The server cannot be reached. Is it still running?");
 }
 
 /// Names of classes come from names of folders.

@@ -8,6 +8,8 @@
   const PATIENCE = 20000;
   // Changes of a drawing are asked for this long after the last answer or change.
   const PAUSE = 60;
+  // Answers to what was drawn before are marked as such when the next ones take longer.
+  const LATE = 1000;
   // The longer side of an image as it is shown, as the server has it for maps.
   const SHOWN = 320;
   const DRAWN = 280;
@@ -18,14 +20,28 @@
   let empty = true;
   // Counts the changes of the image, and the images: what was asked about an earlier image is not shown.
   let version = 0, image = 0;
+  // Counts what was opened or drawn: of images that take their time to open, the last counts.
+  let opened = 0;
   // The request on its way.
   let asking = null;
-  let timer = 0, retries = 0;
+  let timer = 0, late = 0, retries = 0;
   // The last answer, the version that it is of, and the class that was clicked.
   let answer = null, answered = -1, picked = null;
   let drawing = false;
 
+  // What is said below the answers' title. An image without answers has none of another's beside it; while its own are on the way
+  // the sections stay as high as they are, so that nothing jumps.
   const state = (name, text) => {
+    clearTimeout(late);
+    const first = name === "asking";
+    for (const own of [byId("output"), byId("inside")]) own.style.minHeight = first ? `${own.offsetHeight}px` : "";
+    if (!answer) {
+      overlay.hidden = true;
+      byId("answers").replaceChildren();
+      byId("see-label").hidden = true;
+      byId("blocks").replaceChildren();
+      if (!first) byId("inside").hidden = true;
+    }
     document.body.dataset.state = name;
     byId("status").textContent = text;
     byId("again").hidden = name !== "error";
@@ -72,8 +88,9 @@
     timer = setTimeout(ask, pause);
   };
 
-  // What was asked about another image is of no use.
+  // What was asked about another image is of no use, nor what was about to be.
   const another = () => {
+    clearTimeout(timer);
     image += 1;
     picked = null;
     if (asking) asking.abort();
@@ -86,8 +103,12 @@
     const own = new AbortController();
     const [ownImage, ownVersion] = [image, version];
     asking = own;
-    if (document.body.dataset.state === "shown") document.body.dataset.state = "asking";
-    else state("asking", "Asking the network ...");
+    if (answer) {
+      state("updating", "");
+      late = setTimeout(() => state("late", "Asking the network again; these are the answers of before ..."), LATE);
+    } else {
+      state("asking", "Asking the network ...");
+    }
     try {
       const body = file || (await new Promise((done) => canvas.toBlob(done, "image/png")));
       const maps = model.class_maps ? "&maps=true" : "";
@@ -100,7 +121,7 @@
       if (ownImage !== image) return;
       if (error.status === 503 && retries < 3) {
         retries += 1;
-        state("asking", "The server is busy; asking again in a second ...");
+        state(answer ? "late" : "asking", "The server is busy; asking again in a second ...");
         setTimeout(() => ownImage === image && plan(0), 1000);
       } else {
         state("error", words(error));
@@ -201,31 +222,33 @@
 
   const clear = () => {
     another();
-    clearTimeout(timer);
+    opened += 1;
     file = null;
     empty = true;
     answer = null;
     sheet(DRAWN, DRAWN, paper());
     changed(0);
-    byId("answers").replaceChildren();
     byId("label").hidden = true;
-    byId("see-label").hidden = true;
-    byId("inside").hidden = true;
     state("empty", "Draw something, or choose an image.");
   };
 
-  // Shows an image and asks about it: about the very file, if the server reads its kind, else about what the canvas shows of it.
+  // Shows an image and asks about it: about the very file, if the server reads its kind, else about what the canvas shows of it. Until
+  // it is there, the former one stays with its answers.
   const open = async (blob, label) => {
-    another();
-    const own = image;
+    opened += 1;
+    const own = opened;
     let bitmap;
     try {
       bitmap = await createImageBitmap(blob);
     } catch {
-      if (own === image) state("error", "This is no image that can be read here: a PNG or JPEG file is.");
+      if (own === opened) state("error", "This is no image that can be read here: a PNG or JPEG file is.");
       return;
     }
-    if (own !== image) return;
+    if (own !== opened) return;
+    another();
+    drawing = false;
+    answer = null;
+    state("asking", "Asking the network ...");
     const known = ["image/png", "image/jpeg"].includes(blob.type) && blob.size <= model.limits.body;
     file = known ? blob : null;
     const longest = Math.max(bitmap.width, bitmap.height), times = Math.floor(SHOWN / longest);
@@ -259,6 +282,7 @@
   canvas.addEventListener("pointerdown", (event) => {
     if (event.button !== 0 || !model) return;
     canvas.setPointerCapture(event.pointerId);
+    opened += 1;
     if (file) {
       // What is drawn on is another image.
       another();
@@ -325,14 +349,14 @@
       picture.alt = sample.label || `Sample ${sample.index}`;
       button.title = picture.alt;
       button.addEventListener("click", async () => {
-        another();
-        const own = image;
+        opened += 1;
+        const own = opened;
         try {
           const response = await fetch(picture.src, { signal: AbortSignal.timeout(PATIENCE) });
           const blob = await response.blob();
-          if (own === image) open(blob, sample.label);
+          if (own === opened) open(blob, sample.label);
         } catch (error) {
-          if (own === image) state("error", words(error));
+          if (own === opened) state("error", words(error));
         }
       });
       button.append(picture);
