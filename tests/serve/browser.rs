@@ -13,7 +13,7 @@ use nin::{Answer, Classifier};
 use nin_serve::{Limits, Sample};
 use serde_json::{Value, json};
 
-use crate::common::{EVER, Running, agent, classifier, decoded};
+use crate::common::{EVER, Running, agent, classifier, decoded, lenet};
 
 /// The program's own network.
 const OWN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../nin-cli/model/nin-cifar.safetensors");
@@ -70,6 +70,11 @@ impl Browser {
 
     fn open(&self, url: &str) {
         self.ask("/url", &json!({ "url": url }));
+    }
+
+    /// Has JavaScript run before the program of each page that is opened.
+    fn early(&self, script: &str) {
+        self.devtools("Page.addScriptToEvaluateOnNewDocument", &json!({ "source": script }));
     }
 
     /// The value of some JavaScript.
@@ -492,6 +497,50 @@ fn answers_are_those_of_the_image_beside_them() {
     browser.run("window.held = null; window.opens()");
     browser.wait("document.body.dataset.state === 'error'");
     assert_eq!(browser.answerless(), "The server cannot be reached. Is it still running?");
+}
+
+/// A browser without what came in 2024 and later draws and asks, too. What fails is named for what it is.
+#[test]
+fn older_browsers_ask_and_failures_have_their_words() {
+    let Some(browser) = Browser::new() else { return };
+    let sample = Sample { label: None, picture: crate::common::picture(1) };
+    let server = Running::of(lenet(), std::slice::from_ref(&sample), Limits::default());
+    browser.early(
+        "delete AbortSignal.any; delete AbortSignal.timeout; delete PointerEvent.prototype.getCoalescedEvents;
+         window.patience = 20000;
+         const real = setTimeout; setTimeout = (what, time) => real(what, time === 20000 ? window.patience : time)",
+    );
+    browser.open(&server.url("/"));
+    browser.wait("document.querySelectorAll('#samples img').length === 1");
+    browser.sample(0);
+    browser.shows(&lenet().classify(&sample.picture).unwrap());
+    browser.run("document.getElementById('clear').click()");
+    browser.draw("mouse", &SHAPE);
+    browser.shows(&lenet().classify(&browser.canvas()).unwrap());
+
+    let fails = |expected: &str| {
+        browser.wait("document.body.dataset.state === 'error'");
+        assert_eq!(browser.status(), expected);
+    };
+    browser.run("window.real = window.fetch; window.fetch = async () => new Response('<html>')");
+    browser.draw("mouse", &SHAPE[..1]);
+    fails("The server's answer could not be read.");
+    browser.run("window.fetch = async () => { throw new TypeError('Failed to fetch') }");
+    browser.run("document.getElementById('again').click()");
+    fails("The server cannot be reached. Is it still running?");
+    browser.run("window.fetch = async () => new Response('{\"error\": \"not so\"}', { status: 500 })");
+    browser.run("document.getElementById('again').click()");
+    fails("not so");
+    browser.run("window.fetch = window.real; window.patience = 1");
+    browser.hold();
+    browser.run("document.getElementById('again').click()");
+    browser.wait("window.held.length === 1");
+    std::thread::sleep(Duration::from_millis(50));
+    browser.let_go();
+    fails("No answer came within 20 seconds.");
+    browser.run("window.held = null; window.patience = 20000; document.getElementById('again').click()");
+    browser.shows(&lenet().classify(&browser.canvas()).unwrap());
+    assert_eq!(browser.complaints(), [] as [Value; 0]);
 }
 
 /// Names of classes come from names of folders.

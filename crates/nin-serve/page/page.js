@@ -54,26 +54,35 @@
     return element;
   };
 
-  // Words for what went wrong on the way to the server.
-  const words = (error) => {
-    if (error.name === "TimeoutError") return `No answer came within ${PATIENCE / 1000} seconds.`;
-    if (error instanceof TypeError) return "The server cannot be reached. Is it still running?";
-    if (error instanceof SyntaxError) return "The server's answer could not be read.";
-    return error.message;
-  };
-
-  // Asks for JSON; an answer that is no success is an error with the server's own words.
-  const json = async (path, options, signal) => {
-    const late = AbortSignal.timeout(PATIENCE);
-    const response = await fetch(path, { ...options, signal: signal ? AbortSignal.any([signal, late]) : late });
-    const value = await response.json();
-    if (!response.ok) {
-      const error = new Error(value.error);
-      error.status = response.status;
-      throw error;
+  // What is read of the answer to a request; `own` ends it. Errors have words for whoever sees the page: the server's own where it
+  // refuses.
+  const get = async (path, read, options, own = new AbortController()) => {
+    let late = false;
+    const timer = setTimeout(() => {
+      late = true;
+      own.abort();
+    }, PATIENCE);
+    const failed = (text) => new Error(late ? `No answer came within ${PATIENCE / 1000} seconds.` : text);
+    try {
+      let response;
+      try {
+        response = await fetch(path, { ...options, signal: own.signal });
+      } catch {
+        throw failed("The server cannot be reached. Is it still running?");
+      }
+      let value;
+      try {
+        value = await (response.ok ? read(response) : response.json());
+      } catch {
+        throw failed("The server's answer could not be read.");
+      }
+      if (!response.ok) throw Object.assign(new Error(value.error), { status: response.status });
+      return value;
+    } finally {
+      clearTimeout(timer);
     }
-    return value;
   };
+  const json = (path, options, own) => get(path, (response) => response.json(), options, own);
 
   const changed = (pause) => {
     version += 1;
@@ -112,7 +121,7 @@
     try {
       const body = file || (await new Promise((done) => canvas.toBlob(done, "image/png")));
       const maps = model.class_maps ? "&maps=true" : "";
-      const value = await json(`api/classify?top=10&blocks=true${maps}`, { method: "POST", body }, own.signal);
+      const value = await json(`api/classify?top=10&blocks=true${maps}`, { method: "POST", body }, own);
       if (ownImage !== image || ownVersion < answered) return;
       answer = value;
       answered = ownVersion;
@@ -124,7 +133,7 @@
         state(answer ? "late" : "asking", "The server is busy; asking again in a second ...");
         setTimeout(() => ownImage === image && plan(0), 1000);
       } else {
-        state("error", words(error));
+        state("error", error.message);
       }
     } finally {
       if (asking === own) {
@@ -303,7 +312,7 @@
   });
   canvas.addEventListener("pointermove", (event) => {
     if (!drawing) return;
-    for (const one of event.getCoalescedEvents().concat(event)) context.lineTo(...place(one));
+    for (const one of [...(event.getCoalescedEvents?.() ?? []), event]) context.lineTo(...place(one));
     context.stroke();
     version += 1;
     if (!asking) plan(PAUSE);
@@ -352,11 +361,10 @@
         opened += 1;
         const own = opened;
         try {
-          const response = await fetch(picture.src, { signal: AbortSignal.timeout(PATIENCE) });
-          const blob = await response.blob();
+          const blob = await get(picture.src, (response) => response.blob());
           if (own === opened) open(blob, sample.label);
         } catch (error) {
-          if (own === opened) state("error", words(error));
+          if (own === opened) state("error", error.message);
         }
       });
       button.append(picture);
@@ -378,7 +386,7 @@
       clear();
       offer((await json("api/samples")).samples);
     } catch (error) {
-      state("error", words(error));
+      state("error", error.message);
     }
   };
   sheet(DRAWN, DRAWN, paper());
