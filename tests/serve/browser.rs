@@ -499,6 +499,50 @@ fn answers_are_those_of_the_image_beside_them() {
     assert_eq!(browser.answerless(), "The server cannot be reached. Is it still running?");
 }
 
+/// A page stays open when its server ends and another one, of another network, comes to its address.
+#[test]
+fn another_server_at_the_address_is_noticed() {
+    let Some(browser) = Browser::new() else { return };
+    let own = || Classifier::load(OWN.as_ref()).unwrap().with_threads(2).unwrap();
+    let samples = samples(&own().card().classes);
+    let server = Running::of(lenet(), &samples[..1], Limits::default());
+    let address = server.address;
+    // Servers say which one they are; where they do not, as if they did.
+    browser.early(
+        "const real = fetch;
+         window.server = 'first';
+         fetch = async (...all) => {
+             const response = await real(...all);
+             if (!response.ok || !(response.headers.get('content-type') || '').includes('json')) return response;
+             return new Response(JSON.stringify({ server: window.server, ...(await response.json()) }));
+         }",
+    );
+    browser.open(&server.url("/"));
+    browser.wait("document.querySelectorAll('#samples img').length === 1");
+    browser.draw("mouse", &SHAPE[..1]);
+    browser.shows(&lenet().classify(&browser.canvas()).unwrap());
+
+    drop(server);
+    let server = Running::at(address, own(), &samples[..3], Limits::default());
+    browser.run("window.server = 'second'");
+    browser.draw("mouse", &SHAPE[1..2]);
+    browser.wait("document.querySelectorAll('#samples img').length === 3");
+    browser.shows(&own().classify(&browser.canvas()).unwrap());
+    assert_eq!(browser.text("return document.title"), "nin-cifar - nin");
+    browser.wait("!document.getElementById('overlay').hidden");
+    assert_eq!(browser.complaints(), [] as [Value; 0]);
+
+    // A network without class maps refuses the question after them.
+    drop(server);
+    let _server = Running::at(address, lenet(), &samples[..2], Limits::default());
+    browser.run("window.server = 'third'");
+    browser.draw("mouse", &SHAPE[2..]);
+    browser.wait("document.querySelectorAll('#samples img').length === 2");
+    browser.shows(&lenet().classify(&browser.canvas()).unwrap());
+    assert_eq!(browser.text("return document.title"), "lenet - nin");
+    assert!(browser.run("return document.getElementById('overlay').hidden").as_bool().unwrap());
+}
+
 /// A browser without what came in 2024 and later draws and asks, too. What fails is named for what it is.
 #[test]
 fn older_browsers_ask_and_failures_have_their_words() {

@@ -64,7 +64,17 @@ impl Running {
     }
 
     pub(crate) fn of(classifier: Classifier, samples: &[Sample], limits: Limits) -> Self {
-        let server = Server::bind(classifier, samples, ([127, 0, 0, 1], 0).into(), limits).unwrap();
+        Self::at(([127, 0, 0, 1], 0).into(), classifier, samples, limits)
+    }
+
+    /// At an address, such as that of a server that has ended.
+    pub(crate) fn at(
+        address: SocketAddr,
+        classifier: Classifier,
+        samples: &[Sample],
+        limits: Limits,
+    ) -> Self {
+        let server = Server::bind(classifier, samples, address, limits).unwrap();
         let (address, stopper) = (server.address(), server.stopper());
         Self { address, stopper, thread: Some(std::thread::spawn(move || server.run())) }
     }

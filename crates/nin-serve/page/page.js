@@ -122,13 +122,18 @@
       const body = file || (await new Promise((done) => canvas.toBlob(done, "image/png")));
       const maps = model.class_maps ? "&maps=true" : "";
       const value = await json(`api/classify?top=10&blocks=true${maps}`, { method: "POST", body }, own);
+      if (value.server && model.server && value.server !== model.server) return await begin();
       if (ownImage !== image || ownVersion < answered) return;
       answer = value;
       answered = ownVersion;
       show();
     } catch (error) {
+      // It may be refused as another server's network has other abilities.
+      const other = error.status === 400 && (await replaced());
       if (ownImage !== image) return;
-      if (error.status === 503 && retries < 3) {
+      if (other) {
+        await begin();
+      } else if (error.status === 503 && retries < 3) {
         retries += 1;
         state(answer ? "late" : "asking", "The server is busy; asking again in a second ...");
         setTimeout(() => ownImage === image && plan(0), 1000);
@@ -140,6 +145,15 @@
         asking = null;
         if (ownVersion !== version) plan(PAUSE);
       }
+    }
+  };
+
+  // Whether another server has come to the address since the page began with it.
+  const replaced = async () => {
+    try {
+      return (await json("api/model")).server !== model.server;
+    } catch {
+      return false;
     }
   };
 
@@ -351,6 +365,7 @@
   document.addEventListener("paste", (event) => first(event.clipboardData.files));
 
   const offer = (samples) => {
+    byId("samples").replaceChildren();
     for (const sample of samples) {
       const button = make("button"), picture = make("img");
       button.type = "button";
@@ -373,6 +388,7 @@
     byId("choose").hidden = samples.length === 0;
   };
 
+  // Takes what is there from the server. If another network comes this way, an image stays and is asked about again.
   const begin = async () => {
     try {
       model = await json("api/model");
@@ -383,7 +399,14 @@
       byId("network").textContent = model.network;
       byId("about").textContent = about.join(", ");
       byId("color-label").hidden = gray();
-      clear();
+      if (empty) {
+        clear();
+      } else {
+        another();
+        answer = null;
+        state("asking", "Asking the network ...");
+        changed(0);
+      }
       offer((await json("api/samples")).samples);
     } catch (error) {
       state("error", error.message);
