@@ -543,6 +543,44 @@ fn another_server_at_the_address_is_noticed() {
     assert!(browser.run("return document.getElementById('overlay').hidden").as_bool().unwrap());
 }
 
+/// What the page says about the network, by what the server says about it.
+#[test]
+fn the_line_about_the_network_is_true() {
+    let Some(browser) = Browser::new() else { return };
+    let server = Running::of(lenet(), &[], Limits::default());
+    // The address has what the server's answer has instead.
+    browser.early(
+        "const real = fetch;
+         fetch = async (path, ...all) => {
+             const response = await real(path, ...all);
+             if (path !== 'api/model') return response;
+             const own = JSON.parse(decodeURIComponent(location.hash.slice(1)));
+             return new Response(JSON.stringify({ ...(await response.json()), ...own }));
+         }",
+    );
+    let said = |own: &str| {
+        browser.open("about:blank");
+        browser.open(&server.url(&format!("/#{own}")));
+        browser.wait("document.getElementById('about').textContent");
+        browser.text("return document.getElementById('about').textContent")
+    };
+    let sizes = "1 \u{d7} 28 \u{d7} 28 pixels, 3 classes";
+    for (own, expected) in [
+        (r#"{"judged_by":null}"#, "test accuracy 0.2500"),
+        (
+            r#"{"data":"cloth","judged_by":"held_out"}"#,
+            "trained on cloth, accuracy on held-out training images 0.2500",
+        ),
+        (r#"{"data":"cloth","judged_by":"test"}"#, "trained on cloth, test accuracy 0.2500"),
+        (
+            r#"{"data":"cloth","epoch":null,"test_acc":null}"#,
+            "for cloth, not yet trained to the end of an epoch",
+        ),
+    ] {
+        assert_eq!(said(own), format!("{sizes}, {expected}"));
+    }
+}
+
 /// A browser without what came in 2024 and later draws and asks, too. What fails is named for what it is.
 #[test]
 fn older_browsers_ask_and_failures_have_their_words() {

@@ -393,8 +393,10 @@
     try {
       model = await json("api/model");
       const about = [`${model.image.join(" \u00d7 ")} pixels`, `${model.classes.length} classes`];
-      if (model.data) about.push(`trained on ${model.data}`);
-      if (model.test_acc !== null) about.push(`test accuracy ${model.test_acc.toFixed(4)}`);
+      if (model.data && model.epoch === null) about.push(`for ${model.data}, not yet trained to the end of an epoch`);
+      else if (model.data) about.push(`trained on ${model.data}`);
+      const judged = model.judged_by === "held_out" ? "accuracy on held-out training images" : "test accuracy";
+      if (model.test_acc !== null) about.push(`${judged} ${model.test_acc.toFixed(4)}`);
       document.title = `${model.network} - nin`;
       byId("network").textContent = model.network;
       byId("about").textContent = about.join(", ");
