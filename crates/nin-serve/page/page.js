@@ -237,6 +237,7 @@
   const sheet = (width, height, color) => {
     canvas.width = width;
     canvas.height = height;
+    stage.style.setProperty("--ratio", width / height);
     context.fillStyle = color;
     context.fillRect(0, 0, width, height);
   };
