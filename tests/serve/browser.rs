@@ -426,6 +426,30 @@ fn the_page_draws_drops_and_shows_where() {
     browser.draw("touch", &SHAPE[..2]);
     browser.wait("document.body.dataset.state === 'shown' && !document.getElementById('overlay').hidden");
     browser.shows(&classifier.classify(&browser.canvas()).unwrap());
+    // Of two fingers the first draws, as if it were alone.
+    let finger = |id: &str, x: f64| {
+        let corner = browser.run(
+            "const { left, top, width } = document.getElementById('canvas').getBoundingClientRect(); return [left, top, width]",
+        );
+        let [left, top, width] = [0, 1, 2].map(|side| corner[side].as_f64().unwrap());
+        let at = |y: f64| {
+            let [x, y] = [left + x * width, top + y * width].map(|side| side as i64);
+            json!({ "type": "pointerMove", "duration": 40, "x": x, "y": y })
+        };
+        let (down, up) =
+            (json!({ "type": "pointerDown", "button": 0 }), json!({ "type": "pointerUp", "button": 0 }));
+        let actions = [at(0.2), down, at(0.4), at(0.6), at(0.8), up];
+        json!({ "type": "pointer", "id": id, "parameters": { "pointerType": "touch" }, "actions": actions })
+    };
+    let drawn_by = |fingers: &[Value]| {
+        browser.run("document.getElementById('clear').click()");
+        browser.ask("/actions", &json!({ "actions": fingers }));
+        browser.wait("document.body.dataset.state === 'shown' && !document.getElementById('overlay').hidden");
+        browser.canvas()
+    };
+    let alone = drawn_by(&[finger("one", 0.3)]);
+    assert!(bounds(&alone, 0)[3] < 140, "{:?}", bounds(&alone, 0));
+    assert!(drawn_by(&[finger("one", 0.3), finger("two", 0.7)]) == alone, "the second finger draws, too");
     let wide = browser.run(
         "const beyond = [...document.body.querySelectorAll('*')].filter((element) => element.getBoundingClientRect().right > 360);
          return [document.documentElement.scrollWidth, innerWidth, beyond.map((element) => element.outerHTML.slice(0, 80))]",

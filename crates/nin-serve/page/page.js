@@ -27,7 +27,8 @@
   let timer = 0, late = 0, retries = 0;
   // The last answer, the version that it is of, and the class that was clicked.
   let answer = null, answered = -1, picked = null;
-  let drawing = false;
+  // The pointer that draws; a second finger does not.
+  let pen = null;
 
   // What is said below the answers' title. An image without answers has none of another's beside it; while its own are on the way
   // the sections stay as high as they are, so that nothing jumps.
@@ -203,7 +204,7 @@
     byId("see-label").hidden = false;
     const map = answer.maps.find((own) => own.class === shown.class);
     // A map belongs to the image that it was made of, not to what was drawn since.
-    const fits = map && answered === version && !drawing && !empty;
+    const fits = map && answered === version && pen === null && !empty;
     overlay.hidden = !(fits && byId("see").checked);
     if (fits) {
       overlay.alt = `Where the network sees ${shown.name}`;
@@ -270,7 +271,7 @@
     }
     if (own !== opened) return;
     another();
-    drawing = false;
+    pen = null;
     answer = null;
     state("asking", "Asking the network ...");
     const known = ["image/png", "image/jpeg"].includes(blob.type) && blob.size <= model.limits.body;
@@ -304,7 +305,7 @@
   };
 
   canvas.addEventListener("pointerdown", (event) => {
-    if (event.button !== 0 || !model) return;
+    if (event.button !== 0 || !model || (pen !== null && !event.isPrimary)) return;
     canvas.setPointerCapture(event.pointerId);
     opened += 1;
     if (file) {
@@ -313,7 +314,7 @@
       file = null;
       byId("label").hidden = true;
     }
-    drawing = true;
+    pen = event.pointerId;
     empty = false;
     context.strokeStyle = gray() ? "#ffffff" : byId("color").value;
     context.lineWidth = Number(byId("pen").value);
@@ -326,15 +327,15 @@
     changed(PAUSE);
   });
   canvas.addEventListener("pointermove", (event) => {
-    if (!drawing) return;
+    if (event.pointerId !== pen) return;
     for (const one of [...(event.getCoalescedEvents?.() ?? []), event]) context.lineTo(...place(one));
     context.stroke();
     version += 1;
     if (!asking) plan(PAUSE);
   });
-  const lift = () => {
-    if (!drawing) return;
-    drawing = false;
+  const lift = (event) => {
+    if (event.pointerId !== pen) return;
+    pen = null;
     if (answered === version) showMap();
     else if (!asking) plan(0);
   };
