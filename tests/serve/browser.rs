@@ -628,6 +628,70 @@ fn the_line_about_the_network_is_true() {
     }
 }
 
+/// What the page can show it can ask about, if need be as it shows it, and then it says so.
+#[test]
+fn files_that_the_server_does_not_take_are_asked_about_as_they_are_shown() {
+    let Some(browser) = Browser::new() else { return };
+    let limits = Limits { body: 40_000, pixels: 110_000, ..Limits::default() };
+    let server = Running::of(lenet(), &[], limits);
+    browser.open(&server.url("/"));
+    browser.wait("document.body.dataset.state === 'empty' && document.title !== 'nin'");
+    let flat = |[h, w]: [usize; 2]| {
+        Picture::new([1, h, w], (0..h * w).map(|i| (i / w) as u8).collect()).unwrap().to_png()
+    };
+    let note = || browser.text("return document.getElementById('note').textContent");
+    let given = |bytes: &[u8], canvas: [usize; 2]| {
+        browser.give("drop", "a.png", "image/png", bytes);
+        let [h, w] = canvas;
+        browser.wait(&format!(
+            "document.getElementById('canvas').width === {w} && document.getElementById('canvas').height === {h}"
+        ));
+        browser.wait("document.body.dataset.state === 'shown'");
+        note()
+    };
+    let shown = |canvas: &str| {
+        browser.shows(&lenet().classify(&browser.canvas()).unwrap());
+        format!("The answers are about the image as it is shown here, {canvas} pixels.")
+    };
+
+    assert_eq!(given(&flat([200, 300]), [200, 300]), "");
+    browser.shows(&lenet().classify(&Picture::decode(&flat([200, 300]), "a".as_ref()).unwrap()).unwrap());
+    let long = [flat([250, 300]), vec![0; limits.body]].concat();
+    let text = given(&long, [250, 300]);
+    let expected = shown("300 \u{d7} 250");
+    assert_eq!(text, format!("The file is larger than the server takes. {expected}"));
+    let text = given(&flat([300, 640]), [150, 320]);
+    let expected = shown("320 \u{d7} 150");
+    assert_eq!(text, format!("The image has more pixels than the server takes. {expected}"));
+    // Another kind of file under the name of a PNG file.
+    let made = |[h, w]: [usize; 2], kind: &str| -> Vec<u8> {
+        browser.run(&format!(
+            "window.made = null;
+             const other = document.createElement('canvas');
+             [other.width, other.height] = [{w}, {h}];
+             other.getContext('2d').fillRect(0, 0, 20, 20);
+             other.toBlob(async (blob) => {{ window.made = [...new Uint8Array(await blob.arrayBuffer())] }}, '{kind}', 0.2)"
+        ));
+        browser.wait("window.made");
+        serde_json::from_value(browser.run("return window.made")).unwrap()
+    };
+    let webp = made([64, 160], "image/webp");
+    let text = given(&webp, [128, 320]);
+    let expected = shown("320 \u{d7} 128");
+    assert_eq!(text, format!("The server reads PNG and JPEG files, which this is not. {expected}"));
+    assert_eq!(browser.complaints(), [] as [Value; 0]);
+    // What only the server can tell: a side of 20,000 pixels.
+    let text = given(&made([4, 20_000], "image/png"), [1, 320]);
+    let expected = shown("320 \u{d7} 1");
+    assert!(text.starts_with("The server cannot read the file (") && text.ends_with(&expected), "{text}");
+
+    // The note goes with the image.
+    assert_eq!(given(&flat([200, 300]), [200, 300]), "");
+    given(&webp, [128, 320]);
+    browser.run("document.getElementById('clear').click()");
+    assert_eq!(note(), "");
+}
+
 /// A browser without what came in 2024 and later draws and asks, too. What fails is named for what it is.
 #[test]
 fn older_browsers_ask_and_failures_have_their_words() {

@@ -48,6 +48,9 @@
     byId("again").hidden = name !== "error";
   };
 
+  // What is said about an image, whatever becomes of its answers.
+  const note = (text) => (byId("note").textContent = text);
+
   const make = (tag, name, text) => {
     const element = document.createElement(tag);
     if (name) element.className = name;
@@ -134,6 +137,9 @@
       if (ownImage !== image) return;
       if (other) {
         await begin();
+      } else if (file && [400, 413].includes(error.status)) {
+        shrunk(`The server cannot read the file (${error.message})`);
+        plan(0);
       } else if (error.status === 503 && retries < 3) {
         retries += 1;
         state(answer ? "late" : "asking", "The server is busy; asking again in a second ...");
@@ -248,6 +254,7 @@
   const clear = () => {
     another();
     opened += 1;
+    note("");
     file = null;
     empty = true;
     answer = null;
@@ -257,13 +264,26 @@
     state("empty", "Draw something, or choose an image.");
   };
 
-  // Shows an image and asks about it: about the very file, if the server reads its kind, else about what the canvas shows of it. Until
-  // it is there, the former one stays with its answers.
+  // The image is asked about as the canvas shows it, as its file is not for the server.
+  const shrunk = (reason) => {
+    file = null;
+    note(`${reason}. The answers are about the image as it is shown here, ${canvas.width} \u00d7 ${canvas.height} pixels.`);
+  };
+
+  // Whether a file begins as PNG or JPEG files do, whatever its name says.
+  const begins = async (blob) => {
+    const head = new Uint8Array(await blob.slice(0, 4).arrayBuffer());
+    return [[0x89, 0x50, 0x4e, 0x47], [0xff, 0xd8, 0xff]].some((kind) => kind.every((byte, index) => byte === head[index]));
+  };
+
+  // Shows an image and asks about it: about the very file, if the server takes it, else about what the canvas shows of it. Until it is
+  // there, the former one stays with its answers.
   const open = async (blob, label) => {
     opened += 1;
     const own = opened;
-    let bitmap;
+    let known, bitmap;
     try {
+      known = await begins(blob);
       bitmap = await createImageBitmap(blob);
     } catch {
       if (own === opened) state("error", "This is no image that can be read here: a PNG or JPEG file is.");
@@ -274,8 +294,7 @@
     pen = null;
     answer = null;
     state("asking", "Asking the network ...");
-    const known = ["image/png", "image/jpeg"].includes(blob.type) && blob.size <= model.limits.body;
-    file = known ? blob : null;
+    const pixels = bitmap.width * bitmap.height;
     const longest = Math.max(bitmap.width, bitmap.height), times = Math.floor(SHOWN / longest);
     const side = (length) => (times ? length * times : Math.max(Math.floor((length * SHOWN) / longest), 1));
     // What is transparent is on white, as the server has it.
@@ -285,6 +304,11 @@
     context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
     bitmap.close();
     empty = false;
+    file = blob;
+    note("");
+    if (!known) shrunk("The server reads PNG and JPEG files, which this is not");
+    else if (blob.size > model.limits.body) shrunk("The file is larger than the server takes");
+    else if (pixels > model.limits.pixels) shrunk("The image has more pixels than the server takes");
     byId("label").hidden = !label;
     byId("label").textContent = label ? `It is: ${label}` : "";
     changed(0);
@@ -308,6 +332,7 @@
     if (event.button !== 0 || !model || (pen !== null && !event.isPrimary)) return;
     canvas.setPointerCapture(event.pointerId);
     opened += 1;
+    note("");
     if (file) {
       // What is drawn on is another image.
       another();
