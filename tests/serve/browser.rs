@@ -215,6 +215,11 @@ impl Browser {
         self.text("return document.getElementById('status').textContent")
     }
 
+    /// What is said about the image.
+    fn note(&self) -> String {
+        self.text("return document.getElementById('note').textContent")
+    }
+
     /// A click on a sample.
     fn sample(&self, index: usize) {
         self.run(&format!("document.querySelectorAll('#samples button')[{index}].click()"));
@@ -388,12 +393,33 @@ fn the_page_draws_drops_and_shows_where() {
     }
     browser.devtools("Emulation.clearDeviceMetricsOverride", &json!({}));
 
-    // What is no image is told in words, and the next image is answered.
+    // What is no image is told in words; the image that is there stays, and so do its answers.
+    let pasted = "new ClipboardEvent('paste', { clipboardData: new DataTransfer(), bubbles: true })";
+    let (nothing, unread) = ("There was no image file in this.", "This is no image that can be read here");
+    browser.run(&format!("document.body.dispatchEvent({pasted})"));
+    assert_eq!(browser.note(), nothing);
     browser.give("drop", "a.png", "image/png", b"no image");
-    browser.wait("document.body.dataset.state === 'error'");
-    assert!(
-        browser.text("return document.getElementById('status').textContent").starts_with("This is no image")
+    browser.wait("document.getElementById('note').textContent.startsWith('This is no image')");
+    assert!(browser.note().starts_with(unread));
+    browser.give("drop", "a.txt", "text/plain", b"no image");
+    assert_eq!(browser.note(), nothing);
+    browser.shows(&answers);
+    browser.overlays(&over);
+    assert!(browser.run("return document.getElementById('again').hidden").as_bool().unwrap());
+    assert_eq!(
+        browser.run("return getComputedStyle(document.getElementById('answers')).opacity"),
+        json!("1")
     );
+    // The first image among several files.
+    browser.run(&format!(
+        "const given = new DataTransfer();
+         given.items.add(new File(['no image'], 'a.txt', {{ type: 'text/plain' }}));
+         given.items.add(new File([new Uint8Array({:?})], 'b.png', {{ type: 'image/png' }}));
+         document.body.dispatchEvent(new DragEvent('drop', {{ dataTransfer: given, bubbles: true }}))",
+        samples[8].picture.to_png()
+    ));
+    browser.shows(&classifier.classify(&samples[8].picture).unwrap());
+    assert_eq!(browser.note(), "");
     browser.run("document.querySelectorAll('#samples button')[9].click()");
     browser.shows(&classifier.classify(&samples[9].picture).unwrap());
     let label = samples[9].label.as_ref().unwrap();
@@ -459,12 +485,16 @@ fn the_page_draws_drops_and_shows_where() {
     browser.screenshot("phone.png");
     assert_eq!(browser.complaints(), [] as [Value; 0]);
 
-    // A server that is gone is told in words.
+    // A server that is gone is told in words, of an image that does not come and of one that is asked about.
     drop(server);
-    browser.run("document.querySelectorAll('#samples button')[2].click()");
+    browser.sample(2);
+    let gone = "The server cannot be reached. Is it still running?";
+    browser.wait("document.getElementById('note').textContent");
+    assert_eq!(browser.note(), format!("The image was not opened. {gone}"));
+    assert_eq!(browser.text("return document.body.dataset.state"), "shown");
+    browser.draw("touch", &SHAPE[..1]);
     browser.wait("document.body.dataset.state === 'error' && !document.getElementById('again').hidden");
-    let text = browser.text("return document.getElementById('status').textContent");
-    assert_eq!(text, "The server cannot be reached. Is it still running?");
+    assert_eq!(browser.status(), gone);
 }
 
 /// Whatever is seen beside an image is of this image, also while decoding and answers take their time.
@@ -639,7 +669,6 @@ fn files_that_the_server_does_not_take_are_asked_about_as_they_are_shown() {
     let flat = |[h, w]: [usize; 2]| {
         Picture::new([1, h, w], (0..h * w).map(|i| (i / w) as u8).collect()).unwrap().to_png()
     };
-    let note = || browser.text("return document.getElementById('note').textContent");
     let given = |bytes: &[u8], canvas: [usize; 2]| {
         browser.give("drop", "a.png", "image/png", bytes);
         let [h, w] = canvas;
@@ -647,7 +676,7 @@ fn files_that_the_server_does_not_take_are_asked_about_as_they_are_shown() {
             "document.getElementById('canvas').width === {w} && document.getElementById('canvas').height === {h}"
         ));
         browser.wait("document.body.dataset.state === 'shown'");
-        note()
+        browser.note()
     };
     let shown = |canvas: &str| {
         browser.shows(&lenet().classify(&browser.canvas()).unwrap());
@@ -689,7 +718,7 @@ fn files_that_the_server_does_not_take_are_asked_about_as_they_are_shown() {
     assert_eq!(given(&flat([200, 300]), [200, 300]), "");
     given(&webp, [128, 320]);
     browser.run("document.getElementById('clear').click()");
-    assert_eq!(note(), "");
+    assert_eq!(browser.note(), "");
 }
 
 /// A browser without what came in 2024 and later draws and asks, too. What fails is named for what it is.

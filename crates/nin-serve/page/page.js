@@ -286,7 +286,7 @@
       known = await begins(blob);
       bitmap = await createImageBitmap(blob);
     } catch {
-      if (own === opened) state("error", "This is no image that can be read here: a PNG or JPEG file is.");
+      if (own === opened) note("This is no image that can be read here: a PNG or JPEG file is.");
       return;
     }
     if (own !== opened) return;
@@ -316,8 +316,10 @@
 
   const first = (files) => {
     if (!model) return;
-    if (files && files.length > 0) open(files[0]);
-    else state("error", "There was no image file in this.");
+    // Some systems give no kind for some files.
+    const all = [...(files ?? [])], image = all.find((own) => own.type.startsWith("image/")) ?? all.find((own) => !own.type);
+    if (image) open(image);
+    else note("There was no image file in this.");
   };
 
   const place = (event) => {
@@ -387,9 +389,9 @@
   document.addEventListener("drop", (event) => {
     event.preventDefault();
     stage.classList.remove("over");
-    first(event.dataTransfer.files);
+    first(event.dataTransfer?.files);
   });
-  document.addEventListener("paste", (event) => first(event.clipboardData.files));
+  document.addEventListener("paste", (event) => first(event.clipboardData?.files));
 
   const offer = (samples) => {
     byId("samples").replaceChildren();
@@ -406,7 +408,7 @@
           const blob = await get(picture.src, (response) => response.blob());
           if (own === opened) open(blob, sample.label);
         } catch (error) {
-          if (own === opened) state("error", error.message);
+          if (own === opened) note(`The image was not opened. ${error.message}`);
         }
       });
       button.append(picture);
