@@ -609,6 +609,19 @@ fn another_server_at_the_address_is_noticed() {
     browser.wait("!document.getElementById('overlay').hidden");
     assert_eq!(browser.complaints(), [] as [Value; 0]);
 
+    // Nor does it wait for ever when the other server is gone again before it says what it is.
+    browser.run(
+        "window.whole = fetch;
+         fetch = async (path, ...all) => {
+             if (path === 'api/model') throw new TypeError();
+             return new Response(JSON.stringify({ ...(await (await window.whole(path, ...all)).json()), server: 'another' }));
+         }",
+    );
+    browser.draw("mouse", &SHAPE[1..2]);
+    browser.wait("document.body.dataset.state === 'error'");
+    assert_eq!(browser.status(), "The server cannot be reached. Is it still running?");
+    browser.run("fetch = window.whole");
+
     // A network without class maps refuses the question after them.
     drop(server);
     let _server = Running::at(address, lenet(), &samples[..2], Limits::default());
@@ -719,6 +732,47 @@ fn files_that_the_server_does_not_take_are_asked_about_as_they_are_shown() {
     given(&webp, [128, 320]);
     browser.run("document.getElementById('clear').click()");
     assert_eq!(browser.note(), "");
+}
+
+/// Samples that were refused are asked for again: at a click, and with the next answer.
+#[test]
+fn samples_that_did_not_come_are_asked_for_again() {
+    let Some(browser) = Browser::new() else { return };
+    let sample = Sample { label: None, picture: crate::common::picture(1) };
+    let server = Running::of(lenet(), std::slice::from_ref(&sample), Limits::default());
+    browser.early(
+        "const real = fetch;
+         window.refused = true;
+         fetch = async (path, ...all) => window.refused && String(path).includes('api/samples')
+             ? new Response('{\"error\": \"busy\"}', { status: 503 }) : real(path, ...all)",
+    );
+    let count = "document.querySelectorAll('#samples img').length";
+    let refused = || {
+        browser.open("about:blank");
+        browser.open(&server.url("/"));
+        browser.wait("document.body.dataset.state === 'error' && document.title !== 'nin'");
+        assert_eq!(browser.status(), "busy");
+        assert_eq!(browser.run(&format!("return {count}")), json!(0));
+    };
+    refused();
+    browser.run("window.refused = false; document.getElementById('again').click()");
+    browser.wait(&format!("{count} === 1 && document.body.dataset.state === 'empty'"));
+
+    refused();
+    browser.draw("mouse", &SHAPE[..1]);
+    browser.shows(&lenet().classify(&browser.canvas()).unwrap());
+    browser.run("window.refused = false");
+    browser.draw("mouse", &SHAPE[1..]);
+    browser.wait(&format!("{count} === 1"));
+    browser.shows(&lenet().classify(&browser.canvas()).unwrap());
+
+    // A sample that is refused is not taken for an image.
+    browser.run("window.refused = true");
+    browser.sample(0);
+    browser.wait("document.getElementById('note').textContent");
+    assert_eq!(browser.note(), "The image was not opened. busy");
+    browser.shows(&lenet().classify(&browser.canvas()).unwrap());
+    assert_eq!(browser.complaints(), [] as [Value; 0]);
 }
 
 /// A browser without what came in 2024 and later draws and asks, too. What fails is named for what it is.

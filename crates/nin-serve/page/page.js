@@ -15,6 +15,8 @@
   const DRAWN = 280;
 
   let model = null;
+  // Whether the samples of this model are there.
+  let offered = false;
   // The bytes that are asked about; null for the drawing on the canvas.
   let file = null;
   let empty = true;
@@ -131,6 +133,8 @@
       answer = value;
       answered = ownVersion;
       show();
+      // They are tried again with each answer.
+      if (!offered) offer().catch(() => {});
     } catch (error) {
       // It may be refused as another server's network has other abilities.
       const other = error.status === 400 && (await replaced());
@@ -371,9 +375,8 @@
 
   byId("clear").addEventListener("click", clear);
   byId("again").addEventListener("click", () => {
-    if (!model) begin();
-    else if (empty) clear();
-    else changed(0);
+    if (model && offered) changed(0);
+    else begin();
   });
   byId("see").addEventListener("change", showMap);
   byId("file").addEventListener("change", (event) => {
@@ -393,7 +396,9 @@
   });
   document.addEventListener("paste", (event) => first(event.clipboardData?.files));
 
-  const offer = (samples) => {
+  const offer = async () => {
+    const { samples } = await json("api/samples");
+    offered = true;
     byId("samples").replaceChildren();
     for (const sample of samples) {
       const button = make("button"), picture = make("img");
@@ -421,26 +426,33 @@
   const begin = async () => {
     try {
       model = await json("api/model");
-      const about = [`${model.image.join(" \u00d7 ")} pixels`, `${model.classes.length} classes`];
-      if (model.data && model.epoch === null) about.push(`for ${model.data}, not yet trained to the end of an epoch`);
-      else if (model.data) about.push(`trained on ${model.data}`);
-      const judged = model.judged_by === "held_out" ? "accuracy on held-out training images" : "test accuracy";
-      if (model.test_acc !== null) about.push(`${judged} ${model.test_acc.toFixed(4)}`);
-      document.title = `${model.network} - nin`;
-      byId("network").textContent = model.network;
-      byId("about").textContent = about.join(", ");
-      byId("color-label").hidden = gray();
-      if (empty) {
-        clear();
-      } else {
-        another();
-        answer = null;
-        state("asking", "Asking the network ...");
-        changed(0);
-      }
-      offer((await json("api/samples")).samples);
     } catch (error) {
       state("error", error.message);
+      return;
+    }
+    offered = false;
+    const about = [`${model.image.join(" \u00d7 ")} pixels`, `${model.classes.length} classes`];
+    if (model.data && model.epoch === null) about.push(`for ${model.data}, not yet trained to the end of an epoch`);
+    else if (model.data) about.push(`trained on ${model.data}`);
+    const judged = model.judged_by === "held_out" ? "accuracy on held-out training images" : "test accuracy";
+    if (model.test_acc !== null) about.push(`${judged} ${model.test_acc.toFixed(4)}`);
+    document.title = `${model.network} - nin`;
+    byId("network").textContent = model.network;
+    byId("about").textContent = about.join(", ");
+    byId("color-label").hidden = gray();
+    if (empty) {
+      clear();
+    } else {
+      another();
+      answer = null;
+      state("asking", "Asking the network ...");
+      changed(0);
+    }
+    try {
+      await offer();
+    } catch (error) {
+      // Without samples it answers all the same.
+      if (empty) state("error", error.message);
     }
   };
   sheet(DRAWN, DRAWN, paper());
