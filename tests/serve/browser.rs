@@ -538,6 +538,24 @@ fn answers_are_those_of_the_image_beside_them() {
     browser.shows(&answers(&browser.canvas()));
     assert_eq!((clarity(), browser.status()), (json!("1"), String::new()));
 
+    // While the pen is down there are answers, and no map over what is drawn.
+    browser.run("document.getElementById('clear').click()");
+    let middle = browser.run(
+        "const { left, top, width, height } = document.getElementById('canvas').getBoundingClientRect();
+         return [left + width / 2, top + height / 2].map(Math.round)",
+    );
+    let act = |actions: Value| {
+        let parameters = json!({ "pointerType": "mouse" });
+        let mouse = json!({ "type": "pointer", "id": "mouse", "parameters": parameters, "actions": actions });
+        browser.ask("/actions", &json!({ "actions": [mouse] }));
+    };
+    let to = |x: i64| json!({ "type": "pointerMove", "duration": 40, "x": middle[0].as_i64().unwrap() + x, "y": middle[1] });
+    act(json!([to(0), { "type": "pointerDown", "button": 0 }, to(40)]));
+    browser.shows(&answers(&browser.canvas()));
+    assert!(browser.run("return document.getElementById('overlay').hidden").as_bool().unwrap());
+    act(json!([{ "type": "pointerUp", "button": 0 }]));
+    browser.wait("!document.getElementById('overlay').hidden");
+
     // An image that is dropped with a stroke still to be asked about, and takes its time to open.
     browser.run(
         "document.getElementById('clear').click();
