@@ -452,6 +452,13 @@ fn the_page_draws_drops_and_shows_where() {
     browser.draw("touch", &SHAPE[..2]);
     browser.wait("document.body.dataset.state === 'shown' && !document.getElementById('overlay').hidden");
     browser.shows(&classifier.classify(&browser.canvas()).unwrap());
+    let wide = browser.run(
+        "const beyond = [...document.body.querySelectorAll('*')].filter((element) => element.getBoundingClientRect().right > 360);
+         return [document.documentElement.scrollWidth, innerWidth, beyond.map((element) => element.outerHTML.slice(0, 80))]",
+    );
+    assert_eq!(wide, json!([360, 360, []]));
+    browser.run("scrollTo(0, 0)");
+    browser.screenshot("phone.png");
     // Of two fingers the first draws, as if it were alone.
     let finger = |id: &str, x: f64| {
         let corner = browser.run(
@@ -476,13 +483,6 @@ fn the_page_draws_drops_and_shows_where() {
     let alone = drawn_by(&[finger("one", 0.3)]);
     assert!(bounds(&alone, 0)[3] < 140, "{:?}", bounds(&alone, 0));
     assert!(drawn_by(&[finger("one", 0.3), finger("two", 0.7)]) == alone, "the second finger draws, too");
-    let wide = browser.run(
-        "const beyond = [...document.body.querySelectorAll('*')].filter((element) => element.getBoundingClientRect().right > 360);
-         return [document.documentElement.scrollWidth, innerWidth, beyond.map((element) => element.outerHTML.slice(0, 80))]",
-    );
-    assert_eq!(wide, json!([360, 360, []]));
-    browser.run("scrollTo(0, 0)");
-    browser.screenshot("phone.png");
     assert_eq!(browser.complaints(), [] as [Value; 0]);
 
     // A server that is gone is told in words, of an image that does not come and of one that is asked about.

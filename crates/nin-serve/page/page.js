@@ -60,8 +60,8 @@
     return element;
   };
 
-  // What is read of the answer to a request; `own` ends it. Errors have words for whoever sees the page: the server's own where it
-  // refuses.
+  // What is read of the answer to a request, which `own` ends. Errors have words for whoever sees the page, the server's own where
+  // it refuses.
   const get = async (path, read, options, own = new AbortController()) => {
     let late = false;
     const timer = setTimeout(() => {
@@ -280,8 +280,8 @@
     return [[0x89, 0x50, 0x4e, 0x47], [0xff, 0xd8, 0xff]].some((kind) => kind.every((byte, index) => byte === head[index]));
   };
 
-  // Shows an image and asks about it: about the very file, if the server takes it, else about what the canvas shows of it. Until it is
-  // there, the former one stays with its answers.
+  // Shows an image and asks about it: about the very file, if the server takes it, else about what the canvas shows of it. Until
+  // then the former one stays with its answers.
   const open = async (blob, label) => {
     opened += 1;
     const own = opened;
