@@ -602,16 +602,6 @@ fn another_server_at_the_address_is_noticed() {
     let samples = samples(&own().card().classes);
     let server = Running::of(lenet(), &samples[..1], Limits::default());
     let address = server.address;
-    // Servers say which one they are; where they do not, as if they did.
-    browser.early(
-        "const real = fetch;
-         window.server = 'first';
-         fetch = async (...all) => {
-             const response = await real(...all);
-             if (!response.ok || !(response.headers.get('content-type') || '').includes('json')) return response;
-             return new Response(JSON.stringify({ server: window.server, ...(await response.json()) }));
-         }",
-    );
     browser.open(&server.url("/"));
     browser.wait("document.querySelectorAll('#samples img').length === 1");
     browser.draw("mouse", &SHAPE[..1]);
@@ -619,7 +609,6 @@ fn another_server_at_the_address_is_noticed() {
 
     drop(server);
     let server = Running::at(address, own(), &samples[..3], Limits::default());
-    browser.run("window.server = 'second'");
     browser.draw("mouse", &SHAPE[1..2]);
     browser.wait("document.querySelectorAll('#samples img').length === 3");
     browser.shows(&own().classify(&browser.canvas()).unwrap());
@@ -643,7 +632,6 @@ fn another_server_at_the_address_is_noticed() {
     // A network without class maps refuses the question after them.
     drop(server);
     let _server = Running::at(address, lenet(), &samples[..2], Limits::default());
-    browser.run("window.server = 'third'");
     browser.draw("mouse", &SHAPE[2..]);
     browser.wait("document.querySelectorAll('#samples img').length === 2");
     browser.shows(&lenet().classify(&browser.canvas()).unwrap());
