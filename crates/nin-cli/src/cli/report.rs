@@ -253,7 +253,7 @@ impl Report {
             (curves(epochs))
             details { summary { "The figures of each epoch" } (table_of(epochs).html()) }
             @match verdict {
-                Ok(verdict) => (verdict.html()),
+                Ok(verdict) => (verdict.html(epochs)),
                 Err(why) => { h2 #answers { "Answers" } p.soft { (shown(why)) } }
             }
             h2 #layers { "Layers" }
@@ -438,8 +438,8 @@ fn judges_of(judges: JudgedBy) -> &'static str {
 struct Verdict {
     judges: JudgedBy,
     classes: Vec<String>,
-    /// True if the weights were saved inside of an epoch, of whose end no figure is.
-    inside: bool,
+    /// The epoch after which the weights were saved; `None` inside of one, of whose end no figure is.
+    epoch: Option<u64>,
     /// Rows are the labels.
     confusion: Vec<Vec<usize>>,
     mistakes: Vec<Mistake>,
@@ -469,20 +469,34 @@ impl Verdict {
             mistakes.push(Mistake { index, prediction, image, map });
         }
         let (classes, confusion) = (judged.images.class_names().to_vec(), judged.confusion());
-        Ok(Self { judges, classes, inside: classifier.card().epoch.is_none(), confusion, mistakes })
+        Ok(Self { judges, classes, epoch: classifier.card().epoch, confusion, mistakes })
     }
 
     fn name(&self, class: usize) -> String {
         self.classes.get(class).map_or_else(|| class.to_string(), |name| shown(name))
     }
 
-    fn html(&self) -> Markup {
+    /// What there is to say if the weights are not those of the last of the epochs: of a run that goes on, too, which may save them
+    /// at any moment.
+    fn of_other_weights(&self, epochs: &[EpochMetrics]) -> Option<String> {
+        match self.epoch {
+            None => Some(INSIDE.to_owned()),
+            Some(epoch) if epochs.last().is_some_and(|last| last.epoch != epoch) => {
+                Some(format!("the weights after epoch {epoch}"))
+            }
+            Some(_) => None,
+        }
+    }
+
+    fn html(&self, epochs: &[EpochMetrics]) -> Markup {
         let (correct, images) = counts(&self.confusion);
         let mistakes = self.mistakes.len();
         html! {
             h2 #answers { "Answers to the " (judges_of(self.judges)) }
             p { (correct) " of " (images) " images are answered correctly, " (format!("{:.4}", accuracy(&self.confusion))) "." }
-            @if self.inside { p { "The answers are those of " (INSIDE) ": the figures of the epochs are of other weights." } }
+            @if let Some(other) = self.of_other_weights(epochs) {
+                p { "The answers are those of " (other) ": the figures of the epochs are of other weights." }
+            }
             h2 { "Accuracy by class" }
             div.wide { table {
                 tr { th { "class" } th.number { "found" } th {} th.number { "images" } }
@@ -592,9 +606,16 @@ fn side_by_side(runs: &[Whole]) -> Markup {
     };
     let judges = runs.iter().map(|(run, ..)| {
         let dataset = run.settings.dataset.to_string();
-        format!("{} of {dataset}", judges_of(run.settings.judged_by()))
+        let held = match run.settings.judged_by() {
+            JudgedBy::Test => String::new(),
+            JudgedBy::HeldOut => format!(" (hold_out = {})", run.settings.hold_out),
+        };
+        format!("{} of {dataset}{held}", judges_of(run.settings.judged_by()))
     });
     let judges: Vec<String> = judges.collect();
+    // What is in a folder may change from run to run.
+    let records = runs.iter().filter_map(|(run, ..)| DataRecord::read(&run.folder).ok().flatten());
+    let marks: Vec<String> = records.map(|record| record.marks.sha256).collect();
     let mut rows: Vec<(&str, Vec<String>)> = vec![
         ("test acc", last(|epoch| Some(epoch.test_acc))),
         ("train acc", last(|epoch| Some(epoch.train_acc))),
@@ -641,8 +662,8 @@ fn side_by_side(runs: &[Whole]) -> Markup {
         h1 { (runs.len()) " runs" }
         h2 #results { "Results" }
         (table(&rows[..results]))
-        @if judges.iter().any(|own| *own != judges[0]) {
-            p { "The runs are judged by different images: \"test acc\" and \"test loss\" are not of the same." }
+        @if judges.iter().any(|own| *own != judges[0]) || marks.iter().any(|own| *own != marks[0]) {
+            p { "The runs are judged by different images, or of different data: \"test acc\" and \"test loss\" are not of the same." }
         }
         h2 #curves { "Curves" }
         div.charts {
@@ -690,11 +711,10 @@ fn by_class(runs: &[Whole], names: &[String]) -> Markup {
         Some(format!("{:.3}", of_class(&verdict.confusion, found).0?))
     };
     html! {
-        @for (name, (.., verdict)) in names.iter().zip(runs) {
+        @for (name, (_, epochs, verdict)) in names.iter().zip(runs) {
             @match verdict {
                 Err(why) => p.soft { (name) ": " (shown(why)) },
-                Ok(verdict) if verdict.inside => p.soft { (name) ": by " (INSIDE) },
-                Ok(_) => {}
+                Ok(verdict) => @if let Some(other) = verdict.of_other_weights(epochs) { p.soft { (name) ": by " (other) } },
             }
         }
         div.wide { table {
@@ -719,7 +739,7 @@ mod tests {
         let prediction = Prediction { label: 0, class: 1, probability: 0.875 };
         let mistakes = vec![Mistake { index: 7, prediction, map: Some(image.clone()), image }];
         let classes = classes.iter().map(|name| (*name).to_owned()).collect();
-        Verdict { judges: JudgedBy::Test, classes, inside: false, confusion, mistakes }
+        Verdict { judges: JudgedBy::Test, classes, epoch: Some(2), confusion, mistakes }
     }
 
     fn run(folder: &str, lr: f64) -> Report {
@@ -783,8 +803,8 @@ mod tests {
         let mut confusion = vec![vec![0; 30]; 30];
         (confusion[3][4], confusion[5][6], confusion[7][7]) = (2, 9, 50);
         let (judges, mistakes) = (JudgedBy::HeldOut, Vec::new());
-        let verdict = Verdict { judges, classes: names, inside: true, confusion, mistakes };
-        let html = verdict.html().into_string();
+        let verdict = Verdict { judges, classes: names, epoch: None, confusion, mistakes };
+        let html = verdict.html(&[]).into_string();
         let most = html.find("<td>class 5</td><td>class 6</td><td class=\"number\">9</td>").unwrap();
         let less = html.find("<td>class 3</td><td>class 4</td><td class=\"number\">2</td>").unwrap();
         assert!(most < less);
@@ -816,8 +836,11 @@ mod tests {
         }
         let different = "judged by different images";
         assert!(!page.contains(different) && !page.contains("inside of an epoch"), "{page}");
-        let [mut first, second] = runs;
+        // Its first run went on while the page was made.
+        assert!(page.contains("runs/one: by the weights after epoch 2"), "{page}");
+        let [mut first, mut second] = runs;
         first.0.settings.hold_out = HoldOut::Last(1000);
+        second.0.settings.hold_out = HoldOut::Last(500);
         assert!(side_by_side(&[first, second]).into_string().contains(different));
     }
 }
