@@ -182,8 +182,16 @@ fn a_server_says_what_it_is_of() {
     let id = &model["server"];
     assert!(id.as_str().is_some_and(|id| !id.is_empty()), "{id}");
     assert_eq!(server.post("/api/classify", &picture(0).to_png()).1["server"], *id);
-    let other: Value = serde_json::from_str(&Running::new(Limits::default()).get("/api/model").1).unwrap();
-    assert_ne!(other["server"], *id, "one that begins again is another");
+    let id_of = |samples: &[Sample]| {
+        let other = Running::of(lenet(), samples, Limits::default()).get("/api/model").1;
+        serde_json::from_str::<Value>(&other).unwrap()["server"].clone()
+    };
+    assert_eq!(id_of(&samples()), *id, "one of the same network and samples answers the same");
+    assert_ne!(id_of(&samples()[..1]), *id);
+    let path = |server: &str| format!("/api/samples/1?server={server}");
+    assert_eq!(agent().get(server.url(&path(id.as_str().unwrap()))).call().unwrap().status(), 200);
+    let refused = (409, "{\"error\":\"another network is served here by now\"}".to_owned());
+    assert_eq!(server.get(&path("another")), refused);
     let expected = json!({
         "server": id, "network": "lenet", "classes": ["boot", "<b>bag</b>", "coat"], "image": [1, 28, 28], "data": null, "epoch": 3,
         "test_acc": 0.25, "judged_by": "held_out", "version": "0", "class_maps": false, "limits": { "body": 16 << 20, "pixels": 50_000_000 },

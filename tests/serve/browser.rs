@@ -631,12 +631,23 @@ fn another_server_at_the_address_is_noticed() {
 
     // A network without class maps refuses the question after them.
     drop(server);
-    let _server = Running::at(address, lenet(), &samples[..2], Limits::default());
+    let server = Running::at(address, lenet(), &samples[..2], Limits::default());
     browser.draw("mouse", &SHAPE[2..]);
     browser.wait("document.querySelectorAll('#samples img').length === 2");
     browser.shows(&lenet().classify(&browser.canvas()).unwrap());
     assert_eq!(browser.text("return document.title"), "lenet - nin");
     assert!(browser.run("return document.getElementById('overlay').hidden").as_bool().unwrap());
+
+    // Its samples are not those of the next one, whatever the browser kept, and have not the labels of others.
+    drop(server);
+    let _server = Running::at(address, lenet(), &samples[2..4], Limits::default());
+    browser.run(
+        "window.before = document.querySelector('#samples img').src;
+         document.querySelector('#samples button').click()",
+    );
+    browser.wait("document.getElementById('note').textContent.includes('another network is served here')");
+    browser.wait("document.querySelector('#samples img').src !== window.before");
+    assert!(browser.run("return document.getElementById('label').hidden").as_bool().unwrap());
 }
 
 /// What the page says about the network, by what the server says about it.
@@ -662,7 +673,7 @@ fn the_line_about_the_network_is_true() {
     };
     let sizes = "1 \u{d7} 28 \u{d7} 28 pixels, 3 classes";
     for (own, expected) in [
-        (r#"{"judged_by":null}"#, "test accuracy 0.2500"),
+        (r#"{"judged_by":null}"#, "accuracy 0.2500"),
         (
             r#"{"data":"cloth","judged_by":"held_out"}"#,
             "trained on cloth, accuracy on held-out training images 0.2500",
@@ -670,7 +681,7 @@ fn the_line_about_the_network_is_true() {
         (r#"{"data":"cloth","judged_by":"test"}"#, "trained on cloth, test accuracy 0.2500"),
         (
             r#"{"data":"cloth","epoch":null,"test_acc":null}"#,
-            "for cloth, not yet trained to the end of an epoch",
+            "for cloth, not the weights of a finished epoch, not tested",
         ),
     ] {
         assert_eq!(said(own), format!("{sizes}, {expected}"));

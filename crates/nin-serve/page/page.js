@@ -27,6 +27,8 @@
   // The request on its way.
   let asking = null;
   let timer = 0, late = 0, retries = 0;
+  // Answers in a row that were another server's: if several take turns, theirs are taken as they come.
+  let strays = 0;
   // The last answer, the version that it is of, and the class that was clicked.
   let answer = null, answered = -1, picked = null;
   // The pointer that draws; a second finger does not.
@@ -50,8 +52,13 @@
     byId("again").hidden = name !== "error";
   };
 
-  // What is said about an image, whatever becomes of its answers.
-  const note = (text) => (byId("note").textContent = text);
+  // What is said about an image, whatever becomes of its answers, after what goes for it as long as it is there.
+  let lasting = "";
+  const note = (text) => (byId("note").textContent = [lasting, text].filter(Boolean).join(" "));
+  const forget = () => {
+    lasting = "";
+    note("");
+  };
 
   const make = (tag, name, text) => {
     const element = document.createElement(tag);
@@ -128,7 +135,8 @@
       const body = file || (await new Promise((done) => canvas.toBlob(done, "image/png")));
       const maps = model.class_maps ? "&maps=true" : "";
       const value = await json(`api/classify?top=10&blocks=true${maps}`, { method: "POST", body }, own);
-      if (value.server && model.server && value.server !== model.server) return await begin();
+      strays = value.server && model.server && value.server !== model.server ? strays + 1 : 0;
+      if (strays > 0 && strays < 3) return await begin();
       if (ownImage !== image || ownVersion < answered) return;
       answer = value;
       answered = ownVersion;
@@ -149,6 +157,8 @@
         state(answer ? "late" : "asking", "The server is busy; asking again in a second ...");
         setTimeout(() => ownImage === image && plan(0), 1000);
       } else {
+        // Those that are there are of what was drawn before.
+        if (answered !== version) answer = null;
         state("error", error.message);
       }
     } finally {
@@ -258,7 +268,8 @@
   const clear = () => {
     another();
     opened += 1;
-    note("");
+    pen = null;
+    forget();
     file = null;
     empty = true;
     answer = null;
@@ -271,7 +282,8 @@
   // The image is asked about as the canvas shows it, as its file is not for the server.
   const shrunk = (reason) => {
     file = null;
-    note(`${reason}. The answers are about the image as it is shown here, ${canvas.width} \u00d7 ${canvas.height} pixels.`);
+    lasting = `${reason}. The answers are about the image as it is shown here, ${canvas.width} \u00d7 ${canvas.height} pixels.`;
+    note("");
   };
 
   // Whether a file begins as PNG or JPEG files do, whatever its name says.
@@ -309,7 +321,7 @@
     bitmap.close();
     empty = false;
     file = blob;
-    note("");
+    forget();
     if (!known) shrunk("The server reads PNG and JPEG files, which this is not");
     else if (blob.size > model.limits.body) shrunk("The file is larger than the server takes");
     else if (pixels > model.limits.pixels) shrunk("The image has more pixels than the server takes");
@@ -319,7 +331,7 @@
   };
 
   const first = (files) => {
-    if (!model) return;
+    if (!model) return note("The server has not answered yet: try again in a moment.");
     // Some systems give no kind for some files.
     const all = [...(files ?? [])], image = all.find((own) => own.type.startsWith("image/")) ?? all.find((own) => !own.type);
     if (image) open(image);
@@ -338,7 +350,7 @@
     if (event.button !== 0 || !model || (pen !== null && !event.isPrimary)) return;
     canvas.setPointerCapture(event.pointerId);
     opened += 1;
-    note("");
+    forget();
     if (file) {
       // What is drawn on is another image.
       another();
@@ -375,10 +387,18 @@
 
   byId("clear").addEventListener("click", clear);
   byId("again").addEventListener("click", () => {
+    note("");
     if (model && offered) changed(0);
     else begin();
   });
   byId("see").addEventListener("change", showMap);
+  // Of a file with two orientations, the server may follow the other one.
+  overlay.addEventListener("load", () => {
+    const lies = (width, height) => Math.sign(width - height);
+    if (!file || lies(overlay.naturalWidth, overlay.naturalHeight) * lies(canvas.width, canvas.height) >= 0) return;
+    shrunk("The server turns this image otherwise than the browser");
+    changed(0);
+  });
   byId("file").addEventListener("change", (event) => {
     if (event.target.files.length > 0) first(event.target.files);
     // The same file may be chosen again.
@@ -403,7 +423,8 @@
     for (const sample of samples) {
       const button = make("button"), picture = make("img");
       button.type = "button";
-      picture.src = `api/samples/${sample.index}`;
+      // Not one of another network, and none that the browser kept of it.
+      picture.src = `api/samples/${sample.index}${model.server ? `?server=${model.server}` : ""}`;
       picture.alt = sample.label || `Sample ${sample.index}`;
       button.title = picture.alt;
       button.addEventListener("click", async () => {
@@ -413,7 +434,9 @@
           const blob = await get(picture.src, (response) => response.blob());
           if (own === opened) open(blob, sample.label);
         } catch (error) {
-          if (own === opened) note(`The image was not opened. ${error.message}`);
+          if (own !== opened) return;
+          note(`The image was not opened. ${error.message}`);
+          if (error.status === 409) begin();
         }
       });
       button.append(picture);
@@ -432,10 +455,12 @@
     }
     offered = false;
     const about = [`${model.image.join(" \u00d7 ")} pixels`, `${model.classes.length} classes`];
-    if (model.data && model.epoch === null) about.push(`for ${model.data}, not yet trained to the end of an epoch`);
+    // Of a run that has just begun, or was stopped inside of any epoch.
+    if (model.data && model.epoch === null) about.push(`for ${model.data}, not the weights of a finished epoch, not tested`);
     else if (model.data) about.push(`trained on ${model.data}`);
-    const judged = model.judged_by === "held_out" ? "accuracy on held-out training images" : "test accuracy";
-    if (model.test_acc !== null) about.push(`${judged} ${model.test_acc.toFixed(4)}`);
+    // Older files do not say which images they mean.
+    const of = { test: "test accuracy", held_out: "accuracy on held-out training images" };
+    if (model.test_acc !== null) about.push(`${of[model.judged_by] || "accuracy"} ${model.test_acc.toFixed(4)}`);
     document.title = `${model.network} - nin`;
     byId("network").textContent = model.network;
     byId("about").textContent = about.join(", ");

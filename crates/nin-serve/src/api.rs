@@ -1,6 +1,5 @@
 //! The paths that are answered, and how.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,9 +11,11 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use nin::nn::parameters;
 use nin::{Answer, Classifier};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 use crate::batch::{Queue, Reply, Wanted};
 use crate::body::Store;
@@ -33,7 +34,7 @@ pub(crate) struct App {
     pub(crate) queue: Queue,
     pub(crate) metrics: Metrics,
     pub(crate) guard: Guard,
-    /// By which a page notices that another server answers it.
+    /// By which a page notices that another network answers it.
     id: String,
     store: Store,
     studio: Studio,
@@ -45,20 +46,37 @@ pub(crate) struct App {
 impl App {
     pub(crate) fn new(classifier: Classifier, samples: &[Sample], guard: Guard, limits: Limits) -> Self {
         let file = |sample: &Sample| (sample.label.clone(), sample.picture.to_png());
+        let samples: Vec<_> = samples.iter().map(file).collect();
         Self {
+            id: id_of(&classifier, &samples),
             classifier: Arc::new(classifier),
             limits,
             queue: Queue::new(&limits),
             metrics: Metrics::default(),
             guard,
-            // Other keys each time.
-            id: format!("{:016x}", RandomState::new().build_hasher().finish()),
             store: Store::new(&limits),
             studio: Studio::new(&limits),
             page: Page::new(),
-            samples: samples.iter().map(file).collect(),
+            samples,
         }
     }
+}
+
+/// What is served, in 16 characters: servers of the same network and samples, as behind a balancer, are one to a page.
+fn id_of(classifier: &Classifier, samples: &[(Option<String>, Vec<u8>)]) -> String {
+    let mut hash = Sha256::new();
+    hash.update(serde_json::to_vec(classifier.card()).expect("a card is JSON"));
+    for (_, own) in parameters(classifier.network()) {
+        let bits = |values: &[f32]| {
+            values.iter().flat_map(|value| value.to_bits().to_le_bytes()).collect::<Vec<u8>>()
+        };
+        own.value.data().chunks(1 << 16).for_each(|values| hash.update(bits(values)));
+    }
+    for (label, file) in samples {
+        hash.update(format!("{label:?} {} ", file.len()));
+        hash.update(file);
+    }
+    hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 type Shared = State<Arc<App>>;
@@ -142,7 +160,21 @@ async fn samples(State(app): Shared) -> Response {
     Json(&json!({ "samples": all })).into_response()
 }
 
-async fn sample(State(app): Shared, Path(index): Path<String>) -> Result<Response, Refusal> {
+/// Of which server something is asked, if that matters.
+#[derive(Debug, Deserialize)]
+struct OfServer {
+    server: Option<String>,
+}
+
+async fn sample(
+    State(app): Shared,
+    Path(index): Path<String>,
+    query: Result<Query<OfServer>, QueryRejection>,
+) -> Result<Response, Refusal> {
+    let Query(of) = query.map_err(|error| Refusal::Query(error.body_text()))?;
+    if of.server.is_some_and(|server| server != app.id) {
+        return Err(Refusal::OtherServer);
+    }
     let index: usize = index.parse().map_err(|_| Refusal::NotFound)?;
     let (_, file) = app.samples.get(index).ok_or(Refusal::NotFound)?;
     Ok(([(header::CONTENT_TYPE, "image/png")], file.clone()).into_response())

@@ -57,6 +57,8 @@ pub(crate) enum Refusal {
     Origin(String),
     #[error("there is nothing at this path")]
     NotFound,
+    #[error("another network is served here by now")]
+    OtherServer,
     #[error("this path takes another method, which the header Allow names")]
     Method,
     #[error("the body did not come within {0} s")]
@@ -89,6 +91,7 @@ impl Refusal {
             | Self::CutOff => StatusCode::BAD_REQUEST,
             Self::Host(_) | Self::Origin(_) => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
+            Self::OtherServer => StatusCode::CONFLICT,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Slow(_) => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge { .. } | Self::TooManyPixels { .. } | Self::TooLong { .. } => {
