@@ -490,7 +490,7 @@ fn the_page_draws_drops_and_shows_where() {
     browser.sample(2);
     let gone = "The server cannot be reached. Is it still running?";
     browser.wait("document.getElementById('note').textContent");
-    assert_eq!(browser.note(), format!("The image was not opened. {gone}"));
+    assert_eq!(browser.note(), format!("The image was not opened: {gone}"));
     assert_eq!(browser.text("return document.body.dataset.state"), "shown");
     browser.draw("touch", &SHAPE[..1]);
     browser.wait("document.body.dataset.state === 'error' && !document.getElementById('again').hidden");
@@ -787,7 +787,7 @@ fn samples_that_did_not_come_are_asked_for_again() {
     browser.run("window.refused = true");
     browser.sample(0);
     browser.wait("document.getElementById('note').textContent");
-    assert_eq!(browser.note(), "The image was not opened. busy");
+    assert_eq!(browser.note(), "The image was not opened: busy");
     browser.shows(&lenet().classify(&browser.canvas()).unwrap());
     assert_eq!(browser.complaints(), [] as [Value; 0]);
 }

@@ -27,7 +27,7 @@
   // The request on its way.
   let asking = null;
   let timer = 0, late = 0, retries = 0;
-  // Answers in a row that were another server's: if several take turns, theirs are taken as they come.
+  // Answers about an image that were another server's: if several take turns, theirs are taken as they come, until the next image.
   let strays = 0;
   // The last answer, the version that it is of, and the class that was clicked.
   let answer = null, answered = -1, picked = null;
@@ -268,6 +268,7 @@
   const clear = () => {
     another();
     opened += 1;
+    strays = 0;
     pen = null;
     forget();
     file = null;
@@ -321,6 +322,7 @@
     bitmap.close();
     empty = false;
     file = blob;
+    strays = 0;
     forget();
     if (!known) shrunk("The server reads PNG and JPEG files, which this is not");
     else if (blob.size > model.limits.body) shrunk("The file is larger than the server takes");
@@ -435,8 +437,8 @@
           if (own === opened) open(blob, sample.label);
         } catch (error) {
           if (own !== opened) return;
-          note(`The image was not opened. ${error.message}`);
-          if (error.status === 409) begin();
+          if (error.status === 409) await begin();
+          note(`The image was not opened: ${error.message}`);
         }
       });
       button.append(picture);

@@ -495,7 +495,7 @@ impl Verdict {
             h2 #answers { "Answers to the " (judges_of(self.judges)) }
             p { (correct) " of " (images) " images are answered correctly, " (format!("{:.4}", accuracy(&self.confusion))) "." }
             @if let Some(other) = self.of_other_weights(epochs) {
-                p { "The answers are those of " (other) ": the figures of the epochs are of other weights." }
+                p { "The answers are those of " (other) ": the figures of the last epoch are of other weights." }
             }
             h2 { "Accuracy by class" }
             div.wide { table {
