@@ -640,7 +640,7 @@ fn another_server_at_the_address_is_noticed() {
 
     // Its samples are not those of the next one, whatever the browser kept, and have not the labels of others.
     drop(server);
-    let _server = Running::at(address, lenet(), &samples[2..4], Limits::default());
+    let server = Running::at(address, lenet(), &samples[2..4], Limits::default());
     browser.run(
         "window.before = document.querySelector('#samples img').src;
          document.querySelector('#samples button').click()",
@@ -648,6 +648,17 @@ fn another_server_at_the_address_is_noticed() {
     browser.wait("document.getElementById('note').textContent.includes('another network is served here')");
     browser.wait("document.querySelector('#samples img').src !== window.before");
     assert!(browser.run("return document.getElementById('label').hidden").as_bool().unwrap());
+
+    // On the black sheet of a network of gray images, the pen of one in color is not black.
+    drop(server);
+    let color = || classifier(Model::LeNet, [3, 28, 28], &["a", "b"]);
+    let _server = Running::at(address, color(), &[], Limits::default());
+    browser.draw("mouse", &SHAPE[..1]);
+    browser.shows(&color().classify(&browser.canvas()).unwrap());
+    browser.wait("!document.getElementById('color-label').hidden");
+    let before = browser.canvas();
+    browser.draw("mouse", &[&[[0.1, 0.1], [0.9, 0.1]]]);
+    assert!(browser.canvas() != before, "what is drawn is seen");
 }
 
 /// What the page says about the network, by what the server says about it.

@@ -254,8 +254,11 @@
     });
   };
 
-  // The canvas as a fresh sheet: black for a network of gray images, as its clothes are bright on black; else white.
-  const sheet = (width, height, color) => {
+  // The canvas as a fresh sheet to draw on, or of an image: black for a network of gray images, as its clothes are bright on black;
+  // else white.
+  let ground = null;
+  const sheet = (width, height, color, image) => {
+    ground = image ? null : color;
     canvas.width = width;
     canvas.height = height;
     stage.style.setProperty("--ratio", width / height);
@@ -264,6 +267,11 @@
   };
   const gray = () => !model || model.image[0] === 1;
   const paper = () => (gray() ? "#000000" : "#ffffff");
+  // What the pen draws with: nothing that cannot be seen on the sheet of a network that was here before.
+  const ink = () => {
+    const own = gray() ? "#ffffff" : byId("color").value;
+    return ground === null || ground === paper() || own !== ground ? own : paper();
+  };
 
   const clear = () => {
     another();
@@ -315,7 +323,7 @@
     const longest = Math.max(bitmap.width, bitmap.height), times = Math.floor(SHOWN / longest);
     const side = (length) => (times ? length * times : Math.max(Math.floor((length * SHOWN) / longest), 1));
     // What is transparent is on white, as the server has it.
-    sheet(side(bitmap.width), side(bitmap.height), "#ffffff");
+    sheet(side(bitmap.width), side(bitmap.height), "#ffffff", true);
     context.imageSmoothingEnabled = times === 0;
     context.imageSmoothingQuality = "high";
     context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
@@ -361,7 +369,7 @@
     }
     pen = event.pointerId;
     empty = false;
-    context.strokeStyle = gray() ? "#ffffff" : byId("color").value;
+    context.strokeStyle = ink();
     context.lineWidth = Number(byId("pen").value);
     context.lineCap = context.lineJoin = "round";
     const [x, y] = place(event);
@@ -438,7 +446,8 @@
         } catch (error) {
           if (own !== opened) return;
           if (error.status === 409) await begin();
-          note(`The image was not opened: ${error.message}`);
+          // Something else may be there since; an empty sheet is what the other network begins with.
+          if (own === opened || empty) note(`The image was not opened: ${error.message}`);
         }
       });
       button.append(picture);
