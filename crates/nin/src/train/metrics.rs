@@ -66,10 +66,11 @@ impl RunMetrics {
     pub(super) fn of_text(text: &[u8]) -> Self {
         let mut all = Self::default();
         for line in text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
-            if let Ok(epoch) = serde_json::from_slice(line) {
-                all.lines.push(MetricsLine::Epoch(epoch));
-            } else if let Ok(step) = serde_json::from_slice(line) {
+            // Nearly all are steps.
+            if let Ok(step) = serde_json::from_slice(line) {
                 all.lines.push(MetricsLine::Step(step));
+            } else if let Ok(epoch) = serde_json::from_slice(line) {
+                all.lines.push(MetricsLine::Epoch(epoch));
             } else if serde_json::from_slice::<serde_json::Value>(line).is_err() {
                 all.damaged += 1;
             }

@@ -55,8 +55,8 @@ pub(super) fn standardized_on(model: &Sequential<f32>, image: Shape) -> Result<u
     Ok((STANDARDIZED_BYTES / bytes.max(1)).clamp(1, STANDARDIZED_ON))
 }
 
-/// Scales and shifts every convolution with a new weight (`new`: their identities), in the order of the layers, so that each channel of its output has mean 0 and standard
-/// deviation 1 over these images and their pixels: no unit begins dead, none begins as a constant, and what tells two images
+/// Scales and shifts every convolution with a new weight (`new`: their identities), in the order of the layers, so that each channel
+/// of its output has mean 0 and standard deviation 1 over these images and their pixels: no unit begins dead, none begins as a constant, and what tells two images
 /// apart is as large at the end of the network as at its beginning. Layers of other kinds stay as they are.
 ///
 /// # Errors
