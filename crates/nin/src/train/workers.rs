@@ -30,10 +30,10 @@ use crate::nn::{Module, Parameter, parameters};
 
 /// The most groups of a batch. As many threads as it has micro-batches can work on it.
 pub const GROUPS: usize = 8;
-/// Workers for each group that is begun, but for the first groups of [`BEGUN`]: more groups are more memory, and more workers on
-/// one wait for each other.
-const WORKERS_A_GROUP: usize = 4;
-/// Groups that are begun in any case before workers help with those rather than begin another.
+/// Workers for each group under way, but for the first groups of [`BEGUN`]: more groups are more memory, and more workers on one
+/// wait for each other.
+const WORKERS_A_GROUP: usize = 2;
+/// Groups that are under way in any case before workers help with those rather than begin another.
 const BEGUN: usize = 2;
 /// The time that a thread that is kept awake looks for work in vain. It must end: where several callers share the workers, what a
 /// caller waits for may lie below another's search on the same thread.
@@ -53,25 +53,39 @@ pub struct StepSettings {
 struct Schedule {
     /// For each group the micro-batches that have.
     begun: Vec<usize>,
+    /// For each group the micro-batches that are over.
+    over: Vec<usize>,
     /// For each group all of its micro-batches.
     micro_batches: Vec<usize>,
-    /// Groups that are begun before workers help with those.
+    /// Groups under way, whose sums are in memory, before workers help with those.
     at_once: usize,
 }
 
 impl Schedule {
-    /// The next micro-batch for a worker, with its group: of the group that it works on, `own`; or of one that has not begun, its
-    /// `first` before any other; or of one that others work on, if many have begun.
+    /// A schedule of groups of these numbers of micro-batches, none of which has begun.
+    fn new(micro_batches: Vec<usize>, at_once: usize) -> Self {
+        let none = || vec![0; micro_batches.len()];
+        Self { begun: none(), over: none(), micro_batches, at_once }
+    }
+
+    /// The next micro-batch for a worker, with its group: of `own`, the group of the one that it is done with; or of a group that
+    /// has not begun, its `first` before any other; or of one that others work on, if many are under way.
     fn next(&mut self, own: Option<usize>, first: usize) -> Option<(usize, usize)> {
+        if let Some(own) = own {
+            self.over[own] += 1;
+        }
         let left = |group: usize| self.micro_batches[group] - self.begun[group];
         let groups = 0..self.begun.len();
-        let open = || groups.clone().filter(|&group| self.begun[group] > 0 && left(group) > 0);
+        let under_way =
+            |&group: &usize| self.begun[group] > 0 && self.over[group] < self.micro_batches[group];
         let group = own.filter(|&group| left(group) > 0).or_else(|| {
             let mine =
                 groups.clone().find(|&group| own.is_none() && group == first && self.begun[group] == 0);
             let begin = || mine.or_else(|| groups.clone().find(|&group| self.begun[group] == 0));
-            let help = || open().max_by_key(|&group| (left(group), groups.end - group));
-            if open().count() < self.at_once { begin().or_else(help) } else { help().or_else(begin) }
+            let open = groups.clone().filter(|&group| self.begun[group] > 0 && left(group) > 0);
+            let help = || open.max_by_key(|&group| (left(group), groups.end - group));
+            let few = groups.clone().filter(under_way).count() < self.at_once;
+            if few { begin().or_else(help) } else { help().or_else(begin) }
         })?;
         self.begun[group] += 1;
         Some((group, self.begun[group] - 1))
@@ -283,7 +297,7 @@ impl Workers {
     fn run_in_turn(&self, groups: &[AccumulationGroup<'_>], parameters: &[&Parameter<f32>]) {
         let micro_batches = groups.iter().map(|group| group.micro_batches.len()).collect();
         let at_once = BEGUN.max(self.threads() / WORKERS_A_GROUP);
-        let schedule = Mutex::new(Schedule { begun: vec![0; groups.len()], micro_batches, at_once });
+        let schedule = Mutex::new(Schedule::new(micro_batches, at_once));
         let next = |own, first| schedule.lock().unwrap_or_else(PoisonError::into_inner).next(own, first);
         self.threads.broadcast(|thread| {
             let (pool, mut own) = (&self.workers[thread.index()], None);
@@ -465,18 +479,19 @@ mod tests {
 
     #[test]
     fn a_worker_begins_with_its_own_group_and_helps_when_many_have_begun() {
-        let mut schedule = Schedule { begun: vec![0; 5], micro_batches: vec![2, 2, 3, 1, 1], at_once: 2 };
+        let mut schedule = Schedule::new(vec![2, 2, 3, 1, 1], 2);
         let mut next = |own, first| schedule.next(own, first);
         assert_eq!(next(None, 1), Some((1, 0)));
         assert_eq!(next(None, 9), Some((0, 0)), "a worker beyond the groups");
-        assert_eq!(next(None, 2), Some((0, 1)), "two have begun: the first of those with most left");
+        assert_eq!(next(None, 2), Some((0, 1)), "two are under way: the first of those with most left");
         assert_eq!(next(Some(1), 1), Some((1, 1)), "its own first");
-        assert_eq!(next(Some(1), 1), Some((2, 0)), "none has any left");
-        assert_eq!(next(Some(0), 2), Some((3, 0)));
-        assert_eq!(next(Some(3), 2), Some((4, 0)));
-        assert_eq!(next(Some(4), 2), Some((2, 1)));
-        assert_eq!(next(Some(2), 2), Some((2, 2)));
-        assert_eq!(next(Some(2), 1), None);
+        assert_eq!(next(Some(1), 1), Some((2, 0)), "it was the last to end");
+        assert_eq!(next(Some(0), 2), Some((2, 1)), "the first of its group is not over yet");
+        assert_eq!(next(Some(0), 9), Some((3, 0)));
+        assert_eq!(next(Some(3), 9), Some((4, 0)));
+        assert_eq!(next(Some(2), 1), Some((2, 2)));
+        assert_eq!(next(Some(2), 2), None, "two are under way, and all have begun");
+        assert_eq!(next(Some(4), 9), None);
     }
 
     #[test]
