@@ -354,14 +354,19 @@ fn what_was_before_and_what_was_lost_is_told_once_when_a_run_goes_on() {
 #[test]
 fn a_network_without_class_maps_has_curves_and_a_graph() {
     let place = Place::new();
-    let more =
-        ["--model", "lenet", "--image-size", "16", "--epochs", "1", "--tensorboard", "--seeds", "3..4"];
-    succeeded(place.train("run", &more));
-    let all = valid(files(&place, "run/seed-3"));
-    assert_eq!(without_rates(scalars(&all)), expected(&place.metrics("run/seed-3")));
-    let values = all.iter().flat_map(|event| &event.summary).flat_map(|summary| &summary.value);
-    assert!(values.filter(|value| value.image.is_some()).count() == 0);
-    assert!(all.iter().any(|event| event.graph_def.is_some()));
+    for (number, network) in
+        [&["--model", "lenet", "--image-size", "16"][..], &["--head", "fc"]].into_iter().enumerate()
+    {
+        let run = format!("run-{number}");
+        let more = [network, &["--epochs", "1", "--tensorboard", "--seeds", "3..4"]].concat();
+        succeeded(place.train(&run, &more));
+        let seed = format!("{run}/seed-3");
+        let all = valid(files(&place, &seed));
+        assert_eq!(without_rates(scalars(&all)), expected(&place.metrics(&seed)));
+        let values = all.iter().flat_map(|event| &event.summary).flat_map(|summary| &summary.value);
+        assert!(values.filter(|value| value.image.is_some()).count() == 0);
+        assert!(all.iter().any(|event| event.graph_def.is_some()));
+    }
 }
 
 #[test]

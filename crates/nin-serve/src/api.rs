@@ -285,7 +285,7 @@ impl Asked {
             },
         };
         if !classifier.has_class_maps() {
-            return Err(Refusal::NoMaps { network: classifier.card().network.clone() });
+            return Err(Refusal::NoMaps { network: classifier.card().network_with_head() });
         }
         Ok(maps)
     }

@@ -105,6 +105,13 @@ impl ModelCard {
         kind.map_err(|error| TrainError::Config(format!("{error}")))
     }
 
+    /// The network's name, and that of its head if it is not its own end: `nin-cifar with the head fc`.
+    #[must_use]
+    pub fn network_with_head(&self) -> String {
+        let head = self.head.as_ref().map(|head| format!(" with the head {head}"));
+        self.network.clone() + &head.unwrap_or_default()
+    }
+
     /// The network that the card describes, with zeros as weights.
     ///
     /// # Errors

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use autograd::{Context, Graph, Plan};
-use tensor::{BufferPool, Tensor, ops};
+use autograd::{AutogradError, Context, Graph, Plan};
+use tensor::{BufferPool, Shape, Tensor, ops};
 
 use crate::card::ModelCard;
 use crate::checkpoint::put_all;
@@ -12,7 +12,6 @@ use crate::data::normalize::PixelTable;
 use crate::data::whiten::{Whitening, taken};
 use crate::data::{Image, Picture};
 use crate::disk::content;
-use crate::models::Model;
 use crate::nn::{Module, Planned, Sequential, bound};
 use crate::train::{TrainError, Workers, refuse_no_numbers};
 use crate::weights_file::{Contents, load_tensors, read_tensors};
@@ -47,6 +46,7 @@ pub struct Classifier {
     workers: Workers,
     table: PixelTable,
     whitening: Option<Whitening>,
+    maps: Option<MapNode>,
 }
 
 /// One class's share of an answer.
@@ -124,6 +124,7 @@ impl Classifier {
         }
         let table = PixelTable::new(card.image[0], card.normalization.as_ref())
             .map_err(|error| refuse(format!("its card's {error}")))?;
+        let maps = map_node(&network, [1, c, h, w].into(), card.classes.len())?;
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let source = source.to_path_buf();
         let together = (MOST_BYTES / bytes.max(1)).clamp(1, TOGETHER) as usize;
@@ -135,6 +136,7 @@ impl Classifier {
             workers: Workers::new(threads)?,
             table,
             whitening,
+            maps,
         })
     }
 
@@ -155,7 +157,7 @@ impl Classifier {
     /// Tells whether [`Classifier::class_maps`] has maps to show.
     #[must_use]
     pub fn has_class_maps(&self) -> bool {
-        self.card.network.parse().is_ok_and(Model::has_class_maps)
+        self.maps.is_some()
     }
 
     /// The network.
@@ -237,11 +239,10 @@ impl Classifier {
     /// [`TrainError::Config`] if the network makes no maps for its classes, [`TrainError::Data`] if the image cannot be brought to
     /// its size.
     pub fn class_maps(&self, picture: &Picture) -> Result<ClassMaps, TrainError> {
-        let graph = self.graph()?;
-        let (node, places) = map_node(&graph, self.card.classes.len()).ok_or_else(|| {
-            TrainError::Config(format!("{} makes no maps for its classes", self.card.network))
+        let (node, places) = self.maps.ok_or_else(|| {
+            TrainError::Config(format!("{} makes no maps for its classes", self.card.network_with_head()))
         })?;
-        let maps = self.values(graph, &[node], picture)?.remove(0);
+        let maps = self.values(self.graph()?, &[node], picture)?.remove(0);
         let [_, k, h, w] = maps.shape().nchw("class maps").expect("four axes");
         let maps = Tensor::from_slice([k, h, w], maps.data())?;
         let [_, height, width] = self.card.image;
@@ -310,18 +311,28 @@ impl Classifier {
     }
 }
 
-/// The node that makes the class maps, N x K x h x w, and where its numbers look at; `None` if there is none: if the way from the
-/// image to it has a branch, or something other than a window on it, or its head has no maps.
-fn map_node(graph: &Graph<f32>, classes: usize) -> Option<(usize, [(f64, f64); 2])> {
-    // Behind it are a global average, or the vector of all maps.
+/// The node of a network's graph that makes its class maps, N x K x h x w, and [`ClassMaps::places`].
+type MapNode = (usize, [(f64, f64); 2]);
+
+/// `None` if no map is a class's own: if logits are not the means of maps, or the way from the image to those has a branch, or
+/// something other than a window on it. To a fully connected layer all maps are of all classes.
+fn map_node(
+    network: &Sequential<f32>,
+    input: Shape,
+    classes: usize,
+) -> Result<Option<MapNode>, AutogradError> {
+    let context = Context::evaluation(BufferPool::new());
+    let graph = Graph::trace(&context, input, |x| network.forward(x))?;
+    Ok(map_node_of(&graph, classes))
+}
+
+fn map_node_of(graph: &Graph<f32>, classes: usize) -> Option<MapNode> {
     let nodes = graph.nodes();
-    let from_planes = |index: usize| graph.input_shapes(index).first().is_some_and(|shape| shape.len() == 4);
-    let end = (0..nodes.len()).find(|&index| {
-        let node = &nodes[index];
-        node.op::<ops::AdaptiveAvgPool2d>().is_some() || (node.shape().len() == 2 && from_planes(index))
-    })?;
+    let end = nodes.iter().position(|node| node.op::<ops::AdaptiveAvgPool2d>().is_some())?;
     let node = *nodes[end].inputs().first()?;
-    if nodes[node].shape().len() != 4 || nodes[node].shape()[1] != classes {
+    let mean = nodes[end].shape()[2..].iter().all(|&extent| extent == 1);
+    let mixed = nodes[end..].iter().any(|node| node.parameter().is_some());
+    if !mean || mixed || nodes[node].shape()[1] != classes {
         return None;
     }
     let mut places = [(0.5, 1.0); 2];
@@ -359,6 +370,18 @@ fn map_node(graph: &Graph<f32>, classes: usize) -> Option<(usize, [(f64, f64); 2
 }
 
 impl ClassMaps {
+    /// Tells whether a network's answers for images of N x C x H x W are made of maps of the classes: each logit the mean of one.
+    ///
+    /// # Errors
+    /// [`AutogradError`] if the network cannot work on these images.
+    pub fn are_made_by(
+        network: &Sequential<f32>,
+        input: impl Into<Shape>,
+        classes: usize,
+    ) -> Result<bool, AutogradError> {
+        Ok(map_node(network, input.into(), classes)?.is_some())
+    }
+
     /// A class's map over the image, drawn with H x W pixels: between the middles of what its numbers look at, in proportion; beyond
     /// the outermost, as they are.
     ///
@@ -432,6 +455,7 @@ mod tests {
 
     use super::*;
     use crate::data::Normalization;
+    use crate::models::{Head, Model, Network};
     use crate::nn::{initialize, parameters, parameters_mut};
     use crate::weights_file::save_tensors;
 
@@ -503,6 +527,28 @@ mod tests {
             }
         });
         assert!(classifier.class_maps(&pictures[0]).unwrap_err().to_string().contains("lenet makes no maps"));
+    }
+
+    /// Where something learns what to make of all maps together, none is a class's.
+    #[test]
+    fn only_an_average_has_maps_of_the_classes() {
+        for model in Model::ALL {
+            let side = model.default_image_size();
+            let maps = |head: Option<Head>, classes| {
+                let network = Network { head, narrow: 16, ..Network::new(model, [1, side, side], classes) };
+                ClassMaps::are_made_by(&network.build().unwrap(), [1, 1, side, side], classes).unwrap()
+            };
+            // As many as resnet18 has maps before its last layer then.
+            assert_eq!(maps(None, 32), model.has_class_maps(), "{model}");
+            for head in Head::ALL.into_iter().filter(|_| model.has_class_maps()) {
+                assert_eq!(maps(Some(head), 3), head == Head::Gap, "{model}, {head}");
+            }
+        }
+        let card = ModelCard { head: Some("fc".to_owned()), ..card(Model::NinCifar, 28) };
+        let classifier = classifier(&card, |_, _| ());
+        assert!(!classifier.has_class_maps());
+        let error = classifier.class_maps(&noise([1, 28, 28])).unwrap_err().to_string();
+        assert_eq!(error, "nin-cifar with the head fc makes no maps for its classes");
     }
 
     #[test]

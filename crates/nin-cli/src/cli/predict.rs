@@ -95,7 +95,7 @@ pub fn predict(args: &PredictArgs) -> Result<(), TrainError> {
         tell(&format!("no --weights: the program's own {network}, trained on {data}"));
     }
     if args.cam.is_some() && !classifier.has_class_maps() {
-        let network = &classifier.card().network;
+        let network = classifier.card().network_with_head();
         return Err(TrainError::Config(format!("cam: {network} makes no maps for its classes")));
     }
     let (mut all, mut failed) = (Vec::new(), 0);

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use nin::Classifier;
 use nin::data::Picture;
 use nin::disk::make_new_folder;
 use nin::tensorboard::{EventFile, graph_def};
 use nin::train::{EpochMetrics, Event, MetricsLine, RunDir, TrainError, Trainer};
+use nin::{ClassMaps, Classifier};
 
 use super::predict::{first_of_each, over};
 
@@ -40,8 +40,8 @@ impl Board {
     /// # Errors
     /// [`TrainError`] if test images cannot be read.
     pub(super) fn new(trainer: &Trainer, run: &Path) -> Result<Self, TrainError> {
-        let maps = trainer.settings().model.has_class_maps();
         let set = &**trainer.judged_by();
+        let maps = ClassMaps::are_made_by(trainer.model(), trainer.input_shape(), set.class_names().len())?;
         let images = if maps { first_of_each(set, IMAGES, 1)? } else { Vec::new() };
         // Names of classes may be equal where they are shown, and a tag has one image.
         let tag = |class: usize| format!("class maps/{class} {}", set.class_names()[class]);
