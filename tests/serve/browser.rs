@@ -308,6 +308,24 @@ fn the_page_draws_drops_and_shows_where() {
     );
     assert!(on_canvas[0] > 20 && on_canvas[1] < 275, "{on_canvas:?}");
 
+    // While a pen is on its way, too: the network was asked before the last move, a second after the first.
+    browser.run(
+        "document.getElementById('canvas').addEventListener('pointermove', () => { window.moved = performance.now(); });
+         document.getElementById('clear').click();
+         performance.clearResourceTimings()",
+    );
+    let zigzag: Vec<[f64; 2]> =
+        (0..25).map(|i| [0.3 + 0.4 * f64::from(i % 2), 0.1 + 0.03 * f64::from(i)]).collect();
+    browser.draw("mouse", &[&zigzag]);
+    browser.wait("document.body.dataset.state === 'shown' && !document.getElementById('overlay').hidden");
+    let asked = browser.run(
+        "return performance.getEntriesByType('resource').filter((own) => own.name.includes('classify') && own.startTime < window.moved).length",
+    );
+    assert!(asked.as_u64().unwrap() > 0, "no question before the last move");
+    browser.run("document.getElementById('clear').click()");
+    browser.draw("mouse", &SHAPE);
+    browser.wait("document.body.dataset.state === 'shown' && !document.getElementById('overlay').hidden");
+
     // A click on an answer shows that class, a second one the most likely again.
     let click =
         |index: usize| browser.run(&format!("document.querySelectorAll('#answers button')[{index}].click()"));

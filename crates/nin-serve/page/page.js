@@ -105,14 +105,19 @@
     plan(pause);
   };
 
+  // The time to ask has come only once: `timer` is 0 again then.
   const plan = (pause) => {
     clearTimeout(timer);
-    timer = setTimeout(ask, pause);
+    timer = setTimeout(() => {
+      timer = 0;
+      ask();
+    }, pause);
   };
 
   // What was asked about another image is of no use, nor what was about to be.
   const another = () => {
     clearTimeout(timer);
+    timer = 0;
     image += 1;
     picked = null;
     if (asking) asking.abort();
@@ -140,6 +145,7 @@
       if (ownImage !== image || ownVersion < answered) return;
       answer = value;
       answered = ownVersion;
+      retries = 0;
       show();
       // They are tried again with each answer.
       if (!offered) offer().catch(() => {});
@@ -155,7 +161,7 @@
       } else if (error.status === 503 && retries < 3) {
         retries += 1;
         state(answer ? "late" : "asking", "The server is busy; asking again in a second ...");
-        setTimeout(() => ownImage === image && plan(0), 1000);
+        plan(1000);
       } else {
         // Those that are there are of what was drawn before.
         if (answered !== version) answer = null;
@@ -164,7 +170,7 @@
     } finally {
       if (asking === own) {
         asking = null;
-        if (ownVersion !== version) plan(PAUSE);
+        if (ownVersion !== version && !timer) plan(PAUSE);
       }
     }
   };
@@ -384,7 +390,8 @@
     for (const one of [...(event.getCoalescedEvents?.() ?? []), event]) context.lineTo(...place(one));
     context.stroke();
     version += 1;
-    if (!asking) plan(PAUSE);
+    // The pen moves more often than a pause is long: what is planned stays planned.
+    if (!asking && !timer) plan(PAUSE);
   });
   const lift = (event) => {
     if (event.pointerId !== pen) return;
