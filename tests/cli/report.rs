@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::common::{Place, assert_has, failed, refused, succeeded, text};
+use crate::common::{Place, TRAIN, assert_has, failed, refused, succeeded, text};
 
 #[test]
 fn a_run_leaves_a_page() {
@@ -39,9 +39,16 @@ fn a_stopped_run_has_the_page_of_its_epochs() {
     assert_has(&page, &["epoch 1 of 3", "The run goes on, or was stopped"]);
     place.steps("none", 3, &[]);
     assert!(!place.path("none/report.html").exists());
-    succeeded(place.resume("run", &[]));
-    let page = place.read("run/report.html");
-    assert_has(&page, &["epoch 3 of 3", "images are answered correctly"]);
+    // What follows goes on to the end, fine-tuned from another's weights or not: by its page it can be repeated.
+    place.steps("tuned", 7, &["--epochs", "3", "--init-from", "run/model.safetensors"]);
+    for (run, begins) in [("run", ""), ("tuned", "init_from = &quot;run/model.safetensors&quot;\n")] {
+        succeeded(place.resume(run, &[]));
+        let page = place.read(&format!("{run}/report.html"));
+        assert_has(&page, &["epoch 3 of 3", "images are answered correctly", begins]);
+        assert!(!page.contains("max_steps"), "a limit of the command that began it");
+        succeeded(place.nin(&["report", run]));
+        assert!(place.read(&format!("{run}/report.html")) == page, "{run}: written anew, it is another");
+    }
 }
 
 /// What a run is judged by has its name, and a number that is shown is one by which the image is found.
@@ -127,6 +134,25 @@ fn runs_are_laid_side_by_side() {
     refused(place.nin(&["report", "a", "c"]), 1, &["c: "]);
     refused(place.nin(&["report", "a", "--html", "a"]), 1, &["a: "]);
     failed(place.nin(&["report"]), 2, &["<DIR>..."]);
+    let mut here = place.nin(&["report", "."]);
+    here.current_dir(place.path("a"));
+    succeeded(here);
+    assert_has(&place.read("a/report.html"), &["<h1>a</h1>"]);
+
+    // The same images by another name are the same; others by the same name are not.
+    let of_name =
+        ["--dataset", "fashion-mnist-mini:data", "--image-size", "14", "--batch-size", "8", "--run-dir", "d"];
+    succeeded(place.command(TRAIN, &[&of_name[..], &lenet].concat()));
+    let different = |run: &str| {
+        succeeded(place.nin(&["report", "a", run, "--html", "both.html"]));
+        place.read("both.html").contains("judged by different images, or of different data")
+    };
+    assert!(!different("d"));
+    let record = place.read("b/data.json");
+    let mark = record.split("\"sha256\": \"").nth(1).unwrap()[..64].to_owned();
+    assert!(!different("b"));
+    fs::write(place.path("b/data.json"), record.replace(&mark, &"0".repeat(64))).unwrap();
+    assert!(different("b"));
 
     // Without its images there is still a page, which says what is missing.
     fs::remove_dir_all(place.path("data")).unwrap();

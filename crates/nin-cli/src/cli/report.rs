@@ -144,7 +144,7 @@ impl Report {
     /// # Errors
     /// [`TrainError`] if the network does not fit its images.
     pub(super) fn of(trainer: &Trainer, folder: &Path) -> Result<Self, TrainError> {
-        let settings = trainer.settings().clone();
+        let settings = without_limits(trainer.settings().clone());
         Ok(Self {
             folder: folder.to_path_buf(),
             version: Some(env!("CARGO_PKG_VERSION").to_owned()),
@@ -155,7 +155,7 @@ impl Report {
 
     /// Of the run in a folder. What a run of an earlier version, or one that is damaged, does not say is left out.
     fn read(folder: &Path) -> Result<Self, TrainError> {
-        let settings = of_run(folder, &Overrides::default())?;
+        let settings = without_limits(of_run(folder, &Overrides::default())?);
         let weights = folder.join("model.safetensors");
         let card = ModelCard::read(&weights).map_err(|error| error.to_string());
         let card = card.and_then(|card| {
@@ -604,24 +604,26 @@ fn side_by_side(runs: &[Whole]) -> Markup {
             })
             .collect::<Vec<_>>()
     };
-    let judges = runs.iter().map(|(run, ..)| {
-        let dataset = run.settings.dataset.to_string();
-        let held = match run.settings.judged_by() {
-            JudgedBy::Test => String::new(),
-            JudgedBy::HeldOut => format!(" (hold_out = {})", run.settings.hold_out),
-        };
-        format!("{} of {dataset}{held}", judges_of(run.settings.judged_by()))
-    });
-    let judges: Vec<String> = judges.collect();
-    // What is in a folder may change from run to run.
-    let records = runs.iter().filter_map(|(run, ..)| DataRecord::read(&run.folder).ok().flatten());
-    let marks: Vec<String> = records.map(|record| record.marks.sha256).collect();
+    let held = |run: &Report| match run.settings.judged_by() {
+        JudgedBy::Test => String::new(),
+        JudgedBy::HeldOut => format!(" (hold_out = {})", run.settings.hold_out),
+    };
+    let judges = |of: &dyn Fn(&Report) -> String| -> Vec<String> {
+        let judge =
+            |run: &Report| format!("{} of {}{}", judges_of(run.settings.judged_by()), of(run), held(run));
+        runs.iter().map(|(run, ..)| judge(run)).collect()
+    };
+    let named = judges(&|run| run.settings.dataset.to_string());
+    // What is in a folder may change from run to run, and the same may be in two.
+    let marks = |run: &Report| Some(DataRecord::read(&run.folder).ok()??.marks.sha256);
+    let known = runs.iter().all(|(run, ..)| marks(run).is_some());
+    let judging = if known { judges(&|run| marks(run).unwrap_or_default()) } else { named.clone() };
     let mut rows: Vec<(&str, Vec<String>)> = vec![
         ("test acc", last(|epoch| Some(epoch.test_acc))),
         ("train acc", last(|epoch| Some(epoch.train_acc))),
         ("train loss", last(|epoch| Some(epoch.train_loss))),
         ("test loss", last(|epoch| epoch.test_loss)),
-        ("judged by", judges.clone()),
+        ("judged by", named),
         ("epochs", runs.iter().map(|(_, epochs, _)| epochs.len().to_string()).collect()),
         ("parameters", runs.iter().map(|(run, ..)| run.parameters().unwrap_or_default()).collect()),
     ];
@@ -662,7 +664,7 @@ fn side_by_side(runs: &[Whole]) -> Markup {
         h1 { (runs.len()) " runs" }
         h2 #results { "Results" }
         (table(&rows[..results]))
-        @if judges.iter().any(|own| *own != judges[0]) || marks.iter().any(|own| *own != marks[0]) {
+        @if judging.iter().any(|own| *own != judging[0]) {
             p { "The runs are judged by different images, or of different data: \"test acc\" and \"test loss\" are not of the same." }
         }
         h2 #curves { "Curves" }
@@ -687,6 +689,12 @@ fn side_by_side(runs: &[Whole]) -> Markup {
         ("settings", "Settings"),
     ];
     whole_page(&names.join(", "), &links, &body)
+}
+
+/// The settings without the limits of the command that began the run: one that goes on does so without them, and no bit depends on
+/// them.
+fn without_limits(settings: Settings) -> Settings {
+    settings.under(&Overrides::default())
 }
 
 /// The settings, name and value.

@@ -50,8 +50,10 @@ fn runs(folder: &Path, file: &str) -> Result<Vec<PathBuf>, TrainError> {
     Ok(seeds.into_iter().map(|(_, path)| path).collect())
 }
 
-/// The name of a folder, without those that it is in.
+/// The name of a folder, without those that it is in, of `.` and `..`, too.
 pub(super) fn name(folder: &Path) -> String {
+    let whole = if folder.file_name().is_none() { folder.canonicalize().ok() } else { None };
+    let folder = whole.as_deref().unwrap_or(folder);
     folder
         .file_name()
         .map_or_else(|| folder.display().to_string(), |name| name.to_string_lossy().into_owned())

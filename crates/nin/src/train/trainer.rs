@@ -121,8 +121,11 @@ impl Trainer {
         checkpoint: Checkpoint,
         folder: &Path,
     ) -> Result<Self, TrainError> {
-        let settings = Settings { init_from: None, ..settings };
-        let mut own = Self::begun(settings, splits, threads, Some(&checkpoint))?;
+        // The settings stay the run's.
+        let init_from = settings.init_from.clone();
+        let mut own =
+            Self::begun(Settings { init_from: None, ..settings }, splits, threads, Some(&checkpoint))?;
+        own.settings.init_from = init_from;
         own.restore(checkpoint, folder)?;
         Ok(own)
     }
