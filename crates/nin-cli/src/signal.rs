@@ -6,6 +6,7 @@ mod spectral;
 use std::sync::Arc;
 
 use autograd::{Context, Graph, Plan};
+use nin::ClassMaps;
 use nin::data::Batch;
 use nin::loss::Loss;
 use nin::nn::{Module, bound, parameters};
@@ -168,10 +169,12 @@ pub(crate) fn inspect(
     }
     let loss = workers.step(network, batch, loss, settings)?.mean_loss();
     let norms = workers.gradients(|gradients| gradients.iter().map(norm_of).collect::<Vec<_>>());
+    let classes = logits.len() / batch.len();
+    let maps = ClassMaps::are_made_by(network, batch.shape(), classes)?;
     let last = seen.last();
     let dead_classes = last.map_or(Vec::new(), |Seen { kind, sums, .. }| {
         let relu_ends = kind.ends_with("ReLU");
-        let per_class = relu_ends && sums.alive.len() * batch.len() == logits.len();
+        let per_class = maps && relu_ends;
         (0..sums.alive.len()).filter(|&class| per_class && !sums.alive[class]).collect()
     });
     let of_layer = |Seen { path, kind, weight, sums }: Seen| {
@@ -191,7 +194,6 @@ pub(crate) fn inspect(
         }
     };
     let layers = seen.into_iter().map(of_layer).collect();
-    let classes = logits.len() / batch.len();
     let by_class: Vec<f32> =
         (0..classes).flat_map(|class| logits.iter().skip(class).step_by(classes).copied()).collect();
     Ok(Signal {

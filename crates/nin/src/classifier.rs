@@ -317,7 +317,7 @@ type MapNode = (usize, [(f64, f64); 2]);
 /// `None` if no map is a class's own: if logits are not the means of maps, or the way from the image to those has a branch, or
 /// something other than a window on it. To a fully connected layer all maps are of all classes.
 fn map_node(
-    network: &Sequential<f32>,
+    network: &dyn Module<f32>,
     input: Shape,
     classes: usize,
 ) -> Result<Option<MapNode>, AutogradError> {
@@ -375,7 +375,7 @@ impl ClassMaps {
     /// # Errors
     /// [`AutogradError`] if the network cannot work on these images.
     pub fn are_made_by(
-        network: &Sequential<f32>,
+        network: &dyn Module<f32>,
         input: impl Into<Shape>,
         classes: usize,
     ) -> Result<bool, AutogradError> {

@@ -18,6 +18,7 @@ use super::start::{
 use super::workers::{StepSettings, Workers};
 use crate::card::ModelCard;
 use crate::checkpoint::{Fit, load_fitting, replace_values};
+use crate::classifier::ClassMaps;
 use crate::data::dataset::class_counts;
 use crate::data::whiten::{Whiten, Whitening};
 use crate::data::{Augmentation, Batch, DataLoader, Dataset, LoaderOptions, Normalization, Splits};
@@ -147,9 +148,10 @@ impl Trainer {
         let mut own = Self::assembled(settings, model, (train, test), threads, checkpoint)?;
         own.fit = fit;
         own.health = HealthMonitor::new(&counts, own.train.batches_per_epoch() as u64);
-        // Of a frozen bias there is no gradient to look at.
+        // Of a frozen bias there is no gradient to look at, and before a fully connected layer no map is a class's.
+        let maps = ClassMaps::are_made_by(own.model.get(), own.input_shape(), classes.len())?;
         own.class_map_bias = class_map_bias(own.model.get(), &own.settings)
-            .filter(|&bias| parameters(&own.model)[bias].1.requires_grad);
+            .filter(|&bias| maps && parameters(&own.model)[bias].1.requires_grad);
         own.card = Some(own.describe(classes));
         Ok(own)
     }
@@ -685,6 +687,8 @@ mod tests {
         );
         // What is dead or not of class maps that do not learn is not told.
         assert_eq!(start(&|s| set_freeze(s, "6.*")).unwrap().class_map_bias, None);
+        let watched = |head| start(&|s| s.head = head).unwrap().class_map_bias.is_some();
+        assert_eq!([None, Some(Head::Gap), Some(Head::Fc)].map(watched), [true, true, false]);
     }
 
     #[test]
