@@ -6,7 +6,7 @@
 
   // An answer that does not come within this time, in milliseconds, is given up.
   const PATIENCE = 20000;
-  // Changes of a drawing are asked for this long after the last answer or change.
+  // A drawing is asked about this long after its first change since the last answer, or after that answer.
   const PAUSE = 60;
   // Answers to what was drawn before are marked as such when the next ones take longer.
   const LATE = 1000;
@@ -166,6 +166,8 @@
         // Those that are there are of what was drawn before.
         if (answered !== version) answer = null;
         state("error", error.message);
+        // Of a pen that goes on, not every move asks again.
+        if (pen !== null) plan(1000);
       }
     } finally {
       if (asking === own) {

@@ -10,7 +10,7 @@ use nin::data::{DataRecord, Picture};
 use nin::disk;
 use nin::names::{quoted, shown};
 use nin::nn::{Sequential, parameter_count};
-use nin::train::{EpochMetrics, Overrides, Prediction, RunDir, Settings, TrainError, Trainer};
+use nin::train::{EpochMetrics, OF_A_COMMAND, Overrides, Prediction, RunDir, Settings, TrainError, Trainer};
 use nin::{Classifier, JudgedBy, ModelCard};
 use tensor::Shape;
 use tensor::conv::ConvAlgorithm;
@@ -144,7 +144,7 @@ impl Report {
     /// # Errors
     /// [`TrainError`] if the network does not fit its images.
     pub(super) fn of(trainer: &Trainer, folder: &Path) -> Result<Self, TrainError> {
-        let settings = without_limits(trainer.settings().clone());
+        let settings = trainer.settings().clone();
         Ok(Self {
             folder: folder.to_path_buf(),
             version: Some(env!("CARGO_PKG_VERSION").to_owned()),
@@ -155,7 +155,7 @@ impl Report {
 
     /// Of the run in a folder. What a run of an earlier version, or one that is damaged, does not say is left out.
     fn read(folder: &Path) -> Result<Self, TrainError> {
-        let settings = without_limits(of_run(folder, &Overrides::default())?);
+        let settings = of_run(folder, &Overrides::default())?;
         let weights = folder.join("model.safetensors");
         let card = ModelCard::read(&weights).map_err(|error| error.to_string());
         let card = card.and_then(|card| {
@@ -266,7 +266,7 @@ impl Report {
                 Err(why) => p.soft { (shown(why)) }
             }
             h2 #settings { "Settings" }
-            pre { (shown_lines(&self.settings.to_toml())) }
+            pre { @for (name, value) in pairs_of(&self.settings) { (name) " = " (shown(&value)) "\n" } }
             h2 #repeat { "Once more" }
             p {
                 "With the settings above in a file config.toml: the same bits on any number of threads of a processor with the same "
@@ -332,11 +332,6 @@ fn table_of(epochs: &[EpochMetrics]) -> Table {
         ]);
     }
     table
-}
-
-/// Lines of text in which no character is obeyed.
-fn shown_lines(text: &str) -> String {
-    text.lines().map(shown).collect::<Vec<_>>().join("\n")
 }
 
 /// The figures that matter most.
@@ -691,16 +686,11 @@ fn side_by_side(runs: &[Whole]) -> Markup {
     whole_page(&names.join(", "), &links, &body)
 }
 
-/// The settings without the limits of the command that began the run: one that goes on does so without them, and no bit depends on
-/// them.
-fn without_limits(settings: Settings) -> Settings {
-    settings.under(&Overrides::default())
-}
-
-/// The settings, name and value.
+/// The settings, name and value, without those of a command: a run goes on without them, and no bit depends on them.
 fn pairs_of(settings: &Settings) -> Vec<(String, String)> {
     let toml = settings.to_toml();
     let pairs = toml.lines().filter_map(|line| line.split_once(" = "));
+    let pairs = pairs.filter(|(name, _)| !OF_A_COMMAND.contains(name));
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
