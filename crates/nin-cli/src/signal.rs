@@ -48,9 +48,9 @@ pub(crate) struct LayerSignal {
 pub(crate) struct Signal {
     /// Its layers with weights.
     pub(crate) layers: Vec<LayerSignal>,
-    /// Classes whose last channel is 0 at every pixel of every image, where the last layer with weights has one for each class
-    /// and a ReLU.
-    pub(crate) dead_classes: Vec<usize>,
+    /// Classes whose map is 0 at every pixel of every image; `None` where logits are not the means of maps, one for each class, that
+    /// a ReLU ends.
+    pub(crate) dead_classes: Option<Vec<usize>>,
     /// The mean logit.
     pub(crate) logit_mean: f64,
     /// The root of the mean variance of an image's logits: how far apart the classes are.
@@ -171,12 +171,9 @@ pub(crate) fn inspect(
     let norms = workers.gradients(|gradients| gradients.iter().map(norm_of).collect::<Vec<_>>());
     let classes = logits.len() / batch.len();
     let maps = ClassMaps::are_made_by(network, batch.shape(), classes)?;
-    let last = seen.last();
-    let dead_classes = last.map_or(Vec::new(), |Seen { kind, sums, .. }| {
-        let relu_ends = kind.ends_with("ReLU");
-        let per_class = maps && relu_ends;
-        (0..sums.alive.len()).filter(|&class| per_class && !sums.alive[class]).collect()
-    });
+    let last = seen.last().filter(|last| maps && last.kind.ends_with("ReLU"));
+    let dead_classes =
+        last.map(|Seen { sums, .. }| (0..classes).filter(|&class| !sums.alive[class]).collect());
     let of_layer = |Seen { path, kind, weight, sums }: Seen| {
         let value = &own[weight].1.value;
         let (square, variance) = sums.moments();

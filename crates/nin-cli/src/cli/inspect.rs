@@ -243,16 +243,19 @@ fn text(subject: &Subject) -> String {
         middle(signals, |signal| signal.between_images),
         middle(signals, |signal| signal.loss),
     );
-    let dead: Vec<String> = match &signals[..] {
-        [signal] => signal.dead_classes.iter().map(usize::to_string).collect(),
-        _ => signals.iter().map(|signal| signal.dead_classes.len().to_string()).collect(),
+    let all: Vec<&Vec<usize>> = signals.iter().filter_map(|signal| signal.dead_classes.as_ref()).collect();
+    let listed = |numbers: Vec<usize>| numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+    text += &match &all[..] {
+        // It has no maps of the classes.
+        [] => String::new(),
+        [dead] if dead.is_empty() => "no class map is 0 for all of the images\n".to_owned(),
+        [dead] => format!("class maps that are 0 for all of the images: {}\n", listed(dead.to_vec())),
+        all => {
+            let counts = listed(all.iter().map(|dead| dead.len()).collect());
+            format!("class maps that are 0 for all of the images, seed by seed: {counts}\n")
+        }
     };
-    text += &match (signals.len(), dead.is_empty()) {
-        (1, true) => "no class map is 0 for all of the images".to_owned(),
-        (1, false) => format!("class maps that are 0 for all of the images: {}", dead.join(", ")),
-        _ => format!("class maps that are 0 for all of the images, seed by seed: {}", dead.join(", ")),
-    };
-    text + "\n\n"
+    text + "\n"
 }
 
 fn panels(subjects: &[Subject]) -> Vec<Panel> {

@@ -87,7 +87,7 @@ impl Trainer {
                 lr: Some(self.rate_of_step(step.saturating_sub(1))),
                 images_per_s: sums.images as f64 / self.position.seconds.max(1e-9),
                 data_wait: self.position.waited / self.position.seconds.max(1e-9),
-                dead_maps: self.health.dead(),
+                dead_maps: self.dead_maps(),
             };
             run.log(&metrics)?;
             let best = self.position.best.filter(|best| best.test_acc >= metrics.test_acc);

@@ -61,7 +61,7 @@ pub struct Trainer {
     rate: f64,
     pub(super) position: Position,
     pub(super) health: HealthMonitor,
-    /// The number of the class maps' bias among the parameters.
+    /// The number of the class maps' bias among the parameters; `None` where none is watched.
     class_map_bias: Option<usize>,
     /// Warnings of a step that were not told yet.
     pub(super) warnings: Vec<Warning>,
@@ -346,6 +346,11 @@ impl Trainer {
     pub fn input_shape(&self) -> Shape {
         let [c, h, w] = self.train.image_shape();
         Shape::from([1, c, h, w])
+    }
+
+    /// Class maps that are dead. A checkpoint of an earlier version may count some that are no classes'.
+    pub(super) fn dead_maps(&self) -> usize {
+        self.class_map_bias.map_or(0, |_| self.health.dead())
     }
 
     /// At most so many training images, as the first epoch has them first but without random variations; `None` if there are
