@@ -599,20 +599,17 @@ fn side_by_side(runs: &[Whole]) -> Markup {
             })
             .collect::<Vec<_>>()
     };
-    let held = |run: &Report| match run.settings.judged_by() {
-        JudgedBy::Test => String::new(),
-        JudgedBy::HeldOut => format!(" (hold_out = {})", run.settings.hold_out),
+    let judge = |run: &Report, data: &str| match run.settings.judged_by() {
+        by @ JudgedBy::Test => format!("{} of {data}", judges_of(by)),
+        by @ JudgedBy::HeldOut => {
+            format!("{} of {data} (hold_out = {})", judges_of(by), run.settings.hold_out)
+        }
     };
-    let judges = |of: &dyn Fn(&Report) -> String| -> Vec<String> {
-        let judge =
-            |run: &Report| format!("{} of {}{}", judges_of(run.settings.judged_by()), of(run), held(run));
-        runs.iter().map(|(run, ..)| judge(run)).collect()
-    };
-    let named = judges(&|run| run.settings.dataset.to_string());
-    // What is in a folder may change from run to run, and the same may be in two.
-    let marks = |run: &Report| Some(DataRecord::read(&run.folder).ok()??.marks.sha256);
-    let known = runs.iter().all(|(run, ..)| marks(run).is_some());
-    let judging = if known { judges(&|run| marks(run).unwrap_or_default()) } else { named.clone() };
+    let named: Vec<String> =
+        runs.iter().map(|(run, ..)| judge(run, &run.settings.dataset.to_string())).collect();
+    // What is in a folder may change from run to run, and the same may be in two: by their marks, if all have some.
+    let marked = |(run, ..): &Whole| Some(judge(run, &DataRecord::read(&run.folder).ok()??.marks.sha256));
+    let judging = runs.iter().map(marked).collect::<Option<Vec<_>>>().unwrap_or_else(|| named.clone());
     let mut rows: Vec<(&str, Vec<String>)> = vec![
         ("test acc", last(|epoch| Some(epoch.test_acc))),
         ("train acc", last(|epoch| Some(epoch.train_acc))),
