@@ -30,6 +30,9 @@ use crate::nn::{Module, Parameter, parameters};
 
 /// The most groups of a batch. As many threads as it has micro-batches can work on it.
 pub const GROUPS: usize = 8;
+/// Images of a group at least, if a batch has as many for two groups: the sums of each leave the Winograd domain and are added to
+/// the total, which takes the time of some images.
+const IMAGES_A_GROUP: usize = 8;
 /// Workers for each group under way, but for the first groups of [`BEGUN`]: more groups are more memory, and more workers on one
 /// wait for each other.
 const WORKERS_A_GROUP: usize = 2;
@@ -249,7 +252,7 @@ impl Workers {
         let context = Context { conv: self.conv, ..Context::training(Arc::clone(self.pool())) };
         let images = micro_batch_images(model, &context, batch.shape())?;
         // Two at least, so that a batch of a few images has work for two threads.
-        let groups = n.div_ceil(images).max(2).min(n).min(GROUPS);
+        let groups = n.div_ceil(IMAGES_A_GROUP.max(images)).max(2).min(n).min(GROUPS);
         let parameters = parameters(model);
         let parameters: Vec<&Parameter<f32>> = parameters.iter().map(|&(_, parameter)| parameter).collect();
         *self.total() = Total::default();
