@@ -152,7 +152,7 @@ fn arguments_that_make_no_sense_are_refused_in_one_line() {
 
 #[test]
 fn weights_that_do_not_fit_or_are_broken_are_refused() {
-    let place = Place::new();
+    let place = Place::of_nin();
     let bytes = place.steps("run", 2, &[]);
     let init = |model: &str, size: &str, file: &str| -> Command {
         let more = ["--model", model, "--image-size", size, "--max-steps", "1", "--init-from", file];
@@ -194,7 +194,7 @@ fn weights_that_do_not_fit_or_are_broken_are_refused() {
 
 #[test]
 fn a_run_whose_settings_were_changed_does_not_go_on() {
-    let place = Place::new();
+    let place = Place::of_nin();
     place.steps("run", 2, &[]);
     let config = place.read("run/config.toml");
     type Changes<'a> = &'a [(&'a str, &'a str)];

@@ -7,7 +7,7 @@ use crate::common::{Place, TRAIN, assert_has, refused, small, succeeded};
 
 #[test]
 fn a_run_leaves_settings_metrics_weights_and_curves_and_can_be_evaluated() {
-    let place = Place::new();
+    let place = Place::of_nin();
     let stdout = succeeded(place.train("below/run", &["--image-size", "28", "--epochs", "1"]));
     assert_has(&stdout, &["test acc", "the run is in"]);
 
@@ -45,7 +45,7 @@ fn a_run_leaves_settings_metrics_weights_and_curves_and_can_be_evaluated() {
 /// What is held out is what the run and the command that evaluates it test on, unvaried.
 #[test]
 fn a_run_can_hold_out_training_images() {
-    let place = Place::new();
+    let place = Place::of_nin();
     let more = ["--hold-out", "15", "--augment", "shift:3,flip", "--epochs", "2"];
     let stdout = succeeded(place.train("run", &more));
     assert_has(&stdout, &["15 of 40 training images are held out"]);
@@ -57,7 +57,7 @@ fn a_run_can_hold_out_training_images() {
 
 #[test]
 fn an_evaluation_in_json_counts_every_image_of_either_half() {
-    let place = Place::new();
+    let place = Place::of_nin();
     place.steps("run", 2, &[]);
     for (half, images) in [("train", 40), ("test", 20)] {
         let stdout = succeeded(place.eval("run", &["--json", "--on", half]));
@@ -109,7 +109,7 @@ fn the_shapes_of_the_chapters_page_are_those_of_the_program() {
 
 #[test]
 fn a_network_is_exported_with_what_its_file_says_of_it() {
-    let place = Place::new();
+    let place = Place::of_nin();
     place.steps("run", 2, &[]);
     let said = succeeded(place.nin(&["export", "run", "--onnx", "below/run.onnx"]));
     assert_has(
@@ -175,7 +175,7 @@ fn help_names_every_flag() {
 fn output_that_nobody_can_take_does_not_stop_a_run() {
     use crate::common::NIN;
 
-    let place = Place::new();
+    let place = Place::of_nin();
     let full = |arguments: &[&str]| {
         place.command("sh", &[&["-c", "exec \"$@\" >/dev/full", "sh"], arguments].concat())
     };

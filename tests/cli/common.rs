@@ -57,8 +57,17 @@ fn write_dataset(dir: &Path) {
     }
 }
 
+/// The network of tests of what every network has: a run of it takes a fortieth of the time.
+const LENET: [&str; 4] = ["--model", "lenet", "--image-size", "16"];
+/// The network of tests of its layers, its class maps or its dropout.
+pub(crate) const NIN_CIFAR: [&str; 4] = ["--model", "nin-cifar", "--image-size", "14"];
+
 /// A folder that commands run in, with the small data set in `data`. Runs are named by their folders in it.
-pub(crate) struct Place(TempDir);
+pub(crate) struct Place {
+    folder: TempDir,
+    /// Of its runs.
+    network: [&'static str; 4],
+}
 
 impl Place {
     pub(crate) fn new() -> Self {
@@ -67,13 +76,18 @@ impl Place {
         place
     }
 
+    /// Whose runs are of [`NIN_CIFAR`].
+    pub(crate) fn of_nin() -> Self {
+        Self { network: NIN_CIFAR, ..Self::new() }
+    }
+
     /// Without data.
     pub(crate) fn empty() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        Self { folder: tempfile::tempdir().unwrap(), network: LENET }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
+        self.folder.path().join(name)
     }
 
     pub(crate) fn read(&self, name: &str) -> String {
@@ -100,7 +114,7 @@ impl Place {
     /// A program with arguments.
     pub(crate) fn command(&self, program: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(program);
-        command.current_dir(self.0.path()).args(arguments);
+        command.current_dir(self.folder.path()).args(arguments);
         command
     }
 
@@ -109,10 +123,9 @@ impl Place {
         self.command(NIN, arguments)
     }
 
-    /// `train` with the smallest settings that are still a real run (5 steps of 8 images an epoch, 14 x 14 pixels) except where
-    /// `more` has others.
+    /// `train` with the smallest settings that are still a real run (5 steps of 8 images an epoch) except where `more` has others.
     pub(crate) fn train(&self, run: &str, more: &[&str]) -> Command {
-        self.command(TRAIN, &small(run, more))
+        self.command(TRAIN, &settings(self.network, run, more))
     }
 
     /// Goes on with a run.
@@ -132,18 +145,16 @@ impl Place {
     }
 }
 
-/// The arguments of [`Place::train`].
+/// The arguments of [`Place::train`] where runs are of LeNet.
 pub(crate) fn small<'a>(run: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    let settings = [
-        ["--dataset", "fashion-mnist-mini"],
-        ["--model", "nin-cifar"],
-        ["--image-size", "14"],
-        ["--batch-size", "8"],
-        ["--threads", "2"],
-        ["--data-dir", "data"],
-        ["--run-dir", run],
-    ];
-    let kept = settings.into_iter().filter(|[flag, _]| !more.contains(flag)).flatten();
+    settings(LENET, run, more)
+}
+
+fn settings<'a>(network: [&'a str; 4], run: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let others = ["--batch-size", "8", "--threads", "2", "--data-dir", "data", "--run-dir", run];
+    let settings = ["--dataset", "fashion-mnist-mini"].into_iter().chain(network).chain(others);
+    let settings: Vec<&str> = settings.collect();
+    let kept = settings.chunks(2).filter(|setting| !more.contains(&setting[0])).flatten().copied();
     kept.chain(more.iter().copied()).collect()
 }
 

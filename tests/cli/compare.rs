@@ -37,7 +37,7 @@ fn speed_and_memory_are_measured_for_each_network() {
 
 #[test]
 fn accuracies_are_those_of_the_runs() {
-    let place = Place::new();
+    let place = Place::of_nin();
     for (run, more) in [
         ("gap", &["--epochs", "1"] as &[&str]),
         ("fc", &["--epochs", "1", "--head", "fc", "--hold-out", "8"]),

@@ -46,7 +46,7 @@ impl UnaryOp for Probe {
 
 /// The first images of the small data set.
 fn batch(images: usize) -> Batch {
-    let place = Place::new();
+    let place = Place::of_nin();
     let data = load(DatasetKind::FashionMnistMini, &DataSources::new(Some(place.path("data")))).unwrap();
     let options = LoaderOptions { batch_size: images, ..LoaderOptions::default() };
     DataLoader::new(Arc::new(data.train), options).unwrap().epoch(0).next().unwrap().unwrap()
@@ -98,7 +98,7 @@ fn a_step_after_one_that_failed_is_like_any_other() {
 
 #[test]
 fn the_flag_wins_over_the_variable_and_a_run_keeps_its_algorithm() {
-    let place = Place::new();
+    let place = Place::of_nin();
     fs::write(place.path("settings.toml"), "conv = \"direct\"\n").unwrap();
     let made = |run: &str, variable: &str, mut command: Command| {
         command.env("NIN_CONV", variable);
@@ -137,7 +137,7 @@ fn the_flag_wins_over_the_variable_and_a_run_keeps_its_algorithm() {
 /// overflow: Winograd's do, since they are far larger than the outputs that they are taken together to.
 #[test]
 fn evaluation_uses_what_is_asked_for() {
-    let place = Place::new();
+    let place = Place::of_nin();
     place.steps("run", 1, &["--image-size", "28", "--conv", "direct"]);
     let mut network = Model::NinCifar.build::<f32>(1, 10, 0.5);
     initialize(&mut network, Init::HeNormal, Init::Constant(0.0), 5);

@@ -21,7 +21,7 @@ fn steps(place: &Place, run: &str) -> Vec<String> {
 
 #[test]
 fn one_two_and_five_threads_make_the_same_weights() {
-    let place = Place::new();
+    let place = Place::of_nin();
     // Batches of 20 are cut into five workers, so that threads do share one step; 6 steps cross the ends of epochs.
     let run = |name: &str, more: &[&str]| place.steps(name, 6, &[&["--batch-size", "20"], more].concat());
     let one = run("one", &["--threads", "1"]);
@@ -34,7 +34,7 @@ fn one_two_and_five_threads_make_the_same_weights() {
 /// The weights that a run begins with are in its first checkpoint.
 #[test]
 fn a_run_from_a_file_of_weights_goes_on_without_the_file() {
-    let place = Place::new();
+    let place = Place::of_nin();
     place.steps("first", 1, &["--seed", "5"]);
     let from = ["--init-from", "first/model.safetensors"];
     let whole = place.steps("whole", 2, &from);
@@ -45,7 +45,7 @@ fn a_run_from_a_file_of_weights_goes_on_without_the_file() {
 
 #[test]
 fn a_run_that_stops_inside_an_epoch_and_goes_on_ends_in_the_same_weights() {
-    let place = Place::new();
+    let place = Place::of_nin();
     let whole = place.steps("whole", 9, &[]);
     // Epochs have 5 steps: the run stops inside the first and inside the second, and changes its number of threads.
     assert!(place.steps("parts", 3, &[]) != whole);
@@ -56,7 +56,7 @@ fn a_run_that_stops_inside_an_epoch_and_goes_on_ends_in_the_same_weights() {
 
 #[test]
 fn variations_held_out_images_and_parameters_chosen_by_name_are_the_same_after_a_stop() {
-    let place = Place::new();
+    let place = Place::of_nin();
     let all = "shift:2,flip,crop:0.6,rotate:15,scale:1.2,color:0.3,mixup:0.2,cutout:8";
     let loss = ["--augment", all, "--label-smoothing", "0.1", "--hold-out", "10"];
     let more = [&loss[..], &["--freeze", "0.0.*", "--lr-of", "3.*=0.5"]].concat();
@@ -75,7 +75,7 @@ fn variations_held_out_images_and_parameters_chosen_by_name_are_the_same_after_a
 
 #[test]
 fn a_last_batch_that_is_left_out_stays_out_after_a_stop() {
-    let place = Place::new();
+    let place = Place::of_nin();
     // 40 images are 3 batches of 12 and 4 images more.
     let more = ["--batch-size", "12", "--drop-last"];
     let whole = place.steps("whole", 7, &more);
@@ -89,7 +89,7 @@ fn a_last_batch_that_is_left_out_stays_out_after_a_stop() {
 
 #[test]
 fn every_optimizer_goes_on_after_a_stop_on_other_threads() {
-    let place = Place::new();
+    let place = Place::of_nin();
     let mut found = Vec::new();
     for kind in OptimizerKind::ALL.map(OptimizerKind::name) {
         let (more, parts) = (["--optimizer", kind, "--lr", "0.002"], format!("{kind}-parts"));
@@ -108,12 +108,12 @@ fn an_interrupted_run_saves_says_how_to_go_on_and_ends_in_the_same_weights() {
     use std::process::{Command, Stdio};
     use std::time::{Duration, Instant};
 
-    use crate::common::{TRAIN, small, text};
+    use crate::common::{NIN_CIFAR, TRAIN, small, text};
 
-    let place = Place::new();
+    let place = Place::of_nin();
     let child = Command::new(TRAIN)
         .current_dir(place.path(""))
-        .args(small("interrupted", &["--epochs", "1000"]))
+        .args(small("interrupted", &[&NIN_CIFAR[..], &["--epochs", "1000"]].concat()))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

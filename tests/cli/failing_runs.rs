@@ -8,7 +8,7 @@ use crate::common::{Place, TRAIN, assert_finite, failed, refused, succeeded};
 
 #[test]
 fn a_run_that_diverges_stops_and_keeps_the_last_good_checkpoint() {
-    let place = Place::new();
+    let place = Place::of_nin();
     let more = ["--recipe", "chapter", "--lr", "1e6", "--epochs", "20"];
     failed(place.train("run", &more), 1, &["epoch ", "step ", "loss is "]);
     assert_finite(&place.path("run"));
@@ -18,7 +18,7 @@ fn a_run_that_diverges_stops_and_keeps_the_last_good_checkpoint() {
 /// The last step of an epoch leaves weights that are numbers, and with which the answers to test images are none.
 #[test]
 fn a_run_whose_answers_to_test_images_are_no_numbers_has_diverged() {
-    let place = Place::new();
+    let place = Place::of_nin();
     let more = ["--recipe", "chapter", "--lr", "1e25", "--batch-size", "40", "--epochs", "1"];
     refused(place.train("run", &more), 1, &["diverged in epoch 1, step 1: the test loss is NaN"]);
     assert_finite(&place.path("run"));
@@ -28,7 +28,7 @@ fn a_run_whose_answers_to_test_images_are_no_numbers_has_diverged() {
 
 #[test]
 fn weights_that_broke_in_the_last_step_do_not_replace_good_ones() {
-    let place = Place::new();
+    let place = Place::of_nin();
     // Stopped in the middle of the epoch, and at its end.
     for (run, batch) in [("inside", "8"), ("end", "40")] {
         let more = ["--recipe", "chapter", "--lr", "1e300", "--batch-size", batch, "--max-steps", "1"];
@@ -49,7 +49,7 @@ fn with_a_full_disk(place: &Place, blocks: usize) -> Command {
 #[cfg(unix)]
 #[test]
 fn a_disk_that_fills_up_costs_nothing_that_was_saved() {
-    let place = Place::new();
+    let place = Place::of_nin();
     place.steps("run", 2, &[]);
     let before = place.saved("run");
     failed(with_a_full_disk(&place, 64), 1, &["model.safetensors: cannot write"]);
@@ -78,7 +78,7 @@ fn block_of_a_limit(place: &Place) -> usize {
 #[test]
 fn a_disk_that_fills_up_with_metrics_costs_nothing_that_was_saved() {
     const BLOCKS: usize = 16;
-    let place = Place::new();
+    let place = Place::of_nin();
     place.steps("run", 2, &[]);
     let limit = BLOCKS * block_of_a_limit(&place);
     let kept = place.read("run/metrics.jsonl");

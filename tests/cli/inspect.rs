@@ -16,7 +16,7 @@ const SMALL: [&str; 8] =
 
 #[test]
 fn the_chapters_signal_fades_and_the_robust_one_does_not() {
-    let place = Place::new();
+    let place = Place::of_nin();
     let recipes = ["inspect", "--recipe", "chapter", "--recipe", "robust", "--seeds", "0..2", "--json"];
     let found = signals(&succeeded(place.nin(&[&recipes[..], &SMALL].concat())));
     assert_eq!(found.len(), 4);
@@ -45,7 +45,7 @@ fn the_chapters_signal_fades_and_the_robust_one_does_not() {
 
 #[test]
 fn the_table_the_csv_and_the_picture() {
-    let place = Place::new();
+    let place = Place::of_nin();
     let start = ["inspect", "--recipe", "robust", "--seeds", "3..5"];
     let files = ["--csv", "table/signal.csv", "--picture", "new/signal.svg"];
     let stdout = succeeded(place.nin(&[&start[..], &files, &SMALL].concat()));
@@ -61,7 +61,7 @@ fn the_table_the_csv_and_the_picture() {
 
 #[test]
 fn runs_are_inspected_with_their_weights_and_drawn_from_their_metrics() {
-    let place = Place::new();
+    let place = Place::of_nin();
     succeeded(place.train("runs", &["--recipe", "chapter", "--epochs", "2", "--seeds", "0..2"]));
 
     let arguments = ["inspect", "runs", "runs/seed-1", "--images", "40", "--data-dir", "data", "--json"];
@@ -118,7 +118,7 @@ fn what_cannot_be_is_refused_in_one_line() {
 /// The weights are numbers, and what they make of an image is none.
 #[test]
 fn a_signal_that_is_no_number_is_no_answer() {
-    let place = Place::new();
+    let place = Place::of_nin();
     place.steps("run", 1, &[]);
     let path = place.path("run/model.safetensors");
     let (mut weights, _) = nin::checkpoint::load_tensors(&path).unwrap();

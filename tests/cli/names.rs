@@ -40,7 +40,7 @@ fn a_folders_name_gives_no_orders_to_a_terminal_and_breaks_no_picture() {
     use crate::common::{TRAIN, refused, text};
 
     let place = Place::new();
-    let of_model = ["--model", "lenet", "--image-size", "16", "--epochs", "1", "--max-steps", "5"];
+    let few = ["--epochs", "1", "--max-steps", "5"];
     let told = |mut command: assert_cmd::Command, code: i32| {
         let output = command.output().unwrap();
         let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
@@ -50,13 +50,10 @@ fn a_folders_name_gives_no_orders_to_a_terminal_and_breaks_no_picture() {
         stdout
     };
     let shown = r#"a\u{1b}[2J\u{7}\n\u{1}\u{9b}\u{202e}\u{ffff}&<b>"'|"#;
-    let stdout = told(place.train(HOSTILE, &of_model), 0);
+    let stdout = told(place.train(HOSTILE, &few), 0);
     assert!(stdout.contains(&format!("run folder {shown}\n")), "{stdout}");
     told(
-        place.train(
-            "other",
-            &[&of_model[..], &["--seeds", "0..1", "--run-dir", &format!("s{HOSTILE}")]].concat(),
-        ),
+        place.train("other", &[&few[..], &["--seeds", "0..1", "--run-dir", &format!("s{HOSTILE}")]].concat()),
         0,
     );
     let inspect = ["--data-dir", "data", "--images", "8"];
@@ -71,7 +68,7 @@ fn a_folders_name_gives_no_orders_to_a_terminal_and_breaks_no_picture() {
     assert_harmless(&place.read(&format!("{HOSTILE}-out.md")));
     told(place.nin(&["compare", "--run", HOSTILE, "--evaluate", "--data-dir", "data", "--no-speed"]), 0);
     // Errors.
-    told(place.train(HOSTILE, &of_model), 2);
+    told(place.train(HOSTILE, &few), 2);
     refused(place.nin(&["plot", &format!("no{HOSTILE}")]), 1, &[&format!("no{shown}")]);
     for arguments in [
         &["eval", "no\u{1b}[2J\n"][..],
@@ -98,7 +95,7 @@ fn a_folders_name_gives_no_orders_to_a_terminal_and_breaks_no_picture() {
     // A folder's name that is no text at all.
     use std::os::unix::ffi::OsStrExt;
     let raw = std::ffi::OsStr::from_bytes(b"r\xff\x1b");
-    place.steps("unused", 1, &of_model[..6]);
+    place.steps("unused", 1, &few[..2]);
     std::fs::rename(place.path("unused"), place.path("").join(raw)).unwrap();
     let mut command = place.nin(&["compare", "--no-speed", "--run"]);
     let stderr = text(&command.arg(raw).output().unwrap().stderr);

@@ -26,9 +26,7 @@ fn what_cannot_be_looked_at_is_not_called_missing() {
     command.env("NIN_CACHE_DIR", "file").env("NIN_FASHION_MNIST_URL", "http://127.0.0.1:9");
     failed(command, 1, &["file/fashion-mnist/", "cannot look at", "ot a directory"]);
     // A seed's folder among others.
-    succeeded(
-        place.train("seeds", &["--model", "lenet", "--image-size", "16", "--epochs", "1", "--seeds", "0..1"]),
-    );
+    succeeded(place.train("seeds", &["--epochs", "1", "--seeds", "0..1"]));
     fs::write(place.path("seeds/seed-7"), "no folder").unwrap();
     succeeded(place.nin(&["plot", "seeds"]));
 }
@@ -38,7 +36,7 @@ fn what_cannot_be_looked_at_is_not_called_missing() {
 #[test]
 fn a_missing_permission_is_called_one() {
     let place = Place::new();
-    succeeded(place.train("locked/run", &["--model", "lenet", "--image-size", "16", "--epochs", "1"]));
+    succeeded(place.train("locked/run", &["--epochs", "1"]));
     fs::rename(place.path("data"), place.path("locked/data")).unwrap();
     let open = |mode| fs::set_permissions(place.path("locked"), PermissionsExt::from_mode(mode)).unwrap();
     let all = |mode| fs::set_permissions(place.path(""), PermissionsExt::from_mode(mode)).unwrap();

@@ -6,7 +6,7 @@ use crate::common::{Place, TRAIN, assert_has, failed, refused, succeeded, text};
 
 #[test]
 fn a_run_leaves_a_page() {
-    let place = Place::new();
+    let place = Place::of_nin();
     succeeded(place.train("run", &["--image-size", "28", "--epochs", "2"]));
     let page = place.read("run/report.html");
     let last = place.metrics("run").into_iter().rfind(|line| line["epoch"] == 2).unwrap();
@@ -32,7 +32,7 @@ fn a_run_leaves_a_page() {
 
 #[test]
 fn a_stopped_run_has_the_page_of_its_epochs() {
-    let place = Place::new();
+    let place = Place::of_nin();
     // An epoch is five steps.
     place.steps("run", 7, &["--epochs", "3"]);
     let page = place.read("run/report.html");
@@ -54,7 +54,7 @@ fn a_stopped_run_has_the_page_of_its_epochs() {
 /// What a run is judged by has its name, and a number that is shown is one by which the image is found.
 #[test]
 fn held_out_images_are_no_test_images() {
-    let place = Place::new();
+    let place = Place::of_nin();
     succeeded(place.train("test", &["--model", "lenet", "--epochs", "1"]));
     let page = place.read("test/report.html");
     assert_has(&page, &["Answers to the test images"]);
@@ -88,7 +88,7 @@ fn held_out_images_are_no_test_images() {
 /// A page is no reason for a run to end, and says how the run did.
 #[test]
 fn a_run_does_not_end_for_its_page() {
-    let place = Place::new();
+    let place = Place::of_nin();
     place.steps("run", 1, &["--epochs", "2"]);
     fs::create_dir(place.path("run/report.html")).unwrap();
     let output = place.resume("run", &[]).output().unwrap();
@@ -99,7 +99,7 @@ fn a_run_does_not_end_for_its_page() {
 /// What is there and is no page stays, and what is damaged is left out.
 #[test]
 fn a_page_costs_nobody_his_weights() {
-    let place = Place::new();
+    let place = Place::of_nin();
     succeeded(place.train("run", &["--model", "lenet", "--epochs", "1"]));
     let weights = place.weights("run");
     let over = ["report", "run", "--html", "run/model.safetensors"];
@@ -120,7 +120,7 @@ fn a_page_costs_nobody_his_weights() {
 
 #[test]
 fn runs_are_laid_side_by_side() {
-    let place = Place::new();
+    let place = Place::of_nin();
     let lenet = ["--model", "lenet", "--epochs", "1"];
     succeeded(place.train("a", &lenet));
     succeeded(place.train("b", &[&lenet[..], &["--lr", "0.05"]].concat()));

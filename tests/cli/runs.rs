@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::common::{Place, TRAIN, assert_has, contents, failed, refused, small, succeeded, text};
+use crate::common::{NIN_CIFAR, Place, TRAIN, assert_has, contents, failed, refused, small, succeeded, text};
 
 /// Goes on with a run, saying nothing of its data.
 fn resume(place: &Place, run: &str, more: &[&str]) -> assert_cmd::Command {
@@ -432,14 +432,15 @@ fn bytes_that_are_no_text_at_the_end_of_the_metrics_are_dropped() {
 /// Killed anywhere inside of an epoch, a run that saves by time goes on from there to the same bits.
 #[test]
 fn checkpoints_by_time_are_resumed_exactly() {
-    let place = Place::new();
+    // Of LeNet it would be over before it could be killed.
+    let place = Place::of_nin();
     let more = ["--epochs", "3", "--checkpoint-minutes", "0.00001", "--augment", "shift:2,flip"];
     succeeded(place.train("whole", &more));
     for lines in [1, 4, 8] {
         let run = format!("killed-{lines}");
         let mut child = Command::new(TRAIN)
             .current_dir(place.path(""))
-            .args(small(&run, &more))
+            .args(small(&run, &[&NIN_CIFAR[..], &more].concat()))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -508,10 +509,10 @@ fn the_best_epoch_is_kept_and_patience_ends_a_run() {
 #[test]
 fn a_limit_on_minutes_stops_and_saves() {
     let place = Place::new();
-    let stdout = succeeded(place.train("run", &["--epochs", "100000", "--max-minutes", "0.0001"]));
+    let stdout = succeeded(place.train("run", &["--epochs", "100000", "--max-minutes", "0.000001"]));
     assert_has(&stdout, &["stopped after step 1 as asked"]);
     let config = place.read("run/config.toml");
-    assert_has(&config, &["max_minutes = 0.0001"]);
+    assert_has(&config, &["max_minutes = 1e-6"]);
     succeeded(resume(&place, "run", &["--max-steps", "2"]));
     assert_eq!(place.metrics("run").len(), 2, "a limit is the command's, not the run's");
 }

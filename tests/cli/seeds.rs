@@ -63,7 +63,7 @@ fn ranges_and_folders_that_do_not_fit_are_refused() {
         (&["--seeds", "0..2", "--seed", "3"], &["--seeds", "--seed"]),
         (
             &["--seeds", "0..1", "--lr", "0.5"],
-            &["seed-0: a run with other settings (", "lr = 0.02", "--run-dir"],
+            &["seed-0: a run with other settings (", "lr = 0.1", "--run-dir"],
         ),
         (
             &["--seeds", "0..1", "--init-from", weights],

@@ -21,7 +21,7 @@ fn commands(place: &Place) -> Vec<String> {
 #[test]
 fn nin_train_is_train() {
     let place = Place::new();
-    let settings = ["--epochs", "1", "--model", "lenet", "--image-size", "16"];
+    let settings = ["--epochs", "1"];
     succeeded(place.train("a", &settings));
     succeeded(place.nin(&[&["train"], &small("b", &settings)[..]].concat()));
     assert_eq!(place.saved("a"), place.saved("b"));

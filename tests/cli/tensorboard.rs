@@ -211,7 +211,7 @@ fn without_rates(all: BTreeSet<(String, i64, String)>) -> BTreeSet<(String, i64,
 /// A run of two epochs of five steps that is stopped after three, dies after seven without having saved anything since, and goes on.
 #[test]
 fn events_are_those_of_the_run() {
-    let place = Place::new();
+    let place = Place::of_nin();
     let more = ["--epochs", "2", "--tensorboard"];
     succeeded(place.train("run", &[&more[..], &["--max-steps", "3"]].concat()));
     let checkpoint = place.path("run/checkpoint.safetensors");
@@ -322,7 +322,7 @@ fn in_tensorboard(place: &Place, scalars: &BTreeSet<(String, i64, String)>, imag
 /// stops before the last step, which is then made without events: as if a process had died between a save and its events.
 #[test]
 fn what_was_before_and_what_was_lost_is_told_once_when_a_run_goes_on() {
-    let place = Place::new();
+    let place = Place::of_nin();
     succeeded(place.train("run", &["--epochs", "3", "--max-steps", "7"]));
     for more in [
         &["--tensorboard", "--max-steps", "10"][..],
@@ -353,7 +353,7 @@ fn what_was_before_and_what_was_lost_is_told_once_when_a_run_goes_on() {
 /// Without maps of the classes there are no images of them.
 #[test]
 fn a_network_without_class_maps_has_curves_and_a_graph() {
-    let place = Place::new();
+    let place = Place::of_nin();
     for (number, network) in
         [&["--model", "lenet", "--image-size", "16"][..], &["--head", "fc"]].into_iter().enumerate()
     {
@@ -371,7 +371,7 @@ fn a_network_without_class_maps_has_curves_and_a_graph() {
 
 #[test]
 fn events_that_cannot_be_written_end_the_run_and_cost_nothing_that_was_saved() {
-    let place = Place::new();
+    let place = Place::of_nin();
     place.steps("run", 2, &[]);
     let before = place.saved("run");
     fs::write(place.path("run/events"), "").unwrap();

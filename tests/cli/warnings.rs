@@ -34,7 +34,7 @@ fn warnings(place: &Place, run: &str, dead: &[usize], more: &[&str]) -> (Vec<Str
 
 #[test]
 fn a_dead_class_map_is_reported_once_while_it_happens() {
-    let place = Place::new();
+    let place = Place::of_nin();
     let more = ["--epochs", "3", "--no-shuffle", "--threads"];
     let (lines, logged) = warnings(&place, "dead", &[3, 7], &[&more[..], &["2"]].concat());
     // There are four images of each class: both maps are known to be dead in the first epoch, and nothing is said twice.
@@ -73,7 +73,7 @@ fn a_dead_class_map_is_reported_once_while_it_happens() {
 #[test]
 fn a_loss_that_does_not_move_is_reported() {
     let all: Vec<usize> = (0..10).collect();
-    let place = Place::new();
+    let place = Place::of_nin();
     let (lines, logged) = warnings(&place, "stuck", &all, &["--epochs", "5"]);
     let stuck: Vec<&Value> = logged.iter().filter(|line| line["warning"] == "stuck_loss").collect();
     // Twenty steps end the fourth epoch.
@@ -94,5 +94,5 @@ fn a_loss_that_does_not_move_is_reported() {
 
 #[test]
 fn a_run_that_learns_is_told_nothing() {
-    assert_eq!(warnings(&Place::new(), "alive", &[], &["--epochs", "3"]), (Vec::new(), Vec::new()));
+    assert_eq!(warnings(&Place::of_nin(), "alive", &[], &["--epochs", "3"]), (Vec::new(), Vec::new()));
 }
