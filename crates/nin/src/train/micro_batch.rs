@@ -24,9 +24,9 @@ const LARGE: usize = 4;
 /// The images of a micro-batch of a batch of this shape: a power of two of [`MICRO_BATCH`].
 ///
 /// Every micro-batch reads all weights and adds to all of their gradients. So a network of many weights takes as many images at
-/// once as have as many values as it has weights; one of few weights takes few images, whose values stay near the core. More than
-/// 4 are taken only of batches that still have work for 32 threads then. It is a function of network and batch alone, not of
-/// threads.
+/// once as have as many values as it has weights, rounded up; one of few weights takes few images, whose values stay near the core.
+/// More than 4 are taken only of batches that still have work for 32 threads then. It is a function of network and batch alone, not
+/// of threads.
 ///
 /// # Errors
 /// [`TrainError`] if the network does not fit the images.
@@ -46,8 +46,8 @@ pub fn micro_batch_images(
         }
     }
     let most = (batch[0] / PARTS).max(LARGE);
-    let power = (weights * few / values).min(most).checked_ilog2().map_or(1, |exponent| 1 << exponent);
-    Ok(power.clamp(*MICRO_BATCH.start(), *MICRO_BATCH.end()))
+    let images = (weights * few).div_ceil(values).next_power_of_two().min(1 << most.ilog2());
+    Ok(images.clamp(*MICRO_BATCH.start(), *MICRO_BATCH.end()))
 }
 
 /// The shape of a batch with this number of images.
@@ -149,6 +149,7 @@ mod tests {
         };
         assert_eq!(images(Model::Nin, 224, 128), 2);
         assert_eq!(images(Model::Nin, 224, 1), 2);
+        assert_eq!(images(Model::NinD2l, 224, 128), 4, "3.2 images have as many values");
         assert_eq!(images(Model::NinCifar, 28, 32), 4);
         assert_eq!(images(Model::ResNet18Cifar, 28, 128), 4);
         assert_eq!(images(Model::Nin, 64, 32), 4);
