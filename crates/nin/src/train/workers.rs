@@ -95,6 +95,12 @@ impl Schedule {
     }
 }
 
+/// Groups of a batch of `n` images, `images` of which are a micro-batch. Two at least, so that a batch of a few images has work for
+/// two threads.
+fn groups_of(n: usize, images: usize) -> usize {
+    n.div_ceil(IMAGES_A_GROUP.max(images)).max(2).min(n).min(GROUPS)
+}
+
 /// The workers and the memory that steps and evaluations run in. See the module's documentation.
 #[derive(Debug)]
 pub struct Workers {
@@ -251,8 +257,7 @@ impl Workers {
         let divisor = loss.divisor(&batch.targets_in(self.pool(), 0, n));
         let context = Context { conv: self.conv, ..Context::training(Arc::clone(self.pool())) };
         let images = micro_batch_images(model, &context, batch.shape())?;
-        // Two at least, so that a batch of a few images has work for two threads.
-        let groups = n.div_ceil(IMAGES_A_GROUP.max(images)).max(2).min(n).min(GROUPS);
+        let groups = groups_of(n, images);
         let parameters = parameters(model);
         let parameters: Vec<&Parameter<f32>> = parameters.iter().map(|&(_, parameter)| parameter).collect();
         *self.total() = Total::default();
@@ -495,6 +500,13 @@ mod tests {
         assert_eq!(next(Some(2), 1), Some((2, 2)));
         assert_eq!(next(Some(2), 2), None, "two are under way, and all have begun");
         assert_eq!(next(Some(4), 9), None);
+    }
+
+    #[test]
+    fn small_batches_have_few_groups() {
+        let found = [(1, 2), (3, 2), (16, 2), (32, 2), (32, 4), (64, 4), (128, 2), (256, 8)]
+            .map(|(n, images)| groups_of(n, images));
+        assert_eq!(found, [1, 2, 2, 4, 4, 8, 8, 8]);
     }
 
     #[test]
