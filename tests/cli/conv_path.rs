@@ -46,7 +46,7 @@ impl UnaryOp for Probe {
 
 /// The first images of the small data set.
 fn batch(images: usize) -> Batch {
-    let place = Place::of_nin();
+    let place = Place::new();
     let data = load(DatasetKind::FashionMnistMini, &DataSources::new(Some(place.path("data")))).unwrap();
     let options = LoaderOptions { batch_size: images, ..LoaderOptions::default() };
     DataLoader::new(Arc::new(data.train), options).unwrap().epoch(0).next().unwrap().unwrap()

@@ -22,7 +22,7 @@ fn steps(place: &Place, run: &str) -> Vec<String> {
 #[test]
 fn one_two_and_five_threads_make_the_same_weights() {
     let place = Place::of_nin();
-    // Batches of 20 are cut into five workers, so that threads do share one step; 6 steps cross the ends of epochs.
+    // Batches of 20 are three groups of two micro-batches, so that threads share steps and groups; 6 steps cross ends of epochs.
     let run = |name: &str, more: &[&str]| place.steps(name, 6, &[&["--batch-size", "20"], more].concat());
     let one = run("one", &["--threads", "1"]);
     assert!(one == run("two", &["--threads", "2"]), "1 and 2 threads");

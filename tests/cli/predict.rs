@@ -22,7 +22,7 @@ fn answers(stdout: &str) -> Vec<Value> {
 
 #[test]
 fn an_image_gets_the_same_answer_wherever_it_comes_from() {
-    let place = Place::of_nin();
+    let place = Place::new();
     succeeded(place.train("run", &["--model", "lenet", "--image-size", "28", "--epochs", "2"]));
     // The file is of use without its folder and its data.
     fs::copy(place.path("run/model.safetensors"), place.path("model.safetensors")).unwrap();
@@ -71,7 +71,7 @@ fn an_image_gets_the_same_answer_wherever_it_comes_from() {
 
 #[test]
 fn what_cannot_be_predicted_is_refused_in_one_line() {
-    let place = Place::of_nin();
+    let place = Place::new();
     succeeded(place.train("run", &["--model", "lenet", "--image-size", "28", "--max-steps", "1"]));
     draw(&place, "a.png", 0);
     fs::create_dir(place.path("empty")).unwrap();
@@ -119,7 +119,7 @@ fn class_maps_are_drawn_over_the_image() {
 /// What images are whitened with is in the file: evaluation, answers and export need nothing else.
 #[test]
 fn a_whitened_run_is_of_use_by_its_file() {
-    let place = Place::of_nin();
+    let place = Place::new();
     let white = ["--model", "lenet", "--image-size", "28", "--whiten", "gcn-zca", "--epochs", "2"];
     succeeded(place.train("run", &white));
     assert_has(&place.read("run/config.toml"), &["whiten = \"gcn-zca\"\n", "normalize = false\n"]);

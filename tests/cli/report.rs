@@ -54,8 +54,8 @@ fn a_stopped_run_has_the_page_of_its_epochs() {
 /// What a run is judged by has its name, and a number that is shown is one by which the image is found.
 #[test]
 fn held_out_images_are_no_test_images() {
-    let place = Place::of_nin();
-    succeeded(place.train("test", &["--model", "lenet", "--epochs", "1"]));
+    let place = Place::new();
+    succeeded(place.train("test", &["--epochs", "1"]));
     let page = place.read("test/report.html");
     assert_has(&page, &["Answers to the test images"]);
     let shown = page.split("(test image ").nth(1).and_then(|rest| rest.split(')').next()).unwrap();
@@ -79,7 +79,7 @@ fn held_out_images_are_no_test_images() {
         page.split("<figcaption>").find(|part| part.contains(&format!("(test image {shown})"))).unwrap();
     assert_has(caption, &[&format!(">{answer}</span>"), &format!("<b>{label}</b>")]);
 
-    succeeded(place.train("held", &["--model", "lenet", "--epochs", "1", "--hold-out", "0.3"]));
+    succeeded(place.train("held", &["--epochs", "1", "--hold-out", "0.3"]));
     let page = place.read("held/report.html");
     assert_has(&page, &["Answers to the images held out of training", "hold_out = 0.3"]);
     assert!(!page.contains("test image "));
@@ -99,8 +99,8 @@ fn a_run_does_not_end_for_its_page() {
 /// What is there and is no page stays, and what is damaged is left out.
 #[test]
 fn a_page_costs_nobody_his_weights() {
-    let place = Place::of_nin();
-    succeeded(place.train("run", &["--model", "lenet", "--epochs", "1"]));
+    let place = Place::new();
+    succeeded(place.train("run", &["--epochs", "1"]));
     let weights = place.weights("run");
     let over = ["report", "run", "--html", "run/model.safetensors"];
     refused(
@@ -120,7 +120,7 @@ fn a_page_costs_nobody_his_weights() {
 
 #[test]
 fn runs_are_laid_side_by_side() {
-    let place = Place::of_nin();
+    let place = Place::new();
     let lenet = ["--model", "lenet", "--epochs", "1"];
     succeeded(place.train("a", &lenet));
     succeeded(place.train("b", &[&lenet[..], &["--lr", "0.05"]].concat()));

@@ -117,7 +117,8 @@ fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
 #[test]
 fn a_second_signal_ends_a_run_at_once() {
     let place = Place::new();
-    let large = ["--image-size", "224", "--batch-size", "40", "--epochs", "1000", "--threads", "1"];
+    let size = ["--model", "nin-cifar", "--image-size", "224", "--batch-size", "40"];
+    let large = [&size[..], &["--epochs", "1000", "--threads", "1"]].concat();
     let mut child = Command::new(TRAIN)
         .current_dir(place.path(""))
         .args(small("run", &large))
