@@ -113,7 +113,10 @@ impl<const ROWS: usize, const VECTORS: usize, const MASKED: bool> Kernel
 {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        assert!(ROWS <= S::REGISTERS.tile_rows[VECTORS], "the registers hold the tile");
+        // A constant, so that nothing is compiled of the tiles that an instruction set does not have.
+        if const { ROWS > S::REGISTERS.tile_rows[VECTORS] } {
+            unreachable!("the registers do not hold {ROWS} rows of {VECTORS} vectors");
+        }
         let (tile, panel) = (self.0, VECTORS * S::LANES);
         let tail = s.mask(if MASKED { tile.columns % S::LANES } else { S::LANES });
         let mut sums = [[s.splat(0.0); VECTORS]; ROWS];
@@ -126,7 +129,7 @@ impl<const ROWS: usize, const VECTORS: usize, const MASKED: bool> Kernel
                     [row, 1] => accumulate_and_fetch(s, tile, [row, 1, panel], fetch, &mut sums),
                     strides => unreachable!("no stride of A is 1: {strides:?}"),
                 }
-            } else if ROWS <= S::REGISTERS.mr() && VECTORS <= S::REGISTERS.tile_vectors {
+            } else if const { ROWS <= S::REGISTERS.mr() && VECTORS <= S::REGISTERS.tile_vectors } {
                 // The sums of a wide tile take far longer than fetching the lines of C that they will be added to or stored over;
                 // those of a narrow one do not, and have a hint for every few multiply-adds.
                 if panel > 16 {
