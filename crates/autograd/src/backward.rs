@@ -59,7 +59,7 @@ impl<T: Element> Tape<T> {
             debug_assert_eq!(gradient.shape(), node.shape);
             match node.backward {
                 Some(backward) => {
-                    backward(self.context(), gradient, &mut Sinks::new(&mut sums, &node.inputs));
+                    backward.run(self.context(), gradient, &mut Sinks::new(&mut sums, &node.inputs));
                 }
                 None => {
                     let parameter = node.parameter;

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use tensor::{Context, Element, Op, Shape, Sinks, Tensor};
+use tensor::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor};
 
 use crate::error::AutogradError;
 use crate::tape::Tape;
@@ -15,6 +15,8 @@ pub(crate) type Saved = Box<dyn Any + Send>;
 
 /// An [`Op`] behind a pointer, with what it saved behind one, too.
 pub(crate) trait AnyOp<T: Element>: Any + Debug + Send + Sync {
+    fn name(&self) -> &'static str;
+    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError>;
     fn describe(&self, inputs: &[Shape]) -> String;
     fn flops(&self, inputs: &[Shape]) -> u64;
     fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Saved);
@@ -22,6 +24,14 @@ pub(crate) trait AnyOp<T: Element>: Any + Debug + Send + Sync {
 }
 
 impl<T: Element, O: Op<T>> AnyOp<T> for O {
+    fn name(&self) -> &'static str {
+        Op::name(self)
+    }
+
+    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
+        Op::output_shape(self, inputs)
+    }
+
     fn describe(&self, inputs: &[Shape]) -> String {
         Op::describe(self, inputs)
     }
@@ -232,8 +242,8 @@ impl<T: Element> Graph<T> {
 /// The backward pass of one op ([`Graph::apply`]).
 #[derive(Debug)]
 pub struct Backward<T: Element> {
-    op: Arc<dyn AnyOp<T>>,
-    saved: Saved,
+    pub(crate) op: Arc<dyn AnyOp<T>>,
+    pub(crate) saved: Saved,
 }
 
 impl<T: Element> Backward<T> {

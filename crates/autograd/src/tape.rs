@@ -4,21 +4,18 @@ use std::cell::RefCell;
 use std::fmt::Display;
 use std::sync::Arc;
 
-use tensor::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor};
+use tensor::{Context, Element, Op, Shape, ShapeError, Tensor};
 
 use crate::error::AutogradError;
-use crate::graph::{self, Source};
+use crate::graph::{self, AnyOp, Backward, Source};
 use crate::var::Var;
-
-/// One op's backward pass with what it saved: takes the gradient with respect to the output and the sinks of the inputs.
-pub(crate) type BackwardFn<T> = Box<dyn FnOnce(&Context, Tensor<T>, &mut Sinks<'_, T>) + Send>;
 
 /// A value that a gradient passes through: a leaf, or the output of an op.
 pub(crate) struct Node<T: Element> {
     /// For each input of the op, the node that made it, `None` if it needs no gradient.
     pub inputs: Vec<Option<usize>>,
     /// `None` for a leaf.
-    pub backward: Option<BackwardFn<T>>,
+    pub backward: Option<Backward<T>>,
     /// The identity of a parameter.
     pub parameter: Option<u64>,
     pub shape: Shape,
@@ -206,12 +203,20 @@ impl<T: Element> Tape<T> {
     ///
     /// # Errors
     /// [`AutogradError::Shape`] if the op refuses the shapes, [`AutogradError::OtherTape`] for an input of another tape.
-    pub fn apply<'t, O: Op<T>>(
+    pub fn apply<'t>(
         &'t self,
-        op: O,
+        op: impl Op<T>,
         inputs: impl IntoIterator<Item = Var<'t, T>>,
     ) -> Result<Var<'t, T>, AutogradError> {
-        let inputs: Vec<Var<'t, T>> = inputs.into_iter().collect();
+        self.apply_any(Arc::new(op), inputs.into_iter().collect())
+    }
+
+    /// [`Tape::apply`], compiled once for all ops.
+    fn apply_any<'t>(
+        &'t self,
+        op: Arc<dyn AnyOp<T>>,
+        inputs: Vec<Var<'t, T>>,
+    ) -> Result<Var<'t, T>, AutogradError> {
         if inputs.iter().any(|input| !std::ptr::eq(input.tape(), self)) {
             return Err(AutogradError::OtherTape { op: op.name() });
         }
@@ -221,7 +226,7 @@ impl<T: Element> Tape<T> {
             shape.map_err(|error| self.located(error, &op.describe(&shapes), shapes.first().copied()))?;
         if self.is_tracing() {
             let inputs = inputs.iter().filter_map(Var::node).collect();
-            return Ok(self.traced(Source::Op(Arc::new(op)), inputs, shape));
+            return Ok(self.traced(Source::Op(op), inputs, shape));
         }
         let (values, nodes): (Vec<_>, Vec<_>) = inputs.into_iter().map(Var::into_parts).unzip();
         let recorded = self.context.grad_enabled && nodes.iter().any(Option::is_some);
@@ -232,13 +237,9 @@ impl<T: Element> Tape<T> {
             "{}: the shape rule and the forward pass disagree",
             op.name()
         );
-        if !recorded {
-            return Ok(Var::new(self, output, None));
-        }
-        let backward: BackwardFn<T> =
-            Box::new(move |context, gradient, sinks| op.backward(context, saved, gradient, sinks));
-        let node = self.push(Node { inputs: nodes, backward: Some(backward), parameter: None, shape });
-        Ok(Var::new(self, output, Some(node)))
+        let backward = Some(Backward { op, saved });
+        let node = recorded.then(|| self.push(Node { inputs: nodes, backward, parameter: None, shape }));
+        Ok(Var::new(self, output, node))
     }
 }
 
