@@ -20,6 +20,10 @@ const TOLERANCE: f64 = 1e-5;
 const TOLERANCE_WINOGRAD: f64 = 5e-5;
 const TOLERANCE_F64: f64 = 2e-7;
 
+/// Passes of an op: its output, and the gradients that are wanted where that of the output is given.
+type Passes<'a, T> = dyn Fn(&Context, Vec<Tensor<T>>, Option<(Tensor<T>, &[bool])>) -> (Tensor<T>, Vec<Option<Tensor<T>>>)
+    + 'a;
+
 struct Case<'a> {
     name: &'a str,
     params: &'a Value,
@@ -84,20 +88,35 @@ impl Case<'_> {
 
     /// The same by an algorithm of convolution.
     fn check_by<T: Element>(&self, op: &impl Op<T>, inputs: &[&str], conv: ConvAlgorithm, tolerance: f64) {
+        self.check_passes::<T>(inputs, conv, tolerance, &|context, tensors, gradient| {
+            let shapes: Vec<Shape> = tensors.iter().map(Tensor::shape).collect();
+            let shape = op.output_shape(&shapes).unwrap_or_else(|error| panic!("{}: {error}", self.name));
+            let (output, saved) = op.forward(context, tensors);
+            assert_eq!(output.shape(), shape, "{}: the shape rule and the output differ", self.name);
+            let gradients = gradient.map(|(dy, wanted)| op.gradients(context, saved, dy, wanted));
+            (output, gradients.unwrap_or_default())
+        });
+    }
+
+    /// [`Case::check_by`], compiled once for all ops.
+    fn check_passes<T: Element>(
+        &self,
+        inputs: &[&str],
+        conv: ConvAlgorithm,
+        tolerance: f64,
+        passes: &Passes<'_, T>,
+    ) {
         // NaN in every fresh buffer: a forgotten element is an error.
         let context = Context { conv, ..Context::training(BufferPool::poisoning()) };
         let tensors: Vec<Tensor<T>> = inputs.iter().map(|input| self.tensor(input)).collect();
-        let shapes: Vec<Shape> = tensors.iter().map(Tensor::shape).collect();
-        let shape = op.output_shape(&shapes).unwrap_or_else(|error| panic!("{}: {error}", self.name));
-        let (output, saved) = op.forward(&context, tensors);
-        assert_eq!(output.shape(), shape, "{}: the shape rule and the output differ", self.name);
+        let wanted: Vec<bool> = inputs.iter().map(|input| self.has(&format!("grad_{input}"))).collect();
+        let gradient = (!self.forward_only).then(|| (self.tensor("grad_output"), &wanted[..]));
+        let (output, gradients) = passes(&context, tensors, gradient);
         self.compare("output", &output, tolerance);
         if self.forward_only {
             return;
         }
-        let wanted: Vec<bool> = inputs.iter().map(|input| self.has(&format!("grad_{input}"))).collect();
         assert!(wanted[0], "{}: the first input has a gradient", self.name);
-        let gradients = op.gradients(&context, saved, self.tensor("grad_output"), &wanted);
         assert_eq!(gradients.len(), inputs.len(), "{}", self.name);
         if let Some(labels) = inputs.iter().position(|input| *input == "labels") {
             assert!(gradients[labels].is_none(), "{}: labels have no gradient", self.name);

@@ -5,30 +5,40 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use tensor::ops::*;
 use tensor::{BufferPool, Context, Element, Op, Shape, Tensor};
 
+/// Forward and backward passes of an op: the shape of its output, and the gradients of all inputs.
+type Passes<'a, T> = dyn Fn(&Context, Vec<Tensor<T>>, Tensor<T>) -> (Shape, Vec<Option<Tensor<T>>>) + 'a;
+
 /// Computes the op, its shapes and its gradients', unless its rule refuses the inputs.
 fn pass<T: Element>(op: &impl Op<T>, shapes: &[Shape]) -> bool {
     let Ok(expected) = op.output_shape(shapes) else { return false };
-    let work = || {
+    let passes = |context: &Context, inputs, dy| {
         let _ = (op.describe(shapes), op.flops(shapes));
+        let (y, saved) = op.forward(context, inputs);
+        (y.shape(), op.gradients(context, saved, dy, &vec![true; shapes.len()]))
+    };
+    compute(op.name(), shapes, expected, &passes);
+    true
+}
+
+/// [`pass`] of inputs that the rule lets pass, compiled once for all ops.
+fn compute<T: Element>(name: &str, shapes: &[Shape], expected: Shape, passes: &Passes<'_, T>) {
+    let work = || {
         for conv in ["auto", "naive", "im2col", "direct", "winograd"] {
             let mut context = Context::training(BufferPool::new());
             context.conv = conv.parse().unwrap();
             let inputs = shapes.iter().map(|&shape| Tensor::full(shape, T::from_f64(0.0))).collect();
-            let (y, saved) = op.forward(&context, inputs);
-            assert_eq!(y.shape(), expected);
-            let dy = Tensor::full(expected, T::from_f64(1.0));
-            let gradients = op.gradients(&context, saved, dy, &vec![true; shapes.len()]);
+            let (y, gradients) = passes(&context, inputs, Tensor::full(expected, T::from_f64(1.0)));
+            assert_eq!(y, expected);
             for (gradient, &shape) in gradients.iter().zip(shapes) {
                 assert!(gradient.as_ref().is_none_or(|gradient| gradient.shape() == shape));
             }
             // What is asked for matters to convolutions in f32 alone.
-            if !["conv2d", "mlp_conv"].contains(&op.name()) || size_of::<T>() != size_of::<f32>() {
+            if !["conv2d", "mlp_conv"].contains(&name) || size_of::<T>() != size_of::<f32>() {
                 break;
             }
         }
     };
-    assert!(catch_unwind(AssertUnwindSafe(work)).is_ok(), "{} of {shapes:?}", op.describe(shapes));
-    true
+    assert!(catch_unwind(AssertUnwindSafe(work)).is_ok(), "{name} of {shapes:?}");
 }
 
 /// Both element types.

@@ -10,6 +10,10 @@ use crate::error::AutogradError;
 use crate::tape::Tape;
 use crate::var::Var;
 
+/// What is checked.
+type Function<'a> =
+    dyn for<'t> Fn(&'t Tape<f64>, &[Var<'t, f64>]) -> Result<Var<'t, f64>, AutogradError> + 'a;
+
 /// Settings of a check.
 #[derive(Debug, Clone)]
 pub struct Gradcheck {
@@ -119,6 +123,16 @@ impl Gradcheck {
     where
         F: for<'t> Fn(&'t Tape<f64>, &[Var<'t, f64>]) -> Result<Var<'t, f64>, AutogradError>,
     {
+        self.run_any(name, inputs, &function)
+    }
+
+    /// [`Gradcheck::run`], compiled once for all functions.
+    fn run_any(
+        &self,
+        name: &str,
+        inputs: &[Tensor<f64>],
+        function: &Function<'_>,
+    ) -> Result<GradcheckReport, GradcheckError> {
         let failed = |source| GradcheckError::Function { name: name.to_owned(), source };
         let tape = Tape::new(self.context.clone());
         let leaves: Vec<_> = inputs.iter().map(|input| tape.leaf(input.clone())).collect();

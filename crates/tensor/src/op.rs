@@ -67,12 +67,24 @@ pub trait Op<T: Element>: Debug + Send + Sync + 'static {
         grad_output: Tensor<T>,
         wanted: &[bool],
     ) -> Vec<Option<Tensor<T>>> {
-        let mut sums: Vec<_> = wanted.iter().map(|_| GradientSum::new()).collect();
-        let inputs: Vec<_> =
-            wanted.iter().enumerate().map(|(input, &wanted)| wanted.then_some(input)).collect();
-        self.backward(context, saved, grad_output, &mut Sinks::new(&mut sums, &inputs));
-        sums.into_iter().map(|sum| sum.finish(context.pool())).collect()
+        let backward = |sinks: &mut Sinks<'_, T>| self.backward(context, saved, grad_output, sinks);
+        gradients_by_themselves(context, wanted, Box::new(backward))
     }
+}
+
+/// An op's backward pass into sinks.
+type Backward<'a, T> = Box<dyn FnOnce(&mut Sinks<'_, T>) + 'a>;
+
+/// [`Op::gradients`], compiled once for all ops.
+fn gradients_by_themselves<T: Element>(
+    context: &Context,
+    wanted: &[bool],
+    backward: Backward<'_, T>,
+) -> Vec<Option<Tensor<T>>> {
+    let mut sums: Vec<_> = wanted.iter().map(|_| GradientSum::new()).collect();
+    let inputs: Vec<_> = wanted.iter().enumerate().map(|(input, &wanted)| wanted.then_some(input)).collect();
+    backward(&mut Sinks::new(&mut sums, &inputs));
+    sums.into_iter().map(|sum| sum.finish(context.pool())).collect()
 }
 
 /// A differentiable function of one tensor: an [`Op`] that counts its inputs, and computes a gradient only if it is wanted.

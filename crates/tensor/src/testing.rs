@@ -36,30 +36,47 @@ pub(crate) fn refusal(op: &impl Op<f32>, inputs: &[&[usize]]) -> String {
 }
 
 /// Compares every gradient of `op` with central differences of `sum of c y`, c random, for the `checked` inputs.
-pub(crate) fn check_some_gradients<O: Op<f64>>(op: &O, inputs: &[Tensor<f64>], checked: &[bool]) {
-    const STEP: f64 = 1e-5;
+pub(crate) fn check_some_gradients(op: &impl Op<f64>, inputs: &[Tensor<f64>], checked: &[bool]) {
     let context = poisoned();
     let shapes: Vec<Shape> = inputs.iter().map(Tensor::shape).collect();
     let output_shape = op.output_shape(&shapes).unwrap();
-    let (output, saved) = op.forward(&context, inputs.to_vec());
-    assert_eq!(output.shape(), output_shape, "{op:?}: the shape rule and the output differ");
-    assert!(output.data().iter().all(|y| y.is_finite()), "{op:?}: an output element was not written");
-    let weights = random(output_shape, 99);
-    let gradients = op.gradients(&context, saved, weights.clone(), checked);
-    let objective = |inputs: Vec<Tensor<f64>>| -> f64 {
+    let output = |inputs| {
         let (output, _) = op.forward(&context, inputs);
-        output.data().iter().zip(weights.data()).map(|(y, c)| y * c).sum()
+        assert_eq!(output.shape(), output_shape, "{op:?}: the shape rule and the output differ");
+        output
     };
+    let gradients = |weights| {
+        let (_, saved) = op.forward(&context, inputs.to_vec());
+        op.gradients(&context, saved, weights, checked)
+    };
+    compare_gradients(&format!("{op:?}"), inputs, checked, &output, &gradients);
+}
+
+/// [`check_some_gradients`], compiled once for all ops: `output` is computed of inputs, `gradients` of the output's.
+fn compare_gradients(
+    op: &str,
+    inputs: &[Tensor<f64>],
+    checked: &[bool],
+    output: &dyn Fn(Vec<Tensor<f64>>) -> Tensor<f64>,
+    gradients: &dyn Fn(Tensor<f64>) -> Vec<Option<Tensor<f64>>>,
+) {
+    const STEP: f64 = 1e-5;
+    let y = output(inputs.to_vec());
+    assert!(y.data().iter().all(|y| y.is_finite()), "{op}: an output element was not written");
+    let weights = random(y.shape(), 99);
+    let gradients = gradients(weights.clone());
+    let objective =
+        |inputs| -> f64 { output(inputs).data().iter().zip(weights.data()).map(|(y, c)| y * c).sum() };
     for (number, input) in inputs.iter().enumerate() {
         if !checked[number] {
             assert!(
                 gradients.get(number).is_none_or(Option::is_none),
-                "{op:?}: gradient {number} was not asked for"
+                "{op}: gradient {number} was not asked for"
             );
             continue;
         }
-        let gradient = gradients[number].as_ref().unwrap_or_else(|| panic!("{op:?}: no gradient {number}"));
-        assert_eq!(gradient.shape(), input.shape(), "{op:?}: shape of gradient {number}");
+        let gradient = gradients[number].as_ref().unwrap_or_else(|| panic!("{op}: no gradient {number}"));
+        assert_eq!(gradient.shape(), input.shape(), "{op}: shape of gradient {number}");
         for index in 0..input.len() {
             let at = |step: f64| {
                 let mut moved = inputs.to_vec();
@@ -70,7 +87,7 @@ pub(crate) fn check_some_gradients<O: Op<f64>>(op: &O, inputs: &[Tensor<f64>], c
             let found = gradient.data()[index];
             assert!(
                 (found - expected).abs() <= 1e-7 * (1.0 + expected.abs()),
-                "{op:?}: gradient {number} at {index} is {found}, central differences say {expected}"
+                "{op}: gradient {number} at {index} is {found}, central differences say {expected}"
             );
         }
     }
