@@ -14,9 +14,12 @@ use crate::simd::Isa;
 use crate::sink::Sinks;
 use crate::tensor::Tensor;
 
-/// Images that the choice counts with, whatever a micro-batch holds, so that a short last one is computed as the others are, and
-/// an image by itself as in a batch.
+/// Images that the choice between tiles and direct summation counts with, whatever a micro-batch holds, so that a short last one
+/// is computed as the others are, and an image by itself as in a batch. Few, since the weights of small images with many channels
+/// would take several times the memory.
 const NOMINAL_IMAGES: usize = 4;
+/// Those that the choice between tiles counts with, where one pays: what evaluation has at a time.
+const NOMINAL_IMAGES_TILED: usize = 8;
 /// Those that it counts with for sums of a weight's gradient, which only training has: what the smallest micro-batches hold, since
 /// more images make the same sums cheaper whatever the tile.
 const NOMINAL_IMAGES_SUMMED: usize = 2;
@@ -83,7 +86,10 @@ impl Convolve for f32 {
     fn choose(g: &ConvGeometry, asked: ConvAlgorithm) -> ConvAlgorithm {
         let tile = match asked {
             ConvAlgorithm::Naive | ConvAlgorithm::Im2col => return asked,
-            ConvAlgorithm::Auto => winograd::tile_for(&ConvGeometry { n: NOMINAL_IMAGES, ..*g }, false),
+            ConvAlgorithm::Auto => {
+                let of = |n| winograd::tile_for(&ConvGeometry { n, ..*g }, false);
+                of(NOMINAL_IMAGES).and_then(|_| of(NOMINAL_IMAGES_TILED))
+            }
             ConvAlgorithm::Winograd(None) => Tile::ALL.into_iter().find(|tile| tile.supports(g)),
             ConvAlgorithm::Winograd(tile) => tile.filter(|tile| tile.supports(g)),
             ConvAlgorithm::Direct | ConvAlgorithm::Depthwise => None,

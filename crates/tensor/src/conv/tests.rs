@@ -184,6 +184,20 @@ fn every_algorithm_is_chosen_when_asked_for() {
     assert_eq!(error, "expected auto, naive, im2col, direct or winograd, found \"fft\"");
 }
 
+/// Tiles are for many images, whether there are any for few; the image at hand does not matter.
+#[test]
+fn the_choice_counts_with_images_of_its_own() {
+    let square = |n, c_in, size, c_out| {
+        let (x, weight) = ([n, c_in, size, size], [c_out, c_in, 3, 3]);
+        ConvGeometry::new(x.into(), weight.into(), [1; 2], [1; 2], [1; 2], 1).unwrap()
+    };
+    for n in [1, 4, 100] {
+        let chosen = |c_in, size, c_out| choose::<f32>(&square(n, c_in, size, c_out), ConvAlgorithm::Auto);
+        assert_eq!(chosen(256, 12, 384), ConvAlgorithm::Winograd(Some(Tile::F6x6K3x3)));
+        assert_eq!(chosen(512, 4, 512), ConvAlgorithm::Direct);
+    }
+}
+
 #[test]
 fn a_weight_gradient_has_the_tile_of_its_sums_unless_one_is_asked_for() {
     let g =
