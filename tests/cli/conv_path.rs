@@ -98,7 +98,7 @@ fn a_step_after_one_that_failed_is_like_any_other() {
 
 #[test]
 fn the_flag_wins_over_the_variable_and_a_run_keeps_its_algorithm() {
-    let place = Place::of_nin();
+    let place = Place::new();
     fs::write(place.path("settings.toml"), "conv = \"direct\"\n").unwrap();
     let made = |run: &str, variable: &str, mut command: Command| {
         command.env("NIN_CONV", variable);
@@ -123,7 +123,7 @@ fn the_flag_wins_over_the_variable_and_a_run_keeps_its_algorithm() {
         command.env("NIN_CONV", variable);
         succeeded(command)
     };
-    for what in [&["--model", "nin-cifar", "--image-size", "14"] as &[&str], &["flag"]] {
+    for what in [&["--model", "lenet", "--image-size", "16"] as &[&str], &["flag"]] {
         assert!(inspect("direct", what) != inspect("winograd", what), "{what:?}");
     }
 

@@ -61,7 +61,7 @@ fn the_table_the_csv_and_the_picture() {
 
 #[test]
 fn runs_are_inspected_with_their_weights_and_drawn_from_their_metrics() {
-    let place = Place::of_nin();
+    let place = Place::new();
     succeeded(place.train("runs", &["--recipe", "chapter", "--epochs", "2", "--seeds", "0..2"]));
 
     let arguments = ["inspect", "runs", "runs/seed-1", "--images", "40", "--data-dir", "data", "--json"];
@@ -70,8 +70,9 @@ fn runs_are_inspected_with_their_weights_and_drawn_from_their_metrics() {
     assert_eq!(names, ["runs", "runs", "seed-1"]);
     assert_eq!(found[1]["signal"], found[2]["signal"]);
     assert_ne!(found[0]["signal"], found[1]["signal"]);
-    let start = ["inspect", "--recipe", "chapter", "--seeds", "1..2", "--json"];
-    let start = signals(&succeeded(place.nin(&[&start[..], &SMALL].concat())));
+    let start =
+        ["inspect", "--recipe", "chapter", "--seeds", "1..2", "--model", "lenet", "--image-size", "16"];
+    let start = signals(&succeeded(place.nin(&[&start[..], &arguments[3..]].concat())));
     assert_ne!(start[0]["signal"], found[1]["signal"], "training changed the weights");
 
     let stdout = succeeded(place.nin(&["plot", "runs", "runs/seed-0", "--picture", "two.svg"]));

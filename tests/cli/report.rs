@@ -32,7 +32,7 @@ fn a_run_leaves_a_page() {
 
 #[test]
 fn a_stopped_run_has_the_page_of_its_epochs() {
-    let place = Place::of_nin();
+    let place = Place::new();
     // An epoch is five steps.
     place.steps("run", 7, &["--epochs", "3"]);
     let page = place.read("run/report.html");

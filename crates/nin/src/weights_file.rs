@@ -220,8 +220,9 @@ fn parse(header: &[u8]) -> Result<(Vec<(String, TensorInfo)>, BTreeMap<String, S
 /// The tensor that a header's entry and bytes make.
 fn numbers(info: &TensorInfo, bytes: &[u8]) -> Result<Tensor<f32>, String> {
     let shape = Shape::new(&info.shape);
-    let short = |index: usize| u16::from_le_bytes(bytes.as_chunks().0[index]);
-    let double = |index: usize| f64::from_le_bytes(bytes.as_chunks().0[index]);
+    let (shorts, doubles) = (bytes.as_chunks().0, bytes.as_chunks().0);
+    let short = |index: usize| u16::from_le_bytes(shorts[index]);
+    let double = |index: usize| f64::from_le_bytes(doubles[index]);
     Ok(match info.dtype {
         Dtype::F16 => Tensor::from_fn(shape, |index| half(short(index))),
         Dtype::BF16 => Tensor::from_fn(shape, |index| f32::from_bits(u32::from(short(index)) << 16)),
