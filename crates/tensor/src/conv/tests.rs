@@ -45,6 +45,8 @@ proptest! {
             [numbers(g.input_shape(), 1), numbers(g.output_shape(), 2), numbers([g.c_out].into(), 3)];
         let op = Conv2d { stride: g.stride, padding: g.padding, dilation: g.dilation, groups: g.groups, relu };
         let wanted = vec![true; if biased { 3 } else { 2 }];
+        // What the loop says of the last output gradient.
+        let mut said = (Vec::new(), Vec::new());
         for conv in ConvAlgorithm::ASKED {
             let context = Context { conv, parallel, ..poisoned() };
             let bound = match choose::<f32>(&g, conv) {
@@ -67,9 +69,13 @@ proptest! {
             }
             let gradients = op.gradients(&context, saved, dy.clone(), &wanted);
             let found = std::iter::once(&y).chain(gradients.iter().flatten());
-            let expected = passes(&g, [&wide_x, &wide_w, &wide_dy], (biased.then_some(&*wide_bias), relu));
+            if said.0 != wide_dy || said.1.is_empty() {
+                let expected = passes(&g, [&wide_x, &wide_w, &wide_dy], (biased.then_some(&*wide_bias), relu));
+                said = (wide_dy, expected.into_iter().collect());
+            }
+            let expected = &said.1;
             let terms = [g.patch() + 1, g.weight_len() / g.c_in, g.n * g.out_pixels(), g.n * g.out_pixels()];
-            let all = found.zip(&expected).zip(terms);
+            let all = found.zip(expected).zip(terms);
             let errors: Vec<_> = all.map(|((found, expected), terms)| error(found, expected, terms)).collect();
             prop_assert_eq!(errors.len(), 1 + wanted.len());
             prop_assert!(errors.iter().all(|&e| e < bound), "{conv}: {errors:?}, bound {bound:.1e}, for {g:?}");
