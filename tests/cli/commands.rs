@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tensor::init::Init;
 
-use crate::common::{Place, TRAIN, assert_has, refused, small, succeeded};
+use crate::common::{Place, TRAIN, assert_has, refused, succeeded};
 
 #[test]
 fn a_run_leaves_settings_metrics_weights_and_curves_and_can_be_evaluated() {
@@ -175,11 +175,11 @@ fn help_names_every_flag() {
 fn output_that_nobody_can_take_does_not_stop_a_run() {
     use crate::common::NIN;
 
-    let place = Place::of_nin();
+    let place = Place::new();
     let full = |arguments: &[&str]| {
         place.command("sh", &[&["-c", "exec \"$@\" >/dev/full", "sh"], arguments].concat())
     };
-    succeeded(full(&[&[TRAIN], &small("run", &["--max-steps", "2"])[..]].concat()));
+    succeeded(full(&[&[TRAIN], &place.arguments("run", &["--max-steps", "2"])[..]].concat()));
     assert!(place.path("run/model.safetensors").exists());
     refused(full(&[NIN, "summary"]), 1, &["standard output", "cannot write"]);
 }

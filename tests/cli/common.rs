@@ -60,7 +60,7 @@ fn write_dataset(dir: &Path) {
 /// The network of tests of what every network has: a run of it takes a fortieth of the time.
 const LENET: [&str; 4] = ["--model", "lenet", "--image-size", "16"];
 /// The network of tests of its layers, its class maps or its dropout.
-pub(crate) const NIN_CIFAR: [&str; 4] = ["--model", "nin-cifar", "--image-size", "14"];
+const NIN_CIFAR: [&str; 4] = ["--model", "nin-cifar", "--image-size", "14"];
 
 /// A folder that commands run in, with the small data set in `data`. Runs are named by their folders in it.
 pub(crate) struct Place {
@@ -123,9 +123,19 @@ impl Place {
         self.command(NIN, arguments)
     }
 
-    /// `train` with the smallest settings that are still a real run (5 steps of 8 images an epoch) except where `more` has others.
+    /// The arguments of `train` for the smallest run that is still a real one (5 steps of 8 images an epoch), except where `more` has
+    /// others.
+    pub(crate) fn arguments<'a>(&self, run: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+        let others = ["--batch-size", "8", "--threads", "2", "--data-dir", "data", "--run-dir", run];
+        let settings = ["--dataset", "fashion-mnist-mini"].into_iter().chain(self.network).chain(others);
+        let settings: Vec<&str> = settings.collect();
+        let kept = settings.chunks(2).filter(|setting| !more.contains(&setting[0])).flatten().copied();
+        kept.chain(more.iter().copied()).collect()
+    }
+
+    /// `train` with these [`arguments`](Place::arguments).
     pub(crate) fn train(&self, run: &str, more: &[&str]) -> Command {
-        self.command(TRAIN, &settings(self.network, run, more))
+        self.command(TRAIN, &self.arguments(run, more))
     }
 
     /// Goes on with a run.
@@ -143,19 +153,6 @@ impl Place {
         succeeded(self.train(run, &[more, &["--max-steps", &steps.to_string()]].concat()));
         self.weights(run)
     }
-}
-
-/// The arguments of [`Place::train`] where runs are of LeNet.
-pub(crate) fn small<'a>(run: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    settings(LENET, run, more)
-}
-
-fn settings<'a>(network: [&'a str; 4], run: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    let others = ["--batch-size", "8", "--threads", "2", "--data-dir", "data", "--run-dir", run];
-    let settings = ["--dataset", "fashion-mnist-mini"].into_iter().chain(network).chain(others);
-    let settings: Vec<&str> = settings.collect();
-    let kept = settings.chunks(2).filter(|setting| !more.contains(&setting[0])).flatten().copied();
-    kept.chain(more.iter().copied()).collect()
 }
 
 pub(crate) fn text(bytes: &[u8]) -> String {

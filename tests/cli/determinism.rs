@@ -108,12 +108,12 @@ fn an_interrupted_run_saves_says_how_to_go_on_and_ends_in_the_same_weights() {
     use std::process::{Command, Stdio};
     use std::time::{Duration, Instant};
 
-    use crate::common::{NIN_CIFAR, TRAIN, small, text};
+    use crate::common::{TRAIN, text};
 
     let place = Place::of_nin();
     let child = Command::new(TRAIN)
         .current_dir(place.path(""))
-        .args(small("interrupted", &[&NIN_CIFAR[..], &["--epochs", "1000"]].concat()))
+        .args(place.arguments("interrupted", &["--epochs", "1000"]))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

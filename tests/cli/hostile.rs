@@ -6,7 +6,7 @@ use std::io::Write;
 
 use assert_cmd::Command;
 
-use crate::common::{FILES, NIN, Place, TRAIN, idx, refused, small};
+use crate::common::{FILES, NIN, Place, TRAIN, idx, refused};
 
 /// A command with an address space of 1 GB.
 fn limited(place: &Place, program: &str, arguments: &[&str]) -> Command {
@@ -28,7 +28,7 @@ fn images_that_a_header_promises_take_no_memory() {
     let all = u32::MAX as usize;
     let refuse = |dims: [usize; 3], length: u64, expected: &str| {
         sparse(&place, &images, &idx(&dims, &[]), length);
-        refused(limited(&place, TRAIN, &small("run", &[])), 1, &[FILES[0], expected]);
+        refused(limited(&place, TRAIN, &place.arguments("run", &[])), 1, &[FILES[0], expected]);
     };
     refuse([all, 28, 28], 1000, "IDX dimensions [4294967295, 28, 28] at byte 4 are too large");
     refuse([all, all, all], 1000, "are too large");
@@ -46,7 +46,7 @@ fn images_that_a_header_promises_take_no_memory() {
     }
     fs::write(place.path(&images), packed.finish().unwrap()).unwrap();
     refused(
-        limited(&place, TRAIN, &small("run", &[])),
+        limited(&place, TRAIN, &place.arguments("run", &[])),
         1,
         &[FILES[0], "more data than the IDX header promises"],
     );
@@ -87,7 +87,7 @@ fn settings_are_read_no_further_than_settings_go() {
     sparse(&place, "huge.toml", b"lr = 0.1\n", 1 << 40);
     for file in ["huge.toml", "/dev/zero"] {
         refused(
-            limited(&place, TRAIN, &small("run", &["--config", file])),
+            limited(&place, TRAIN, &place.arguments("run", &["--config", file])),
             2,
             &[file, "no settings: longer than 1048576 bytes"],
         );

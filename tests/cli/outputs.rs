@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 
 use assert_cmd::Command;
 
-use crate::common::{NIN, Place, TRAIN, assert_has, failed, refused, small, succeeded, text};
+use crate::common::{NIN, Place, TRAIN, assert_has, failed, refused, succeeded, text};
 
 /// A place with a run of one epoch.
 fn with_a_run() -> Place {
@@ -159,10 +159,10 @@ fn the_umask_holds_for_every_file() {
             let script = format!("umask {umask}; exec \"$@\"");
             place.command("sh", &[&["-c", &script, "sh", program], arguments].concat())
         };
-        let run = small("out/run", &["--epochs", "2"]);
+        let run = place.arguments("out/run", &["--epochs", "2"]);
         succeeded(with(TRAIN, &[&run[..], &["--max-steps", "7"]].concat()));
         succeeded(with(TRAIN, &["--resume", "out/run", "--data-dir", "data", "--threads", "2"]));
-        let seeds = small("out/seeds", &["--epochs", "1"]);
+        let seeds = place.arguments("out/seeds", &["--epochs", "1"]);
         succeeded(with(TRAIN, &[&seeds[..], &["--seeds", "0..1"]].concat()));
         succeeded(with(NIN, &["plot", "out/run", "--picture", "out/plot.svg"]));
         succeeded(with(NIN, &["compare", "--run", "out/run", "--no-speed", "--output", "out/compare"]));
@@ -184,7 +184,7 @@ fn no_command_panics_where_nobody_can_read() {
         (["--data-dir", "data", "--images", "8"], ["--model", "lenet", "--image-size", "16"]);
     let nin = |arguments: &[&str]| [&[NIN], arguments].concat().iter().map(|&a| a.to_owned()).collect();
     let run = |more: &[&str]| -> Vec<String> {
-        let all = small("", &["--epochs", "1"]);
+        let all = place.arguments("", &["--epochs", "1"]);
         let all = all.into_iter().filter(|word| !["", "--run-dir"].contains(word));
         [TRAIN].into_iter().chain(all).chain(more.iter().copied()).map(str::to_owned).collect()
     };

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::common::{NIN_CIFAR, Place, TRAIN, assert_has, contents, failed, refused, small, succeeded, text};
+use crate::common::{Place, TRAIN, assert_has, contents, failed, refused, succeeded, text};
 
 /// Goes on with a run, saying nothing of its data.
 fn resume(place: &Place, run: &str, more: &[&str]) -> assert_cmd::Command {
@@ -314,7 +314,7 @@ fn what_is_refused_changes_nothing() {
 fn training(place: &Place, run: &str) -> Child {
     let mut child = Command::new(TRAIN)
         .current_dir(place.path(""))
-        .args(small(run, &["--epochs", "100000"]))
+        .args(place.arguments(run, &["--epochs", "100000"]))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -363,7 +363,7 @@ fn of_commands_that_begin_together_each_has_its_folder() {
         let children: Vec<Child> = (0..6).map(|_| spawn()).collect();
         children.into_iter().map(|child| child.wait_with_output().unwrap()).collect::<Vec<_>>()
     };
-    let done = together(&small("run", &["--epochs", "1", "--threads", "1"]));
+    let done = together(&place.arguments("run", &["--epochs", "1", "--threads", "1"]));
     let codes: Vec<_> = done.iter().map(|output| output.status.code().unwrap()).collect();
     assert_eq!(codes.iter().filter(|&&code| code == 0).count(), 1, "{codes:?}");
     assert_eq!(codes.iter().filter(|&&code| code == 2).count(), 5, "{codes:?}");
@@ -374,7 +374,7 @@ fn of_commands_that_begin_together_each_has_its_folder() {
     succeeded(place.train("alone", &["--epochs", "1"]));
     assert!(place.weights("run") == place.weights("alone"));
 
-    let settings = small("", &["--epochs", "1", "--threads", "1"]);
+    let settings = place.arguments("", &["--epochs", "1", "--threads", "1"]);
     let without: Vec<&str> =
         settings.iter().copied().filter(|word| !["--run-dir", ""].contains(word)).collect();
     assert!(together(&without).iter().all(|output| output.status.success()));
@@ -402,7 +402,7 @@ fn a_run_whose_first_save_fails_is_none() {
     let place = Place::new();
     place.steps("first", 1, &["--seed", "5"]);
     let from = ["--init-from", "first/model.safetensors", "--max-steps", "2"];
-    let arguments = small("run", &from);
+    let arguments = place.arguments("run", &from);
     let script = "trap '' XFSZ; ulimit -f 64; exec \"$@\"";
     let command = place.command("sh", &[&["-c", script, "sh", TRAIN], &arguments[..]].concat());
     failed(command, 1, &["checkpoint.safetensors: cannot write"]);
@@ -440,7 +440,7 @@ fn checkpoints_by_time_are_resumed_exactly() {
         let run = format!("killed-{lines}");
         let mut child = Command::new(TRAIN)
             .current_dir(place.path(""))
-            .args(small(&run, &[&NIN_CIFAR[..], &more].concat()))
+            .args(place.arguments(&run, &more))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()

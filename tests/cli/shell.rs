@@ -5,7 +5,7 @@ use std::fs;
 
 use assert_cmd::Command;
 
-use crate::common::{NIN, Place, TRAIN, refused, small, succeeded, text};
+use crate::common::{NIN, Place, TRAIN, refused, succeeded, text};
 
 /// The commands of `nin`, as it names them to somebody who gave none.
 fn commands(place: &Place) -> Vec<String> {
@@ -23,7 +23,7 @@ fn nin_train_is_train() {
     let place = Place::new();
     let settings = ["--epochs", "1"];
     succeeded(place.train("a", &settings));
-    succeeded(place.nin(&[&["train"], &small("b", &settings)[..]].concat()));
+    succeeded(place.nin(&[&["train"], &place.arguments("b", &settings)[..]].concat()));
     assert_eq!(place.saved("a"), place.saved("b"));
     refused(place.nin(&["train", "--resume", "a", "--lr", "1"]), 2, &["--lr", "(try nin train --help)"]);
 

@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::common::{NIN, Place, TRAIN, small};
+use crate::common::{NIN, Place, TRAIN};
 
 /// A run without an end of its own, begun by a shell that does `first` before.
 fn begun(place: &Place, run: &str, first: &str) -> Child {
@@ -19,7 +19,7 @@ fn begun_by(train: &[&str], place: &Place, run: &str, first: &str) -> Child {
     let script = format!("{first} exec \"$@\"");
     let mut command = Command::new("sh");
     command.current_dir(place.path("")).args(["-c", &script, "sh"]).args(train);
-    command.args(small(run, &["--epochs", "100000"])).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.args(place.arguments(run, &["--epochs", "100000"])).stdout(Stdio::piped()).stderr(Stdio::piped());
     // A signal to the group is for this process alone.
     let child = command.process_group(0).spawn().unwrap();
     wait_for_steps(place, run, 1);
@@ -121,7 +121,7 @@ fn a_second_signal_ends_a_run_at_once() {
     let large = [&size[..], &["--epochs", "1000", "--threads", "1"]].concat();
     let mut child = Command::new(TRAIN)
         .current_dir(place.path(""))
-        .args(small("run", &large))
+        .args(place.arguments("run", &large))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

@@ -3,7 +3,7 @@
 
 use std::io::Write;
 
-use crate::common::{NIN, Place, TRAIN, small, text};
+use crate::common::{NIN, Place, TRAIN, text};
 
 /// What a command writes to a terminal of so many columns, and its exit code; `None` where there is nothing to make a terminal with.
 fn on_a_terminal(place: &Place, columns: u16, shell: &str, command: &[&str]) -> Option<(String, i32)> {
@@ -91,7 +91,7 @@ fn a_plot_is_on_a_terminal_once() {
     .enumerate()
     {
         let run = format!("run-{number}");
-        let command = [&[TRAIN], &small(&run, &["--epochs", "2", "--plot"])[..]].concat();
+        let command = [&[TRAIN], &place.arguments(&run, &["--epochs", "2", "--plot"])[..]].concat();
         let Some((found, code)) = on_a_terminal(&place, columns, shell, &command) else { return };
         assert_eq!(code, 0, "{found}");
         assert_eq!(found.contains(is_braille), plot, "{shell}, {columns}: {found}");
@@ -134,7 +134,7 @@ fn a_bar_is_one_line_of_any_terminal() {
     for columns in [40, 80, 200] {
         let run = format!("run-{columns}");
         let seeds = ["--epochs", "2", "--seeds", "0..1"];
-        let command = [&[TRAIN], &small(&run, &seeds)[..]].concat();
+        let command = [&[TRAIN], &place.arguments(&run, &seeds)[..]].concat();
         // The report of the run may be wider: it is no bar.
         let shell = "TERM=xterm NO_COLOR=1 ";
         let Some((found, code)) =

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::common::{Place, TRAIN, contents, small, succeeded, text};
+use crate::common::{Place, TRAIN, contents, succeeded, text};
 
 /// Three epochs of five steps, saved after each step.
 const RUN: [&str; 8] =
@@ -40,7 +40,7 @@ fn command<'a>(place: &Place, run: &'a str) -> Vec<&'a str> {
     if place.path(run).join("config.toml").exists() {
         vec!["--resume", run, "--threads", "2", "--checkpoint-minutes", "0.00001"]
     } else {
-        small(run, &RUN)
+        place.arguments(run, &RUN)
     }
 }
 
