@@ -181,7 +181,8 @@ fn unknown_algorithms_and_instruction_sets_are_refused() {
         assert_eq!(fs::read_dir(place.path("")).unwrap().count(), 0, "nothing is left behind");
     };
     let conv = ["expected auto, naive, im2col, direct or winograd", "\"fast\""];
-    let isa = ["NIN_ISA", "expected one of portable, neon, avx2, avx512", "\"fast\""];
+    let known = format!("expected one of {}", tensor::simd::Isa::NAMES.join(", "));
+    let isa = ["NIN_ISA", &known, "\"fast\""];
     for (program, arguments) in
         [(TRAIN, &[] as &[&str]), (TRAIN, &["--resume", "run"]), (NIN, &["eval", "run"]), (NIN, &["summary"])]
     {

@@ -4,6 +4,7 @@
 //! respect to the weight. [`ConvAlgorithm`] says which may be used and [`choose`] picks one for a geometry.
 
 mod chain;
+mod convolve;
 mod depthwise;
 mod direct;
 mod fast;
@@ -23,6 +24,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+pub(crate) use convolve::Convolve;
 pub use geometry::ConvGeometry;
 pub use winograd::Tile;
 
@@ -160,54 +162,6 @@ impl<'a, T: Element> Chain<'a, T> {
         Self { layers: &self.layers[first..], x: self.input(first), outputs }
     }
 }
-
-/// The convolutions of an element type: `f32` has fast ones, and what has none has the reference's.
-///
-/// In the methods, the shapes have been checked.
-pub trait Convolve: Sized {
-    /// See [`choose`].
-    fn choose(_: &ConvGeometry, asked: ConvAlgorithm) -> ConvAlgorithm {
-        if asked == ConvAlgorithm::Naive { ConvAlgorithm::Naive } else { ConvAlgorithm::Im2col }
-    }
-
-    /// See [`choose_gradient`].
-    fn choose_gradient(geometry: &ConvGeometry, asked: ConvAlgorithm) -> ConvAlgorithm {
-        Self::choose(geometry, asked)
-    }
-
-    /// [`forward`] of the first layer, or of more that go together: their outputs, of the last alone unless `keep`, and their
-    /// number.
-    fn forward(
-        context: &Context,
-        layers: &[Convolution<'_, Self>],
-        x: &Tensor<Self>,
-        _keep: bool,
-    ) -> (Vec<Tensor<Self>>, usize)
-    where
-        Self: Element,
-    {
-        (vec![generic::forward(context, &layers[0], x)], 1)
-    }
-
-    /// [`backward`] of the last layer, or of more that go together: the gradient with respect to the input of the first of them,
-    /// and how many layers are left. The sinks are those of all layers.
-    fn backward(
-        context: &Context,
-        chain: &Chain<'_, Self>,
-        gradient: Tensor<Self>,
-        input_wanted: bool,
-        sinks: &mut Sinks<'_, Self>,
-    ) -> (Option<Tensor<Self>>, usize)
-    where
-        Self: Element,
-    {
-        let last = chain.last();
-        let (chain, sinks) = (chain.tail(last), &mut sinks.tail(2 * last));
-        (generic::backward(context, &chain, gradient, last > 0 || input_wanted, sinks), last)
-    }
-}
-
-impl Convolve for f64 {}
 
 /// Picks the algorithm for elements of `T`: a pure function of the geometry (but for N) and of what was asked for, so that it
 /// is the same for any number of threads and any micro-batch. `f64` has the reference algorithms only.

@@ -125,6 +125,41 @@ fn channels_of(tensor: &Tensor<f32>, images: usize, [group, groups]: [usize; 2])
     Tensor::from_fn(Shape::from(&*shape), at)
 }
 
+/// Whoever is generic over elements can pass by the checks of `forward`: what computes has its own.
+#[test]
+fn tensors_that_are_too_small_are_a_panic_in_every_algorithm() {
+    let fitting: [&[usize]; 5] = [&[2, 16, 9, 9], &[32, 16, 3, 3], &[32], &[24, 32, 1, 1], &[24]];
+    let smaller: [&[usize]; 5] = [&[2, 16, 9, 8], &[32, 15, 3, 3], &[31], &[24, 31, 1, 1], &[23]];
+    let geometry = |x: [usize; 4], w: &[usize], padding| {
+        ConvGeometry::new(x.into(), Shape::new(w), [1; 2], [padding; 2], [1; 2], 1).unwrap()
+    };
+    let [wide, pointwise] = [geometry([2, 16, 9, 9], fitting[1], 1), geometry([2, 32, 9, 9], fitting[3], 0)];
+    let computes = |context: &Context, shapes: [&[usize]; 5]| {
+        let [x, w, b, next_w, next_b] = shapes.map(|shape| Tensor::<f32>::zeros(Shape::new(shape)));
+        let layer = |geometry, weight, bias| Convolution { geometry, weight, bias: Some(bias), relu: true };
+        let layers = [layer(wide, &w, &b), layer(pointwise, &next_w, &next_b)];
+        let work = || {
+            let (mut left, mut x) = (&layers[..], x.clone());
+            while !left.is_empty() {
+                let (outputs, count) = f32::forward(context, left, &x, false);
+                (left, x) = (&left[count..], outputs.into_iter().last().unwrap());
+            }
+        };
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_ok()
+    };
+    for conv in ConvAlgorithm::ASKED {
+        for parallel in [false, true] {
+            let context = Context { conv, parallel, ..poisoned() };
+            assert!(computes(&context, fitting));
+            for wrong in 0..5 {
+                let mut shapes = fitting;
+                shapes[wrong] = smaller[wrong];
+                assert!(!computes(&context, shapes), "{conv}, parallel {parallel}: {:?}", smaller[wrong]);
+            }
+        }
+    }
+}
+
 /// Groups are convolutions of their own: the same algorithm, the same bits, in every pass and on any number of threads.
 #[test]
 fn a_group_is_computed_as_a_dense_convolution_of_its_size() {

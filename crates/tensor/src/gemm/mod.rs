@@ -19,12 +19,49 @@
 //! of its own about its size, or an output that two threads write.
 //!
 //! ```compile_fail,E0603
+//! #![forbid(unsafe_code)]
+//! use std::sync::atomic::{AtomicUsize, Ordering};
 //! use tensor::gemm::Operand;
+//!
+//! /// Has 48 columns when it is asked first, and a million afterwards.
+//! struct Liar(AtomicUsize);
+//! impl Operand for Liar {
+//!     fn extent(&self) -> usize {
+//!         if self.0.fetch_add(1, Ordering::Relaxed) == 0 { 48 } else { 1_000_000 }
+//!     }
+//!     fn k(&self) -> usize {
+//!         8
+//!     }
+//!     fn pack(
+//!         &self,
+//!         _: tensor::simd::Isa,
+//!         _: std::ops::Range<usize>,
+//!         _: std::ops::Range<usize>,
+//!         _: usize,
+//!         _: &mut [f32],
+//!     ) {
+//!     }
+//! }
+//! fn main() {}
 //! ```
 //!
 //! ```compile_fail,E0603
+//! #![forbid(unsafe_code)]
 //! use tensor::gemm::Output;
+//!
+//! // Images of 48 pixels that lie further apart than the slice is long.
+//! let mut c = vec![0.0f32; 8 * 48];
+//! let out = Output::planes(&mut c, 8, 48, [2, 48, 1 << 12]);
+//! std::thread::scope(|scope| {
+//!     for _ in 0..2 {
+//!         scope.spawn(|| write_all_of(&out));
+//!     }
+//! });
+//! fn write_all_of(_: &Output<'_>) {}
 //! ```
+//!
+//! Inside of the crate, products take outputs by `&mut`, and the second program's output is a panic
+//! (`tests::sizes_that_cannot_be_counted_are_refused`).
 
 mod backward;
 mod blocked;

@@ -96,6 +96,9 @@ mod tests {
     fn unknown_name_is_refused_with_the_names_known() {
         let error = "sse9".parse::<Isa>().unwrap_err();
         assert_eq!(error, IsaError::Unknown { name: "sse9".into() });
-        assert!(error.to_string().contains("portable, neon, avx2, avx512"));
+        assert!(
+            error.to_string().ends_with(&format!("expected one of {}", Isa::NAMES.join(", "))),
+            "{error}"
+        );
     }
 }

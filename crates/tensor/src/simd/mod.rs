@@ -33,7 +33,7 @@ macro_rules! instruction_sets {
 
         impl Isa {
             /// The names of all instruction sets, whatever the target.
-            pub(crate) const NAMES: &[&str] = &[$($name),*];
+            pub const NAMES: &[&str] = &[$($name),*];
 
             /// Every instruction set of this processor, the slowest (always plain Rust) first. Tests run over all.
             #[must_use]
@@ -122,6 +122,8 @@ pub(crate) trait Simd: Copy + Send + Sync {
     const REGISTERS: Registers;
     /// f32 of a register.
     const LANES: usize = Self::REGISTERS.lanes;
+    /// Whether multiply-adds are rounded once: kernels have the same bits with all instruction sets of which this is true.
+    const FUSED: bool = true;
 
     /// Runs a kernel in a function of its own, so that its loops have all registers to themselves.
     fn call<K: Kernel>(self, kernel: K);
@@ -134,11 +136,11 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn sub(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// `a b`.
     fn mul(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
-    /// `a b + c`, rounded once where the instruction set can.
+    /// `a b + c`, rounded once if [`Self::FUSED`].
     fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
-    /// `c - a b`, rounded once where the instruction set can.
+    /// `c - a b`, rounded once if [`Self::FUSED`].
     fn neg_mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
-    /// `a b - c`, rounded once where the instruction set can.
+    /// `a b - c`, rounded once if [`Self::FUSED`].
     fn mul_sub(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
     /// `a` where `a > b`, otherwise `b`: also where one of them is NaN.
     fn max(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;

@@ -27,7 +27,7 @@ fn lanewise(a: F32x4, b: F32x4, f: impl Fn(f32, f32) -> f32) -> F32x4 {
 /// times slower), else rounded twice.
 #[inline(always)]
 fn multiply_add(a: F32x4, b: F32x4, c: F32x4) -> F32x4 {
-    if cfg!(any(target_feature = "fma", target_arch = "aarch64")) {
+    if Portable::FUSED {
         let one = |i: usize| a[i].mul_add(b[i], c[i]);
         return [one(0), one(1), one(2), one(3)];
     }
@@ -39,6 +39,7 @@ impl Simd for Portable {
     type Square = [F32x4; 4];
     type Mask = usize;
     const REGISTERS: Registers = Registers { lanes: 4, tile_rows: [0, 4, 4, 0, 0], tile_vectors: 2, rows_by_row: 4 };
+    const FUSED: bool = cfg!(any(target_feature = "fma", target_arch = "aarch64"));
 
     fn call<K: Kernel>(self, kernel: K) {
         #[inline(never)]

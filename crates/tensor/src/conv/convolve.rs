@@ -1,0 +1,56 @@
+//! What an element type has of its own for convolutions.
+
+use super::{Chain, ConvAlgorithm, ConvGeometry, Convolution, generic};
+use crate::context::Context;
+use crate::element::Element;
+use crate::sink::Sinks;
+use crate::tensor::Tensor;
+
+/// The convolutions of an element type: `f32` has fast ones, and what has none has the reference's.
+///
+/// The module is private, so that nobody implements it, but whoever is generic over [`Element`] can call its methods: shapes that do
+/// not fit are a panic in what they call, as in [`forward`](super::forward), which says so better.
+pub trait Convolve: Sized {
+    /// See [`choose`](super::choose).
+    fn choose(_: &ConvGeometry, asked: ConvAlgorithm) -> ConvAlgorithm {
+        if asked == ConvAlgorithm::Naive { ConvAlgorithm::Naive } else { ConvAlgorithm::Im2col }
+    }
+
+    /// See [`choose_gradient`](super::choose_gradient).
+    fn choose_gradient(geometry: &ConvGeometry, asked: ConvAlgorithm) -> ConvAlgorithm {
+        Self::choose(geometry, asked)
+    }
+
+    /// [`forward`](super::forward) of the first layer, or of more that go together: their outputs, of the last alone unless `keep`, and their
+    /// number.
+    fn forward(
+        context: &Context,
+        layers: &[Convolution<'_, Self>],
+        x: &Tensor<Self>,
+        _keep: bool,
+    ) -> (Vec<Tensor<Self>>, usize)
+    where
+        Self: Element,
+    {
+        (vec![generic::forward(context, &layers[0], x)], 1)
+    }
+
+    /// [`backward`](super::backward) of the last layer, or of more that go together: the gradient with respect to the input of the first of them,
+    /// and how many layers are left. The sinks are those of all layers.
+    fn backward(
+        context: &Context,
+        chain: &Chain<'_, Self>,
+        gradient: Tensor<Self>,
+        input_wanted: bool,
+        sinks: &mut Sinks<'_, Self>,
+    ) -> (Option<Tensor<Self>>, usize)
+    where
+        Self: Element,
+    {
+        let last = chain.last();
+        let (chain, sinks) = (chain.tail(last), &mut sinks.tail(2 * last));
+        (generic::backward(context, &chain, gradient, last > 0 || input_wanted, sinks), last)
+    }
+}
+
+impl Convolve for f64 {}
