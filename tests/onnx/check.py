@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks ONNX files that tests/onnx/main.rs wrote into a folder: by onnx.checker with its inference of shapes, and in ONNX Runtime,
+"""Checks ONNX files that tests/onnx/mod.rs wrote into a folder: by onnx.checker with its inference of shapes, and in ONNX Runtime,
 whose outputs must be ours to 1e-5 of the largest, for all images and for the first alone. A changed weight must be seen.
 
 Needs onnx and onnxruntime: pip install -r tests/onnx/requirements.txt"""
