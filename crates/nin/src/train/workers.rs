@@ -565,7 +565,7 @@ mod tests {
             (sums.loss, gradients, buffers)
         };
         let one = step(1);
-        for threads in [2, 3, 8] {
+        for threads in [2, 3, 8, 32] {
             assert_eq!(step(threads), one, "{threads} threads");
         }
         let mut net = normalized();
