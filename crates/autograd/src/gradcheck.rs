@@ -10,7 +10,7 @@ use crate::error::AutogradError;
 use crate::tape::Tape;
 use crate::var::Var;
 
-/// What is checked.
+/// The function that is checked.
 type Function<'a> =
     dyn for<'t> Fn(&'t Tape<f64>, &[Var<'t, f64>]) -> Result<Var<'t, f64>, AutogradError> + 'a;
 

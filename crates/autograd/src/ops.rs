@@ -27,7 +27,7 @@ impl<'t, T: Element> Var<'t, T> {
 
     /// Drops each element with probability `p` while training: [`ops::Dropout`].
     ///
-    /// Where nothing is dropped there is no op: evaluation goes on with the input.
+    /// With nothing to drop there is no op: evaluation goes on with the input.
     pub fn dropout(self, p: f64) -> Result<Self> {
         let layer = self.tape().next_random_op();
         if !self.tape().context().training {

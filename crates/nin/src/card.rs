@@ -34,10 +34,10 @@ pub struct ModelCard {
     pub image: [usize; 3],
     /// The names of its classes, in the order of the logits.
     pub classes: Vec<String>,
-    /// What was subtracted from the pixels of each channel, after division by 255, and what they were divided by; `None` for pixels
-    /// from 0 to 1.
+    /// The numbers that were subtracted from the pixels of each channel, after division by 255, and those that they were divided
+    /// by; `None` for pixels from 0 to 1.
     pub normalization: Option<Normalization>,
-    /// What was done to whole images in its place, by name, if anything was: `gcn`, or `gcn-zca`, whose tensors are beside the
+    /// The step for whole images in its place, by name, if there was one: `gcn`, or `gcn-zca`, whose tensors are beside the
     /// weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub whitening: Option<String>,
@@ -96,7 +96,7 @@ impl ModelCard {
         card.map_err(|error| content(path, format!("its card {KEY:?} is none: {error}")))
     }
 
-    /// What was done to whole images.
+    /// The step that whole images went through.
     ///
     /// # Errors
     /// [`TrainError::Config`] if there is no such thing.

@@ -21,7 +21,7 @@ pub fn save_parameters(path: &Path, module: &dyn Module<f32>) -> Result<(), File
     save_tensors(path, &all, HashMap::new())
 }
 
-/// What of a file fits a network, by the names of the tensors and with the shapes of those that do not.
+/// The tensors of a file that fit a network, by their names, and with their shapes those that do not.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Fit {
     /// Tensors of the network that the file has, in the network's order.

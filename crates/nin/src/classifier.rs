@@ -56,12 +56,12 @@ pub struct Answer {
     pub class: usize,
     /// Its name.
     pub name: String,
-    /// How sure the network is, 0 to 1: softmax of the logits.
+    /// The probability of the class, 0 to 1: softmax of the logits.
     pub probability: f64,
 }
 
-/// Where in an image each class was seen: the maps that a Network in Network averages (section 3.2 of Lin, Chen and Yan 2014, figure
-/// 4).
+/// The places in an image where each class was seen: the maps that a Network in Network averages (section 3.2 of Lin, Chen and
+/// Yan 2014, figure 4).
 #[derive(Debug, Clone)]
 pub struct ClassMaps {
     /// K x h x w: the maps of the classes.
@@ -73,7 +73,7 @@ pub struct ClassMaps {
     pub places: [(f64, f64); 2],
 }
 
-/// What a block of a network made of an image: the first of its maps.
+/// The first of the maps that a block of a network made of an image.
 #[derive(Debug, Clone)]
 pub struct BlockMaps {
     /// The block's name, as its parameters' names begin with: `0`.
@@ -148,7 +148,7 @@ impl Classifier {
         Ok(Self { workers: Workers::new(threads)?, ..self })
     }
 
-    /// What the file says of itself.
+    /// The file's card.
     #[must_use]
     pub fn card(&self) -> &ModelCard {
         &self.card
@@ -196,7 +196,7 @@ impl Classifier {
         Ok(images)
     }
 
-    /// What an image is of: all classes, the most likely first, the first of equals before the others.
+    /// Classifies an image: all classes, the most likely first, the first of equals before the others.
     ///
     /// # Errors
     /// As [`Classifier::classify_all`].
@@ -529,7 +529,7 @@ mod tests {
         assert!(classifier.class_maps(&pictures[0]).unwrap_err().to_string().contains("lenet makes no maps"));
     }
 
-    /// Where something learns what to make of all maps together, none is a class's.
+    /// No map is a class's if something learns what to make of all of them together.
     #[test]
     fn only_an_average_has_maps_of_the_classes() {
         for model in Model::ALL {

@@ -58,7 +58,7 @@ pub(crate) fn content(path: &Path, reason: impl AsRef<str>) -> FileError {
     FileError::Content { path: path.to_path_buf(), reason: shown(reason.as_ref()) }
 }
 
-/// What is asked of the disk.
+/// A request to the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Touch {
     Read,

@@ -27,7 +27,7 @@ pub(crate) trait Deferred<T: Element>: Any + Debug + Send {
 pub struct GradientSum<T: Element> {
     sum: Option<Tensor<T>>,
     deferred: Option<Box<dyn Deferred<T>>>,
-    /// Where a form of its own has its memory, if not where the gradients come from.
+    /// The pool that a form of its own takes memory of, if not that of the gradients.
     pool: Option<Arc<BufferPool>>,
 }
 

@@ -256,13 +256,13 @@ impl FromStr for Augmentation {
 /// A sample, its share of the image that is made, and its own image.
 type Part<'a, P> = (usize, f32, &'a [P]);
 
-/// What the draws and steps of all samples of an epoch have in common.
+/// The inputs that the draws and steps of all samples of an epoch have in common.
 pub(super) struct Frame<'a> {
     pub(super) seed: u64,
     pub(super) epoch: u64,
     /// C, H and W.
     pub(super) shape: [usize; 3],
-    /// What the normalization subtracts from each channel, in units of 255 for 8-bit pixels.
+    /// The numbers that the normalization subtracts from each channel, in units of 255 for 8-bit pixels.
     pub(super) means: Option<&'a [f32]>,
 }
 

@@ -1,4 +1,4 @@
-//! What a PNG or JPEG file says before it is decoded: its sides, and that decoding it takes no more than an image of its size may.
+//! PNG and JPEG files before they are decoded: their sides, and that decoding them takes no more than images of their size may.
 //!
 //! Decoders follow a file wherever it leads. A few bytes of a JPEG image that begin another scan cost a pass over the image; a color
 //! profile or a text in a PNG image may be a thousand times as large as it lies there. Neither is needed to show an image.
@@ -32,7 +32,7 @@ impl<'a> Encoded<'a> {
     /// Looks at a file, told apart by its first bytes.
     ///
     /// # Errors
-    /// Why it is refused.
+    /// The reason for which it is refused.
     pub(super) fn new(bytes: &'a [u8]) -> Result<Self, String> {
         match bytes {
             [0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a, ..] => png(bytes),
@@ -41,7 +41,7 @@ impl<'a> Encoded<'a> {
         }
     }
 
-    /// What of it the pixels and their orientation depend on.
+    /// The bytes of it that the pixels and their orientation depend on.
     pub(super) fn needed(&self) -> Cow<'a, [u8]> {
         match self.format {
             ImageFormat::Png => without_extras(self.bytes),

@@ -199,7 +199,7 @@ fn folders_in(folder: &Path) -> Result<Vec<(String, PathBuf)>, DataError> {
         .collect())
 }
 
-/// What is in a folder and not hidden, in the order of the names.
+/// Entries of a folder that are not hidden, in the order of the names.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
     let all = fs::read_dir(folder).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
     let all = all.map_err(io(folder, "read the folder"))?;

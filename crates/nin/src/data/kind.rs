@@ -13,7 +13,7 @@ pub struct Definition {
     pub class_names: &'static [&'static str],
     /// The folder below the user's in which torchvision keeps the files.
     pub folder: &'static str,
-    /// What the files are.
+    /// The form of the files.
     pub format: Format,
     /// The origin of the files.
     pub source: Source,

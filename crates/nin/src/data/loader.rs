@@ -41,7 +41,7 @@ pub struct LoaderOptions {
     pub seed: u64,
     /// The normalization of pixels after division by 255.
     pub normalization: Option<Normalization>,
-    /// What whole images go through before anything else, in the place of all other steps from pixels to numbers.
+    /// The whitening of whole images, before anything else, in the place of all other steps from pixels to numbers.
     pub whitening: Option<Arc<Whitening>>,
     /// Random variations of the images.
     pub augmentation: Augmentation,
@@ -388,7 +388,7 @@ impl Part<'_> {
 }
 
 impl BatchMaker {
-    /// What the variations of an epoch's images have in common.
+    /// The inputs that the variations of an epoch's images have in common.
     fn frame(&self, epoch: u64) -> Frame<'_> {
         let LoaderOptions { seed, normalization, .. } = &self.options;
         let means = normalization.as_ref().map(|normalization| &*normalization.mean);

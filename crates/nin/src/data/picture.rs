@@ -427,7 +427,7 @@ mod tests {
         assert!(Picture::decode(&cut, Path::new("a.jpg")).unwrap_err().to_string().ends_with("cut off"));
     }
 
-    /// What costs a decoder much more time than it takes bytes.
+    /// Such an image costs a decoder much more time than it takes bytes.
     #[test]
     fn a_jpeg_image_of_too_many_parts_is_refused() {
         let whole = jpeg(&leaves());

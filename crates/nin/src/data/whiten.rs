@@ -20,7 +20,7 @@ use crate::names::choices;
 use crate::weights_file::load_tensors;
 
 choices! {
-    /// What is done to whole images, in the place of a normalization of their channels.
+    /// The step for whole images, in the place of a normalization of their channels.
     "whitening" enum Whiten {
         /// Nothing.
         None = "none",
@@ -35,7 +35,7 @@ choices! {
 pub(crate) const SCALE: f64 = 55.0;
 /// A norm in units of [`SCALE`] below which an image is the same everywhere, and is not divided.
 const SMALLEST: f64 = 1e-8;
-/// What is added to the variances: pylearn2's `filter_bias`.
+/// The number that is added to the variances: pylearn2's `filter_bias`.
 const BIAS: f64 = 0.1;
 /// The most numbers of an image that ZCA is fitted to: the matrix has their square, and the fit needs six of it in 64 bits.
 const MOST: usize = 8192;
@@ -89,7 +89,7 @@ impl Whitening {
         Ok(Some(Self { shape, zca }))
     }
 
-    /// Which it is.
+    /// Its kind.
     #[must_use]
     pub fn kind(&self) -> Whiten {
         if self.zca.is_some() { Whiten::GcnZca } else { Whiten::Gcn }
@@ -134,7 +134,7 @@ impl Whitening {
         Self::of_tensors(kind, shape, tensors).map_err(|reason| content(path, reason))
     }
 
-    /// What a file of weights has of it: none of GCN, which is the same for all data.
+    /// Its tensors in a file of weights: none of GCN, which is the same for all data.
     pub(crate) fn tensors(&self) -> Vec<(String, &Tensor<f32>)> {
         let named = |[mean, matrix]: [_; 2]| {
             [("mean", mean), ("matrix", matrix)].map(|(name, tensor)| (format!("{PREFIX}{name}"), tensor))
@@ -325,7 +325,7 @@ mod tests {
         covariance.into_iter().map(|sum| sum / count as f64).collect()
     }
 
-    /// Where C has the eigenvalue l, the covariance W of whitened images has l / (l + 0.1): W (C + 0.1 I) = C. Most of them are
+    /// For an eigenvalue l of C, the covariance W of whitened images has l / (l + 0.1): W (C + 0.1 I) = C. Most of them are
     /// 0, since there are fewer images than numbers of one.
     #[test]
     fn what_is_whitened_has_the_covariance_of_the_definition() {

@@ -14,7 +14,7 @@ const ANOTHER: &str = "another process";
 pub struct FolderLock {
     path: PathBuf,
     file: File,
-    /// What the file is to hold when the lock is given up; `None` if it was not there.
+    /// The content that the file is to have when the lock is given up; `None` if it was not there.
     after: Option<Vec<u8>>,
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Touch, WRITING};
 
-/// What goes wrong.
+/// A failure of a touch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// The system refuses with this error number, and of what is to be written, half is.
@@ -31,11 +31,11 @@ struct Disk {
     fault: Option<(usize, Fault)>,
     /// True once the process has died: nothing reaches the disk any more.
     dead: bool,
-    /// What happened, for whoever looks into a failure.
+    /// The touches that happened, for whoever looks into a failure.
     log: Vec<(Touch, PathBuf)>,
     /// Lengths that are on the disk, of files with more in them than that.
     unflushed: Vec<(PathBuf, u64)>,
-    /// What lay in the places of files whose renaming is not on the disk.
+    /// Contents that lay in the places of files whose renaming is not on the disk.
     renamed: Vec<(PathBuf, Option<Vec<u8>>)>,
 }
 

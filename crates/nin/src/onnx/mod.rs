@@ -35,7 +35,7 @@ pub enum ExportError {
     NoForm {
         /// The layer and the op with its settings.
         place: String,
-        /// What is missing.
+        /// The reason for which there is no form.
         reason: String,
     },
     /// The module does not fit the images.
@@ -49,7 +49,7 @@ pub enum ExportError {
     Check(String),
 }
 
-/// What a file says about a network beside its ops, all of it as text in the file's metadata.
+/// Facts about a network that a file has beside its ops, all of them as text in the file's metadata.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Export {
     /// The network's name: that of the file's graph.
@@ -60,7 +60,7 @@ pub struct Export {
     pub unit: f32,
     /// The normalization after that: `mean` and `std`, lists as in JSON.
     pub normalization: Option<Normalization>,
-    /// What whole images go through in the place of that: `whitening`, by name.
+    /// The whitening of whole images in the place of that: `whitening`, by name.
     pub whitening: Option<Whitening>,
     /// Has the graph begin with the division and the normalization, or with the whitening, so that its input is pixels from 0 to
     /// `unit`. Otherwise its input is what the network's is. `input` in the metadata is `pixels`, `normalized` or `whitened`.

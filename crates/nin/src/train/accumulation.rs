@@ -28,7 +28,7 @@ struct State {
     /// For each parameter the micro-batch whose turn it is.
     turns: Vec<usize>,
     metrics: Vec<Metrics>,
-    /// What went wrong in the first of the micro-batches in which something did. No one waits for a turn then.
+    /// The error of the first of the micro-batches in which something went wrong. No one waits for a turn then.
     error: Option<(usize, TrainError)>,
     /// A micro-batch's thread panicked. No one waits for a turn then.
     broken: bool,
@@ -180,7 +180,7 @@ pub(super) struct Total {
     pub(super) next: usize,
     /// Groups that were ready before their turn.
     early: BTreeMap<usize, Sums>,
-    /// What went wrong in the first of the groups in which something did.
+    /// The error of the first of the groups in which something went wrong.
     pub(super) error: Option<(usize, TrainError)>,
 }
 

@@ -102,7 +102,7 @@ impl Trainer {
             .ok_or_else(|| TrainError::of(run.path(), "its metrics.jsonl has no epoch"))
     }
 
-    /// What a save holds.
+    /// The state that a save holds.
     fn saved(&self) -> Saved<'_> {
         Saved {
             model: &self.model,

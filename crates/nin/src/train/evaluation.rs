@@ -158,14 +158,14 @@ impl Workers {
     }
 }
 
-/// What a network answers to an image, beside what the image is of.
+/// The answer of a network to an image, beside the image's label.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Prediction {
     /// The label.
     pub label: usize,
     /// The class of the largest logit; the first of equals.
     pub class: usize,
-    /// How sure the network is of it, 0 to 1: softmax of the logits.
+    /// The probability of that class, 0 to 1: softmax of the logits.
     pub probability: f64,
 }
 

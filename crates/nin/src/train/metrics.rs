@@ -43,7 +43,7 @@ pub struct StepMetrics {
     pub loss: f64,
 }
 
-/// What `metrics.jsonl` says of a run, but for its warnings.
+/// The contents of a run's `metrics.jsonl`, but for the warnings.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct RunMetrics {
     /// Its lines, in order.

@@ -115,7 +115,7 @@ pub struct Checkpoint {
     pub optimizer: State,
     /// The place at which the run stood.
     pub position: Position,
-    /// What the health monitor had counted; `None` in checkpoints of version 0.1.
+    /// The counts of the health monitor; `None` in checkpoints of version 0.1.
     pub health: Option<HealthCounts>,
     /// The tensors of the whitening by name; empty without ZCA.
     pub whitening: BTreeMap<String, Tensor<f32>>,
@@ -123,7 +123,7 @@ pub struct Checkpoint {
     pub card: Option<ModelCard>,
 }
 
-/// How a run begins or goes on.
+/// The state in which a run begins or goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Begun {
     /// Steps that are done.
@@ -132,13 +132,13 @@ pub struct Begun {
     pub lost: Option<u64>,
 }
 
-/// What a run saves.
+/// The state that a run saves.
 pub(super) struct Saved<'a> {
     pub(super) model: &'a dyn Module<f32>,
     pub(super) optimizer: State,
     pub(super) position: &'a Position,
     pub(super) health: &'a HealthCounts,
-    /// What is to be said of the network, if it has a name.
+    /// The card of the network, if it has a name.
     pub(super) card: Option<ModelCard>,
     pub(super) whitening: Option<&'a Whitening>,
 }
@@ -327,7 +327,7 @@ impl RunDir {
         Err(TrainError::of(path, "no run in this folder (it has no config.toml)"))
     }
 
-    /// What a folder's `metrics.jsonl` says, which may be all that is in it.
+    /// Reads a folder's `metrics.jsonl`, which may be all that is in the folder.
     ///
     /// # Errors
     /// [`TrainError`] if it cannot be read.

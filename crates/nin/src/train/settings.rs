@@ -44,7 +44,7 @@ settings! {
     recipe("NAME"): Recipe = Recipe::Chapter;
     /// Network
     model("NAME"): Model = Model::Nin;
-    /// What the class maps of a nin network go through, as in section 4.6 of the paper; its own end is gap
+    /// Layers that the class maps of a nin network go through, as in section 4.6 of the paper; its own end is gap
     head("NAME"): Head (Option) = None;
     /// Data set, by its name or by NAME:FOLDER with the folder of its files; image-folder:FOLDER has images of one's own
     dataset("NAME"): DatasetName = DatasetKind::FashionMnistMini.into();
@@ -99,7 +99,7 @@ settings! {
     drop_last("drop-last"): bool = false;
     /// Pixels brought to mean 0 and standard deviation 1 or, with --no-normalize, from 0 to 1
     normalize("no-normalize"): bool = false;
-    /// What is done to whole images, at their own size, in the place of that: none, gcn (mean 0 and norm 55 of each) or gcn-zca
+    /// Preprocessing of whole images, at their own size, in the place of that: none, gcn (mean 0 and norm 55 of each) or gcn-zca
     /// (then whitened by what the training images have in common, as in the paper)
     whiten("NAME"): Whiten = Whiten::None;
     /// Initial weights
@@ -111,7 +111,7 @@ settings! {
     freeze("PATTERN,..."): Patterns (Option) = None;
     /// Factors on the learning rate by such patterns, such as 0.*=0.1; of several that match, the first counts
     lr_of("PATTERN=FACTOR,..."): RateFactors (Option) = None;
-    /// What the initial weights of the convolution that makes the class maps are multiplied by
+    /// Factor of the initial weights of the convolution that makes the class maps
     head_scale("FACTOR"): f64 = 1.0, "a finite number of at least 0" if at_least_0;
     /// Initial bias of that convolution: above 0, its ReLU begins open for every class
     head_bias("BIAS"): f64 = 0.0, "a finite number" if f64::is_finite;

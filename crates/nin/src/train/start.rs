@@ -1,4 +1,4 @@
-//! What a run begins with: its network, which parameters learn, what its images go through, its weights.
+//! The beginning of a run: its network, which parameters learn, what its images go through, its weights.
 
 use std::sync::Arc;
 
@@ -129,7 +129,7 @@ fn standardize_channels(y: &mut Tensor<f32>) -> Vec<(f64, f64)> {
     moments
 }
 
-/// What whole images go through: that of the weights that the run begins with, if it is ZCA and they have one, or else what fits
+/// The whitening of whole images: that of the weights that the run begins with, if it is ZCA and they have one, or else what fits
 /// the training images. The weights' own must be of the run's kind.
 pub(super) fn whitening(settings: &Settings, train: &dyn Dataset) -> Result<Option<Whitening>, TrainError> {
     if let Some(file) = &settings.init_from {

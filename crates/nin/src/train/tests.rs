@@ -75,7 +75,7 @@ fn go_on(path: &Path, max_steps: Option<u64>, told: &mut u64) -> Result<Outcome,
     })
 }
 
-/// What a folder holds, without times: the files that there are, and what must be the same in them.
+/// The contents of a folder, without times: the files that there are, and what must be the same in them.
 fn state(path: &Path) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     for entry in fs::read_dir(path).unwrap() {

@@ -65,9 +65,9 @@ pub struct Trainer {
     class_map_bias: Option<usize>,
     /// Warnings of a step that were not told yet.
     pub(super) warnings: Vec<Warning>,
-    /// What files of the weights say of themselves; `None` of a network of one's own, which no name rebuilds.
+    /// The card that files of the weights have; `None` of a network of one's own, which no name rebuilds.
     pub(super) card: Option<ModelCard>,
-    /// What of the file fitted that the run began with.
+    /// The tensors that fitted, of the file that the run began with.
     fit: Option<Fit>,
     /// The answers of the last test.
     predictions: Vec<Prediction>,
@@ -156,7 +156,7 @@ impl Trainer {
         Ok(own)
     }
 
-    /// What of the file `init_from` the run began with; `None` without one.
+    /// The tensors of the file `init_from` that the run began with, and those that did not fit; `None` without a file.
     #[must_use]
     pub fn fit(&self) -> Option<&Fit> {
         self.fit.as_ref()

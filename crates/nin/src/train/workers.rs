@@ -1,6 +1,6 @@
 //! One step over a batch, on many threads, with the same bits on any number of them.
 //!
-//! Where no layer looks across the batch, a batch is a sum over images. It is cut into a fixed number of *groups*, each group
+//! A batch is a sum over images if no layer looks across the batch. It is cut into a fixed number of *groups*, each group
 //! into small *micro-batches*. A worker takes a group and runs its micro-batches one after the other, forward and backward; a
 //! worker that finds no group helps another with its group, and the micro-batches of a group add their gradients in turn
 //! (`AccumulationGroup`). The groups' gradients are added up in their order, each as soon as those before it are there. Who runs
@@ -107,7 +107,7 @@ pub struct Workers {
     threads: rayon::ThreadPool,
     /// The memory of each worker.
     workers: Vec<Arc<BufferPool>>,
-    /// Where gradients of groups are kept, of those that run and of those that wait for the first, which begins the total. Memory
+    /// The pool of groups' gradients, of those that run and of those that wait for the first, which begins the total. Memory
     /// that is never written costs nothing, and what was in use before is taken first.
     gradients: Arc<BufferPool>,
     total: Mutex<Total>,
@@ -361,7 +361,7 @@ impl Workers {
             micro_batch: &'a MicroBatch<'a>,
             turns: Turns<'a>,
             run: Run<f32>,
-            /// What the micro-batch brought to the meeting at which it waits.
+            /// The part that the micro-batch brought to the meeting at which it waits.
             part: Option<Part>,
             result: Result<Metrics, TrainError>,
         }

@@ -23,7 +23,7 @@ const TILE: usize = 4;
 /// Groups that a thread takes at a time.
 const GROUPS: usize = 8;
 
-/// How a pass reads the copies of the planes of a group, which lie one after the other.
+/// The places in the copies of the planes of a group, which lie one after the other, that a pass reads.
 struct Layout {
     /// Input and output channels of a group.
     channels: [usize; 2],

@@ -10,7 +10,7 @@ use super::ConvGeometry;
 pub(super) struct Padded {
     /// The plane's rows and columns.
     size: [usize; 2],
-    /// Where in the copy its first pixel is: outside, if that is negative.
+    /// The place of its first pixel in the copy: outside, if that is negative.
     origin: [isize; 2],
     /// Rows or columns of the copy from a pixel to the next.
     step: [usize; 2],

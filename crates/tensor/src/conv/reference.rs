@@ -1,4 +1,4 @@
-//! What the tests of the convolutions share: random sizes and operands, and what the naive loop makes of them in f64.
+//! Random sizes and operands that the tests of the convolutions share, and the results of the naive loop for them in f64.
 
 use std::ops::Range;
 
@@ -74,7 +74,7 @@ pub(super) struct Case {
     pub(super) w: Vec<f32>,
     pub(super) bias: Option<Vec<f32>>,
     pub(super) dy: Vec<f32>,
-    /// What is above 0 where the gradient passes: drawn, not computed, since an output that is almost 0 could differ.
+    /// Numbers above 0 where the gradient passes: drawn, not computed, since an output that is almost 0 could differ.
     pub(super) mask: Option<Vec<f32>>,
     /// See [`passes`].
     pub(super) expected: [Vec<f64>; 4],

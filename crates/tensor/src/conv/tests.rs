@@ -87,7 +87,7 @@ fn numbers(shape: impl Into<Shape>, step: usize) -> Tensor<f32> {
     Tensor::from_fn(shape, |i| (i * step % 23) as f32 / 23.0 - 0.4)
 }
 
-/// What is kept from micro-batch to micro-batch is added to in the Winograd domain, and left once.
+/// Sums that are kept from micro-batch to micro-batch are added to in the Winograd domain, and leave it once.
 #[test]
 fn micro_batches_summed_in_the_winograd_domain_are_the_sum_of_their_gradients() {
     let (w, b) = (numbers([32, 16, 3, 3], 5), numbers([32], 3));

@@ -1,6 +1,6 @@
 //! Products with an A that is mostly zeros.
 //!
-//! What max pooling hands back is such a matrix: of the pixels under a window one has a gradient, under 3 x 3 windows of
+//! The gradient of max pooling is such a matrix: of the pixels under a window one has a gradient, under 3 x 3 windows of
 //! stride 2 less than a quarter of all. A row of such a block is kept as the list of what it is not: values, and where they
 //! are. Each value then takes a row of B, and the multiplications with zero are not made.
 //!

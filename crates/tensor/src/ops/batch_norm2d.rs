@@ -33,7 +33,7 @@ impl Default for BatchNorm2d {
     }
 }
 
-/// What a running statistic follows.
+/// The quantity that a running statistic follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Statistic {
     /// The mean of each channel.

@@ -1,4 +1,4 @@
-//! What the shape rules of several ops refuse.
+//! Refusals that the shape rules of several ops share.
 
 use crate::{Shape, ShapeError};
 

@@ -103,7 +103,7 @@ impl<T: Element> Kernel for Sums<'_, T> {
     }
 }
 
-/// What normalizes a channel or a group of channels.
+/// The mean and the factor that normalize a channel or a group of channels.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Normalizer {
     pub(super) mean: f64,

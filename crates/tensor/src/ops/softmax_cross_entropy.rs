@@ -70,7 +70,7 @@ impl SoftmaxCrossEntropy {
         self.weights.as_ref().map_or(T::ONE, |weights| T::from_f64(weights[class]))
     }
 
-    /// What each (-log p) of a sample with these probabilities is multiplied by.
+    /// The factors of each (-log p) of a sample with these probabilities.
     fn factors<T: Element>(&self, probabilities: &[T]) -> impl Iterator<Item = T> {
         let on_target = T::from_f64(1.0 - self.label_smoothing);
         let everywhere = T::from_f64(self.label_smoothing / probabilities.len() as f64);

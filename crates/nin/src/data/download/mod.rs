@@ -60,11 +60,11 @@ pub fn remote_files(kind: DatasetKind) -> Vec<RemoteFile> {
 pub struct Downloader {
     /// The URL of the folder of all files, without the slash at its end, in place of their own; `http` only.
     pub base_url: Option<String>,
-    /// How long connecting may take.
+    /// The longest time that connecting may take.
     pub connect_timeout: Duration,
-    /// How long the server may be silent, before its answer and within it.
+    /// The longest time that the server may be silent, before its answer and within it.
     pub read_timeout: Duration,
-    /// Whether the proxy that the environment names (`http_proxy`) is used.
+    /// Uses the proxy that the environment names (`http_proxy`).
     pub use_proxy: bool,
 }
 

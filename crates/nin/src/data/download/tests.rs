@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 
-/// What the server is to do with one request.
+/// The server's answer to one request.
 #[derive(Clone, Copy)]
 enum Answer {
     /// The file, or the range of it that was asked for.
@@ -139,7 +139,7 @@ fn fetch(url: &str, dir: &Path) -> Result<PathBuf, String> {
     downloader.fetch(&file(), dir, &nobody()).map_err(|error| error.to_string())
 }
 
-/// What a download came to: the file's contents or the error, the first byte of each request, the part that
+/// The outcome of a download: the file's contents or the error, the first byte of each request, the part that
 /// is left.
 type Outcome = (Result<Vec<u8>, String>, Vec<u64>, Option<Vec<u8>>);
 

@@ -5,7 +5,7 @@ use tensor::init::Init;
 use crate::names::choices;
 
 choices! {
-    /// How weights and biases are first filled.
+    /// The way weights and biases are first filled.
     "initial weights" enum InitialWeights {
         /// The first values of weights and of biases.
         #[must_use]
