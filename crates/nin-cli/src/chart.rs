@@ -14,7 +14,7 @@ use crate::cli::write_file;
 const COLORS: usize = 6;
 const DASHES: usize = 4;
 
-/// What all charts look like; once in a file, or in a page. The colors of groups are told apart also by those who see no red or green.
+/// The style of all charts; once in a file, or in a page. Groups' colors are told apart also by those who see no red or green.
 pub(crate) const STYLE: &str = "
 .chart { font: 13px system-ui, 'Segoe UI', Helvetica, Arial, sans-serif; fill: #1f2328 }
 .chart .paper { fill: #ffffff } .chart .small { fill: #59636e; font-size: 12px } .chart .title { font-weight: 600 }
@@ -72,7 +72,7 @@ pub(crate) struct Panel {
     pub(crate) range: Option<(f64, f64)>,
     /// The lines of each group.
     pub(crate) groups: Vec<Vec<Line>>,
-    /// What the groups' values are called where a pointer is; as in the legend if empty.
+    /// Names of the groups' values where a pointer is; as in the legend if empty.
     pub(crate) called: Vec<String>,
 }
 
@@ -92,7 +92,7 @@ pub(crate) fn escaped(text: &str) -> String {
     safe
 }
 
-/// What is drawn so far.
+/// The text of all that is drawn so far.
 #[derive(Debug, Default)]
 struct Drawing(String);
 
@@ -144,7 +144,7 @@ impl Drawing {
     }
 }
 
-/// What a group is told from others by.
+/// The CSS classes that tell a group from others.
 fn color(group: usize) -> String {
     format!("c{} d{}", group % COLORS, group / COLORS % DASHES)
 }
@@ -411,7 +411,7 @@ fn draw(groups: &[String], panels: &[Panel], least: f64, style: &str) -> String 
 pub(crate) struct BarChart {
     /// The title.
     title: String,
-    /// What is said below it.
+    /// The text below it.
     #[serde(default)]
     note: String,
     /// The groups from top to bottom; in each, the longest bar has all the width.
@@ -430,17 +430,17 @@ struct BarGroup {
 struct Bar {
     name: String,
     value: f64,
-    /// What is written behind the bar.
+    /// The text behind the bar.
     label: String,
     #[serde(default)]
     kind: BarKind,
 }
 
-/// What a bar looks like.
+/// The look of a bar.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum BarKind {
-    /// What the chart is about.
+    /// The chart's subject.
     Ours,
     /// A variant of it.
     Own,

@@ -62,7 +62,7 @@ impl App {
     }
 }
 
-/// What is served, in 16 characters: servers of the same network and samples, as behind a balancer, are one to a page.
+/// A name of what is served, of 16 characters: servers of the same network and samples, as behind a balancer, are one to a page.
 fn id_of(classifier: &Classifier, samples: &[(Option<String>, Vec<u8>)]) -> String {
     let mut hash = Sha256::new();
     hash.update(serde_json::to_vec(classifier.card()).expect("a card is JSON"));
@@ -108,7 +108,7 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// What goes for every request.
+/// Guards and counts every request, and gives headers to its answer.
 async fn around(State(app): Shared, request: Request, next: Next) -> Response {
     let mut counted = Counted { metrics: &app.metrics, status: None };
     let mut response = match app.guard.check(request.headers()) {
@@ -193,7 +193,7 @@ async fn metrics(State(app): Shared) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
-/// What may be asked of an image.
+/// The query of a request about an image.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Asked {
@@ -203,7 +203,7 @@ struct Asked {
     blocks: bool,
 }
 
-/// What an image is of.
+/// The body of the answer about an image.
 #[derive(Debug, Serialize)]
 struct Answered {
     server: String,

@@ -26,14 +26,14 @@ pub(crate) struct Job {
     reply: oneshot::Sender<Result<Reply, TrainError>>,
 }
 
-/// What a request asks for beside answers.
+/// Maps that a request asks for beside answers.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Wanted {
     pub(crate) maps: bool,
     pub(crate) blocks: bool,
 }
 
-/// What the network says of an image.
+/// The network's reply to an image.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) answers: Vec<Answer>,
@@ -41,7 +41,7 @@ pub(crate) struct Reply {
     pub(crate) blocks: Option<Vec<BlockMaps>>,
 }
 
-/// What the queue's lock is for.
+/// The state behind the queue's lock.
 #[derive(Debug)]
 struct State {
     jobs: VecDeque<Job>,

@@ -28,7 +28,7 @@ pub enum ServeError {
     Panicked,
 }
 
-/// Why a request gets no answer. Its text goes to the client, as `{"error": ...}`.
+/// The reason for which a request gets no answer. Its text goes to the client, as `{"error": ...}`.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error("the body is empty: expected the bytes of a PNG or JPEG image")]

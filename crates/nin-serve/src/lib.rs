@@ -33,7 +33,7 @@ use nin::data::Picture;
 pub use error::ServeError;
 pub use server::{Server, Stopper};
 
-/// What a server takes on at once, and how long it waits for others.
+/// Limits of the work that a server takes on at once, and of the time that it waits for others.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits {
     /// Connections at a time; further ones wait until one ends.
@@ -83,7 +83,7 @@ impl Default for Limits {
 /// An image that the page offers to try the network with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
-    /// What it is of, if that is known.
+    /// The name of its class, if that is known.
     pub label: Option<String>,
     /// The image.
     pub picture: Picture,

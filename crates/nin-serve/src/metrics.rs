@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 
-/// How a request ended, by the label that it is counted under.
+/// The ends of requests, by the labels that they are counted under.
 const OUTCOMES: [&str; 6] = ["answered", "refused", "timed_out", "rejected", "failed", "disconnected"];
 
 /// The upper ends of the buckets of batch sizes, and of seconds until an answer.

@@ -84,7 +84,7 @@ impl Server {
         self.address
     }
 
-    /// What ends the server.
+    /// A handle that ends the server.
     #[must_use]
     pub fn stopper(&self) -> Stopper {
         Stopper(self.stop.clone())

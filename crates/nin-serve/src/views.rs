@@ -1,4 +1,4 @@
-//! What is done with images beside the network, on threads of its own: reading them, and drawing maps.
+//! Work on images beside the network, on threads of its own: reading them, and drawing maps.
 
 use std::path::Path;
 use std::sync::Arc;

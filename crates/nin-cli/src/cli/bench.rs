@@ -29,13 +29,13 @@ pub struct BenchArgs {
     /// The network and its size.
     #[command(flatten)]
     pub network: NetworkArgs,
-    /// What a step is made of, and how it is computed.
+    /// The parts of a step, and the way it is computed.
     #[command(flatten)]
     pub step: StepFlags,
     /// Threads.
     #[command(flatten)]
     pub threads: ThreadArgs,
-    /// What a step is: forward, backward and SGD, or the logits
+    /// Kind of a step: forward, backward and SGD, or the logits
     #[arg(long, value_name = "NAME", default_value = "train")]
     pub(crate) task: Task,
     /// Seconds.

@@ -46,7 +46,7 @@ pub struct CompareArgs {
     /// Data for --evaluate.
     #[command(flatten)]
     pub folder: FolderArgs,
-    /// What is measured.
+    /// The settings of a step whose speed is measured.
     #[command(flatten)]
     pub measured: MeasuredFlags,
     /// Threads.
@@ -58,7 +58,7 @@ pub struct CompareArgs {
     /// Do not measure speed and memory
     #[arg(long, conflicts_with_all = ["batch_size", "seconds"])]
     pub no_speed: bool,
-    /// Where the table goes: PATH.md and PATH.csv
+    /// Files for the table: PATH.md and PATH.csv
     #[arg(long, value_name = "PATH", default_value = "runs/compare")]
     pub output: PathBuf,
 }

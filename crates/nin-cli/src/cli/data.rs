@@ -15,7 +15,7 @@ use super::downloads::sources;
 /// The place of a data set and the way its files are read: arguments of the commands that need all of it.
 #[derive(Debug, Clone, Args)]
 pub struct DataArgs {
-    /// Where they are.
+    /// The folder that they are in.
     #[command(flatten)]
     pub folder: FolderArgs,
     /// The most MiB of decoded images of an image folder that are kept in memory; others are decoded each time

@@ -40,7 +40,7 @@ pub struct EvalArgs {
     /// Threads.
     #[command(flatten)]
     pub threads: ThreadArgs,
-    /// How it is computed; by itself as the run was.
+    /// The algorithm of its convolutions; by itself the run's.
     #[command(flatten)]
     pub conv: ConvFlag,
 }
@@ -112,7 +112,7 @@ impl OpenRun {
         Ok(Self { weights, splits, model, workers, options })
     }
 
-    /// What the weights answer to the test images or, if `on` says so, to those that the run was trained on.
+    /// The answers of the weights to the test images or, if `on` says so, to those that the run was trained on.
     ///
     /// # Errors
     /// [`TrainError`] if an image cannot be read or an answer is none.
@@ -134,7 +134,7 @@ pub(super) struct Judged {
 }
 
 impl Judged {
-    /// How many images of each class the weights took for each: rows are the labels.
+    /// The number of images of each class that the weights took for each: rows are the labels.
     pub(super) fn confusion(&self) -> Vec<Vec<usize>> {
         let classes = self.images.class_names().len();
         let mut confusion = vec![vec![0; classes]; classes];

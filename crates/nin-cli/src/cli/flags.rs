@@ -58,7 +58,7 @@ impl ThreadArgs {
     }
 }
 
-/// Where data are.
+/// The place of the data.
 #[derive(Debug, Clone, Args)]
 pub struct FolderArgs {
     /// Folder of the data set's files
@@ -86,7 +86,7 @@ pub(super) fn weights_file(path: &Path) -> PathBuf {
     if path.is_dir() { path.join("model.safetensors") } else { path.to_path_buf() }
 }
 
-/// What is printed for other programs.
+/// The output for other programs.
 #[derive(Debug, Args)]
 pub struct JsonArgs {
     /// A line of JSON for each result instead of text
@@ -94,10 +94,10 @@ pub struct JsonArgs {
     pub json: bool,
 }
 
-/// How long the speed is measured.
+/// The time that the speed is measured for.
 #[derive(Debug, Args)]
 pub struct SecondsArgs {
-    /// How long each measurement goes on after its warm-up
+    /// Seconds that each measurement goes on after its warm-up
     #[arg(long, value_name = "S", default_value_t = 10.0, allow_negative_numbers = true)]
     pub seconds: f64,
 }
@@ -105,7 +105,7 @@ pub struct SecondsArgs {
 /// A picture of many runs.
 #[derive(Debug, Args)]
 pub struct PictureArgs {
-    /// Where a picture (SVG) goes: a line for each seed, a color for each recipe or folder
+    /// File for a picture (SVG): a line for each seed, a color for each recipe or folder
     #[arg(long, value_name = "FILE")]
     pub picture: Option<PathBuf>,
 }

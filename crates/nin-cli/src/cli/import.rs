@@ -37,7 +37,7 @@ pub struct ImportArgs {
     /// their numbers]
     #[arg(long, value_name = "NAMES|FILE")]
     pub classes: Option<String>,
-    /// What was subtracted from the pixels of each channel, after division by 255 [default: nothing]
+    /// Numbers that were subtracted from the pixels of each channel, after division by 255 [default: nothing]
     #[arg(
         long,
         value_name = "NUMBER,...",
@@ -46,7 +46,7 @@ pub struct ImportArgs {
         allow_negative_numbers = true
     )]
     pub mean: Vec<f32>,
-    /// What they were divided by then
+    /// Numbers that they were divided by then
     #[arg(
         long,
         value_name = "NUMBER,...",

@@ -22,8 +22,8 @@ use crate::signal::{LayerSignal, Signal};
 /// The most training images that are sent through.
 const MOST_IMAGES: usize = 4096;
 
-/// How large the signal is inside of a network, layer by layer, how much of it tells images apart, which units are silent, and
-/// how large the gradients are.
+/// The size of the signal inside of a network, layer by layer, the share of it that tells images apart, the silent units, and the
+/// size of the gradients.
 ///
 /// A batch of real training images goes through a network and the gradients of its loss come back, at the start of a recipe or
 /// with the weights of finished runs. Without --seeds a start is that of seed 0; with several seeds each figure is the

@@ -29,7 +29,7 @@ const DRAWN: usize = 224;
 /// The most pixels of a side of a sheet of class maps.
 const SHEET: usize = 4096;
 
-/// What images are of, by a trained network: the most likely classes, with their probabilities.
+/// The most likely classes of images by a trained network, with their probabilities.
 ///
 /// Without --weights, the network is the program's own: it tells the ten kinds of clothing of Fashion-MNIST, bright on black.
 /// PNG and JPEG, in color or gray, of any size. Of a folder, all of them in it and below, in the order of their names. What cannot be
@@ -153,7 +153,7 @@ pub fn predict(args: &PredictArgs) -> Result<(), TrainError> {
     }
 }
 
-/// Where an image comes from.
+/// The origin of an image.
 enum Source {
     File(PathBuf),
     Stdin,

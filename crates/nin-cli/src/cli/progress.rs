@@ -23,11 +23,11 @@ use super::tensorboard::Board;
 /// Seconds between two plain lines.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What the page of a run says in the place of its answers while it goes on.
+/// The text that the page of a run has in the place of its answers while it goes on.
 const GOES_ON: &str =
     "The run goes on, or was stopped: its answers are added when it ends, or by nin report.";
 
-/// What is shown of a run beside its progress.
+/// Flags for all that is shown of a run beside its progress.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct DisplayArgs {
     /// Draw the loss now, train acc and test acc on the terminal as the run goes on; nothing where standard error is none
@@ -276,8 +276,8 @@ impl Progress {
     }
 }
 
-/// What stands beside a bar: images that are done, all of the epoch, and those of later epochs, at so many a second. What matters most
-/// stands first, and what does not fit into so many columns is left out, so that no number is cut.
+/// The text beside a bar: images that are done, all of the epoch, and those of later epochs, at so many a second. What matters
+/// most stands first, and what does not fit into so many columns is left out, so that no number is cut.
 fn message(title: &str, [done, all, rest]: [u64; 3], rate: f64, loss: f64, columns: usize) -> String {
     let left = all.saturating_sub(done);
     let decimals = usize::from(rate < 100.0);

@@ -37,7 +37,7 @@ pub struct ReportArgs {
     /// Folder of a run, or of one run for each seed
     #[arg(value_name = "DIR", required = true)]
     pub runs: Vec<PathBuf>,
-    /// Where the page goes [default: DIR/report.html, of several runs/report.html]
+    /// File for the page [default: DIR/report.html, of several runs/report.html]
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
     /// The data sets' files.
@@ -54,7 +54,7 @@ const PAGE: &str = "report.html";
 const MISTAKES: usize = 12;
 /// The most classes of a matrix; of more, the pairs that are mixed up most.
 const MATRIX: usize = 20;
-/// What weights are that are not those of an epoch's end.
+/// The name of weights that are not those of an epoch's end.
 const INSIDE: &str = "weights that were saved inside of an epoch";
 /// Pixels of the longer side of a picture, at most.
 const SIDE: usize = 168;
@@ -109,7 +109,7 @@ fn refuse_other_file(path: &Path) -> Result<(), TrainError> {
     Err(TrainError::setting("html", "the name of a page, or of nothing yet", path.display()))
 }
 
-/// What is known of a run but for its epochs and its answers.
+/// All that is known of a run but for its epochs and its answers.
 #[derive(Debug)]
 pub(super) struct Report {
     folder: PathBuf,
@@ -120,7 +120,7 @@ pub(super) struct Report {
     network: Result<Layers, String>,
 }
 
-/// What a network is made of.
+/// The layers of a network.
 #[derive(Debug)]
 struct Layers {
     parameters: usize,
@@ -173,7 +173,7 @@ impl Report {
         Ok(Self { folder: folder.to_path_buf(), version, network, settings })
     }
 
-    /// What the run's weights answer to the images that it is judged by.
+    /// Lets the run's weights answer to the images that it is judged by.
     fn verdict(&self, data: &DataArgs, threads: usize) -> Result<Verdict, TrainError> {
         let weights = self.folder.join("model.safetensors");
         let judged = OpenRun::new(&self.folder, weights.clone(), None, data, threads)?.judge("test")?;
@@ -420,7 +420,7 @@ fn curves(epochs: &[EpochMetrics]) -> Markup {
     html! { div.charts { @for (title, axis, curves) in CHARTS { (chart(title, axis, curves)) } } }
 }
 
-/// What the images are that a run is judged by.
+/// The name of the images that a run is judged by.
 fn judges_of(judges: JudgedBy) -> &'static str {
     match judges {
         JudgedBy::Test => "test images",
@@ -428,7 +428,7 @@ fn judges_of(judges: JudgedBy) -> &'static str {
     }
 }
 
-/// What a run's weights answer to the images that it is judged by.
+/// The answers of a run's weights to the images that it is judged by.
 #[derive(Debug)]
 struct Verdict {
     judges: JudgedBy,
@@ -471,8 +471,8 @@ impl Verdict {
         self.classes.get(class).map_or_else(|| class.to_string(), |name| shown(name))
     }
 
-    /// What there is to say if the weights are not those of the last of the epochs: of a run that goes on, too, which may save them
-    /// at any moment.
+    /// A note if the weights are not those of the last of the epochs: of a run that goes on, too, which may save them at any
+    /// moment.
     fn of_other_weights(&self, epochs: &[EpochMetrics]) -> Option<String> {
         match self.epoch {
             None => Some(INSIDE.to_owned()),
@@ -691,7 +691,7 @@ fn pairs_of(settings: &Settings) -> Vec<(String, String)> {
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-/// How much of each class each run finds.
+/// The share of each class that each run finds.
 fn by_class(runs: &[Whole], names: &[String]) -> Markup {
     let mut classes: Vec<&String> = Vec::new();
     let verdicts: Vec<Option<&Verdict>> = runs.iter().map(|(.., verdict)| verdict.as_ref().ok()).collect();
@@ -745,7 +745,7 @@ mod tests {
         Report { folder: folder.into(), settings, version, network: Ok(network.unwrap()) }
     }
 
-    /// What comes from file names is text, whatever it looks like.
+    /// Names of files are text, whatever they look like.
     #[test]
     fn names_are_no_markup() {
         let evil = "<script>alert(1)</script>\u{1b}[2J";

@@ -99,7 +99,7 @@ pub(super) fn train_each(
 /// Reads `FROM..TO`, without TO.
 ///
 /// # Errors
-/// What was expected and what was found.
+/// The form that was expected and the text that was found.
 pub fn parse(range: &str) -> Result<Range<u64>, String> {
     let ends = range.split_once("..").and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
     match ends {

@@ -8,7 +8,7 @@ use tensor::simd::Isa;
 
 use nin::train::{Overrides, RunDir, Settings, TrainError};
 
-/// What an environment variable asks for; `None` where it is unset or empty.
+/// The choice that an environment variable asks for; `None` where it is unset or empty.
 fn variable<T: FromStr>(name: &str) -> Result<Option<T>, TrainError>
 where
     T::Err: std::fmt::Display,

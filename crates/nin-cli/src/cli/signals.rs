@@ -9,7 +9,7 @@ use nin::train::TrainError;
 
 use super::tell;
 
-/// What comes so soon after a first signal is the same wish: `timeout` and a shell whose terminal is closed send theirs twice.
+/// Signals so soon after a first one are the same wish: `timeout` and a shell whose terminal is closed send theirs twice.
 const SAME: Duration = Duration::from_millis(500);
 
 /// Raises the flag at the first signal that asks the process to end: Ctrl-C, a request to terminate, a terminal that is closed. A

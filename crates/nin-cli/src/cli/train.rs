@@ -47,7 +47,7 @@ pub struct TrainArgs {
     /// Threads.
     #[command(flatten)]
     pub threads: ThreadArgs,
-    /// What is shown of it.
+    /// The flags for what is shown of it.
     #[command(flatten)]
     pub display: DisplayArgs,
     /// Folder of the run [default: runs/MODEL-TIME]
