@@ -45,7 +45,7 @@ fn fine_tuning_leaves_frozen_layers_as_they_were() {
 }
 
 #[test]
-fn own_data_are_learnt() {
+fn own_data_are_learned() {
     let (before, after) = own_data::run().unwrap();
     assert!(before < 0.6 && after > 0.95, "test accuracy {before}, then {after}");
 }

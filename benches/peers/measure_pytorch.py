@@ -57,15 +57,15 @@ def main():
             {"params": [p for p in net.parameters() if p.dim() > 1], "weight_decay": 5e-4},
             {"params": [p for p in net.parameters() if p.dim() == 1], "weight_decay": 0.0},
         ]
-        optimiser = torch.optim.SGD(groups, lr=0.01, momentum=0.9, fused=True if tuned else None)
+        optimizer = torch.optim.SGD(groups, lr=0.01, momentum=0.9, fused=True if tuned else None)
         criterion = torch.nn.CrossEntropyLoss()
 
         def step():
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             with precision():
                 logits = forward(images)
             criterion(logits.float(), labels).backward()
-            optimiser.step()
+            optimizer.step()
 
     else:
         net.eval()

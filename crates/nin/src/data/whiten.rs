@@ -3,7 +3,7 @@
 //!
 //! An image's numbers, of all channels together, lose their mean and are brought to the Euclidean norm 55 (GCN). ZCA (Bell and
 //! Sejnowski 1997; Krizhevsky 2009) then subtracts the mean image of the training images and multiplies by P = (C + 0.1
-//! I)^(-1/2), C being their covariance: neighbouring pixels are no longer alike, and the image still looks like itself.
+//! I)^(-1/2), C being their covariance: neighboring pixels are no longer alike, and the image still looks like itself.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn bits_depend_on_neither_threads_nor_neighbours() {
+    fn bits_depend_on_neither_threads_nor_neighbors() {
         let set = pictures(70);
         let with = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();

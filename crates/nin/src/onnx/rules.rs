@@ -245,15 +245,15 @@ pub(super) fn whitened(to: &mut Builder<'_>, pixels: &str, whitening: &Whitening
     let means = || [("axes", integers(1..4)), ("keepdims", integer(1))];
     let mean = to.push("ReduceMean", [pixels], means());
     let less = to.times(&mean, -1.0);
-    let centred = to.push("Add", [pixels, &less], []);
-    let squares = to.times_value(&centred, &centred);
+    let centered = to.push("Add", [pixels, &less], []);
+    let squares = to.times_value(&centered, &centered);
     let square = to.push("ReduceMean", [squares], means());
     // An image that is the same everywhere becomes zeros, not NaN.
     let square = to.plus(&square, 1e-9);
     let exponent = to.scalar(-0.5);
     let factor = to.push("Pow", [square, exponent], []);
     let factor = to.times(&factor, SCALE / ((c * h * w) as f64).sqrt());
-    let y = to.times_value(&centred, &factor);
+    let y = to.times_value(&centered, &factor);
     let Some([mean, matrix]) = whitening.zca() else { return y };
     let less = to.constant(Tensor::from_fn([1, c, h, w], |index| -mean.data()[index]));
     let y = to.push("Add", [y, less], []);

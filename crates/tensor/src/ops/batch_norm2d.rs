@@ -47,7 +47,7 @@ pub enum Statistic {
 pub struct BatchStatistics(Arc<Mutex<[Option<Vec<f64>>; 2]>>);
 
 impl BatchStatistics {
-    /// Moves the running value of each channel towards the batch's, which is taken away: `running = (1 - momentum) running +
+    /// Moves the running value of each channel toward the batch's, which is taken away: `running = (1 - momentum) running +
     /// momentum batch`, as PyTorch does. Nothing moves if no forward pass has left a statistic since the last time.
     pub fn follow<T: Element>(&self, statistic: Statistic, running: &mut [T], momentum: f64) {
         let batch = self.0.lock().unwrap_or_else(PoisonError::into_inner)[statistic as usize].take();
