@@ -145,13 +145,13 @@ fn relu_lets_nan_through() {
 
 /// Two micro-batches into one sum and one call over all images: the same gradient; `finish` can add, and empties.
 #[test]
-fn sums_over_shards_add_up() {
+fn sums_over_micro_batches_add_up() {
     for tile in [Tile::F4x4K5x5, Tile::F5x5K5x5] {
-        shards_add_up(tile);
+        micro_batches_add_up(tile);
     }
 }
 
-fn shards_add_up(tile: Tile) {
+fn micro_batches_add_up(tile: Tile) {
     let whole = same(tile, 3, 18, 35, 11);
     let case = case(whole, true, 7);
     let (first, rest) = (ConvGeometry { n: 1, ..whole }, ConvGeometry { n: 2, ..whole });
