@@ -1,5 +1,5 @@
 //! Rules that make several ops of a [`Graph`] one. A rule a function; the fused op is an op like any other, with the bits of
-//! those that it replaces.
+//! those that it replaces. Only [`Graph::with_folded_batch_norms`] rounds otherwise: its convolutions have other weights.
 
 use std::sync::Arc;
 

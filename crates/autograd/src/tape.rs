@@ -22,8 +22,7 @@ pub(crate) struct Node<T: Element> {
 }
 
 pub(crate) struct Record<T: Element> {
-    /// Boxed, so that the list stays small while it grows: a step allocates nothing large.
-    #[allow(clippy::vec_box, reason = "see above")]
+    #[allow(clippy::vec_box, reason = "the list stays small while it grows: a step allocates nothing large")]
     pub nodes: Vec<Box<Node<T>>>,
     pub spent: bool,
     random_ops: u32,
