@@ -23,7 +23,7 @@ use crate::error::{Json, Refusal};
 use crate::guard::Guard;
 use crate::metrics::Metrics;
 use crate::page::Page;
-use crate::views::{self, Block, ClassMap, Studio};
+use crate::views::{self, ClassMap, DrawnBlock, Studio};
 use crate::{Limits, Sample};
 
 /// All that requests share.
@@ -211,7 +211,7 @@ struct Answered {
     #[serde(skip_serializing_if = "Option::is_none")]
     maps: Option<Vec<ClassMap>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    blocks: Option<Vec<Block>>,
+    blocks: Option<Vec<DrawnBlock>>,
 }
 
 #[derive(Debug, Serialize)]

@@ -146,7 +146,7 @@ pub(crate) struct ClassMap {
 
 /// The first maps of a block.
 #[derive(Debug, Serialize)]
-pub(crate) struct Block {
+pub(crate) struct DrawnBlock {
     name: String,
     ops: Vec<String>,
     shape: [usize; 3],
@@ -160,8 +160,8 @@ pub(crate) fn class_maps(maps: &ClassMaps, shown: &Picture, classes: &[usize]) -
 }
 
 /// The first maps of each block, each a picture of its own.
-pub(crate) fn blocks(blocks: &[BlockMaps]) -> Vec<Block> {
-    let draw = |block: &BlockMaps| Block {
+pub(crate) fn blocks(blocks: &[BlockMaps]) -> Vec<DrawnBlock> {
+    let draw = |block: &BlockMaps| DrawnBlock {
         name: block.name.clone(),
         ops: block.ops.clone(),
         shape: block.shape,

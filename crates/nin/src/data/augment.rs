@@ -254,7 +254,7 @@ impl FromStr for Augmentation {
 }
 
 /// A sample, its share of the image that is made, and its own image.
-type Part<'a, P> = (usize, f32, &'a [P]);
+type WeightedImage<'a, P> = (usize, f32, &'a [P]);
 
 /// The inputs that the draws and steps of all samples of an epoch have in common.
 pub(super) struct Frame<'a> {
@@ -348,7 +348,7 @@ impl Augmentation {
     pub(super) fn apply<P: Pixel>(
         &self,
         frame: &Frame<'_>,
-        parts: &[Part<'_, P>],
+        parts: &[WeightedImage<'_, P>],
         scratch: &mut Scratch,
         varied: &mut Vec<P>,
     ) {

@@ -298,7 +298,7 @@ impl Work {
         let frame = self.maker.frame(self.epoch);
         let part = |(sample, share)| {
             let (image, target) = dataset.get(sample)?;
-            Ok(Part { sample, image, target, share })
+            Ok(WeightedSample { sample, image, target, share })
         };
         let parts = |&sample| options.augmentation.shares(&frame, sample, dataset.len()).map(part).collect();
         let whitened;
@@ -310,7 +310,7 @@ impl Work {
             rows.for_each(|(part, row)| part.image = Image::Floats(row.into()));
         }
         // The pixels and the target of the first sample are of the kind that all have.
-        let Part { image: kind, target, .. } = &all[0][0];
+        let WeightedSample { image: kind, target, .. } = &all[0][0];
         let [of_bytes, of_floats] = if let Image::Bytes(_) = kind { [image, 0] } else { [0, image] };
         let mixup = options.augmentation.mixup();
         let (is_dense, width) = match target {
@@ -335,7 +335,7 @@ impl Work {
                 return refuse(message);
             }
             let larger = parts.iter().max_by(|a, b| a.share.total_cmp(&b.share));
-            if let Some(&Part { target: Target::Class(class), .. }) = larger {
+            if let Some(&WeightedSample { target: Target::Class(class), .. }) = larger {
                 labels.push(class);
             }
         }
@@ -346,14 +346,14 @@ impl Work {
 }
 
 /// A sample and its share of an image and of a target; all of it, but where images are mixed.
-struct Part<'a> {
+struct WeightedSample<'a> {
     sample: usize,
     image: Image<'a>,
     target: Target<'a>,
     share: f32,
 }
 
-impl Part<'_> {
+impl WeightedSample<'_> {
     fn refuse<T>(&self, message: &str) -> Result<T, String> {
         Err(format!("sample {}: {message}", self.sample))
     }
@@ -399,7 +399,7 @@ impl BatchMaker {
     fn prepare<P: Pixel>(
         &self,
         frame: &Frame<'_>,
-        parts: &[Part<'_>],
+        parts: &[WeightedSample<'_>],
         target: &mut [P],
         PixelScratch { augment, varied, resize }: &mut PixelScratch<P>,
     ) -> Result<(), String> {

@@ -20,7 +20,7 @@ use super::im2col::col2im;
 use super::windows::windows;
 use super::{ConvGeometry, Pass};
 use crate::buffer_pool::BufferPool;
-use crate::gemm::{By, Elements, Epilogue, Operand, Output, PackedA, Planes, gemm};
+use crate::gemm::{By, ChannelPlanes, Elements, Epilogue, Operand, Output, PackedA, gemm};
 use crate::simd::Isa;
 
 /// An output gradient, and the output of the ReLU that followed, if there is one: the gradient counts as zero where that is not
@@ -61,13 +61,13 @@ fn each_group(g: &ConvGeometry, pass: Pass, w: &[f32], mut each: impl FnMut(&dyn
     let window = g.kernel[0] * g.kernel[1];
     for w in w.chunks_exact((outputs * patch).max(1)) {
         match pass {
-            Pass::Forward => each(&Planes::matrix(w, outputs, patch).by(By::Element)),
+            Pass::Forward => each(&ChannelPlanes::matrix(w, outputs, patch).by(By::Element)),
             Pass::InputGradient if g.flips() => each(&Elements {
                 extent: inputs,
                 k: outputs * window,
                 at: |c: usize, p: usize| w[p / window * patch + c * window + (window - 1 - p % window)],
             }),
-            Pass::InputGradient => each(&Planes::matrix(w, outputs, patch).by(By::Position)),
+            Pass::InputGradient => each(&ChannelPlanes::matrix(w, outputs, patch).by(By::Position)),
         }
     }
 }
@@ -86,9 +86,9 @@ pub(super) fn part<'a>(
     [channels, pixels]: [usize; 2],
     images: &Range<usize>,
     [group, groups]: [usize; 2],
-) -> Planes<'a> {
+) -> ChannelPlanes<'a> {
     let first = (images.start * channels + group * (channels / groups)) * pixels;
-    Planes {
+    ChannelPlanes {
         data: &data[first..],
         mask: mask.map(|mask| &mask[first..]),
         images: images.len(),

@@ -53,20 +53,20 @@ pub(super) fn col2im<T: Element>(g: &ConvGeometry, columns: &[T], dx: &mut [T]) 
 }
 
 /// One group of one image: where its part of each array begins, and how long it is.
-struct Part {
+struct ImageGroup {
     x: std::ops::Range<usize>,
     y: std::ops::Range<usize>,
     w: std::ops::Range<usize>,
 }
 
-fn parts(g: &ConvGeometry) -> impl Iterator<Item = Part> {
+fn image_groups(g: &ConvGeometry) -> impl Iterator<Item = ImageGroup> {
     let x = g.input_len() / g.n.max(1) / g.groups;
     let y = g.output_len() / g.n.max(1) / g.groups;
     let w = g.weight_len() / g.groups;
     let groups = g.groups;
     (0..g.n * groups).map(move |part| {
         let group = part % groups;
-        Part { x: part * x..(part + 1) * x, y: part * y..(part + 1) * y, w: group * w..(group + 1) * w }
+        ImageGroup { x: part * x..(part + 1) * x, y: part * y..(part + 1) * y, w: group * w..(group + 1) * w }
     })
 }
 
@@ -87,7 +87,7 @@ pub(super) fn forward<T: Element>(
             y.fill(bias[plane % g.c_out]);
         }
     }
-    for part in parts(g) {
+    for part in image_groups(g) {
         let b = im2col(g, &x[part.x], &mut columns);
         T::matmul([m, k, n], (&w[part.w], [k, 1]), (b, [n, 1]), &mut y[part.y], bias.is_some());
     }
@@ -104,7 +104,7 @@ pub(super) fn input_gradient<T: Element>(
     assert_eq!([dx.len(), w.len(), dy.len()], [g.input_len(), g.weight_len(), g.output_len()]);
     let (m, k, n) = (g.patch(), g.c_out / g.groups, g.out_pixels());
     let mut columns = pool.take::<T>(if g.is_pointwise() { 0 } else { m * n });
-    for part in parts(g) {
+    for part in image_groups(g) {
         let (w, dy, dx) = ((&w[part.w], [1, m]), (&dy[part.y], [n, 1]), &mut dx[part.x]);
         if g.is_pointwise() {
             T::matmul([m, k, n], w, dy, dx, false);
@@ -130,7 +130,7 @@ pub(super) fn weight_gradient<T: Element>(
     if g.n == 0 {
         dw.fill(T::ZERO);
     }
-    for (index, part) in parts(g).enumerate() {
+    for (index, part) in image_groups(g).enumerate() {
         let b = im2col(g, &x[part.x], &mut columns);
         let later_image = index >= g.groups;
         T::matmul([m, k, n], (&dy[part.y], [k, 1]), (b, [1, k]), &mut dw[part.w], later_image);

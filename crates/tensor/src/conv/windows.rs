@@ -13,7 +13,7 @@ use super::ConvGeometry;
 use super::padded::Padded;
 use crate::buffer_pool::{Buffer, BufferPool};
 use crate::gemm::kernel::BLOCK_STRIDE;
-use crate::gemm::{By, Operand, Planes, Run, check_panel, copy_runs};
+use crate::gemm::{By, ChannelPlanes, Operand, Run, check_panel, copy_runs};
 use crate::simd::Isa;
 
 /// Panels and blocks are never wider than this many lanes.
@@ -23,7 +23,7 @@ const MAX_WIDTH: usize = BLOCK_STRIDE;
 pub(super) fn windows<'a>(
     pool: &Arc<BufferPool>,
     g: &ConvGeometry,
-    part: Planes<'a>,
+    part: ChannelPlanes<'a>,
     by: By,
 ) -> Box<dyn Operand + 'a> {
     if g.is_pointwise() { Box::new(part.by(by)) } else { Box::new(Windows::new(pool, g, part, by)) }
@@ -34,7 +34,7 @@ pub(super) fn windows<'a>(
 struct Windows<'a> {
     by: By,
     g: ConvGeometry,
-    part: Planes<'a>,
+    part: ChannelPlanes<'a>,
     /// The copies of its planes, if they do not lie as they must.
     copies: Option<Buffer<f32>>,
     /// The layout of a plane, copied or not.
@@ -46,12 +46,12 @@ struct Windows<'a> {
 
 impl<'a> Windows<'a> {
     /// Prepares a part of the input of `g`.
-    fn new(pool: &Arc<BufferPool>, g: &ConvGeometry, part: Planes<'a>, by: By) -> Self {
+    fn new(pool: &Arc<BufferPool>, g: &ConvGeometry, part: ChannelPlanes<'a>, by: By) -> Self {
         let [height, width] = [g.h + 2 * g.padding[0], g.w + 2 * g.padding[1]];
         // A window alone in its row needs no more phases than there are columns.
         let phases = if by == By::Position { g.stride[1].min(width) } else { 1 };
         let (padded, step) = (Padded::input(g, phases, 0), [g.stride[0].min(height), g.stride[1] / phases]);
-        let Planes { data, mask, images, channels, pixels, mut image_stride } = part;
+        let ChannelPlanes { data, mask, images, channels, pixels, mut image_stride } = part;
         let mut copies = None;
         if phases > 1 || g.padding != [0, 0] || mask.is_some() {
             let from_stride = std::mem::replace(&mut image_stride, channels * padded.len());

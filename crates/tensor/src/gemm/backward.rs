@@ -10,12 +10,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::KC;
-use super::blocked::{Block, columns_of};
+use super::blocked::{BlockProduct, columns_of};
 use super::kernel::BLOCK_STRIDE;
 use super::operand::Operand;
 use super::output::{Epilogue, Output};
 use super::packed::{PackedA, blocks_of_k};
-use super::planes::Planes;
+use super::planes::ChannelPlanes;
 use super::sparse::{Lists, Multiply, Sparse};
 use super::strided::gemm_strided;
 use crate::buffer_pool::BufferPool;
@@ -33,7 +33,7 @@ pub(crate) struct Stage<'a> {
     /// ends.
     pub(crate) weights: Option<(&'a PackedA, &'a [f32])>,
     /// `w A` counts as zero where this is not above zero: the output of the layer below, if that has a ReLU.
-    pub(crate) relu_mask: Option<Planes<'a>>,
+    pub(crate) relu_mask: Option<ChannelPlanes<'a>>,
 }
 
 /// Goes backward through `stages`, a block of pixels at a time. A of the first has a row per channel and a k per
@@ -48,7 +48,7 @@ pub(crate) struct Stage<'a> {
 pub(crate) fn gemm_backward(
     pool: &Arc<BufferPool>,
     isa: Isa,
-    a: &Planes<'_>,
+    a: &ChannelPlanes<'_>,
     stages: &mut [Stage<'_>],
     accumulate: bool,
     mut out: Option<&mut Output<'_>>,
@@ -99,7 +99,7 @@ pub(crate) fn gemm_backward(
 }
 
 /// Checks the arguments of [`gemm_backward`] and returns the most rows that a block has.
-fn check(isa: Isa, a: &Planes<'_>, stages: &[Stage<'_>], out: Option<&Output<'_>>) -> usize {
+fn check(isa: Isa, a: &ChannelPlanes<'_>, stages: &[Stage<'_>], out: Option<&Output<'_>>) -> usize {
     let (mut channels, k) = (a.channels, a.positions());
     let mut most = channels;
     for (index, stage) in stages.iter().enumerate() {
@@ -154,7 +154,7 @@ fn add_product(
 /// The columns `columns` of the product of weights with a block of A, a row for each channel.
 fn multiply_weights(weights: &PackedA, columns: Range<usize>, block: &[f32], out: &mut Output<'_>) {
     for (index, ks) in blocks_of_k(weights.k).enumerate() {
-        let block = Block {
+        let product = BlockProduct {
             a: weights,
             panels: &(0..weights.panels.count),
             data: &block[ks.start * BLOCK_STRIDE..],
@@ -165,7 +165,7 @@ fn multiply_weights(weights: &PackedA, columns: Range<usize>, block: &[f32], out
             c: out,
         };
         // SAFETY: `out` is borrowed mutably, and there is one thread.
-        unsafe { block.multiply() };
+        unsafe { product.multiply() };
     }
 }
 

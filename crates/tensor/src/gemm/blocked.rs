@@ -105,7 +105,7 @@ impl<B: Operand + ?Sized> Product<'_, B> {
                     bias: self.epilogue.bias.filter(|_| index == last),
                     relu: self.epilogue.relu && index == last,
                 };
-                let block = Block {
+                let product = BlockProduct {
                     a,
                     panels,
                     data,
@@ -116,14 +116,14 @@ impl<B: Operand + ?Sized> Product<'_, B> {
                     c: self.c,
                 };
                 // SAFETY: the caller's promise: rows and columns lie inside C and are this thread's.
-                unsafe { block.multiply() };
+                unsafe { product.multiply() };
             }
         }
     }
 }
 
 /// Panels of A times a block of B.
-pub(super) struct Block<'a> {
+pub(super) struct BlockProduct<'a> {
     pub(super) a: &'a PackedA,
     /// The panels that take part.
     pub(super) panels: &'a Range<usize>,
@@ -139,7 +139,7 @@ pub(super) struct Block<'a> {
     pub(super) c: &'a Output<'a>,
 }
 
-impl Block<'_> {
+impl BlockProduct<'_> {
     /// Loops 2 and 1.
     ///
     /// # Panics
@@ -154,13 +154,13 @@ impl Block<'_> {
     }
 }
 
-/// A block that [`Block::multiply`] has checked, whose caller answers for C.
-struct Checked<'a>(&'a Block<'a>);
+/// A product that [`BlockProduct::multiply`] has checked, whose caller answers for C.
+struct Checked<'a>(&'a BlockProduct<'a>);
 
 impl Kernel for Checked<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Block { a, panels, data, width, ref ks, ref columns, epilogue, c } = *self.0;
+        let BlockProduct { a, panels, data, width, ref ks, ref columns, epilogue, c } = *self.0;
         let tiles = columns_of(S::REGISTERS, columns.len());
         assert!(tiles.count <= MAX_PANELS, "{} tiles across a block", tiles.count);
         let places: [_; MAX_PANELS] = std::array::from_fn(|index| {
@@ -181,8 +181,8 @@ impl Kernel for Checked<'_> {
                     ..Tile::OPEN
                 };
                 // SAFETY: the panel of A was just sliced to the tile's rows and k, and the block has a row with the tile's
-                // columns for each k; rows and columns lie inside C, and by the promise to `Block::multiply` no other thread is
-                // there.
+                // columns for each k; rows and columns lie inside C, and by the promise to `BlockProduct::multiply` no
+                // other thread is there.
                 unsafe { place.run(s, tile, rows.clone(), epilogue) };
             }
         }

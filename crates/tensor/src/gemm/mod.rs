@@ -84,7 +84,7 @@ pub(crate) use copy::{Run, copy_runs};
 pub(crate) use operand::{Elements, Operand, check_panel};
 pub(crate) use output::{Epilogue, Output};
 pub(crate) use packed::PackedA;
-pub(crate) use planes::{By, Planes};
+pub(crate) use planes::{By, ChannelPlanes};
 pub(crate) use strided::gemm_strided;
 
 /// The longest sum that is made in one go; longer ones are cut into equal blocks whose results are added up. A panel of B of so

@@ -10,7 +10,7 @@ use crate::simd::{Isa, dispatch};
 
 /// N x C x pixels in memory, perhaps only some of the channels, perhaps masked.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Planes<'a> {
+pub(crate) struct ChannelPlanes<'a> {
     /// The elements, from the first channel of the first image on.
     pub(crate) data: &'a [f32],
     /// As long as `data`: an element counts as zero unless its mask is above zero (the backward pass of ReLU, with the
@@ -41,7 +41,7 @@ pub(super) fn pieces(range: Range<usize>, pixels: usize, image_stride: usize) ->
     })
 }
 
-impl<'a> Planes<'a> {
+impl<'a> ChannelPlanes<'a> {
     /// A plain row-major matrix of `channels` rows and `pixels` columns.
     pub(crate) fn matrix(data: &'a [f32], channels: usize, pixels: usize) -> Self {
         Self { data, mask: None, images: 1, channels, pixels, image_stride: channels * pixels }
@@ -110,11 +110,11 @@ pub(crate) enum By {
     Element,
 }
 
-/// See [`Planes::by`]. By channel, a mask is not supported: the masked operand of a weight gradient is A, which is copied row by
-/// row.
+/// See [`ChannelPlanes::by`]. By channel, a mask is not supported: the masked operand of a weight gradient is A, which is copied
+/// row by row.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PlanesBy<'a> {
-    planes: Planes<'a>,
+    planes: ChannelPlanes<'a>,
     by: By,
 }
 

@@ -16,7 +16,7 @@ use super::blocked::columns_of;
 use super::kernel::BLOCK_STRIDE;
 use super::operand::Operand;
 use super::packed::blocks_of_k;
-use super::planes::{By, Planes};
+use super::planes::{By, ChannelPlanes};
 use crate::buffer_pool::{Buffer, BufferPool};
 use crate::simd::transpose::{Rows, transpose_on};
 use crate::simd::{Isa, Kernel, Registers, Simd, dispatch};
@@ -99,7 +99,7 @@ impl Sparse {
         let lanes = registers.lanes;
         let columns = w.len() / k;
         let stride = columns.next_multiple_of(lanes);
-        let w = Planes::matrix(w, k, columns).by(By::Position);
+        let w = ChannelPlanes::matrix(w, k, columns).by(By::Position);
         for (index, ks) in blocks_of_k(k).enumerate() {
             let width = ks.len().next_multiple_of(lanes);
             let rows = &mut self.pixels[..pixels * width];

@@ -40,8 +40,8 @@ impl Batch {
         Self { data, mask, images, channels, pixels, stride }
     }
 
-    fn planes(&self, masked: bool) -> Planes<'_> {
-        Planes {
+    fn planes(&self, masked: bool) -> ChannelPlanes<'_> {
+        ChannelPlanes {
             data: &self.data,
             mask: masked.then_some(&self.mask),
             images: self.images,
@@ -130,7 +130,7 @@ proptest! {
         let w: Vec<f32> = random(m * n, 7);
         let k = images * pixels;
         for isa in Isa::available() {
-            let weights = PackedA::new(&pool, isa, &Planes::matrix(&w, m, n).by(By::Position));
+            let weights = PackedA::new(&pool, isa, &ChannelPlanes::matrix(&w, m, n).by(By::Position));
             let start = if accumulate { 1.0 } else { f32::NAN };
             let operands = inputs.each_ref().map(|input| input.planes(false).by(By::Element));
             let [mut first, mut second, mut dx] = [vec![start; m * n + m], vec![start; n * l + n], vec![f32::NAN; n * k]];
@@ -160,7 +160,8 @@ proptest! {
                 let planes = (0..images).flat_map(|i| &inputs[0].data[i * inputs[0].stride..][..n * pixels]);
                 planes.copied().collect::<Vec<_>>()
             });
-            let passed = Planes { data: &dx, mask: unmasked.as_deref(), images, channels: n, pixels, image_stride: n * pixels };
+            let (mask, image_stride) = (unmasked.as_deref(), n * pixels);
+            let passed = ChannelPlanes { data: &dx, mask, images, channels: n, pixels, image_stride };
             let mut alone = vec![start; n * l + n];
             let (dw, db) = alone.split_at_mut(n * l);
             let stage = Stage { input: &operands[1], dw, db: Some(db), weights: None, relu_mask: None };
@@ -187,11 +188,11 @@ proptest! {
                 PackedA::new(&pool, isa, &Elements { extent: rows.end - rows.start, k, at })
             };
             let mut whole = vec![f32::NAN; m * n];
-            let operand = Planes::matrix(&b, k, n).by(By::Position);
+            let operand = ChannelPlanes::matrix(&b, k, n).by(By::Position);
             whole_gemm(&pool, &packed(0..m), &operand, Epilogue::default(), &mut Output::matrix(&mut whole, m, n, n), false);
             let right: Vec<f32> = (0..k).flat_map(|p| b[p * n + cut..(p + 1) * n].to_vec()).collect();
             let mut part = vec![f32::NAN; n - cut];
-            let operand = Planes::matrix(&right, k, n - cut).by(By::Position);
+            let operand = ChannelPlanes::matrix(&right, k, n - cut).by(By::Position);
             let mut output = Output::matrix(&mut part, 1, n - cut, n - cut);
             whole_gemm(&pool, &packed(m - 1..m), &operand, Epilogue::default(), &mut output, false);
             prop_assert_eq!(bits(&part), bits(&whole[(m - 1) * n + cut..]), "{}", isa);

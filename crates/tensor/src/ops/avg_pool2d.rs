@@ -63,7 +63,7 @@ impl UnaryOp for AvgPool2d {
         let g = self.geometry(x.shape()).expect("the shapes were checked");
         let mut y = Tensor::empty_in(context.pool(), g.output_shape());
         let count_pad = self.count_include_pad;
-        dispatch(Isa::current(), Planes { g: &g, count_pad, x: x.data(), y: y.data_mut() });
+        dispatch(Isa::current(), AvgPoolForward { g: &g, count_pad, x: x.data(), y: y.data_mut() });
         (y, x.shape())
     }
 
@@ -89,14 +89,14 @@ fn counted(g: &PoolGeometry, axis: usize, out: usize, inside: &Range<usize>, cou
 }
 
 /// The forward pass over whole planes.
-struct Planes<'a, T> {
+struct AvgPoolForward<'a, T> {
     g: &'a PoolGeometry,
     count_pad: bool,
     x: &'a [T],
     y: &'a mut [T],
 }
 
-impl<T: Element> Kernel for Planes<'_, T> {
+impl<T: Element> Kernel for AvgPoolForward<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Self { g, count_pad, x, y } = self;

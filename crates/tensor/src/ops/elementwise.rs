@@ -63,7 +63,7 @@ impl<F: Pointwise> UnaryOp for F {
     }
 
     fn gradient<T: Element>(&self, _: &Context, kept: Tensor<T>, mut dy: Tensor<T>) -> Tensor<T> {
-        dispatch(Isa::current(), Gradients { f: *self, kept: kept.data(), dy: dy.data_mut() });
+        dispatch(Isa::current(), PointwiseBackward { f: *self, kept: kept.data(), dy: dy.data_mut() });
         dy
     }
 }
@@ -90,13 +90,13 @@ impl<T: Element, F: Pointwise> Kernel for Values<'_, T, F> {
     }
 }
 
-struct Gradients<'a, T, F> {
+struct PointwiseBackward<'a, T, F> {
     f: F,
     kept: &'a [T],
     dy: &'a mut [T],
 }
 
-impl<T: Element, F: Pointwise> Kernel for Gradients<'_, T, F> {
+impl<T: Element, F: Pointwise> Kernel for PointwiseBackward<'_, T, F> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         for (dy, &kept) in self.dy.iter_mut().zip(self.kept) {
@@ -130,7 +130,7 @@ pub(super) fn check_pointwise<F: Pointwise>(f: F, values: &[(f64, f64)], spread:
         dispatch(isa, Values { f, x: None, y: &mut in_place });
         assert_eq!(in_place, y, "{isa}");
         let mut dx = vec![2.0f32; x.len()];
-        dispatch(isa, Gradients { f, kept: &x, dy: &mut dx });
+        dispatch(isa, PointwiseBackward { f, kept: &x, dy: &mut dx });
         for ((&x, &y), &dx) in x.iter().zip(&y).zip(&dx) {
             let wide = f64::from(x);
             for (found, expected) in [(y, f.value(wide)), (dx, f.pull_back(wide, 2.0))] {

@@ -5,7 +5,7 @@ mod maxima;
 
 use rayon::prelude::*;
 
-use self::gradients::Gradients;
+use self::gradients::MaxPoolBackward;
 use self::maxima::Maxima;
 use super::pool_window::{PoolGeometry, describe_windows};
 use crate::simd::{Isa, dispatch};
@@ -116,7 +116,7 @@ impl UnaryOp for MaxPool2d {
         let mut dx = Tensor::empty_in(context.pool(), geometry.input_shape());
         dispatch(
             Isa::current(),
-            Gradients { g: &geometry, dy: dy.data(), argmax: &argmax, dx: dx.data_mut() },
+            MaxPoolBackward { g: &geometry, dy: dy.data(), argmax: &argmax, dx: dx.data_mut() },
         );
         dx
     }

@@ -98,7 +98,7 @@ impl Downloader {
             return Ok(target);
         }
         fs::create_dir_all(dir).map_err(DataError::io(dir, "create"))?;
-        let mut part = Part::open(dir.join(format!("{}.part", file.name)))?;
+        let mut part = PartFile::open(dir.join(format!("{}.part", file.name)))?;
         let folder = self.base_url.as_ref().unwrap_or(&file.folder);
         let transfer = Transfer { downloader: self, file, observer, url: format!("{folder}/{}", file.name) };
         if let Err(error) = transfer.complete(&mut part) {
@@ -124,14 +124,14 @@ impl Downloader {
 }
 
 /// The unfinished file, locked against other processes.
-struct Part {
+struct PartFile {
     path: PathBuf,
     file: File,
     len: u64,
 }
 
-impl Part {
-    fn open(path: PathBuf) -> Result<Part, DataError> {
+impl PartFile {
+    fn open(path: PathBuf) -> Result<PartFile, DataError> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -149,7 +149,7 @@ impl Part {
             Err(fs::TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => {}
             Err(fs::TryLockError::Error(e)) => return Err(DataError::io(&path, "lock")(e)),
         }
-        let mut part = Part { path, file, len: 0 };
+        let mut part = PartFile { path, file, len: 0 };
         part.len = part.file.seek(SeekFrom::End(0)).map_err(DataError::io(&part.path, "read"))?;
         Ok(part)
     }
@@ -202,7 +202,7 @@ struct Transfer<'a> {
 impl Transfer<'_> {
     /// Brings `part` to the file's full length, asking again as long as each attempt gets further than all
     /// before it.
-    fn complete(&self, part: &mut Part) -> Result<(), DataError> {
+    fn complete(&self, part: &mut PartFile) -> Result<(), DataError> {
         let size = self.file.size;
         if part.len > size {
             part.restart()?;
@@ -223,7 +223,7 @@ impl Transfer<'_> {
     }
 
     /// Asks once for what is missing and appends what comes. Answers why there is no more: if it is not all, asking again may help.
-    fn attempt(&self, part: &mut Part) -> Result<String, DataError> {
+    fn attempt(&self, part: &mut PartFile) -> Result<String, DataError> {
         let response = match self.ask(part.len) {
             Ok(response) => response,
             Err(reason) => return Ok(reason),

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::tiles::Extent;
 use super::{Masked, part};
-use crate::gemm::Planes;
+use crate::gemm::ChannelPlanes;
 use crate::simd::Simd;
 use crate::simd::transpose::{Rows, transpose};
 
@@ -18,7 +18,7 @@ pub(super) const MAX_KERNEL: usize = 25 * 16;
 /// Images, perhaps some of their channels, perhaps masked, cut into tiles.
 #[derive(Clone, Copy)]
 pub(super) struct Images<'a> {
-    pub(super) planes: Planes<'a>,
+    pub(super) planes: ChannelPlanes<'a>,
     /// `[H, W]`.
     pub(super) size: [usize; 2],
     /// The pixels of tiles.
@@ -42,10 +42,10 @@ impl<'a> Images<'a> {
     }
 
     pub(super) fn range(&self, range: Range<usize>) -> Images<'a> {
-        let Planes { data, mask, image_stride, .. } = self.planes;
+        let ChannelPlanes { data, mask, image_stride, .. } = self.planes;
         let first = range.start * image_stride;
         let (data, mask) = (&data[first..], mask.map(|mask| &mask[first..]));
-        Images { planes: Planes { data, mask, images: range.len(), ..self.planes }, ..*self }
+        Images { planes: ChannelPlanes { data, mask, images: range.len(), ..self.planes }, ..*self }
     }
 
     /// The pixels under `tiles` along an axis, some of which may lie outside of the image.
@@ -64,7 +64,7 @@ impl<'a> Images<'a> {
         [rows, columns]: [Range<isize>; 2],
         into: &mut [f32],
     ) {
-        let Planes { data, mask, channels, pixels, image_stride, .. } = self.planes;
+        let ChannelPlanes { data, mask, channels, pixels, image_stride, .. } = self.planes;
         let ([height, width], line) = (self.size, columns.len() * S::LANES);
         let count = channels.saturating_sub(first).min(S::LANES);
         let inside = columns.start.max(0) as usize..(columns.end.max(0) as usize).min(width);

@@ -30,7 +30,7 @@ pub(super) struct Block {
 
 /// The tile rows of a block in one image.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Part {
+pub(super) struct ImageRows {
     pub(super) image: usize,
     pub(super) rows: Range<usize>,
 }
@@ -116,9 +116,9 @@ impl Block {
         self.runs_in(self.rows())
     }
 
-    /// The tiles of a part row by row.
+    /// The tiles of such rows, row by row.
     #[inline(always)]
-    pub(super) fn runs_of(self, part: &Part) -> impl Iterator<Item = Run> + use<> {
+    pub(super) fn runs_of(self, part: &ImageRows) -> impl Iterator<Item = Run> + use<> {
         let base = part.image * self.grid.rows;
         self.runs_in(base + part.rows.start..base + part.rows.end)
     }
@@ -136,14 +136,14 @@ impl Block {
         })
     }
 
-    /// The parts, image by image.
+    /// The tile rows, image by image.
     #[inline(always)]
-    pub(super) fn parts(self) -> impl Iterator<Item = Part> {
+    pub(super) fn image_rows(self) -> impl Iterator<Item = ImageRows> {
         let (per_image, rows) = (self.grid.rows, self.rows());
         (rows.start / per_image..rows.end.div_ceil(per_image)).map(move |image| {
             let base = image * per_image;
             let (start, end) = (rows.start.max(base), rows.end.min(base + per_image));
-            Part { image, rows: start - base..end - base }
+            ImageRows { image, rows: start - base..end - base }
         })
     }
 }
@@ -188,8 +188,8 @@ mod tests {
                 let mut seen = Vec::new();
                 for block in grid.blocks() {
                     let (mut next, mut index) = (0, 0);
-                    assert!(block.parts().flat_map(|part| block.runs_of(&part)).eq(block.runs()));
-                    for part in block.parts() {
+                    assert!(block.image_rows().flat_map(|part| block.runs_of(&part)).eq(block.runs()));
+                    for part in block.image_rows() {
                         for run in block.runs_of(&part) {
                             assert_eq!((run.image, run.offset, run.index), (part.image, next, index));
                             assert!(part.rows.contains(&run.row));

@@ -93,7 +93,7 @@ impl<'a> Source<'a> {
     ) {
         let Self { images, partial, .. } = self;
         let Extent { step, .. } = images.extent;
-        for part in block.parts() {
+        for part in block.image_rows() {
             let (rows, columns) = (images.pixels(0, &part.rows), images.pixels(1, &(0..block.columns())));
             let line = columns.len() * S::LANES;
             let gathered = &mut scratch[..rows.len() * line];
@@ -166,7 +166,8 @@ impl Maps<'_> {
     pub(super) fn as_images(&self, grid: Grid) -> Images<'_> {
         let Self { ref data, channels, size, image_stride } = *self;
         let pixels = size[0] * size[1];
-        let planes = gemm::Planes { data, mask: None, images: grid.images, channels, pixels, image_stride };
+        let planes =
+            gemm::ChannelPlanes { data, mask: None, images: grid.images, channels, pixels, image_stride };
         Images { planes, size, extent: Extent::outputs(grid.tile), padding: [0; 2] }
     }
 }

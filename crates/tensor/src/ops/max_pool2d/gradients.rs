@@ -7,14 +7,14 @@ use crate::simd::{Kernel, Simd};
 
 /// The backward pass over whole planes: the gradient of each output goes to the input that was its maximum. `dx` is
 /// overwritten.
-pub(super) struct Gradients<'a, T> {
+pub(super) struct MaxPoolBackward<'a, T> {
     pub(super) g: &'a PoolGeometry,
     pub(super) dy: &'a [T],
     pub(super) argmax: &'a [u8],
     pub(super) dx: &'a mut [T],
 }
 
-impl<T: Element> Kernel for Gradients<'_, T> {
+impl<T: Element> Kernel for MaxPoolBackward<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Self { g, dy, argmax, dx } = self;
