@@ -62,7 +62,7 @@ pub(crate) struct Signal {
 }
 
 /// Sums over the images that a layer has seen.
-struct Sums {
+struct UnitSums {
     /// Of each unit's values.
     unit: Vec<f64>,
     squares: f64,
@@ -78,10 +78,10 @@ struct Seen {
     kind: String,
     /// The number of its weight among the parameters.
     weight: usize,
-    sums: Sums,
+    sums: UnitSums,
 }
 
-impl Sums {
+impl UnitSums {
     fn new(units: usize, channels: usize) -> Self {
         Self { unit: vec![0.0; units], squares: 0.0, zeros: 0, values: 0, alive: vec![false; channels] }
     }
@@ -156,7 +156,7 @@ pub(crate) fn inspect(
                 return;
             }
             if from == 0 {
-                let sums = Sums::new(x.len() / (to - from), x.shape().get(1).copied().unwrap_or(1));
+                let sums = UnitSums::new(x.len() / (to - from), x.shape().get(1).copied().unwrap_or(1));
                 let relu = if layer == index { "" } else { " + ReLU" };
                 let (path, kind) = (nodes[layer].path().to_owned(), graph.describe(layer) + relu);
                 seen.push(Seen { path, kind, weight, sums });
@@ -197,8 +197,8 @@ pub(crate) fn inspect(
         layers,
         dead_classes,
         logit_mean: logits.iter().map(|&logit| f64::from(logit)).sum::<f64>() / logits.len() as f64,
-        between_classes: Sums::of(&by_class, batch.len()).moments().1.sqrt(),
-        between_images: Sums::of(&logits, classes).moments().1.sqrt(),
+        between_classes: UnitSums::of(&by_class, batch.len()).moments().1.sqrt(),
+        between_images: UnitSums::of(&logits, classes).moments().1.sqrt(),
         loss,
     })
 }
@@ -219,7 +219,7 @@ mod tests {
     /// Two images of two channels of one pixel each.
     #[test]
     fn moments_tell_size_from_difference() {
-        let mut sums = Sums::new(2, 2);
+        let mut sums = UnitSums::new(2, 2);
         sums.add(&[3.0, 0.0]);
         sums.add(&[1.0, 0.0]);
         let (square, variance) = sums.moments();
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn variances_are_those_of_units() {
-        assert_eq!(Sums::of(&[1.0, 2.0, 3.0, 2.0], 2).moments().1, 0.5);
-        assert_eq!(Sums::of(&[1.0, 5.0], 2).moments().1, 0.0);
+        assert_eq!(UnitSums::of(&[1.0, 2.0, 3.0, 2.0], 2).moments().1, 0.5);
+        assert_eq!(UnitSums::of(&[1.0, 5.0], 2).moments().1, 0.0);
     }
 }

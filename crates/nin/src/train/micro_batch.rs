@@ -75,8 +75,8 @@ pub(super) fn bind(
     Ok(all)
 }
 
-/// Settings and data that every micro-batch of a step shares.
-pub(super) struct Step<'a> {
+/// Settings and data that all micro-batches of a step share.
+pub(super) struct StepInputs<'a> {
     pub(super) batch: &'a Batch,
     pub(super) settings: StepSettings,
     pub(super) loss: &'a dyn Loss<f32>,
@@ -87,7 +87,7 @@ pub(super) struct Step<'a> {
 
 /// The images `start..end` of a batch.
 pub(super) struct MicroBatch<'a> {
-    pub(super) step: &'a Step<'a>,
+    pub(super) step: &'a StepInputs<'a>,
     pub(super) bound: &'a Bound<f32>,
     pub(super) start: usize,
     pub(super) end: usize,
@@ -117,7 +117,7 @@ impl MicroBatch<'_> {
         context: &Context,
         mut run: Run<f32>,
     ) -> Result<(Run<f32>, Metrics), TrainError> {
-        let Step { batch, loss, divisor, .. } = self.step;
+        let StepInputs { batch, loss, divisor, .. } = self.step;
         // None if the data set's targets are dense: nothing is right or wrong then.
         let labels = batch.labels().get(self.start..self.end).unwrap_or_default();
         let output = run.take_output();

@@ -23,7 +23,7 @@ use tensor::{BufferPool, Tensor};
 use super::accumulation::{AccumulationGroup, GroupSums, Sums, Total, Turns, write_all};
 use super::error::TrainError;
 use super::evaluation::Metrics;
-use super::micro_batch::{MicroBatch, Step, bind, micro_batch_images};
+use super::micro_batch::{MicroBatch, StepInputs, bind, micro_batch_images};
 use crate::data::Batch;
 use crate::loss::Loss;
 use crate::nn::{Module, Parameter, parameters};
@@ -267,7 +267,7 @@ impl Workers {
             let sets = GROUPS + 4 * self.threads().min(GROUPS);
             drop((0..sets).map(|_| self.group_gradients(&parameters)).collect::<Vec<_>>());
         }
-        let step = Step { batch, settings, loss, divisor, conv: self.conv };
+        let step = StepInputs { batch, settings, loss, divisor, conv: self.conv };
         let micro_batches_of = |group: usize| {
             let (start, end) = (group * n / groups, (group + 1) * n / groups);
             (start..end).step_by(images).map(move |start| start..end.min(start + images))

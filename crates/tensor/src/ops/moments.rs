@@ -70,18 +70,18 @@ impl Moments {
 pub(super) fn sums<T: Element>(a: &[T], b: &[T], a_shift: f64, b_shift: f64) -> [f64; 2] {
     assert_eq!(a.len(), b.len(), "elements of both");
     let mut answer = [0.0; 2];
-    dispatch(Isa::current(), Sums { a, b, shifts: [a_shift, b_shift], answer: &mut answer });
+    dispatch(Isa::current(), PairSums { a, b, shifts: [a_shift, b_shift], answer: &mut answer });
     answer
 }
 
-struct Sums<'a, T> {
+struct PairSums<'a, T> {
     a: &'a [T],
     b: &'a [T],
     shifts: [f64; 2],
     answer: &'a mut [f64; 2],
 }
 
-impl<T: Element> Kernel for Sums<'_, T> {
+impl<T: Element> Kernel for PairSums<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let [a_shift, b_shift] = self.shifts;
@@ -207,7 +207,7 @@ mod tests {
                 a.iter().zip(&b).map(|(&a, &b)| (f64::from(a) - 0.5) * (f64::from(b) - 2.0)).sum();
             for isa in Isa::available() {
                 let mut answer = [f64::NAN; 2];
-                dispatch(isa, Sums { a: &a, b: &b, shifts: [0.5, 2.0], answer: &mut answer });
+                dispatch(isa, PairSums { a: &a, b: &b, shifts: [0.5, 2.0], answer: &mut answer });
                 assert_eq!(answer, sums(&a, &b, 0.5, 2.0), "{isa}");
                 assert!(
                     (answer[1] - expected).abs() <= 1e-12 * expected.abs(),
