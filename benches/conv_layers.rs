@@ -70,7 +70,7 @@ fn tiles(g: &ConvGeometry) -> impl Iterator<Item = ConvAlgorithm> {
     tiles.filter(|&path| conv::choose::<f32>(g, path) == path)
 }
 
-/// Which algorithms there are for a geometry.
+/// The algorithms that there are for a geometry.
 fn paths(g: &ConvGeometry) -> impl Iterator<Item = ConvAlgorithm> {
     [ConvAlgorithm::Direct].into_iter().chain(tiles(g)).chain([ConvAlgorithm::Im2col])
 }
@@ -123,8 +123,8 @@ fn layers(c: &mut Criterion) {
     }
 }
 
-/// What a step pays for Winograd's algorithm once per layer, whatever the batch: the weights' way into its domain, and the way of
-/// their gradient out of it. Throughput is in weights.
+/// The price of Winograd's algorithm that a step pays once per layer, whatever the batch: the weights' way into its domain, and
+/// the way of their gradient out of it. Throughput is in weights.
 fn once_per_step(c: &mut Criterion) {
     for (kernel, c_in, c_out, size) in [(5, 96, 256, 35), (3, 256, 384, 17)] {
         let g = geometry(1, [kernel, 1, c_in, c_out, size]).with_images(1);

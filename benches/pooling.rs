@@ -1,5 +1,5 @@
-//! What lies between the convolutions: pooling, ReLU and dropout, forward and backward, on the network's shapes, micro-batches of 8
-//! images. Throughput is in bytes of the input: what a pass over it cannot avoid reading. A 3x3 window with stride 2 takes 9
+//! The ops between the convolutions: pooling, ReLU and dropout, forward and backward, on the network's shapes, micro-batches of
+//! 8 images. Throughput is in bytes of the input: what a pass over it cannot avoid reading. A 3x3 window with stride 2 takes 9
 //! operations for each output and 4 inputs, so that a GiB/s of pooling is 0.6 GFLOP/s; of ReLU and dropout 0.27.
 #![allow(missing_docs, reason = "criterion's macro makes a public function without any")]
 

@@ -1,5 +1,5 @@
-//! What bad input gets: data files, settings, weights and folders that cannot work. Every refusal is one line that says what is
-//! wrong and where, with exit code 1 or 2, and never a panic.
+//! Bad input: data files, settings, weights and folders that cannot work. Every refusal is one line that says what is wrong and
+//! where, with exit code 1 or 2, and never a panic.
 
 use std::fs;
 use std::net::TcpListener;
@@ -39,7 +39,7 @@ fn broken_data_files_are_named() {
     refused_data(fewer_labels, &["40 images", "39 labels"]);
 }
 
-/// Where downloads come from and go to is asked of the environment: nobody listens at the address.
+/// The environment says where downloads come from and go to: nobody listens at the address.
 #[test]
 fn a_download_that_fails_is_told_and_leaves_nothing() {
     let place = Place::new();

@@ -42,7 +42,7 @@ fn a_run_leaves_settings_metrics_weights_and_curves_and_can_be_evaluated() {
     assert_eq!(place.saved("below/run"), before);
 }
 
-/// What is held out is what the run and the command that evaluates it test on, unvaried.
+/// Images that are held out are what the run and the command that evaluates it test on, unvaried.
 #[test]
 fn a_run_can_hold_out_training_images() {
     let place = Place::of_nin();
@@ -87,7 +87,7 @@ fn a_summary_counts_the_parameters_of_the_article() {
     refused(summary(&["--model", "vgg11", "--head", "fc"]), 2, &["vgg11", "head fc", "class maps"]);
 }
 
-/// What the chapter's page shows of its network is what is printed.
+/// The shapes that the chapter's page shows of its network are what is printed.
 #[test]
 fn the_shapes_of_the_chapters_page_are_those_of_the_program() {
     let page = include_str!("../../docs/chapter.md");

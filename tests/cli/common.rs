@@ -1,4 +1,4 @@
-//! What the tests of the commands share: a folder with a small data set, the commands in it, and what a refusal looks like.
+//! Tools that the tests of the commands share: a folder with a small data set, the commands in it, and the form of a refusal.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -106,7 +106,7 @@ impl Place {
             .map(|file| fs::read(self.path(run).join(file)).unwrap())
     }
 
-    /// What a run's `model.safetensors` holds.
+    /// The bytes of a run's `model.safetensors`.
     pub(crate) fn weights(&self, run: &str) -> Vec<u8> {
         fs::read(self.path(run).join("model.safetensors")).unwrap()
     }

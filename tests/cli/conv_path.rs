@@ -1,5 +1,5 @@
-//! Which convolution algorithm is asked for, by flag, environment variable or settings, and that it gets to where convolutions
-//! are computed: in training, in evaluation, and in a run that goes on.
+//! The convolution algorithm that is asked for, by flag, environment variable or settings, gets to where convolutions are
+//! computed: in training, in evaluation, and in a run that goes on.
 
 use std::fs;
 use std::sync::{Arc, Mutex};
@@ -74,7 +74,7 @@ fn steps_and_evaluations_use_the_lanes_algorithm() {
     }
 }
 
-/// What the micro-batches before the one that failed left behind is not part of the next step.
+/// Leftovers of the micro-batches before the one that failed are not part of the next step.
 #[test]
 fn a_step_after_one_that_failed_is_like_any_other() {
     // Nine outputs for ten classes: images of the last class are refused.

@@ -65,7 +65,7 @@ fn a_disk_that_fills_up_costs_nothing_that_was_saved() {
     assert_ne!(place.saved("run")[0], before[0]);
 }
 
-/// What a block of `ulimit -f` is: 512 bytes in some shells, 1024 in others.
+/// The bytes of a block of `ulimit -f`: 512 in some shells, 1024 in others.
 #[cfg(unix)]
 fn block_of_a_limit(place: &Place) -> usize {
     let script = "trap '' XFSZ; ulimit -f 1; head -c 4096 /dev/zero >block 2>/dev/null";

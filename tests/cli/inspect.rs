@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::common::{Place, assert_has, refused, succeeded, text};
 
-/// What `--json` says of each network.
+/// Lines of `--json`, one for each network.
 fn signals(stdout: &str) -> Vec<Value> {
     stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }

@@ -2,7 +2,7 @@
 
 use crate::common::{Place, failed, succeeded};
 
-/// What a command says to type next is typed into a shell as it stands.
+/// Types into a shell, as it stands, what a command says to type next.
 #[cfg(unix)]
 #[test]
 fn a_hint_is_a_command_that_works_whatever_the_folder_is_called() {
@@ -22,8 +22,8 @@ fn a_hint_is_a_command_that_works_whatever_the_folder_is_called() {
     }
 }
 
-/// What a terminal obeys, and what XML has none of: clear the screen, ring, a new line, the one-byte introducer of commands, text
-/// from right to left, no character; and what XML and Markdown give a meaning.
+/// Characters that a terminal obeys, and that XML has none of: clear the screen, ring, a new line, the one-byte introducer of
+/// commands, text from right to left, no character; and those that XML and Markdown give a meaning.
 #[cfg(unix)]
 const HOSTILE: &str = "a\u{1b}[2J\u{7}\n\u{1}\u{9b}\u{202e}\u{ffff}&<b>\"'|";
 

@@ -1,4 +1,4 @@
-//! Where the output of commands goes: pipes, devices, links, full disks, closed streams, places for no file.
+//! Places that the output of commands goes to: pipes, devices, links, full disks, closed streams, places for no file.
 #![cfg(unix)]
 
 use std::fs;

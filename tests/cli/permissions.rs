@@ -1,4 +1,4 @@
-//! What a command may not look at.
+//! Files and folders that a command may not look at.
 #![cfg(unix)]
 
 use std::fs;

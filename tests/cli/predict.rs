@@ -116,7 +116,7 @@ fn class_maps_are_drawn_over_the_image() {
     assert_eq!(size("a-2.cam.png"), (224, 224), "of another image of the name");
 }
 
-/// What images are whitened with is in the file: evaluation, answers and export need nothing else.
+/// The file has what images are whitened with: evaluation, answers and export need nothing else.
 #[test]
 fn a_whitened_run_is_of_use_by_its_file() {
     let place = Place::new();

@@ -51,7 +51,7 @@ fn a_stopped_run_has_the_page_of_its_epochs() {
     }
 }
 
-/// What a run is judged by has its name, and a number that is shown is one by which the image is found.
+/// Images that a run is judged by have their name, and a number that is shown is one by which the image is found.
 #[test]
 fn held_out_images_are_no_test_images() {
     let place = Place::new();
@@ -96,7 +96,7 @@ fn a_run_does_not_end_for_its_page() {
     assert_has(&text(&output.stderr), &["warning: run/report.html: "]);
 }
 
-/// What is there and is no page stays, and what is damaged is left out.
+/// Files that are there and no pages stay, and what is damaged is left out.
 #[test]
 fn a_page_costs_nobody_his_weights() {
     let place = Place::new();

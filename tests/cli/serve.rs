@@ -32,7 +32,7 @@ fn get(address: &str, path: &str) -> Value {
     serde_json::from_slice(&body(address, path)).unwrap()
 }
 
-/// What is at a path.
+/// The body of the answer at a path.
 fn body(address: &str, path: &str) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();

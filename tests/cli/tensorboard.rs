@@ -153,7 +153,7 @@ fn files(place: &Place, run: &str) -> Vec<Vec<Event>> {
     paths.iter().map(|path| events(path)).collect()
 }
 
-/// What counts of files: where a session begins, what was told of its first step and of later ones is void.
+/// The events of files that count: where a session begins, what was told of its first step and of later ones is void.
 fn valid(files: Vec<Vec<Event>>) -> Vec<Event> {
     let mut all: Vec<Event> = Vec::new();
     for event in files.into_iter().flatten() {
@@ -300,7 +300,7 @@ fn check_graph(graph: &GraphDef, place: &Place) {
     assert_eq!(shape(graph.node.last().unwrap()), [1, 10]);
 }
 
-/// What TensorBoard itself reads; says so if there is none.
+/// Checks what TensorBoard itself reads; says so if there is none.
 fn in_tensorboard(place: &Place, scalars: &BTreeSet<(String, i64, String)>, images: &str) {
     let import = "from tensorboard.backend.event_processing import event_accumulator";
     let has = Command::new("python3").args(["-c", import]).output();

@@ -1,11 +1,11 @@
-//! What commands draw on a terminal.
+//! Drawings of commands on a terminal.
 #![cfg(target_os = "linux")]
 
 use std::io::Write;
 
 use crate::common::{NIN, Place, TRAIN, text};
 
-/// What a command writes to a terminal of so many columns, and its exit code; `None` where there is nothing to make a terminal with.
+/// The output of a command to a terminal of so many columns, and its exit code; `None` where nothing makes terminals.
 fn on_a_terminal(place: &Place, columns: u16, shell: &str, command: &[&str]) -> Option<(String, i32)> {
     // Arguments of these tests are words.
     let script = format!("stty cols {columns} rows 24; {shell} {}; echo \"code $?\"", command.join(" "));

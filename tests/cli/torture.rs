@@ -35,7 +35,7 @@ fn spawn(place: &Place, program: &str, arguments: &[&str]) -> Child {
     command.spawn().unwrap()
 }
 
-/// What begins the run or goes on with it, as a user would.
+/// The command that begins the run or goes on with it, as a user would.
 fn command<'a>(place: &Place, run: &'a str) -> Vec<&'a str> {
     if place.path(run).join("config.toml").exists() {
         vec!["--resume", run, "--threads", "2", "--checkpoint-minutes", "0.00001"]

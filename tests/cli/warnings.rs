@@ -1,4 +1,4 @@
-//! What a run is told while it goes on: weights that are dead on purpose, and weights that are not.
+//! Warnings about a run while it goes on: weights that are dead on purpose, and weights that are not.
 
 use std::collections::HashMap;
 

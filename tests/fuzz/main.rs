@@ -39,7 +39,7 @@ impl Draw {
     }
 }
 
-/// What parsers count, bound and escape.
+/// Words that parsers count, bound and escape.
 const WORDS: [&[u8]; 34] = [
     b"0",
     b"1",

@@ -1,4 +1,4 @@
-//! What is done with bytes from elsewhere. Each target tells whether they were taken; what is refused is refused in one printable
+//! Uses of bytes from elsewhere. Each target tells whether they were taken; what is refused is refused in one printable
 //! line, and what is taken comes back the same when it is written and read again.
 
 use std::fmt::Display;

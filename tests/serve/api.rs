@@ -1,4 +1,4 @@
-//! What programs ask, and are answered.
+//! Questions of programs, and the answers.
 
 use nin::data::Picture;
 use nin::models::Model;

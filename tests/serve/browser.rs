@@ -215,7 +215,7 @@ impl Browser {
         self.text("return document.getElementById('status').textContent")
     }
 
-    /// What is said about the image.
+    /// The note about the image.
     fn note(&self) -> String {
         self.text("return document.getElementById('note').textContent")
     }
@@ -225,7 +225,7 @@ impl Browser {
         self.run(&format!("document.querySelectorAll('#samples button')[{index}].click()"));
     }
 
-    /// What the console has, if it is more than a remark.
+    /// Entries of the console, if they are more than remarks.
     fn complaints(&self) -> Vec<Value> {
         let log = self.ask("/se/log", &json!({ "type": "browser" }));
         log.as_array().unwrap().clone()
@@ -679,7 +679,7 @@ fn another_server_at_the_address_is_noticed() {
     assert!(browser.canvas() != before, "what is drawn is seen");
 }
 
-/// What the page says about the network, by what the server says about it.
+/// The page's line about the network, by what the server says about it.
 #[test]
 fn the_line_about_the_network_is_true() {
     let Some(browser) = Browser::new() else { return };
@@ -717,7 +717,7 @@ fn the_line_about_the_network_is_true() {
     }
 }
 
-/// What the page can show it can ask about, if need be as it shows it, and then it says so.
+/// The page can ask about all that it can show, if need be as it shows it, and then it says so.
 #[test]
 fn files_that_the_server_does_not_take_are_asked_about_as_they_are_shown() {
     let Some(browser) = Browser::new() else { return };

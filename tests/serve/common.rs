@@ -1,4 +1,4 @@
-//! What the tests of the server share: a small network, a server of it, and clients.
+//! Tools that the tests of the server share: a small network, a server of it, and clients.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -146,7 +146,7 @@ impl Drop for Running {
     }
 }
 
-/// What comes until the connection's end, however it ends.
+/// Reads all that comes until the connection's end, however it ends.
 pub(crate) fn rest(mut stream: TcpStream) -> String {
     let (mut all, mut some) = (Vec::new(), [0; 4096]);
     loop {

@@ -1,4 +1,4 @@
-//! What an element type has of its own for convolutions.
+//! Convolutions that an element type has of its own.
 
 use super::{Chain, ConvAlgorithm, ConvGeometry, Convolution, generic};
 use crate::context::Context;
