@@ -69,7 +69,7 @@ def train(make, initial, batch, labels, dtype, recipe):
     model = make().to(dtype).train()
     model.load_state_dict({name: torch.from_numpy(data).to(dtype) for name, data in initial.items()}, strict=False)
     named = dict(model.named_parameters())
-    optimiser = torch.optim.SGD(
+    optimizer = torch.optim.SGD(
         [
             {"params": [p for p in named.values() if p.ndim > 1], "weight_decay": recipe["weight_decay"]},
             {"params": [p for p in named.values() if p.ndim == 1], "weight_decay": 0.0},
@@ -80,7 +80,7 @@ def train(make, initial, batch, labels, dtype, recipe):
     x, y = torch.from_numpy(batch).to(dtype), torch.from_numpy(labels)
     result = {"losses": []}
     for step in range(recipe["steps"]):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         logits = model(x)
         loss = F.cross_entropy(logits, y)
         loss.backward()
@@ -88,7 +88,7 @@ def train(make, initial, batch, labels, dtype, recipe):
             result["logits"] = logits.detach().numpy().copy()
             result["grads"] = {name: p.grad.numpy().copy() for name, p in named.items()}
         result["losses"].append(loss.item())
-        optimiser.step()
+        optimizer.step()
     with torch.no_grad():
         # By the running statistics, where the model has normalizations.
         result["evaluated_loss"] = F.cross_entropy(model.eval()(x), y).item()

@@ -21,7 +21,7 @@ class Cases:
         data = symmetric(self.stream, math.prod(shape)) * np.float32(scale)
         return data.reshape(shape)
 
-    def quantised(self, *shape, levels=4, low=-2):
+    def quantized(self, *shape, levels=4, low=-2):
         """Few different values, so that windows hold many ties."""
         self.stream += 1
         bits = draw(self.stream, np.arange(math.prod(shape))) % U64(levels)
@@ -133,9 +133,9 @@ def pool_cases(cases):
     maximum("2_3_ceil_window_dropped", cases.values(1, 2, 5, 6), 2, 3, 1, ceil=True)
     maximum("asymmetric", cases.values(2, 2, 9, 10), (2, 4), (3, 1), (1, 2))
     maximum("negative_p1", cases.values(1, 2, 6, 7) - np.float32(1.5), 3, 2, 1)
-    maximum("ties_3_2", cases.quantised(2, 3, 9, 11), 3, 2)
-    maximum("ties_2_2", cases.quantised(2, 2, 6, 8, levels=2), 2, 2)
-    maximum("ties_3_2_p1_ceil", cases.quantised(2, 2, 8, 9, levels=3), 3, 2, 1, ceil=True)
+    maximum("ties_3_2", cases.quantized(2, 3, 9, 11), 3, 2)
+    maximum("ties_2_2", cases.quantized(2, 2, 6, 8, levels=2), 2, 2)
+    maximum("ties_3_2_p1_ceil", cases.quantized(2, 2, 8, 9, levels=3), 3, 2, 1, ceil=True)
     maximum("ties_all_equal", np.zeros((1, 2, 7, 7), np.float32), 3, 2)
     poisoned = cases.values(1, 2, 7, 7)
     poisoned[0, 0, 2, 3] = poisoned[0, 1, 0, 0] = np.nan

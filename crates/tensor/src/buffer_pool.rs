@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytemuck::Pod;
 
-use space::{Block, Space};
+use space::{MemoryBlock, Space};
 
 mod space;
 
@@ -83,7 +83,7 @@ impl BufferPool {
 
 /// A slice of elements that begins on a cache line and goes back to its [`BufferPool`] when dropped.
 pub struct Buffer<T: Pod> {
-    block: Block,
+    block: MemoryBlock,
     len: usize,
     home: Arc<BufferPool>,
     elements: PhantomData<T>,
@@ -122,7 +122,7 @@ impl<T: Pod> Clone for Buffer<T> {
 
 impl<T: Pod> Drop for Buffer<T> {
     fn drop(&mut self) {
-        let block = std::mem::replace(&mut self.block, Block::empty());
+        let block = std::mem::replace(&mut self.block, MemoryBlock::empty());
         self.home.space().give(block);
     }
 }

@@ -32,17 +32,17 @@ pub(super) static MADE: AtomicU64 = AtomicU64::new(0);
 
 /// Bytes that their owner has to himself, at a multiple of [`ALIGNMENT`]. To be given back to the [`Space`] that they are from.
 #[derive(Debug)]
-pub(super) struct Block {
+pub(super) struct MemoryBlock {
     start: NonNull<u8>,
     bytes: usize,
 }
 
 // SAFETY: a block owns its bytes, as a `Box<[u8]>` does: nobody else reads or writes them, whichever thread has it.
-unsafe impl Send for Block {}
+unsafe impl Send for MemoryBlock {}
 // SAFETY: through a shared block its bytes can only be read, and those of plain data by any number of threads.
-unsafe impl Sync for Block {}
+unsafe impl Sync for MemoryBlock {}
 
-impl Block {
+impl MemoryBlock {
     /// No bytes, of any space.
     pub(super) fn empty() -> Self {
         Self { start: NonNull::<Line>::dangling().cast(), bytes: 0 }
@@ -77,10 +77,10 @@ pub(super) struct Space {
 
 impl Space {
     /// A block of at least this many bytes, whose contents are unspecified.
-    pub(super) fn take(&mut self, bytes: usize) -> Block {
+    pub(super) fn take(&mut self, bytes: usize) -> MemoryBlock {
         let bytes = bytes.checked_next_multiple_of(ALIGNMENT).expect("a buffer fits into the address space");
         if bytes == 0 {
-            return Block::empty();
+            return MemoryBlock::empty();
         }
         if let Some(block) = self.regions.iter_mut().find_map(|region| region.take(bytes)) {
             return block;
@@ -93,7 +93,7 @@ impl Space {
 
     /// Takes back a block that is from this space.
     #[allow(clippy::needless_pass_by_value, reason = "nobody is to use the block afterwards")]
-    pub(super) fn give(&mut self, block: Block) {
+    pub(super) fn give(&mut self, block: MemoryBlock) {
         if block.bytes > 0 {
             let home = self.regions.iter_mut().find(|region| region.offset(&block).is_some());
             home.expect("a block comes back to its space").give(&block);
@@ -153,7 +153,7 @@ impl Region {
     }
 
     /// The lowest part of the smallest gap that has room, of equal ones the lowest.
-    fn take(&mut self, bytes: usize) -> Option<Block> {
+    fn take(&mut self, bytes: usize) -> Option<MemoryBlock> {
         let fits = self.gaps.iter().filter(|&(_, &len)| len >= bytes);
         let (&at, &len) = fits.min_by_key(|&(_, &len)| len)?;
         self.gaps.remove(&at);
@@ -164,17 +164,17 @@ impl Region {
         self.used = self.used.max(at + bytes);
         // SAFETY: gaps lie within the region, which is one allocation, and so do `bytes` bytes from the start of this one.
         let start = unsafe { self.start.add(at) };
-        Some(Block { start, bytes })
+        Some(MemoryBlock { start, bytes })
     }
 
     /// The place of a block, if it is of this region.
-    fn offset(&self, block: &Block) -> Option<usize> {
+    fn offset(&self, block: &MemoryBlock) -> Option<usize> {
         let offset = block.start.as_ptr().addr().checked_sub(self.start.as_ptr().addr())?;
         (offset < self.len).then_some(offset)
     }
 
     /// Makes a gap of a block of this region, which must not be used any more.
-    fn give(&mut self, block: &Block) {
+    fn give(&mut self, block: &MemoryBlock) {
         let (mut at, mut len) = (self.offset(block).expect("a block of this region"), block.bytes);
         if let Some(after) = self.gaps.remove(&(at + len)) {
             len += after;
@@ -261,7 +261,7 @@ mod tests {
         space.give(large);
         assert_eq!(space.regions[1].gaps, BTreeMap::from([(0, REGION)]));
         assert!(small.as_slice::<u8>(1000).iter().all(|&x| x == 7));
-        assert_eq!(Block::empty().as_slice::<f64>(0), [0.0; 0]);
+        assert_eq!(MemoryBlock::empty().as_slice::<f64>(0), [0.0; 0]);
     }
 
     #[test]
@@ -280,7 +280,7 @@ mod tests {
         #[test]
         fn blocks_keep_what_is_written_to_them(orders in prop::collection::vec((0usize..8, 0usize..5000), 0..100)) {
             let mut space = Space::default();
-            let mut held: Vec<(Block, usize, u8)> = Vec::new();
+            let mut held: Vec<(MemoryBlock, usize, u8)> = Vec::new();
             for (number, &(kind, bytes)) in orders.iter().enumerate() {
                 if kind < 3 && !held.is_empty() {
                     let (block, bytes, mark) = held.swap_remove(bytes % held.len());

@@ -8,7 +8,7 @@ use super::Isa;
 
 static CURRENT: OnceLock<Isa> = OnceLock::new();
 
-/// Why an instruction set asked for by name cannot be used.
+/// The reason why an instruction set asked for by name cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IsaError {
     /// The name is none of those known.

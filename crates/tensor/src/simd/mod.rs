@@ -122,7 +122,7 @@ pub(crate) trait Simd: Copy + Send + Sync {
     const REGISTERS: Registers;
     /// f32 of a register.
     const LANES: usize = Self::REGISTERS.lanes;
-    /// Whether multiply-adds are rounded once: kernels have the same bits with all instruction sets of which this is true.
+    /// Says whether multiply-adds are rounded once: kernels have the same bits with all instruction sets of which this is true.
     const FUSED: bool = true;
 
     /// Runs a kernel in a function of its own, so that its loops have all registers to themselves.
