@@ -26,6 +26,31 @@
 //! # Ok::<(), tensor::ShapeError>(())
 //! ```
 //!
+//! A training loop, whose convolution finds the kernel that made its targets:
+//!
+//! ```
+//! use tensor::ops::{Conv2d, MseLoss};
+//! use tensor::{Context, Op, Purpose, RandomStream, Tensor};
+//!
+//! let (context, conv, mse) = (Context::default(), Conv2d::default(), MseLoss::default());
+//! let mut x = Tensor::<f32>::zeros([4, 1, 8, 8]);
+//! RandomStream::new(0, 0, Purpose::Other(0), 0).fill_normal(x.data_mut(), 1.0);
+//! let edges = Tensor::from_slice([1, 1, 3, 3], &[-1.0, 0.0, 1.0, -2.0, 0.0, 2.0, -1.0, 0.0, 1.0])?;
+//! let target = conv.forward(&context, vec![x.clone(), edges.clone()]).0;
+//! let (mut weight, mut losses) = (Tensor::zeros([1, 1, 3, 3]), Vec::new());
+//! for _ in 0..60 {
+//!     let (y, by_conv) = conv.forward(&context, vec![x.clone(), weight.clone()]);
+//!     let (loss, by_mse) = mse.forward(&context, vec![y, target.clone()]);
+//!     losses.push(loss.item());
+//!     let dy = mse.gradients(&context, by_mse, Tensor::scalar(1.0), &[true, false]).swap_remove(0).expect("wanted");
+//!     let dw = conv.gradients(&context, by_conv, dy, &[false, true]).swap_remove(1).expect("wanted");
+//!     weight.data_mut().iter_mut().zip(dw.data()).for_each(|(w, dw)| *w -= 0.2 * dw);
+//! }
+//! assert!(losses[0] > 5.0 && losses[59] < 1e-6 && losses[..20].is_sorted_by(|a, b| a > b), "{losses:?}");
+//! assert!(weight.data().iter().zip(edges.data()).all(|(w, edge)| (w - edge).abs() < 1e-3), "{weight:?}");
+//! # Ok::<(), tensor::ShapeError>(())
+//! ```
+//!
 //! Recording and differentiation live one crate up, in `autograd`.
 
 mod buffer_pool;
