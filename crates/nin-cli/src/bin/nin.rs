@@ -1,4 +1,5 @@
 //! `nin`: what there is to do with networks. See `nin --help`.
+#![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 

@@ -1,4 +1,5 @@
 //! `train`: see `train --help`.
+#![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 
