@@ -111,6 +111,47 @@ fn a_run_keeps_its_data() {
     assert_eq!(place.read("old/data.json"), record);
 }
 
+/// A run that `train` of 0.1.0 left, of before there were records of data, cards and checksums, is judged, has a page and goes on.
+///
+/// `tests/cli/run-0.1.0` has all that the command left on a machine with AVX-512, at the end of the second of three epochs of the
+/// bundled images, by `6279501`, the day before the release, since when no file's format was changed:
+///
+/// ```text
+/// train --model lenet --image-size 16 --init he --head-scale 1 --momentum 0.95 --weight-decay 0 --clip-norm 0 --batch-size 100
+///     --epochs 3 --max-steps 200 --seed 0 --threads 2 --run-dir run-0.1.0
+/// ```
+#[test]
+fn a_run_of_the_first_version_goes_on() {
+    let place = Place::empty();
+    fs::create_dir(place.path("run")).unwrap();
+    let old = contents(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/cli/run-0.1.0")));
+    assert_eq!(old.len(), 5, "{:?}", old.keys());
+    for (name, bytes) in &old {
+        fs::write(place.path("run").join(name), bytes).unwrap();
+    }
+    let accuracy = |line: &serde_json::Value| line["test_acc"].as_f64().unwrap();
+    let judged = |run: &str| {
+        let answer = succeeded(place.nin(&["eval", run, "--json"]));
+        serde_json::from_str::<serde_json::Value>(&answer).unwrap()["accuracy"].as_f64().unwrap()
+    };
+    let before = place.metrics("run");
+    // As that version found it, but for an image or two where another instruction set rounds otherwise.
+    let told = accuracy(before.last().unwrap());
+    assert!(told > 0.4 && (judged("run") - told).abs() < 0.002, "{} and {told}", judged("run"));
+    assert!(contents(&place.path("run")) == old, "to look at a run changes nothing");
+    succeeded(place.nin(&["report", "run"]));
+    assert_has(&place.read("run/report.html"), &["lenet", &format!("{told:.4}")]);
+
+    assert_has(&succeeded(resume(&place, "run", &["--max-steps", "300"])), &["epoch   3: ", "done in "]);
+    let after = place.metrics("run");
+    assert_eq!(after.len(), 303);
+    assert_eq!(after[..before.len()], before);
+    // It goes on from what it had learnt. What it leaves is this version's.
+    let last = accuracy(after.last().unwrap());
+    assert!(last > told && (judged("run") - last).abs() < 1e-9, "{} and {last}", judged("run"));
+    assert_has(&place.read("run/data.json"), &["\"fashion-mnist-mini\"", "\"train_images\": 10000"]);
+}
+
 /// The weights know what they were trained on, whatever became of the record beside them.
 #[test]
 fn a_run_without_its_record_is_not_judged_by_other_data() {
