@@ -28,7 +28,8 @@ use crate::data::Batch;
 use crate::loss::Loss;
 use crate::nn::{Module, Parameter, parameters};
 
-/// The most groups of a batch. As many threads as it has micro-batches can work on it.
+/// The most groups of a batch. As many threads as it has micro-batches can work on it; more groups would be more sums to take out of
+/// the Winograd domain and to keep.
 pub const GROUPS: usize = 8;
 /// Images of a group at least, if a batch has as many for two groups: the sums of each leave the Winograd domain and are added to
 /// the total, which takes the time of some images.
