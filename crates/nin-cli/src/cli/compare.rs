@@ -19,7 +19,7 @@ use super::flags::some_settings;
 use super::network::network;
 use super::settings::{convolution, of_run};
 use super::table::{Table, grouped};
-use super::{FolderArgs, SecondsArgs, ThreadArgs, check_file, print, tell, write_file};
+use super::{FolderArgs, SecondsArgs, ThreadArgs, check_file, log, print, write_file};
 
 /// Networks side by side: parameters, work, speed and memory on this machine, and the accuracies of finished runs.
 ///
@@ -180,7 +180,7 @@ pub fn compare(args: &CompareArgs) -> Result<(), TrainError> {
         for Run { path, last, .. } in rows.iter_mut().filter_map(|row| row.run.as_mut()) {
             let run = OpenRun::new(path, path.join("model.safetensors"), conv, &data, threads)?;
             for (on, found) in [("train", &mut last.train_acc), ("test", &mut last.test_acc)] {
-                tell(&format!("evaluating {}, {on} images", path.display()));
+                log(&format!("evaluating {}, {on} images", path.display()));
                 *found = accuracy(&run.judge(on)?.confusion());
             }
         }
@@ -200,7 +200,7 @@ pub fn compare(args: &CompareArgs) -> Result<(), TrainError> {
     write_file(&markdown, &format!("{}\n{note}\n", table.markdown()))?;
     write_file(&csv, &table.csv())?;
     printed?;
-    say!("written to {} and {}", markdown.display(), csv.display());
+    print_line!("written to {} and {}", markdown.display(), csv.display());
     Ok(())
 }
 
@@ -311,7 +311,7 @@ fn bench(
     if let Some(head) = subject.head {
         command.args(["--head", &head.to_string()]);
     }
-    tell(&format!("measuring {name} at {side} x {side}, {task}", side = subject.side));
+    log(&format!("measuring {name} at {side} x {side}, {task}", side = subject.side));
     let output = command.stderr(Stdio::piped()).output().map_err(TrainError::io(&program, "start"))?;
     let failed = |why: &str| TrainError::Config(format!("{name}, {task}: {why}"));
     if !output.status.success() {

@@ -7,18 +7,18 @@ use indicatif::{HumanBytes, ProgressBar};
 
 use nin::data::{DataEvent, DataSources, Observer};
 
+use super::log;
 use super::progress::{bar, clock};
-use super::tell;
 
 /// The sources of a command, whose news go to standard error.
 pub(super) fn sources(data_dir: Option<PathBuf>) -> DataSources {
     let (meter, decoded) = (Mutex::new(None::<Meter>), Decoded::default());
     let observer: Observer = Arc::new(move |event| match event {
-        DataEvent::Incomplete { dir, kind } => tell(&format!(
+        DataEvent::Incomplete { dir, kind } => log(&format!(
             "warning: {}: not all four files of {kind} are here; looking in the cache",
             dir.display()
         )),
-        DataEvent::LeftOut { error } => tell(&format!("warning: {error}; left out")),
+        DataEvent::LeftOut { error } => log(&format!("warning: {error}; left out")),
         DataEvent::Decoded { done, all } => decoded.at(done, all),
         DataEvent::Received { name, size, done } => {
             let mut meter = meter.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -61,7 +61,7 @@ impl Meter {
         bar.reset_eta();
         if bar.is_hidden() {
             let from = if done > 0 { format!(", going on from {}", HumanBytes(done)) } else { String::new() };
-            tell(&format!("downloading {name} ({}{from})", HumanBytes(size)));
+            log(&format!("downloading {name} ({}{from})", HumanBytes(size)));
         }
         Self { bar, quarters: 4 * done.min(size.saturating_sub(1)) / size.max(1) }
     }
@@ -72,7 +72,7 @@ impl Meter {
         let quarters = 4 * done / size.max(1);
         if self.bar.is_hidden() && quarters > self.quarters {
             let end = if done >= size { "done, ".to_owned() } else { format!("{} of ", HumanBytes(done)) };
-            tell(&format!("{name}: {end}{}", HumanBytes(size)));
+            log(&format!("{name}: {end}{}", HumanBytes(size)));
         }
         self.quarters = quarters;
         self.bar.set_position(done);

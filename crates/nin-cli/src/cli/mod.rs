@@ -1,7 +1,7 @@
 //! The command line: `train`, and `nin` with its subcommands.
 
-/// Prints a line of news. A run goes on if nobody reads it: standard output may be a closed pipe or a file on a full disk.
-macro_rules! say {
+/// Prints a line. A run goes on if nobody reads it: standard output may be a closed pipe or a file on a full disk.
+macro_rules! print_line {
     ($($text:tt)*) => {{
         use std::io::Write;
         let text = nin::names::shown(&format!($($text)*));
@@ -9,12 +9,12 @@ macro_rules! say {
     }};
 }
 
-mod advice;
 mod bench;
 mod braille;
 mod compare;
 mod curves;
 mod data;
+mod diagnostics;
 mod downloads;
 mod eval;
 mod export;
@@ -74,7 +74,7 @@ use nin::train::TrainError;
 /// the way.
 pub fn fail(error: &TrainError) -> ExitCode {
     // Of a standard error that cannot be written, the exit code still tells.
-    tell(&format!("error: {error}"));
+    log(&format!("error: {error}"));
     ExitCode::from(match error {
         TrainError::Config(_)
         | TrainError::Shape(_)
@@ -100,8 +100,8 @@ fn check_file(path: &Path) -> Result<(), TrainError> {
     Ok(check_write(path)?)
 }
 
-/// Writes a line of news to standard error; nothing is lost if nobody reads it.
-fn tell(text: &str) {
+/// Writes a line to standard error; nothing is lost if nobody reads it.
+fn log(text: &str) {
     let _ = progress::beside_the_bar(|| writeln!(io::stderr(), "{}", shown(text)));
 }
 

@@ -8,7 +8,7 @@ use nin::names::shown;
 use nin::train::{EpochMetrics, TrainError};
 
 use super::runs::{Group, groups, read_epochs, spread};
-use super::{PictureArgs, check_file, print, tell, write_file};
+use super::{PictureArgs, check_file, log, print, write_file};
 use crate::chart::{BarChart, Line, Panel, write_panels};
 
 /// Test accuracies of many runs in one picture: by epoch, and at the end.
@@ -45,7 +45,7 @@ pub fn plot(args: &PlotArgs) -> Result<(), TrainError> {
             FileError::Content { path: file.clone(), reason: format!("no chart of bars: {error}") }
         })?;
         write_file(path, &bars.svg())?;
-        say!("the picture is {}", path.display());
+        print_line!("the picture is {}", path.display());
         return Ok(());
     }
     let groups = groups(&args.folders, "metrics.jsonl")?;
@@ -57,7 +57,7 @@ pub fn plot(args: &PlotArgs) -> Result<(), TrainError> {
     let printed = print(&groups.iter().zip(&runs).map(line).collect::<String>());
     write_panels(path, &names(&groups, &runs), &panels(&groups, &runs))?;
     printed?;
-    say!("the picture is {}", path.display());
+    print_line!("the picture is {}", path.display());
     Ok(())
 }
 
@@ -68,7 +68,7 @@ fn finished(group: &Group, folder: &Path) -> Result<Vec<Vec<EpochMetrics>>, Trai
         return Err(TrainError::of(folder, "no epoch is finished"));
     }
     for (run, _) in group.runs.iter().zip(&runs).filter(|(_, epochs)| epochs.is_empty()) {
-        tell(&format!("warning: {} is left out: no epoch is finished", run.display()));
+        log(&format!("warning: {} is left out: no epoch is finished", run.display()));
     }
     Ok(runs.into_iter().filter(|epochs| !epochs.is_empty()).collect())
 }

@@ -18,7 +18,7 @@ use serde_json::json;
 use super::data::folder_of;
 use super::downloads::sources;
 use super::trained::trained;
-use super::{FolderArgs, JsonArgs, ThreadArgs, WeightsArgs, print, print_json, tell};
+use super::{FolderArgs, JsonArgs, ThreadArgs, WeightsArgs, log, print, print_json};
 
 /// Images that are classified together.
 const TOGETHER: usize = 32;
@@ -92,7 +92,7 @@ pub fn predict(args: &PredictArgs) -> Result<(), TrainError> {
     if args.weights.weights.is_none() {
         let ModelCard { network, data, .. } = classifier.card();
         let data = data.as_ref().map_or("", |data| &data.dataset);
-        tell(&format!("no --weights: the program's own {network}, trained on {data}"));
+        log(&format!("no --weights: the program's own {network}, trained on {data}"));
     }
     if args.cam.is_some() && !classifier.has_class_maps() {
         let network = classifier.card().network_with_head();
@@ -125,7 +125,7 @@ pub fn predict(args: &PredictArgs) -> Result<(), TrainError> {
                 Ok(named) => batch.push(named),
                 Err(error) if count == 1 => return Err(error),
                 Err(error) => {
-                    tell(&format!("warning: {error}"));
+                    log(&format!("warning: {error}"));
                     failed += 1;
                 }
             }

@@ -13,11 +13,11 @@ use indicatif::{
 };
 use nin::train::{Begun, EpochMetrics, Event, Outcome, RunDir, Settings, TrainError, Trainer};
 
-use super::advice::advice;
 use super::curves::write_curves;
+use super::diagnostics::suggestion;
 use super::live::Live;
+use super::log;
 use super::report::Report;
-use super::tell;
 use super::tensorboard::Board;
 
 /// Seconds between two plain lines.
@@ -102,7 +102,7 @@ impl Display {
             (Event::Begun(Begun { lost, .. }), _) => {
                 if let Some(epoch) = lost {
                     let name = &self.name;
-                    tell(&format!(
+                    log(&format!(
                         "warning: {name}best.safetensors is missing or damaged: the weights of epoch {epoch} are lost"
                     ));
                 }
@@ -131,8 +131,8 @@ impl Display {
                 progress.step(images, loss, rest, size()[0]);
             }
             (Event::Warned(warning), Some(_)) => {
-                let advice = advice(warning, &self.settings);
-                tell(&format!("warning: {}, {warning}; {advice}", self.title));
+                let suggestion = suggestion(warning, &self.settings);
+                log(&format!("warning: {}, {warning}; {suggestion}", self.title));
             }
             (Event::Stepped { .. } | Event::Warned(_), None) => {}
             // A plot stays while the network is tested, and with it the bar below.
@@ -248,7 +248,7 @@ impl Progress {
         } else if self.last_line.elapsed() >= PLAIN_INTERVAL {
             self.last_line = Instant::now();
             let left = time_for(rest + all.saturating_sub(done), rate);
-            tell(&format!(
+            log(&format!(
                 "{title}: {done}/{all} images, {rate:.1} images/s, loss {loss:.4}, {left} left in all"
             ));
         }

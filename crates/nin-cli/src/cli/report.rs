@@ -22,7 +22,7 @@ use super::runs::{groups, name, read_epochs};
 use super::settings::of_run;
 use super::summary::{layer_table, plan_table};
 use super::table::{Table, grouped};
-use super::{ThreadArgs, check_file, tell, write_file};
+use super::{ThreadArgs, check_file, log, write_file};
 use crate::chart::{self, Line, Panel};
 
 /// The page of a run: settings, curves, layers, confusion matrix, accuracy by class and the most confident mistakes.
@@ -85,7 +85,7 @@ pub fn report(args: &ReportArgs) -> Result<(), TrainError> {
             Some(_) => run.verdict(&args.data, threads).map_err(|error| error.to_string()),
         };
         if let Err(why) = &verdict {
-            tell(&format!("warning: {}: without what it answers: {why}", run.folder.display()));
+            log(&format!("warning: {}: without what it answers: {why}", run.folder.display()));
         }
         whole.push((run, epochs, verdict));
     }
@@ -94,7 +94,7 @@ pub fn report(args: &ReportArgs) -> Result<(), TrainError> {
         _ => side_by_side(&whole),
     };
     write_file(&path, &page.into_string())?;
-    say!("the page is {}", path.display());
+    print_line!("the page is {}", path.display());
     Ok(())
 }
 
@@ -204,13 +204,13 @@ impl Report {
         };
         match verdict() {
             Ok((verdict, epochs)) => self.put(&self.page(&epochs, Ok(&verdict))),
-            Err(error) => tell(&format!("warning: {PAGE}: without what the run answers: {error}")),
+            Err(error) => log(&format!("warning: {PAGE}: without what the run answers: {error}")),
         }
     }
 
     fn put(&self, page: &Markup) {
         if let Err(error) = write_file(&self.folder.join(PAGE), &page.0) {
-            tell(&format!("warning: {error}"));
+            log(&format!("warning: {error}"));
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use nin::train::{EpochMetrics, RunDir, TrainError};
 
-use super::tell;
+use super::log;
 use crate::bench::median;
 
 /// The runs of a folder, under the folder's name.
@@ -73,7 +73,7 @@ pub(super) fn spread(accuracies: Vec<f64>) -> String {
 pub(super) fn read_epochs(folder: &Path) -> Result<Vec<EpochMetrics>, TrainError> {
     let all = RunDir::read_metrics(folder)?;
     if all.damaged > 0 {
-        tell(&format!(
+        log(&format!(
             "warning: {}: damaged lines of its metrics are left out: {}",
             folder.display(),
             all.damaged

@@ -78,12 +78,12 @@ pub(super) fn train_each(
             }
             ending => ending?,
         };
-        say!("seed {seed}: {}", describe(&ending, started.elapsed().as_secs_f64()));
+        print_line!("seed {seed}: {}", describe(&ending, started.elapsed().as_secs_f64()));
         let interrupted = matches!(ending, Ending::Interrupted(_));
         endings.push((seed, ending));
         write_table(&folder, &endings)?;
         if interrupted {
-            say!(
+            print_line!(
                 "go on with the same command and --run-dir {}; {} of {} seeds are left",
                 quoted(&folder),
                 seeds.end - seed,
@@ -92,7 +92,7 @@ pub(super) fn train_each(
             return Ok(ExitCode::from(130));
         }
     }
-    say!("{}; the runs are in {}", summary(&endings), folder.display());
+    print_line!("{}; the runs are in {}", summary(&endings), folder.display());
     Ok(ExitCode::SUCCESS)
 }
 

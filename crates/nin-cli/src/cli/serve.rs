@@ -15,7 +15,7 @@ use super::import::IMPORTED;
 use super::predict::first_of_each;
 use super::signals::at_first;
 use super::trained::trained;
-use super::{ThreadArgs, tell};
+use super::{ThreadArgs, log};
 
 /// Images that the page offers to try the network with.
 const SAMPLES: usize = 20;
@@ -60,12 +60,12 @@ pub fn serve(args: &ServeArgs) -> Result<(), TrainError> {
     let network = network.clone();
     // Of what was imported nobody knows.
     if epoch.is_none() && recipe != IMPORTED {
-        tell(
+        log(
             "warning: the weights are those of the run's beginning or of inside of an epoch, and were not tested",
         );
     }
     let samples = samples(&classifier, run).unwrap_or_else(|error| {
-        tell(&format!("warning: the page has no samples: {error}"));
+        log(&format!("warning: the page has no samples: {error}"));
         Vec::new()
     });
     let address = SocketAddr::new(args.address, args.port);
@@ -75,9 +75,9 @@ pub fn serve(args: &ServeArgs) -> Result<(), TrainError> {
     let (address, stopper) = (server.address(), server.stopper());
     at_first("answering what was taken", move || stopper.stop())?;
     if !address.ip().is_loopback() {
-        tell(&format!("warning: every machine that reaches {address} is answered, whoever asks"));
+        log(&format!("warning: every machine that reaches {address} is answered, whoever asks"));
     }
-    say!("serving {network} at http://{address}, Ctrl-C ends");
+    print_line!("serving {network} at http://{address}, Ctrl-C ends");
     server.run().map_err(refused)
 }
 

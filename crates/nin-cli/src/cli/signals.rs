@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nin::train::TrainError;
 
-use super::tell;
+use super::log;
 
 /// Signals so soon after a first one are the same wish: `timeout` and a shell whose terminal is closed send theirs twice.
 const SAME: Duration = Duration::from_millis(500);
@@ -32,7 +32,7 @@ pub(super) fn at_first(doing: &'static str, end: impl Fn() + Send + 'static) -> 
         None => {
             first = Some(Instant::now());
             // First, as a process that is about to end may end before a line is written.
-            tell(&format!("interrupted: {doing} (again to stop at once)"));
+            log(&format!("interrupted: {doing} (again to stop at once)"));
             end();
         }
         Some(first) if first.elapsed() < SAME => {}

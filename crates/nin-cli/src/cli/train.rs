@@ -137,17 +137,17 @@ pub fn train(args: &TrainArgs, command: &str) -> Result<ExitCode, TrainError> {
             if let Some(best) = trainer.position().best
                 && metrics.epoch < trainer.settings().epochs
             {
-                say!("stopped early: test acc has not become better since epoch {}", best.epoch);
+                print_line!("stopped early: test acc has not become better since epoch {}", best.epoch);
             }
-            say!("done in {minutes:.1} min: test acc {:.4}; the run is in {folder}", metrics.test_acc);
+            print_line!("done in {minutes:.1} min: test acc {:.4}; the run is in {folder}", metrics.test_acc);
             ExitCode::SUCCESS
         }
         Outcome::Stopped => {
-            say!("stopped after step {step} as asked; the run is in {folder}");
+            print_line!("stopped after step {step} as asked; the run is in {folder}");
             ExitCode::SUCCESS
         }
         Outcome::Interrupted => {
-            say!(
+            print_line!(
                 "interrupted after step {step}, saved; go on with: {command} --resume {}",
                 quoted(run.path())
             );
@@ -175,7 +175,7 @@ fn resume(path: &Path, args: &TrainArgs, threads: usize) -> Result<(RunDir, Trai
 pub(super) fn announce(trainer: &Trainer, folder: &Path, threads: usize) -> Result<(), TrainError> {
     let (settings, model) = (trainer.settings(), trainer.model());
     let flops = Work::of(&layers(model, trainer.input_shape())?).forward;
-    say!(
+    print_line!(
         "{}: {} parameters, {:.2} GFLOP an image; {} at {side} x {side}, batch {}, {} epochs, {threads} threads; run folder {}",
         settings.model,
         parameter_count(model),
@@ -187,25 +187,28 @@ pub(super) fn announce(trainer: &Trainer, folder: &Path, threads: usize) -> Resu
         side = settings.image_size,
     );
     if let (Some(file), Some(fit)) = (&settings.init_from, trainer.fit()) {
-        say!("init-from {}: {fit}", file.display());
+        print_line!("init-from {}: {fit}", file.display());
     }
     let all = parameters(model);
     let frozen = all.iter().filter(|(_, own)| !own.requires_grad && !own.is_buffer()).count();
     if frozen > 0 {
-        say!("frozen: {frozen} of {} tensors", all.len());
+        print_line!("frozen: {frozen} of {} tensors", all.len());
     }
     if settings.hold_out != HoldOut::Last(0) {
         let [train, test] = trainer.image_counts();
-        say!("{test} of {} training images are held out: \"test acc\" is measured on them", train + test);
+        print_line!(
+            "{test} of {} training images are held out: \"test acc\" is measured on them",
+            train + test
+        );
     }
     if trainer.position().step > 0 {
-        say!("going on after step {}", trainer.position().step);
+        print_line!("going on after step {}", trainer.position().step);
     }
     Ok(())
 }
 
 fn print_epoch(metrics: &EpochMetrics) {
-    say!(
+    print_line!(
         "epoch {:>3}: train loss {:.4}, train acc {:.4}, test acc {:.4}, {:.1} images/s, waited for data {:.1} %",
         metrics.epoch,
         metrics.train_loss,

@@ -8,7 +8,7 @@ use clap::{ColorChoice, Parser};
 
 use super::progress::dumb_terminal;
 use super::settings::read_environment;
-use super::{fail, printed, tell};
+use super::{fail, log, printed};
 
 /// The arguments of this process, in an environment that can be; or the exit code to end with, after the help, the version or what
 /// is wrong was printed.
@@ -28,7 +28,7 @@ pub fn parse<A: Parser>() -> Result<A, ExitCode> {
             printed(error.print()).map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
         }
         _ => {
-            tell(&format!("error: {}", one_line(&A::command(), &error)));
+            log(&format!("error: {}", one_line(&A::command(), &error)));
             ExitCode::from(2)
         }
     })?;

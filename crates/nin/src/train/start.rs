@@ -17,10 +17,10 @@ use crate::optim::matches;
 use crate::weights_file::load_tensors;
 
 /// Images that the data-dependent start looks at, at most: enough for each channel's mean and deviation where maps are one pixel.
-const STANDARDIZED_ON: usize = 64;
+const DATA_IMAGES: usize = 64;
 
 /// Bytes of their maps that are in memory at once, at most, but for one image's, which may have more.
-const STANDARDIZED_BYTES: usize = 256 << 20;
+const DATA_BYTES: usize = 256 << 20;
 
 /// Names of parameters that an error tells.
 const TOLD: usize = 8;
@@ -44,24 +44,25 @@ pub(super) fn scale_head(model: &mut Sequential<f32>, settings: &Settings) {
     }
 }
 
-/// The number of images to [`standardize`] on. `image` is the shape of one, 1 x C x H x W: fewer of those that make large maps, of
-/// which each channel has many values.
+/// The number of images to [`initialize_by_data`] with. `image` is the shape of one, 1 x C x H x W: fewer of those that make large
+/// maps, of which each channel has many values.
 ///
 /// # Errors
 /// [`TrainError`] if the network does not fit the image.
-pub(super) fn standardized_on(model: &Sequential<f32>, image: Shape) -> Result<usize, TrainError> {
+pub(super) fn images_to_initialize_on(model: &Sequential<f32>, image: Shape) -> Result<usize, TrainError> {
     let graph = Graph::trace(&Context::evaluation(BufferPool::new()), image, |x| model.forward(x))?;
     let bytes = Plan::unfused(graph).peak_elements().saturating_mul(size_of::<f32>());
-    Ok((STANDARDIZED_BYTES / bytes.max(1)).clamp(1, STANDARDIZED_ON))
+    Ok((DATA_BYTES / bytes.max(1)).clamp(1, DATA_IMAGES))
 }
 
-/// Scales and shifts every convolution with a new weight (`new`: their identities), in the order of the layers, so that each channel
-/// of its output has mean 0 and standard deviation 1 over these images and their pixels: no unit begins dead, none begins as a constant, and what tells two images
-/// apart is as large at the end of the network as at its beginning. Layers of other kinds stay as they are.
+/// Initializes by data, as LSUV does (Mishkin and Matas 2016): scales and shifts every convolution with a new weight (`new`: their
+/// identities), in the order of the layers, so that each channel of its output has mean 0 and standard deviation 1 over these images
+/// and their pixels: no unit begins dead, none begins as a constant, and what tells two images apart is as large at the end of the
+/// network as at its beginning. Layers of other kinds stay as they are.
 ///
 /// # Errors
 /// [`TrainError`] if the network does not fit the images.
-pub(super) fn standardize(
+pub(super) fn initialize_by_data(
     model: &mut Sequential<f32>,
     images: Tensor<f32>,
     workers: &Workers,
@@ -272,7 +273,7 @@ mod tests {
         };
         let before = linear(&network);
         let (weights, workers) = (weights(&network), Workers::new(2).unwrap());
-        standardize(&mut network, images(), &workers, &weights).unwrap();
+        initialize_by_data(&mut network, images(), &workers, &weights).unwrap();
         let mut outputs = convolved(&network);
         assert_eq!(outputs.len(), 3);
         for output in &mut outputs {
@@ -289,7 +290,7 @@ mod tests {
         let (mut network, workers) = (network(), Workers::new(2).unwrap());
         let before = convolved(&network);
         let new = weights(&network)[1];
-        standardize(&mut network, images(), &workers, &[new]).unwrap();
+        initialize_by_data(&mut network, images(), &workers, &[new]).unwrap();
         let mut outputs = convolved(&network);
         assert_eq!(outputs[0], before[0]);
         assert!(standardize_channels(&mut outputs[1]).iter().all(|(mean, _)| mean.abs() < 1e-4));
@@ -298,10 +299,10 @@ mod tests {
 
     /// At the sizes that they were made for, all of our networks look at as many; far above, their maps would take gigabytes.
     #[test]
-    fn large_maps_are_standardized_on_fewer_images() {
+    fn large_maps_are_images_to_initialize_on_fewer_images() {
         let images = |model: Model, side| {
             let network = model.build::<f32>(1, 10, 0.5);
-            standardized_on(&network, Shape::from([1, 1, side, side])).unwrap()
+            images_to_initialize_on(&network, Shape::from([1, 1, side, side])).unwrap()
         };
         assert_eq!(
             [(Model::Nin, 224), (Model::NinCifar, 28)].map(|(model, side)| images(model, side)),

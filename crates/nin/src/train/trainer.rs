@@ -13,7 +13,8 @@ use super::metrics::EpochMetrics;
 use super::run_dir::{Checkpoint, Position};
 use super::settings::{InitialWeights, Overrides, Settings};
 use super::start::{
-    choose_parameters, class_map_bias, network, scale_head, standardize, standardized_on, whitening,
+    choose_parameters, class_map_bias, images_to_initialize_on, initialize_by_data, network, scale_head,
+    whitening,
 };
 use super::workers::{StepSettings, Workers};
 use crate::card::ModelCard;
@@ -100,9 +101,9 @@ impl Trainer {
         let new = own.new_weights();
         if own.settings.init == InitialWeights::DataDependent
             && !new.is_empty()
-            && let Some(batch) = own.some_images(standardized_on(own.model(), own.input_shape())?)?
+            && let Some(batch) = own.some_images(images_to_initialize_on(own.model(), own.input_shape())?)?
         {
-            standardize(own.model.get_mut(), batch.images_in(&BufferPool::new()), &own.workers, &new)?;
+            initialize_by_data(own.model.get_mut(), batch.images_in(&BufferPool::new()), &own.workers, &new)?;
         }
         if own.head_is_new() {
             scale_head(own.model.get_mut(), &own.settings);

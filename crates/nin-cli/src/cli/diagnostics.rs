@@ -4,7 +4,7 @@ use nin::train::{Recipe, Settings, Warning};
 
 /// Flags to try, of what the run's settings do not have already: the settings of the robust recipe that keep class maps open,
 /// then the learning rate, then the seed. It is the end of the line that begins with the warning itself.
-pub(super) fn advice(warning: &Warning, settings: &Settings) -> String {
+pub(super) fn suggestion(warning: &Warning, settings: &Settings) -> String {
     let mut tries = Vec::new();
     if settings.recipe == Recipe::Chapter {
         tries.push("--recipe robust".to_owned());
@@ -48,25 +48,25 @@ mod tests {
     fn only_what_the_run_does_not_have_is_advised() {
         let chapter = Settings::of(Recipe::Chapter);
         assert_eq!(
-            advice(&DEAD, &chapter),
+            suggestion(&DEAD, &chapter),
             "try --recipe robust, --init data-dependent --head-bias 1 --head-scale 0.1 --clip-norm 1, a smaller --lr or another \
              --seed"
         );
         let half = Settings { clip_norm: 5.0, init: InitialWeights::He, ..Settings::of(Recipe::Robust) };
         assert_eq!(
-            advice(&STUCK, &half),
+            suggestion(&STUCK, &half),
             "try --init data-dependent --clip-norm 1, another --lr or another --seed"
         );
         for recipe in [Recipe::Robust, Recipe::Default] {
             let settings = Settings { clip_norm: 0.5, ..Settings::of(recipe) };
-            assert_eq!(advice(&DEAD, &settings), "try a smaller --lr or another --seed");
+            assert_eq!(suggestion(&DEAD, &settings), "try a smaller --lr or another --seed");
         }
         // What begins with Xavier weights on purpose and has no class maps is not advised Network in Network's start.
         let lenet = Settings::for_model(Recipe::Robust, Model::LeNet);
-        assert_eq!(advice(&STUCK, &lenet), "try another --lr or another --seed");
+        assert_eq!(suggestion(&STUCK, &lenet), "try another --lr or another --seed");
         let chapter = Settings::for_model(Recipe::Chapter, Model::LeNet);
         assert_eq!(
-            advice(&STUCK, &chapter),
+            suggestion(&STUCK, &chapter),
             "try --recipe robust, --clip-norm 1, another --lr or another --seed"
         );
     }
