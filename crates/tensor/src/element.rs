@@ -59,7 +59,7 @@ pub trait Element:
     fn sqrt(self) -> Self;
     /// The absolute value.
     fn abs(self) -> Self;
-    /// Neither infinite nor NaN.
+    /// Tells whether the value is neither infinite nor NaN.
     fn is_finite(self) -> bool;
 
     /// `C = A B` or `C += A B` by the portable matrix product: A is `m x k` and B is `k x n`, with their (row, column) strides in

@@ -45,7 +45,7 @@ unsafe impl Sync for MemoryBlock {}
 impl MemoryBlock {
     /// No bytes, of any space.
     pub(super) fn empty() -> Self {
-        Self { start: NonNull::<Line>::dangling().cast(), bytes: 0 }
+        Self { start: NonNull::<CacheLine>::dangling().cast(), bytes: 0 }
     }
 
     /// The first `len` elements.
@@ -109,13 +109,13 @@ impl Space {
 /// The unit of memory from the heap.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
-struct Line([u8; ALIGNMENT]);
+struct CacheLine([u8; ALIGNMENT]);
 
 /// The owner of a region's memory.
 #[derive(Debug)]
 enum Memory {
     Mapped(MmapMut),
-    Heap(Vec<Line>),
+    Heap(Vec<CacheLine>),
 }
 
 #[derive(Debug)]
@@ -207,7 +207,7 @@ fn reserve(bytes: usize) -> (Memory, usize) {
             return (Memory::Mapped(map), len);
         }
         if len == bytes {
-            let lines = vec![Line([0; ALIGNMENT]); bytes / ALIGNMENT];
+            let lines = vec![CacheLine([0; ALIGNMENT]); bytes / ALIGNMENT];
             return (Memory::Heap(lines), bytes);
         }
         len = bytes.max(len / 2);
@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn memory_from_the_heap_does_as_well() {
-        let mut region = Region::over(Memory::Heap(vec![Line([0; ALIGNMENT]); 4]), 256);
+        let mut region = Region::over(Memory::Heap(vec![CacheLine([0; ALIGNMENT]); 4]), 256);
         let mut block = region.take(256).unwrap();
         assert!(region.take(64).is_none());
         assert_eq!(block.as_slice::<f32>(64), [0.0; 64]);

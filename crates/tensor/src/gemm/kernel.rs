@@ -88,13 +88,13 @@ impl Tile<'_> {
             ($($rows:literal)*) => {
                 match (self.rows, vectors, masked) {
                     $(
-                        ($rows, 1, false) => s.call(Sized::<$rows, 1, false>(self)),
-                        ($rows, 2, false) => s.call(Sized::<$rows, 2, false>(self)),
-                        ($rows, 3, false) => s.call(Sized::<$rows, 3, false>(self)),
-                        ($rows, 4, false) => s.call(Sized::<$rows, 4, false>(self)),
-                        ($rows, 1, true) => s.call(Sized::<$rows, 1, true>(self)),
-                        ($rows, 2, true) => s.call(Sized::<$rows, 2, true>(self)),
-                        ($rows, 3, true) => s.call(Sized::<$rows, 3, true>(self)),
+                        ($rows, 1, false) => s.call(ConstTile::<$rows, 1, false>(self)),
+                        ($rows, 2, false) => s.call(ConstTile::<$rows, 2, false>(self)),
+                        ($rows, 3, false) => s.call(ConstTile::<$rows, 3, false>(self)),
+                        ($rows, 4, false) => s.call(ConstTile::<$rows, 4, false>(self)),
+                        ($rows, 1, true) => s.call(ConstTile::<$rows, 1, true>(self)),
+                        ($rows, 2, true) => s.call(ConstTile::<$rows, 2, true>(self)),
+                        ($rows, 3, true) => s.call(ConstTile::<$rows, 3, true>(self)),
                     )*
                     _ => unreachable!("no tile has {} rows and {} columns", self.rows, self.columns),
                 }
@@ -106,10 +106,10 @@ impl Tile<'_> {
 
 /// A tile of `ROWS` rows and `VECTORS` vectors, the last of which lies partly outside if `MASKED`. Made by [`Tile::run`] alone,
 /// whose caller answers for the addresses.
-struct Sized<'a, const ROWS: usize, const VECTORS: usize, const MASKED: bool>(&'a Tile<'a>);
+struct ConstTile<'a, const ROWS: usize, const VECTORS: usize, const MASKED: bool>(&'a Tile<'a>);
 
 impl<const ROWS: usize, const VECTORS: usize, const MASKED: bool> Kernel
-    for Sized<'_, ROWS, VECTORS, MASKED>
+    for ConstTile<'_, ROWS, VECTORS, MASKED>
 {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {

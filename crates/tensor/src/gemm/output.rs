@@ -121,7 +121,7 @@ pub(super) struct Columns<'a> {
     columns: Range<usize>,
     /// The element in row 0 and the first column.
     start: usize,
-    /// All columns lie in one image.
+    /// Says that all columns lie in one image.
     whole: bool,
 }
 

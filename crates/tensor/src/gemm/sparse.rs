@@ -156,6 +156,7 @@ impl<'a, R: Iterator<Item = &'a [f32]>> Kernel for Fill<'_, R> {
 /// Lists the elements of a row that are not zero, and returns their number.
 #[inline(always)]
 fn list<S: Simd>(s: S, row: &[f32], values: &mut [f32], indices: &mut [u8]) -> usize {
+    const { assert!(S::LANES <= LIST_STRIDE - KC, "a list has room for the longest row and a vector") };
     assert!(row.len() <= KC && values.len() >= LIST_STRIDE && indices.len() >= LIST_STRIDE);
     let mut length = 0;
     for (index, chunk) in row.chunks(S::LANES).enumerate() {

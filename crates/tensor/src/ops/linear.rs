@@ -2,7 +2,7 @@
 //!
 //! Training cuts a batch into micro-batches of a few images, so x and dy are a few rows and the weight is what takes time: it
 //! is large (AlexNet's first is 105 MB), and read or written once in each product. The products therefore go over the weight in
-//! bands of [`BAND`] rows, in the order of memory and without packing it.
+//! blocks of [`ROW_BLOCK`] rows, in the order of memory and without packing it.
 
 use super::broadcast::reduce;
 use super::checks::is_vector;
@@ -17,7 +17,7 @@ use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor};
 pub struct Linear;
 
 /// Rows of the weight that are read or written side by side: few enough for the memory's prefetchers to follow each.
-const BAND: usize = 16;
+const ROW_BLOCK: usize = 16;
 /// Rows of x that one pass over the weight serves.
 const ROWS: usize = 48;
 
@@ -54,19 +54,19 @@ fn add_product<T: Element>(
     for (x, y) in x.chunks(ROWS * features).zip(y.chunks_mut(ROWS * outputs)) {
         let rows = y.len() / outputs;
         // The product wants the columns of its right operand side by side, which makes x^T of x, and gives y^T.
-        let mut transposed = context.pool().take::<T>(rows * (features + BAND));
+        let mut transposed = context.pool().take::<T>(rows * (features + ROW_BLOCK));
         let (x_transposed, sums) = transposed.split_at_mut(rows * features);
         for (row, x) in x.chunks_exact(features).enumerate() {
             for (place, &value) in x_transposed[row..].iter_mut().step_by(rows).zip(x) {
                 *place = value;
             }
         }
-        for (band, w) in w.chunks(BAND * features).enumerate() {
+        for (block, w) in w.chunks(ROW_BLOCK * features).enumerate() {
             let (height, a) = (w.len() / features, (w, [features, 1]));
             T::product([height, rows, features], a, x_transposed, sums, false);
             for (output, sums) in sums[..height * rows].chunks_exact(rows).enumerate() {
                 for (row, &sum) in sums.iter().enumerate() {
-                    y[row * outputs + band * BAND + output] += sum;
+                    y[row * outputs + block * ROW_BLOCK + output] += sum;
                 }
             }
         }
@@ -78,8 +78,8 @@ fn add_input_gradient<T: Element>([n, features, outputs]: [usize; 3], dy: &[T], 
     if features == 0 || n == 0 {
         return;
     }
-    for (band, w) in w.chunks(BAND * features).enumerate() {
-        let (height, dy) = (w.len() / features, &dy[band * BAND..]);
+    for (block, w) in w.chunks(ROW_BLOCK * features).enumerate() {
+        let (height, dy) = (w.len() / features, &dy[block * ROW_BLOCK..]);
         T::product([n, features, height], (dy, [outputs, 1]), w, dx, true);
     }
 }
@@ -98,8 +98,8 @@ fn weight_gradient<T: Element>(
         }
         return;
     }
-    for (band, dw) in dw.chunks_mut(BAND * features).enumerate() {
-        let (height, dy) = (dw.len() / features, &dy[band * BAND..]);
+    for (block, dw) in dw.chunks_mut(ROW_BLOCK * features).enumerate() {
+        let (height, dy) = (dw.len() / features, &dy[block * ROW_BLOCK..]);
         T::product([height, features, n], (dy, [1, outputs]), x, dw, accumulate);
     }
 }

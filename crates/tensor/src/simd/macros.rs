@@ -53,8 +53,8 @@ macro_rules! memory_instructions {
     ($($name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)? { $body:expr })*) => {$(
         #[inline(always)]
         unsafe fn $name(self $(, $argument: $type)*) $(-> $result)? {
-            // SAFETY: `self` is made by detection alone, so the processor has the instructions; the caller promises that the
-            // lanes in use, all or those of the mask, are valid at the address, and no other lane is touched.
+            // SAFETY: `self` is made by detection alone, so the processor has the instructions; the caller promises what the
+            // method's own Safety section says of its addresses: no other lanes are touched.
             unsafe { $body }
         }
     )*};

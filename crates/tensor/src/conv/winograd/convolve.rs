@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::factored::InputSide;
 use super::images::Images;
 use super::layout::{CHANNEL_ALIGNMENT, Planes};
-use super::multiply::{MultiplyPanel, Prefetch};
+use super::multiply::{MultiplyPanel, PixelPrefetch};
 use super::tiles::{Extent, Grid};
 use super::transforms::{Maps, Sink, Source, TileKernel, dispatch_tile};
 use super::weights::DomainWeights;
@@ -140,9 +140,9 @@ impl TileKernel for (Correlation<'_>, Maps<'_>) {
                     let next =
                         if panel + 1 < panels { place(row, panel + 1) } else { place((row + 1) % N, 0) };
                     let fetch_output = (step >= early).then(|| {
-                        Prefetch(outputs.maps.as_images(grid), block, [step - early, steps - early])
+                        PixelPrefetch(outputs.maps.as_images(grid), block, [step - early, steps - early])
                     });
-                    let fetch_input = block.next().map(|next| Prefetch(images, next, [step, steps]));
+                    let fetch_input = block.next().map(|next| PixelPrefetch(images, next, [step, steps]));
                     s.call(MultiplyPanel {
                         planes: N,
                         m: block.len(),

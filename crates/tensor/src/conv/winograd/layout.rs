@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use super::tiles::{Extent, Grid, Run};
+use super::tiles::{Extent, Grid, TileRun};
 use crate::buffer_pool::{Buffer, BufferPool};
 use crate::simd::{Isa, Registers};
 
@@ -116,7 +116,7 @@ impl PartialTiles {
 
     /// The place where `run` begins in row 0, for the channels from `first` on, a multiple of `lanes`.
     #[inline(always)]
-    pub(super) fn at(&self, first: usize, run: &Run, lanes: usize) -> usize {
+    pub(super) fn at(&self, first: usize, run: &TileRun, lanes: usize) -> usize {
         first * self.pixels + self.extent.pixels_before(run) * lanes
     }
 }

@@ -28,7 +28,7 @@ pub(super) struct MultiplyPanel<'a> {
     /// Adds to C instead of overwriting it.
     pub(super) accumulate: bool,
     /// Pixels that are needed soon.
-    pub(super) prefetch: [Option<Prefetch<'a>>; 2],
+    pub(super) prefetch: [Option<PixelPrefetch<'a>>; 2],
 }
 
 impl Kernel for MultiplyPanel<'_> {
@@ -87,12 +87,12 @@ impl Kernel for MultiplyPanel<'_> {
 
 /// The pixels under a block of tiles, fetched during several multiplications in equal shares: now one share of so many.
 #[derive(Clone, Copy)]
-pub(super) struct Prefetch<'a>(pub(super) Images<'a>, pub(super) Block, pub(super) [usize; 2]);
+pub(super) struct PixelPrefetch<'a>(pub(super) Images<'a>, pub(super) Block, pub(super) [usize; 2]);
 
 /// Cache lines that are fetched during the multiplication of one plane at most.
 const QUEUE: usize = 512;
 
-impl Prefetch<'_> {
+impl PixelPrefetch<'_> {
     /// Queues the cache lines that belong to plane `plane` of `planes`, the pixels of some channels, behind the first `count`
     /// lines. Returns their number.
     #[inline(always)]

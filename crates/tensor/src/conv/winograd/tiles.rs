@@ -37,7 +37,7 @@ pub(super) struct ImageRows {
 
 /// The tiles of a block in one row.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Run {
+pub(super) struct TileRun {
     pub(super) image: usize,
     pub(super) row: usize,
     pub(super) columns: Range<usize>,
@@ -112,19 +112,19 @@ impl Block {
 
     /// The tiles row by row.
     #[inline(always)]
-    pub(super) fn runs(self) -> impl Iterator<Item = Run> {
+    pub(super) fn runs(self) -> impl Iterator<Item = TileRun> {
         self.runs_in(self.rows())
     }
 
     /// The tiles of such rows, row by row.
     #[inline(always)]
-    pub(super) fn runs_of(self, part: &ImageRows) -> impl Iterator<Item = Run> + use<> {
+    pub(super) fn runs_of(self, part: &ImageRows) -> impl Iterator<Item = TileRun> + use<> {
         let base = part.image * self.grid.rows;
         self.runs_in(base + part.rows.start..base + part.rows.end)
     }
 
     #[inline(always)]
-    fn runs_in(self, rows: Range<usize>) -> impl Iterator<Item = Run> {
+    fn runs_in(self, rows: Range<usize>) -> impl Iterator<Item = TileRun> {
         let Grid { rows: per_image, columns: width, .. } = self.grid;
         let first = self.rows().start;
         rows.map(move |row| {
@@ -132,7 +132,7 @@ impl Block {
             let (start, end) = (self.start.max(base), self.end.min(base + width));
             let columns = start - base..end - base;
             let (image, row, index) = (row / per_image, row % per_image, row - first);
-            Run { image, row, columns, offset: start - self.start, index }
+            TileRun { image, row, columns, offset: start - self.start, index }
         })
     }
 
@@ -167,7 +167,7 @@ impl Extent {
 
     /// Pixels of the runs of a block before `run`. Each of them has the overlap of its last tile besides.
     #[inline(always)]
-    pub(super) fn pixels_before(self, run: &Run) -> usize {
+    pub(super) fn pixels_before(self, run: &TileRun) -> usize {
         run.offset * self.step + run.index * (self.taps - self.step)
     }
 }

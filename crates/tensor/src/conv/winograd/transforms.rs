@@ -21,18 +21,18 @@ pub(super) trait TileKernel {
 
 /// Runs a kernel for `tile` with the vector unit of `isa`.
 pub(super) fn dispatch_tile<K: TileKernel>(isa: Isa, tile: Tile, kernel: K) {
-    struct Sized<K, const M: usize, const R: usize, const N: usize>(K);
-    impl<K: TileKernel, const M: usize, const R: usize, const N: usize> Kernel for Sized<K, M, R, N> {
+    struct ForTile<K, const M: usize, const R: usize, const N: usize>(K);
+    impl<K: TileKernel, const M: usize, const R: usize, const N: usize> Kernel for ForTile<K, M, R, N> {
         #[inline(always)]
         fn run<S: Simd>(self, s: S) {
             self.0.run::<S, M, R, N>(s);
         }
     }
     match tile {
-        Tile::F5x5K5x5 => dispatch(isa, Sized::<K, 5, 5, 9>(kernel)),
-        Tile::F4x4K5x5 => dispatch(isa, Sized::<K, 4, 5, 8>(kernel)),
-        Tile::F6x6K3x3 => dispatch(isa, Sized::<K, 6, 3, 8>(kernel)),
-        Tile::F4x4K3x3 => dispatch(isa, Sized::<K, 4, 3, 6>(kernel)),
+        Tile::F5x5K5x5 => dispatch(isa, ForTile::<K, 5, 5, 9>(kernel)),
+        Tile::F4x4K5x5 => dispatch(isa, ForTile::<K, 4, 5, 8>(kernel)),
+        Tile::F6x6K3x3 => dispatch(isa, ForTile::<K, 6, 3, 8>(kernel)),
+        Tile::F4x4K3x3 => dispatch(isa, ForTile::<K, 4, 3, 6>(kernel)),
     }
 }
 

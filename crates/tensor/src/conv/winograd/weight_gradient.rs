@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::factored::{GradientSide, InputSide};
 use super::images::Images;
 use super::layout::CHANNEL_ALIGNMENT;
-use super::multiply::{MultiplyPanel, Prefetch};
+use super::multiply::{MultiplyPanel, PixelPrefetch};
 use super::tiles::{Extent, Grid};
 use super::transforms::{Source, TileKernel, dispatch_tile};
 use super::weights::DomainWeights;
@@ -38,7 +38,7 @@ pub(super) fn blocks(tile: Tile, g: &ConvGeometry) -> usize {
 pub(in crate::conv) struct WeightGradientAccumulator {
     /// Rows are input channels, columns output channels.
     sums: DomainWeights,
-    /// Nothing was added yet: the planes hold anything, which the first block overwrites.
+    /// Says that nothing was added yet: the planes hold anything, which the first block overwrites.
     empty: bool,
 }
 
@@ -150,7 +150,7 @@ impl TileKernel for Accumulate<'_> {
                         c_place,
                         accumulate: !empty,
                         prefetch: [x, dy]
-                            .map(|images| block.next().map(|next| Prefetch(images, next, share))),
+                            .map(|images| block.next().map(|next| PixelPrefetch(images, next, share))),
                     });
                 }
             }
