@@ -1,6 +1,6 @@
 //! Convolutions that an element type has of its own.
 
-use super::{Chain, ConvAlgorithm, ConvGeometry, Convolution, generic};
+use super::{ConvAlgorithm, ConvGeometry, Convolution, generic};
 use crate::context::Context;
 use crate::element::Element;
 use crate::sink::Sinks;
@@ -54,3 +54,35 @@ pub trait Convolve: Sized {
 }
 
 impl Convolve for f64 {}
+
+/// Layers one after the other, and what went through them.
+#[derive(Debug, Clone, Copy)]
+pub struct Chain<'a, T: Element> {
+    /// The layers, at least one.
+    pub(super) layers: &'a [Convolution<'a, T>],
+    /// The input of the first.
+    pub(super) x: &'a Tensor<T>,
+    /// The outputs of each layer; of the last only if it has a ReLU.
+    pub(super) outputs: &'a [Tensor<T>],
+}
+
+impl<'a, T: Element> Chain<'a, T> {
+    /// The index of the last layer.
+    pub(super) fn last(&self) -> usize {
+        self.layers.len() - 1
+    }
+
+    pub(super) fn input(&self, index: usize) -> &'a Tensor<T> {
+        index.checked_sub(1).map_or(self.x, |below| &self.outputs[below])
+    }
+
+    /// The output of layer `index` if it has a ReLU: the gradient passes only where it is above 0.
+    pub(super) fn mask(&self, index: usize) -> Option<&'a [T]> {
+        self.layers[index].relu.then(|| self.outputs[index].data())
+    }
+
+    pub(super) fn tail(&self, first: usize) -> Self {
+        let outputs = self.outputs.get(first..).unwrap_or_default();
+        Self { layers: &self.layers[first..], x: self.input(first), outputs }
+    }
+}

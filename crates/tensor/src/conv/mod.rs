@@ -24,6 +24,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use convolve::Chain;
 pub(crate) use convolve::Convolve;
 pub use geometry::ConvGeometry;
 pub use winograd::Tile;
@@ -96,7 +97,7 @@ impl FromStr for ConvAlgorithm {
 
 /// A pass that uses the weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Pass {
+pub(crate) enum Pass {
     /// The output: inputs to outputs, with the weights as they are.
     Forward,
     /// The gradient with respect to the input: output gradients to input gradients, input and output channels exchanged.
@@ -128,38 +129,6 @@ impl<T: Element> Convolution<'_, T> {
         assert_eq!(found, (g.input_shape(), g.weight_shape(), bias), "conv2d: shapes of x, w and b");
         let output = g.output_shape();
         assert!(y.is_none_or(|y| y.shape() == output), "conv2d: the output is {output}");
-    }
-}
-
-/// Layers one after the other, and what went through them.
-#[derive(Debug, Clone, Copy)]
-pub struct Chain<'a, T: Element> {
-    /// At least one.
-    layers: &'a [Convolution<'a, T>],
-    /// The input of the first.
-    x: &'a Tensor<T>,
-    /// Of each layer; of the last only if it has a ReLU.
-    outputs: &'a [Tensor<T>],
-}
-
-impl<'a, T: Element> Chain<'a, T> {
-    /// The index of the last layer.
-    fn last(&self) -> usize {
-        self.layers.len() - 1
-    }
-
-    fn input(&self, index: usize) -> &'a Tensor<T> {
-        index.checked_sub(1).map_or(self.x, |below| &self.outputs[below])
-    }
-
-    /// The output of layer `index` if it has a ReLU: the gradient passes only where it is above 0.
-    fn mask(&self, index: usize) -> Option<&'a [T]> {
-        self.layers[index].relu.then(|| self.outputs[index].data())
-    }
-
-    fn tail(&self, first: usize) -> Self {
-        let outputs = self.outputs.get(first..).unwrap_or_default();
-        Self { layers: &self.layers[first..], x: self.input(first), outputs }
     }
 }
 

@@ -80,7 +80,7 @@ impl Tile {
     }
 
     /// n = m + r - 1: inputs along each axis.
-    pub const fn inputs(self) -> usize {
+    pub(crate) const fn inputs(self) -> usize {
         self.outputs() + self.kernel() - 1
     }
 
@@ -96,7 +96,7 @@ impl Tile {
 
     /// Tells whether this tile can compute all passes of the convolution: its kernel, stride 1, no dilation, padding smaller than
     /// the kernel, and groups, if there are any, of more than a channel on either side.
-    pub fn supports(self, g: &ConvGeometry) -> bool {
+    pub(crate) fn supports(self, g: &ConvGeometry) -> bool {
         g.kernel == [self.kernel(); 2]
             && g.stride == [1, 1]
             && g.dilation == [1, 1]
