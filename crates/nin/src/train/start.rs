@@ -299,7 +299,7 @@ mod tests {
 
     /// At the sizes that they were made for, all of our networks look at as many; far above, their maps would take gigabytes.
     #[test]
-    fn large_maps_are_images_to_initialize_on_fewer_images() {
+    fn networks_of_large_maps_are_initialized_by_fewer_images() {
         let images = |model: Model, side| {
             let network = model.build::<f32>(1, 10, 0.5);
             images_to_initialize_on(&network, Shape::from([1, 1, side, side])).unwrap()
