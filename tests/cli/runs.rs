@@ -146,7 +146,7 @@ fn a_run_of_the_first_version_goes_on() {
     let after = place.metrics("run");
     assert_eq!(after.len(), 303);
     assert_eq!(after[..before.len()], before);
-    // It goes on from what it had learnt. What it leaves is this version's.
+    // It goes on from what it had learned. What it leaves is this version's.
     let last = accuracy(after.last().unwrap());
     assert!(last > told && (judged("run") - last).abs() < 1e-9, "{} and {last}", judged("run"));
     assert_has(&place.read("run/data.json"), &["\"fashion-mnist-mini\"", "\"train_images\": 10000"]);
