@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use crate::buffer_pool::{Buffer, BufferPool};
 use crate::element::Element;
 use crate::shape::{Shape, ShapeError};
-use crate::simd::{Isa, dispatch};
+use crate::simd::{Isa, compiled};
 
 /// A contiguous tensor of `f32` or `f64`.
 ///
@@ -185,9 +185,9 @@ impl<T: Element> Tensor<T> {
     /// If the shapes differ.
     pub fn add_assign(&mut self, other: &Self) {
         assert_eq!(self.shape, other.shape, "add_assign: shapes differ");
-        let elements = self.data_mut().iter_mut().zip(other.data());
-        dispatch(Isa::current(), move || {
-            for (sum, &term) in elements {
+        let (sums, terms) = (self.data_mut(), other.data());
+        compiled!(Isa::current(), {
+            for (sum, &term) in sums.iter_mut().zip(terms) {
                 *sum += term;
             }
         });

@@ -19,7 +19,7 @@ use super::planes::ChannelPlanes;
 use super::sparse::{Lists, Multiply, Sparse};
 use super::strided::gemm_strided;
 use crate::buffer_pool::BufferPool;
-use crate::simd::{Isa, Registers, dispatch};
+use crate::simd::{Isa, Registers, compiled, dispatch};
 
 /// One layer of a pass backward: `dw (+)= A B`, and on to the next layer with `w A`.
 pub(crate) struct Stage<'a> {
@@ -66,9 +66,10 @@ pub(crate) fn gemm_backward(
         let mut channels = a.channels;
         for (number, stage) in stages.iter_mut().enumerate() {
             if let Some(db) = &mut stage.db {
-                dispatch(isa, || {
-                    for (sum, row) in db.iter_mut().zip(a_block.chunks_exact(BLOCK_STRIDE)) {
-                        *sum += sum_of(&row[..pixels.len()]);
+                let (db, block, pixels) = (&mut **db, &*a_block, pixels.len());
+                compiled!(isa, {
+                    for (sum, row) in db.iter_mut().zip(block.chunks_exact(BLOCK_STRIDE)) {
+                        *sum += sum_of(&row[..pixels]);
                     }
                 });
             }

@@ -6,7 +6,7 @@ use super::KC;
 use super::copy::{Run, copy_runs};
 use super::operand::{Operand, check_panel};
 use crate::simd::transpose::{Rows, transpose_on};
-use crate::simd::{Isa, dispatch};
+use crate::simd::{Isa, compiled};
 
 /// N x C x pixels in memory, perhaps only some of the channels, perhaps masked.
 #[derive(Clone, Copy, Debug)]
@@ -76,7 +76,7 @@ impl<'a> ChannelPlanes<'a> {
     /// channel, which begins with `positions` (image, pixel).
     pub(super) fn mask_rows(&self, isa: Isa, positions: Range<usize>, stride: usize, block: &mut [f32]) {
         let (runs, count) = self.runs(positions);
-        dispatch(isa, || {
+        compiled!(isa, {
             for (channel, row) in block[..self.channels * stride].chunks_exact_mut(stride).enumerate() {
                 for run in &runs[..count] {
                     let mask = &self.data[run.offset + channel * self.pixels..][..run.len];

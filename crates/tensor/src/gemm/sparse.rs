@@ -19,7 +19,7 @@ use super::packed::blocks_of_k;
 use super::planes::{By, ChannelPlanes};
 use crate::buffer_pool::{Buffer, BufferPool};
 use crate::simd::transpose::{Rows, transpose_on};
-use crate::simd::{Isa, Kernel, Registers, Simd, dispatch};
+use crate::simd::{Isa, Kernel, Registers, Simd, compiled, dispatch};
 
 /// A list takes about twice as long for an element as the dense product does: below this share of others than zeros, one in so
 /// many, it pays.
@@ -70,13 +70,14 @@ impl Sparse {
     pub(super) fn takes(&mut self, block: &[f32], channels: usize, k: usize) -> bool {
         let rows = || block.chunks_exact(BLOCK_STRIDE).take(channels).map(|row| &row[..k]);
         let mut others = 0;
-        dispatch(self.isa, || {
+        let total = &mut others;
+        compiled!(self.isa, {
             for row in rows() {
                 let mut count = 0;
                 for &value in row {
                     count += u32::from(value != 0.0);
                 }
-                others += count as usize;
+                *total += count as usize;
             }
         });
         let takes = others * ONE_IN <= channels * k;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::sum_slice::sum_slice;
-use crate::simd::{Isa, dispatch};
+use crate::simd::{Isa, compiled};
 use crate::{Context, Element, Shape, ShapeError, Tensor, UnaryOp};
 
 /// Means over windows that divide an N x C x H x W input into N x C x OH x OW; H and W may be any.
@@ -66,9 +66,9 @@ impl UnaryOp for AdaptiveAvgPool2d {
         let ([n, c, h, w], [oh, ow]) =
             (x.shape().nchw(Self::NAME).expect("the shapes were checked"), self.output);
         let mut y = Tensor::empty_in(context.pool(), [n, c, oh, ow]);
-        let planes = x.data().chunks_exact(h * w).zip(y.data_mut().chunks_exact_mut(oh * ow));
-        dispatch(Isa::current(), move || {
-            for (x, y) in planes {
+        let (planes, outputs) = (x.data(), y.data_mut());
+        compiled!(Isa::current(), {
+            for (x, y) in planes.chunks_exact(h * w).zip(outputs.chunks_exact_mut(oh * ow)) {
                 if let [y] = y {
                     *y = sum_slice(x) / T::from_usize(h * w);
                     continue;

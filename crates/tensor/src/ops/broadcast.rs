@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::sum_slice::sum_slice;
-use crate::simd::{Isa, dispatch};
+use crate::simd::{Isa, compiled};
 use crate::{BufferPool, Element, MAX_AXES, Shape, ShapeError, Tensor};
 
 /// The extents with ones put before them up to four axes.
@@ -31,10 +31,10 @@ pub(super) fn broadcast_shape(op: &'static str, a: Shape, b: Shape) -> Result<Sh
     Shape::checked(&extents[MAX_AXES - a.len().max(b.len())..])
 }
 
-/// Calls `visit` for each row of a tensor of shape `whole`, with its place and that of its part in a tensor of shape `part`, which
-/// broadcasts to it: as many elements, or one that is repeated. A row is the last axes that are the same in both, at least one.
+/// The rows of a tensor of shape `whole`: the place of each, and that of its part in a tensor of shape `part`, which broadcasts to
+/// it: as many elements, or one that is repeated. A row is the last axes that are the same in both, at least one.
 #[inline(always)]
-fn for_each_row(whole: Shape, part: Shape, mut visit: impl FnMut(Range<usize>, Range<usize>)) {
+fn rows(whole: Shape, part: Shape) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
     let (mut whole, part) = (aligned(whole), aligned(part));
     let mut strides = [0; MAX_AXES];
     let mut stride = 1;
@@ -44,19 +44,14 @@ fn for_each_row(whole: Shape, part: Shape, mut visit: impl FnMut(Range<usize>, R
     }
     let same = (0..MAX_AXES).rev().take_while(|&axis| whole[axis] == part[axis]).count();
     let joined = &mut whole[MAX_AXES - same.max(1)..];
-    let width = joined.iter().product();
+    let width = joined.iter().product::<usize>();
     let own = if same == 0 { 1 } else { width };
     joined.fill(1);
-    let mut row = 0;
-    for i in 0..whole[0] {
-        for j in 0..whole[1] {
-            for k in 0..whole[2] {
-                let start = i * strides[0] + j * strides[1] + k * strides[2];
-                visit(row..row + width, start..start + own);
-                row += width;
-            }
-        }
-    }
+    (0..whole[..MAX_AXES - 1].iter().product()).map(move |row| {
+        let places = [row / whole[2] / whole[1], row / whole[2] % whole[1], row % whole[2]];
+        let start = places.iter().zip(strides).map(|(place, stride)| place * stride).sum::<usize>();
+        (row * width..(row + 1) * width, start..start + own)
+    })
 }
 
 /// `f(a, b)` element by element, both broadcast to the output's shape. Works in place in an input that has that shape and no
@@ -76,9 +71,9 @@ pub(super) fn combine<T: Element>(
         }
         if a.shape() == b.shape() {
             let mut y = Tensor::empty_in(pool, shape);
-            let elements = y.data_mut().iter_mut().zip(a.data().iter().zip(b.data()));
-            dispatch(Isa::current(), move || {
-                for (y, (&a, &b)) in elements {
+            let (elements, a, b) = (y.data_mut(), a.data(), b.data());
+            compiled!(Isa::current(), {
+                for (y, (&a, &b)) in elements.iter_mut().zip(a.iter().zip(b)) {
                     *y = f(a, b);
                 }
             });
@@ -93,8 +88,8 @@ pub(super) fn combine<T: Element>(
 /// `a = f(a, b)` with b broadcast to a's shape.
 fn update<T: Element>(a: &mut Tensor<T>, b: &Tensor<T>, f: impl Fn(T, T) -> T) {
     let (shapes, a, b) = ([a.shape(), b.shape()], a.data_mut(), b.data());
-    dispatch(Isa::current(), move || {
-        for_each_row(shapes[0], shapes[1], |row, part| {
+    compiled!(Isa::current(), {
+        for (row, part) in rows(shapes[0], shapes[1]) {
             let row = &mut a[row];
             if let [b] = b[part.clone()] {
                 for a in row {
@@ -105,7 +100,7 @@ fn update<T: Element>(a: &mut Tensor<T>, b: &Tensor<T>, f: impl Fn(T, T) -> T) {
                     *a = f(*a, b);
                 }
             }
-        });
+        }
     });
 }
 
@@ -123,8 +118,8 @@ pub(super) fn reduce<T: Element>(pool: &Arc<BufferPool>, whole: Tensor<T>, shape
     }
     let mut part = Tensor::zeros_in(pool, shape);
     let (sums, data, whole) = (part.data_mut(), whole.data(), whole.shape());
-    dispatch(Isa::current(), move || {
-        for_each_row(whole, shape, |row, part| {
+    compiled!(Isa::current(), {
+        for (row, part) in rows(whole, shape) {
             if let [sum] = &mut sums[part.clone()] {
                 *sum += sum_slice(&data[row]);
             } else {
@@ -132,7 +127,7 @@ pub(super) fn reduce<T: Element>(pool: &Arc<BufferPool>, whole: Tensor<T>, shape
                     *sum += value;
                 }
             }
-        });
+        }
     });
     part
 }

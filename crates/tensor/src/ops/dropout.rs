@@ -1,6 +1,6 @@
 //! Dropout: in training, elements are set to zero at random.
 
-use crate::simd::{Isa, dispatch};
+use crate::simd::{Isa, compiled};
 use crate::{Buffer, Context, Element, Purpose, RandomStream, Shape, ShapeError, Tensor, UnaryOp};
 
 /// In training, each element is zero with probability p and otherwise 1 / (1 - p) times the input's, so that its mean stays
@@ -57,9 +57,9 @@ impl Dropout {
     /// `x` times the mask and 1 / (1 - p). NaN and infinity stay visible.
     fn masked<T: Element>(&self, mut x: Tensor<T>, mask: &[u8]) -> Tensor<T> {
         let scale = T::from_f64(if self.p < 1.0 { 1.0 / (1.0 - self.p) } else { 0.0 });
-        let elements = x.data_mut().iter_mut().zip(mask);
-        dispatch(Isa::current(), move || {
-            for (x, &kept) in elements {
+        let elements = x.data_mut();
+        compiled!(Isa::current(), {
+            for (x, &kept) in elements.iter_mut().zip(mask) {
                 *x *= if kept == 0 { T::ZERO } else { scale };
             }
         });

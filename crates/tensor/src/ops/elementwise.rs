@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use crate::simd::{Isa, Kernel, Simd, dispatch};
+use crate::simd::{Isa, compiled};
 use crate::{Context, Element, Shape, ShapeError, Tensor, UnaryOp};
 
 /// A differentiable function of a number, which makes an op: `y = f(x)` element by element, for any shape.
@@ -53,56 +53,43 @@ impl<F: Pointwise> UnaryOp for F {
     fn compute<T: Element>(&self, context: &Context, mut x: Tensor<T>) -> (Tensor<T>, Tensor<T>) {
         let isa = Isa::current();
         if x.is_unique() && (F::KEEPS_OUTPUT || !context.grad_enabled) {
-            dispatch(isa, Values { f: *self, x: None, y: x.data_mut() });
+            apply(isa, *self, None, x.data_mut());
             return (x.clone(), x);
         }
         let mut y = Tensor::empty_in(context.pool(), x.shape());
-        dispatch(isa, Values { f: *self, x: Some(x.data()), y: y.data_mut() });
+        apply(isa, *self, Some(x.data()), y.data_mut());
         let kept = if F::KEEPS_OUTPUT { y.clone() } else { x };
         (y, kept)
     }
 
     fn gradient<T: Element>(&self, _: &Context, kept: Tensor<T>, mut dy: Tensor<T>) -> Tensor<T> {
-        dispatch(Isa::current(), PointwiseBackward { f: *self, kept: kept.data(), dy: dy.data_mut() });
+        pull_back(Isa::current(), *self, kept.data(), dy.data_mut());
         dy
     }
 }
 
 /// `y = f(x)`, or `y = f(y)` if there is no x.
-struct Values<'a, T, F> {
-    f: F,
-    x: Option<&'a [T]>,
-    y: &'a mut [T],
-}
-
-impl<T: Element, F: Pointwise> Kernel for Values<'_, T, F> {
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        if let Some(x) = self.x {
-            for (y, &x) in self.y.iter_mut().zip(x) {
-                *y = self.f.value(x);
+fn apply<T: Element, F: Pointwise>(isa: Isa, f: F, x: Option<&[T]>, y: &mut [T]) {
+    compiled!(isa, {
+        if let Some(x) = x {
+            for (y, &x) in y.iter_mut().zip(x) {
+                *y = f.value(x);
             }
         } else {
-            for y in self.y {
-                *y = self.f.value(*y);
+            for y in y.iter_mut() {
+                *y = f.value(*y);
             }
         }
-    }
+    });
 }
 
-struct PointwiseBackward<'a, T, F> {
-    f: F,
-    kept: &'a [T],
-    dy: &'a mut [T],
-}
-
-impl<T: Element, F: Pointwise> Kernel for PointwiseBackward<'_, T, F> {
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        for (dy, &kept) in self.dy.iter_mut().zip(self.kept) {
-            *dy = self.f.pull_back(kept, *dy);
+/// `dy = dy f'(x)`.
+fn pull_back<T: Element, F: Pointwise>(isa: Isa, f: F, kept: &[T], dy: &mut [T]) {
+    compiled!(isa, {
+        for (dy, &kept) in dy.iter_mut().zip(kept) {
+            *dy = f.pull_back(kept, *dy);
         }
-    }
+    });
 }
 
 /// Checks that `f` has these values, its gradient up to `spread` from 0 and at a scalar, and `f` in f32 against f64 on every
@@ -125,12 +112,12 @@ pub(super) fn check_pointwise<F: Pointwise>(f: F, values: &[(f64, f64)], spread:
     let x: Vec<f32> = (-12_003i16..12_004).map(|i| f32::from(i) / 1000.0).collect();
     for isa in Isa::available() {
         let mut y = vec![f32::NAN; x.len()];
-        dispatch(isa, Values { f, x: Some(&x), y: &mut y });
+        apply(isa, f, Some(&x), &mut y);
         let mut in_place = x.clone();
-        dispatch(isa, Values { f, x: None, y: &mut in_place });
+        apply(isa, f, None, &mut in_place);
         assert_eq!(in_place, y, "{isa}");
         let mut dx = vec![2.0f32; x.len()];
-        dispatch(isa, PointwiseBackward { f, kept: &x, dy: &mut dx });
+        pull_back(isa, f, &x, &mut dx);
         for ((&x, &y), &dx) in x.iter().zip(&y).zip(&dx) {
             let wide = f64::from(x);
             for (found, expected) in [(y, f.value(wide)), (dx, f.pull_back(wide, 2.0))] {

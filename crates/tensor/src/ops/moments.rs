@@ -1,10 +1,10 @@
 //! Sums over many elements that normalizations are made of: in f64, in an order that depends on the lengths alone.
 
-use crate::simd::{Isa, Kernel, Simd, dispatch};
+use crate::simd::{Isa, compiled};
 use crate::{Context, Element, Sinks, Tensor};
 
 /// Running sums side by side.
-const LANES: usize = 8;
+const PARTS: usize = 8;
 
 /// The number of elements, their mean, and the sum of the squares of their differences from it.
 ///
@@ -69,38 +69,31 @@ impl Moments {
 /// If the slices differ in length.
 pub(super) fn sums<T: Element>(a: &[T], b: &[T], a_shift: f64, b_shift: f64) -> [f64; 2] {
     assert_eq!(a.len(), b.len(), "elements of both");
-    let mut answer = [0.0; 2];
-    dispatch(Isa::current(), PairSums { a, b, shifts: [a_shift, b_shift], answer: &mut answer });
-    answer
+    sums_on(Isa::current(), a, b, [a_shift, b_shift])
 }
 
-struct PairSums<'a, T> {
-    a: &'a [T],
-    b: &'a [T],
-    shifts: [f64; 2],
-    answer: &'a mut [f64; 2],
-}
-
-impl<T: Element> Kernel for PairSums<'_, T> {
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        let [a_shift, b_shift] = self.shifts;
-        let ((a, a_rest), (b, b_rest)) = (self.a.as_chunks::<LANES>(), self.b.as_chunks::<LANES>());
-        let (mut sum, mut products) = ([0.0; LANES], [0.0; LANES]);
+fn sums_on<T: Element>(isa: Isa, a: &[T], b: &[T], [a_shift, b_shift]: [f64; 2]) -> [f64; 2] {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<PARTS>(), b.as_chunks::<PARTS>());
+    let mut sums = [[0.0; PARTS]; 2];
+    let answer = &mut sums;
+    compiled!(isa, {
+        let [mut sum, mut products] = [[0.0; PARTS]; 2];
         for (a, b) in a.iter().zip(b) {
-            for lane in 0..LANES {
-                let a = a[lane].to_f64() - a_shift;
-                sum[lane] += a;
-                products[lane] += a * (b[lane].to_f64() - b_shift);
+            for part in 0..PARTS {
+                let a = a[part].to_f64() - a_shift;
+                sum[part] += a;
+                products[part] += a * (b[part].to_f64() - b_shift);
             }
         }
-        for (lane, (a, b)) in a_rest.iter().zip(b_rest).enumerate() {
+        for (part, (a, b)) in a_rest.iter().zip(b_rest).enumerate() {
             let a = a.to_f64() - a_shift;
-            sum[lane] += a;
-            products[lane] += a * (b.to_f64() - b_shift);
+            sum[part] += a;
+            products[part] += a * (b.to_f64() - b_shift);
         }
-        *self.answer = [sum, products].map(|lanes| lanes.into_iter().sum());
-    }
+        *answer = [sum, products];
+    });
+    // Added up out here: where the compiler sees one sum being made of the parts, it does not make them one vector.
+    sums.map(|parts| parts.into_iter().sum())
 }
 
 /// The mean and the factor that normalize a channel or a group of channels.
@@ -120,7 +113,7 @@ impl Normalizer {
     pub(super) fn apply<T: Element>(self, weight: T, bias: T, x: &[T], y: &mut [T]) {
         let scale = weight.to_f64() * self.factor;
         let [scale, shift] = [scale, bias.to_f64() - self.mean * scale].map(T::from_f64);
-        dispatch(Isa::current(), move || {
+        compiled!(Isa::current(), {
             for (y, &x) in y.iter_mut().zip(x) {
                 *y = scale * x + shift;
             }
@@ -167,7 +160,7 @@ impl ChannelSums {
 /// `dy = scale dy + slope x + shift`, element by element, in place: every normalization's input gradient.
 pub(super) fn affine_gradient<T: Element>(scale: f64, slope: f64, shift: f64, x: &[T], dy: &mut [T]) {
     let [scale, slope, shift] = [scale, slope, shift].map(T::from_f64);
-    dispatch(Isa::current(), move || {
+    compiled!(Isa::current(), {
         for (dy, &x) in dy.iter_mut().zip(x) {
             *dy = scale * *dy + (slope * x + shift);
         }
@@ -206,8 +199,7 @@ mod tests {
             let expected: f64 =
                 a.iter().zip(&b).map(|(&a, &b)| (f64::from(a) - 0.5) * (f64::from(b) - 2.0)).sum();
             for isa in Isa::available() {
-                let mut answer = [f64::NAN; 2];
-                dispatch(isa, PairSums { a: &a, b: &b, shifts: [0.5, 2.0], answer: &mut answer });
+                let answer = sums_on(isa, &a, &b, [0.5, 2.0]);
                 assert_eq!(answer, sums(&a, &b, 0.5, 2.0), "{isa}");
                 assert!(
                     (answer[1] - expected).abs() <= 1e-12 * expected.abs(),

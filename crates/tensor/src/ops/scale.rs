@@ -1,6 +1,6 @@
 //! A tensor times a constant.
 
-use crate::simd::{Isa, dispatch};
+use crate::simd::{Isa, compiled};
 use crate::{Context, Element, Tensor, UnaryOp};
 
 /// `y = factor x`, element by element, for any shape. Works in place where no one else holds the input.
@@ -17,8 +17,8 @@ impl UnaryOp for Scale {
 
     fn compute<T: Element>(&self, _: &Context, mut x: Tensor<T>) -> (Tensor<T>, ()) {
         let (factor, elements) = (T::from_f64(self.factor), x.data_mut());
-        dispatch(Isa::current(), move || {
-            for x in elements {
+        compiled!(Isa::current(), {
+            for x in elements.iter_mut() {
                 *x *= factor;
             }
         });

@@ -4,7 +4,7 @@
 //! implements it for one instruction set. `dispatch` runs a `Kernel` with the vector unit of an [`Isa`], inside of a
 //! function that is compiled for it; all that the kernel calls on its way to the innermost loop is `#[inline(always)]`, so
 //! that it becomes part of that one function. A closure does not inherit the function's instructions: loops over vectors are
-//! loops, not `map` or `for_each`.
+//! loops, not `map` or `for_each`. Plain loops need no `Kernel` of their own: `compiled!` makes one of a block.
 //!
 //! A value of a `Simd` type is a proof: only detection makes one, so that whoever has it may use the instructions. That is
 //! why arithmetic is safe to call. What touches memory comes in two forms: with a slice, checked, or with an address,
@@ -325,11 +325,29 @@ pub(crate) trait Kernel {
     fn run<S: Simd>(self, s: S);
 }
 
-/// Plain loops, a few instructions long. The closure is a `move` one: a number behind a reference is not loaded ahead of a
-/// condition, and a loop with such a load is not made of vectors.
-impl<F: FnOnce()> Kernel for F {
+/// Plain loops, made by `compiled!` alone.
+pub(crate) struct Loops<F>(pub(crate) F);
+
+/// Called by `FnMut`, whose call is the closure itself: what would call it by `FnOnce` is a function of its own, which nothing
+/// makes a part of the one that is compiled for the instruction set.
+impl<F: FnMut()> Kernel for Loops<F> {
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        self();
+    fn run<S: Simd>(mut self, _: S) {
+        (self.0)();
     }
 }
+
+/// Runs plain loops, compiled for the instruction set `isa`: a block that moves in what it uses, and consumes none of it. A number
+/// behind a reference would not be loaded ahead of a condition, and a loop with such a load is not made of vectors.
+macro_rules! compiled {
+    ($isa:expr, $body:block) => {
+        $crate::simd::dispatch(
+            $isa,
+            $crate::simd::Loops(
+                #[inline(always)]
+                move || $body,
+            ),
+        )
+    };
+}
+pub(crate) use compiled;
