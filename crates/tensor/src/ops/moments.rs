@@ -4,7 +4,7 @@ use crate::simd::{Isa, compiled};
 use crate::{Context, Element, Sinks, Tensor};
 
 /// Running sums side by side.
-const PARTS: usize = 8;
+const PARTS: usize = 16;
 
 /// The number of elements, their mean, and the sum of the squares of their differences from it.
 ///
@@ -21,17 +21,14 @@ pub struct Moments {
 }
 
 impl Moments {
-    /// The moments of some elements: two passes over them, so they should be few enough to stay in a cache, such as a plane.
+    /// The moments of some elements, in one pass: sums of their differences from the first and of the squares of these. As the first
+    /// is one of them, the squares are at most as many times what is left of them as there are elements, so that little cancels.
     #[must_use]
     pub fn of<T: Element>(values: &[T]) -> Self {
-        if values.is_empty() {
-            return Self::default();
-        }
-        let count = values.len() as f64;
-        let mean = sums(values, values, 0.0, 0.0)[0] / count;
-        let [rest, squares] = sums(values, values, mean, mean);
-        // What rounding of the mean left (Chan, Golub and LeVeque 1983, equation 1.7).
-        Self { count, mean: mean + rest / count, squares: squares - rest * rest / count }
+        let Some(&first) = values.first() else { return Self::default() };
+        let (count, first_wide) = (values.len() as f64, first.to_f64());
+        let [sum, squares] = sums(values, values, first, first_wide);
+        Self { count, mean: first_wide + sum / count, squares: squares - sum * (sum / count) }
     }
 
     /// The moments of the elements of both. Not the same bits in another order.
@@ -67,33 +64,49 @@ impl Moments {
 ///
 /// # Panics
 /// If the slices differ in length.
-pub(super) fn sums<T: Element>(a: &[T], b: &[T], a_shift: f64, b_shift: f64) -> [f64; 2] {
+pub(super) fn sums<T: Element>(a: &[T], b: &[T], a_shift: T, b_shift: f64) -> [f64; 2] {
     assert_eq!(a.len(), b.len(), "elements of both");
-    sums_on(Isa::current(), a, b, [a_shift, b_shift])
+    sums_on(Isa::current(), a, b, a_shift, b_shift)
 }
 
-fn sums_on<T: Element>(isa: Isa, a: &[T], b: &[T], [a_shift, b_shift]: [f64; 2]) -> [f64; 2] {
+fn sums_on<T: Element>(isa: Isa, a: &[T], b: &[T], a_shift: T, b_shift: f64) -> [f64; 2] {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<PARTS>(), b.as_chunks::<PARTS>());
-    let mut sums = [[0.0; PARTS]; 2];
+    // Elements behind the last count as none: their differences are 0.
+    let [mut a_last, mut b_last] = [[a_shift; PARTS], [T::ZERO; PARTS]];
+    a_last[..a_rest.len()].copy_from_slice(a_rest);
+    b_last[..b_rest.len()].copy_from_slice(b_rest);
+    let (mut sums, a_shift) = ([[0.0; PARTS]; 2], a_shift.to_f64());
     let answer = &mut sums;
     compiled!(isa, {
         let [mut sum, mut products] = [[0.0; PARTS]; 2];
         for (a, b) in a.iter().zip(b) {
-            for part in 0..PARTS {
-                let a = a[part].to_f64() - a_shift;
-                sum[part] += a;
-                products[part] += a * (b[part].to_f64() - b_shift);
-            }
+            add_products(a, b, [a_shift, b_shift], &mut sum, &mut products);
         }
-        for (part, (a, b)) in a_rest.iter().zip(b_rest).enumerate() {
-            let a = a.to_f64() - a_shift;
-            sum[part] += a;
-            products[part] += a * (b.to_f64() - b_shift);
+        if !a_rest.is_empty() {
+            add_products(&a_last, &b_last, [a_shift, b_shift], &mut sum, &mut products);
         }
         *answer = [sum, products];
     });
-    // Added up out here: where the compiler sees one sum being made of the parts, it does not make them one vector.
-    sums.map(|parts| parts.into_iter().sum())
+    // Added up out here: where the compiler sees one sum being made of the parts, it does not make them vectors.
+    sums.map(|parts| {
+        let (fours, _) = parts.as_chunks::<4>();
+        fours.iter().map(|[a, b, c, d]| (a + b) + (c + d)).sum()
+    })
+}
+
+#[inline(always)]
+fn add_products<T: Element>(
+    a: &[T; PARTS],
+    b: &[T; PARTS],
+    [a_shift, b_shift]: [f64; 2],
+    sum: &mut [f64; PARTS],
+    products: &mut [f64; PARTS],
+) {
+    for part in 0..PARTS {
+        let a = a[part].to_f64() - a_shift;
+        sum[part] += a;
+        products[part] += a * (b[part].to_f64() - b_shift);
+    }
 }
 
 /// The mean and the factor that normalize a channel or a group of channels.
@@ -122,7 +135,7 @@ impl Normalizer {
 
     /// The sums over a plane, on the way back.
     pub(super) fn sums<T: Element>(self, x: &[T], dy: &[T]) -> ChannelSums {
-        let [dy, product] = sums(dy, x, 0.0, self.mean);
+        let [dy, product] = sums(dy, x, T::ZERO, self.mean);
         ChannelSums { dy, dy_xhat: product * self.factor }
     }
 }
@@ -189,6 +202,12 @@ mod tests {
         assert_eq!(Moments::of(&values).merge(Moments::default()), Moments::of(&values));
         let two = Moments::of(&[1.0f64, 3.0]);
         assert_eq!((two.variance(), two.unbiased_variance()), (1.0, 2.0));
+        assert_eq!(Moments::of(&[1e9f64 + 0.1; 37]).squares, 0.0);
+        // The first far from all others: n - 1 times what is left of them.
+        let mut far = [0.25f64; 1000];
+        far[0] = 1e12;
+        let squares = (1e12 - 0.25f64).powi(2) * (999.0 / 1000.0);
+        assert!((Moments::of(&far).squares / squares - 1.0).abs() < 1e-11);
     }
 
     #[test]
@@ -199,7 +218,7 @@ mod tests {
             let expected: f64 =
                 a.iter().zip(&b).map(|(&a, &b)| (f64::from(a) - 0.5) * (f64::from(b) - 2.0)).sum();
             for isa in Isa::available() {
-                let answer = sums_on(isa, &a, &b, [0.5, 2.0]);
+                let answer = sums_on(isa, &a, &b, 0.5, 2.0);
                 assert_eq!(answer, sums(&a, &b, 0.5, 2.0), "{isa}");
                 assert!(
                     (answer[1] - expected).abs() <= 1e-12 * expected.abs(),
