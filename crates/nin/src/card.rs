@@ -80,10 +80,13 @@ impl ModelCard {
     }
 
     /// A file of a network's weights with this card, ready to be written ([`atomic_write`](crate::disk::atomic_write)).
+    ///
+    /// # Panics
+    /// If two of the network's parameters have one name.
     #[must_use]
     pub fn file(&self, network: &Sequential<f32>) -> Vec<u8> {
         let all: Vec<_> = parameters(network).into_iter().map(|(name, own)| (name, &own.value)).collect();
-        encode(&all, self.text())
+        encode(&all, self.text()).expect("a network's parameters have names of their own")
     }
 
     /// Reads the card of a file; `None` if it has none, as weights from elsewhere.

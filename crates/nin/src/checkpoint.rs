@@ -8,13 +8,13 @@ use tensor::{Shape, Tensor};
 
 use crate::data::whiten;
 use crate::disk::{FileError, content};
-use crate::nn::{Module, Parameter, parameters, parameters_mut};
+use crate::nn::{Module, Parameter, check_names, parameters, parameters_mut};
 pub use crate::weights_file::{Contents, load_tensors, read_tensors, save_tensors};
 
 /// Saves a network's parameters under the names of PyTorch's `state_dict`.
 ///
 /// # Errors
-/// [`FileError::Io`]; an old file of that name is whole then.
+/// [`FileError::Content`] if two parameters have one name, otherwise [`FileError::Io`]; an old file of that name is whole then.
 pub fn save_parameters(path: &Path, module: &dyn Module<f32>) -> Result<(), FileError> {
     let all: Vec<(String, &Tensor<f32>)> =
         parameters(module).into_iter().map(|(name, parameter)| (name, &parameter.value)).collect();
@@ -95,8 +95,8 @@ impl fmt::Display for Fit {
 /// where all names begin with `module.`, as PyTorch's `DataParallel` has them, without that.
 ///
 /// # Errors
-/// [`FileError::Content`] with the first tensor that is of another shape, missing, too many, or has NaN or infinities;
-/// otherwise as [`load_tensors`].
+/// [`FileError::Content`] with the first tensor that is of another shape, missing, too many, or has NaN or infinities, or with a name
+/// that two of the network's parameters have; otherwise as [`load_tensors`].
 pub fn load_parameters(path: &Path, module: &mut dyn Module<f32>) -> Result<(), FileError> {
     put_all(path, module, load_tensors(path)?.0)
 }
@@ -138,6 +138,7 @@ fn put(
     refuse: impl FnOnce(&Fit) -> Option<String>,
 ) -> Result<Fit, FileError> {
     let own = parameters(module);
+    check_names(own.iter().map(|(name, _)| name)).map_err(|reason| content(path, reason))?;
     // What is done to images is no weight.
     drop(whiten::taken(&mut tensors));
     // The name that PyTorch's `DataParallel` puts before all others.

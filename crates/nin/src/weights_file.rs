@@ -48,20 +48,21 @@ fn checksum(about: &impl Serialize, bytes: &[u8]) -> String {
 /// same bytes.
 ///
 /// # Errors
-/// [`FileError::Io`]; an old file of that name is whole then.
-///
-/// # Panics
-/// If two tensors have one name, or one is called `__metadata__`, the format's own name for the text.
+/// [`FileError::Content`] if two tensors have one name, or one is called `__metadata__`, the format's own name for the text; otherwise
+/// [`FileError::Io`]. An old file of that name is whole then.
 pub fn save_tensors(
     path: &Path,
     tensors: &[(String, &Tensor<f32>)],
     metadata: HashMap<String, String>,
 ) -> Result<(), FileError> {
-    atomic_write(path, &encode(tensors, metadata))
+    atomic_write(path, &encode(tensors, metadata).map_err(|reason| content(path, reason))?)
 }
 
-/// The file of tensors and text. Written here rather than by the crate, whose order of the text is another one in each process.
-pub(crate) fn encode(tensors: &[(String, &Tensor<f32>)], metadata: HashMap<String, String>) -> Vec<u8> {
+/// The file of tensors and text, or which name cannot be in it. Written here rather than by the crate, whose order of the text is another one in each process.
+pub(crate) fn encode(
+    tensors: &[(String, &Tensor<f32>)],
+    metadata: HashMap<String, String>,
+) -> Result<Vec<u8>, String> {
     let mut text: BTreeMap<String, String> = metadata.into_iter().collect();
     let mut header = BTreeMap::new();
     // In the order of the header, whatever order they come in.
@@ -75,10 +76,15 @@ pub(crate) fn encode(tensors: &[(String, &Tensor<f32>)], metadata: HashMap<Strin
         let offsets = [end, end + bytes.len()];
         end = offsets[1];
         let entry = json!({"dtype": dtype, "shape": shape, "data_offsets": offsets});
-        assert!(header.insert(name.as_str(), entry).is_none(), "two tensors are called {name}");
+        if name == TEXT {
+            return Err(format!("a tensor is called {TEXT}, as the text is"));
+        }
+        if header.insert(name.as_str(), entry).is_some() {
+            return Err(format!("two tensors are called {name}"));
+        }
     }
     text.insert(CHECKSUM.to_owned(), checksum(&text, &[]));
-    assert!(header.insert(TEXT, json!(text)).is_none(), "a tensor has the name of the text");
+    header.insert(TEXT, json!(text));
     let mut header = serde_json::to_vec(&header).expect("plain data");
     // The numbers begin at a multiple of eight bytes.
     header.resize(header.len().next_multiple_of(8), b' ');
@@ -88,7 +94,7 @@ pub(crate) fn encode(tensors: &[(String, &Tensor<f32>)], metadata: HashMap<Strin
     for (_, tensor) in tensors {
         file.extend_from_slice(bytemuck::cast_slice(tensor.data()));
     }
-    file
+    Ok(file)
 }
 
 /// Tensors by their names, and the text beside them.
@@ -304,6 +310,26 @@ mod tests {
         assert_eq!(bits(&tensors["velocity"]), bits(&odd));
     }
 
+    #[test]
+    fn a_name_is_one_tensors() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("some.safetensors");
+        let number = Tensor::full([1], 1.0);
+        let save = |names: &[&str]| {
+            let all: Vec<_> = names.iter().map(|&name| (name.to_owned(), &number)).collect();
+            save_tensors(&path, &all, HashMap::new())
+        };
+        save(&["a"]).unwrap();
+        for (names, expected) in [
+            (["b", "b"], "some.safetensors: two tensors are called b"),
+            (["b", TEXT], "some.safetensors: a tensor is called __metadata__, as the text is"),
+        ] {
+            let error = save(&names).unwrap_err().to_string();
+            assert!(error.ends_with(expected), "{error}");
+        }
+        assert!(load_tensors(&path).unwrap().0.contains_key("a"), "the old file is whole");
+    }
+
     fn bits(tensors: &BTreeMap<String, Tensor<f32>>) -> Vec<(&str, Shape, Vec<u32>)> {
         let of = |tensor: &Tensor<f32>| tensor.data().iter().map(|x| x.to_bits()).collect();
         tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.shape(), of(tensor))).collect()
@@ -318,9 +344,10 @@ mod tests {
         let tensors = tensors.map(|(name, tensor)| (name.to_owned(), tensor));
         let text = [("step", "7"), ("parameters", "0.weight,0.bias"), ("note", "\u{1b}\"\\\n")];
         let text = HashMap::from(text.map(|(key, value)| (key.to_owned(), value.to_owned())));
-        let file = encode(&tensors, text.clone());
+        let file = encode(&tensors, text.clone()).unwrap();
         for _ in 0..4 {
-            assert_eq!(encode(&tensors, text.iter().map(|(k, v)| (k.clone(), v.clone())).collect()), file);
+            let again = encode(&tensors, text.iter().map(|(k, v)| (k.clone(), v.clone())).collect());
+            assert_eq!(again.as_ref(), Ok(&file));
         }
         let path = Path::new("some.safetensors");
         let whole = read_tensors(&file[..], path).unwrap();

@@ -10,11 +10,11 @@ mod planned;
 mod sequential;
 
 pub use layers::{Conv2d, Dropout, Linear};
-pub(crate) use module::Output;
 pub use module::{
     Module, bound, freeze, initialize, join, output_shape, parameter_count, parameters, parameters_mut,
     scoped, update_buffers,
 };
+pub(crate) use module::{Output, check_names};
 pub use norm::{BatchNorm2d, GroupNorm};
 pub use parameter::Parameter;
 pub use planned::Planned;

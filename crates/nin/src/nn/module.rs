@@ -1,5 +1,6 @@
 //! [`Module`]: what every layer and network is.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -57,7 +58,8 @@ pub trait Module<T: Element>: Debug + Send + Sync {
     }
 
     /// Calls `visit` with the name and value of each parameter, in the order of PyTorch's `state_dict`, each name beginning with
-    /// `path` and a dot if there is a path. [`visit_fields!`](crate::visit_fields) writes it.
+    /// `path` and a dot if there is a path. [`visit_fields!`](crate::visit_fields) writes it. Optimizers and files know parameters
+    /// by their names, and refuse a module that gives one name twice.
     fn visit<'a>(&'a self, path: &str, visit: &mut dyn FnMut(String, &'a Parameter<T>)) {
         let _ = (path, visit);
     }
@@ -123,6 +125,15 @@ pub fn parameters_mut<T: Element>(module: &mut dyn Module<T>) -> Vec<(String, &m
     let mut all = Vec::new();
     module.visit_mut("", &mut |name, parameter| all.push((name, parameter)));
     all
+}
+
+/// Refuses names of which two are the same: a module's [`Module::visit`] has to tell its parameters apart.
+pub(crate) fn check_names<'a>(names: impl IntoIterator<Item = &'a String>) -> Result<(), String> {
+    let mut known = BTreeSet::new();
+    match names.into_iter().find(|&name| !known.insert(name)) {
+        Some(name) => Err(format!("two parameters are called {name}")),
+        None => Ok(()),
+    }
 }
 
 /// Freezes the parameters whose names match a pattern, in which `*` stands for any text (`0.*`), and says how many they are: no

@@ -20,7 +20,10 @@ impl<T: Element> Sequential<T> {
         Self { layers: Vec::new() }
     }
 
-    /// With one more layer at the end.
+    /// With one more layer at the end, under the number of layers before it.
+    ///
+    /// # Panics
+    /// If an earlier layer was given that number as its name.
     #[must_use]
     pub fn with(self, layer: impl Module<T> + 'static) -> Self {
         let name = self.layers.len().to_string();
@@ -28,8 +31,16 @@ impl<T: Element> Sequential<T> {
     }
 
     /// With one more layer at the end, under a name.
+    ///
+    /// # Panics
+    /// If the name is empty, has a dot, or is that of an earlier layer.
     #[must_use]
     pub fn named(mut self, name: &str, layer: impl Module<T> + 'static) -> Self {
+        assert!(
+            !name.is_empty() && !name.contains('.'),
+            "a layer's name is text without dots, found {name:?}"
+        );
+        assert!(self.layers.iter().all(|(own, _)| own != name), "two layers are called {name}");
         self.layers.push((name.to_owned(), Box::new(layer)));
         self
     }
@@ -55,6 +66,7 @@ impl<T: Element> Module<T> for Sequential<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::panic::catch_unwind;
     use std::sync::Arc;
 
     use autograd::{Context, Tape};
@@ -62,7 +74,24 @@ mod tests {
 
     use super::*;
     use crate::models::{Model, Network};
+    use crate::nn::Relu;
     use crate::nn::{bound, initialize, parameters};
+
+    #[test]
+    fn every_layer_has_a_name_of_its_own() {
+        let net = || Sequential::<f32>::new().named("2", Relu).with(Relu);
+        let refused = |add: fn(Sequential<f32>) -> Sequential<f32>| {
+            *catch_unwind(|| add(net())).unwrap_err().downcast::<String>().unwrap()
+        };
+        assert_eq!(refused(|net| net.with(Relu)), "two layers are called 2");
+        assert_eq!(refused(|net| net.named("1", Relu)), "two layers are called 1");
+        assert_eq!(refused(|net| net.named("", Relu)), "a layer's name is text without dots, found \"\"");
+        assert_eq!(
+            refused(|net| net.named("0.1", Relu)),
+            "a layer's name is text without dots, found \"0.1\""
+        );
+        assert_eq!(net().named("last", Relu).with(Relu).layers.len(), 4);
+    }
 
     /// A fused network has the output of layer after layer on a tape, bit for bit; of the gradients, a fused chain may add some
     /// of a weight's terms in another order.

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use tensor::{Shape, Tensor};
 
 use super::group::Group;
-use crate::nn::{Module, Parameter, parameters, parameters_mut, update_buffers};
+use crate::nn::{Module, Parameter, check_names, parameters, parameters_mut, update_buffers};
 
 /// Elements that one task updates at least.
 pub(super) const BLOCK: usize = 4096;
@@ -31,7 +31,8 @@ pub trait Optimizer: Debug + Send {
     /// The result must not depend on how the work is spread over threads.
     ///
     /// # Errors
-    /// [`OptimizerError`] if the settings cannot work or the gradients are not those of the module; nothing is changed then.
+    /// [`OptimizerError`] if the settings cannot work, the gradients are not those of the module, or two of its parameters have one
+    /// name; nothing is changed then.
     fn update(
         &mut self,
         module: &mut dyn Module<f32>,
@@ -55,7 +56,8 @@ pub trait Optimizer: Debug + Send {
     /// Puts a saved state back; an empty one is that of an optimizer that has not stepped.
     ///
     /// # Errors
-    /// [`OptimizerError::State`] if a tensor is none of this optimizer's for this module; nothing is changed then.
+    /// [`OptimizerError::State`] if a tensor is none of this optimizer's for this module, or two parameters have one name; nothing is
+    /// changed then.
     fn load_state(&mut self, module: &dyn Module<f32>, state: State) -> Result<(), OptimizerError>;
 }
 
@@ -63,11 +65,12 @@ pub trait Optimizer: Debug + Send {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OptimizerError {
-    /// A setting cannot work, a group has no parameter, or there is not a gradient of each parameter's shape: which, what was
-    /// expected and what was found.
+    /// A setting cannot work, a group has no parameter, two parameters have one name, or there is not a gradient of each
+    /// parameter's shape: which, what was expected and what was found.
     #[error("optimizer: {0}")]
     Step(String),
-    /// A saved tensor is not part of the optimizer's state for this module: its name, what was expected and what was found.
+    /// A saved tensor is not part of the optimizer's state for this module: its name, what was expected and what was found. Or two
+    /// parameters of the module have one name.
     #[error("optimizer state: {0}")]
     State(String),
 }
@@ -234,6 +237,7 @@ impl<R: Rule> Optimizer for ByRule<R> {
         check_setting("learning rate", self.learning_rate)?;
         check_setting("weight decay", self.weight_decay)?;
         let (all, tensors, buffers) = (parameters_mut(module), gradients.tensors(), self.rule.buffers());
+        check_names(all.iter().map(|(name, _)| name)).map_err(OptimizerError::Step)?;
         if tensors.len() != all.len() {
             return refuse(format!("{} gradients for {} parameters", tensors.len(), all.len()));
         }
@@ -284,6 +288,7 @@ impl<R: Rule> Optimizer for ByRule<R> {
 
     fn load_state(&mut self, module: &dyn Module<f32>, state: State) -> Result<(), OptimizerError> {
         let all = parameters(module);
+        check_names(all.iter().map(|(name, _)| name)).map_err(OptimizerError::State)?;
         for (name, tensor) in &state {
             let own = name.rsplit_once('.').and_then(|(owner, buffer)| {
                 let (_, parameter) = all.iter().find(|(name, _)| name == owner)?;
@@ -325,4 +330,73 @@ pub(super) fn check_fraction(name: &str, found: f64) -> Result<(), OptimizerErro
         return Ok(());
     }
     Err(OptimizerError::Step(format!("{name}: expected at least 0 and below 1, found {found}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use autograd::{AutogradError, Var};
+
+    use super::*;
+    use crate::checkpoint::{load_parameters, save_parameters};
+    use crate::data::{ArrayDataset, Dataset};
+    use crate::nn::{Linear, Sequential};
+    use crate::optim::Sgd;
+    use crate::train::{Settings, Trainer};
+
+    /// Two layers under one name.
+    #[derive(Debug)]
+    struct Twins(Linear<f32>, Linear<f32>);
+
+    impl Module<f32> for Twins {
+        fn forward<'t>(&self, x: Var<'t, f32>) -> Result<Var<'t, f32>, AutogradError> {
+            self.1.forward(self.0.forward(x)?)
+        }
+
+        fn visit<'a>(&'a self, path: &str, visit: &mut dyn FnMut(String, &'a Parameter<f32>)) {
+            [&self.0, &self.1].into_iter().for_each(|layer| layer.visit(path, visit));
+        }
+
+        fn visit_mut<'a>(&'a mut self, path: &str, visit: &mut dyn FnMut(String, &'a mut Parameter<f32>)) {
+            [&mut self.0, &mut self.1].into_iter().for_each(|layer| layer.visit_mut(path, visit));
+        }
+    }
+
+    /// They would share a momentum buffer, and a place in a file.
+    #[test]
+    fn parameters_of_one_name_are_refused() {
+        let mut twins = Twins(Linear::new(1, 1), Linear::new(1, 1));
+        for (_, parameter) in parameters_mut(&mut twins) {
+            parameter.value.data_mut()[0] = 1.0;
+        }
+        let values = |module: &Twins| {
+            parameters(module).into_iter().map(|(_, own)| own.value.data()[0]).collect::<Vec<_>>()
+        };
+        let gradients: Vec<_> =
+            parameters(&twins).iter().map(|(_, own)| Tensor::full(own.value.shape(), 1.0)).collect();
+        let mut sgd = Sgd::new(0.1).momentum(0.9);
+        let error = sgd.step(&mut twins, Gradients::new(&gradients));
+        assert_eq!(error, Err(OptimizerError::Step("two parameters are called weight".to_owned())));
+        assert!(sgd.state().is_empty() && values(&twins) == [1.0; 4], "nothing is changed");
+        let error = sgd.load_state(&twins, State::new());
+        assert_eq!(error, Err(OptimizerError::State("two parameters are called weight".to_owned())));
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let error = save_parameters(&path, &twins).unwrap_err().to_string();
+        assert!(
+            error.ends_with("model.safetensors: two tensors are called bias") && !path.exists(),
+            "{error}"
+        );
+        save_parameters(&path, &twins.0).unwrap();
+        let error = load_parameters(&path, &mut twins).unwrap_err().to_string();
+        assert!(error.ends_with("two parameters are called weight"), "{error}");
+
+        let network = Sequential::new().with(crate::nn::Flatten).with(twins);
+        let data = ArrayDataset::named("toy", &["a", "b"], [1, 1, 1], vec![0u8; 4], vec![0usize; 4]).unwrap();
+        let data: Arc<dyn Dataset> = Arc::new(data);
+        let trainer = Trainer::of_parts(Settings::default(), network, Arc::clone(&data), data, 1);
+        assert_eq!(trainer.unwrap_err().to_string(), "two parameters are called 1.weight");
+    }
 }

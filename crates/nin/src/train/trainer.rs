@@ -24,7 +24,7 @@ use crate::data::dataset::class_counts;
 use crate::data::whiten::{Whiten, Whitening};
 use crate::data::{Augmentation, Batch, DataLoader, Dataset, LoaderOptions, Normalization, Splits};
 use crate::loss::{CrossEntropy, Loss};
-use crate::nn::{Planned, Sequential, initialize, parameters};
+use crate::nn::{Planned, Sequential, check_names, initialize, parameters};
 use crate::optim::{Gradients, Optimizer, Scheduler};
 
 /// Images of a test batch: enough to keep all threads busy, few enough to take less memory than a step. No result depends on it.
@@ -224,7 +224,7 @@ impl Trainer {
     ///
     /// # Errors
     /// [`TrainError`] if a setting cannot work, the data cannot be read as the settings say, a pattern of `freeze` or `lr_of` matches
-    /// no parameter that learns, `freeze` leaves none, or all weights of several layers are
+    /// no parameter that learns, `freeze` leaves none, two parameters have one name, or all weights of several layers are
     /// zeros: every gradient of theirs would be, too.
     pub fn of_parts(
         settings: Settings,
@@ -244,6 +244,7 @@ impl Trainer {
         checkpoint: Option<&Checkpoint>,
     ) -> Result<Self, TrainError> {
         settings.validate()?;
+        check_names(parameters(&model).iter().map(|(name, _)| name)).map_err(TrainError::Config)?;
         let workers = Workers::new(threads)?.with_conv(settings.conv);
         let all = parameters(&model).into_iter().map(|(_, own)| &own.value);
         let weights: Vec<_> = all.filter(|value| value.shape().len() > 1).collect();
