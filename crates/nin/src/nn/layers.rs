@@ -3,7 +3,7 @@
 use autograd::Var;
 use tensor::{Element, Shape, ops};
 
-use super::module::{Module, Output, join};
+use super::module::{Module, Output};
 use super::parameter::Parameter;
 
 /// Convolution: weight O x C/groups x K x K, bias O. See [`ops::Conv2d`].
@@ -52,15 +52,7 @@ impl<T: Element> Module<T> for Conv2d<T> {
         x.conv2d(weight, bias, self.op)
     }
 
-    fn visit<'a>(&'a self, path: &str, visit: &mut dyn FnMut(String, &'a Parameter<T>)) {
-        self.weight.visit(&join(path, "weight"), visit);
-        self.bias.iter().for_each(|bias| bias.visit(&join(path, "bias"), visit));
-    }
-
-    fn visit_mut<'a>(&'a mut self, path: &str, visit: &mut dyn FnMut(String, &'a mut Parameter<T>)) {
-        self.weight.visit_mut(&join(path, "weight"), visit);
-        self.bias.iter_mut().for_each(|bias| bias.visit_mut(&join(path, "bias"), visit));
-    }
+    crate::visit_fields!(T: weight, bias);
 }
 
 /// Sets elements to 0 with probability `p` while training. See [`ops::Dropout`].

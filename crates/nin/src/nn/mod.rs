@@ -8,6 +8,7 @@ mod norm;
 mod parameter;
 mod planned;
 mod sequential;
+mod visit;
 
 pub use layers::{Conv2d, Dropout, Linear};
 pub use module::{
@@ -20,3 +21,4 @@ pub use parameter::Parameter;
 pub use planned::Planned;
 pub use sequential::Sequential;
 pub use tensor::ops::*;
+pub use visit::Visit;

@@ -77,13 +77,38 @@ impl<T: Element, O: UnaryOp + Clone> Module<T> for O {
     }
 }
 
-/// Writes [`Module::visit`] and [`Module::visit_mut`] for a module whose fields are modules or parameters: the element type, a
-/// colon, and the fields in PyTorch's order. Names are those of the fields.
+/// A boxed module is what is in the box, with its names: for lists of modules of several types, and networks that are chosen while
+/// the program runs.
+impl<T: Element> Module<T> for Box<dyn Module<T>> {
+    fn forward<'t>(&self, x: Var<'t, T>) -> Result<Var<'t, T>, AutogradError> {
+        (**self).forward(x)
+    }
+
+    fn plan(&self, context: &Context, input: Shape) -> Result<Arc<Plan<T>>, AutogradError> {
+        (**self).plan(context, input)
+    }
+
+    fn visit<'a>(&'a self, path: &str, visit: &mut dyn FnMut(String, &'a Parameter<T>)) {
+        (**self).visit(path, visit);
+    }
+
+    fn visit_mut<'a>(&'a mut self, path: &str, visit: &mut dyn FnMut(String, &'a mut Parameter<T>)) {
+        (**self).visit_mut(path, visit);
+    }
+}
+
+/// Writes [`Module::visit`] and [`Module::visit_mut`] for a module: the element type, a colon, and the fields in PyTorch's order.
+/// Fields are modules, parameters, or an `Option`, `Box` or `Vec` of those ([`nn::Visit`](crate::nn::Visit)). Names are those of the
+/// fields, with a number in a list: `convs.0.weight`.
 #[macro_export]
 macro_rules! visit_fields {
     ($element:ty: $($field:ident),+ $(,)?) => {
         fn visit<'a>(&'a self, path: &str, visit: &mut dyn FnMut(String, &'a $crate::nn::Parameter<$element>)) {
-            $(self.$field.visit(&$crate::nn::join(path, stringify!($field)), visit);)+
+            $($crate::nn::Visit::<$element, _>::visit_part(
+                &self.$field,
+                &$crate::nn::join(path, stringify!($field)),
+                visit,
+            );)+
         }
 
         fn visit_mut<'a>(
@@ -91,7 +116,11 @@ macro_rules! visit_fields {
             path: &str,
             visit: &mut dyn FnMut(String, &'a mut $crate::nn::Parameter<$element>),
         ) {
-            $(self.$field.visit_mut(&$crate::nn::join(path, stringify!($field)), visit);)+
+            $($crate::nn::Visit::<$element, _>::visit_part_mut(
+                &mut self.$field,
+                &$crate::nn::join(path, stringify!($field)),
+                visit,
+            );)+
         }
     };
 }

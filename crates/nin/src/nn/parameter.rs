@@ -84,14 +84,4 @@ impl<T: Element> Parameter<T> {
             x.tape().frozen(self.identity, self.value.clone())
         }
     }
-
-    /// Calls `visit` with the parameter, whose name is `path`: what [`visit_fields!`](crate::visit_fields) asks of a field.
-    pub fn visit<'a>(&'a self, path: &str, visit: &mut dyn FnMut(String, &'a Self)) {
-        visit(path.to_owned(), self);
-    }
-
-    /// [`Parameter::visit`] for a parameter to be changed.
-    pub fn visit_mut<'a>(&'a mut self, path: &str, visit: &mut dyn FnMut(String, &'a mut Self)) {
-        visit(path.to_owned(), self);
-    }
 }
