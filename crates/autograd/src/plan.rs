@@ -308,6 +308,19 @@ mod tests {
         assert_eq!(bound.forward(&Context::default(), x).output().data(), expected);
     }
 
+    #[test]
+    #[should_panic(
+        expected = "a value is asked for by layer stem.0 while a graph is traced, on shapes alone: a module whose"
+    )]
+    fn a_look_at_a_value_while_tracing_says_where_and_what_else_to_do() {
+        let trace = Graph::<f64>::trace(&Context::default(), [3], |x| {
+            let looks = |x: Var<'_, f64>| x.value().data()[0] > 0.0;
+            let positive = x.tape().scope("stem", || x.tape().scope(0, || looks(x.clone())));
+            if positive { x.relu() } else { Ok(x) }
+        });
+        drop(trace);
+    }
+
     /// x + BN(conv(x)) with a bias or none, then ReLU.
     fn normalized<'t>(x: &Var<'t, f64>, own: &[Tensor<f64>]) -> Result<Var<'t, f64>, AutogradError> {
         let tape = x.tape();

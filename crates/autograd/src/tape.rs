@@ -106,6 +106,18 @@ impl<T: Element> Tape<T> {
         }
     }
 
+    /// Ends a trace in which a value is asked for.
+    #[track_caller]
+    pub(crate) fn refuse_value(&self) -> ! {
+        let path = &self.record.borrow().path;
+        let place = if path.is_empty() { String::new() } else { format!(" by layer {path}") };
+        panic!(
+            "a value is asked for{place} while a graph is traced, on shapes alone: a module whose control flow depends on values \
+             runs on a `Tape` for each batch instead of a plan (in nin, `nn::gradients_of` hands the tape's gradients to an \
+             optimizer, and docs/from-pytorch.md shows it)"
+        );
+    }
+
     /// The surroundings that ops on this tape run with.
     #[must_use]
     pub fn context(&self) -> &Context {

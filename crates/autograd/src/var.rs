@@ -4,8 +4,6 @@ use tensor::{Element, Shape, Tensor};
 
 use crate::tape::Tape;
 
-const NO_VALUE: &str = "a variable of a graph that is traced has a shape and no value";
-
 /// A value and, if a gradient passes through it, its place on a [`Tape`]. Ops consume it; a clone shares the value.
 #[derive(Clone)]
 pub struct Var<'t, T: Element> {
@@ -29,7 +27,8 @@ impl<'t, T: Element> Var<'t, T> {
     /// # Panics
     /// If the variable is traced.
     pub(crate) fn into_parts(self) -> (Tensor<T>, Option<usize>) {
-        (self.value.expect(NO_VALUE), self.node)
+        let Some(value) = self.value else { self.tape.refuse_value() };
+        (value, self.node)
     }
 
     pub(crate) fn node(&self) -> Option<usize> {
@@ -47,8 +46,10 @@ impl<'t, T: Element> Var<'t, T> {
     /// # Panics
     /// While a [`Graph`](crate::Graph) is traced: a module whose control flow depends on values runs on a recording tape.
     #[must_use]
+    #[track_caller]
     pub fn value(&self) -> &Tensor<T> {
-        self.value.as_ref().expect(NO_VALUE)
+        let Some(value) = &self.value else { self.tape.refuse_value() };
+        value
     }
 
     /// The value's extents.

@@ -12,8 +12,8 @@ mod visit;
 
 pub use layers::{Conv2d, Dropout, Linear};
 pub use module::{
-    Module, bound, freeze, initialize, join, output_shape, parameter_count, parameters, parameters_mut,
-    scoped, update_buffers,
+    Module, bound, freeze, gradients_of, initialize, join, output_shape, parameter_count, parameters,
+    parameters_mut, scoped, update_buffers,
 };
 pub(crate) use module::{Output, check_names};
 pub use norm::{BatchNorm2d, GroupNorm};

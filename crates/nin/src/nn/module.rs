@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use autograd::{AutogradError, Bound, Context, Graph, Plan, Var};
+use autograd::{AutogradError, Bound, Context, Gradients, Graph, Plan, Var};
 use tensor::init::Init;
 use tensor::{Element, Shape, Tensor, UnaryOp};
 
@@ -41,7 +41,8 @@ pub(crate) type Output<'t, T> = Result<Var<'t, T>, AutogradError>;
 /// Every op of the `tensor` crate that takes one input and has no parameters is a module as it is: [`Relu`](super::Relu),
 /// [`MaxPool2d`](super::MaxPool2d), [`Flatten`](super::Flatten) and so on.
 pub trait Module<T: Element>: Debug + Send + Sync {
-    /// Applies the layer.
+    /// Applies the layer. It runs on shapes alone where a [`Graph`] is traced, as training and prediction do: if what it does
+    /// depends on values, see [`gradients_of`].
     ///
     /// # Errors
     /// [`AutogradError::Shape`] if the input does not fit.
@@ -156,6 +157,34 @@ pub fn parameters_mut<T: Element>(module: &mut dyn Module<T>) -> Vec<(String, &m
     all
 }
 
+/// The gradients that a [`Tape`](autograd::Tape) answers, as an optimizer takes them: a tensor for each of [`parameters`], in their
+/// order, zeros where the loss does not depend on the parameter.
+///
+/// For a module whose control flow depends on values: it cannot be traced, which [`Workers`](crate::train::Workers) do, and runs on
+/// a tape for each batch.
+///
+/// ```
+/// use nin::autograd::{Context, Tape};
+/// use nin::loss::{Loss, Mse};
+/// use nin::nn::{Linear, Module, gradients_of, parameters};
+/// use nin::optim::{Gradients, Optimizer, Sgd};
+/// use nin::tensor::Tensor;
+///
+/// let mut net = Linear::<f32>::new(1, 1);
+/// let tape = Tape::new(Context::default());
+/// let [x, target] = [2.0, 1.0].map(|value| tape.constant(Tensor::full([1, 1], value)));
+/// let loss = Mse.mean(net.forward(x)?, target)?;
+/// let gradients = gradients_of(&net, &tape.backward(loss)?);
+/// Sgd::new(0.1).step(&mut net, Gradients::new(&gradients))?;
+/// assert_eq!(parameters(&net)[0].1.value.data(), [0.4]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn gradients_of<T: Element>(module: &dyn Module<T>, gradients: &Gradients<T>) -> Vec<Tensor<T>> {
+    let of = |own: &Parameter<T>| gradients.parameter(own.identity).cloned();
+    let all = parameters(module).into_iter();
+    all.map(|(_, own)| of(own).unwrap_or_else(|| Tensor::zeros(own.value.shape()))).collect()
+}
+
 /// Refuses names of which two are the same: a module's [`Module::visit`] has to tell its parameters apart.
 pub(crate) fn check_names<'a>(names: impl IntoIterator<Item = &'a String>) -> Result<(), String> {
     let mut known = BTreeSet::new();
@@ -227,4 +256,59 @@ pub fn initialize<T: Element>(module: &mut dyn Module<T>, weights: Init, biases:
 /// does.
 pub fn update_buffers<T: Element>(module: &mut dyn Module<T>) {
     module.visit_mut("", &mut |_, parameter| parameter.update_buffer());
+}
+
+#[cfg(test)]
+mod tests {
+    use autograd::Tape;
+
+    use super::*;
+    use crate::loss::{Loss, Mse};
+    use crate::nn::{Linear, Output};
+    use crate::optim::{Gradients, Optimizer, Sgd};
+
+    /// One layer for inputs above 0, another one, twice, for others; and one that is never used.
+    #[derive(Debug)]
+    struct Choosing {
+        above: Linear<f32>,
+        below: Linear<f32>,
+        never: Linear<f32>,
+    }
+
+    impl Module<f32> for Choosing {
+        fn forward<'t>(&self, x: Var<'t, f32>) -> Output<'t, f32> {
+            if x.value().item() > 0.0 {
+                self.above.forward(x)
+            } else {
+                self.below.forward(self.below.forward(x)?)
+            }
+        }
+
+        crate::visit_fields!(f32: above, below, never);
+    }
+
+    #[test]
+    fn a_module_that_looks_at_values_learns_on_a_tape() {
+        let layer = || Linear::new(1, 1);
+        let mut net = Choosing { above: layer(), below: layer(), never: layer() };
+        initialize(&mut net, Init::Constant(0.5), Init::Constant(0.0), 0);
+        let number = |value| Tensor::full([1, 1], value);
+        let mut step = |x: f32, target: f32| {
+            let tape = Tape::new(Context::default());
+            let output = net.forward(tape.constant(number(x))).unwrap();
+            let loss = Mse.mean(output, tape.constant(number(target))).unwrap();
+            let loss_now = loss.value().item();
+            let gradients = gradients_of(&net, &tape.backward(loss).unwrap());
+            Sgd::new(0.05).step(&mut net, Gradients::new(&gradients)).unwrap();
+            (loss_now, gradients.iter().map(Tensor::item).collect::<Vec<_>>())
+        };
+        // 0.5 x 2 is 2 below its target: the slope of the square is -4, times the input for the weight.
+        assert_eq!(step(2.0, 3.0), (4.0, vec![-8.0, -4.0, 0.0, 0.0, 0.0, 0.0]));
+        // 0.5 x (0.5 x -4) is -1 and 1 above: a slope of 2, times -2 from the second layer and 0.5 x -4 from the first; times 1.5.
+        assert_eq!(step(-4.0, -2.0), (1.0, vec![0.0, 0.0, -8.0, 3.0, 0.0, 0.0]));
+        for _ in 0..100 {
+            step(2.0, 3.0);
+        }
+        assert!(step(2.0, 3.0).0 < 1e-6);
+    }
 }
