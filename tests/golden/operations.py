@@ -196,6 +196,11 @@ def elementwise_cases(cases):
         cases.add(f"scale_{label}", "scale", {"factor": factor}, lambda x, f=factor: x * f,
                   {"input": cases.values(2, 3, 2, 2)})
 
+    pair_cases(cases, ("add", torch.add), ("mul", torch.mul))
+
+
+def pair_cases(cases, *functions):
+    """Of two inputs that broadcast."""
     shapes = {
         "same": ((2, 3, 4, 5), (2, 3, 4, 5)),
         "channel": ((2, 3, 4, 5), (1, 3, 1, 1)),
@@ -206,10 +211,23 @@ def elementwise_cases(cases):
         "both": ((2, 1, 4, 1), (3, 1, 5)),
         "left": ((3,), (2, 4, 3)),
     }
-    for name, function in (("add", torch.add), ("mul", torch.mul)):
+    for name, function in functions:
         for label, (left, right) in shapes.items():
             cases.add(f"{name}_{label}", name, {}, function,
                       {"input": cases.values(*left), "input2": cases.values(*right)})
+
+
+def function_cases(cases):
+    """Functions of a number without bounds, each where it is one; e^200 is beyond what the file can hold."""
+    edges = [0.0, -0.0, 1e-30, -1e-30, 3.0, -3.0, 30.0, -30.0, -200.0]
+    above = [1e-30, 0.5, 1.0, 3.0, 30.0, 200.0]
+    for name, function, edge in (("abs", torch.abs, edges), ("exp", torch.exp, edges), ("log", torch.log, above)):
+        inside = (lambda x: np.abs(x) + np.float32(0.01)) if name == "log" else (lambda x: x)
+        cases.add(f"{name}_4d", name, {}, function, {"input": inside(cases.values(2, 3, 4, 5, scale=4.0))})
+        cases.add(f"{name}_2d", name, {}, function, {"input": inside(cases.values(3, 7, scale=8.0))})
+        cases.add(f"{name}_edges", name, {}, function, {"input": np.array(edge, np.float32)})
+        poisoned = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0], np.float32)
+        cases.add(f"{name}_nan", name, {}, function, {"input": poisoned}, forward_only=True)
 
 
 def reduction_cases(cases):
@@ -374,6 +392,8 @@ def operations():
     loss_cases(cases)
     activation_cases(cases, ("silu", "silu", {}, F.silu))
     probability_cases(cases)
+    pair_cases(cases, ("sub", torch.sub))
+    function_cases(cases)
     save_file(cases.tensors, HERE / "ops.safetensors")
     write_json("cases.json", cases.index)
     print(f"ops: {len(cases.index)} cases")

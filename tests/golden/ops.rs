@@ -235,7 +235,11 @@ impl Case<'_> {
                 self.check::<T>(&ops::Concat { axis: self.count("axis") }, inputs);
             }
             "scale" => self.check::<T>(&ops::Scale { factor: self.number("factor") }, ONE),
+            "abs" => self.check::<T>(&ops::Abs, ONE),
+            "exp" => self.check::<T>(&ops::Exp, ONE),
+            "log" => self.check::<T>(&ops::Log, ONE),
             "add" => self.check::<T>(&ops::Add, TWO),
+            "sub" => self.check::<T>(&ops::Sub, TWO),
             "mul" => self.check::<T>(&ops::Mul, TWO),
             "sum" => self
                 .check::<T>(&ops::Sum { axes: Some(self.list("axes")), keepdim: self.flag("keepdim") }, ONE),

@@ -110,6 +110,9 @@ fn all_others() {
     let all: Vec<Vec<usize>> = (0..=4).flat_map(|axes| shapes(axes, &[0, 1, 3])).collect();
     for x in &all {
         let x: &[usize] = x;
+        both(&Abs, &[x]);
+        both(&Exp, &[x]);
+        both(&Log, &[x]);
         both(&Relu, &[x]);
         both(&Sigmoid, &[x]);
         both(&Tanh, &[x]);
@@ -140,6 +143,7 @@ fn all_others() {
         }
         for y in &all {
             passed += usize::from(both(&Add, &[x, y])) + usize::from(both(&Mul, &[x, y]));
+            assert_eq!(both(&Sub, &[x, y]), both(&Add, &[x, y]));
             for axis in 0..=x.len() {
                 both(&Concat { axis }, &[x, y, x]);
             }

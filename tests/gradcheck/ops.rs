@@ -61,6 +61,10 @@ fn elementwise_reductions_and_loss() {
     check("sum", &[shape], |_, v| v[0].clone().sum(ops::Sum { axes: Some(vec![0, 2]), keepdim: true }));
     check("mean", &[shape], |_, v| v[0].clone().mean(ops::Mean { axes: Some(vec![1]), keepdim: false }));
     check("add", &[shape, &[3, 1]], |_, v| v[0].clone().add(v[1].clone()));
+    check("sub", &[shape, &[3, 1]], |_, v| v[0].clone().sub(v[1].clone()));
+    check("abs", &[shape], |_, v| v[0].clone().abs());
+    check("exp", &[shape], |_, v| v[0].clone().exp());
+    check("log", &[shape], |_, v| v[0].clone().exp()?.log());
     check("mul", &[shape, &[3, 1]], |_, v| v[0].clone().mul(v[1].clone()));
     // An input that is used twice gets both gradients.
     check("square", &[shape], |_, v| v[0].clone().mul(v[0].clone()));

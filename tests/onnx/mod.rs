@@ -141,7 +141,7 @@ fn modules() -> Vec<Case> {
         .with(ops::AvgPool2d { count_include_pad: false, ..padded });
     let ended = |module: Sequential<f32>| -> Box<dyn Module<f32>> { Box::new(filled(module)) };
     let of = |function: Function| -> Box<dyn Module<f32>> { Box::new(Of(function)) };
-    let any_size: [(&str, Box<dyn Module<f32>>); 18] = [
+    let any_size: [(&str, Box<dyn Module<f32>>); 19] = [
         ("convolution", ended(Sequential::new().with(nn::Conv2d::with_op(4, 6, [3, 2], odd)))),
         ("group-norm", ended(Sequential::new().with(nn::GroupNorm::new(2, 4)))),
         ("batch-norm", ended(Sequential::new().with(nn::BatchNorm2d::with_settings(4, 1e-3, 0.1)))),
@@ -165,6 +165,14 @@ fn modules() -> Vec<Case> {
                 let constant = |shape, number| tape.constant(Tensor::full(shape, number));
                 let y = x.clone().mul(constant([4, 1, 1], 0.5))?.add(constant([1, 1, 1], 0.25))?;
                 y.clone().mul(x)?.add(y)
+            }),
+        ),
+        (
+            "functions",
+            of(|x| {
+                let one = x.tape().constant(Tensor::full([1], 1.0));
+                let y = x.clone().abs()?.exp()?.sub(x)?;
+                one.clone().sub(y.abs()?.add(one)?.log()?)
             }),
         ),
         (

@@ -1,4 +1,4 @@
-//! Ops of several inputs, and those that most networks have, as methods of [`Var`], named as in PyTorch; [`Tape::apply`] applies
+//! Ops of several inputs, and those that most networks and losses have, as methods of [`Var`], named as in PyTorch; [`Tape::apply`] applies
 //! any op. Each gives its variable away; clone what is still needed.
 //!
 //! [`Tape::apply`]: crate::Tape::apply
@@ -100,6 +100,12 @@ impl<'t, T: Element> Var<'t, T> {
         self.tape().apply(ops::Add, [self, other])
     }
 
+    /// The difference from another tensor, both broadcast: [`ops::Sub`].
+    #[allow(clippy::should_implement_trait, reason = "the operator cannot return an error")]
+    pub fn sub(self, other: Self) -> Result<Self> {
+        self.tape().apply(ops::Sub, [self, other])
+    }
+
     /// The product with another tensor element by element, both broadcast: [`ops::Mul`].
     #[allow(clippy::should_implement_trait, reason = "the operator cannot return an error")]
     pub fn mul(self, other: Self) -> Result<Self> {
@@ -109,6 +115,21 @@ impl<'t, T: Element> Var<'t, T> {
     /// Times a constant: [`ops::Scale`].
     pub fn scale(self, factor: f64) -> Result<Self> {
         self.tape().apply(ops::Scale { factor }, [self])
+    }
+
+    /// |x|: [`ops::Abs`].
+    pub fn abs(self) -> Result<Self> {
+        self.tape().apply(ops::Abs, [self])
+    }
+
+    /// e^x: [`ops::Exp`].
+    pub fn exp(self) -> Result<Self> {
+        self.tape().apply(ops::Exp, [self])
+    }
+
+    /// The natural logarithm: [`ops::Log`].
+    pub fn log(self) -> Result<Self> {
+        self.tape().apply(ops::Log, [self])
     }
 
     /// The sum over all axes or some: [`ops::Sum`].

@@ -5,18 +5,24 @@
 //! variables is a loss, too:
 //!
 //! ```
-//! use autograd::{AutogradError, Var};
+//! use nin::autograd::{AutogradError, Context, Tape, Var};
 //! use nin::loss::Loss;
-//! use tensor::ops::Mean;
+//! use nin::tensor::{Tensor, ops::Mean};
 //!
-//! /// The mean fourth power of the difference.
-//! fn fourth<'t>(output: Var<'t, f32>, target: Var<'t, f32>) -> Result<Var<'t, f32>, AutogradError> {
-//!     let difference = output.add(target.scale(-1.0)?)?;
-//!     let square = difference.clone().mul(difference)?;
-//!     square.clone().mul(square)?.mean(Mean::default())
+//! /// Huber's: half the square of a difference d up to 1, and |d| - 1/2 beyond.
+//! fn huber<'t>(output: Var<'t, f32>, target: Var<'t, f32>) -> Result<Var<'t, f32>, AutogradError> {
+//!     let one = output.tape().constant(Tensor::scalar(1.0));
+//!     let distance = output.sub(target)?.abs()?;
+//!     let beyond = distance.clone().sub(one)?.relu()?;
+//!     let within = distance.sub(beyond.clone())?;
+//!     within.clone().mul(within)?.scale(0.5)?.add(beyond)?.mean(Mean::default())
 //! }
-//! let loss: &dyn Loss<f32> = &fourth;
-//! # let _ = loss;
+//! let loss: &dyn Loss<f32> = &huber;
+//!
+//! let tape = Tape::new(Context::default());
+//! let [output, target] = [[0.5, 3.0], [0.0, 0.0]].map(|row| tape.constant(Tensor::from_fn([2, 1], |i| row[i])));
+//! assert_eq!(loss.mean(output, target)?.value().item(), (0.125 + 2.5) / 2.0);
+//! # Ok::<(), AutogradError>(())
 //! ```
 
 use autograd::Var;
@@ -144,7 +150,7 @@ mod tests {
     }
 
     fn squared<'t>(output: Var<'t, f64>, target: Var<'t, f64>) -> Output<'t, f64> {
-        let difference = output.add(target.scale(-1.0)?)?;
+        let difference = output.sub(target)?;
         difference.clone().mul(difference)?.mean(Mean::default())
     }
 

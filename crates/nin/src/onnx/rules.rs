@@ -33,7 +33,11 @@ const RULES: &[Rule] = &[
     |to| to.same::<ops::Tanh>("Tanh"),
     |to| to.same::<ops::Hardswish>("HardSwish"),
     |to| to.same::<ops::Flatten>("Flatten"),
+    |to| to.same::<ops::Abs>("Abs"),
+    |to| to.same::<ops::Exp>("Exp"),
+    |to| to.same::<ops::Log>("Log"),
     |to| to.same::<ops::Add>("Add"),
+    |to| to.same::<ops::Sub>("Sub"),
     |to| to.same::<ops::Mul>("Mul"),
     // Evaluation drops nothing.
     |to| to.same::<ops::Dropout>("Identity"),

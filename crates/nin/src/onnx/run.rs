@@ -134,7 +134,11 @@ impl Node {
             "LeakyRelu" => ops::LeakyRelu { slope: self.float("alpha")? }.forward(x),
             // The only exponent that is written is -1/2; another would show in the numbers.
             "Pow" => ops::Rsqrt { eps: 0.0 }.forward(x),
+            "Abs" => x.abs(),
+            "Exp" => x.exp(),
+            "Log" => x.log(),
             "Add" => x.add(input(1)?),
+            "Sub" => x.sub(input(1)?),
             "Mul" => x.mul(input(1)?),
             "Concat" => x.concat(more.map(input).collect::<Result<Vec<_>, _>>()?, self.number("axis")?),
             "Flatten" => x.flatten(),
