@@ -1,6 +1,8 @@
 //! Every example runs, and does what it says.
 #![allow(dead_code, reason = "nobody calls the examples' main functions here")]
 
+use std::path::{Path, PathBuf};
+
 use nin::checkpoint::load_tensors;
 use nin::nn::parameters;
 
@@ -67,4 +69,61 @@ fn threads_that_share_a_network_have_the_same_bits() {
         assert_eq!(own, &answers[0]);
     }
     assert_ne!(answers[0][0], answers[0][1], "images differ");
+}
+
+/// The files below a folder, or the file itself.
+fn files(path: &Path) -> Vec<PathBuf> {
+    if path.is_file() {
+        return vec![path.to_owned()];
+    }
+    let inside = std::fs::read_dir(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    inside.flat_map(|entry| files(&entry.unwrap().path())).collect()
+}
+
+/// Tells whether a line of Rust names a crate below `nin` by its own name, which a crate that depends on `nin` alone does not know.
+fn names_another_crate(line: &str) -> bool {
+    ["tensor::", "autograd::"].iter().any(|name| {
+        line.match_indices(name).any(|(at, _)| {
+            !line[..at].ends_with(|before: char| before == ':' || before == '_' || before.is_alphanumeric())
+        })
+    })
+}
+
+#[test]
+fn code_that_is_shown_needs_nin_alone() {
+    for (line, expected) in [
+        ("use tensor::Tensor;", true),
+        ("let x: autograd::Var<f32>", true),
+        ("use nin::tensor::Tensor;", false),
+        ("use rten_tensor::NdTensor;", false),
+    ] {
+        assert_eq!(names_another_crate(line), expected, "{line}");
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut blocks = 0;
+    for file in ["README.md", "docs", "crates/nin/src", "crates/nin/examples"]
+        .iter()
+        .flat_map(|path| files(&root.join(path)))
+    {
+        let (rust, example) = (
+            file.extension() == Some("rs".as_ref()),
+            file.parent() == Some(&root.join("crates/nin/examples")),
+        );
+        if !rust && file.extension() != Some("md".as_ref()) {
+            continue;
+        }
+        let mut inside = example;
+        for (number, line) in std::fs::read_to_string(&file).unwrap().lines().enumerate() {
+            let comment =
+                || line.trim_start().strip_prefix("//!").or_else(|| line.trim_start().strip_prefix("///"));
+            let Some(line) = (if rust && !example { comment() } else { Some(line) }) else { continue };
+            if line.trim_start().starts_with("```") {
+                inside = !inside;
+                blocks += usize::from(inside);
+            } else if inside {
+                assert!(!names_another_crate(line), "{}:{}: {line}", file.display(), number + 1);
+            }
+        }
+    }
+    assert!(blocks > 50, "{blocks} blocks of code");
 }

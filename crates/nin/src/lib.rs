@@ -3,18 +3,20 @@
 //! A training loop of one's own:
 //!
 //! ```
-//! # use std::sync::Arc;
-//! # use nin::data::{DataLoader, DataSources, DatasetKind, LoaderOptions, Subset, load};
-//! # use nin::loss::CrossEntropy;
-//! # use nin::nn::{AdaptiveAvgPool2d, Conv2d, Flatten, Relu, Sequential, initialize};
-//! # use nin::optim::{AdamW, Optimizer, Schedule};
-//! # use nin::train::{Workers, StepSettings};
-//! # use tensor::init::Init;
-//! # let data = load(DatasetKind::FashionMnistMini, &DataSources::new(None))?.train;
-//! # let data = Arc::new(Subset::new(Arc::new(data), 0..64));
+//! use std::sync::Arc;
+//!
+//! use nin::data::{DataLoader, DataSources, DatasetKind, LoaderOptions, load};
+//! use nin::loss::CrossEntropy;
+//! use nin::nn::{AdaptiveAvgPool2d, Conv2d, Flatten, Relu, Sequential, initialize};
+//! use nin::optim::{AdamW, Optimizer, Schedule};
+//! use nin::tensor::init::Init;
+//! use nin::train::{StepSettings, Workers};
+//!
+//! let data = load(DatasetKind::FashionMnistMini, &DataSources::new(None))?.train;
+//! # let data = nin::data::Subset::new(Arc::new(data), 0..64);
 //! let mut net = Sequential::new().with(Conv2d::new(1, 10, 3, 2, 1)).with(Relu).with(AdaptiveAvgPool2d::GLOBAL).with(Flatten);
 //! initialize(&mut net, Init::HeNormal, Init::Constant(0.0), 7);
-//! let loader = DataLoader::new(data, LoaderOptions { batch_size: 32, shuffle: true, ..Default::default() })?;
+//! let loader = DataLoader::new(Arc::new(data), LoaderOptions { batch_size: 32, shuffle: true, ..Default::default() })?;
 //! let (loss, mut optimizer, mut workers) = (CrossEntropy::default(), AdamW::new(1e-3), Workers::new(2)?);
 //! let schedule = Schedule::Cosine.over(2 * loader.batches_per_epoch() as u64);
 //! let mut steps = 0..;

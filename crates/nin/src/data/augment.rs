@@ -10,7 +10,7 @@
 //!
 //! ```
 //! use nin::data::{Augmentation, LoaderOptions};
-//! use tensor::RandomStream;
+//! use nin::tensor::RandomStream;
 //!
 //! /// A row of pixels that is lost, as on an old television set.
 //! fn scratch(image: &mut [f32], [_, h, w]: [usize; 3], random: &mut RandomStream) {

@@ -19,9 +19,9 @@ pub(crate) type Output<'t, T> = Result<Var<'t, T>, AutogradError>;
 /// A module of one's own writes [`Module::forward`] as in PyTorch, with whatever branches it likes, and names its fields:
 ///
 /// ```
-/// use autograd::{AutogradError, Var};
+/// use nin::autograd::{AutogradError, Var};
 /// use nin::nn::{Conv2d, Module};
-/// use tensor::Element;
+/// use nin::tensor::Element;
 ///
 /// /// x + conv(relu(x)).
 /// #[derive(Debug)]
