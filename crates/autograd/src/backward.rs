@@ -3,7 +3,7 @@
 use tensor::{Element, GradientSum, Sinks, Tensor};
 
 use crate::error::AutogradError;
-use crate::gradients::{Gradients, LeafGradient};
+use crate::gradients::{LeafGradient, TapeGradients};
 use crate::tape::Tape;
 use crate::var::Var;
 
@@ -13,7 +13,7 @@ impl<T: Element> Tape<T> {
     ///
     /// # Errors
     /// [`AutogradError::NotScalar`], [`AutogradError::NotRecorded`], [`AutogradError::Spent`], [`AutogradError::OtherTape`].
-    pub fn backward(&self, loss: Var<'_, T>) -> Result<Gradients<T>, AutogradError> {
+    pub fn backward(&self, loss: Var<'_, T>) -> Result<TapeGradients<T>, AutogradError> {
         if !self.is_tracing() && loss.shape().elements() != 1 {
             return Err(AutogradError::NotScalar { shape: loss.shape() });
         }
@@ -30,7 +30,7 @@ impl<T: Element> Tape<T> {
         &self,
         output: Var<'_, T>,
         gradient: Tensor<T>,
-    ) -> Result<Gradients<T>, AutogradError> {
+    ) -> Result<TapeGradients<T>, AutogradError> {
         if self.is_tracing() {
             return Err(AutogradError::NotRecorded);
         }
@@ -51,7 +51,7 @@ impl<T: Element> Tape<T> {
 
         let mut sums: Vec<_> = nodes.iter().map(|_| GradientSum::new()).collect();
         sums[last].add(gradient);
-        let mut gradients = Gradients { leaves: Vec::new() };
+        let mut gradients = TapeGradients { leaves: Vec::new() };
         // Nodes are dropped as the walk passes them, with what they saved.
         for (index, node) in nodes.into_iter().enumerate().rev() {
             let sum = std::mem::take(&mut sums[index]);

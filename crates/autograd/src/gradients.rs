@@ -1,4 +1,4 @@
-//! [`Gradients`]: what a backward pass answers.
+//! [`TapeGradients`]: what a backward pass answers.
 
 use tensor::{Element, Tensor};
 
@@ -6,7 +6,7 @@ use crate::var::Var;
 
 /// The gradients of the leaves of a tape.
 #[derive(Debug, Default)]
-pub struct Gradients<T: Element> {
+pub struct TapeGradients<T: Element> {
     pub(crate) leaves: Vec<LeafGradient<T>>,
 }
 
@@ -17,7 +17,7 @@ pub(crate) struct LeafGradient<T: Element> {
     pub gradient: Tensor<T>,
 }
 
-impl<T: Element> Gradients<T> {
+impl<T: Element> TapeGradients<T> {
     /// The gradient of a leaf: `None` if the loss does not depend on it, or if it is not a leaf.
     #[must_use]
     pub fn get(&self, leaf: &Var<'_, T>) -> Option<&Tensor<T>> {

@@ -1,5 +1,5 @@
 //! Reverse-mode differentiation: a [`Tape`] records the ops that [`Var`]s go through, [`Tape::backward`] walks it in
-//! reverse and returns [`Gradients`], and [`gradcheck`] tests the result against central differences.
+//! reverse and returns [`TapeGradients`], and [`gradcheck`] tests the result against central differences.
 //!
 //! A [`Graph`] is the same record without values, made once ([`Graph::trace`]); its ops are fused and run as a [`Plan`].
 //!
@@ -45,7 +45,7 @@ mod var;
 
 pub use error::AutogradError;
 pub use gradcheck::{Gradcheck, GradcheckError, GradcheckReport, gradcheck};
-pub use gradients::Gradients;
+pub use gradients::TapeGradients;
 pub use graph::{Backward, Graph, Node};
 pub use plan::Plan;
 pub use run::{Bound, ParameterSums, Part, Run};

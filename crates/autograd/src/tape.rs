@@ -11,7 +11,7 @@ use crate::graph::{self, AnyOp, Backward, Source};
 use crate::var::Var;
 
 /// A value that a gradient passes through: a leaf, or the output of an op.
-pub(crate) struct Node<T: Element> {
+pub(crate) struct Recorded<T: Element> {
     /// For each input of the op, the node that made it, `None` if it needs no gradient.
     pub inputs: Vec<Option<usize>>,
     /// `None` for a leaf.
@@ -23,7 +23,7 @@ pub(crate) struct Node<T: Element> {
 
 pub(crate) struct Record<T: Element> {
     #[allow(clippy::vec_box, reason = "the list stays small while it grows: a step allocates nothing large")]
-    pub nodes: Vec<Box<Node<T>>>,
+    pub nodes: Vec<Box<Recorded<T>>>,
     pub spent: bool,
     random_ops: u32,
     /// The place of the module that runs: `0.2`.
@@ -145,13 +145,13 @@ impl<T: Element> Tape<T> {
         Var::new(self, value, None)
     }
 
-    /// A value whose gradient [`Gradients::get`](crate::Gradients::get) will answer.
+    /// A value whose gradient [`TapeGradients::get`](crate::TapeGradients::get) will answer.
     pub fn leaf(&self, value: Tensor<T>) -> Var<'_, T> {
         self.add_leaf(value, None)
     }
 
     /// A leaf with an identity that outlives the tape: the gradient is found by it
-    /// ([`Gradients::parameter`](crate::Gradients::parameter)). Asked twice for one identity, the tape answers the same node, so
+    /// ([`TapeGradients::parameter`](crate::TapeGradients::parameter)). Asked twice for one identity, the tape answers the same node, so
     /// a weight that is used in two places gets the sum of both gradients.
     pub fn parameter(&self, identity: u64, value: Tensor<T>) -> Var<'_, T> {
         if self.is_tracing() {
@@ -189,12 +189,12 @@ impl<T: Element> Tape<T> {
         if !self.context.grad_enabled {
             return Var::new(self, value, None);
         }
-        let node = Node { inputs: Vec::new(), backward: None, parameter, shape: value.shape() };
+        let node = Recorded { inputs: Vec::new(), backward: None, parameter, shape: value.shape() };
         let node = self.push(node);
         Var::new(self, value, Some(node))
     }
 
-    fn push(&self, node: Node<T>) -> usize {
+    fn push(&self, node: Recorded<T>) -> usize {
         let nodes = &mut self.record.borrow_mut().nodes;
         nodes.push(Box::new(node));
         nodes.len() - 1
@@ -249,7 +249,7 @@ impl<T: Element> Tape<T> {
             op.name()
         );
         let backward = Some(Backward { op, saved });
-        let node = recorded.then(|| self.push(Node { inputs: nodes, backward, parameter: None, shape }));
+        let node = recorded.then(|| self.push(Recorded { inputs: nodes, backward, parameter: None, shape }));
         Ok(Var::new(self, output, node))
     }
 }

@@ -23,7 +23,7 @@ use super::error::DataError;
 use super::normalize::{Normalization, PixelTable};
 use super::prefetch::Prefetch;
 use super::resize::{Pixel, ResizeScratch, Resizer};
-use super::sampler::{Sampler, Sequential, Shuffled};
+use super::sampler::{RandomSampler, Sampler, SequentialSampler};
 use super::whiten::Whitening;
 
 /// Options of a [`DataLoader`].
@@ -33,7 +33,7 @@ pub struct LoaderOptions {
     pub batch_size: usize,
     /// Height and width that images are resized to; `None` keeps them.
     pub image_size: Option<(usize, usize)>,
-    /// Gives each epoch an order of its own ([`Shuffled`]); otherwise samples come as the set has them.
+    /// Gives each epoch an order of its own ([`RandomSampler`]); otherwise samples come as the set has them.
     pub shuffle: bool,
     /// Leaves out a last batch of fewer than `batch_size` samples.
     pub drop_last: bool,
@@ -121,8 +121,11 @@ impl DataLoader {
             options,
         };
         let seed = maker.options.seed;
-        let sampler: Arc<dyn Sampler> =
-            if maker.options.shuffle { Arc::new(Shuffled { seed }) } else { Arc::new(Sequential) };
+        let sampler: Arc<dyn Sampler> = if maker.options.shuffle {
+            Arc::new(RandomSampler { seed })
+        } else {
+            Arc::new(SequentialSampler)
+        };
         Ok(DataLoader { maker: Arc::new(maker), sampler })
     }
 

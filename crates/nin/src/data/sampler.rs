@@ -19,9 +19,9 @@ pub trait Sampler: Debug + Send + Sync {
 
 /// Every sample once, as the set has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Sequential;
+pub struct SequentialSampler;
 
-impl Sampler for Sequential {
+impl Sampler for SequentialSampler {
     fn fill(&self, samples: usize, _: u64, order: &mut Vec<usize>) {
         order.extend(0..samples);
     }
@@ -29,28 +29,27 @@ impl Sampler for Sequential {
 
 /// Every sample once, in an order that is a function of (seed, epoch): Fisher and Yates' shuffle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Shuffled {
+pub struct RandomSampler {
     /// The seed.
     pub seed: u64,
 }
 
-impl Sampler for Shuffled {
+impl Sampler for RandomSampler {
     fn fill(&self, samples: usize, epoch: u64, order: &mut Vec<usize>) {
         *order = RandomStream::new(self.seed, epoch, Purpose::Shuffle, 0).permutation(samples);
     }
 }
 
-/// Samples drawn with replacement, each as often as its weight says (`WeightedRandomSampler` in PyTorch): a function of
-/// (seed, epoch). For classes of unequal size, for instance.
+/// Samples drawn with replacement, each as often as its weight says: a function of (seed, epoch). For classes of unequal size, for instance.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Weighted {
+pub struct WeightedRandomSampler {
     /// The sum of the weights up to each sample and with it.
     sums: Vec<f64>,
     draws: usize,
     seed: u64,
 }
 
-impl Weighted {
+impl WeightedRandomSampler {
     /// Draws `draws` samples an epoch, by a weight for each sample of the set.
     ///
     /// # Errors
@@ -77,7 +76,7 @@ impl Weighted {
     }
 }
 
-impl Sampler for Weighted {
+impl Sampler for WeightedRandomSampler {
     fn len(&self, _: usize) -> usize {
         self.draws
     }
@@ -112,7 +111,7 @@ mod tests {
 
     #[test]
     fn samples_come_as_often_as_their_weights_say() {
-        let weighted = Weighted::new(&[0.0, 1.0, 0.0, 3.0, 0.0], 4000, 5).unwrap();
+        let weighted = WeightedRandomSampler::new(&[0.0, 1.0, 0.0, 3.0, 0.0], 4000, 5).unwrap();
         let drawn = order(&weighted, 5, 2);
         assert_eq!(drawn, order(&weighted, 5, 2));
         assert_ne!(drawn, order(&weighted, 5, 3));
@@ -127,7 +126,7 @@ mod tests {
         let data = ArrayDataset::new([1, 1, 1], vec![0u8; 2], vec![0usize; 2]).unwrap();
         let loader = |weights: &[f64]| {
             let loader = DataLoader::new(Arc::new(data.clone()), LoaderOptions::default()).unwrap();
-            loader.with_sampler(Weighted::new(weights, 3, 0).unwrap()).epoch(0).next().unwrap()
+            loader.with_sampler(WeightedRandomSampler::new(weights, 3, 0).unwrap()).epoch(0).next().unwrap()
         };
         assert_eq!(loader(&[0.0, 2.0, 9.0]).unwrap().samples(), [1; 3]);
         let error = loader(&[0.0, 0.0, 9.0]).unwrap_err().to_string();
@@ -136,7 +135,7 @@ mod tests {
 
     #[test]
     fn weights_that_cannot_be_are_refused() {
-        let refused = |weights: &[f64]| Weighted::new(weights, 1, 0).unwrap_err().to_string();
+        let refused = |weights: &[f64]| WeightedRandomSampler::new(weights, 1, 0).unwrap_err().to_string();
         assert_eq!(
             refused(&[1.0, -2.0]),
             "sampler: weight -2 of sample 1: expected finite numbers of at least 0 that are not all 0"

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use autograd::{AutogradError, Bound, Context, Gradients, Graph, Plan, Var};
+use autograd::{AutogradError, Bound, Context, Graph, Plan, TapeGradients, Var};
 use tensor::init::Init;
 use tensor::{Element, Shape, Tensor, UnaryOp};
 
@@ -179,7 +179,7 @@ pub fn parameters_mut<T: Element>(module: &mut dyn Module<T>) -> Vec<(String, &m
 /// assert_eq!(parameters(&net)[0].1.value.data(), [0.4]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn gradients_of<T: Element>(module: &dyn Module<T>, gradients: &Gradients<T>) -> Vec<Tensor<T>> {
+pub fn gradients_of<T: Element>(module: &dyn Module<T>, gradients: &TapeGradients<T>) -> Vec<Tensor<T>> {
     let of = |own: &Parameter<T>| gradients.parameter(own.identity).cloned();
     let all = parameters(module).into_iter();
     all.map(|(_, own)| of(own).unwrap_or_else(|| Tensor::zeros(own.value.shape()))).collect()

@@ -7,6 +7,6 @@ mod schedule;
 
 pub(crate) use group::matches;
 pub use group::{Group, Patterns, RateFactors};
-pub use optimizer::{Buffer, ByRule, Gradients, Moved, Optimizer, OptimizerError, Rule, State};
+pub use optimizer::{ByRule, Gradients, Moved, Optimizer, OptimizerError, Rule, State, StateTensor};
 pub use rules::*;
 pub use schedule::{Schedule, Scheduler};

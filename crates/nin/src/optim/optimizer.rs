@@ -133,8 +133,32 @@ impl<'a> From<&'a [Tensor<f32>]> for Gradients<'a> {
     }
 }
 
-/// A tensor of the state: PyTorch's name of it, and whether it is a number and not of its parameter's shape.
-pub type Buffer = (&'static str, bool);
+/// A tensor that a [`Rule`] keeps for each parameter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StateTensor {
+    /// PyTorch's name of it, as `momentum_buffer`.
+    pub name: &'static str,
+    /// True if it is a number, as the count of steps, and not of its parameter's shape.
+    pub is_number: bool,
+}
+
+impl StateTensor {
+    /// One of the parameter's shape.
+    #[must_use]
+    pub const fn of_parameter(name: &'static str) -> Self {
+        Self { name, is_number: false }
+    }
+
+    /// A number.
+    #[must_use]
+    pub const fn number(name: &'static str) -> Self {
+        Self { name, is_number: true }
+    }
+
+    fn shape(self, parameter: &Parameter<f32>) -> Shape {
+        if self.is_number { Shape::scalar() } else { parameter.value.shape() }
+    }
+}
 
 /// A parameter that a step moves, with what its group says and what is known from earlier steps.
 #[derive(Debug)]
@@ -151,18 +175,18 @@ pub struct Moved<'a> {
     pub decay: f64,
     /// True in the parameter's first step.
     pub first: bool,
-    /// A tensor for each [`Buffer`] of the rule, zeros in the first step.
+    /// A tensor for each [`StateTensor`] of the rule, zeros in the first step.
     pub state: &'a mut [Tensor<f32>],
 }
 
 /// The way a step moves one parameter: all that tells optimizers apart which move each parameter by itself.
 pub trait Rule: Debug + Send {
-    /// Names of all that the state may have for a parameter.
-    const BUFFERS: &'static [Buffer];
+    /// All that the state may have for a parameter.
+    const STATE: &'static [StateTensor];
 
-    /// Names of those that it has with these settings.
-    fn buffers(&self) -> &'static [Buffer] {
-        Self::BUFFERS
+    /// That which it has with these settings.
+    fn state(&self) -> &'static [StateTensor] {
+        Self::STATE
     }
 
     /// Refuses settings that cannot work.
@@ -236,7 +260,7 @@ impl<R: Rule> Optimizer for ByRule<R> {
         let refuse = |message: String| Err(OptimizerError::Step(message));
         check_setting("learning rate", self.learning_rate)?;
         check_setting("weight decay", self.weight_decay)?;
-        let (all, tensors, buffers) = (parameters_mut(module), gradients.tensors(), self.rule.buffers());
+        let (all, tensors, kept) = (parameters_mut(module), gradients.tensors(), self.rule.state());
         check_names(all.iter().map(|(name, _)| name)).map_err(OptimizerError::Step)?;
         if tensors.len() != all.len() {
             return refuse(format!("{} gradients for {} parameters", tensors.len(), all.len()));
@@ -268,14 +292,14 @@ impl<R: Rule> Optimizer for ByRule<R> {
             let decay = group.and_then(|group| group.weight_decay).unwrap_or(usual);
             let (gradient, scale) = (gradient.data(), gradients.scale() as f32);
             let rate = self.learning_rate * factor;
-            let names: Vec<String> = buffers.iter().map(|(buffer, _)| format!("{name}.{buffer}")).collect();
+            let names: Vec<String> = kept.iter().map(|own| format!("{name}.{}", own.name)).collect();
             let first = names.iter().any(|name| !self.state.contains_key(name));
             // Out of the map and back, so that all can be changed at once.
-            let take = |(name, buffer): (&String, &Buffer)| {
-                let zeros = || Tensor::zeros(shape_of(buffer, parameter));
+            let take = |(name, kept): (&String, &StateTensor)| {
+                let zeros = || Tensor::zeros(kept.shape(parameter));
                 self.state.remove(name).unwrap_or_else(zeros)
             };
-            let mut own: Vec<Tensor<f32>> = names.iter().zip(buffers).map(take).collect();
+            let mut own: Vec<Tensor<f32>> = names.iter().zip(kept).map(take).collect();
             self.rule.step(Moved { parameter, gradient, scale, rate, decay, first, state: &mut own });
             self.state.extend(names.into_iter().zip(own));
         }
@@ -290,16 +314,16 @@ impl<R: Rule> Optimizer for ByRule<R> {
         let all = parameters(module);
         check_names(all.iter().map(|(name, _)| name)).map_err(OptimizerError::State)?;
         for (name, tensor) in &state {
-            let own = name.rsplit_once('.').and_then(|(owner, buffer)| {
+            let own = name.rsplit_once('.').and_then(|(owner, kept)| {
                 let (_, parameter) = all.iter().find(|(name, _)| name == owner)?;
-                Some(shape_of(R::BUFFERS.iter().find(|(name, _)| *name == buffer)?, parameter))
+                Some(R::STATE.iter().find(|own| own.name == kept)?.shape(parameter))
             });
             if own == Some(tensor.shape()) {
                 continue;
             }
             let expected = own.map_or_else(
                 || {
-                    let names: Vec<&str> = R::BUFFERS.iter().map(|&(name, _)| name).collect();
+                    let names: Vec<&str> = R::STATE.iter().map(|own| own.name).collect();
                     format!("{} of one of the network's {} parameters", names.join(" or "), all.len())
                 },
                 |shape| shape.to_string(),
@@ -310,10 +334,6 @@ impl<R: Rule> Optimizer for ByRule<R> {
         self.state = state;
         Ok(())
     }
-}
-
-fn shape_of((_, number): &Buffer, parameter: &Parameter<f32>) -> Shape {
-    if *number { Shape::scalar() } else { parameter.value.shape() }
 }
 
 /// Refuses what is not a finite number of at least 0.

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::group::Group;
 use super::optimizer::{
-    BLOCK, Buffer, ByRule, Moved, Optimizer, OptimizerError, Rule, check_fraction, check_setting,
+    BLOCK, ByRule, Moved, Optimizer, OptimizerError, Rule, StateTensor, check_fraction, check_setting,
 };
 use crate::names::choices;
 use crate::train::Settings;
@@ -91,10 +91,10 @@ impl Sgd {
 }
 
 impl Rule for SgdRule {
-    const BUFFERS: &'static [Buffer] = &[("momentum_buffer", false)];
+    const STATE: &'static [StateTensor] = &[StateTensor::of_parameter("momentum_buffer")];
 
-    fn buffers(&self) -> &'static [Buffer] {
-        if self.momentum == 0.0 { &[] } else { Self::BUFFERS }
+    fn state(&self) -> &'static [StateTensor] {
+        if self.momentum == 0.0 { &[] } else { Self::STATE }
     }
 
     fn check(&self) -> Result<(), OptimizerError> {
@@ -164,7 +164,11 @@ impl AdamW {
 }
 
 impl Rule for AdamWRule {
-    const BUFFERS: &'static [Buffer] = &[("exp_avg", false), ("exp_avg_sq", false), ("step", true)];
+    const STATE: &'static [StateTensor] = &[
+        StateTensor::of_parameter("exp_avg"),
+        StateTensor::of_parameter("exp_avg_sq"),
+        StateTensor::number("step"),
+    ];
 
     fn check(&self) -> Result<(), OptimizerError> {
         check_fraction("the first beta", self.betas[0])?;
@@ -237,10 +241,11 @@ impl RmsProp {
 }
 
 impl Rule for RmsPropRule {
-    const BUFFERS: &'static [Buffer] = &[("square_avg", false), ("momentum_buffer", false)];
+    const STATE: &'static [StateTensor] =
+        &[StateTensor::of_parameter("square_avg"), StateTensor::of_parameter("momentum_buffer")];
 
-    fn buffers(&self) -> &'static [Buffer] {
-        if self.momentum == 0.0 { &Self::BUFFERS[..1] } else { Self::BUFFERS }
+    fn state(&self) -> &'static [StateTensor] {
+        if self.momentum == 0.0 { &Self::STATE[..1] } else { Self::STATE }
     }
 
     fn check(&self) -> Result<(), OptimizerError> {

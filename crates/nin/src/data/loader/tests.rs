@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::data::ArrayDataset;
-use crate::data::sampler::Weighted;
+use crate::data::sampler::WeightedRandomSampler;
 use std::collections::HashSet;
 use tensor::{Purpose, RandomStream};
 
@@ -299,7 +299,7 @@ fn a_data_set_s_fault_is_an_error() {
 
 #[test]
 fn a_sampler_may_draw_more_than_the_set_has() {
-    let weighted = Weighted::new(&[1.0, 0.0, 1.0], 10, 3).unwrap();
+    let weighted = WeightedRandomSampler::new(&[1.0, 0.0, 1.0], 10, 3).unwrap();
     let loader = loader(3, options()).with_sampler(weighted);
     let whole = contents(loader.epoch(1));
     assert_eq!(whole.iter().map(|(_, samples, ..)| samples.len()).collect::<Vec<_>>(), [4, 4, 2]);
