@@ -40,15 +40,12 @@ impl<T: Element> Graph<T> {
 
     /// The nodes that the output depends on, and the input.
     fn without_unread(self) -> Self {
-        let mut read = vec![false; self.nodes.len()];
-        read[self.output] = true;
+        let readers = self.readers();
+        // One more for what reads the output.
+        let mut read = vec![true; self.nodes.len() + 1];
         for index in (0..self.nodes.len()).rev() {
-            if read[index] {
-                for &input in &self.nodes[index].inputs {
-                    read[input] = true;
-                }
-            }
-            read[index] |= matches!(self.nodes[index].source, Source::Input);
+            let is_read = readers[index].iter().any(|&reader| read[reader]);
+            read[index] = is_read || self.nodes[index].is_input();
         }
         let places: Vec<usize> =
             (0..read.len()).map(|index| read[..index].iter().filter(|&&read| read).count()).collect();
@@ -67,7 +64,7 @@ fn batch_norm_into_conv2d<T: Element>(graph: Graph<T>, index: usize) -> Graph<T>
     let Some(eps) = graph.nodes[index].op::<ops::BatchNorm2d>().map(|op| op.eps) else { return graph };
     let &[convolution, gamma, beta, mean, variance] = &graph.nodes[index].inputs[..] else { return graph };
     let Some(&op) = graph.nodes[convolution].op::<ops::Conv2d>() else { return graph };
-    if op.relu || graph.only_reader(convolution) != Some(index) {
+    if op.relu || graph.readers()[convolution] != [index] {
         return graph;
     }
     let inputs = graph.nodes[convolution].inputs.clone();
@@ -106,11 +103,11 @@ fn batch_norm_into_conv2d<T: Element>(graph: Graph<T>, index: usize) -> Graph<T>
 
 /// ReLU and maximum change places: max pool(relu(x)) is the pooling with `relu`.
 fn relu_into_max_pool<T: Element>(graph: &mut Graph<T>) {
+    let readers = graph.readers();
     for pool in 0..graph.nodes.len() {
         let Some(&op) = graph.nodes[pool].op::<ops::MaxPool2d>() else { continue };
         let relu = graph.nodes[pool].inputs[0];
-        if !op.relu && graph.nodes[relu].op::<ops::Relu>().is_some() && graph.only_reader(relu) == Some(pool)
-        {
+        if !op.relu && graph.nodes[relu].op::<ops::Relu>().is_some() && readers[relu] == [pool] {
             graph.nodes[pool].source = Source::Op(Arc::new(ops::MaxPool2d { relu: true, ..op }));
             graph.nodes[pool].inputs = graph.nodes[relu].inputs.clone();
         }
@@ -119,14 +116,15 @@ fn relu_into_max_pool<T: Element>(graph: &mut Graph<T>) {
 
 /// relu(conv2d(x)) is the convolution with `relu`.
 fn relu_into_conv2d<T: Element>(graph: &mut Graph<T>) {
+    let readers = graph.readers();
     for relu in 0..graph.nodes.len() {
         if graph.nodes[relu].op::<ops::Relu>().is_none() {
             continue;
         }
         let before = graph.nodes[relu].inputs[0];
         let Some(&op) = graph.nodes[before].op::<ops::Conv2d>() else { continue };
-        // A pooling may have taken the ReLU.
-        if !op.relu && !taken(graph, relu) && graph.only_reader(before) == Some(relu) {
+        // A pooling may have taken the ReLU, which nobody reads then.
+        if !op.relu && !readers[relu].is_empty() && readers[before] == [relu] {
             let convolution = graph.nodes[before].clone();
             let source = Source::Op(Arc::new(ops::Conv2d { relu: true, ..op }) as Arc<_>);
             graph.nodes[relu] = Node { source, shape: graph.nodes[relu].shape, ..convolution };
@@ -136,14 +134,15 @@ fn relu_into_conv2d<T: Element>(graph: &mut Graph<T>) {
 
 /// A convolution and the 1x1 convolutions that alone read it, one after the other, are one op. All of them have biases.
 fn convolutions_into_mlp_conv<T: Element>(graph: &mut Graph<T>) {
+    let readers = graph.readers();
     for first in 0..graph.nodes.len() {
         let mut chain = vec![first];
         let mut last = first;
-        if with_bias(graph, first).is_none() || taken(graph, first) {
+        if with_bias(graph, first).is_none() {
             continue;
         }
-        while let Some(next) = graph.only_reader(last)
-            && graph.nodes[next].inputs[0] == last
+        while let [next] = readers[last][..]
+            && graph.nodes.get(next).is_some_and(|node| node.inputs[0] == last)
             && with_bias(graph, next).is_some_and(|op| is_pointwise(graph, next, op))
         {
             chain.push(next);
@@ -164,11 +163,6 @@ fn convolutions_into_mlp_conv<T: Element>(graph: &mut Graph<T>) {
 /// The convolution of node `index`, if it is one and has a bias.
 fn with_bias<T: Element>(graph: &Graph<T>, index: usize) -> Option<ops::Conv2d> {
     graph.nodes[index].op::<ops::Conv2d>().filter(|_| graph.nodes[index].inputs.len() == 3).copied()
-}
-
-/// Tells whether nobody reads node `index`: an op that was made part of another.
-fn taken<T: Element>(graph: &Graph<T>, index: usize) -> bool {
-    graph.output != index && !graph.nodes.iter().any(|node| node.inputs.contains(&index))
 }
 
 /// Tells whether each output pixel is made of the input pixel in its place alone.

@@ -205,25 +205,15 @@ impl<T: Element> Graph<T> {
         }
     }
 
-    /// For each node the last that uses it; its own number if none does, one beyond all for the output.
-    pub(crate) fn last_uses(&self) -> Vec<usize> {
-        let mut last_use: Vec<usize> = (0..self.nodes.len()).collect();
-        for (index, node) in self.nodes.iter().enumerate() {
-            for &input in &node.inputs {
-                last_use[input] = index;
-            }
-        }
-        last_use[self.output] = self.nodes.len();
-        last_use
-    }
-
-    /// The only op that reads node `index`; `None` if there are several or the node is the output.
+    /// For each node those that read it, in their order, once for each use. The output is read by one beyond all nodes, too.
     #[must_use]
-    pub fn only_reader(&self, index: usize) -> Option<usize> {
-        let uses = |node: &Node<T>| node.inputs.iter().filter(|&&input| input == index).count();
-        let mut readers = (0..self.nodes.len()).filter(|&reader| uses(&self.nodes[reader]) > 0);
-        let reader = readers.next()?;
-        (readers.next().is_none() && uses(&self.nodes[reader]) == 1 && self.output != index).then_some(reader)
+    pub fn readers(&self) -> Vec<Vec<usize>> {
+        let mut readers = vec![Vec::new(); self.nodes.len()];
+        for (index, node) in self.nodes.iter().enumerate() {
+            node.inputs.iter().for_each(|&input| readers[input].push(index));
+        }
+        readers[self.output].push(self.nodes.len());
+        readers
     }
 
     /// The output of node `index`, an op, for these inputs. `context` says whether a backward pass will follow: it is the

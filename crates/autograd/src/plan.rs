@@ -18,8 +18,10 @@ pub struct Plan<T: Element> {
     pub(crate) fixed: Vec<bool>,
     /// Tells of each fixed node whether a run reads it.
     pub(crate) read: Vec<bool>,
-    /// For each node the last that uses it.
+    /// For each node the last that reads it, one beyond all for the output; its own number if none does.
     pub(crate) last_use: Vec<usize>,
+    /// For each node its inputs through which a gradient passes, `None` for the others.
+    pub(crate) wanted: Vec<Vec<Option<usize>>>,
 }
 
 impl<T: Element> Plan<T> {
@@ -65,8 +67,11 @@ impl<T: Element> Plan<T> {
         for (_, node) in graph.nodes.iter().enumerate().filter(|&(index, _)| !fixed[index]) {
             node.inputs.iter().for_each(|&input| read[input] = fixed[input]);
         }
-        let last_use = graph.last_uses();
-        Self { graph, parameters, input, differentiable, fixed, read, last_use }
+        let last_reader = |(index, readers): (usize, Vec<usize>)| readers.last().copied().unwrap_or(index);
+        let last_use = graph.readers().into_iter().enumerate().map(last_reader).collect();
+        let with_gradient = |&input: &usize| differentiable[input].then_some(input);
+        let wanted = graph.nodes.iter().map(|node| node.inputs.iter().map(with_gradient).collect()).collect();
+        Self { graph, parameters, input, differentiable, fixed, read, last_use, wanted }
     }
 
     /// The fused graph.

@@ -67,14 +67,14 @@ pub struct Run<T: Element> {
     /// Nodes that are computed on the way forward, or are left on the way back.
     next: usize,
     output: Option<Tensor<T>>,
-    /// The part that this micro-batch brought to the op at which it waits.
-    brought: Option<Part>,
+    /// This micro-batch's own part, where it waits for the rest of its batch.
+    own_part: Option<Part>,
 }
 
 impl<T: Element> Default for Run<T> {
     /// A pass of nothing, in place of one that is moved elsewhere.
     fn default() -> Self {
-        Self { values: Values::new(), saved: BTreeMap::new(), next: 0, output: None, brought: None }
+        Self { values: Values::new(), saved: BTreeMap::new(), next: 0, output: None, own_part: None }
     }
 }
 
@@ -117,23 +117,48 @@ impl<T: Element> ParameterSums<T> for Vec<GradientSum<T>> {
     }
 }
 
-/// The sums of one op's inputs, each of which leaves its place when the op first asks for it.
-struct Places<T: Element, F> {
-    taken: Vec<Option<GradientSum<T>>>,
-    take: F,
+/// The sums of one op's inputs, by their nodes. Each leaves its place when the op first asks for it: that of a parameter the
+/// caller's, that of another node the values of the pass.
+struct Places<'a, T: Element, S> {
+    bound: &'a Bound<T>,
+    parameters: &'a mut S,
+    values: &'a mut Values<T>,
+    taken: BTreeMap<usize, GradientSum<T>>,
 }
 
-impl<T: Element, F: FnMut(usize) -> GradientSum<T>> Places<T, F> {
-    fn remove(&mut self, position: usize) -> GradientSum<T> {
-        self.taken[position].take().unwrap_or_else(|| (self.take)(position))
+impl<T: Element, S: ParameterSums<T>> Places<'_, T, S> {
+    fn take(&mut self, node: usize) -> GradientSum<T> {
+        match self.bound.sum_of(node) {
+            Some(number) => self.parameters.take(number),
+            None => self.values.remove(&node).map_or_else(GradientSum::new, GradientSum::from),
+        }
+    }
+
+    /// Puts the sum of a node back, with what the op added to it. One that the op did not ask for is taken, too: its turn passes
+    /// when it is put back.
+    fn put_back(&mut self, context: &Context, node: usize) {
+        let sum = self.taken.remove(&node).unwrap_or_else(|| self.take(node));
+        match self.bound.sum_of(node) {
+            Some(number) => self.parameters.put(number, sum),
+            None => self.values.extend(sum.finish(context.pool()).map(|gradient| (node, gradient))),
+        }
     }
 }
 
-impl<T: Element, F: FnMut(usize) -> GradientSum<T>> GradientSums<T> for Places<T, F> {
-    fn sum(&mut self, position: usize) -> &mut GradientSum<T> {
-        let Self { taken, take } = self;
-        taken[position].get_or_insert_with(|| take(position))
+impl<T: Element, S: ParameterSums<T>> GradientSums<T> for Places<'_, T, S> {
+    fn sum(&mut self, node: usize) -> &mut GradientSum<T> {
+        if !self.taken.contains_key(&node) {
+            let sum = self.take(node);
+            self.taken.insert(node, sum);
+        }
+        self.taken.get_mut(&node).expect("it was taken")
     }
+}
+
+/// The inputs of an op through which a gradient passes, each once.
+fn first_uses(wanted: &[Option<usize>]) -> impl Iterator<Item = usize> {
+    let inputs = wanted.iter().enumerate();
+    inputs.filter_map(|(at, &input)| input.filter(|_| !wanted[..at].contains(&input)))
 }
 
 /// A plan with the values of its parameters: what runs, on any number of threads.
@@ -190,13 +215,7 @@ impl<T: Element> Bound<T> {
 
     /// The number of each parameter that gets a gradient, once for each op that adds to it in a backward pass.
     pub fn uses(&self) -> impl Iterator<Item = usize> {
-        let Plan { graph, differentiable, .. } = &*self.plan;
-        graph.nodes.iter().flat_map(move |node| {
-            let inputs = node.inputs.iter().enumerate();
-            let first =
-                inputs.filter(|&(at, input)| differentiable[*input] && !node.inputs[..at].contains(input));
-            first.filter_map(|(_, &input)| self.sum_of(input))
-        })
+        self.plan.wanted.iter().flat_map(|wanted| first_uses(wanted)).filter_map(|input| self.sum_of(input))
     }
 
     /// Computes the output for an input that is a batch by itself.
@@ -280,14 +299,13 @@ impl<T: Element> Bound<T> {
                 continue;
             };
             let (mut value, kept) = if let Some(op) = self.plan.meeting(index) {
-                if run.brought.is_none() {
+                if run.own_part.is_none() {
                     let input = node.inputs[0];
                     let x = run.values.get(&input).cloned().unwrap_or_else(|| fixed(input));
-                    let part = Part::Moments(batch_norm2d::partial_moments(&x));
-                    run.brought = Some(part.clone());
-                    return Some(part);
+                    run.own_part = Some(Part::Moments(batch_norm2d::partial_moments(&x)));
+                    return run.own_part.clone();
                 }
-                run.brought = None;
+                run.own_part = None;
                 let moments = joined.expect("the pass waits for its batch").moments();
                 let inputs = self.inputs(&mut run.values, index);
                 let (value, kept) = op.forward_of_batch(context, inputs, Some(moments));
@@ -353,62 +371,49 @@ impl<T: Element> Bound<T> {
         joined: Option<&Part>,
         sums: &mut impl ParameterSums<T>,
     ) -> Option<Part> {
-        let Plan { graph, differentiable, .. } = &*self.plan;
-        while run.next > 0 {
-            let index = run.next - 1;
-            let node = &graph.nodes[index];
+        while let Some(index) = run.next.checked_sub(1) {
             // The gradient of an input stays for the end.
-            let (Source::Op(op), Some(gradient)) = (&node.source, run.values.get(&index)) else {
-                run.next -= 1;
-                continue;
-            };
-            if let (Some(_), None) = (self.plan.meeting(index), &run.brought) {
-                let saved: &batch_norm2d::Saved<T> =
-                    run.saved.get(&index).expect(KEPT).downcast_ref().expect(OWN);
-                let part = Part::Sums(saved.partial_sums(gradient));
-                run.brought = Some(part.clone());
-                return Some(part);
-            }
-            let gradient = run.values.remove(&index).expect("it is there");
-            let saved = run.saved.remove(&index).expect(KEPT);
-            let wanted: Vec<Option<usize>> = node
-                .inputs
-                .iter()
-                .map(|&input| {
-                    node.inputs.iter().position(|&own| own == input).filter(|_| differentiable[input])
-                })
-                .collect();
-            let brought = run.brought.take();
-            let mut places = Places {
-                taken: node.inputs.iter().map(|_| None).collect(),
-                take: |position: usize| match self.sum_of(node.inputs[position]) {
-                    Some(number) => sums.take(number),
-                    None => run
-                        .values
-                        .remove(&node.inputs[position])
-                        .map_or_else(GradientSum::new, GradientSum::from),
-                },
-            };
-            let sinks = &mut Sinks::new(&mut places, &wanted);
-            if let Some(op) = self.plan.meeting(index) {
-                let brought = brought.expect("it brought its part before");
-                let of_batch = [brought.sums(), joined.expect("the pass waits for its batch").sums()];
-                op.backward_of_batch(context, *saved.downcast().expect(OWN), gradient, of_batch, sinks);
-            } else {
-                op.backward(context, saved, gradient, sinks);
-            }
-            let own = (0..wanted.len()).filter(|&position| wanted[position] == Some(position));
-            // One that the op did not ask for is taken, too: its turn passes when it is put back.
-            let all: Vec<_> = own.map(|position| (node.inputs[position], places.remove(position))).collect();
-            for (input, sum) in all {
-                match self.sum_of(input) {
-                    Some(number) => sums.put(number, sum),
-                    None => run.values.extend(sum.finish(context.pool()).map(|gradient| (input, gradient))),
+            if self.plan.graph.nodes[index].is_op() && run.values.contains_key(&index) {
+                if self.plan.meeting(index).is_some() && run.own_part.is_none() {
+                    run.own_part = Some(Self::part_of_sums(run, index));
+                    return run.own_part.clone();
                 }
+                self.gradients_to_inputs(context, run, joined, sums);
             }
             run.next -= 1;
         }
         run.output = self.plan.input.and_then(|input| run.values.remove(&input));
         None
+    }
+
+    /// The part that a pass on its way back brings to node `index`, at which micro-batches meet.
+    fn part_of_sums(run: &Run<T>, index: usize) -> Part {
+        let saved: Option<&batch_norm2d::Saved<T>> = run.saved.get(&index).expect(KEPT).downcast_ref();
+        Part::Sums(saved.expect(OWN).partial_sums(&run.values[&index]))
+    }
+
+    /// Turns the gradient of the output of the op that is next into those of its inputs.
+    fn gradients_to_inputs(
+        &self,
+        context: &Context,
+        run: &mut Run<T>,
+        joined: Option<&Part>,
+        sums: &mut impl ParameterSums<T>,
+    ) {
+        let index = run.next - 1;
+        let gradient = run.values.remove(&index).expect("a gradient has come to the op");
+        let saved = run.saved.remove(&index).expect(KEPT);
+        let wanted = &self.plan.wanted[index];
+        let mut places =
+            Places { bound: self, parameters: sums, values: &mut run.values, taken: BTreeMap::new() };
+        let sinks = &mut Sinks::new(&mut places, wanted);
+        if let Some(op) = self.plan.meeting(index) {
+            let own_part = run.own_part.take().expect("it brought its part before");
+            let parts = [own_part.sums(), joined.expect("the pass waits for its batch").sums()];
+            op.backward_of_batch(context, *saved.downcast().expect(OWN), gradient, parts, sinks);
+        } else if let Source::Op(op) = &self.plan.graph.nodes[index].source {
+            op.backward(context, saved, gradient, sinks);
+        }
+        first_uses(wanted).for_each(|input| places.put_back(context, input));
     }
 }

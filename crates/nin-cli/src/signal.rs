@@ -142,13 +142,14 @@ pub(crate) fn inspect(
         let graph = Graph::trace(&context, x.shape(), |x| network.forward(x))?;
         let bound = bound(network, Arc::new(Plan::unfused(graph)), &context);
         let graph = bound.plan().graph();
-        let nodes = graph.nodes();
+        let (nodes, readers) = (graph.nodes(), graph.readers());
         let mut row = 0;
         let mut see = |index: usize, x: &Tensor<f32>| {
             // A layer is seen at its ReLU, if that is what reads it.
             let relu = nodes[index].op::<ops::Relu>().map(|_| nodes[index].inputs()[0]);
-            let layer = relu.filter(|&layer| graph.only_reader(layer) == Some(index)).unwrap_or(index);
-            let left = graph.only_reader(layer).filter(|&next| nodes[next].op::<ops::Relu>().is_some());
+            let layer = relu.filter(|&layer| readers[layer] == [index]).unwrap_or(index);
+            let next = if let [next] = readers[layer][..] { nodes.get(next) } else { None };
+            let left = next.filter(|next| next.op::<ops::Relu>().is_some());
             let weight =
                 nodes[layer].inputs().get(1).and_then(|&weight| weight_of(nodes[weight].parameter()?));
             let Some(weight) = weight else { return };
