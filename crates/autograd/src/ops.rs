@@ -1,5 +1,5 @@
-//! Ops of several inputs, and those that most networks and losses have, as methods of [`Var`], named as in PyTorch; [`Tape::apply`] applies
-//! any op. Each gives its variable away; clone what is still needed.
+//! Ops of several inputs, and those that most networks and losses have, as methods of [`Var`], named as in PyTorch;
+//! [`Tape::apply`] applies any op. Each gives its variable away; clone what is still needed.
 //!
 //! [`Tape::apply`]: crate::Tape::apply
 

@@ -151,8 +151,8 @@ impl<T: Element> Tape<T> {
     }
 
     /// A leaf with an identity that outlives the tape: the gradient is found by it
-    /// ([`TapeGradients::parameter`](crate::TapeGradients::parameter)). Asked twice for one identity, the tape answers the same node, so
-    /// a weight that is used in two places gets the sum of both gradients.
+    /// ([`TapeGradients::parameter`](crate::TapeGradients::parameter)). Asked twice for one identity, the tape answers the same
+    /// node, so a weight that is used in two places gets the sum of both gradients.
     pub fn parameter(&self, identity: u64, value: Tensor<T>) -> Var<'_, T> {
         if self.is_tracing() {
             return self.traced_parameter(identity, value.shape(), true);

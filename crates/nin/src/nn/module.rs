@@ -99,8 +99,8 @@ impl<T: Element> Module<T> for Box<dyn Module<T>> {
 }
 
 /// Writes [`Module::visit`] and [`Module::visit_mut`] for a module: the element type, a colon, and the fields in PyTorch's order.
-/// Fields are modules, parameters, or an `Option`, `Box` or `Vec` of those ([`nn::Visit`](crate::nn::Visit)). Names are those of the
-/// fields, with a number in a list: `convs.0.weight`.
+/// Fields are modules, parameters, or an `Option`, `Box` or `Vec` of those ([`nn::Visit`](crate::nn::Visit)). Names are those of
+/// the fields, with a number in a list: `convs.0.weight`.
 #[macro_export]
 macro_rules! visit_fields {
     ($element:ty: $($field:ident),+ $(,)?) => {

@@ -56,8 +56,8 @@ pub trait Optimizer: Debug + Send {
     /// Puts a saved state back; an empty one is that of an optimizer that has not stepped.
     ///
     /// # Errors
-    /// [`OptimizerError::State`] if a tensor is none of this optimizer's for this module, or two parameters have one name; nothing is
-    /// changed then.
+    /// [`OptimizerError::State`] if a tensor is none of this optimizer's for this module, or two parameters have one name; nothing
+    /// is changed then.
     fn load_state(&mut self, module: &dyn Module<f32>, state: State) -> Result<(), OptimizerError>;
 }
 
