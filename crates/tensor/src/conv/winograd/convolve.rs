@@ -8,7 +8,7 @@ use super::factored::InputSide;
 use super::images::Images;
 use super::layout::{CHANNEL_ALIGNMENT, Planes};
 use super::multiply::{MultiplyPanel, PixelPrefetch};
-use super::tiles::{Extent, Grid};
+use super::tiles::{Extent, Grid, Step};
 use super::transforms::{Maps, Sink, Source, TileKernel, dispatch_tile};
 use super::weights::DomainWeights;
 use super::{ConvGeometry, Masked};
@@ -131,35 +131,35 @@ impl TileKernel for (Correlation<'_>, Maps<'_>) {
         let place = |row: usize, panel: usize| first + planes.panel(row * N, panel);
         // The outputs are fetched during the second half of the rows of planes, so that they are still there when they are written.
         let early = N / 2 * panels;
-        for block in grid.blocks() {
-            inputs.load_block::<S, InputSide, N, N>(s, block, &mut scratch, None);
-            for row in 0..N {
-                inputs.row_into_planes::<S, InputSide, N, N>(s, block, row);
-                for panel in 0..panels {
-                    let (step, steps) = (row * panels + panel, N * panels);
-                    let next =
-                        if panel + 1 < panels { place(row, panel + 1) } else { place((row + 1) % N, 0) };
-                    let fetch_output = (step >= early).then(|| {
-                        PixelPrefetch(outputs.maps.as_images(grid), block, [step - early, steps - early])
-                    });
-                    let fetch_input = block.next().map(|next| PixelPrefetch(images, next, [step, steps]));
-                    s.call(MultiplyPanel {
-                        planes: N,
-                        m: block.len(),
-                        k: channels,
-                        a: &inputs.planes,
-                        a_transposed: false,
-                        b: planes,
-                        b_places: [place(row, panel), next],
-                        c: &mut products,
-                        c_place: 0,
-                        accumulate: false,
-                        prefetch: [fetch_output, fetch_input],
-                    });
-                    outputs.store_panel::<S, N, M>(s, &products, (block, row, panel * width));
-                }
+        for step in grid.steps(N, panels) {
+            let Step { block, row, panel, share: [number, count] } = step;
+            if step.begins_block() {
+                inputs.load_block::<S, InputSide, N, N>(s, block, &mut scratch, None);
             }
-            outputs.store_block::<S, N, M>(s, block, epilogue, &mut scratch);
+            if step.begins_row() {
+                inputs.row_into_planes::<S, InputSide, N, N>(s, block, row);
+            }
+            let next = if panel + 1 < panels { place(row, panel + 1) } else { place((row + 1) % N, 0) };
+            let fetch_output = (number >= early)
+                .then(|| PixelPrefetch(outputs.maps.as_images(grid), block, [number - early, count - early]));
+            let fetch_input = block.next().map(|next| PixelPrefetch(images, next, step.share));
+            s.call(MultiplyPanel {
+                planes: N,
+                m: block.len(),
+                k: channels,
+                a: &inputs.planes,
+                a_transposed: false,
+                b: planes,
+                b_places: [place(row, panel), next],
+                c: &mut products,
+                c_place: 0,
+                accumulate: false,
+                prefetch: [fetch_output, fetch_input],
+            });
+            outputs.store_panel::<S, N, M>(s, &products, (block, row, panel * width));
+            if step.ends_block() {
+                outputs.store_block::<S, N, M>(s, block, epilogue, &mut scratch);
+            }
         }
     }
 }

@@ -28,6 +28,18 @@ pub(super) struct Block {
     end: usize,
 }
 
+/// A product in the Winograd domain: of one row of the planes of a block of tiles, all columns of that row, with one panel of the
+/// other operand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Step {
+    pub(super) block: Block,
+    /// The row of planes.
+    pub(super) row: usize,
+    pub(super) panel: usize,
+    /// The number of this product among those of the block, and how many these are.
+    pub(super) share: [usize; 2],
+}
+
 /// The tile rows of a block in one image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ImageRows {
@@ -73,6 +85,21 @@ impl Grid {
         (0..total).step_by(self.size.max(1)).map(move |start| self.block(start))
     }
 
+    /// The products of a convolution, in the order of the loops of both passes: block by block, the pixels of which are transformed
+    /// along their columns when it begins; row by row of `rows` rows of planes, which the transform along rows makes when the row
+    /// begins, so that no more than one is in the cache; panel by panel.
+    pub(super) fn steps(self, rows: usize, panels: usize) -> impl Iterator<Item = Step> {
+        let count = rows * panels;
+        self.blocks().flat_map(move |block| {
+            (0..count).map(move |step| Step {
+                block,
+                row: step / panels,
+                panel: step % panels,
+                share: [step, count],
+            })
+        })
+    }
+
     /// The block that begins with tile `start`.
     fn block(self, start: usize) -> Block {
         Block { grid: self, start, end: (start + self.size).min(self.images * self.rows * self.columns) }
@@ -87,6 +114,20 @@ impl Grid {
     pub(super) fn pixels(self) -> usize {
         let [rows, columns] = [self.runs().min(self.rows), self.columns].map(|tiles| tiles.max(1));
         Extent::inputs(self.tile).pixels(rows) * Extent::inputs(self.tile).pixels(columns)
+    }
+}
+
+impl Step {
+    pub(super) fn begins_block(self) -> bool {
+        self.share[0] == 0
+    }
+
+    pub(super) fn begins_row(self) -> bool {
+        self.panel == 0
+    }
+
+    pub(super) fn ends_block(self) -> bool {
+        self.share[0] + 1 == self.share[1]
     }
 }
 

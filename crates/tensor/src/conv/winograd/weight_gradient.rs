@@ -6,7 +6,7 @@ use super::factored::{GradientSide, InputSide};
 use super::images::Images;
 use super::layout::CHANNEL_ALIGNMENT;
 use super::multiply::{MultiplyPanel, PixelPrefetch};
-use super::tiles::{Extent, Grid};
+use super::tiles::{Extent, Grid, Step};
 use super::transforms::{Source, TileKernel, dispatch_tile};
 use super::weights::DomainWeights;
 use super::{ConvGeometry, Masked, Tile};
@@ -128,33 +128,33 @@ impl TileKernel for Accumulate<'_> {
         let mut sources = Source::new(pool, grid, x, [width, 1]);
         let mut gradients = Source::new(pool, grid, dy, [sums.planes.width, panels]);
         let mut scratch = pool.take(grid.pixels() * S::LANES);
-        for block in grid.blocks() {
-            sources.load_block::<S, InputSide, N, N>(s, block, &mut scratch, None);
-            gradients.load_block::<S, GradientSide, M, N>(s, block, &mut scratch, db.as_deref_mut());
-            for row in 0..N {
+        for step in grid.steps(N, panels) {
+            let Step { block, row, panel, .. } = step;
+            if step.begins_block() {
+                sources.load_block::<S, InputSide, N, N>(s, block, &mut scratch, None);
+                gradients.load_block::<S, GradientSide, M, N>(s, block, &mut scratch, db.as_deref_mut());
+            }
+            if step.begins_row() {
                 sources.row_into_planes::<S, InputSide, N, N>(s, block, row);
                 gradients.row_into_planes::<S, GradientSide, M, N>(s, block, row);
-                for panel in 0..panels {
-                    let share = [row * panels + panel, N * panels];
-                    let c_place = sums.planes.panel((group * N + row) * N, panel);
-                    s.call(MultiplyPanel {
-                        planes: N,
-                        m: inputs,
-                        k: block.len(),
-                        a: &sources.planes,
-                        // Its rows are tiles, which are summed over.
-                        a_transposed: true,
-                        b: &gradients.planes,
-                        b_places: [panel, (panel + 1) % panels].map(|panel| gradients.planes.panel(0, panel)),
-                        c: &mut sums.planes,
-                        c_place,
-                        accumulate: !empty,
-                        prefetch: [x, dy]
-                            .map(|images| block.next().map(|next| PixelPrefetch(images, next, share))),
-                    });
-                }
             }
-            empty = false;
+            let c_place = sums.planes.panel((group * N + row) * N, panel);
+            s.call(MultiplyPanel {
+                planes: N,
+                m: inputs,
+                k: block.len(),
+                a: &sources.planes,
+                // Its rows are tiles, which are summed over.
+                a_transposed: true,
+                b: &gradients.planes,
+                b_places: [panel, (panel + 1) % panels].map(|panel| gradients.planes.panel(0, panel)),
+                c: &mut sums.planes,
+                c_place,
+                accumulate: !empty,
+                prefetch: [x, dy]
+                    .map(|images| block.next().map(|next| PixelPrefetch(images, next, step.share))),
+            });
+            empty &= !step.ends_block();
         }
     }
 }
