@@ -141,6 +141,11 @@ struct BenchReport {
 /// A column's cell of a row.
 type Cell = fn(&Row) -> String;
 
+/// A share, if there is one.
+fn four(share: Option<f64>) -> String {
+    share.map_or_else(String::new, |share| format!("{share:.4}"))
+}
+
 /// The columns.
 const COLUMNS: [(&str, Cell); 15] = [
     ("network", |row| name(row.subject)),
@@ -154,9 +159,11 @@ const COLUMNS: [(&str, Cell); 15] = [
     ("recipe", |row| row.run(|run| run.recipe.clone())),
     ("data", |row| row.run(|run| run.data.clone())),
     ("epochs", |row| row.run(|run| run.last.epoch.to_string())),
-    ("train acc", |row| row.run(|run| format!("{:.4}", run.last.train_acc))),
-    ("test acc", |row| row.run(|run| format!("{:.4}", run.last.test_acc))),
-    ("gap", |row| row.run(|run| format!("{:.4}", run.last.train_acc - run.last.test_acc))),
+    ("train acc", |row| row.run(|run| four(run.last.train_acc))),
+    ("test acc", |row| row.run(|run| four(run.last.test_acc))),
+    ("gap", |row| {
+        row.run(|run| four(run.last.train_acc.zip(run.last.test_acc).map(|(train, test)| train - test)))
+    }),
     ("run", |row| row.run(|run| run.path.display().to_string())),
 ];
 
@@ -181,7 +188,7 @@ pub fn compare(args: &CompareArgs) -> Result<(), TrainError> {
             let run = OpenRun::new(path, path.join("model.safetensors"), conv, &data, threads)?;
             for (on, found) in [("train", &mut last.train_acc), ("test", &mut last.test_acc)] {
                 log(&format!("evaluating {}, {on} images", path.display()));
-                *found = accuracy(&run.judge(on)?.confusion());
+                *found = Some(accuracy(&run.judge(on)?.confusion()));
             }
         }
     }
@@ -263,8 +270,7 @@ fn rows(args: &CompareArgs) -> Result<Vec<Row>, TrainError> {
 fn finished(path: &Path) -> Result<(Settings, EpochMetrics), TrainError> {
     let settings = of_run(path, &Overrides::default())?;
     let epochs = RunDir::read_epochs(path)?;
-    // The first of equals: `max_by` would take the last.
-    let best = epochs.iter().rev().max_by(|a, b| a.test_acc.total_cmp(&b.test_acc)).map(|best| best.epoch);
+    let best = EpochMetrics::best(&epochs).map(|best| best.epoch);
     let last = epochs.last().copied();
     match last {
         Some(last) if settings.is_over(last.epoch, best) => Ok((settings, last)),

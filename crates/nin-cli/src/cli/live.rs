@@ -105,8 +105,8 @@ impl Live {
         if size[0] < SMALLEST[0] || size[1] < SMALLEST[1] || self.losses.is_empty() {
             return None;
         }
-        let of = |figure: fn(&EpochMetrics) -> f64| {
-            self.finished.iter().map(|own| (own.epoch as f64, figure(own))).collect()
+        let of = |figure: fn(&EpochMetrics) -> Option<f64>| {
+            self.finished.iter().filter_map(|own| Some((own.epoch as f64, figure(own)?))).collect()
         };
         let curves = [
             // That of a part of an epoch, other than the figure that is called train loss.

@@ -61,16 +61,23 @@ pub fn plot(args: &PlotArgs) -> Result<(), TrainError> {
     Ok(())
 }
 
-/// The epochs of those of a folder's runs that have one.
+/// The epochs of those of a folder's runs that have one with a test accuracy.
 fn finished(group: &Group, folder: &Path) -> Result<Vec<Vec<EpochMetrics>>, TrainError> {
     let runs = group.runs.iter().map(|run| read_epochs(run)).collect::<Result<Vec<_>, _>>()?;
-    if runs.iter().all(Vec::is_empty) {
-        return Err(TrainError::of(folder, "no epoch is finished"));
+    let lacks = |epochs: &Vec<EpochMetrics>| match epochs.last() {
+        None => Some("no epoch is finished"),
+        Some(last) if last.test_acc.is_none() => Some("no test accuracy: its data have no classes"),
+        Some(_) => None,
+    };
+    if let Some(why) = runs.iter().map(lacks).reduce(Option::and).flatten() {
+        return Err(TrainError::of(folder, why));
     }
-    for (run, _) in group.runs.iter().zip(&runs).filter(|(_, epochs)| epochs.is_empty()) {
-        log(&format!("warning: {} is left out: no epoch is finished", run.display()));
+    for (run, epochs) in group.runs.iter().zip(&runs) {
+        if let Some(why) = lacks(epochs) {
+            log(&format!("warning: {} is left out: {why}", run.display()));
+        }
     }
-    Ok(runs.into_iter().filter(|epochs| !epochs.is_empty()).collect())
+    Ok(runs.into_iter().filter(|epochs| lacks(epochs).is_none()).collect())
 }
 
 /// The legend: each group with its number of runs.
@@ -85,16 +92,16 @@ fn names(groups: &[Group], runs: &[Vec<Vec<EpochMetrics>>]) -> Vec<String> {
 fn panels(groups: &[Group], runs: &[Vec<Vec<EpochMetrics>>]) -> [Panel; 2] {
     let by_epoch = |runs: &Vec<Vec<EpochMetrics>>| -> Vec<Line> {
         runs.iter()
-            .map(|run| run.iter().map(|epoch| (epoch.epoch as f64, epoch.test_acc)).collect())
+            .map(|run| run.iter().filter_map(|epoch| Some((epoch.epoch as f64, epoch.test_acc?))).collect())
             .collect()
     };
     let at_end = |(column, runs): (usize, &Vec<Vec<EpochMetrics>>)| -> Vec<Line> {
-        let last = runs.iter().filter_map(|run| run.last());
+        let last = runs.iter().filter_map(|run| run.last()?.test_acc);
         last.enumerate()
-            .map(|(index, last)| {
+            .map(|(index, test_acc)| {
                 // Beside one another, so that equal accuracies do not hide each other.
                 let aside = (index as f64 + 0.5) / runs.len() as f64 - 0.5;
-                vec![(column as f64 + 0.5 * aside, last.test_acc)]
+                vec![(column as f64 + 0.5 * aside, test_acc)]
             })
             .collect()
     };
@@ -121,7 +128,7 @@ fn panels(groups: &[Group], runs: &[Vec<Vec<EpochMetrics>>]) -> [Panel; 2] {
 /// The smallest, the middle and the largest of the last accuracies, and how many runs ended with dead class maps.
 fn describe(runs: &[Vec<EpochMetrics>]) -> String {
     let last: Vec<&EpochMetrics> = runs.iter().filter_map(|run| run.last()).collect();
-    let accuracies = last.iter().map(|epoch| epoch.test_acc).collect();
+    let accuracies = last.iter().filter_map(|epoch| epoch.test_acc).collect();
     let dead = last.iter().filter(|epoch| epoch.dead_maps > 0).count();
     format!("{} runs, {}; {dead} with dead class maps", last.len(), spread(accuracies))
 }

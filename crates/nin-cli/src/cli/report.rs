@@ -324,8 +324,8 @@ fn table_of(epochs: &[EpochMetrics]) -> Table {
         table.push(vec![
             own.epoch.to_string(),
             four(own.train_loss),
-            four(own.train_acc),
-            four(own.test_acc),
+            own.train_acc.map(four).unwrap_or_default(),
+            own.test_acc.map(four).unwrap_or_default(),
             own.test_loss.map(four).unwrap_or_default(),
             own.lr.map(chart::figure).unwrap_or_default(),
             format!("{:.1}", own.images_per_s),
@@ -337,14 +337,15 @@ fn table_of(epochs: &[EpochMetrics]) -> Table {
 /// The figures that matter most.
 fn figures(epochs: &[EpochMetrics]) -> Markup {
     let Some(last) = epochs.last() else { return html! { p { "No epoch is finished." } } };
-    let best = epochs.iter().rev().max_by(|a, b| a.test_acc.total_cmp(&b.test_acc)).unwrap_or(last);
+    let best = EpochMetrics::best(epochs).unwrap_or(last);
+    let (score, of_best) = (last.score(), best.score());
     let speed = epochs.iter().map(|epoch| epoch.images_per_s).sum::<f64>() / epochs.len() as f64;
     html! {
         div.figures {
-            div { b { (format!("{:.4}", last.test_acc)) } "test acc" }
-            div { b { (format!("{:.4}", last.train_acc)) } "train acc" }
+            div { b { (format!("{:.4}", score.value())) } (score.name()) }
+            @if let Some(train_acc) = last.train_acc { div { b { (format!("{train_acc:.4}")) } "train acc" } }
             div { b { (format!("{:.4}", last.train_loss)) } "train loss" }
-            div { b { (format!("{:.4}", best.test_acc)) } "best test acc, epoch " (best.epoch) }
+            div { b { (format!("{:.4}", of_best.value())) } "best " (of_best.name()) ", epoch " (best.epoch) }
             div { b { (format!("{speed:.1}")) } "images/s, mean of the epochs" }
             @if last.dead_maps > 0 { div { b.bad { (last.dead_maps) } "dead class maps" } }
         }
@@ -367,7 +368,7 @@ const CHARTS: [(&str, Axis, Curves); 4] = [
     (
         "accuracy",
         Axis::ToOne,
-        &[("train acc", |epoch| Some(epoch.train_acc)), ("test acc", |epoch| Some(epoch.test_acc))],
+        &[("train acc", |epoch| epoch.train_acc), ("test acc", |epoch| epoch.test_acc)],
     ),
     ("learning rate", Axis::FromZero, &[("learning rate", |epoch| epoch.lr)]),
     ("images per second", Axis::FromZero, &[("images/s", |epoch| Some(epoch.images_per_s))]),
@@ -611,8 +612,8 @@ fn side_by_side(runs: &[Whole]) -> Markup {
     let marked = |(run, ..): &Whole| Some(judge(run, &DataRecord::read(&run.folder).ok()??.marks.sha256));
     let judging = runs.iter().map(marked).collect::<Option<Vec<_>>>().unwrap_or_else(|| named.clone());
     let mut rows: Vec<(&str, Vec<String>)> = vec![
-        ("test acc", last(|epoch| Some(epoch.test_acc))),
-        ("train acc", last(|epoch| Some(epoch.train_acc))),
+        ("test acc", last(|epoch| epoch.test_acc)),
+        ("train acc", last(|epoch| epoch.train_acc)),
         ("train loss", last(|epoch| Some(epoch.train_loss))),
         ("test loss", last(|epoch| epoch.test_loss)),
         ("judged by", named),
@@ -661,7 +662,7 @@ fn side_by_side(runs: &[Whole]) -> Markup {
         }
         h2 #curves { "Curves" }
         div.charts {
-            (curve("test accuracy", Axis::ToOne, |epoch| Some(epoch.test_acc)))
+            (curve("test accuracy", Axis::ToOne, |epoch| epoch.test_acc))
             (curve("train loss", Axis::FromZero, |epoch| Some(epoch.train_loss)))
             (curve("test loss", Axis::FromZero, |epoch| epoch.test_loss))
             (curve("images per second", Axis::FromZero, |epoch| Some(epoch.images_per_s)))
@@ -743,6 +744,22 @@ mod tests {
         let network = Layers::of(&network, Shape::from([1, 1, 28, 28]), settings.conv);
         let version = Some("0.1.0".to_owned());
         Report { folder: folder.into(), settings, version, network: Ok(network.unwrap()) }
+    }
+
+    /// Nothing is right or wrong of dense targets.
+    #[test]
+    fn a_run_without_classes_has_no_accuracy() {
+        let dense = |own, test_loss| EpochMetrics {
+            train_acc: None,
+            test_acc: None,
+            test_loss: Some(test_loss),
+            ..epoch(own, 0.0, 0)
+        };
+        let text = figures(&[dense(1, 0.25), dense(2, 0.5)]).into_string();
+        for part in ["<b>0.5000</b>test loss", "<b>0.2500</b>best test loss, epoch 1"] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert!(!text.contains("acc"), "{text}");
     }
 
     /// Names of files are text, whatever they look like.

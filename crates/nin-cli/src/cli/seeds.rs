@@ -190,10 +190,8 @@ fn describe(ending: &Ending, seconds: f64) -> String {
                 0 => String::new(),
                 dead => format!("{dead} class maps dead, "),
             };
-            format!(
-                "test acc {:.4}, train acc {:.4}, train loss {:.4}, {dead}{when}",
-                last.test_acc, last.train_acc, last.train_loss
-            )
+            let train_acc = last.train_acc.map_or_else(String::new, |acc| format!("train acc {acc:.4}, "));
+            format!("{}, {train_acc}train loss {:.4}, {dead}{when}", last.score(), last.train_loss)
         }
         Ending::Diverged(error) => error.clone(),
         Ending::Stopped(step) => format!("stopped after step {step} as asked"),
@@ -222,6 +220,8 @@ fn table_line(seed: u64, ending: &Ending) -> String {
     match ending {
         Ending::Finished(last, _) => {
             let EpochMetrics { train_loss, train_acc, test_acc, dead_maps, .. } = last;
+            let [train_acc, test_acc] =
+                [train_acc, test_acc].map(|acc| acc.map_or_else(String::new, |acc| acc.to_string()));
             format!("{seed},finished,{train_loss},{train_acc},{test_acc},{dead_maps}")
         }
         Ending::Diverged(_) => format!("{seed},diverged,,,,"),
@@ -231,15 +231,16 @@ fn table_line(seed: u64, ending: &Ending) -> String {
 
 /// The smallest, the middle and the largest test accuracy of the finished seeds, and which seeds diverged.
 fn summary(endings: &[(u64, Ending)]) -> String {
-    let (mut accuracies, mut diverged) = (Vec::new(), Vec::new());
+    let (mut finished, mut accuracies, mut diverged) = (0, Vec::new(), Vec::new());
     for (seed, ending) in endings {
+        finished += usize::from(matches!(ending, Ending::Finished(..)));
         match ending {
-            Ending::Finished(last, _) => accuracies.push(last.test_acc),
+            Ending::Finished(last, _) => accuracies.extend(last.test_acc),
             Ending::Diverged(_) => diverged.push(seed.to_string()),
             Ending::Stopped(_) | Ending::Interrupted(_) => {}
         }
     }
-    let mut text = format!("{} of {} seeds finished", accuracies.len(), endings.len());
+    let mut text = format!("{finished} of {} seeds finished", endings.len());
     if !accuracies.is_empty() {
         text += &format!(": {}", spread(accuracies));
     }

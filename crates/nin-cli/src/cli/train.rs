@@ -137,9 +137,10 @@ pub fn train(args: &TrainArgs, command: &str) -> Result<ExitCode, TrainError> {
             if let Some(best) = trainer.position().best
                 && metrics.epoch < trainer.settings().epochs
             {
-                print_line!("stopped early: test acc has not become better since epoch {}", best.epoch);
+                let figure = best.score.name();
+                print_line!("stopped early: {figure} has not become better since epoch {}", best.epoch);
             }
-            print_line!("done in {minutes:.1} min: test acc {:.4}; the run is in {folder}", metrics.test_acc);
+            print_line!("done in {minutes:.1} min: {}; the run is in {folder}", metrics.score());
             ExitCode::SUCCESS
         }
         Outcome::Stopped => {
@@ -208,12 +209,12 @@ pub(super) fn announce(trainer: &Trainer, folder: &Path, threads: usize) -> Resu
 }
 
 fn print_epoch(metrics: &EpochMetrics) {
+    let train_acc = metrics.train_acc.map_or_else(String::new, |acc| format!(", train acc {acc:.4}"));
     print_line!(
-        "epoch {:>3}: train loss {:.4}, train acc {:.4}, test acc {:.4}, {:.1} images/s, waited for data {:.1} %",
+        "epoch {:>3}: train loss {:.4}{train_acc}, {}, {:.1} images/s, waited for data {:.1} %",
         metrics.epoch,
         metrics.train_loss,
-        metrics.train_acc,
-        metrics.test_acc,
+        metrics.score(),
         metrics.images_per_s,
         100.0 * metrics.data_wait,
     );

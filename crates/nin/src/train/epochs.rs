@@ -47,9 +47,9 @@ pub enum Event<'a> {
 }
 
 impl Trainer {
-    /// Trains until the epochs are over, or the test accuracy has not become better for `patience` of them, `max_steps` are made,
-    /// `max_minutes` have gone by or `interrupt` is raised, writing to the run folder as it goes. News go to `report`, whose error
-    /// ends the run.
+    /// Trains until the epochs are over, or the test accuracy, or the test loss where test images have no classes, has not become
+    /// better for `patience` of them, `max_steps` are made, `max_minutes` have gone by or `interrupt` is raised, writing to the run
+    /// folder as it goes. News go to `report`, whose error ends the run.
     ///
     /// # Errors
     /// [`TrainError`]; the last checkpoint stays as it was.
@@ -81,8 +81,8 @@ impl Trainer {
             let metrics = EpochMetrics {
                 epoch,
                 train_loss: sums.mean_loss(),
-                train_acc: sums.accuracy(),
-                test_acc: tested.accuracy(),
+                train_acc: self.classes.train.then(|| sums.accuracy()),
+                test_acc: self.classes.test.then(|| tested.accuracy()),
                 test_loss: Some(tested.finite_loss("test loss", epoch, step)?),
                 lr: Some(self.rate_of_step(step.saturating_sub(1))),
                 images_per_s: sums.images as f64 / self.position.seconds.max(1e-9),
@@ -90,9 +90,9 @@ impl Trainer {
                 dead_maps: self.dead_maps(),
             };
             run.log(&metrics)?;
-            let best = self.position.best.filter(|best| best.test_acc >= metrics.test_acc);
-            let best = best.or(Some(Best { epoch, test_acc: metrics.test_acc }));
-            let test_acc = Some(metrics.test_acc);
+            let (score, test_acc) = (metrics.score(), metrics.test_acc);
+            let best = self.position.best.filter(|best| !score.beats(best.score));
+            let best = best.or(Some(Best { epoch, score }));
             self.position = Position { step, epoch, test_acc, best, ..Position::default() };
             run.save(&self.saved())?;
             report(Event::EpochFinished(&metrics))?;

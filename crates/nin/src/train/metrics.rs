@@ -1,5 +1,7 @@
 //! Figures of an epoch and of a step, as they are written down.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// The figures of one epoch: a line of `metrics.jsonl`.
@@ -9,10 +11,12 @@ pub struct EpochMetrics {
     pub epoch: u64,
     /// The mean loss of the training images, each measured in training mode when its batch came.
     pub train_loss: f64,
-    /// The share of training images classified correctly, 0 to 1, measured likewise.
-    pub train_acc: f64,
-    /// The share of test images classified correctly after the epoch, 0 to 1.
-    pub test_acc: f64,
+    /// The share of training images classified correctly, 0 to 1, measured likewise; `None` if they have no classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train_acc: Option<f64>,
+    /// The share of test images classified correctly after the epoch, 0 to 1; `None` if they have no classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_acc: Option<f64>,
     /// The mean loss of the test images after the epoch; `None` in lines of version 0.1.
     #[serde(default)]
     pub test_loss: Option<f64>,
@@ -27,6 +31,65 @@ pub struct EpochMetrics {
     /// Class maps that were dead when the epoch ended: see [`HealthMonitor`](super::HealthMonitor).
     #[serde(default, skip_serializing_if = "is_zero")]
     pub dead_maps: usize,
+}
+
+impl EpochMetrics {
+    /// The figure that this epoch is ranked by.
+    #[must_use]
+    pub fn score(&self) -> Score {
+        let loss = || Score::Loss(self.test_loss.unwrap_or(f64::INFINITY));
+        self.test_acc.map_or_else(loss, Score::Accuracy)
+    }
+
+    /// The best of these epochs, the first of equals.
+    #[must_use]
+    pub fn best(epochs: &[Self]) -> Option<&Self> {
+        epochs.iter().reduce(|best, own| if own.score().beats(best.score()) { own } else { best })
+    }
+}
+
+/// The figure of the test images that epochs are ranked by.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Score {
+    /// The share of them classified correctly, 0 to 1, if they have classes.
+    Accuracy(f64),
+    /// Their mean loss, if they have none.
+    Loss(f64),
+}
+
+impl Score {
+    /// Tells whether this is better than another: a higher accuracy, or a lower loss. A figure of another kind says nothing.
+    #[must_use]
+    pub fn beats(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Accuracy(own), Self::Accuracy(other)) => own > other,
+            (Self::Loss(own), Self::Loss(other)) => own < other,
+            _ => true,
+        }
+    }
+
+    /// The name of the figure in texts.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Accuracy(_) => "test acc",
+            Self::Loss(_) => "test loss",
+        }
+    }
+
+    /// The figure.
+    #[must_use]
+    pub fn value(self) -> f64 {
+        match self {
+            Self::Accuracy(value) | Self::Loss(value) => value,
+        }
+    }
+}
+
+impl fmt::Display for Score {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:.4}", self.name(), self.value())
+    }
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
@@ -90,6 +153,34 @@ impl RunMetrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn epochs_are_ranked_by_accuracy_or_where_there_is_none_by_loss() {
+        let best = |figures: &[(Option<f64>, f64)]| {
+            let epochs: Vec<_> = (1..)
+                .zip(figures)
+                .map(|(epoch, &(test_acc, test_loss))| EpochMetrics {
+                    epoch,
+                    train_loss: 0.0,
+                    train_acc: test_acc,
+                    test_acc,
+                    test_loss: Some(test_loss),
+                    lr: None,
+                    images_per_s: 1.0,
+                    data_wait: 0.0,
+                    dead_maps: 0,
+                })
+                .collect();
+            EpochMetrics::best(&epochs).map(|best| (best.epoch, best.score().to_string()))
+        };
+        assert_eq!(best(&[]), None);
+        let of_classes = [(Some(0.5), 0.1), (Some(0.75), 0.3), (Some(0.75), 0.2), (Some(0.25), 0.0)];
+        assert_eq!(best(&of_classes), Some((2, "test acc 0.7500".to_owned())));
+        assert_eq!(
+            best(&[(None, 6.5), (None, 0.5), (None, 0.5), (None, 1.5)]),
+            Some((2, "test loss 0.5000".to_owned()))
+        );
+    }
 
     /// A step whose loss is no number has a line that is JSON, but says nothing.
     #[test]

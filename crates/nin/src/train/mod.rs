@@ -20,7 +20,7 @@ pub use epochs::Event;
 pub use error::TrainError;
 pub use evaluation::{Metrics, Prediction, argmax, refuse_no_numbers};
 pub use health::{HealthCounts, HealthMonitor, Warning};
-pub use metrics::{EpochMetrics, MetricsLine, RunMetrics, StepMetrics};
+pub use metrics::{EpochMetrics, MetricsLine, RunMetrics, Score, StepMetrics};
 pub use micro_batch::{MICRO_BATCH, micro_batch_images};
 pub use run_dir::{Begun, Best, Checkpoint, Position, RunDir};
 pub use settings::{InitialWeights, OF_A_COMMAND, Overrides, Recipe, Settings};

@@ -6,7 +6,7 @@
 //! | `data.json` | the data that the run is made of: kind, folder, counts, SHA-256 |
 //! | `metrics.jsonl` | a line for each step and each epoch |
 //! | `model.safetensors` | the weights, named as PyTorch's `state_dict`, and what images are whitened with |
-//! | `best.safetensors` | the weights of the epoch with the best test accuracy so far |
+//! | `best.safetensors` | the weights of the epoch with the best test accuracy so far; with the lowest test loss, where test images have no classes |
 //! | `checkpoint.safetensors` | weights, the optimizer's state and position: what `--resume` goes on from |
 //! | `curves.svg` | the curves, which the command line draws |
 //! | `.lock` | locked by the process that has the folder |
@@ -24,7 +24,7 @@ use tensor::Tensor;
 use super::error::TrainError;
 use super::evaluation::Metrics;
 use super::health::HealthCounts;
-use super::metrics::{EpochMetrics, RunMetrics};
+use super::metrics::{EpochMetrics, RunMetrics, Score};
 use crate::card::ModelCard;
 use crate::data::DataRecord;
 use crate::data::whiten::{self, Whitening};
@@ -62,19 +62,19 @@ pub struct Position {
     pub seconds: f64,
     /// Of these, seconds that the workers waited for data.
     pub waited: f64,
-    /// The test accuracy after the last epoch that is over, 0 to 1; `None` if none is.
+    /// The test accuracy after the last epoch that is over, 0 to 1; `None` if none is, or test images have no classes.
     pub test_acc: Option<f64>,
     /// The best of the epochs that are over; `None` if none is.
     pub best: Option<Best>,
 }
 
-/// The epoch with the best test accuracy, the first of equals.
+/// The best epoch, the first of equals.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Best {
     /// The epoch, counted from 1.
     pub epoch: u64,
-    /// The share of test images classified correctly after it, 0 to 1.
-    pub test_acc: f64,
+    /// The figure of its test.
+    pub score: Score,
 }
 
 /// The names of [`Position::numbers`] in the header of `checkpoint.safetensors`.
@@ -82,8 +82,11 @@ const NUMBERS: [&str; 8] =
     ["step", "epoch", "batch", "loss", "correct", "images", "milliseconds", "waited_milliseconds"];
 /// The name of the last test accuracy there, by its bits, if there is one.
 const TEST_ACC: &str = "test_acc";
-/// The names of what [`Best`] has there, if there is one.
-const OF_BEST: [&str; 2] = ["best_epoch", "best_test_acc"];
+/// The name of the [`Best`] epoch there, if there is one.
+const BEST_EPOCH: &str = "best_epoch";
+/// The names of its score there, by its bits: one of them.
+const BEST_SCORE: [(&str, fn(f64) -> Score); 2] =
+    [("best_test_acc", Score::Accuracy), ("best_test_loss", Score::Loss)];
 /// The name of the counts of the health monitor there. Checkpoints of version 0.1 have none.
 const HEALTH: &str = "health";
 
@@ -370,9 +373,11 @@ impl RunDir {
             metadata.insert(TEST_ACC.to_owned(), test_acc.to_bits().to_string());
         }
         metadata.extend(self.card(saved).iter().flat_map(ModelCard::text));
-        if let Some(Best { epoch, test_acc }) = saved.position.best {
-            let numbers = [epoch, test_acc.to_bits()].map(|number| number.to_string());
-            metadata.extend(OF_BEST.map(str::to_owned).into_iter().zip(numbers));
+        if let Some(Best { epoch, score }) = saved.position.best {
+            metadata.insert(BEST_EPOCH.to_owned(), epoch.to_string());
+            let [(of_accuracy, _), (of_loss, _)] = BEST_SCORE;
+            let name = if let Score::Accuracy(_) = score { of_accuracy } else { of_loss };
+            metadata.insert(name.to_owned(), score.value().to_bits().to_string());
         }
         let health = serde_json::to_string(saved.health).expect("counts are JSON");
         metadata.insert(HEALTH.to_owned(), health);
@@ -392,10 +397,10 @@ fn weights(model: &dyn Module<f32>) -> Vec<(String, &Tensor<f32>)> {
 /// The text of a file of the weights of a position.
 fn text(card: Option<&ModelCard>, position: &Position) -> HashMap<String, String> {
     // Inside of an epoch nobody has tested them.
-    let tested = (position.batch == 0).then_some(position.test_acc).flatten();
+    let tested = position.batch == 0 && (position.best.is_some() || position.test_acc.is_some());
     let card = card.map(|card| ModelCard {
-        epoch: tested.map(|_| position.epoch),
-        test_acc: tested,
+        epoch: tested.then_some(position.epoch),
+        test_acc: position.test_acc.filter(|_| tested),
         ..card.clone()
     });
     card.map_or_else(HashMap::new, |card| card.text())
@@ -449,10 +454,15 @@ fn read_checkpoint(bytes: &[u8], path: &Path) -> Result<Checkpoint, TrainError> 
         *own = number(key)?;
     }
     let test_acc = metadata.contains_key(TEST_ACC).then(|| number(TEST_ACC)).transpose()?;
-    let best = if OF_BEST.iter().any(|&key| metadata.contains_key(key)) {
-        Some(Best { epoch: number(OF_BEST[0])?, test_acc: f64::from_bits(number(OF_BEST[1])?) })
-    } else {
-        None
+    let score = BEST_SCORE.into_iter().find(|(key, _)| metadata.contains_key(*key));
+    let best = match score {
+        Some((key, score)) => {
+            Some(Best { epoch: number(BEST_EPOCH)?, score: score(f64::from_bits(number(key)?)) })
+        }
+        None if metadata.contains_key(BEST_EPOCH) => {
+            return Err(broken("a best epoch without its figure in its header"));
+        }
+        None => None,
     };
     let health = metadata.get(HEALTH).map(|text| serde_json::from_str(text)).transpose();
     let health = health.map_err(|error| broken(&format!("{HEALTH:?} in its header: {error}")))?;
@@ -546,7 +556,11 @@ mod tests {
         ];
         let tensors = tensors.map(|(name, tensor)| (name.to_owned(), tensor));
         let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        save_tensors(&path, &tensors, HashMap::from(metadata)).unwrap();
+        let mut metadata = HashMap::from(metadata);
+        // Before images could be judged by their loss alone.
+        let best = [("best_epoch", "2".to_owned()), ("best_test_acc", 0.75f64.to_bits().to_string())];
+        metadata.extend(best.map(|(key, value)| (key.to_owned(), value)));
+        save_tensors(&path, &tensors, metadata).unwrap();
         let checkpoint = read_checkpoint(&std::fs::read(&path).unwrap(), &path).unwrap();
         let sums = Metrics { loss: 2.0, correct: 3, images: 8 };
         let expected = Position {
@@ -557,7 +571,7 @@ mod tests {
             seconds: 1.5,
             waited: 0.25,
             test_acc: None,
-            best: None,
+            best: Some(Best { epoch: 2, score: Score::Accuracy(0.75) }),
         };
         assert_eq!(checkpoint.position, expected);
         let weights = [("0.weight".to_owned(), weight), ("0.bias".to_owned(), bias)];

@@ -22,7 +22,7 @@ use crate::checkpoint::{Fit, load_fitting, replace_values};
 use crate::classifier::ClassMaps;
 use crate::data::dataset::class_counts;
 use crate::data::whiten::{Whiten, Whitening};
-use crate::data::{Augmentation, Batch, DataLoader, Dataset, LoaderOptions, Normalization, Splits};
+use crate::data::{Augmentation, Batch, DataLoader, Dataset, LoaderOptions, Normalization, Splits, Target};
 use crate::loss::{CrossEntropy, Loss};
 use crate::nn::{Planned, Sequential, check_names, initialize, parameters};
 use crate::optim::{Gradients, Optimizer, Scheduler};
@@ -53,6 +53,8 @@ pub struct Trainer {
     pub(super) model: Planned<f32, Sequential<f32>>,
     pub(super) train: DataLoader,
     test: DataLoader,
+    /// Tells of which images the targets are classes.
+    pub(super) classes: Splits<bool>,
     workers: Workers,
     loss: Arc<dyn Loss<f32>>,
     /// The loss that test images are judged by.
@@ -291,11 +293,15 @@ impl Trainer {
             let expected = format!("at least {} training images", settings.batch_size);
             return Err(TrainError::setting("drop_last", expected, train.dataset().len()));
         }
+        let test = DataLoader::new(test, test_options)?;
+        let classes =
+            |loader: &DataLoader| loader.dataset().target(0).map(|target| matches!(target, Target::Class(_)));
         Ok(Self {
             model: Planned::new(model),
             health: HealthMonitor::new(&[], train.batches_per_epoch() as u64),
+            classes: Splits { train: classes(&train)?, test: classes(&test)? },
             train,
-            test: DataLoader::new(test, test_options)?,
+            test,
             workers,
             loss: Arc::new(CrossEntropy { label_smoothing: settings.label_smoothing, weights: None }),
             test_loss: Arc::new(CrossEntropy::default()),
@@ -524,7 +530,7 @@ mod tests {
     use crate::models::{Head, Model};
     use crate::nn::{Flatten, Linear};
     use crate::optim::AdamW;
-    use crate::train::{Event, Recipe, RunDir};
+    use crate::train::{Event, Recipe, RunDir, Score};
 
     fn set(channels: usize, classes: usize) -> ArrayDataset {
         let (name, pixels) = (format!("toy of {channels} channels"), vec![7u8; 4 * channels * 28 * 28]);
@@ -890,5 +896,48 @@ mod tests {
         for ((name, own), (_, other)) in parameters(whole.model()).iter().zip(parameters(resumed.model())) {
             assert_eq!(own.value, other.value, "{name}");
         }
+    }
+
+    /// Nothing is right or wrong of dense targets: their best epoch is that of the lowest test loss, and no accuracy is told.
+    #[test]
+    fn epochs_without_classes_are_ranked_by_loss() {
+        let pixels: Vec<f32> = (0..24 * 4).map(|i| (i * 37 % 19) as f32 / 9.0 - 1.0).collect();
+        let sums: Vec<[f32; 1]> = pixels.chunks(4).map(|image| [3.0 * image[0] - image[3]]).collect();
+        let data = Arc::new(ArrayDataset::new([1, 2, 2], pixels, sums).unwrap());
+        let run = |rate| {
+            let settings = Settings {
+                image_size: 2,
+                batch_size: 8,
+                epochs: 6,
+                patience: 2,
+                ..Settings::of(Recipe::Chapter)
+            };
+            let net = Sequential::new().with(Flatten).with(Linear::new(4, 1));
+            let trainer = Trainer::of_parts(settings, net, data.clone(), data.clone(), 1).unwrap();
+            let mut trainer = trainer.with_optimizer(AdamW::new(rate)).with_loss(Mse);
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("run");
+            trainer
+                .run(&mut RunDir::create(&path, "").unwrap(), &AtomicBool::new(false), |_| Ok(()))
+                .unwrap();
+            let (_, checkpoint) = RunDir::open(&path).unwrap();
+            assert_eq!(checkpoint.position, Position { seconds: 0.0, waited: 0.0, ..*trainer.position() });
+            let text = std::fs::read_to_string(path.join("metrics.jsonl")).unwrap();
+            assert!(!text.contains("acc"), "{text}");
+            let losses: Vec<f64> =
+                RunDir::read_epochs(&path).unwrap().iter().map(|epoch| epoch.test_loss.unwrap()).collect();
+            (losses, trainer.position().best.unwrap())
+        };
+        let (losses, best) = run(0.1);
+        assert!(losses.is_sorted_by(|before, after| before > after), "{losses:?}");
+        assert_eq!((losses.len(), best.epoch), (6, 6));
+        let (losses, best) = run(100.0);
+        let lowest = losses.iter().copied().fold(f64::INFINITY, f64::min);
+        assert!(
+            losses.len() == 5 && losses[2] == lowest,
+            "it becomes worse, and patience ends it: {losses:?}"
+        );
+        assert_eq!(best.epoch, 3);
+        assert!(matches!(best.score, Score::Loss(loss) if (loss - lowest).abs() < 1e-12), "{best:?}");
     }
 }
