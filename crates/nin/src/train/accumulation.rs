@@ -234,7 +234,7 @@ mod tests {
     use super::*;
 
     fn group(value: f32) -> Sums {
-        let metrics = Metrics { loss: f64::from(value), correct: 1, images: 2 };
+        let metrics = Metrics { loss: f64::from(value), divisor: 2.0, correct: 1, images: 2 };
         Sums { gradients: vec![Tensor::full([3], value)], metrics }
     }
 

@@ -7,7 +7,7 @@ use autograd::{Context, Tape};
 use tensor::{BufferPool, Shape, ShapeError, Tensor};
 
 use super::error::TrainError;
-use super::micro_batch::bind;
+use super::micro_batch::{bind, targets_for};
 use super::workers::Workers;
 use crate::data::{Batch, DataLoader};
 use crate::disk::{FileError, content};
@@ -19,7 +19,10 @@ use crate::nn::Module;
 pub struct Metrics {
     /// The sum of the losses.
     pub loss: f64,
-    /// Images whose largest logit is their label's.
+    /// The number that this sum is divided by: images, unless the loss has a rule of its own, such as the weights of classes
+    /// ([`Loss::divisor`]).
+    pub divisor: f64,
+    /// Images whose largest logit is their label's; none of those with dense targets.
     pub correct: usize,
     /// Images.
     pub images: usize,
@@ -29,17 +32,19 @@ impl Metrics {
     /// Adds the sums over further images.
     pub fn add(&mut self, other: Self) {
         self.loss += other.loss;
+        self.divisor += other.divisor;
         self.correct += other.correct;
         self.images += other.images;
     }
 
-    /// The mean loss of an image.
+    /// The mean loss: of one batch or of many, the sum of their losses over the sum of their divisors, however they were cut. 0
+    /// without an image.
     #[must_use]
     pub fn mean_loss(&self) -> f64 {
-        self.loss / self.images.max(1) as f64
+        if self.images == 0 { 0.0 } else { self.loss / self.divisor }
     }
 
-    /// The mean loss of an image, in a step that is counted from 1 as its epoch is. Errors call it by its name.
+    /// The mean loss, in a step that is counted from 1 as its epoch is. Errors call it by its name.
     ///
     /// # Errors
     /// [`TrainError::Diverged`] if it is no number.
@@ -51,7 +56,7 @@ impl Metrics {
         Err(TrainError::Diverged { epoch, step, reason: format!("the {name} is {loss}") })
     }
 
-    /// The share of images classified correctly, 0 to 1.
+    /// The share of images classified correctly, 0 to 1. With dense targets, of which none is right or wrong, 0: see the loss.
     #[must_use]
     pub fn accuracy(&self) -> f64 {
         self.correct as f64 / self.images.max(1) as f64
@@ -63,18 +68,18 @@ impl Metrics {
 const SHARE: usize = 4;
 
 impl Workers {
-    /// The logits of N x C x H x W images, N x K, without keeping anything for a backward pass.
+    /// The network's output for N x C x H x W images, logits of N x K as a rule, without keeping anything for a backward pass.
     ///
     /// # Errors
-    /// [`TrainError`] if the network does not fit the images.
+    /// [`TrainError`] if the network does not fit the images, or its output's outermost axis is not the images.
     pub fn predict(&self, model: &dyn Module<f32>, images: &Tensor<f32>) -> Result<Tensor<f32>, TrainError> {
         self.predict_from(model, images.shape(), |pool, from, to| images.narrow_in(pool, from, to))
     }
 
-    /// The logits of a batch, N x K.
+    /// The network's output for a batch, as [`Workers::predict`].
     ///
     /// # Errors
-    /// [`TrainError`] if the network does not fit the images.
+    /// As [`Workers::predict`].
     pub fn predict_batch(&self, model: &dyn Module<f32>, batch: &Batch) -> Result<Tensor<f32>, TrainError> {
         self.predict_from(model, batch.shape(), |pool, from, to| batch.narrow_in(pool, from, to))
     }
@@ -100,8 +105,16 @@ impl Workers {
         let sizes = (0..tasks).map(|task| bounds(task + 1) - bounds(task));
         // Without an image, too, a network that does not fit is an error.
         let bound = bind(model, &context(self.pool()), shape, sizes.chain((n == 0).then_some(0)))?;
-        let classes = bound[0].1.plan().graph().output_shape().iter().skip(1).product::<usize>();
-        let mut logits = Tensor::zeros([n, classes]);
+        let (images, output) = (bound[0].0, bound[0].1.plan().graph().output_shape());
+        if output.first() != Some(&images) {
+            let message =
+                format!("expected an output for each image, found one of {output} for {images} images");
+            return Err(ShapeError::new("predict", message).into());
+        }
+        let mut extents = output.to_vec();
+        extents[0] = n;
+        let mut outputs = Tensor::zeros(&*extents);
+        let values = extents[1..].iter().product::<usize>().max(1);
         let forward = |pool: &Arc<BufferPool>, from, to| {
             let (_, bound) = bound.iter().find(|(n, _)| *n == to - from).expect("a plan for each size");
             bound.forward(&context(pool), entries(pool, from, to)).take_output()
@@ -110,19 +123,19 @@ impl Workers {
             // The time to an answer counts, and there is no other work.
             if n > 0 {
                 let output = self.install_awake(|| forward(self.pool(), 0, n));
-                logits.data_mut().copy_from_slice(output.data());
+                outputs.data_mut().copy_from_slice(output.data());
             }
-            return Ok(logits);
+            return Ok(outputs);
         }
-        let rows: Vec<_> = logits.data_mut().chunks_mut(classes).map(Mutex::new).collect();
+        let rows: Vec<_> = outputs.data_mut().chunks_mut(values).map(Mutex::new).collect();
         self.for_each_task(tasks, |task, pool| {
             let (from, to) = (bounds(task), bounds(task + 1));
-            for (row, own) in rows[from..to].iter().zip(forward(pool, from, to).data().chunks(classes)) {
+            for (row, own) in rows[from..to].iter().zip(forward(pool, from, to).data().chunks(values)) {
                 row.lock().unwrap_or_else(PoisonError::into_inner).copy_from_slice(own);
             }
         });
         drop(rows);
-        Ok(logits)
+        Ok(outputs)
     }
 
     /// Loss and accuracy over a batch, in evaluation mode.
@@ -145,16 +158,18 @@ impl Workers {
         batch: &Batch,
         loss: &dyn Loss<f32>,
     ) -> Result<(Metrics, Vec<Prediction>), TrainError> {
-        let logits = self.predict_batch(model, batch)?;
-        let predictions = predictions(&logits, batch.labels());
+        let (output, images) = (self.predict_batch(model, batch)?, batch.len());
+        let predictions = predictions(&output, batch.labels());
         let correct = predictions.iter().filter(|own| own.class == own.label).count();
         let tape = Tape::new(Context::evaluation(Arc::clone(BufferPool::global())));
-        let targets = batch.targets_in(BufferPool::global(), 0, batch.len());
-        // The mean, times the images of the batch.
-        let divisor = loss.divisor(&targets) / batch.len() as f64;
-        let loss = loss.share(tape.constant(logits), tape.constant(targets), divisor);
-        let loss = loss.map_err(TrainError::Autograd)?;
-        Ok((Metrics { loss: f64::from(loss.value().item()), correct, images: batch.len() }, predictions))
+        let targets = batch.targets_in(BufferPool::global(), 0, images);
+        let divisor = loss.divisor(&targets);
+        // An image's share of it, so that the value is of the size of an image's loss. There is none where no image has a weight.
+        let share = if divisor == 0.0 { 1.0 } else { divisor / images as f64 };
+        let targets = targets_for(output.shape(), targets);
+        let loss = loss.share(tape.constant(output), tape.constant(targets), share);
+        let loss = f64::from(loss.map_err(TrainError::Autograd)?.value().item()) * share;
+        Ok((Metrics { loss, divisor, correct, images }, predictions))
     }
 }
 
@@ -237,8 +252,86 @@ pub(super) fn correct(logits: &[f32], labels: &[usize]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use tensor::init::Init;
+
     use super::*;
-    use crate::nn::Flatten;
+    use crate::data::{ArrayDataset, LoaderOptions};
+    use crate::loss::{CrossEntropy, Mse};
+    use crate::nn::{Conv2d, Flatten, Linear, Relu, Sequential, initialize};
+    use crate::train::StepSettings;
+
+    /// Ten images of three classes, and the means over them by batches of this size, tested and trained.
+    fn means(batch_size: usize, loss: &dyn Loss<f32>) -> [f64; 2] {
+        let pixels: Vec<f32> = (0..10 * 4).map(|i| (i * 37 % 19) as f32 / 9.0 - 1.0).collect();
+        let labels = vec![0, 1, 1, 0, 2, 1, 1, 1, 2, 0];
+        let data = Arc::new(ArrayDataset::new([1, 2, 2], pixels, labels).unwrap());
+        let loader = DataLoader::new(data, LoaderOptions { batch_size, ..LoaderOptions::default() }).unwrap();
+        let mut net = Sequential::new().with(Flatten).with(Linear::new(4, 3));
+        initialize(&mut net, Init::HeNormal, Init::Constant(0.3), 1);
+        let (mut workers, mut sums) = (Workers::new(2).unwrap(), [Metrics::default(); 2]);
+        for batch in loader.epoch(0).map(Result::unwrap) {
+            sums[0].add(workers.evaluate(&net, &batch, loss).unwrap());
+            sums[1].add(workers.step(&net, &batch, loss, StepSettings::default()).unwrap());
+        }
+        sums.map(|sums| sums.mean_loss())
+    }
+
+    /// As PyTorch's weighted mean of all images at once.
+    #[test]
+    fn a_weighted_mean_does_not_depend_on_the_batches() {
+        let weights = Some(vec![0.25, 4.0, 9.0]);
+        let weighted = CrossEntropy { weights, ..CrossEntropy::default() };
+        let [whole, _] = means(10, &weighted);
+        let [plain, _] = means(10, &CrossEntropy::default());
+        assert!((whole - plain).abs() > 0.1, "the weights count: {whole}, {plain}");
+        for batch in [2, 3, 5, 10] {
+            for mean in means(batch, &weighted) {
+                assert!((mean / whole - 1.0).abs() < 1e-6, "batches of {batch}: {mean}, {whole}");
+            }
+        }
+        // The first two images are of classes without a weight.
+        let last = CrossEntropy { weights: Some(vec![0.0, 0.0, 1.0]), ..CrossEntropy::default() };
+        let batch = |images| {
+            let data = ArrayDataset::new([1, 1, 2], vec![0.5f32; 8], vec![0, 1, 2, 2]).unwrap();
+            let options = LoaderOptions { batch_size: images, ..LoaderOptions::default() };
+            DataLoader::new(Arc::new(data), options).unwrap()
+        };
+        let mean = |images| {
+            let net = Sequential::new().with(Flatten).with(Linear::new(2, 3));
+            let (workers, mut sums) = (Workers::new(1).unwrap(), Metrics::default());
+            batch(images)
+                .epoch(0)
+                .for_each(|batch| sums.add(workers.evaluate(&net, &batch.unwrap(), &last).unwrap()));
+            sums.mean_loss()
+        };
+        assert_eq!(mean(2), mean(4));
+    }
+
+    /// The output is N x 1 x 2 x 3, the target N x 6.
+    #[test]
+    fn an_autoencoder_has_one_loss_in_training_and_in_evaluation() {
+        let pixels: Vec<f32> = (0..5 * 6).map(|i| (i * 37 % 19) as f32 / 9.0 - 1.0).collect();
+        let images: Vec<[f32; 6]> = pixels.as_chunks().0.to_vec();
+        let data = Arc::new(ArrayDataset::new([1, 2, 3], pixels, images).unwrap());
+        let loader = DataLoader::new(data, LoaderOptions::default()).unwrap();
+        let batch = loader.epoch(0).next().unwrap().unwrap();
+        let mut net =
+            Sequential::new().with(Conv2d::new(1, 4, 3, 1, 1)).with(Relu).with(Conv2d::new(4, 1, 3, 1, 1));
+        initialize(&mut net, Init::HeNormal, Init::Constant(0.1), 2);
+        let mut workers = Workers::new(2).unwrap();
+        let output = workers.predict_batch(&net, &batch).unwrap();
+        assert_eq!(output.shape(), Shape::from([5, 1, 2, 3]));
+        let input = batch.images_in(BufferPool::global());
+        let squares = output.data().iter().zip(input.data()).map(|(a, b)| f64::from(a - b).powi(2));
+        let expected = squares.sum::<f64>() / 30.0;
+        let evaluated = workers.evaluate(&net, &batch, &Mse).unwrap();
+        let trained = workers.step(&net, &batch, &Mse, StepSettings::default()).unwrap();
+        for found in [evaluated, trained] {
+            assert!((found.mean_loss() / expected - 1.0).abs() < 1e-6, "{found:?}, {expected}");
+            assert_eq!((found.divisor, found.images, found.correct), (30.0, 5, 0));
+        }
+        assert!(workers.gradients(|all| all.iter().all(|own| own.data().iter().any(|&g| g != 0.0))));
+    }
 
     #[test]
     fn a_tensor_without_axes_is_refused() {

@@ -123,15 +123,28 @@ impl MicroBatch<'_> {
         let output = run.take_output();
         let correct = correct(output.data(), labels);
         let tape = Tape::new(context.clone());
-        let output = tape.leaf(output);
-        let targets = tape.constant(batch.targets_in(context.pool(), self.start, self.end));
+        let targets = batch.targets_in(context.pool(), self.start, self.end);
+        let targets = tape.constant(targets_for(output.shape(), targets));
+        let (output, images) = (tape.leaf(output), self.end - self.start);
         let loss = loss.share(output.clone(), targets, *divisor).map_err(TrainError::Autograd)?;
-        // The share of the batch's mean, times the images of the batch.
-        let sum = f64::from(loss.value().item()) * batch.len() as f64;
-        let metrics = Metrics { loss: sum, correct, images: self.end - self.start };
+        let sum = f64::from(loss.value().item()) * divisor;
+        // By its images: those of the whole batch have the whole divisor.
+        let divisor = divisor * images as f64 / batch.len() as f64;
+        let metrics = Metrics { loss: sum, divisor, correct, images };
         let gradient = tape.backward(loss)?.get(&output).cloned();
         let gradient = gradient.unwrap_or_else(|| Tensor::zeros_in(context.pool(), output.shape()));
         Ok((self.bound.turn(run, gradient), metrics))
+    }
+}
+
+/// The targets of some images as the loss gets them: dense ones, N x K, in the output's shape, if that has as many values for each
+/// image; any others as they are.
+pub(super) fn targets_for(output: Shape, targets: Tensor<f32>) -> Tensor<f32> {
+    let is_dense = targets.shape().len() > 1 && output.first() == targets.shape().first();
+    if is_dense && output.elements() == targets.len() {
+        targets.reshape(output).expect("the elements are as many")
+    } else {
+        targets
     }
 }
 

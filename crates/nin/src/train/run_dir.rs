@@ -80,30 +80,39 @@ pub struct Best {
 /// The names of [`Position::numbers`] in the header of `checkpoint.safetensors`.
 const NUMBERS: [&str; 8] =
     ["step", "epoch", "batch", "loss", "correct", "images", "milliseconds", "waited_milliseconds"];
+/// The name of the divisor of the loss there, by its bits. Without it, that was the images.
+const DIVISOR: &str = "loss_divisor";
 /// The name of the last test accuracy there, by its bits, if there is one.
 const TEST_ACC: &str = "test_acc";
 /// The name of the [`Best`] epoch there, if there is one.
 const BEST_EPOCH: &str = "best_epoch";
 /// The names of its score there, by its bits: one of them.
-const BEST_SCORE: [(&str, fn(f64) -> Score); 2] =
-    [("best_test_acc", Score::Accuracy), ("best_test_loss", Score::Loss)];
+const BEST_TEST_ACC: &str = "best_test_acc";
+const BEST_TEST_LOSS: &str = "best_test_loss";
 /// The name of the counts of the health monitor there. Checkpoints of version 0.1 have none.
 const HEALTH: &str = "health";
 
 impl Position {
-    /// Its fields but the accuracies as whole numbers: the loss by its bits, times in milliseconds.
+    /// Its fields but the divisor and the scores as whole numbers: the loss by its bits, times in milliseconds.
     fn numbers(&self) -> [u64; NUMBERS.len()] {
-        let Self { step, epoch, batch, sums: Metrics { loss, correct, images }, seconds, waited, .. } = *self;
+        let Self { step, epoch, batch, sums, seconds, waited, .. } = *self;
+        let Metrics { loss, correct, images, .. } = sums;
         let [seconds, waited] = [seconds, waited].map(|seconds| (seconds * 1e3) as u64);
         [step, epoch, batch, loss.to_bits(), correct as u64, images as u64, seconds, waited]
     }
 
     fn of_numbers(
         [step, epoch, batch, loss, correct, images, seconds, waited]: [u64; NUMBERS.len()],
+        divisor: Option<f64>,
         test_acc: Option<f64>,
         best: Option<Best>,
     ) -> Self {
-        let sums = Metrics { loss: f64::from_bits(loss), correct: correct as usize, images: images as usize };
+        let sums = Metrics {
+            loss: f64::from_bits(loss),
+            divisor: divisor.unwrap_or(images as f64),
+            correct: correct as usize,
+            images: images as usize,
+        };
         let [seconds, waited] = [seconds, waited].map(|milliseconds| milliseconds as f64 / 1e3);
         Self { step, epoch, batch, sums, seconds, waited, test_acc, best }
     }
@@ -369,14 +378,14 @@ impl RunDir {
         let numbers = saved.position.numbers().map(|number| number.to_string());
         let mut metadata: HashMap<String, String> =
             NUMBERS.map(str::to_owned).into_iter().zip(numbers).collect();
+        metadata.insert(DIVISOR.to_owned(), saved.position.sums.divisor.to_bits().to_string());
         if let Some(test_acc) = saved.position.test_acc {
             metadata.insert(TEST_ACC.to_owned(), test_acc.to_bits().to_string());
         }
         metadata.extend(self.card(saved).iter().flat_map(ModelCard::text));
         if let Some(Best { epoch, score }) = saved.position.best {
             metadata.insert(BEST_EPOCH.to_owned(), epoch.to_string());
-            let [(of_accuracy, _), (of_loss, _)] = BEST_SCORE;
-            let name = if let Score::Accuracy(_) = score { of_accuracy } else { of_loss };
+            let name = if let Score::Accuracy(_) = score { BEST_TEST_ACC } else { BEST_TEST_LOSS };
             metadata.insert(name.to_owned(), score.value().to_bits().to_string());
         }
         let health = serde_json::to_string(saved.health).expect("counts are JSON");
@@ -453,12 +462,11 @@ fn read_checkpoint(bytes: &[u8], path: &Path) -> Result<Checkpoint, TrainError> 
     for (own, key) in numbers.iter_mut().zip(NUMBERS) {
         *own = number(key)?;
     }
-    let test_acc = metadata.contains_key(TEST_ACC).then(|| number(TEST_ACC)).transpose()?;
-    let score = BEST_SCORE.into_iter().find(|(key, _)| metadata.contains_key(*key));
+    let figure = |key: &str| metadata.contains_key(key).then(|| number(key).map(f64::from_bits)).transpose();
+    let (divisor, test_acc) = (figure(DIVISOR)?, figure(TEST_ACC)?);
+    let score = figure(BEST_TEST_ACC)?.map(Score::Accuracy).or(figure(BEST_TEST_LOSS)?.map(Score::Loss));
     let best = match score {
-        Some((key, score)) => {
-            Some(Best { epoch: number(BEST_EPOCH)?, score: score(f64::from_bits(number(key)?)) })
-        }
+        Some(score) => Some(Best { epoch: number(BEST_EPOCH)?, score }),
         None if metadata.contains_key(BEST_EPOCH) => {
             return Err(broken("a best epoch without its figure in its header"));
         }
@@ -472,7 +480,7 @@ fn read_checkpoint(bytes: &[u8], path: &Path) -> Result<Checkpoint, TrainError> 
         let weight = tensors.remove(&format!("model.{name}"));
         weights.insert(name.to_owned(), weight.ok_or_else(|| broken(&format!("no tensor model.{name}")))?);
     }
-    let position = Position::of_numbers(numbers, test_acc.map(f64::from_bits), best);
+    let position = Position::of_numbers(numbers, divisor, test_acc, best);
     let card = ModelCard::of_text(&metadata).transpose();
     let card = card.map_err(|error| broken(&format!("its card: {error}")))?;
     let (mut optimizer, mut whitening) = (State::new(), BTreeMap::new());
@@ -562,7 +570,7 @@ mod tests {
         metadata.extend(best.map(|(key, value)| (key.to_owned(), value)));
         save_tensors(&path, &tensors, metadata).unwrap();
         let checkpoint = read_checkpoint(&std::fs::read(&path).unwrap(), &path).unwrap();
-        let sums = Metrics { loss: 2.0, correct: 3, images: 8 };
+        let sums = Metrics { loss: 2.0, divisor: 8.0, correct: 3, images: 8 };
         let expected = Position {
             step: 7,
             epoch: 2,

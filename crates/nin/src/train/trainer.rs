@@ -27,7 +27,8 @@ use crate::loss::{CrossEntropy, Loss};
 use crate::nn::{Planned, Sequential, check_names, initialize, parameters};
 use crate::optim::{Gradients, Optimizer, Scheduler};
 
-/// Images of a test batch: enough to keep all threads busy, few enough to take less memory than a step. No result depends on it.
+/// Images of a test batch: enough to keep all threads busy, few enough to take less memory than a step. No result depends on it
+/// but the last bits of the loss, which is summed in f32 within a batch.
 const TEST_BATCH: usize = 64;
 
 /// The most threads that prepare batches.
