@@ -9,7 +9,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use nin::data::{DataRecord, Picture};
 use nin::disk;
 use nin::names::{quoted, shown};
-use nin::nn::{Sequential, parameter_count};
+use nin::nn::{Module, parameter_count};
 use nin::train::{EpochMetrics, OF_A_COMMAND, Overrides, Prediction, RunDir, Settings, TrainError, Trainer};
 use nin::{Classifier, JudgedBy, ModelCard};
 use tensor::Shape;
@@ -129,7 +129,7 @@ struct Layers {
 }
 
 impl Layers {
-    fn of(network: &Sequential<f32>, image: Shape, conv: ConvAlgorithm) -> Result<Self, TrainError> {
+    fn of(network: &dyn Module<f32>, image: Shape, conv: ConvAlgorithm) -> Result<Self, TrainError> {
         Ok(Self {
             parameters: parameter_count(network),
             layers: layer_table(network, image)?,

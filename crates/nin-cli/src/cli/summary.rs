@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use clap::Args;
-use nin::nn::{Module, Sequential, parameter_count};
+use nin::nn::{Module, parameter_count};
 use nin::summary::{Work, layers};
 use nin::train::TrainError;
 use tensor::conv::ConvAlgorithm;
@@ -51,7 +51,7 @@ fn mflop(flops: u64) -> String {
 }
 
 /// The layers, with totals.
-pub(super) fn layer_table(network: &Sequential<f32>, image: Shape) -> Result<Table, TrainError> {
+pub(super) fn layer_table(network: &dyn Module<f32>, image: Shape) -> Result<Table, TrainError> {
     let all = layers(network, image)?;
     let mut table = Table::new(&["layer", "kind", "output", "parameters", "MFLOP"]);
     let mut line = |path: &str, kind: &str, output: String, parameters: usize, flops: u64| {
@@ -69,7 +69,7 @@ pub(super) fn layer_table(network: &Sequential<f32>, image: Shape) -> Result<Tab
 /// The plan that an evaluation of an input of this shape follows: each op after fusion with its algorithm for convolutions, its
 /// output, its work and the bytes of its output, and what is in memory at once in evaluation.
 pub(super) fn plan_table(
-    network: &Sequential<f32>,
+    network: &dyn Module<f32>,
     image: Shape,
     asked: ConvAlgorithm,
 ) -> Result<Table, TrainError> {

@@ -135,6 +135,15 @@ impl DataLoader {
         DataLoader { sampler: Arc::new(sampler), ..self }
     }
 
+    /// The same samples in the same order with other options.
+    ///
+    /// # Errors
+    /// As [`DataLoader::new`].
+    pub(crate) fn with_options(&self, options: LoaderOptions) -> Result<DataLoader, DataError> {
+        let other = DataLoader::new(Arc::clone(self.dataset()), options)?;
+        Ok(DataLoader { sampler: Arc::clone(&self.sampler), ..other })
+    }
+
     /// The data set.
     pub fn dataset(&self) -> &Arc<dyn Dataset> {
         &self.maker.dataset

@@ -360,7 +360,7 @@ mod tests {
 
     use super::*;
     use crate::checkpoint::{load_parameters, save_parameters};
-    use crate::data::{ArrayDataset, Dataset};
+    use crate::data::{ArrayDataset, DataLoader, Dataset, LoaderOptions};
     use crate::nn::{Linear, Sequential};
     use crate::optim::Sgd;
     use crate::train::{Settings, Trainer};
@@ -416,7 +416,8 @@ mod tests {
         let network = Sequential::new().with(crate::nn::Flatten).with(twins);
         let data = ArrayDataset::named("toy", &["a", "b"], [1, 1, 1], vec![0u8; 4], vec![0usize; 4]).unwrap();
         let data: Arc<dyn Dataset> = Arc::new(data);
-        let trainer = Trainer::of_parts(Settings::default(), network, Arc::clone(&data), data, 1);
+        let loader = || DataLoader::new(Arc::clone(&data), LoaderOptions::default()).unwrap();
+        let trainer = Trainer::of_parts(Settings::default(), network, loader(), loader(), 1);
         assert_eq!(trainer.unwrap_err().to_string(), "two parameters are called 1.weight");
     }
 }

@@ -7,6 +7,7 @@ mod file;
 mod flags;
 mod initial;
 mod recipe;
+pub(super) mod replaced;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -9,10 +9,10 @@ use super::error::TrainError;
 use super::settings::Settings;
 use super::workers::Workers;
 use crate::card::ModelCard;
-use crate::data::Dataset;
 use crate::data::whiten::{self, Whiten, Whitening};
+use crate::data::{Augmentation, DataLoader, Dataset, LoaderOptions, Normalization, Splits};
 use crate::disk::content;
-use crate::nn::{Module, Sequential, bound, freeze, parameters, parameters_mut};
+use crate::nn::{Module, Sequential, bound, check_names, freeze, parameters, parameters_mut};
 use crate::optim::matches;
 use crate::weights_file::load_tensors;
 
@@ -26,14 +26,14 @@ const DATA_BYTES: usize = 256 << 20;
 const TOLD: usize = 8;
 
 /// The number, among the parameters, of the bias of the convolution that makes the class maps: the last one's.
-pub(super) fn class_map_bias(model: &Sequential<f32>, settings: &Settings) -> Option<usize> {
+pub(super) fn class_map_bias(model: &dyn Module<f32>, settings: &Settings) -> Option<usize> {
     let last = parameters(model).iter().rposition(|(_, parameter)| parameter.value.shape().len() == 4);
     last.filter(|_| settings.model.has_class_maps()).map(|weight| weight + 1)
 }
 
 /// Gives the convolution that makes the class maps the configured start: smaller weights, and a bias that opens its ReLU for
 /// every class. A fully connected layer behind it keeps its own start.
-pub(super) fn scale_head(model: &mut Sequential<f32>, settings: &Settings) {
+pub(super) fn scale_head(model: &mut dyn Module<f32>, settings: &Settings) {
     let Some(bias) = class_map_bias(model, settings) else { return };
     let mut all = parameters_mut(model);
     for value in all[bias - 1].1.value.data_mut() {
@@ -49,7 +49,7 @@ pub(super) fn scale_head(model: &mut Sequential<f32>, settings: &Settings) {
 ///
 /// # Errors
 /// [`TrainError`] if the network does not fit the image.
-pub(super) fn images_to_initialize_on(model: &Sequential<f32>, image: Shape) -> Result<usize, TrainError> {
+pub(super) fn images_to_initialize_on(model: &dyn Module<f32>, image: Shape) -> Result<usize, TrainError> {
     let graph = Graph::trace(&Context::evaluation(BufferPool::new()), image, |x| model.forward(x))?;
     let bytes = Plan::unfused(graph).peak_elements().saturating_mul(size_of::<f32>());
     Ok((DATA_BYTES / bytes.max(1)).clamp(1, DATA_IMAGES))
@@ -63,7 +63,7 @@ pub(super) fn images_to_initialize_on(model: &Sequential<f32>, image: Shape) -> 
 /// # Errors
 /// [`TrainError`] if the network does not fit the images.
 pub(super) fn initialize_by_data(
-    model: &mut Sequential<f32>,
+    model: &mut dyn Module<f32>,
     images: Tensor<f32>,
     workers: &Workers,
     new: &[u64],
@@ -152,9 +152,79 @@ pub(super) fn whitening(settings: &Settings, train: &dyn Dataset) -> Result<Opti
     Ok(Whitening::fit(settings.whiten, train)?)
 }
 
+/// The most threads that prepare batches.
+const LOADERS: usize = 4;
+
+/// Images of a test batch: enough to keep all threads busy, few enough to take less memory than a step. No result depends on it
+/// but the last bits of the loss, which is summed in f32 within a batch.
+const TEST_BATCH: usize = 64;
+
+/// The loaders of the training images and of those that the run is judged by, which are not varied, as the settings say.
+///
+/// # Errors
+/// [`TrainError`] if the images cannot be read or cannot be brought to numbers as the settings say.
+pub(super) fn loaders(
+    settings: &Settings,
+    images: Splits<Arc<dyn Dataset>>,
+    whitening: Option<Whitening>,
+    workers: &Workers,
+) -> Result<Splits<DataLoader>, TrainError> {
+    let Splits { train, test } = images;
+    let (side, [_, h, w]) = (settings.image_size, train.image_shape());
+    if settings.whiten != Whiten::None && [h, w] != [side; 2] {
+        let expected = format!("{h} x {w}, the images' own size, at which they are whitened");
+        return Err(TrainError::setting("image_size", expected, side));
+    }
+    let normalization = settings.normalize.then(|| workers.install(|| Normalization::of(&*train)));
+    let options = LoaderOptions {
+        batch_size: settings.batch_size,
+        image_size: Some((side, side)),
+        shuffle: settings.shuffle,
+        drop_last: settings.drop_last,
+        seed: settings.seed,
+        normalization: normalization.transpose()?,
+        whitening: whitening.map(Arc::new),
+        augmentation: settings.augment.clone(),
+        // Of images in memory, one thread is ahead by itself; files may have to be decoded.
+        workers: workers.threads().clamp(1, LOADERS),
+        ..LoaderOptions::default()
+    };
+    let of_test = LoaderOptions {
+        shuffle: false,
+        drop_last: false,
+        batch_size: TEST_BATCH,
+        augmentation: Augmentation::default(),
+        ..options.clone()
+    };
+    Ok(Splits { train: DataLoader::new(train, options)?, test: DataLoader::new(test, of_test)? })
+}
+
+/// Refuses parts with which no step can be made, or none can learn.
+///
+/// # Errors
+/// [`TrainError::Config`] of loaders without a batch, of two parameters of one name, and of several layers whose weights are all
+/// zeros: every gradient of theirs would be, too.
+pub(super) fn check_parts(model: &dyn Module<f32>, loaders: &Splits<DataLoader>) -> Result<(), TrainError> {
+    for (loader, images) in [(&loaders.train, "training"), (&loaders.test, "test")] {
+        if loader.batches_per_epoch() == 0 {
+            let expected = format!("at least {} {images} images", loader.options().batch_size);
+            return Err(TrainError::setting("drop_last", expected, loader.dataset().len()));
+        }
+    }
+    let all = parameters(model);
+    check_names(all.iter().map(|(name, _)| name)).map_err(TrainError::Config)?;
+    let all = all.into_iter().map(|(_, own)| &own.value);
+    let weights: Vec<_> = all.filter(|value| value.shape().len() > 1).collect();
+    if weights.len() > 1 && weights.iter().all(|value| value.data().iter().all(|&weight| weight == 0.0)) {
+        let message = "all weights are zeros, and would stay so: `nn::initialize` the network first";
+        return Err(TrainError::Config(message.to_owned()));
+    }
+    Ok(())
+}
+
 /// Freezes the parameters that the settings say, and checks that their patterns are of some that learn.
-pub(super) fn choose_parameters(settings: &Settings, model: &mut Sequential<f32>) -> Result<(), TrainError> {
-    let check = |setting: &str, pattern: &str, model: &Sequential<f32>| {
+pub(super) fn choose_parameters(settings: &Settings, model: &mut dyn Module<f32>) -> Result<(), TrainError> {
+    let check = |setting: &str, pattern: &str, model: &dyn Module<f32>| {
         let learning = parameters(model).into_iter().filter(|(_, own)| own.requires_grad);
         let names: Vec<String> = learning.map(|(name, _)| name).collect();
         if names.iter().any(|name| matches(pattern, name)) {

@@ -13,7 +13,7 @@ use tensor::init::Init;
 
 use super::run_dir::RunDir;
 use super::{Event, Outcome, Position, Recipe, Settings, TrainError, Trainer};
-use crate::data::{ArrayDataset, DataMarks, DataRecord};
+use crate::data::{ArrayDataset, DataLoader, DataMarks, DataRecord, LoaderOptions};
 use crate::disk::Touch;
 use crate::disk::testing::{Fault, Touches, on_a_disk};
 use crate::disk::{atomic_write, exists};
@@ -27,9 +27,9 @@ fn trainer(max_steps: Option<u64>) -> Trainer {
     let pixels: Vec<f32> = (0..6 * 4).map(|i| (i * 37 % 19) as f32 / 9.0 - 1.0).collect();
     let classes: Vec<usize> = (0..6).map(|i| i % 2).collect();
     let data = Arc::new(ArrayDataset::new([1, 2, 2], pixels, classes).unwrap());
+    let options = LoaderOptions { batch_size: 2, shuffle: true, ..LoaderOptions::default() };
+    let loader = || DataLoader::new(data.clone(), options.clone()).unwrap();
     let settings = Settings {
-        image_size: 2,
-        batch_size: 2,
         epochs: 2,
         momentum: 0.5,
         checkpoint_minutes: 1e-9,
@@ -38,7 +38,7 @@ fn trainer(max_steps: Option<u64>) -> Trainer {
     };
     let mut net = Sequential::new().with(Flatten).with(Linear::new(4, 2));
     initialize(&mut net, Init::HeNormal, Init::Constant(0.0), 1);
-    let mut trainer = Trainer::of_parts(settings, net, data.clone(), data, 1).unwrap();
+    let mut trainer = Trainer::of_parts(settings, net, loader(), loader(), 1).unwrap();
     trainer.card = Some(trainer.describe(vec!["a".to_owned(), "b".to_owned()]));
     trainer
 }

@@ -11,10 +11,11 @@ use super::evaluation::{Metrics, Prediction};
 use super::health::{HealthMonitor, Warning};
 use super::metrics::EpochMetrics;
 use super::run_dir::{Checkpoint, Position};
+use super::settings::replaced::{LOSS, NETWORK_AND_DATA, OPTIMIZER, SCHEDULE};
 use super::settings::{InitialWeights, Overrides, Settings};
 use super::start::{
-    choose_parameters, class_map_bias, images_to_initialize_on, initialize_by_data, network, scale_head,
-    whitening,
+    check_parts, choose_parameters, class_map_bias, images_to_initialize_on, initialize_by_data, loaders,
+    network, scale_head, whitening,
 };
 use super::workers::{StepSettings, Workers};
 use crate::card::ModelCard;
@@ -22,17 +23,10 @@ use crate::checkpoint::{Fit, load_fitting, replace_values};
 use crate::classifier::ClassMaps;
 use crate::data::dataset::class_counts;
 use crate::data::whiten::{Whiten, Whitening};
-use crate::data::{Augmentation, Batch, DataLoader, Dataset, LoaderOptions, Normalization, Splits, Target};
+use crate::data::{Augmentation, Batch, DataLoader, Dataset, LoaderOptions, Splits, Target};
 use crate::loss::{CrossEntropy, Loss};
-use crate::nn::{Planned, Sequential, check_names, initialize, parameters};
+use crate::nn::{Module, Planned, initialize, parameters};
 use crate::optim::{Gradients, Optimizer, Scheduler};
-
-/// Images of a test batch: enough to keep all threads busy, few enough to take less memory than a step. No result depends on it
-/// but the last bits of the loss, which is summed in f32 within a batch.
-const TEST_BATCH: usize = 64;
-
-/// The most threads that prepare batches.
-const LOADERS: usize = 4;
 
 /// The end of a run.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -47,11 +41,11 @@ pub enum Outcome {
 
 /// A run: the network, the data, the loss, the optimizer and where they stand.
 ///
-/// [`Trainer::new`] has all of it from the settings; [`Trainer::of_parts`] takes a network and data of one's own, and
-/// [`Trainer::with_optimizer`] and [`Trainer::with_loss`] put another in the place of SGD and cross-entropy.
+/// [`Trainer::new`] has all of it from the settings; [`Trainer::of_parts`] takes a network and loaders of one's own, and
+/// [`Trainer::with_optimizer`], [`Trainer::with_loss`] and [`Trainer::with_schedule`] put others in the place of the settings'.
 pub struct Trainer {
     pub(super) settings: Settings,
-    pub(super) model: Planned<f32, Sequential<f32>>,
+    pub(super) model: Planned<f32, Box<dyn Module<f32>>>,
     pub(super) train: DataLoader,
     test: DataLoader,
     /// Tells of which images the targets are classes.
@@ -63,6 +57,8 @@ pub struct Trainer {
     pub(super) optimizer: Box<dyn Optimizer>,
     /// The learning rate that the schedule's factors are on.
     rate: f64,
+    /// The factor of each step, counted from 0.
+    schedule: Box<dyn Fn(u64) -> f64 + Send + Sync>,
     pub(super) position: Position,
     pub(super) health: HealthMonitor,
     /// The number of the class maps' bias among the parameters; `None` where none is watched.
@@ -75,6 +71,8 @@ pub struct Trainer {
     fit: Option<Fit>,
     /// The answers of the last test.
     predictions: Vec<Prediction>,
+    /// Settings that mean nothing, since the run has parts of one's own in their place.
+    replaced: Vec<&'static str>,
 }
 
 impl fmt::Debug for Trainer {
@@ -143,13 +141,20 @@ impl Trainer {
         checkpoint: Option<&Checkpoint>,
     ) -> Result<Self, TrainError> {
         settings.validate()?;
-        let Splits { train, test } = settings.split(splits)?;
-        let mut model = network(&settings, &*train, &*test)?;
+        let workers = Workers::new(threads)?.with_conv(settings.conv);
+        let images = settings.split(splits)?;
+        let mut model = network(&settings, &*images.train, &*images.test)?;
         let (weights, biases) = settings.init.weights_and_biases();
         initialize(&mut model, weights, biases, settings.seed);
         let fit = settings.init_from.as_ref().map(|file| load_fitting(file, &mut model)).transpose()?;
-        let (counts, classes) = (class_counts(&*train)?, train.class_names().to_vec());
-        let mut own = Self::assembled(settings, model, (train, test), threads, checkpoint)?;
+        let (counts, classes) = (class_counts(&*images.train)?, images.train.class_names().to_vec());
+        let whitening = match checkpoint {
+            // Its own comes with the rest of it.
+            Some(_) => None,
+            None => workers.install(|| whitening(&settings, &*images.train))?,
+        };
+        let loaders = loaders(&settings, images, whitening, &workers)?;
+        let mut own = Self::assembled(settings, Box::new(model), loaders, workers)?;
         own.fit = fit;
         own.health = HealthMonitor::new(&counts, own.train.batches_per_epoch() as u64);
         // Of a frozen bias there is no gradient to look at, and before a fully connected layer no map is a class's.
@@ -221,85 +226,54 @@ impl Trainer {
         }
     }
 
-    /// A run from the beginning, with this network as it is and any data: `train` to learn from, `test` to be judged by. Of the
-    /// settings, those that choose a network, its start and its data mean nothing here; images are resized to
-    /// `image_size` x `image_size`, as always.
+    /// A run from the beginning with a network and data of one's own: any module, as it is, and loaders of the images to learn from and
+    /// of those to be judged by, with whatever sampler, size and variations they have. Those of a test have a fixed order, as a rule,
+    /// and are neither varied nor left out.
+    ///
+    /// The settings that choose a network, its start, its data and their way mean nothing here. One that was set is refused,
+    /// unless it is as the loader of the training images has it; and [`Trainer::to_toml`] leaves them out. The loaders' seed is
+    /// theirs, dropout's is that of the settings.
     ///
     /// # Errors
-    /// [`TrainError`] if a setting cannot work, the data cannot be read as the settings say, a pattern of `freeze` or `lr_of` matches
-    /// no parameter that learns, `freeze` leaves none, two parameters have one name, or all weights of several layers are
-    /// zeros: every gradient of theirs would be, too.
+    /// [`TrainError`] if a setting cannot work or means nothing, a loader has no batch, the data cannot be read, a pattern of
+    /// `freeze` or `lr_of` matches no parameter that learns, `freeze` leaves none, two parameters have one name, or all weights of
+    /// several layers are zeros: every gradient of theirs would be, too.
     pub fn of_parts(
         settings: Settings,
-        model: Sequential<f32>,
-        train: Arc<dyn Dataset>,
-        test: Arc<dyn Dataset>,
+        model: impl Module<f32> + 'static,
+        train: DataLoader,
+        test: DataLoader,
         threads: usize,
-    ) -> Result<Self, TrainError> {
-        Self::assembled(settings, model, (train, test), threads, None)
-    }
-
-    fn assembled(
-        settings: Settings,
-        mut model: Sequential<f32>,
-        (train, test): (Arc<dyn Dataset>, Arc<dyn Dataset>),
-        threads: usize,
-        checkpoint: Option<&Checkpoint>,
     ) -> Result<Self, TrainError> {
         settings.validate()?;
-        check_names(parameters(&model).iter().map(|(name, _)| name)).map_err(TrainError::Config)?;
         let workers = Workers::new(threads)?.with_conv(settings.conv);
-        let all = parameters(&model).into_iter().map(|(_, own)| &own.value);
-        let weights: Vec<_> = all.filter(|value| value.shape().len() > 1).collect();
-        if weights.len() > 1 && weights.iter().all(|value| value.data().iter().all(|&weight| weight == 0.0)) {
-            let message = "all weights are zeros, and would stay so: `nn::initialize` the network first";
-            return Err(TrainError::Config(message.to_owned()));
-        }
+        let settings = settings.with_loader(&train)?;
+        let mut own = Self::assembled(settings, Box::new(model), Splits { train, test }, workers)?;
+        own.replaced.extend(NETWORK_AND_DATA);
+        Ok(own)
+    }
+
+    /// A run of these parts, at its beginning. The settings are valid.
+    fn assembled(
+        settings: Settings,
+        mut model: Box<dyn Module<f32>>,
+        loaders: Splits<DataLoader>,
+        workers: Workers,
+    ) -> Result<Self, TrainError> {
+        check_parts(&model, &loaders)?;
         choose_parameters(&settings, &mut model)?;
-        let (side, [_, h, w]) = (settings.image_size, train.image_shape());
-        if settings.whiten != Whiten::None && [h, w] != [side; 2] {
-            let expected = format!("{h} x {w}, the images' own size, at which they are whitened");
-            return Err(TrainError::setting("image_size", expected, side));
-        }
-        let whitening = match checkpoint {
-            // Its own comes with the rest of it.
-            Some(_) => None,
-            None => workers.install(|| whitening(&settings, &*train))?.map(Arc::new),
-        };
-        let options = LoaderOptions {
-            batch_size: settings.batch_size,
-            image_size: Some((side, side)),
-            shuffle: settings.shuffle,
-            drop_last: settings.drop_last,
-            seed: settings.seed,
-            normalization: settings
-                .normalize
-                .then(|| workers.install(|| Normalization::of(&*train)))
-                .transpose()?,
-            whitening,
-            augmentation: settings.augment.clone(),
-            // Of images in memory, one thread is ahead by itself; files may have to be decoded.
-            workers: threads.clamp(1, LOADERS),
-            ..LoaderOptions::default()
-        };
-        let test_options = LoaderOptions {
-            shuffle: false,
-            drop_last: false,
-            batch_size: TEST_BATCH,
-            augmentation: Augmentation::default(),
-            ..options.clone()
-        };
-        let train = DataLoader::new(train, options)?;
-        if train.batches_per_epoch() == 0 {
-            let expected = format!("at least {} training images", settings.batch_size);
-            return Err(TrainError::setting("drop_last", expected, train.dataset().len()));
-        }
-        let test = DataLoader::new(test, test_options)?;
+        let Splits { train, test } = loaders;
         let classes =
             |loader: &DataLoader| loader.dataset().target(0).map(|target| matches!(target, Target::Class(_)));
+        let per_epoch = train.batches_per_epoch() as u64;
+        let scheduler = Scheduler {
+            schedule: settings.schedule,
+            steps: settings.epochs * per_epoch,
+            warmup: (settings.warmup_epochs * per_epoch as f64).round() as u64,
+            per_epoch,
+        };
         Ok(Self {
             model: Planned::new(model),
-            health: HealthMonitor::new(&[], train.batches_per_epoch() as u64),
             classes: Splits { train: classes(&train)?, test: classes(&test)? },
             train,
             test,
@@ -308,33 +282,70 @@ impl Trainer {
             test_loss: Arc::new(CrossEntropy::default()),
             optimizer: settings.optimizer.build(&settings),
             rate: settings.lr,
+            schedule: Box::new(move |step| scheduler.factor(step)),
             position: Position::default(),
+            health: HealthMonitor::new(&[], per_epoch),
             class_map_bias: None,
             warnings: Vec::new(),
             card: None,
             fit: None,
             predictions: Vec::new(),
+            replaced: Vec::new(),
             settings,
         })
     }
 
-    /// The same run with another optimizer. Schedule and warm-up are factors on its learning rate. Before [`Trainer::restore`],
-    /// which gives it its state.
-    #[must_use]
-    pub fn with_optimizer(self, optimizer: impl Optimizer + 'static) -> Self {
-        Self { rate: optimizer.learning_rate(), optimizer: Box::new(optimizer), ..self }
+    /// The same run with another optimizer, with its groups, in the place of `optimizer`, `lr`, `momentum`, `nesterov`, `weight_decay`
+    /// and `lr_of`. The schedule is of factors on its learning rate, and `clip_norm` counts. Before [`Trainer::restore`], which gives
+    /// it its state.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] if one of these settings was set: it would mean nothing.
+    pub fn with_optimizer(mut self, optimizer: impl Optimizer + 'static) -> Result<Self, TrainError> {
+        self.replace(OPTIMIZER, "an optimizer")?;
+        Ok(Self { rate: optimizer.learning_rate(), optimizer: Box::new(optimizer), ..self })
     }
 
-    /// The same run with another loss, in training and in tests.
-    #[must_use]
-    pub fn with_loss(self, loss: impl Loss<f32> + 'static) -> Self {
+    /// The same run with another loss, in training and in tests, in the place of cross-entropy with `label_smoothing`.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] if that was set: it would mean nothing.
+    pub fn with_loss(mut self, loss: impl Loss<f32> + 'static) -> Result<Self, TrainError> {
+        self.replace(LOSS, "a loss")?;
         let loss: Arc<dyn Loss<f32>> = Arc::new(loss);
-        Self { test_loss: Arc::clone(&loss), loss, ..self }
+        Ok(Self { test_loss: Arc::clone(&loss), loss, ..self })
+    }
+
+    /// The same run with another schedule in the place of `schedule` and `warmup_epochs`: the factor on the optimizer's learning rate at
+    /// each step, counted from 0. It is a function of the step alone, since a run may go on at any.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] if one of these settings was set: it would mean nothing.
+    pub fn with_schedule(
+        mut self,
+        factor: impl Fn(u64) -> f64 + Send + Sync + 'static,
+    ) -> Result<Self, TrainError> {
+        self.replace(SCHEDULE, "a schedule")?;
+        Ok(Self { schedule: Box::new(factor), ..self })
+    }
+
+    /// Puts a part of one's own in the place of settings.
+    fn replace(&mut self, settings: &'static [&'static str], by: &str) -> Result<(), TrainError> {
+        self.settings.refuse_set(settings, by, None)?;
+        self.replaced.extend(settings);
+        Ok(())
+    }
+
+    /// The settings that count in this run, as TOML: what its `config.toml` is to have ([`RunDir::create`](super::RunDir::create)).
+    /// Those are left out in whose place are parts of one's own, which a program has and no file.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        self.settings.to_toml_without(&self.replaced)
     }
 
     /// The network.
     #[must_use]
-    pub fn model(&self) -> &Sequential<f32> {
+    pub fn model(&self) -> &dyn Module<f32> {
         self.model.get()
     }
 
@@ -371,9 +382,10 @@ impl Trainer {
         let options = LoaderOptions {
             batch_size: images.min(self.train.dataset().len()),
             augmentation: Augmentation::default(),
+            drop_last: false,
             ..self.train.options().clone()
         };
-        Ok(DataLoader::new(Arc::clone(self.train.dataset()), options)?.epoch(0).next().transpose()?)
+        Ok(self.train.with_options(options)?.epoch(0).next().transpose()?)
     }
 
     /// All that the random numbers of a step depend on.
@@ -404,10 +416,11 @@ impl Trainer {
             return refuse(format!("a checkpoint of another network: {difference}"));
         }
         let Position { step, epoch, batch, sums, .. } = checkpoint.position;
-        if batch.checked_mul(self.settings.batch_size as u64) != Some(sums.images as u64) {
+        let batch_size = self.train.options().batch_size;
+        if batch.checked_mul(batch_size as u64) != Some(sums.images as u64) {
             return refuse(format!(
-                "made with another batch size: {} images in {batch} batches, expected batches of {}",
-                sums.images, self.settings.batch_size
+                "made with another batch size: {} images in {batch} batches, expected batches of {batch_size}",
+                sums.images
             ));
         }
         let images = self.train.samples_per_epoch();
@@ -431,8 +444,7 @@ impl Trainer {
             Err(reason) => return refuse(reason),
         };
         let whitened = |loader: &DataLoader| {
-            let options = LoaderOptions { whitening: whitening.clone(), ..loader.options().clone() };
-            DataLoader::new(Arc::clone(loader.dataset()), options)
+            loader.with_options(LoaderOptions { whitening: whitening.clone(), ..loader.options().clone() })
         };
         let (train, test) = (whitened(&self.train)?, whitened(&self.test)?);
         // What changes something comes when all else is well.
@@ -456,11 +468,7 @@ impl Trainer {
 
     /// The learning rate of a step of the run, counted from 0.
     pub(super) fn rate_of_step(&self, step: u64) -> f64 {
-        let per_epoch = self.train.batches_per_epoch() as u64;
-        let warmup = (self.settings.warmup_epochs * per_epoch as f64).round() as u64;
-        let scheduler =
-            Scheduler { schedule: self.settings.schedule, steps: self.total_steps(), warmup, per_epoch };
-        self.rate * scheduler.factor(step)
+        self.rate * (self.schedule)(step)
     }
 
     /// One step: gradients of the batch, clipped, and the optimizer's update. The weights stay as they are if the loss is not a
@@ -526,12 +534,26 @@ mod tests {
     use super::*;
     use crate::Classifier;
     use crate::checkpoint::{load_tensors, save_parameters, save_tensors};
-    use crate::data::{ArrayDataset, Picture};
+    use crate::data::sampler::WeightedRandomSampler;
+    use crate::data::{ArrayDataset, Picture, Whiten};
     use crate::loss::Mse;
     use crate::models::{Head, Model};
-    use crate::nn::{Flatten, Linear};
+    use crate::nn::{Flatten, Linear, Sequential};
     use crate::optim::AdamW;
     use crate::train::{Event, Recipe, RunDir, Score};
+
+    /// Batches of some data in their order.
+    fn loader(data: &ArrayDataset, batch_size: usize) -> DataLoader {
+        let options = LoaderOptions { batch_size, ..LoaderOptions::default() };
+        DataLoader::new(Arc::new(data.clone()), options).unwrap()
+    }
+
+    /// A number for each of 24 images of 2 x 2 pixels.
+    fn numbers() -> ArrayDataset {
+        let pixels: Vec<f32> = (0..24 * 4).map(|i| (i * 37 % 19) as f32 / 9.0 - 1.0).collect();
+        let sums: Vec<[f32; 1]> = pixels.chunks(4).map(|image| [3.0 * image[0] - image[3]]).collect();
+        ArrayDataset::new([1, 2, 2], pixels, sums).unwrap()
+    }
 
     fn set(channels: usize, classes: usize) -> ArrayDataset {
         let (name, pixels) = (format!("toy of {channels} channels"), vec![7u8; 4 * channels * 28 * 28]);
@@ -707,10 +729,10 @@ mod tests {
 
     #[test]
     fn a_network_of_zeros_is_refused_where_it_could_not_learn() {
-        let data = Arc::new(ArrayDataset::new([1, 2, 2], vec![0.5; 16], vec![0, 1, 0, 1]).unwrap());
+        let data = ArrayDataset::new([1, 2, 2], vec![0.5; 16], vec![0, 1, 0, 1]).unwrap();
         let trainer = |net: Sequential<f32>| {
-            let settings = Settings { image_size: 2, batch_size: 2, ..Settings::of(Recipe::Chapter) };
-            Trainer::of_parts(settings, net, data.clone(), data.clone(), 1).map(drop)
+            let (train, test) = (loader(&data, 2), loader(&data, 4));
+            Trainer::of_parts(Settings::of(Recipe::Chapter), net, train, test, 1).map(drop)
         };
         let net = Sequential::new().with(Flatten).with(Linear::new(4, 2));
         assert!(trainer(net).is_ok(), "one layer learns from zeros, too");
@@ -726,11 +748,12 @@ mod tests {
     fn of_images(images: usize, drop_last: bool) -> Trainer {
         let pixels: Vec<f32> = (0..images * 4).map(|i| (i * 37 % 19) as f32 / 9.0 - 1.0).collect();
         let classes: Vec<usize> = (0..images).map(|i| i % 2).collect();
-        let data = Arc::new(ArrayDataset::new([1, 2, 2], pixels, classes).unwrap());
-        let settings =
-            Settings { image_size: 2, batch_size: 2, epochs: 2, drop_last, ..Settings::of(Recipe::Chapter) };
+        let data = ArrayDataset::new([1, 2, 2], pixels, classes).unwrap();
+        let settings = Settings { epochs: 2, ..Settings::of(Recipe::Chapter) };
         let net = Sequential::new().with(Flatten).with(Linear::new(4, 2));
-        Trainer::of_parts(settings, net, data.clone(), data, 1).unwrap()
+        let train = loader(&data, 2);
+        let train = train.with_options(LoaderOptions { drop_last, ..train.options().clone() }).unwrap();
+        Trainer::of_parts(settings, net, train, loader(&data, 2), 1).unwrap()
     }
 
     #[test]
@@ -861,21 +884,16 @@ mod tests {
     /// A regression by AdamW on arrays: what no setting can say. Stopped and resumed, it ends in the same weights.
     #[test]
     fn a_run_of_parts_of_ones_own() {
-        let pixels: Vec<f32> = (0..24 * 4).map(|i| (i * 37 % 19) as f32 / 9.0 - 1.0).collect();
-        let sums: Vec<[f32; 1]> = pixels.chunks(4).map(|image| [3.0 * image[0] - image[3]]).collect();
-        let data = Arc::new(ArrayDataset::new([1, 2, 2], pixels, sums).unwrap());
         let start = |max_steps| {
-            let settings = Settings {
-                image_size: 2,
-                batch_size: 8,
-                epochs: 20,
-                max_steps,
-                ..Settings::of(Recipe::Chapter)
-            };
+            let settings = Settings { epochs: 20, max_steps, ..Settings::of(Recipe::Chapter) };
             let mut net = Sequential::new().with(Flatten).with(Linear::new(4, 1));
             initialize(&mut net, Init::HeNormal, Init::Constant(0.0), 1);
-            let trainer = Trainer::of_parts(settings, net, data.clone(), data.clone(), 2).unwrap();
-            trainer.with_optimizer(AdamW::new(0.1)).with_loss(Mse)
+            // Twice as many samples as there are, and not as the set has them.
+            let draws = WeightedRandomSampler::new(&[1.0; 24], 48, 5).unwrap();
+            let (train, test) = (loader(&numbers(), 8).with_sampler(draws), loader(&numbers(), 24));
+            let trainer = Trainer::of_parts(settings, net, train, test, 2).unwrap();
+            let trainer = trainer.with_optimizer(AdamW::new(0.1)).unwrap().with_loss(Mse).unwrap();
+            trainer.with_schedule(|step| if step < 60 { 1.0 } else { 0.1 }).unwrap()
         };
         let folder = tempfile::tempdir().unwrap();
         let run = |mut trainer: Trainer, mut dir: RunDir| {
@@ -888,6 +906,9 @@ mod tests {
         let after = whole.test().unwrap();
         assert!(after.mean_loss() < 0.05 * before.mean_loss(), "{before:?}, {after:?}");
         run(start(Some(25)), create("parts"));
+        let rates = [0, 59, 60].map(|step| whole.rate_of_step(step));
+        assert!(rates == [0.1, 0.1, 0.1 * 0.1], "{rates:?}");
+        assert_eq!((whole.total_steps(), whole.position().step), (120, 120));
         let path = folder.path().join("parts");
         let (dir, checkpoint) = RunDir::open(&path).unwrap();
         let mut resumed = start(None);
@@ -902,20 +923,14 @@ mod tests {
     /// Nothing is right or wrong of dense targets: their best epoch is that of the lowest test loss, and no accuracy is told.
     #[test]
     fn epochs_without_classes_are_ranked_by_loss() {
-        let pixels: Vec<f32> = (0..24 * 4).map(|i| (i * 37 % 19) as f32 / 9.0 - 1.0).collect();
-        let sums: Vec<[f32; 1]> = pixels.chunks(4).map(|image| [3.0 * image[0] - image[3]]).collect();
-        let data = Arc::new(ArrayDataset::new([1, 2, 2], pixels, sums).unwrap());
-        let run = |rate| {
-            let settings = Settings {
-                image_size: 2,
-                batch_size: 8,
-                epochs: 6,
-                patience: 2,
-                ..Settings::of(Recipe::Chapter)
-            };
+        let run = |later| {
+            let settings = Settings { epochs: 6, patience: 2, ..Settings::of(Recipe::Chapter) };
             let net = Sequential::new().with(Flatten).with(Linear::new(4, 1));
-            let trainer = Trainer::of_parts(settings, net, data.clone(), data.clone(), 1).unwrap();
-            let mut trainer = trainer.with_optimizer(AdamW::new(rate)).with_loss(Mse);
+            let (train, test) = (loader(&numbers(), 8), loader(&numbers(), 24));
+            let trainer = Trainer::of_parts(settings, net, train, test, 1).unwrap();
+            let trainer = trainer.with_optimizer(AdamW::new(0.1)).unwrap();
+            let trainer = trainer.with_schedule(move |step| if step < 6 { 1.0 } else { later }).unwrap();
+            let mut trainer = trainer.with_loss(Mse).unwrap();
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("run");
             trainer
@@ -929,16 +944,115 @@ mod tests {
                 RunDir::read_epochs(&path).unwrap().iter().map(|epoch| epoch.test_loss.unwrap()).collect();
             (losses, trainer.position().best.unwrap())
         };
-        let (losses, best) = run(0.1);
+        let (losses, best) = run(1.0);
         assert!(losses.is_sorted_by(|before, after| before > after), "{losses:?}");
         assert_eq!((losses.len(), best.epoch), (6, 6));
-        let (losses, best) = run(100.0);
+        let (losses, best) = run(1000.0);
         let lowest = losses.iter().copied().fold(f64::INFINITY, f64::min);
         assert!(
-            losses.len() == 5 && losses[2] == lowest,
+            losses.len() == 4 && losses[1] == lowest,
             "it becomes worse, and patience ends it: {losses:?}"
         );
-        assert_eq!(best.epoch, 3);
+        assert_eq!(best.epoch, 2);
         assert!(matches!(best.score, Score::Loss(loss) if (loss - lowest).abs() < 1e-12), "{best:?}");
+    }
+
+    /// A module that is no `Sequential`, with the names that it gives; and no setting that was set is silently nothing.
+    #[test]
+    fn settings_in_the_place_of_which_are_parts_are_refused_and_left_out() {
+        let start = |change: &dyn Fn(&mut Settings)| {
+            let mut settings = Settings::of(Recipe::Chapter);
+            change(&mut settings);
+            let (train, test) = (loader(&numbers(), 8), loader(&numbers(), 24));
+            Trainer::of_parts(settings, Flatten, train, test, 1)
+        };
+        let refused = |change: &dyn Fn(&mut Settings)| start(change).map(drop).unwrap_err().to_string();
+        let beside = "as recipe chapter has it, beside a network and loaders of one's own";
+        let found = refused(&|s| s.init_from = Some("a.safetensors".into()));
+        assert_eq!(found, format!("init_from: expected none, {beside}, found \"a.safetensors\""));
+        assert_eq!(
+            refused(&|s| s.hold_out = crate::data::HoldOut::Last(3)),
+            format!("hold_out: expected 0, {beside}, found 3")
+        );
+        assert_eq!(refused(&|s| s.batch_size = 9), format!("batch_size: expected 128, {beside}, found 9"));
+        assert_eq!(refused(&|s| s.image_size = 9), format!("image_size: expected 224, {beside}, found 9"));
+        // As the loader has it.
+        let same = start(&|s| (s.batch_size, s.shuffle, s.image_size) = (8, false, 2)).unwrap();
+        let Settings { batch_size, image_size, shuffle, .. } = *same.settings();
+        assert_eq!((batch_size, image_size, shuffle), (8, 2, false));
+
+        let net = || {
+            let mut net = Sequential::new().with(Flatten).with(Linear::new(4, 1));
+            initialize(&mut net, Init::HeNormal, Init::Constant(0.0), 1);
+            net
+        };
+        let start = |change: &dyn Fn(&mut Settings)| {
+            let mut settings = Settings::of(Recipe::Chapter);
+            change(&mut settings);
+            Trainer::of_parts(settings, net(), loader(&numbers(), 8), loader(&numbers(), 24), 1).unwrap()
+        };
+        let text = |result: Result<Trainer, TrainError>| result.map(drop).unwrap_err().to_string();
+        assert_eq!(
+            text(start(&|s| s.lr = 1e-9).with_optimizer(AdamW::new(0.003))),
+            "lr: expected 0.1, as recipe chapter has it, beside an optimizer of one's own, found 1e-9"
+        );
+        assert_eq!(
+            text(start(&|s| s.lr_of = Some("1.*=3".parse().unwrap())).with_optimizer(AdamW::new(0.003))),
+            "lr_of: expected none, as recipe chapter has it, beside an optimizer of one's own, found \"1.*=3\""
+        );
+        assert_eq!(
+            text(start(&|s| s.label_smoothing = 0.1).with_loss(Mse)),
+            "label_smoothing: expected 0.0, as recipe chapter has it, beside a loss of one's own, found 0.1"
+        );
+        assert_eq!(
+            text(start(&|s| s.warmup_epochs = 1.0).with_schedule(|_| 1.0)),
+            "warmup_epochs: expected 0.0, as recipe chapter has it, beside a schedule of one's own, found 1.0"
+        );
+
+        let trainer = start(&|s| (s.epochs, s.lr) = (3, 0.5));
+        let names = |toml: &str| {
+            toml.lines().map(|line| line.split_once(" = ").unwrap().0.to_owned()).collect::<Vec<_>>()
+        };
+        assert!(trainer.to_toml().contains("lr = 0.5\n"));
+        let trainer = start(&|_| ()).with_optimizer(AdamW::new(0.003)).unwrap().with_loss(Mse).unwrap();
+        let trainer = trainer.with_schedule(|_| 1.0).unwrap();
+        let left = ["epochs", "patience", "checkpoint_minutes", "clip_norm", "conv", "seed"];
+        assert_eq!(names(&trainer.to_toml()), left);
+        let all = names(&Settings { max_steps: Some(1), ..Settings::of(Recipe::Chapter) }.to_toml());
+        let replaced = [NETWORK_AND_DATA, OPTIMIZER, LOSS, SCHEDULE].concat();
+        let optional = ["head", "init_from", "lr_of"];
+        for name in replaced.iter().filter(|name| !optional.contains(name)) {
+            assert!(all.iter().any(|own| own == name), "{name} is a setting");
+        }
+    }
+
+    /// A module of one's own that is no [`Sequential`].
+    #[derive(Debug)]
+    struct Own {
+        last: Linear<f32>,
+    }
+
+    impl Module<f32> for Own {
+        fn forward<'t>(
+            &self,
+            x: autograd::Var<'t, f32>,
+        ) -> Result<autograd::Var<'t, f32>, autograd::AutogradError> {
+            self.last.forward(x.flatten()?)
+        }
+
+        crate::visit_fields!(f32: last);
+    }
+
+    #[test]
+    fn any_module_trains_under_its_own_names() {
+        let (train, test) = (loader(&numbers(), 8), loader(&numbers(), 24));
+        let net = Own { last: Linear::new(4, 1) };
+        let trainer = Trainer::of_parts(Settings::of(Recipe::Chapter), net, train, test, 1).unwrap();
+        let mut trainer = trainer.with_loss(Mse).unwrap();
+        let batch = trainer.some_images(8).unwrap().unwrap();
+        let [first, .., last] = [(); 9].map(|()| trainer.step(&batch).unwrap().mean_loss());
+        assert!(last < 0.5 * first, "{first}, {last}");
+        let names: Vec<_> = parameters(trainer.model()).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["last.weight", "last.bias"]);
     }
 }
