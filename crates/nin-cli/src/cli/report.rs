@@ -725,6 +725,7 @@ fn by_class(runs: &[Whole], names: &[String]) -> Markup {
 #[cfg(test)]
 mod tests {
     use nin::data::HoldOut;
+    use nin::train::Recipe;
 
     use super::*;
     use crate::cli::curves::tests::epoch;
@@ -739,7 +740,7 @@ mod tests {
     }
 
     fn run(folder: &str, lr: f64) -> Report {
-        let settings = Settings { lr, ..Settings::default() };
+        let settings = Settings { lr, ..Settings::of(Recipe::Chapter) };
         let network = nin::models::Model::LeNet.build::<f32>(1, 3, 0.5);
         let network = Layers::of(&network, Shape::from([1, 1, 28, 28]), settings.conv);
         let version = Some("0.1.0".to_owned());

@@ -39,7 +39,7 @@ fn below_1(number: f64) -> bool {
     (0.0..1.0).contains(&number)
 }
 
-// The defaults are those of the chapter's recipe: `recipe.rs` says what the others change.
+// Declared with the values of the chapter's recipe: `recipe.rs` says what the others change.
 settings! {
     /// Settings to begin with
     recipe("NAME"): Recipe = Recipe::Chapter;
@@ -296,6 +296,10 @@ mod tests {
             (0.25, 3, 224, 128)
         );
         assert_eq!(settings.recipe, Recipe::Chapter);
+        // What nothing is said of is the default recipe's everywhere.
+        let nothing = Overrides::default();
+        assert_eq!(Settings::resolve(&nothing, &nothing).unwrap(), Settings::default());
+        assert_eq!(Settings::default(), Settings::of(Recipe::default()));
     }
 
     #[test]

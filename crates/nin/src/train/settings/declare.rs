@@ -94,7 +94,7 @@ macro_rules! settings {
     )+) => {
         /// Everything that the bits of a run depend on, and when it saves and stops. The number of threads is not among it.
         ///
-        /// `Settings::default()` has the chapter's recipe; [`Settings::of`] has those of every recipe.
+        /// `Settings::default()` has the recipe [`Recipe::Default`]; [`Settings::of`] has those of every recipe.
         #[derive(Debug, Clone, PartialEq)]
         pub struct Settings {
             $($(#[doc = $help])+ pub $name: settings!(@field $type $($option)?),)+
@@ -109,13 +109,12 @@ macro_rules! settings {
             pub $name: Option<$type>,)+
         }
 
-        impl Default for Settings {
-            fn default() -> Self {
+        impl Settings {
+            /// The settings as they are declared.
+            fn declared() -> Self {
                 Self { $($name: $default,)+ }
             }
-        }
 
-        impl Settings {
             fn apply(&mut self, overrides: &Overrides) {
                 $(if let Some(given) = &overrides.$name {
                     self.$name = given.clone().into();

@@ -23,11 +23,18 @@ choices! {
     }
 }
 
+impl Default for Settings {
+    /// Those of [`Recipe::Default`].
+    fn default() -> Self {
+        Self::of(Recipe::Default)
+    }
+}
+
 impl Settings {
     /// The settings of a recipe.
     #[must_use]
     pub fn of(recipe: Recipe) -> Self {
-        let chapter = Self { recipe, ..Self::default() };
+        let chapter = Self { recipe, ..Self::declared() };
         // What ends the lottery: every unit begins alive, and class maps begin open and small (docs/lottery.md). The batch of the
         // default recipe is a quarter, and its rate was chosen for that; its few steps under-fit with the chapter's dropout.
         let steady = Self {
