@@ -30,6 +30,12 @@ fn a_residual_block_learns() {
 fn regression_finds_the_spot() {
     let (before, after) = regression::run().unwrap();
     assert!(after < 0.5 && after < 0.2 * before, "{before} pixels, then {after}");
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("run");
+    let resumed = regression::run_in(&folder).unwrap();
+    assert!(resumed == after, "stopped and resumed {resumed} pixels, by the loop {after}");
+    let config = std::fs::read_to_string(folder.join("config.toml")).unwrap();
+    assert!(config.contains("epochs = 8\n") && !config.contains("model"), "{config}");
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //!
 //! A target is an input of the loss, a tensor whose outermost axis is the samples: the numbers of the samples' classes, of shape
 //! N, or dense values, such as probabilities or another image. Those have the output's shape if that has as many values for each
-//! sample, whatever its axes; otherwise they are N x K, as the data have them. [`CrossEntropy`], [`Mse`] and [`BceWithLogits`] are
-//! given; a function of two variables is a loss, too:
+//! sample, whatever its axes; otherwise they are N x K, as the data have them. [`CrossEntropy`], [`Mse`] and [`BceWithLogits`]
+//! are given; a function of two variables is a loss, too:
 //!
 //! ```
 //! use nin::autograd::{AutogradError, Context, Tape, Var};
@@ -36,8 +36,8 @@ use crate::nn::Output;
 /// The loss of a batch is a mean. A batch is computed in micro-batches, each of which answers its share: the sum of its samples'
 /// losses over the divisor of the whole batch, so that shares, and their gradients, add up to the batch's.
 pub trait Loss<T: Element>: Send + Sync {
-    /// The number that the sum over a batch with this target, N or N x K, is divided by: the number of samples, unless the loss has a
-    /// rule of its own. The mean over several batches is the sum of their sums over the sum of their divisors.
+    /// The number that the sum over a batch with this target, N or N x K, is divided by: the number of samples, unless the loss
+    /// has a rule of its own. The mean over several batches is the sum of their sums over the sum of their divisors.
     fn divisor(&self, target: &Tensor<T>) -> f64 {
         samples(target) as f64
     }

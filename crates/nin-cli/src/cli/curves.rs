@@ -6,8 +6,8 @@ use nin::train::{EpochMetrics, Score, TrainError};
 
 use crate::chart::{Panel, write_panels};
 
-/// Draws the curves as in the d2l book: loss and both accuracies over the epochs, or both losses if there are no accuracies. Writes
-/// nothing before there is an epoch.
+/// Draws the curves as in the d2l book: loss and both accuracies over the epochs, or both losses if there are no accuracies.
+/// Writes nothing before there is an epoch.
 ///
 /// # Errors
 /// [`TrainError`] if the file cannot be written.

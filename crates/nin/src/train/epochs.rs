@@ -48,8 +48,8 @@ pub enum Event<'a> {
 
 impl Trainer {
     /// Trains until the epochs are over, or the test accuracy, or the test loss where test images have no classes, has not become
-    /// better for `patience` of them, `max_steps` are made, `max_minutes` have gone by or `interrupt` is raised, writing to the run
-    /// folder as it goes. News go to `report`, whose error ends the run.
+    /// better for `patience` of them, `max_steps` are made, `max_minutes` have gone by or `interrupt` is raised, writing to the
+    /// run folder as it goes. News go to `report`, whose error ends the run.
     ///
     /// # Errors
     /// [`TrainError`]; the last checkpoint stays as it was.

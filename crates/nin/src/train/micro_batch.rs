@@ -137,8 +137,8 @@ impl MicroBatch<'_> {
     }
 }
 
-/// The targets of some images as the loss gets them: dense ones, N x K, in the output's shape, if that has as many values for each
-/// image; any others as they are.
+/// The targets of some images as the loss gets them: dense ones, N x K, in the output's shape, if that has as many values for
+/// each image; any others as they are.
 pub(super) fn targets_for(output: Shape, targets: Tensor<f32>) -> Tensor<f32> {
     let is_dense = targets.shape().len() > 1 && output.first() == targets.shape().first();
     if is_dense && output.elements() == targets.len() {

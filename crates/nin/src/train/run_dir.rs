@@ -6,7 +6,7 @@
 //! | `data.json` | the data that the run is made of: kind, folder, counts, SHA-256 |
 //! | `metrics.jsonl` | a line for each step and each epoch |
 //! | `model.safetensors` | the weights, named as PyTorch's `state_dict`, and what images are whitened with |
-//! | `best.safetensors` | the weights of the epoch with the best test accuracy so far; with the lowest test loss, where test images have no classes |
+//! | `best.safetensors` | the weights of the epoch with the best test accuracy so far; of data without classes the lowest loss |
 //! | `checkpoint.safetensors` | weights, the optimizer's state and position: what `--resume` goes on from |
 //! | `curves.svg` | the curves, which the command line draws |
 //! | `.lock` | locked by the process that has the folder |

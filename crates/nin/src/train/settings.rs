@@ -59,8 +59,8 @@ settings! {
     max_steps("N"): u64 (Option) = None, "at least 1" if |steps| steps > 0;
     /// Stop after this many minutes
     max_minutes("MINUTES"): f64 (Option) = None, "a finite number above 0" if |minutes| at_least_0(minutes) && minutes > 0.0;
-    /// Stop when the test accuracy (the test loss, where test images have no classes) has not become better for this many epochs; 0
-    /// for never
+    /// Stop when the test accuracy (the test loss, where test images have no classes) has not become better for this many epochs;
+    /// 0 for never
     patience("EPOCHS"): u64 = 0;
     /// Save a checkpoint inside of an epoch, too, whenever this many minutes have gone by since the last; 0 for never
     checkpoint_minutes("MINUTES"): f64 = 5.0, "a finite number of at least 0" if at_least_0;

@@ -43,6 +43,38 @@ pub enum Outcome {
 ///
 /// [`Trainer::new`] has all of it from the settings; [`Trainer::of_parts`] takes a network and loaders of one's own, and
 /// [`Trainer::with_optimizer`], [`Trainer::with_loss`] and [`Trainer::with_schedule`] put others in the place of the settings'.
+///
+/// ```
+/// use std::sync::{Arc, atomic::AtomicBool};
+///
+/// use nin::data::{ArrayDataset, DataLoader, LoaderOptions};
+/// use nin::loss::Mse;
+/// use nin::nn::{Flatten, Linear, Sequential};
+/// use nin::optim::AdamW;
+/// use nin::train::{Outcome, RunDir, Settings, Trainer};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let place = tempfile::tempdir()?;
+/// # let folder = place.path().join("run");
+/// // Of 64 images of 2 x 2 pixels the first less the last.
+/// let pixels: Vec<f32> = (0..64 * 4).map(|i| (i * 37 % 19) as f32 / 9.0 - 1.0).collect();
+/// let numbers: Vec<[f32; 1]> = pixels.chunks(4).map(|image| [image[0] - image[3]]).collect();
+/// let data = Arc::new(ArrayDataset::new([1, 2, 2], pixels, numbers)?);
+/// let test = DataLoader::new(data.clone(), LoaderOptions::default())?;
+/// let options = LoaderOptions { batch_size: 16, shuffle: true, ..LoaderOptions::default() };
+/// let train = DataLoader::new(data, options)?; // `with_sampler` draws otherwise
+///
+/// let net = Sequential::new().with(Flatten).with(Linear::new(4, 1)); // or any `Module`
+/// let settings = Settings { epochs: 20, patience: 5, ..Settings::default() };
+/// let mut trainer =
+///     Trainer::of_parts(settings, net, train, test, 2)?.with_optimizer(AdamW::new(0.1))?.with_loss(Mse)?;
+/// let mut run = RunDir::create(&folder, &trainer.to_toml())?;
+/// let outcome = trainer.run(&mut run, &AtomicBool::new(false), |_| Ok(()))?;
+/// assert!(matches!(outcome, Outcome::Finished(epoch) if epoch.test_loss < Some(1e-3)));
+/// // Another process goes on with it, if it was stopped, by `RunDir::open` and `Trainer::restore`.
+/// # Ok(())
+/// # }
+/// ```
 pub struct Trainer {
     pub(super) settings: Settings,
     pub(super) model: Planned<f32, Box<dyn Module<f32>>>,
@@ -226,9 +258,9 @@ impl Trainer {
         }
     }
 
-    /// A run from the beginning with a network and data of one's own: any module, as it is, and loaders of the images to learn from and
-    /// of those to be judged by, with whatever sampler, size and variations they have. Those of a test have a fixed order, as a rule,
-    /// and are neither varied nor left out.
+    /// A run from the beginning with a network and data of one's own: any module, as it is, and loaders of the images to learn
+    /// from and of those to be judged by, with whatever sampler, size and variations they have. Those of a test have a fixed
+    /// order, as a rule, and are neither varied nor left out.
     ///
     /// The settings that choose a network, its start, its data and their way mean nothing here. One that was set is refused,
     /// unless it is as the loader of the training images has it; and [`Trainer::to_toml`] leaves them out. The loaders' seed is
@@ -295,9 +327,9 @@ impl Trainer {
         })
     }
 
-    /// The same run with another optimizer, with its groups, in the place of `optimizer`, `lr`, `momentum`, `nesterov`, `weight_decay`
-    /// and `lr_of`. The schedule is of factors on its learning rate, and `clip_norm` counts. Before [`Trainer::restore`], which gives
-    /// it its state.
+    /// The same run with another optimizer, with its groups, in the place of `optimizer`, `lr`, `momentum`, `nesterov`,
+    /// `weight_decay` and `lr_of`. The schedule is of factors on its learning rate, and `clip_norm` counts. Before
+    /// [`Trainer::restore`], which gives it its state.
     ///
     /// # Errors
     /// [`TrainError::Config`] if one of these settings was set: it would mean nothing.
@@ -316,8 +348,8 @@ impl Trainer {
         Ok(Self { test_loss: Arc::clone(&loss), loss, ..self })
     }
 
-    /// The same run with another schedule in the place of `schedule` and `warmup_epochs`: the factor on the optimizer's learning rate at
-    /// each step, counted from 0. It is a function of the step alone, since a run may go on at any.
+    /// The same run with another schedule in the place of `schedule` and `warmup_epochs`: the factor on the optimizer's learning
+    /// rate at each step, counted from 0. It is a function of the step alone, since a run may go on at any.
     ///
     /// # Errors
     /// [`TrainError::Config`] if one of these settings was set: it would mean nothing.
@@ -336,8 +368,9 @@ impl Trainer {
         Ok(())
     }
 
-    /// The settings that count in this run, as TOML: what its `config.toml` is to have ([`RunDir::create`](super::RunDir::create)).
-    /// Those are left out in whose place are parts of one's own, which a program has and no file.
+    /// The settings that count in this run, as TOML: what its `config.toml` is to have
+    /// ([`RunDir::create`](super::RunDir::create)). Those are left out in whose place are parts of one's own, which a program has
+    /// and no file.
     #[must_use]
     pub fn to_toml(&self) -> String {
         self.settings.to_toml_without(&self.replaced)
