@@ -209,6 +209,8 @@ fn a_run_whose_settings_were_changed_does_not_go_on() {
         ),
         (&[("lr = ", "lr = -")], &["config.toml: lr: expected"]),
         (&[("seed = ", "seeds = ")], &["config.toml", "`seeds`"]),
+        // As the library writes it of a network of one's own.
+        (&[("model = \"nin-cifar\"\n", "")], &["config.toml: no model: ", "part of a program"]),
     ] {
         let mut changed = config.clone();
         for (from, to) in changes {

@@ -60,11 +60,17 @@ pub(super) fn resolve(
 /// The settings of the run in a folder, with flags that win over its file.
 ///
 /// # Errors
-/// [`TrainError`] if there is no run, its file cannot be read or a value cannot work.
+/// [`TrainError`] if there is no run, its file cannot be read or a value cannot work, or it names no network: that of another
+/// program's run is a part of that program.
 pub(super) fn of_run(folder: &Path, flags: &Overrides) -> Result<Settings, TrainError> {
     RunDir::check(folder)?;
-    let file = folder.join("config.toml");
-    resolve(Some(&file), &Overrides::from_toml(&file)?, flags)
+    let path = folder.join("config.toml");
+    let file = Overrides::from_toml(&path)?;
+    if file.model.is_none() {
+        let what = "no model: a run of a network that is part of a program, which alone can go on with it";
+        return Err(TrainError::of(&path, what));
+    }
+    resolve(Some(&path), &file, flags)
 }
 
 #[cfg(test)]
