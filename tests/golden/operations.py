@@ -371,6 +371,15 @@ def probability_cases(cases):
                   {"input": data}, labels=targets)
 
 
+def rsqrt_cases(cases):
+    """Of positive numbers, and without a gradient of others."""
+    for label, shape in (("4d", (2, 3, 4, 5)), ("2d", (3, 7))):
+        cases.add(f"rsqrt_{label}", "rsqrt", {}, torch.rsqrt,
+                  {"input": np.abs(cases.values(*shape, scale=4.0)) + np.float32(0.25)})
+    poisoned = np.array([np.nan, np.inf, 0.0, -1.0, 4.0], np.float32)
+    cases.add("rsqrt_nan", "rsqrt", {}, torch.rsqrt, {"input": poisoned}, forward_only=True)
+
+
 def operations():
     cases = Cases()
     conv_cases(cases)
@@ -394,6 +403,7 @@ def operations():
     probability_cases(cases)
     pair_cases(cases, ("sub", torch.sub))
     function_cases(cases)
+    rsqrt_cases(cases)
     save_file(cases.tensors, HERE / "ops.safetensors")
     write_json("cases.json", cases.index)
     print(f"ops: {len(cases.index)} cases")
