@@ -151,17 +151,8 @@ fn a_network_is_exported_with_what_its_file_says_of_it() {
 }
 
 #[test]
-fn help_names_every_flag() {
+fn help_has_examples_exit_codes_and_the_recipes() {
     let help = succeeded(Place::empty().command(TRAIN, &["--help"]));
-    let flags = "model head recipe config dataset data-dir image-size batch-size epochs max-steps optimizer lr momentum weight-decay \
-                 schedule dropout augment label-smoothing hold-out warmup-epochs clip-norm head-scale head-bias init \
-                 no-shuffle drop-last seed seeds threads conv init-from run-dir resume";
-    for flag in flags.split_whitespace() {
-        assert!(
-            help.contains(&format!("--{flag} <")) || help.contains(&format!("--{flag}\n")),
-            "--{flag} in {help}"
-        );
-    }
     assert_has(&help, &["Examples", "Exit codes"]);
     // Line breaks depend on the terminal.
     let words = help.split_whitespace().collect::<Vec<_>>().join(" ");

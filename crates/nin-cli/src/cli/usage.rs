@@ -130,7 +130,7 @@ mod tests {
             (&["--lr", "fast"], "--lr <RATE>: expected a number, found \"fast\""),
             (
                 &["--schedule", "linear"],
-                "--schedule <NAME>: expected constant, cosine, one-cycle or step:EPOCHS:FACTOR, found \"linear\"",
+                "--schedule <NAME>: expected constant, cosine, one-cycle, one-cycle:RISE or step:EPOCHS:FACTOR, found \"linear\"",
             ),
             (
                 &["--head", "mlp"],

@@ -258,8 +258,8 @@ impl<R: Rule> Optimizer for ByRule<R> {
     ) -> Result<(), OptimizerError> {
         self.rule.check()?;
         let refuse = |message: String| Err(OptimizerError::Step(message));
-        check_setting("learning rate", self.learning_rate)?;
-        check_setting("weight decay", self.weight_decay)?;
+        check("learning rate", self.learning_rate, AT_LEAST_0)?;
+        check("weight decay", self.weight_decay, AT_LEAST_0)?;
         let (all, tensors, kept) = (parameters_mut(module), gradients.tensors(), self.rule.state());
         check_names(all.iter().map(|(name, _)| name)).map_err(OptimizerError::Step)?;
         if tensors.len() != all.len() {
@@ -272,8 +272,8 @@ impl<R: Rule> Optimizer for ByRule<R> {
             }
         }
         for group in &self.groups {
-            check_setting("rate of a group", group.rate)?;
-            check_setting("weight decay of a group", group.weight_decay.unwrap_or(0.0))?;
+            check("rate of a group", group.rate, AT_LEAST_0)?;
+            check("weight decay of a group", group.weight_decay.unwrap_or(0.0), AT_LEAST_0)?;
             if !all.iter().any(|(name, _)| group.contains(name)) {
                 let known: Vec<&str> = all.iter().map(|(name, _)| name.as_str()).collect();
                 let (pattern, known) = (&group.pattern, known.join(", "));
@@ -336,20 +336,19 @@ impl<R: Rule> Optimizer for ByRule<R> {
     }
 }
 
-/// Refuses what is not a finite number of at least 0.
-pub(super) fn check_setting(name: &str, found: f64) -> Result<(), OptimizerError> {
-    if found.is_finite() && found >= 0.0 {
-        return Ok(());
-    }
-    Err(OptimizerError::Step(format!("{name}: expected a finite number of at least 0, found {found}")))
-}
+/// The values that can work: as an error says it, and their test.
+pub(crate) type Bounds<T> = (&'static str, fn(T) -> bool);
 
-/// Refuses a number that is not at least 0 and below 1.
-pub(super) fn check_fraction(name: &str, found: f64) -> Result<(), OptimizerError> {
-    if (0.0..1.0).contains(&found) {
+pub(crate) const AT_LEAST_0: Bounds<f64> =
+    ("a finite number of at least 0", |number| number.is_finite() && number >= 0.0);
+pub(crate) const FRACTION: Bounds<f64> = ("at least 0 and below 1", |number| (0.0..1.0).contains(&number));
+
+/// Refuses a number that is out of its bounds.
+pub(super) fn check(name: &str, found: f64, (expected, holds): Bounds<f64>) -> Result<(), OptimizerError> {
+    if holds(found) {
         return Ok(());
     }
-    Err(OptimizerError::Step(format!("{name}: expected at least 0 and below 1, found {found}")))
+    Err(OptimizerError::Step(format!("{name}: expected {expected}, found {found}")))
 }
 
 #[cfg(test)]

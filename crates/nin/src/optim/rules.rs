@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::group::Group;
 use super::optimizer::{
-    BLOCK, ByRule, Moved, Optimizer, OptimizerError, Rule, StateTensor, check_fraction, check_setting,
+    AT_LEAST_0, BLOCK, ByRule, FRACTION, Moved, Optimizer, OptimizerError, Rule, StateTensor, check,
 };
 use crate::names::choices;
 use crate::train::Settings;
@@ -98,7 +98,7 @@ impl Rule for SgdRule {
     }
 
     fn check(&self) -> Result<(), OptimizerError> {
-        check_fraction("momentum", self.momentum)
+        check("momentum", self.momentum, FRACTION)
     }
 
     fn step(&self, moved: Moved<'_>) {
@@ -171,9 +171,9 @@ impl Rule for AdamWRule {
     ];
 
     fn check(&self) -> Result<(), OptimizerError> {
-        check_fraction("the first beta", self.betas[0])?;
-        check_fraction("the second beta", self.betas[1])?;
-        check_setting("epsilon", self.epsilon)
+        check("the first beta", self.betas[0], FRACTION)?;
+        check("the second beta", self.betas[1], FRACTION)?;
+        check("epsilon", self.epsilon, AT_LEAST_0)
     }
 
     fn step(&self, moved: Moved<'_>) {
@@ -249,9 +249,9 @@ impl Rule for RmsPropRule {
     }
 
     fn check(&self) -> Result<(), OptimizerError> {
-        check_fraction("alpha", self.alpha)?;
-        check_fraction("momentum", self.momentum)?;
-        check_setting("epsilon", self.epsilon)
+        check("alpha", self.alpha, FRACTION)?;
+        check("momentum", self.momentum, FRACTION)?;
+        check("epsilon", self.epsilon, AT_LEAST_0)
     }
 
     fn step(&self, moved: Moved<'_>) {

@@ -8,7 +8,7 @@ use crate::names::ParseError;
 /// The course of the learning rate over a run. A linear warm-up may come before any of them.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Schedule {
-    /// Always the base learning rate.
+    /// Always the base learning rate: `constant`.
     #[default]
     Constant,
     /// Multiplied by `factor` after every `epochs` epochs: `step:EPOCHS:FACTOR`.
@@ -18,7 +18,7 @@ pub enum Schedule {
         /// The factor of each drop.
         factor: f64,
     },
-    /// Half a cosine from the base learning rate to 0 (Loshchilov and Hutter 2017, equation 5, without restarts).
+    /// Half a cosine from the base learning rate to 0 (Loshchilov and Hutter 2017, equation 5, without restarts): `cosine`.
     Cosine,
     /// Half a cosine up from 1/25 of the base learning rate, half a cosine down to 1/250,000 of it (Smith and Topin 2018, with
     /// the defaults of PyTorch's `OneCycleLR`): `one-cycle` or `one-cycle:RISE`.
@@ -96,6 +96,9 @@ fn cosine(from: f64, to: f64, progress: f64) -> f64 {
 }
 
 impl Schedule {
+    /// The texts that one is read from.
+    pub(crate) const FORMS: &str = "constant, cosine, one-cycle, one-cycle:RISE or step:EPOCHS:FACTOR";
+
     /// This schedule over a run of so many steps, without a warm-up, each step an epoch of its own.
     #[must_use]
     pub fn over(self, steps: u64) -> Scheduler {
@@ -118,7 +121,7 @@ impl fmt::Display for Schedule {
 impl FromStr for Schedule {
     type Err = ParseError;
 
-    /// Reads `constant`, `cosine`, `step:EPOCHS:FACTOR`, `one-cycle` or `one-cycle:RISE`.
+    /// Reads what [`Schedule`] shows, and the forms that stand beside its variants.
     ///
     /// # Errors
     /// [`ParseError`] of any other text, or numbers that are not positive, or a rise that is not below 1.
@@ -139,7 +142,7 @@ impl FromStr for Schedule {
                 }
                 _ => Err(refuse("step:EPOCHS:FACTOR with positive numbers")),
             },
-            _ => Err(refuse("constant, cosine, one-cycle or step:EPOCHS:FACTOR")),
+            _ => Err(refuse(Self::FORMS)),
         }
     }
 }

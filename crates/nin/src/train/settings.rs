@@ -25,19 +25,11 @@ use crate::data::dataset::class_counts;
 use crate::data::{Augmentation, Dataset, DatasetKind, DatasetName, HoldOut, Splits, Whiten};
 use crate::models::{Head, Model, Network};
 use crate::nn::Sequential;
-use crate::optim::{OptimizerKind, Patterns, RateFactors, Schedule};
+use crate::optim::{AT_LEAST_0, FRACTION, OptimizerKind, Patterns, RateFactors, Schedule};
 use crate::summary::layers;
 
 text!(Recipe, Model, Head, DatasetName, OptimizerKind, Schedule, Augmentation, Whiten, InitialWeights);
 text!(ConvAlgorithm, Patterns, RateFactors);
-
-fn at_least_0(number: f64) -> bool {
-    number.is_finite() && number >= 0.0
-}
-
-fn below_1(number: f64) -> bool {
-    (0.0..1.0).contains(&number)
-}
 
 // Declared with the values of the chapter's recipe: `recipe.rs` says what the others change.
 settings! {
@@ -50,40 +42,40 @@ settings! {
     /// Data set, by its name or by NAME:FOLDER with the folder of its files; image-folder:FOLDER has images of one's own
     dataset("NAME"): DatasetName = DatasetKind::FashionMnistMini.into();
     /// Rows and columns of the network's images; those of a data set are resized
-    image_size("PIXELS"): usize = 224, "1 to 4096" if |size| (1..=4096).contains(&size);
+    image_size("PIXELS"): usize = 224, ("1 to 4096", |size| (1..=4096).contains(&size));
     /// Images of a step
-    batch_size("N"): usize = 128, "1 to 1048576" if |images| (1..=1 << 20).contains(&images);
+    batch_size("N"): usize = 128, ("1 to 1048576", |images| (1..=1 << 20).contains(&images));
     /// Passes over the training images
-    epochs("N"): u64 = 10, "1 to 1048576" if |epochs| (1..=1 << 20).contains(&epochs);
+    epochs("N"): u64 = 10, ("1 to 1048576", |epochs| (1..=1 << 20).contains(&epochs));
     /// Stop after this many steps
-    max_steps("N"): u64 (Option) = None, "at least 1" if |steps| steps > 0;
+    max_steps("N", command): u64 (Option) = None, ("at least 1", |steps| steps > 0);
     /// Stop after this many minutes
-    max_minutes("MINUTES"): f64 (Option) = None, "a finite number above 0" if |minutes| at_least_0(minutes) && minutes > 0.0;
+    max_minutes("MINUTES", command): f64 (Option) = None, ("a finite number above 0", |minutes| minutes.is_finite() && minutes > 0.0);
     /// Stop when the test accuracy (the test loss, where test images have no classes) has not become better for this many epochs;
     /// 0 for never
     patience("EPOCHS"): u64 = 0;
     /// Save a checkpoint inside of an epoch, too, whenever this many minutes have gone by since the last; 0 for never
-    checkpoint_minutes("MINUTES"): f64 = 5.0, "a finite number of at least 0" if at_least_0;
+    checkpoint_minutes("MINUTES", command): f64 = 5.0, AT_LEAST_0;
     /// Optimizer
     optimizer("NAME"): OptimizerKind = OptimizerKind::Sgd;
     /// Base learning rate
-    lr("RATE"): f64 = 0.1, "a finite number of at least 0" if at_least_0;
+    lr("RATE"): f64 = 0.1, AT_LEAST_0;
     /// Momentum, for optimizers that have it
-    momentum("FACTOR"): f64 = 0.0, "at least 0 and below 1" if below_1;
+    momentum("FACTOR"): f64 = 0.0, FRACTION;
     /// Nesterov's form of the momentum, for optimizers that have it
     nesterov("nesterov"): bool = false;
     /// L2 penalty on weights, not on biases
-    weight_decay("FACTOR"): f64 = 0.0, "a finite number of at least 0" if at_least_0;
+    weight_decay("FACTOR"): f64 = 0.0, AT_LEAST_0;
     /// Learning-rate schedule: constant, cosine, one-cycle, one-cycle:RISE or step:EPOCHS:FACTOR
     schedule("NAME"): Schedule = Schedule::Constant;
     /// Epochs, or a part of one, in which the learning rate rises linearly
-    warmup_epochs("EPOCHS"): f64 = 0.0, "a finite number of at least 0" if at_least_0;
+    warmup_epochs("EPOCHS"): f64 = 0.0, AT_LEAST_0;
     /// Bring gradients down to this Euclidean norm; 0 for no limit
-    clip_norm("NORM"): f64 = 0.0, "a finite number of at least 0" if at_least_0;
+    clip_norm("NORM"): f64 = 0.0, AT_LEAST_0;
     /// Share of a label that the loss spreads over all classes
-    label_smoothing("SHARE"): f64 = 0.0, "at least 0 and below 1" if below_1;
+    label_smoothing("SHARE"): f64 = 0.0, ("from 0 to 1", |share| (0.0..=1.0).contains(&share));
     /// Probability with which dropout layers drop
-    dropout("P"): f64 = 0.5, "at least 0 and below 1" if below_1;
+    dropout("P"): f64 = 0.5, FRACTION;
     /// Random variations of the training images, drawn anew each epoch: none, or a list, done in its order, of flip (left to
     /// right), shift:PIXELS (up to so many of the published image's pixels along each axis), crop:SHARE (a part of at least this
     /// share of the area, enlarged), rotate:DEGREES (to either side), scale:FACTOR (1/FACTOR to FACTOR), color:STRENGTH
@@ -114,9 +106,9 @@ settings! {
     /// Factors on the learning rate by such patterns, such as 0.*=0.1; of several that match, the first counts
     lr_of("PATTERN=FACTOR,..."): RateFactors (Option) = None;
     /// Factor of the initial weights of the convolution that makes the class maps
-    head_scale("FACTOR"): f64 = 1.0, "a finite number of at least 0" if at_least_0;
+    head_scale("FACTOR"): f64 = 1.0, AT_LEAST_0;
     /// Initial bias of that convolution: above 0, its ReLU begins open for every class
-    head_bias("BIAS"): f64 = 0.0, "a finite number" if f64::is_finite;
+    head_bias("BIAS"): f64 = 0.0, ("a finite number", f64::is_finite);
     /// Convolution algorithm: auto (the fastest for each layer), direct, winograd, im2col or naive; wins over the
     /// environment variable NIN_CONV
     conv("NAME"): ConvAlgorithm = ConvAlgorithm::Auto;
@@ -124,28 +116,7 @@ settings! {
     seed("N"): u64 = 0;
 }
 
-/// Names of the settings that are a command's and not its run's: limits that stop it, and how often it saves. No bit of a run
-/// depends on them, and one that a limit has stopped is to go on.
-pub const OF_A_COMMAND: [&str; 3] = ["max_steps", "max_minutes", "checkpoint_minutes"];
-
-impl Overrides {
-    /// Those of [`OF_A_COMMAND`] alone.
-    #[must_use]
-    pub fn of_a_command(&self) -> Self {
-        let Self { max_steps, max_minutes, checkpoint_minutes, .. } = *self;
-        Self { max_steps, max_minutes, checkpoint_minutes, ..Self::default() }
-    }
-}
-
 impl Settings {
-    /// The same run under the limits of another command; how often it saves stays unless that command says so.
-    #[must_use]
-    pub fn under(self, command: &Overrides) -> Self {
-        let Overrides { max_steps, max_minutes, checkpoint_minutes, .. } = *command;
-        let checkpoint_minutes = checkpoint_minutes.unwrap_or(self.checkpoint_minutes);
-        Self { max_steps, max_minutes, checkpoint_minutes, ..self }
-    }
-
     /// The recipe's settings for the network ([`Settings::for_model`]), replaced by the file's, replaced by the flags'.
     ///
     /// # Errors
@@ -428,9 +399,12 @@ mod tests {
             let overrides: Overrides = toml::from_str(text).unwrap();
             let settings = Settings::resolve(&overrides, &Overrides::default()).unwrap();
             assert_eq!(settings, expected);
+            // Settings that have come since those runs stand between.
             let written = settings.to_toml();
-            let known = written.lines().filter(|line| !SINCE.contains(line));
-            assert_eq!(known.map(|line| format!("{line}\n")).collect::<String>(), text);
+            let mut written = written.lines();
+            for line in text.lines() {
+                assert!(written.any(|own| own == line), "no {line:?} in its place");
+            }
         }
     }
 
@@ -444,16 +418,6 @@ mod tests {
             assert_eq!(settings.init == InitialWeights::He, normalized, "{model}");
         }
     }
-
-    /// Settings that have come since those runs, as it was then.
-    #[cfg(feature = "toml")]
-    const SINCE: [&str; 5] = [
-        "patience = 0",
-        "checkpoint_minutes = 5.0",
-        "optimizer = \"sgd\"",
-        "drop_last = false",
-        "whiten = \"none\"",
-    ];
 
     #[cfg(feature = "toml")]
     const EARLIER: &str = r#"recipe = "default"
@@ -511,42 +475,53 @@ conv = "direct"
 seed = 12
 "#;
 
-    /// The way of a command line with each setting: the text of its value comes back as the file has it.
+    /// The way of a command line with each setting: the text of its value comes back as the file has it. A setting without a value
+    /// gets the first that its flag takes.
     #[cfg(feature = "clap")]
     #[test]
     fn every_setting_has_a_flag() {
         use clap::{Args, Command, FromArgMatches};
 
-        let settings = Settings {
-            head: Some(Head::Fc),
-            max_steps: Some(7),
-            max_minutes: Some(1.5),
-            patience: 3,
-            nesterov: true,
-            shuffle: false,
-            drop_last: true,
-            normalize: false,
-            init_from: Some("a b".into()),
-            freeze: Some("0.*,*.bias".parse().unwrap()),
-            lr_of: Some("3.*=0.5".parse().unwrap()),
-            ..Settings::of(Recipe::Default)
-        };
-        let command = || Overrides::augment_args(Command::new("run").no_binary_name(true));
-        let (text, all) = (settings.to_toml(), command());
-        assert_eq!(text.lines().count(), all.get_arguments().count());
-        let mut words = Vec::new();
-        for (line, flag) in text.lines().zip(all.get_arguments()) {
-            let (name, value) = line.split_once(" = ").unwrap();
-            assert_eq!(name, flag.get_id().as_str());
-            assert!(flag.get_help().is_some());
-            words.push(format!("--{}", flag.get_long().unwrap()));
-            words.extend(flag.get_action().takes_values().then(|| value.trim_matches('"').to_owned()));
-        }
         let read = |words: &[String]| {
-            Overrides::from_arg_matches(&command().try_get_matches_from(words).unwrap()).unwrap()
+            let command = Overrides::augment_args(Command::new("run").no_binary_name(true));
+            command.try_get_matches_from(words).and_then(|found| Overrides::from_arg_matches(&found))
         };
-        assert_eq!(Settings::resolve(&read(&words), &Overrides::default()).unwrap(), settings);
-        assert_eq!(read(&[]), Overrides::default(), "what is not given changes nothing");
+        let all = Overrides::augment_args(Command::new("run"));
+        let usual = Settings::of(Recipe::Default).to_toml();
+        let usual = |name: &str| {
+            let mut lines = usual.lines().filter_map(|line| line.split_once(" = "));
+            lines.find(|(own, _)| *own == name).map(|(_, value)| value.trim_matches('"').to_owned())
+        };
+        let (mut words, mut expected) = (Vec::new(), Vec::new());
+        for flag in all.get_arguments() {
+            let (name, long) = (flag.get_id().as_str(), format!("--{}", flag.get_long().unwrap()));
+            assert!(flag.get_help().is_some(), "{long}");
+            if !flag.get_action().takes_values() {
+                expected.push((name, (!long.starts_with("--no-")).to_string()));
+                words.push(long);
+                continue;
+            }
+            let choices = flag.get_possible_values().into_iter().map(|choice| choice.get_name().to_owned());
+            let any = ["7", "0.*=0.5"].map(str::to_owned);
+            let mut values = usual(name).into_iter().chain(choices).chain(any);
+            let value = values.find(|value| read(&[long.clone(), value.clone()]).is_ok());
+            let value = value.unwrap_or_else(|| panic!("{long} takes none of the values"));
+            expected.push((name, value.clone()));
+            words.extend([long, value]);
+        }
+        let given = read(&words).unwrap();
+        assert!(given.names().eq(expected.iter().map(|(name, _)| *name)));
+        let settings = Settings::resolve(&given, &Overrides::default()).unwrap();
+        let text = settings.to_toml();
+        let found: Vec<_> = text.lines().map(|line| line.split_once(" = ").unwrap()).collect();
+        assert_eq!(found.len(), expected.len());
+        for ((found, written), (name, value)) in found.iter().zip(&expected) {
+            let number = written.strip_suffix(".0").filter(|_| !value.ends_with(".0"));
+            assert_eq!((*found, number.unwrap_or(written).trim_matches('"')), (*name, value.as_str()));
+        }
+        assert_eq!(read(&[]).unwrap(), Overrides::default(), "what is not given changes nothing");
+        let help = all.get_arguments().find(|flag| flag.get_id() == "schedule").unwrap().get_help().unwrap();
+        assert_eq!(help.to_string(), format!("Learning-rate schedule: {}", Schedule::FORMS));
     }
 
     #[test]
@@ -566,6 +541,7 @@ seed = 12
             refused(|c| c.head_bias = f64::INFINITY),
             "head_bias: expected a finite number, found inf"
         );
+        assert_eq!(refused(|c| c.label_smoothing = 1.5), "label_smoothing: expected from 0 to 1, found 1.5");
         let nesterov = |c: &mut Settings| (c.nesterov, c.momentum) = (true, 0.0);
         assert_eq!(refused(nesterov), "nesterov: expected a momentum above 0, found momentum 0");
     }

@@ -79,8 +79,9 @@ pub(super) fn read<'de, D: Deserializer<'de>, V: Value>(file: D) -> Result<Optio
 }
 
 /// Declares the settings: documentation (the help), name, what stands for a value in the help, type, `(Option)` if there may be none,
-/// default, and, where not every value of the type can work, what is expected and the test of it. Of a `bool`, its flag stands in
-/// the place of the value; it sets it to false if it begins with `no-`.
+/// default, and, where not every value of the type can work, its [`Bounds`](crate::optim::Bounds). Of a `bool`, its flag stands in
+/// the place of the value; it sets it to false if it begins with `no-`. The word `command` stands beside the value of a setting that is
+/// a command's and not its run's.
 macro_rules! settings {
     (@flag $name:ident bool $flag:literal) => { flags::switch(stringify!($name), $flag) };
     (@flag $name:ident $type:ident $value:literal) => {
@@ -88,9 +89,12 @@ macro_rules! settings {
     };
     (@field $type:ident $option:ident) => { $option<$type> };
     (@field $type:ident) => { $type };
+    (@of_a command $name:ident) => { stringify!($name) };
+    (@end [command Option] $place:expr) => { $place = None };
+    (@end [$($other:ident)?] $place:expr) => {};
     ($(
         $(#[doc = $help:literal])+
-        $name:ident($value:literal): $type:ident $(($option:ident))? = $default:expr $(, $expected:literal if $holds:expr)?;
+        $name:ident($value:literal $(, $command:ident)?): $type:ident $(($option:ident))? = $default:expr $(, $bounds:expr)?;
     )+) => {
         /// Everything that the bits of a run depend on, and when it saves and stops. The number of threads is not among it.
         ///
@@ -121,13 +125,21 @@ macro_rules! settings {
                 })+
             }
 
+            /// The same run under the limits of another command; how often it saves stays unless that command says so.
+            #[must_use]
+            pub fn under(mut self, command: &Overrides) -> Self {
+                $(settings!(@end [$($command)? $($option)?] self.$name);)+
+                self.apply(&command.of_a_command());
+                self
+            }
+
             /// The name of the first value out of its bounds, what was expected there and what was found.
             fn out_of_bounds(&self) -> Option<(&'static str, &'static str, String)> {
-                $($(let holds: fn($type) -> bool = $holds;
+                $($(let (expected, holds): $crate::optim::Bounds<$type> = $bounds;
                 if let Some(given) = Option::<&$type>::from(&self.$name)
                     && !holds(*given)
                 {
-                    return Some((stringify!($name), $expected, given.to_string()));
+                    return Some((stringify!($name), expected, given.to_string()));
                 })?)+
                 None
             }
@@ -143,7 +155,17 @@ macro_rules! settings {
             }
         }
 
+        /// Names of the settings that are a command's and not its run's: limits that stop it, and how often it saves. No bit of a
+        /// run depends on them, and one that a limit has stopped is to go on.
+        pub const OF_A_COMMAND: &[&str] = &[$($(settings!(@of_a $command $name),)?)+];
+
         impl Overrides {
+            /// Those of [`OF_A_COMMAND`] alone.
+            #[must_use]
+            pub fn of_a_command(&self) -> Self {
+                Self { $($name: self.$name.clone().filter(|_| OF_A_COMMAND.contains(&stringify!($name))),)+ }
+            }
+
             /// The names of the settings that are given.
             pub fn names(&self) -> impl Iterator<Item = &'static str> {
                 [$(self.$name.is_some().then_some(stringify!($name))),+].into_iter().flatten()
