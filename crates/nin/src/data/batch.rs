@@ -10,16 +10,20 @@ use super::normalize::PixelTable;
 #[derive(Debug)]
 pub struct Batch {
     pub(super) image_shape: [usize; 3],
-    /// The pixels, N x C x H x W, if they have 8 bits; otherwise empty.
-    pub(super) bytes: Buffer<u8>,
-    /// The pixels, if they are numbers.
-    pub(super) floats: Buffer<f32>,
+    pub(super) pixels: Pixels,
     /// The classes, N, if targets are or were classes; otherwise empty.
     pub(super) labels: Vec<usize>,
     /// The targets, N x K, if they are dense; otherwise empty.
     pub(super) values: Buffer<f32>,
     pub(super) samples: Vec<u64>,
     pub(super) table: Arc<PixelTable>,
+}
+
+/// The pixels of a batch, N x C x H x W.
+#[derive(Debug)]
+pub(super) enum Pixels {
+    Bytes(Buffer<u8>),
+    Floats(Buffer<f32>),
 }
 
 impl Batch {
@@ -67,7 +71,10 @@ impl Batch {
 
     /// The 8-bit pixels, N x C x H x W; empty if pixels are numbers.
     pub fn pixels(&self) -> &[u8] {
-        &self.bytes
+        match &self.pixels {
+            Pixels::Bytes(bytes) => bytes,
+            Pixels::Floats(_) => &[],
+        }
     }
 
     /// Images `from..to` as the network sees them, (to - from) x C x H x W, with storage from `pool`.
@@ -79,11 +86,12 @@ impl Batch {
         let [c, h, w] = self.image_shape;
         let mut images = Tensor::empty_in(pool, [to - from, c, h, w]);
         let place = from * c * h * w..to * c * h * w;
-        if self.floats.is_empty() {
-            self.table.apply(h * w, &self.bytes[place], images.data_mut());
-        } else {
-            images.data_mut().copy_from_slice(&self.floats[place]);
-            self.table.normalize(h * w, images.data_mut());
+        match &self.pixels {
+            Pixels::Bytes(bytes) => self.table.apply(h * w, &bytes[place], images.data_mut()),
+            Pixels::Floats(floats) => {
+                images.data_mut().copy_from_slice(&floats[place]);
+                self.table.normalize(h * w, images.data_mut());
+            }
         }
         images
     }

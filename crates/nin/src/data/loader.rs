@@ -14,10 +14,11 @@ mod tests;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tensor::BufferPool;
+use bytemuck::Pod;
+use tensor::{Buffer, BufferPool};
 
 use super::augment::{self, Augmentation, Frame};
-use super::batch::Batch;
+use super::batch::{Batch, Pixels};
 use super::dataset::{Dataset, Image, Target, empty};
 use super::error::DataError;
 use super::normalize::{Normalization, PixelTable};
@@ -294,66 +295,39 @@ struct Work {
 impl Work {
     /// Makes batch `index` of the epoch. An error is the sampler's or the data set's fault.
     fn make(&mut self, index: usize) -> Result<Batch, DataError> {
-        let BatchMaker { dataset, resizer, table, pool, options } = &*self.maker;
+        let Self { maker, order, epoch, scratch } = self;
+        let BatchMaker { dataset, resizer, table, options, pool } = &**maker;
         let from = index * options.batch_size;
-        let samples =
-            self.order.get(from..self.order.len().min(from + options.batch_size)).unwrap_or_default();
-        let refuse = |message| Err(DataError::Worker { index, message });
+        let samples = order.get(from..order.len().min(from + options.batch_size)).unwrap_or_default();
+        let worker = |message| DataError::Worker { index, message };
         if samples.is_empty() {
-            return refuse(format!("the sampler drew only {} samples", self.order.len()));
+            return Err(worker(format!("the sampler drew only {} samples", order.len())));
         }
         if let Some(sample) = samples.iter().find(|&&sample| sample >= dataset.len()) {
-            return refuse(format!("the sampler drew sample {sample} of a set of {}", dataset.len()));
+            return Err(worker(format!("the sampler drew sample {sample} of a set of {}", dataset.len())));
         }
+        let frame = maker.frame(*epoch);
+        let mut images = maker.read(&frame, samples)?;
+        let whitened = options.whitening.as_ref().map(|whitening| {
+            let whole: Vec<_> = images.iter().flatten().map(|part| &part.image).collect();
+            whitening.apply(pool, whole.into_iter())
+        });
+        let whitened = whitened.transpose()?;
+        if let Some(whitened) = &whitened {
+            let rows = whitened.data().chunks(dataset.image_shape().iter().product());
+            for (part, row) in images.iter_mut().flatten().zip(rows) {
+                part.image = Image::Floats(row.into());
+            }
+        }
+        let pixels = match images[0][0].image {
+            Image::Bytes(_) => maker.pixels(&frame, &images, &mut scratch.bytes).map(Pixels::Bytes),
+            Image::Floats(_) => maker.pixels(&frame, &images, &mut scratch.floats).map(Pixels::Floats),
+        };
+        let pixels = pixels.map_err(worker)?;
+        let (labels, values) = maker.targets(&images).map_err(worker)?;
         let ([channels, ..], (h, w)) = (dataset.image_shape(), resizer.output_size());
-        let image = channels * h * w;
-        let frame = self.maker.frame(self.epoch);
-        let part = |(sample, share)| {
-            let (image, target) = dataset.get(sample)?;
-            Ok(WeightedSample { sample, image, target, share })
-        };
-        let parts = |&sample| options.augmentation.shares(&frame, sample, dataset.len()).map(part).collect();
-        let whitened;
-        let mut all = samples.iter().map(parts).collect::<Result<Vec<Vec<_>>, DataError>>()?;
-        if let Some(whitening) = &options.whitening {
-            let images: Vec<_> = all.iter().flatten().map(|part| &part.image).collect();
-            whitened = whitening.apply(pool, images.into_iter())?;
-            let rows = all.iter_mut().flatten().zip(whitened.data().chunks(image));
-            rows.for_each(|(part, row)| part.image = Image::Floats(row.into()));
-        }
-        // The pixels and the target of the first sample are of the kind that all have.
-        let WeightedSample { image: kind, target, .. } = &all[0][0];
-        let [of_bytes, of_floats] = if let Image::Bytes(_) = kind { [image, 0] } else { [0, image] };
-        let mixup = options.augmentation.mixup();
-        let (is_dense, width) = match target {
-            Target::Values(values) => (true, values.len()),
-            // Of images that are mixed, the shares of all classes.
-            Target::Class(_) => (false, mixup.map_or(0, |_| dataset.class_names().len())),
-        };
-        let (mut bytes, mut floats) =
-            (pool.take(samples.len() * of_bytes), pool.take(samples.len() * of_floats));
-        let (mut labels, mut values) = (Vec::with_capacity(samples.len()), pool.take(samples.len() * width));
-        for (row, parts) in all.iter().enumerate() {
-            let (place, scratch) = (row * image..(row + 1) * image, &mut self.scratch);
-            let prepared = if floats.is_empty() {
-                self.maker.prepare(&frame, parts, &mut bytes[place], &mut scratch.bytes)
-            } else {
-                self.maker.prepare(&frame, parts, &mut floats[place], &mut scratch.floats)
-            };
-            let values = &mut values[row * width..][..width];
-            values.fill(0.0);
-            let targets = parts.iter().try_for_each(|part| part.add_target(is_dense, values));
-            if let Err(message) = prepared.and(targets) {
-                return refuse(message);
-            }
-            let larger = parts.iter().max_by(|a, b| a.share.total_cmp(&b.share));
-            if let Some(&WeightedSample { target: Target::Class(class), .. }) = larger {
-                labels.push(class);
-            }
-        }
-        let (samples, table) = (samples.iter().map(|&sample| sample as u64).collect(), Arc::clone(table));
-        let image_shape = [channels, h, w];
-        Ok(Batch { image_shape, bytes, floats, labels, values, samples, table })
+        let samples = samples.iter().map(|&sample| sample as u64).collect();
+        Ok(Batch { image_shape: [channels, h, w], pixels, labels, values, samples, table: Arc::clone(table) })
     }
 }
 
@@ -405,6 +379,55 @@ impl BatchMaker {
         let LoaderOptions { seed, normalization, .. } = &self.options;
         let means = normalization.as_ref().map(|normalization| &*normalization.mean);
         Frame { seed: *seed, epoch, shape: self.dataset.image_shape(), means }
+    }
+
+    /// Reads the samples that the images of a batch are made of, the parts of an image together.
+    fn read(&self, frame: &Frame<'_>, samples: &[usize]) -> Result<Vec<Vec<WeightedSample<'_>>>, DataError> {
+        let part = |(sample, share)| {
+            let (image, target) = self.dataset.get(sample)?;
+            Ok(WeightedSample { sample, image, target, share })
+        };
+        let shares = |&sample| self.options.augmentation.shares(frame, sample, self.dataset.len());
+        samples.iter().map(|sample| shares(sample).map(part).collect()).collect()
+    }
+
+    /// The pixels of a batch, N x C x H x W, all of one kind.
+    fn pixels<P: Pixel + Pod>(
+        &self,
+        frame: &Frame<'_>,
+        images: &[Vec<WeightedSample<'_>>],
+        scratch: &mut PixelScratch<P>,
+    ) -> Result<Buffer<P>, String> {
+        let ([channels, ..], (h, w)) = (frame.shape, self.resizer.output_size());
+        let mut pixels = self.pool.take(images.len() * channels * h * w);
+        for (parts, target) in images.iter().zip(pixels.chunks_exact_mut(channels * h * w)) {
+            self.prepare(frame, parts, target, scratch)?;
+        }
+        Ok(pixels)
+    }
+
+    /// The targets of a batch: N classes, or none, and dense values, N x K, or none. All are of the kind and length that the first is.
+    fn targets(&self, images: &[Vec<WeightedSample<'_>>]) -> Result<(Vec<usize>, Buffer<f32>), String> {
+        let (is_dense, width) = match &images[0][0].target {
+            Target::Values(values) => (true, values.len()),
+            // Of images that are mixed, the shares of all classes.
+            Target::Class(_) if self.options.augmentation.mixup().is_some() => {
+                (false, self.dataset.class_names().len())
+            }
+            Target::Class(_) => (false, 0),
+        };
+        let (mut labels, mut values) =
+            (Vec::with_capacity(images.len()), self.pool.take(images.len() * width));
+        values.fill(0.0);
+        for (row, parts) in images.iter().enumerate() {
+            let row = &mut values[row * width..][..width];
+            parts.iter().try_for_each(|part| part.add_target(is_dense, row))?;
+            let larger = parts.iter().max_by(|a, b| a.share.total_cmp(&b.share));
+            if let Some(&WeightedSample { target: Target::Class(class), .. }) = larger {
+                labels.push(class);
+            }
+        }
+        Ok((labels, values))
     }
 
     /// Varies and resizes the image of a sample, the first of the parts, mixed with the second if there is one.
