@@ -13,7 +13,7 @@ use crate::data::whiten::{Whitening, taken};
 use crate::data::{Image, Picture};
 use crate::disk::content;
 use crate::nn::{Module, Planned, Sequential, bound};
-use crate::train::{TrainError, Workers, refuse_no_numbers};
+use crate::train::{TrainError, Workers, refuse_no_numbers, softmax};
 use crate::weights_file::{Contents, load_tensors, read_tensors};
 
 /// The most bytes that the maps of images on their way may take: a file is small, whatever size of images its card says.
@@ -220,15 +220,12 @@ impl Classifier {
     }
 
     fn answers(&self, logits: &[f32]) -> Vec<Answer> {
-        let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let shares: Vec<f64> = logits.iter().map(|logit| f64::from(logit - largest).exp()).collect();
-        let sum: f64 = shares.iter().sum();
-        let answer = |(class, share): (usize, f64)| Answer {
+        let answer = |(class, probability): (usize, f64)| Answer {
             class,
             name: self.card.classes[class].clone(),
-            probability: share / sum,
+            probability,
         };
-        let mut answers: Vec<Answer> = shares.into_iter().enumerate().map(answer).collect();
+        let mut answers: Vec<Answer> = softmax(logits).into_iter().enumerate().map(answer).collect();
         answers.sort_by(|a, b| b.probability.total_cmp(&a.probability));
         answers
     }

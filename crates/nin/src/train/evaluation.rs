@@ -212,9 +212,7 @@ fn predictions(logits: &Tensor<f32>, labels: &[usize]) -> Vec<Prediction> {
     let classes = logits.shape().iter().skip(1).product::<usize>().max(1);
     let answer = |(row, &label): (&[f32], &usize)| {
         let class = argmax(row);
-        // Softmax of the largest, whose own share of the sum is 1.
-        let sum: f64 = row.iter().map(|logit| f64::from(logit - row[class]).exp()).sum();
-        Prediction { label, class, probability: 1.0 / sum }
+        Prediction { label, class, probability: softmax(row)[class] }
     };
     logits.data().chunks_exact(classes).zip(labels).map(answer).collect()
 }
@@ -231,6 +229,15 @@ pub fn refuse_no_numbers(logits: &Tensor<f32>, weights: &Path) -> Result<(), Fil
         }
         None => Ok(()),
     }
+}
+
+/// The probabilities of the classes, 0 to 1, by their logits.
+pub(crate) fn softmax(row: &[f32]) -> Vec<f64> {
+    let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut shares: Vec<f64> = row.iter().map(|logit| f64::from(logit - largest).exp()).collect();
+    let sum: f64 = shares.iter().sum();
+    shares.iter_mut().for_each(|share| *share /= sum);
+    shares
 }
 
 /// The index of the largest logit of each row; the first of equals.

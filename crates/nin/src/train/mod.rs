@@ -18,6 +18,7 @@ pub mod workers;
 
 pub use epochs::Event;
 pub use error::TrainError;
+pub(crate) use evaluation::softmax;
 pub use evaluation::{Metrics, Prediction, argmax, refuse_no_numbers};
 pub use health::{HealthCounts, HealthMonitor, Warning};
 pub use metrics::{EpochMetrics, MetricsLine, RunMetrics, Score, StepMetrics};

@@ -494,8 +494,7 @@ impl Trainer {
     }
 
     /// Steps of the whole run, if it is not cut short.
-    #[must_use]
-    pub fn total_steps(&self) -> u64 {
+    fn total_steps(&self) -> u64 {
         self.settings.epochs * self.train.batches_per_epoch() as u64
     }
 
