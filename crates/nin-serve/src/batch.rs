@@ -1,10 +1,11 @@
 //! The [`Queue`] of requests that wait for the network, and the thread that has it.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nin::data::Picture;
+use nin::tensor::lock;
 use nin::train::TrainError;
 use nin::{Answer, BlockMaps, ClassMaps, Classifier};
 use tokio::sync::oneshot;
@@ -68,10 +69,6 @@ impl Queue {
         Self { state: Mutex::new(state), changed: Condvar::new(), waiting, batch: batch.max(1), gather }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Has an image wait for its turn, if there is a place. Who no longer wants what comes has left its place.
     pub(crate) async fn ask(&self, picture: Picture, wanted: Wanted) -> Result<Reply, Refusal> {
         let (reply, answer) = oneshot::channel();
@@ -84,7 +81,7 @@ impl Queue {
     }
 
     fn push(&self, job: Job) -> Result<(), Refusal> {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         let State { jobs, open, .. } = &mut *state;
         if !*open {
             return Err(Refusal::Stopping);
@@ -104,7 +101,7 @@ impl Queue {
     /// The jobs of the next batch, once they are as many as go together, or the first has waited long enough, or no more will come;
     /// `None` if there are none and never will be.
     fn next(&self) -> Option<Vec<Job>> {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         loop {
             let State { jobs, open, gathers } = &mut *state;
             jobs.retain(|job| !job.reply.is_closed());
@@ -126,13 +123,13 @@ impl Queue {
 
     /// Has the first of a batch no longer wait for others: the server is about to end.
     pub(crate) fn hurry(&self) {
-        self.lock().gathers = false;
+        lock(&self.state).gathers = false;
         self.changed.notify_all();
     }
 
     /// Lets no more requests wait.
     pub(crate) fn close(&self) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         (state.open, state.gathers) = (false, false);
         drop(state);
         self.changed.notify_all();
@@ -140,12 +137,12 @@ impl Queue {
 
     /// Tells whether requests may wait.
     pub(crate) fn is_open(&self) -> bool {
-        self.lock().open
+        lock(&self.state).open
     }
 
     /// Requests that wait and are still wanted.
     pub(crate) fn len(&self) -> usize {
-        self.lock().jobs.iter().filter(|job| !job.reply.is_closed()).count()
+        lock(&self.state).jobs.iter().filter(|job| !job.reply.is_closed()).count()
     }
 }
 
@@ -156,7 +153,7 @@ impl Drop for Closing<'_> {
     fn drop(&mut self) {
         self.0.close();
         // Nobody waits for what will not come.
-        self.0.lock().jobs.clear();
+        lock(&self.0.state).jobs.clear();
     }
 }
 

@@ -11,11 +11,13 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bytemuck::Pod;
 
 use space::{MemoryBlock, Space};
+
+use crate::lock::lock;
 
 mod space;
 
@@ -25,16 +27,12 @@ pub const ALIGNMENT: usize = 64;
 /// A source of buffers that are recycled instead of freed. See the module's documentation.
 #[derive(Debug, Default)]
 pub struct BufferPool {
+    /// Cutting and joining does not panic half-way, so it is whole even if a thread panicked while it held it.
     space: Mutex<Space>,
     poison: bool,
 }
 
 impl BufferPool {
-    /// Cutting and joining does not panic half-way, so the space is whole even if a thread panicked while it held it.
-    fn space(&self) -> MutexGuard<'_, Space> {
-        self.space.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// An empty pool.
     pub fn new() -> Arc<Self> {
         Arc::new(Self::default())
@@ -55,7 +53,7 @@ impl BufferPool {
     /// A buffer of `len` elements **whose contents are unspecified**: zeros, or what an earlier owner left.
     pub fn take<T: Pod>(self: &Arc<Self>, len: usize) -> Buffer<T> {
         let bytes = len.checked_mul(size_of::<T>()).expect("a buffer fits into the address space");
-        let block = self.space().take(bytes);
+        let block = lock(&self.space).take(bytes);
         let mut buffer = Buffer { block, len, home: Arc::clone(self), elements: PhantomData };
         if self.poison {
             bytemuck::cast_slice_mut(&mut buffer).fill(u8::MAX);
@@ -77,7 +75,7 @@ impl BufferPool {
 
     /// Bytes that were in use and lie free in the pool.
     pub fn free_bytes(&self) -> usize {
-        self.space().free_bytes()
+        lock(&self.space).free_bytes()
     }
 }
 
@@ -123,7 +121,7 @@ impl<T: Pod> Clone for Buffer<T> {
 impl<T: Pod> Drop for Buffer<T> {
     fn drop(&mut self) {
         let block = std::mem::replace(&mut self.block, MemoryBlock::empty());
-        self.home.space().give(block);
+        lock(&self.home.space).give(block);
     }
 }
 

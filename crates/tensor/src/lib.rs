@@ -59,6 +59,7 @@ pub mod conv;
 mod element;
 mod gemm;
 pub mod init;
+mod lock;
 mod op;
 pub mod ops;
 mod rng;
@@ -73,6 +74,8 @@ mod testing;
 pub use buffer_pool::{ALIGNMENT, Buffer, BufferPool};
 pub use context::Context;
 pub use element::Element;
+#[doc(hidden)]
+pub use lock::lock;
 pub use op::{Op, UnaryOp, expect_inputs};
 pub use rng::{Purpose, RandomStream};
 pub use shape::{MAX_AXES, Shape, ShapeError};

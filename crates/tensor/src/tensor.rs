@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::buffer_pool::{Buffer, BufferPool};
 use crate::element::Element;
+use crate::lock::lock;
 use crate::shape::{Shape, ShapeError};
 use crate::simd::{Isa, compiled};
 
@@ -204,7 +205,7 @@ impl<T: Element> Tensor<T> {
         refill: impl FnOnce(&mut D, &[T]),
     ) -> Arc<D> {
         let cached = self.storage.cached.get_or_init(Box::default);
-        let mut all = cached.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = lock(cached);
         let (kind, key) = (TypeId::of::<D>(), (self.shape, key));
         let position = all.iter().position(|cached| cached.kind == kind && cached.key == key);
         let index = position.unwrap_or_else(|| {

@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex};
 use indicatif::{HumanBytes, ProgressBar};
 
 use nin::data::{DataEvent, DataSources, Observer};
+use nin::tensor::lock;
 
 use super::log;
 use super::progress::{bar, clock};
 
-/// The sources of a command, whose news go to standard error.
+/// The sources of a command, whose events are logged on standard error.
 pub(super) fn sources(data_dir: Option<PathBuf>) -> DataSources {
     let (meter, decoded) = (Mutex::new(None::<Meter>), Decoded::default());
     let observer: Observer = Arc::new(move |event| match event {
@@ -21,7 +22,7 @@ pub(super) fn sources(data_dir: Option<PathBuf>) -> DataSources {
         DataEvent::LeftOut { error } => log(&format!("warning: {error}; left out")),
         DataEvent::Decoded { done, all } => decoded.at(done, all),
         DataEvent::Received { name, size, done } => {
-            let mut meter = meter.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut meter = lock(&meter);
             let shown = meter.take().filter(|meter| meter.bar.prefix() == name);
             *meter = Some(shown.unwrap_or_else(|| Meter::new(name, size, done)).at(done));
         }
@@ -34,9 +35,9 @@ pub(super) fn sources(data_dir: Option<PathBuf>) -> DataSources {
 struct Decoded(Mutex<Option<ProgressBar>>);
 
 impl Decoded {
-    /// Shows that `done` of `all` files are decoded. Threads tell in no order.
+    /// Shows that `done` of `all` files are decoded. Threads report in no order.
     fn at(&self, done: usize, all: usize) {
-        let mut shown = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut shown = lock(&self.0);
         let bar = shown.get_or_insert_with(|| bar(all as u64));
         bar.set_position(bar.position().max(done as u64));
         bar.set_message(format!("images: {} of {all} decoded, {} left", bar.position(), clock(bar.eta())));

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -11,6 +11,7 @@ use console::Term;
 use indicatif::{
     ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressState, ProgressStyle, WeakProgressBar,
 };
+use nin::tensor::lock;
 use nin::train::{Begun, EpochMetrics, Event, Outcome, RunDir, Settings, TrainError, Trainer};
 
 use super::curves::write_curves;
@@ -178,7 +179,7 @@ static SHOWN: Mutex<Option<WeakProgressBar>> = Mutex::new(None);
 
 /// Writes something while no bar is in its way: the bar is drawn again below it.
 pub(super) fn beside_the_bar<R>(write: impl FnOnce() -> R) -> R {
-    let shown = SHOWN.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let shown = lock(&SHOWN).clone();
     match shown.and_then(|bar| bar.upgrade()) {
         Some(bar) => bar.suspend(write),
         None => write(),
@@ -207,7 +208,7 @@ pub(super) fn bar(length: u64) -> ProgressBar {
     let target =
         if dumb_terminal() { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(8) };
     let bar = ProgressBar::with_draw_target(Some(length), target).with_style(style(BAR));
-    *SHOWN.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.downgrade());
+    *lock(&SHOWN) = Some(bar.downgrade());
     bar
 }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use autograd::{AutogradError, Context, Plan, Var};
-use tensor::{Element, Shape};
+use tensor::{Element, Shape, lock};
 
 use super::module::Module;
 use super::parameter::Parameter;
@@ -59,7 +59,7 @@ impl<T: Element, M: Module<T>> Module<T> for Planned<T, M> {
             self.module.visit("", &mut |_, parameter| learns.push(parameter.requires_grad));
             learns
         });
-        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut plans = lock(&self.plans);
         if let Some(known) = plans.iter().find(|entry| {
             (entry.input, entry.training) == (input, context.training) && entry.learns == learns
         }) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use autograd::ParameterSums;
-use tensor::{BufferPool, GradientSum, Tensor};
+use tensor::{BufferPool, GradientSum, Tensor, lock};
 
 use super::error::TrainError;
 use super::evaluation::Metrics;
@@ -50,13 +50,9 @@ impl<'a> AccumulationGroup<'a> {
         Self { micro_batches, state: Mutex::new(state), passed: Condvar::new() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The turns of a micro-batch.
     pub(super) fn turns(&self, micro_batch: usize) -> Turns<'_> {
-        let mut uses = vec![0; self.state().sums.len()];
+        let mut uses = vec![0; lock(&self.state).sums.len()];
         self.micro_batches[micro_batch].bound.uses().for_each(|number| uses[number] += 1);
         Turns { group: self, micro_batch, uses }
     }
@@ -68,12 +64,12 @@ impl<'a> AccumulationGroup<'a> {
 
     /// Tells whether a micro-batch before this one failed: its own work is for nothing.
     pub(super) fn has_failed(&self) -> bool {
-        self.state().error.is_some()
+        lock(&self.state).error.is_some()
     }
 
     /// The sum of a parameter's gradients so far, taken away.
     pub(super) fn take(&self, number: usize, pool: &Arc<BufferPool>) -> GradientSum<f32> {
-        std::mem::replace(&mut self.state().sums[number], GradientSum::in_pool(pool))
+        std::mem::replace(&mut lock(&self.state).sums[number], GradientSum::in_pool(pool))
     }
 
     /// The gradients that are left, and the sums over the images: once all micro-batches are over.
@@ -81,7 +77,7 @@ impl<'a> AccumulationGroup<'a> {
     /// # Errors
     /// That of the first micro-batch that failed.
     pub(super) fn end(&self) -> Result<(Vec<GradientSum<f32>>, Metrics), TrainError> {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         if let Some((_, error)) = state.error.take() {
             return Err(error);
         }
@@ -111,7 +107,7 @@ impl<'a> Turns<'a> {
 
     /// Passes on all turns that are left. Tells whether the micro-batch was the last one of the group.
     pub(super) fn end(self, result: Result<Metrics, TrainError>) -> bool {
-        let mut state = self.group.state();
+        let mut state = lock(&self.group.state);
         match result {
             Ok(metrics) => state.metrics[self.micro_batch] = metrics,
             Err(error) => {
@@ -132,12 +128,12 @@ impl<'a> Turns<'a> {
 
 impl ParameterSums<f32> for Turns<'_> {
     fn take(&mut self, number: usize) -> GradientSum<f32> {
-        let mut state = self.wait(self.group.state(), number);
+        let mut state = self.wait(lock(&self.group.state), number);
         std::mem::take(&mut state.sums[number])
     }
 
     fn put(&mut self, number: usize, sum: GradientSum<f32>) {
-        let mut state = self.group.state();
+        let mut state = lock(&self.group.state);
         state.sums[number] = sum;
         self.uses[number] -= 1;
         if self.uses[number] == 0 {
@@ -156,7 +152,7 @@ pub(super) struct Guard<'a> {
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.state.lock().unwrap_or_else(PoisonError::into_inner).broken = true;
+            lock(self.state).broken = true;
             self.passed.notify_all();
         }
     }

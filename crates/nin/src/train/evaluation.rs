@@ -1,10 +1,10 @@
 //! Running a network without training it: logits, loss and accuracy.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use autograd::{Context, Tape};
-use tensor::{BufferPool, Shape, ShapeError, Tensor};
+use tensor::{BufferPool, Shape, ShapeError, Tensor, lock};
 
 use super::error::TrainError;
 use super::micro_batch::{bind, targets_for};
@@ -131,7 +131,7 @@ impl Workers {
         self.for_each_task(tasks, |task, pool| {
             let (from, to) = (bounds(task), bounds(task + 1));
             for (row, own) in rows[from..to].iter().zip(forward(pool, from, to).data().chunks(values)) {
-                row.lock().unwrap_or_else(PoisonError::into_inner).copy_from_slice(own);
+                lock(row).copy_from_slice(own);
             }
         });
         drop(rows);

@@ -5,12 +5,12 @@
 //! [`BatchNorm2d::forward_of_batch`]; and on the way back [`Saved::partial_sums`], joined the same way, then
 //! [`BatchNorm2d::backward_of_batch`]. The op is those five for a batch in one tensor.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::checks::{is_vector, not_negative};
 pub use super::moments::ChannelSums;
 use super::moments::{Moments, Normalizer, affine_gradient};
-use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor};
+use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor, lock};
 
 /// `y = weight (x - mean) / sqrt(variance + eps) + bias` for each channel (Ioffe and Szegedy 2015, algorithm 1). The inputs are x
 /// (N x C x H x W), weight (C) and bias (C); the output is as x.
@@ -50,7 +50,7 @@ impl BatchStatistics {
     /// Moves the running value of each channel toward the batch's, which is taken away: `running = (1 - momentum) running +
     /// momentum batch`, as PyTorch does. Nothing moves if no forward pass has left a statistic since the last time.
     pub fn follow<T: Element>(&self, statistic: Statistic, running: &mut [T], momentum: f64) {
-        let batch = self.0.lock().unwrap_or_else(PoisonError::into_inner)[statistic as usize].take();
+        let batch = lock(&self.0)[statistic as usize].take();
         for (value, batch) in running.iter_mut().zip(batch.into_iter().flatten()) {
             let before = value.to_f64();
             *value = T::from_f64(before + momentum * (batch - before));
@@ -60,7 +60,7 @@ impl BatchStatistics {
     fn set(&self, moments: &[Moments]) {
         let of = |value: fn(&Moments) -> f64| Some(moments.iter().map(value).collect());
         let both = [of(|moments| moments.mean), of(Moments::unbiased_variance)];
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = both;
+        *lock(&self.0) = both;
     }
 }
 
