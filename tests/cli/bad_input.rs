@@ -41,7 +41,7 @@ fn broken_data_files_are_named() {
 
 /// The environment says where downloads come from and go to: nobody listens at the address.
 #[test]
-fn a_download_that_fails_is_told_and_leaves_nothing() {
+fn a_download_that_fails_is_reported_and_leaves_nothing() {
     let place = Place::new();
     // Three files are in the cache, so that the small one alone is asked for; `data` lacks one, so that the cache is looked in.
     fs::remove_file(place.path("data").join(FILES[3])).unwrap();
@@ -182,14 +182,14 @@ fn weights_that_do_not_fit_or_are_broken_are_refused() {
     assert_eq!(place.metrics("run"), metrics);
 
     // The weights themselves are good; where all fit, no initial ones are asked for.
-    let told = succeeded(init("nin-cifar", "14", weights));
-    assert!(told.contains("init-from run/model.safetensors: 18 of 18 tensors taken\n"), "{told}");
+    let printed = succeeded(init("nin-cifar", "14", weights));
+    assert!(printed.contains("init-from run/model.safetensors: 18 of 18 tensors taken\n"), "{printed}");
     let start = |more: &[&str]| {
         place.train("fc", &[&["--max-steps", "1", "--init-from", weights, "--init", "he"], more].concat())
     };
     refused(start(&[]), 2, &["init: expected new weights that it is about, found run/model.safetensors"]);
-    let told = succeeded(start(&["--head", "fc"]));
-    assert!(told.contains("18 of 20 tensors taken; new: 8.weight 10 x 90, 8.bias 10\n"), "{told}");
+    let printed = succeeded(start(&["--head", "fc"]));
+    assert!(printed.contains("18 of 20 tensors taken; new: 8.weight 10 x 90, 8.bias 10\n"), "{printed}");
 }
 
 #[test]

@@ -111,9 +111,9 @@ fn the_shapes_of_the_chapters_page_are_those_of_the_program() {
 fn a_network_is_exported_with_what_its_file_says_of_it() {
     let place = Place::of_nin();
     place.steps("run", 2, &[]);
-    let said = succeeded(place.nin(&["export", "run", "--onnx", "below/run.onnx"]));
+    let printed = succeeded(place.nin(&["export", "run", "--onnx", "below/run.onnx"]));
     assert_has(
-        &said,
+        &printed,
         &["below/run.onnx: nin-cifar, ", " bytes, input N x 1 x H x W of normalized pixels; 3 images gave"],
     );
     let holds = |file: &str, parts: &[&str]| {
@@ -124,8 +124,8 @@ fn a_network_is_exported_with_what_its_file_says_of_it() {
     };
     let metadata = ["input", "normalized", "unit", "255", "mean", "std", r#""Sandal","Shirt""#];
     holds("below/run.onnx", &[&metadata[..], &["0.0.weight", "0.0/Conv", "logits"]].concat());
-    let said = succeeded(place.nin(&["export", "run", "--onnx", "pixels.onnx", "--normalize"]));
-    assert_has(&said, &["of pixels from 0 to 255"]);
+    let printed = succeeded(place.nin(&["export", "run", "--onnx", "pixels.onnx", "--normalize"]));
+    assert_has(&printed, &["of pixels from 0 to 255"]);
     holds("pixels.onnx", &["pixels"]);
 
     let weights = "run/model.safetensors";
@@ -138,8 +138,8 @@ fn a_network_is_exported_with_what_its_file_says_of_it() {
     nin::nn::initialize(&mut network, Init::HeNormal, Init::Constant(0.0), 0);
     nin::checkpoint::save_parameters(&place.path("lenet.safetensors"), &network).unwrap();
     let elsewhere = ["--weights", "lenet.safetensors"];
-    let said = succeeded(export(&[&elsewhere[..], &["--model", "lenet"]].concat()));
-    assert_has(&said, &["lenet, ", "input N x 1 x 28 x 28 of normalized pixels"]);
+    let printed = succeeded(export(&[&elsewhere[..], &["--model", "lenet"]].concat()));
+    assert_has(&printed, &["lenet, ", "input N x 1 x 28 x 28 of normalized pixels"]);
     refused(export(&elsewhere), 2, &["lenet.safetensors", "does not say", "--model"]);
     let normalized = [&elsewhere[..], &["--model", "lenet", "--normalize"]].concat();
     refused(export(&normalized), 2, &["lenet.safetensors", "--normalize"]);

@@ -69,8 +69,8 @@ fn accuracies_are_those_of_the_runs() {
         let last = place.metrics(&row[14]).pop().unwrap();
         let [train, test] = ["train_acc", "test_acc"].map(|key| last[key].as_f64().unwrap());
         let expected = [train, test, train - test].map(|value| format!("{value:.4}"));
-        let told = if row[14] == "fc" { "fashion-mnist-mini (8 held out)" } else { "fashion-mnist-mini" };
-        assert_eq!((&*row[8], &*row[9], &*row[10], &row[11..14]), ("default", told, "1", &expected[..]));
+        let data = if row[14] == "fc" { "fashion-mnist-mini (8 held out)" } else { "fashion-mnist-mini" };
+        assert_eq!((&*row[8], &*row[9], &*row[10], &row[11..14]), ("default", data, "1", &expected[..]));
     }
 
     // The same weights on the training images, and in evaluation mode.

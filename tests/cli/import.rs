@@ -145,9 +145,9 @@ fn what_is_not_the_networks_is_refused_with_shapes() {
         refused(import(more), code, &[what]);
         assert!(!place.path("b.safetensors").exists(), "{more:?}");
     }
-    let told = succeeded(import(&["--model", "lenet"]));
+    let printed = succeeded(import(&["--model", "lenet"]));
     assert_has(
-        &told,
+        &printed,
         &["b.safetensors: lenet, 10 tensors, 61,111 parameters, images 1 x 28 x 28, 3 classes"],
     );
     // What was imported is exported as any other.

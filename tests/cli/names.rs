@@ -41,7 +41,7 @@ fn a_folders_name_gives_no_orders_to_a_terminal_and_breaks_no_picture() {
 
     let place = Place::new();
     let few = ["--epochs", "1", "--max-steps", "5"];
-    let told = |mut command: assert_cmd::Command, code: i32| {
+    let printed = |mut command: assert_cmd::Command, code: i32| {
         let output = command.output().unwrap();
         let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
         assert_eq!(output.status.code(), Some(code), "{stderr}");
@@ -50,25 +50,28 @@ fn a_folders_name_gives_no_orders_to_a_terminal_and_breaks_no_picture() {
         stdout
     };
     let shown = r#"a\u{1b}[2J\u{7}\n\u{1}\u{9b}\u{202e}\u{ffff}&<b>"'|"#;
-    let stdout = told(place.train(HOSTILE, &few), 0);
+    let stdout = printed(place.train(HOSTILE, &few), 0);
     assert!(stdout.contains(&format!("run folder {shown}\n")), "{stdout}");
-    told(
+    printed(
         place.train("other", &[&few[..], &["--seeds", "0..1", "--run-dir", &format!("s{HOSTILE}")]].concat()),
         0,
     );
     let inspect = ["--data-dir", "data", "--images", "8"];
     // `--output`: an earlier name.
     let plot = ["plot", HOSTILE, &format!("s{HOSTILE}"), "--output", &format!("{HOSTILE}.svg")];
-    told(place.nin(&plot), 0);
-    told(place.nin(&[&["inspect", HOSTILE, "--picture", "inspect.svg"], &inspect[..]].concat()), 0);
-    let stdout = told(place.nin(&[&["inspect", HOSTILE, "--json"], &inspect[..]].concat()), 0);
+    printed(place.nin(&plot), 0);
+    printed(place.nin(&[&["inspect", HOSTILE, "--picture", "inspect.svg"], &inspect[..]].concat()), 0);
+    let stdout = printed(place.nin(&[&["inspect", HOSTILE, "--json"], &inspect[..]].concat()), 0);
     let json: serde_json::Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!(json["network"], HOSTILE);
-    told(place.nin(&["compare", "--run", HOSTILE, "--no-speed", "--output", &format!("{HOSTILE}-out")]), 0);
+    printed(
+        place.nin(&["compare", "--run", HOSTILE, "--no-speed", "--output", &format!("{HOSTILE}-out")]),
+        0,
+    );
     assert_harmless(&place.read(&format!("{HOSTILE}-out.md")));
-    told(place.nin(&["compare", "--run", HOSTILE, "--evaluate", "--data-dir", "data", "--no-speed"]), 0);
+    printed(place.nin(&["compare", "--run", HOSTILE, "--evaluate", "--data-dir", "data", "--no-speed"]), 0);
     // Errors.
-    told(place.train(HOSTILE, &few), 2);
+    printed(place.train(HOSTILE, &few), 2);
     refused(place.nin(&["plot", &format!("no{HOSTILE}")]), 1, &[&format!("no{shown}")]);
     for arguments in [
         &["eval", "no\u{1b}[2J\n"][..],

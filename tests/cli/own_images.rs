@@ -63,9 +63,9 @@ fn a_folder_of_pictures_becomes_a_classifier() {
         2,
         &["hold_out: expected a share such as 0.1", "my pictures train has no test images"],
     );
-    let told = succeeded(train(&place, &[&data[..], &["--hold-out", "0.25"]].concat()));
+    let printed = succeeded(train(&place, &[&data[..], &["--hold-out", "0.25"]].concat()));
     assert_has(
-        &told,
+        &printed,
         &["image-folder:my pictures at 28 x 28", "of 40 training images are held out", "done in"],
     );
     // What the run has written down: its folder from the root, so that commands find it from anywhere.

@@ -160,7 +160,7 @@ fn the_program_has_a_network_and_images_of_its_own() {
     }
     assert!(right >= 17, "{right} of 20");
     let output = place.nin(&["predict", "--dataset", "fashion-mnist-mini", "--index", "0"]).output().unwrap();
-    let told = "no --weights: the program's own nin-cifar, trained on fashion-mnist\n";
-    assert_eq!(text(&output.stderr), told);
+    let note = "no --weights: the program's own nin-cifar, trained on fashion-mnist\n";
+    assert_eq!(text(&output.stderr), note);
     assert!(text(&output.stdout).starts_with("fashion-mnist-mini-0: Ankle boot 0."));
 }

@@ -26,8 +26,8 @@ fn a_run_leaves_a_page() {
     let other = anew.split('<').zip(page.split('<')).find(|(anew, page)| anew != page);
     assert!(anew == page, "written anew, it is another: {other:?}");
     let found: serde_json::Value = serde_json::from_str(&succeeded(place.eval("run", &["--json"]))).unwrap();
-    let told = format!("{} of {} images are answered correctly", found["correct"], found["images"]);
-    assert_has(&page, &[&told]);
+    let sentence = format!("{} of {} images are answered correctly", found["correct"], found["images"]);
+    assert_has(&page, &[&sentence]);
 }
 
 #[test]
@@ -70,11 +70,11 @@ fn held_out_images_are_no_test_images() {
         "--top",
         "1",
     ];
-    let told = succeeded(place.nin(&of));
-    let (answer, label) = told.split_once(": ").unwrap().1.split_once(" (it is ").unwrap();
+    let printed = succeeded(place.nin(&of));
+    let (answer, label) = printed.split_once(": ").unwrap().1.split_once(" (it is ").unwrap();
     let answer = answer.split_once(" 0.").unwrap().0;
     let label = label.trim_end().trim_end_matches(')');
-    assert!(answer != label, "{told}");
+    assert!(answer != label, "{printed}");
     let caption =
         page.split("<figcaption>").find(|part| part.contains(&format!("(test image {shown})"))).unwrap();
     assert_has(caption, &[&format!(">{answer}</span>"), &format!("<b>{label}</b>")]);

@@ -136,11 +136,11 @@ fn a_run_of_the_first_version_goes_on() {
     };
     let before = place.metrics("run");
     // As that version found it, but for an image or two where another instruction set rounds otherwise.
-    let told = accuracy(before.last().unwrap());
-    assert!(told > 0.4 && (judged("run") - told).abs() < 0.002, "{} and {told}", judged("run"));
+    let reported = accuracy(before.last().unwrap());
+    assert!(reported > 0.4 && (judged("run") - reported).abs() < 0.002, "{} and {reported}", judged("run"));
     assert!(contents(&place.path("run")) == old, "to look at a run changes nothing");
     succeeded(place.nin(&["report", "run"]));
-    assert_has(&place.read("run/report.html"), &["lenet", &format!("{told:.4}")]);
+    assert_has(&place.read("run/report.html"), &["lenet", &format!("{reported:.4}")]);
 
     assert_has(&succeeded(resume(&place, "run", &["--max-steps", "300"])), &["epoch   3: ", "done in "]);
     let after = place.metrics("run");
@@ -148,7 +148,7 @@ fn a_run_of_the_first_version_goes_on() {
     assert_eq!(after[..before.len()], before);
     // It goes on from what it had learned. What it leaves is this version's.
     let last = accuracy(after.last().unwrap());
-    assert!(last > told && (judged("run") - last).abs() < 1e-9, "{} and {last}", judged("run"));
+    assert!(last > reported && (judged("run") - last).abs() < 1e-9, "{} and {last}", judged("run"));
     assert_has(&place.read("run/data.json"), &["\"fashion-mnist-mini\"", "\"train_images\": 10000"]);
 }
 

@@ -321,7 +321,7 @@ fn in_tensorboard(place: &Place, scalars: &BTreeSet<(String, i64, String)>, imag
 /// A run of three epochs of five steps whose first command writes no events, whose second stops at an epoch's end, and whose third
 /// stops before the last step, which is then made without events: as if a process had died between a save and its events.
 #[test]
-fn what_was_before_and_what_was_lost_is_told_once_when_a_run_goes_on() {
+fn what_was_before_and_what_was_lost_is_logged_once_when_a_run_goes_on() {
     let place = Place::of_nin();
     succeeded(place.train("run", &["--epochs", "3", "--max-steps", "7"]));
     for more in [
@@ -334,7 +334,7 @@ fn what_was_before_and_what_was_lost_is_told_once_when_a_run_goes_on() {
     }
     let files = files(&place, "run");
     let begun: Vec<_> = files.iter().map(|events| events[1].step).collect();
-    assert_eq!(begun, [8, 10, 15], "the step of an epoch that is over is told anew");
+    assert_eq!(begun, [8, 10, 15], "the step of an epoch that is over is logged anew");
     let all = valid(files);
     let found = scalars(&all);
     in_tensorboard(&place, &found, "[10, 15]");

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::common::{Place, succeeded, text};
 
 /// The warnings on standard error.
-fn told(mut command: Command) -> Vec<String> {
+fn logged_warnings(mut command: Command) -> Vec<String> {
     let output = command.output().unwrap();
     let stderr = text(&output.stderr);
     assert!(output.status.success(), "{stderr}");
@@ -27,7 +27,7 @@ fn warnings(place: &Place, run: &str, dead: &[usize], more: &[&str]) -> (Vec<Str
     }
     let all: Vec<_> = weights.iter().map(|(name, tensor)| (name.clone(), tensor)).collect();
     nin::checkpoint::save_tensors(&place.path("start.safetensors"), &all, HashMap::new()).unwrap();
-    let lines = told(place.train(run, &[&["--init-from", "start.safetensors"], more].concat()));
+    let lines = logged_warnings(place.train(run, &[&["--init-from", "start.safetensors"], more].concat()));
     let metrics = place.metrics(run).into_iter();
     (lines, metrics.filter(|line| line.get("warning").is_some()).collect())
 }
@@ -59,14 +59,17 @@ fn a_dead_class_map_is_reported_once_while_it_happens() {
 
     // Of many seeds, each line names its own.
     let seeds = ["2", "--seeds", "0..2", "--init-from", "start.safetensors"];
-    let told = told(place.train("seeds", &[&more[..], &seeds].concat()));
+    let lines_of_seeds = logged_warnings(place.train("seeds", &[&more[..], &seeds].concat()));
     let of = |seed: u64| format!("warning: seed {seed}, epoch 1, step ");
-    assert!((0..2).all(|seed| told.iter().any(|line| line.starts_with(&of(seed)))), "{told:?}");
-    assert!(told.iter().all(|line| line.starts_with("warning: seed ")), "{told:?}");
+    assert!(
+        (0..2).all(|seed| lines_of_seeds.iter().any(|line| line.starts_with(&of(seed)))),
+        "{lines_of_seeds:?}"
+    );
+    assert!(lines_of_seeds.iter().all(|line| line.starts_with("warning: seed ")), "{lines_of_seeds:?}");
     assert_eq!(
-        told.iter().filter(|line| line.starts_with("warning: seed 0")).count(),
+        lines_of_seeds.iter().filter(|line| line.starts_with("warning: seed 0")).count(),
         lines.len(),
-        "{told:?}"
+        "{lines_of_seeds:?}"
     );
 }
 
@@ -75,9 +78,9 @@ fn a_loss_that_does_not_move_is_reported() {
     let all: Vec<usize> = (0..10).collect();
     let place = Place::of_nin();
     let (lines, logged) = warnings(&place, "stuck", &all, &["--epochs", "5"]);
-    let stuck: Vec<&Value> = logged.iter().filter(|line| line["warning"] == "stuck_loss").collect();
+    let plateau: Vec<&Value> = logged.iter().filter(|line| line["warning"] == "stuck_loss").collect();
     // Twenty steps end the fourth epoch.
-    let steps: Vec<u64> = stuck.iter().map(|line| line["at_step"].as_u64().unwrap()).collect();
+    let steps: Vec<u64> = plateau.iter().map(|line| line["at_step"].as_u64().unwrap()).collect();
     assert_eq!(steps, [20], "{logged:?}");
     let line = lines.iter().find(|line| line.contains("stayed")).unwrap();
     assert!(line.contains("2.303, a guess's, for 20 steps; try another --lr or another --seed"), "{line}");
@@ -93,6 +96,6 @@ fn a_loss_that_does_not_move_is_reported() {
 }
 
 #[test]
-fn a_run_that_learns_is_told_nothing() {
+fn a_run_that_learns_gets_no_warning() {
     assert_eq!(warnings(&Place::of_nin(), "alive", &[], &["--epochs", "3"]), (Vec::new(), Vec::new()));
 }

@@ -38,20 +38,20 @@ pub(crate) struct Read {
 /// Threads for images. Large ones have one of their own, so that small ones need not wait for them.
 #[derive(Debug)]
 pub(crate) struct Studio {
-    small: Lane,
-    large: Lane,
-    draw: Lane,
+    small: Pool,
+    large: Pool,
+    draw: Pool,
     pixels: u64,
 }
 
-/// So many things at a time, and so many more that may wait.
+/// A pool of threads: so many things at a time, and so many more that may wait.
 #[derive(Debug)]
-struct Lane {
+struct Pool {
     places: Semaphore,
     running: Arc<Semaphore>,
 }
 
-impl Lane {
+impl Pool {
     fn new(running: usize, waiting: usize) -> Self {
         Self { places: Semaphore::new(running + waiting), running: Arc::new(Semaphore::new(running)) }
     }
@@ -71,11 +71,11 @@ impl Lane {
 impl Studio {
     pub(crate) fn new(limits: &Limits) -> Self {
         Self {
-            small: Lane::new(THREADS, limits.waiting),
+            small: Pool::new(THREADS, limits.waiting),
             // What waits here are files, which have a bound together.
-            large: Lane::new(1, limits.waiting),
+            large: Pool::new(1, limits.waiting),
             // Who waits here had a place before the network, so that they are no more than connections.
-            draw: Lane::new(THREADS, limits.connections),
+            draw: Pool::new(THREADS, limits.connections),
             pixels: limits.pixels,
         }
     }

@@ -28,7 +28,7 @@ const START: i64 = 1;
 #[cfg(feature = "image")]
 const COLORS: [i64; 2] = [3, 1];
 
-/// A file of events. What it is told is written at once.
+/// A file of events. Each record is written at once.
 ///
 /// ```
 /// use nin::tensorboard::EventFile;
@@ -50,7 +50,7 @@ pub struct EventFile {
 }
 
 impl EventFile {
-    /// Begins a file in a folder, which is made if there is none. `first` is the first step that will be told: what earlier files of the
+    /// Begins a file in a folder, which is made if there is none. `first` is the first step that will be written: what earlier files of the
     /// folder say of it and of later steps is void.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Changes to try in a run that is told of dead class maps or of a loss that does not move.
+//! Changes to try in a run with dead class maps or a loss on a plateau.
 
 use nin::train::{Recipe, Settings, Warning};
 
@@ -12,7 +12,7 @@ pub(super) fn suggestion(warning: &Warning, settings: &Settings) -> String {
     tries.extend(missing(settings));
     let rate = match warning {
         Warning::DeadClassMaps { .. } => "a smaller --lr",
-        Warning::StuckLoss { .. } => "another --lr",
+        Warning::LossPlateau { .. } => "another --lr",
     };
     format!("try {rate} or another --seed", rate = [&tries[..], &[rate.to_owned()]].concat().join(", "))
 }
@@ -42,7 +42,7 @@ mod tests {
     use nin::train::InitialWeights;
 
     const DEAD: Warning = Warning::DeadClassMaps { at_step: 7, classes: Vec::new(), dead: [3, 10] };
-    const STUCK: Warning = Warning::StuckLoss { at_step: 200, steps: 200, ln_classes: 2.3 };
+    const PLATEAU: Warning = Warning::LossPlateau { at_step: 200, steps: 200, ln_classes: 2.3 };
 
     #[test]
     fn only_what_the_run_does_not_have_is_advised() {
@@ -54,7 +54,7 @@ mod tests {
         );
         let half = Settings { clip_norm: 5.0, init: InitialWeights::He, ..Settings::of(Recipe::Robust) };
         assert_eq!(
-            suggestion(&STUCK, &half),
+            suggestion(&PLATEAU, &half),
             "try --init data-dependent --clip-norm 1, another --lr or another --seed"
         );
         for recipe in [Recipe::Robust, Recipe::Default] {
@@ -63,10 +63,10 @@ mod tests {
         }
         // What begins with Xavier weights on purpose and has no class maps is not advised Network in Network's start.
         let lenet = Settings::for_model(Recipe::Robust, Model::LeNet);
-        assert_eq!(suggestion(&STUCK, &lenet), "try another --lr or another --seed");
+        assert_eq!(suggestion(&PLATEAU, &lenet), "try another --lr or another --seed");
         let chapter = Settings::for_model(Recipe::Chapter, Model::LeNet);
         assert_eq!(
-            suggestion(&STUCK, &chapter),
+            suggestion(&PLATEAU, &chapter),
             "try --recipe robust, --clip-norm 1, another --lr or another --seed"
         );
     }

@@ -1,4 +1,4 @@
-//! `train --tensorboard`: what a run tells, in files of events.
+//! `train --tensorboard`: a run's log in files of events.
 
 use std::path::{Path, PathBuf};
 
@@ -63,7 +63,7 @@ impl Board {
         match (event, &mut self.file) {
             (Event::Begun(begun), file) => {
                 let lines = RunDir::read_metrics(&self.run)?.lines;
-                // Where an epoch has just ended, a process may have died before it told of it: its last step is told anew.
+                // Where an epoch has just ended, a process may have died before it wrote it down: its last step is written anew.
                 let over = matches!(lines.last(), Some(MetricsLine::Epoch(_)));
                 let first = begun.step + u64::from(!over);
                 // Earlier files have what was before.
@@ -85,14 +85,14 @@ impl Board {
                             if let Some(lr) = metrics.lr {
                                 file.scalars(self.step, &[("step/lr", lr)])?;
                             }
-                            tell_epoch(file, self.step, metrics)?;
+                            log_epoch(file, self.step, metrics)?;
                         }
                         MetricsLine::Epoch(_) => {}
                     }
                 }
                 self.step = begun.step;
                 if over {
-                    tell_images(file, self.step, &self.run, &self.images)?;
+                    log_images(file, self.step, &self.run, &self.images)?;
                 }
                 file.sync()?;
             }
@@ -101,8 +101,8 @@ impl Board {
                 file.scalars(step, &[("step/loss", loss), ("step/lr", lr)])?;
             }
             (Event::EpochFinished(metrics), Some(file)) => {
-                tell_epoch(file, self.step, metrics)?;
-                tell_images(file, self.step, &self.run, &self.images)?;
+                log_epoch(file, self.step, metrics)?;
+                log_images(file, self.step, &self.run, &self.images)?;
                 file.sync()?;
             }
             _ => {}
@@ -112,14 +112,14 @@ impl Board {
 }
 
 /// Writes the figures of an epoch that ended with this step.
-fn tell_epoch(file: &mut EventFile, step: u64, metrics: &EpochMetrics) -> Result<(), TrainError> {
+fn log_epoch(file: &mut EventFile, step: u64, metrics: &EpochMetrics) -> Result<(), TrainError> {
     let figures = figures(metrics);
     let scalars: Vec<_> = figures.iter().map(|(tag, value)| (tag.as_str(), *value)).collect();
     Ok(file.scalars(step, &scalars)?)
 }
 
 /// Writes the class maps of images by the weights of a run, which are those after this step.
-fn tell_images(file: &mut EventFile, step: u64, run: &Path, images: &[Sample]) -> Result<(), TrainError> {
+fn log_images(file: &mut EventFile, step: u64, run: &Path, images: &[Sample]) -> Result<(), TrainError> {
     if images.is_empty() {
         return Ok(());
     }

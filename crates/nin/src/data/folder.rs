@@ -25,7 +25,7 @@ pub struct FolderOptions {
     pub size: [usize; 2],
     /// The most bytes of pixels that are kept in memory.
     pub cache: u64,
-    /// Refuses a folder with a file that cannot be read; otherwise it is left out, and the observer told.
+    /// Refuses a folder with a file that cannot be read; otherwise it is left out, and reported to the observer.
     pub strict: bool,
     /// Threads that decode when the folder is opened.
     pub threads: usize,
@@ -334,18 +334,18 @@ mod tests {
 
     type Opened = Result<(Splits<ImageFolder>, String), DataError>;
 
-    /// A folder opened, with what was told of files that were left out.
+    /// A folder opened, with what was reported of files that were left out.
     fn open(root: &Path, options: FolderOptions) -> (Opened, Vec<String>) {
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let own = Arc::clone(&told);
+        let reported = Arc::new(Mutex::new(Vec::new()));
+        let own = Arc::clone(&reported);
         let observer: Observer = Arc::new(move |event| {
             if let DataEvent::LeftOut { error } = event {
                 own.lock().unwrap().push(error.to_string());
             }
         });
         let opened = ImageFolder::open(root, options, &observer);
-        let told = told.lock().unwrap().clone();
-        (opened, told)
+        let reported = reported.lock().unwrap().clone();
+        (opened, reported)
     }
 
     #[test]
@@ -360,9 +360,9 @@ mod tests {
         write(&root.join("train/dog/notes.txt"), b"woof");
         write(&root.join("train/dog/._a.png"), b"no image");
         write(&root.join("train/.cache/x.png"), &gray(4, 1));
-        let (opened, told) = open(root, OPTIONS);
+        let (opened, reported) = open(root, OPTIONS);
         let (kept, sha256) = opened.unwrap();
-        assert!(told.is_empty(), "{told:?}");
+        assert!(reported.is_empty(), "{reported:?}");
         assert_eq!((kept.train.len(), kept.test.len(), kept.train.image_shape()), (3, 1, [3, 4, 4]));
         assert_eq!(kept.train.class_names(), ["cat", "dog"]);
         let Splits { train, test } = labeled_files(root).unwrap();
@@ -438,11 +438,14 @@ mod tests {
         for (name, bytes, _) in broken {
             write(&root.join(name), bytes);
         }
-        let (opened, told) = open(root, OPTIONS);
+        let (opened, reported) = open(root, OPTIONS);
         assert_eq!(opened.unwrap().0.train.len(), 2);
-        assert_eq!(told.len(), broken.len(), "{told:?}");
+        assert_eq!(reported.len(), broken.len(), "{reported:?}");
         for (name, _, reason) in broken {
-            assert!(told.iter().any(|line| line.contains(name) && line.contains(reason)), "{name}: {told:?}");
+            assert!(
+                reported.iter().any(|line| line.contains(name) && line.contains(reason)),
+                "{name}: {reported:?}"
+            );
         }
         let strict = open(root, FolderOptions { strict: true, ..OPTIONS }).0.unwrap_err().to_string();
         assert!(strict.contains("a/cut.jpg: not a whole image"), "the first of them: {strict}");

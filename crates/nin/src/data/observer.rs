@@ -1,4 +1,4 @@
-//! News while a data set is looked for and read, for whoever shows them: the library itself prints nothing.
+//! Events while a data set is looked for and read, for whoever shows them: the library itself prints nothing.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -39,5 +39,5 @@ pub enum DataEvent<'a> {
     },
 }
 
-/// A function that is told of each [`DataEvent`].
+/// A function that gets each [`DataEvent`].
 pub type Observer = Arc<dyn Fn(DataEvent<'_>) + Send + Sync>;

@@ -13,7 +13,7 @@ use super::settings::Settings;
 use super::trainer::{Outcome, Trainer};
 use crate::nn::parameters;
 
-/// News of a run while it goes on, for whoever shows them.
+/// Events of a run while it goes on, for whoever shows them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Event<'a> {
     /// The run begins or goes on, and every file of its folder agrees with where it stands.
@@ -49,7 +49,7 @@ pub enum Event<'a> {
 impl Trainer {
     /// Trains until the epochs are over, or the test accuracy, or the test loss where test images have no classes, has not become
     /// better for `patience` of them, `max_steps` are made, `max_minutes` have gone by or `interrupt` is raised, writing to the
-    /// run folder as it goes. News go to `report`, whose error ends the run.
+    /// run folder as it goes. Events go to `report`, whose error ends the run.
     ///
     /// # Errors
     /// [`TrainError`]; the last checkpoint stays as it was.

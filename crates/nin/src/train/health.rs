@@ -1,4 +1,4 @@
-//! Notices, while a run goes on, what it recovers from late or never: class maps that are dead, and a loss that does not move.
+//! Notices, while a run goes on, what it recovers from late or never: class maps that are dead, and a loss on a plateau.
 //!
 //! The last convolution of a Network in Network makes a map for each class, and a ReLU ends it. Where every pixel of a map is at
 //! or below 0 for every image, the class's logit is exactly 0 whatever the image, and no gradient passes the ReLU to the weights
@@ -11,12 +11,12 @@ use tensor::Tensor;
 
 /// Images of a class, one after the other, on all of which its map is 0 before it is called dead.
 const PATIENCE: usize = 64;
-/// Steps in a row at ln(classes) before the loss is called stuck: an epoch, but no fewer and no more than these.
-const STUCK_STEPS: [u64; 2] = [20, 200];
+/// Steps in a row at ln(classes) before it is called a plateau: an epoch, but no fewer and no more than these.
+const PLATEAU_STEPS: [u64; 2] = [20, 200];
 /// Steps without a further line about dead maps after one: an epoch, but no more than these. Maps that die meanwhile wait.
 const QUIET_STEPS: u64 = 50;
 /// The relative distance from ln(classes) within which a loss is near it.
-const STUCK_WITHIN: f64 = 0.01;
+const PLATEAU_WITHIN: f64 = 0.01;
 
 /// A warning of a run. A line of `metrics.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -32,7 +32,8 @@ pub enum Warning {
         dead: [usize; 2],
     },
     /// The loss stays where a network is that says the same of every image.
-    StuckLoss {
+    #[serde(rename = "stuck_loss")]
+    LossPlateau {
         /// The step of the run, counted from 1.
         at_step: u64,
         /// Steps in a row so far.
@@ -57,7 +58,7 @@ impl std::fmt::Display for Warning {
                     names.join(", ")
                 )
             }
-            Self::StuckLoss { at_step, steps, ln_classes } => write!(
+            Self::LossPlateau { at_step, steps, ln_classes } => write!(
                 f,
                 "step {at_step}: the loss has stayed at {ln_classes:.3}, a guess's, for {steps} steps"
             ),
@@ -75,7 +76,8 @@ pub struct HealthCounts {
     /// The step before which there is no further line about dead maps.
     quiet_until: u64,
     /// Steps in a row with a loss at ln(classes).
-    stuck: u64,
+    #[serde(rename = "stuck")]
+    plateau: u64,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,7 +99,7 @@ pub struct HealthMonitor {
     quiet_steps: u64,
     ln_classes: f64,
     /// Steps in a row before the first line about the loss, and between two.
-    stuck_steps: [u64; 2],
+    plateau_steps: [u64; 2],
 }
 
 impl HealthMonitor {
@@ -112,9 +114,9 @@ impl HealthMonitor {
             patience: class_counts.iter().map(|&count| count.clamp(1, PATIENCE)).collect(),
             quiet_steps: steps_per_epoch.min(QUIET_STEPS),
             ln_classes: (class_counts.len() as f64).ln(),
-            stuck_steps: [
-                steps_per_epoch.clamp(STUCK_STEPS[0], STUCK_STEPS[1]),
-                steps_per_epoch.max(STUCK_STEPS[0]),
+            plateau_steps: [
+                steps_per_epoch.clamp(PLATEAU_STEPS[0], PLATEAU_STEPS[1]),
+                steps_per_epoch.max(PLATEAU_STEPS[0]),
             ],
         }
     }
@@ -186,17 +188,17 @@ impl HealthMonitor {
 
     /// Looks at a step's mean loss. Reported when it has been at ln(classes) for long, then every epoch that it stays.
     pub fn loss(&mut self, at_step: u64, loss: f64) -> Option<Warning> {
-        let near = (loss / self.ln_classes - 1.0).abs() <= STUCK_WITHIN;
+        let near = (loss / self.ln_classes - 1.0).abs() <= PLATEAU_WITHIN;
         if !near {
-            self.counts.stuck = 0;
+            self.counts.plateau = 0;
             return None;
         }
-        self.counts.stuck = self.counts.stuck.saturating_add(1);
-        let [first, every] = self.stuck_steps;
-        if self.counts.stuck < first || !(self.counts.stuck - first).is_multiple_of(every) {
+        self.counts.plateau = self.counts.plateau.saturating_add(1);
+        let [first, every] = self.plateau_steps;
+        if self.counts.plateau < first || !(self.counts.plateau - first).is_multiple_of(every) {
             return None;
         }
-        Some(Warning::StuckLoss { at_step, steps: self.counts.stuck, ln_classes: self.ln_classes })
+        Some(Warning::LossPlateau { at_step, steps: self.counts.plateau, ln_classes: self.ln_classes })
     }
 }
 
@@ -210,41 +212,41 @@ mod tests {
 
     #[test]
     fn a_map_is_dead_after_enough_images_of_its_class() {
-        let mut watch = HealthMonitor::new(&[1000, 1000, 5], 100);
+        let mut monitor = HealthMonitor::new(&[1000, 1000, 5], 100);
         let live = gradient([0.1, -0.2, 1e-30]);
         let silent = gradient([0.1, 0.0, 0.0]);
         // Without images of its class a silent map means nothing.
         for step in 0..50 {
-            assert_eq!(watch.class_maps(0, step, &[0; 8], &silent), None);
+            assert_eq!(monitor.class_maps(0, step, &[0; 8], &silent), None);
         }
-        assert_eq!(watch.dead(), 0);
+        assert_eq!(monitor.dead(), 0);
         // 60 images of class 1, then life, then 64 of them: only the last ones count.
-        assert_eq!(watch.class_maps(0, 51, &[1; 60], &silent), None);
-        assert_eq!(watch.class_maps(0, 52, &[1; 60], &live), None);
-        assert_eq!(watch.class_maps(0, 53, &[1; 60], &silent), None);
-        let warning = watch.class_maps(0, 54, &[1; 4], &silent);
+        assert_eq!(monitor.class_maps(0, 51, &[1; 60], &silent), None);
+        assert_eq!(monitor.class_maps(0, 52, &[1; 60], &live), None);
+        assert_eq!(monitor.class_maps(0, 53, &[1; 60], &silent), None);
+        let warning = monitor.class_maps(0, 54, &[1; 4], &silent);
         assert_eq!(warning, Some(Warning::DeadClassMaps { at_step: 54, classes: vec![1], dead: [1, 3] }));
-        // Said once, while it stays dead; class 2, of which there are only five images, dies later.
-        assert_eq!(watch.class_maps(0, 55, &[1, 2], &silent), None);
-        assert_eq!(watch.class_maps(1, 56, &[1, 2, 2, 2, 2], &silent), None);
-        assert_eq!(watch.dead(), 2);
+        // Reported once, while it stays dead; class 2, of which there are only five images, dies later.
+        assert_eq!(monitor.class_maps(0, 55, &[1, 2], &silent), None);
+        assert_eq!(monitor.class_maps(1, 56, &[1, 2, 2, 2, 2], &silent), None);
+        assert_eq!(monitor.dead(), 2);
         // It is reported after a while, so that maps that die together make one line.
-        assert_eq!(watch.class_maps(1, 103, &[1], &silent), None);
-        let warning = watch.class_maps(1, 104, &[1], &silent);
+        assert_eq!(monitor.class_maps(1, 103, &[1], &silent), None);
+        let warning = monitor.class_maps(1, 104, &[1], &silent);
         assert_eq!(warning, Some(Warning::DeadClassMaps { at_step: 104, classes: vec![2], dead: [2, 3] }));
-        assert_eq!(watch.class_maps(1, 105, &[1, 2, 0, 0], &live), None);
-        assert_eq!(watch.dead(), 0);
+        assert_eq!(monitor.class_maps(1, 105, &[1, 2, 0, 0], &live), None);
+        assert_eq!(monitor.dead(), 0);
     }
 
     #[test]
     fn a_map_that_dies_again_is_reported_once_in_an_epoch() {
-        let mut watch = HealthMonitor::new(&[4, 4, 4], 100);
+        let mut monitor = HealthMonitor::new(&[4, 4, 4], 100);
         let silent = gradient([0.0, 1.0, 1.0]);
         let mut reports = |epoch| {
             (0..300)
                 .filter(|step| {
-                    watch.class_maps(epoch, 300 * epoch + step, &[0; 4], &gradient([1.0; 3]));
-                    watch.class_maps(epoch, 300 * epoch + step, &[0; 4], &silent).is_some()
+                    monitor.class_maps(epoch, 300 * epoch + step, &[0; 4], &gradient([1.0; 3]));
+                    monitor.class_maps(epoch, 300 * epoch + step, &[0; 4], &silent).is_some()
                 })
                 .count()
         };
@@ -255,16 +257,17 @@ mod tests {
     fn a_loss_that_stays_is_reported_once_in_an_epoch() {
         let near = 10f64.ln() * 1.009;
         let reports = |steps_per_epoch, losses: &[f64]| {
-            let mut watch = HealthMonitor::new(&[9; 10], steps_per_epoch);
-            let told = losses.iter().zip(1..).filter_map(|(&loss, step)| watch.loss(step, loss));
-            told.map(|warning| match warning {
-                Warning::StuckLoss { at_step, steps, ln_classes } => {
-                    assert_eq!(ln_classes, 10f64.ln());
-                    (at_step, steps)
-                }
-                other => panic!("{other}"),
-            })
-            .collect::<Vec<_>>()
+            let mut monitor = HealthMonitor::new(&[9; 10], steps_per_epoch);
+            let warnings = losses.iter().zip(1..).filter_map(|(&loss, step)| monitor.loss(step, loss));
+            warnings
+                .map(|warning| match warning {
+                    Warning::LossPlateau { at_step, steps, ln_classes } => {
+                        assert_eq!(ln_classes, 10f64.ln());
+                        (at_step, steps)
+                    }
+                    other => panic!("{other}"),
+                })
+                .collect::<Vec<_>>()
         };
         assert_eq!(reports(30, &[near; 100]), [(30, 30), (60, 60), (90, 90)]);
         assert_eq!(reports(469, &[near; 1000]), [(200, 200), (669, 669)]);
@@ -282,11 +285,16 @@ mod tests {
             dead.to_string(),
             "step 7: the class maps of 2, 5 are 0 for every image, so that no gradient reaches their weights (3 of 10 dead)"
         );
-        let stuck = Warning::StuckLoss { at_step: 200, steps: 200, ln_classes: 10f64.ln() };
-        assert_eq!(stuck.to_string(), "step 200: the loss has stayed at 2.303, a guess's, for 200 steps");
+        let plateau = Warning::LossPlateau { at_step: 200, steps: 200, ln_classes: 10f64.ln() };
+        assert_eq!(plateau.to_string(), "step 200: the loss has stayed at 2.303, a guess's, for 200 steps");
         assert_eq!(
             serde_json::to_string(&dead).unwrap(),
             "{\"warning\":\"dead_class_maps\",\"at_step\":7,\"classes\":[2,5],\"dead\":[3,10]}"
+        );
+        let plateau = Warning::LossPlateau { at_step: 9, steps: 8, ln_classes: 0.5 };
+        assert_eq!(
+            serde_json::to_string(&plateau).unwrap(),
+            "{\"warning\":\"stuck_loss\",\"at_step\":9,\"steps\":8,\"ln_classes\":0.5}"
         );
     }
 }

@@ -22,8 +22,8 @@ const DATA_IMAGES: usize = 64;
 /// Bytes of their maps that are in memory at once, at most, but for one image's, which may have more.
 const DATA_BYTES: usize = 256 << 20;
 
-/// Names of parameters that an error tells.
-const TOLD: usize = 8;
+/// The most names of parameters in an error.
+const NAMES: usize = 8;
 
 /// The number, among the parameters, of the bias of the convolution that makes the class maps: the last one's.
 pub(super) fn class_map_bias(model: &dyn Module<f32>, settings: &Settings) -> Option<usize> {
@@ -230,9 +230,9 @@ pub(super) fn choose_parameters(settings: &Settings, model: &mut dyn Module<f32>
         if names.iter().any(|name| matches(pattern, name)) {
             return Ok(());
         }
-        let mut some = names[..names.len().min(TOLD)].join(", ");
-        if names.len() > TOLD {
-            some += &format!(" and {} more", names.len() - TOLD);
+        let mut some = names[..names.len().min(NAMES)].join(", ");
+        if names.len() > NAMES {
+            some += &format!(" and {} more", names.len() - NAMES);
         }
         let message = format!("{setting}: no parameter that learns matches {pattern:?}; there are: {some}");
         Err(TrainError::Config(message))

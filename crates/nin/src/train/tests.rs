@@ -43,8 +43,8 @@ fn trainer(max_steps: Option<u64>) -> Trainer {
     trainer
 }
 
-/// Begins the run in a folder, or goes on with it, as the command line does. `told` is the last epoch that was told to be over.
-fn go_on(path: &Path, max_steps: Option<u64>, told: &mut u64) -> Result<Outcome, TrainError> {
+/// Begins the run in a folder, or goes on with it, as the command line does. `over` is the last epoch that was reported to be over.
+fn go_on(path: &Path, max_steps: Option<u64>, over: &mut u64) -> Result<Outcome, TrainError> {
     let mut trainer = trainer(max_steps);
     let mut run = if exists(&path.join("config.toml"))? {
         let (run, checkpoint) = RunDir::open(path)?;
@@ -69,7 +69,7 @@ fn go_on(path: &Path, max_steps: Option<u64>, told: &mut u64) -> Result<Outcome,
             atomic_write(&path.join("curves.svg"), epochs.to_string().as_bytes())?;
         }
         if let Event::EpochFinished(metrics) = event {
-            *told = metrics.epoch;
+            *over = metrics.epoch;
         }
         Ok(())
     })
@@ -129,14 +129,14 @@ fn every_touch(prepare: impl Fn(&Path)) -> usize {
         for fault in refused.into_iter().chain(died).filter(distinct) {
             fs::remove_dir_all(&path).unwrap();
             prepare(&path);
-            let mut told = 0;
-            let (outcome, _) = on_a_disk(Some((at, fault)), || go_on(&path, None, &mut told));
+            let mut over = 0;
+            let (outcome, _) = on_a_disk(Some((at, fault)), || go_on(&path, None, &mut over));
             if let Err(error) = &outcome {
                 assert!(!error.to_string().contains('\n'), "{error}");
             }
             faults += 1;
-            let lost = told > 0 && RunDir::open(&path).unwrap().1.position.epoch < told;
-            assert!(!lost, "epoch {told} is lost after {fault:?} in touch {at}, {touch:?}");
+            let lost = over > 0 && RunDir::open(&path).unwrap().1.position.epoch < over;
+            assert!(!lost, "epoch {over} is lost after {fault:?} in touch {at}, {touch:?}");
             if let Err(error) = go_on(&path, None, &mut 0) {
                 panic!("{fault:?} in touch {at}, {touch:?}: {error}");
             }

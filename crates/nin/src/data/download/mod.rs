@@ -207,7 +207,7 @@ impl Transfer<'_> {
         if part.len > size {
             part.restart()?;
         }
-        self.tell(part.len);
+        self.report(part.len);
         let mut furthest = part.len;
         while part.len < size {
             let reason = self.attempt(part)?;
@@ -245,7 +245,7 @@ impl Transfer<'_> {
                 return Err(self.failed(format!("cannot download: expected the file, {answer}")));
             }
         }
-        self.tell(part.len);
+        self.report(part.len);
 
         let mut body = response.into_body().into_reader();
         let mut buffer = vec![0; 1 << 16];
@@ -261,11 +261,11 @@ impl Transfer<'_> {
                 return Err(self.wrong_size("more"));
             }
             part.append(&buffer[..n])?;
-            self.tell(part.len);
+            self.report(part.len);
         }
     }
 
-    fn tell(&self, done: u64) {
+    fn report(&self, done: u64) {
         (self.observer)(DataEvent::Received { name: &self.file.name, size: self.file.size, done });
     }
 
