@@ -6,8 +6,8 @@
 //! its figure can be above what the processor's multiply-add units can do.
 //!
 //! Bias and ReLU are part of the forward pass, ReLU's mask part of the gradients, as in the network. Weights are packed or
-//! transformed once and kept, as a training step does for all its micro-batches: what that costs is in `once_per_step`. Winograd's
-//! tiles for 3x3 and for 5x5 windows stand side by side. The first layer's input gradient is never needed in training.
+//! transformed once and kept, as a training step does for all its micro-batches: what that costs is in `once_per_step`.
+//! Winograd's tiles for 3x3 and for 5x5 windows stand side by side. The first layer's input gradient is never needed in training.
 #![allow(missing_docs, reason = "criterion's macro makes a public function without any")]
 
 use std::hint::black_box;

@@ -1,5 +1,5 @@
-//! Matrix products of the network's 1x1 convolutions, against the `matrixmultiply` crate. `NIN_ISA` says by which instruction set;
-//! the crate chooses its own.
+//! Matrix products of the network's 1x1 convolutions, against the `matrixmultiply` crate. `NIN_ISA` says by which instruction
+//! set; the crate chooses its own.
 //!
 //! Throughput is in floating-point operations: criterion's "Gelem/s" are GFLOP/s. The first layer stays in the first-level cache:
 //! read the others as shares of it. Each product includes the packing of its right operand; weights are packed beforehand, as a

@@ -123,8 +123,8 @@ impl Place {
         self.command(NIN, arguments)
     }
 
-    /// The arguments of `train` for the smallest run that is still a real one (5 steps of 8 images an epoch), except where `more` has
-    /// others.
+    /// The arguments of `train` for the smallest run that is still a real one (5 steps of 8 images an epoch), except where `more`
+    /// has others.
     pub(crate) fn arguments<'a>(&self, run: &'a str, more: &[&'a str]) -> Vec<&'a str> {
         let others = ["--batch-size", "8", "--threads", "2", "--data-dir", "data", "--run-dir", run];
         let settings = ["--dataset", "fashion-mnist-mini"].into_iter().chain(self.network).chain(others);

@@ -37,8 +37,8 @@ fn weights_that_broke_in_the_last_step_do_not_replace_good_ones() {
     }
 }
 
-/// Goes on with the run `run` to four steps where files may have so many blocks at most: a limit on the size of files stands in for
-/// a full disk, on which writes fail in the middle as well.
+/// Goes on with the run `run` to four steps where files may have so many blocks at most: a limit on the size of files stands in
+/// for a full disk, on which writes fail in the middle as well.
 #[cfg(unix)]
 fn with_a_full_disk(place: &Place, blocks: usize) -> Command {
     let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");

@@ -15,8 +15,8 @@ use crate::common::{Place, assert_has, refused, succeeded};
 /// The types of a file's tensors, in turn.
 const TYPES: [&str; 2] = ["F16", "BF16"];
 
-/// Numbers of 16 bits, about as large as weights are, and positive, as a variance is; and their values, by IEEE 754 or, of `BF16`, of
-/// the upper half of 32 bits.
+/// Numbers of 16 bits, about as large as weights are, and positive, as a variance is; and their values, by IEEE 754 or, of
+/// `BF16`, of the upper half of 32 bits.
 fn numbers(dtype: &str) -> Vec<(u16, f32)> {
     let number = |index: u16| match dtype {
         "BF16" => {

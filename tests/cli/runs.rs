@@ -1,4 +1,5 @@
-//! A run folder belongs to one run, one set of data and one process at a time; what a process that died left in it does not count.
+//! A run folder belongs to one run, one set of data and one process at a time; what a process that died left in it does not
+//! count.
 
 use std::fs;
 use std::path::Path;
@@ -111,7 +112,8 @@ fn a_run_keeps_its_data() {
     assert_eq!(place.read("old/data.json"), record);
 }
 
-/// A run that `train` of 0.1.0 left, of before there were records of data, cards and checksums, is judged, has a page and goes on.
+/// A run that `train` of 0.1.0 left, of before there were records of data, cards and checksums, is judged, has a page and goes
+/// on.
 ///
 /// `tests/cli/run-0.1.0` has all that the command left on a machine with AVX-512, at the end of the second of three epochs of the
 /// bundled images, by `6279501`, the day before the release, since when no file's format was changed:

@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 
 use crate::common::{Place, failed, succeeded};
 
-// The messages of TensorFlow's event.proto, summary.proto, graph.proto, node_def.proto, attr_value.proto and tensor_shape.proto, as far
-// as they are looked at.
+// The messages of TensorFlow's event.proto, summary.proto, graph.proto, node_def.proto, attr_value.proto and tensor_shape.proto,
+// as far as they are looked at.
 
 #[derive(PartialEq, Message)]
 struct Event {
@@ -208,7 +208,8 @@ fn without_rates(all: BTreeSet<(String, i64, String)>) -> BTreeSet<(String, i64,
     rest
 }
 
-/// A run of two epochs of five steps that is stopped after three, dies after seven without having saved anything since, and goes on.
+/// A run of two epochs of five steps that is stopped after three, dies after seven without having saved anything since, and goes
+/// on.
 #[test]
 fn events_are_those_of_the_run() {
     let place = Place::of_nin();
@@ -318,8 +319,8 @@ fn in_tensorboard(place: &Place, scalars: &BTreeSet<(String, i64, String)>, imag
     assert!(answer.status.success(), "{}", text.concat());
 }
 
-/// A run of three epochs of five steps whose first command writes no events, whose second stops at an epoch's end, and whose third
-/// stops before the last step, which is then made without events: as if a process had died between a save and its events.
+/// A run of three epochs of five steps whose first command writes no events, whose second stops at an epoch's end, and whose
+/// third stops before the last step, which is then made without events: as if a process had died between a save and its events.
 #[test]
 fn what_was_before_and_what_was_lost_is_logged_once_when_a_run_goes_on() {
     let place = Place::of_nin();

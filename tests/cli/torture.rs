@@ -1,5 +1,5 @@
-//! Runs that are killed, raced, fooled and given too little disk at random places lose nothing: they end in the bits of a run that
-//! nothing disturbed. A dozen rounds in the usual tests; `NIN_ROUNDS=200` makes more, `NIN_ROUNDS_SEED` others.
+//! Runs that are killed, raced, fooled and given too little disk at random places lose nothing: they end in the bits of a run
+//! that nothing disturbed. A dozen rounds in the usual tests; `NIN_ROUNDS=200` makes more, `NIN_ROUNDS_SEED` others.
 
 use std::fs;
 use std::path::Path;

@@ -15,8 +15,8 @@ fn logged_warnings(mut command: Command) -> Vec<String> {
     stderr.lines().filter(|line| line.starts_with("warning: ")).map(str::to_owned).collect()
 }
 
-/// Trains from weights whose class maps of `dead` are far below their ReLU, in `start.safetensors`; the warnings on standard error,
-/// and those in `metrics.jsonl`.
+/// Trains from weights whose class maps of `dead` are far below their ReLU, in `start.safetensors`; the warnings on standard
+/// error, and those in `metrics.jsonl`.
 fn warnings(place: &Place, run: &str, dead: &[usize], more: &[&str]) -> (Vec<String>, Vec<Value>) {
     let first = format!("{run}-start");
     succeeded(place.train(&first, &["--max-steps", "1", "--dropout", "0"]));

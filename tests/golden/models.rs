@@ -3,8 +3,8 @@
 //!
 //! Weights and images are made by the integer recurrence of `tests/golden/draws.py`, bit for bit, which fingerprints confirm.
 //! Tolerances: losses and logits 1e-4 relative, on every path. Gradients: without Winograd each sampled element to 1e-4 of its
-//! tensor's largest, and the norm of each tensor likewise; with it, where a rounding of 5e-6 may turn a ReLU or a maximum over and
-//! move single elements by percents, the norm of each tensor to 1e-3.
+//! tensor's largest, and the norm of each tensor likewise; with it, where a rounding of 5e-6 may turn a ReLU or a maximum over
+//! and move single elements by percents, the norm of each tensor to 1e-3.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -137,7 +137,8 @@ impl Golden {
         network
     }
 
-    /// Logits and loss of the network as it stands, and gradients of its parameters, zeros for buffers, by the plan that training runs.
+    /// Logits and loss of the network as it stands, and gradients of its parameters, zeros for buffers, by the plan that training
+    /// runs.
     fn pass(&self, network: &Sequential<f32>, conv: ConvAlgorithm) -> (Tensor<f32>, f64, Vec<Tensor<f32>>) {
         let context = Context { conv, ..Context::training(BufferPool::poisoning()) };
         let bound = self.bound(network, &context);

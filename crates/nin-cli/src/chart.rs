@@ -1,5 +1,5 @@
-//! Charts as SVG, for files of their own and inside of pages: panels of lines, and bars. They are readable on light and on dark pages, and
-//! where a pointer is over a panel, or a finger, the values at that place are shown.
+//! Charts as SVG, for files of their own and inside of pages: panels of lines, and bars. They are readable on light and on dark
+//! pages, and where a pointer is over a panel, or a finger, the values at that place are shown.
 
 use std::fmt::Write;
 use std::path::Path;

@@ -48,8 +48,8 @@ pub(crate) struct LayerSignal {
 pub(crate) struct Signal {
     /// Its layers with weights.
     pub(crate) layers: Vec<LayerSignal>,
-    /// Classes whose map is 0 at every pixel of every image; `None` where logits are not the means of maps, one for each class, that
-    /// a ReLU ends.
+    /// Classes whose map is 0 at every pixel of every image; `None` where logits are not the means of maps, one for each class,
+    /// that a ReLU ends.
     pub(crate) dead_classes: Option<Vec<usize>>,
     /// The mean logit.
     pub(crate) logit_mean: f64,

@@ -1,7 +1,8 @@
 //! A server under load: answers in a second, latencies and memory, with requests one by one and in batches.
 //!
-//! `cargo run --release -p nin-serve --example load -- model.safetensors [SECONDS]`. Each server is a process of its own, so that the
-//! memory is its alone; clients are threads that ask again as soon as they are answered, or, told that too many wait, 100 ms later.
+//! `cargo run --release -p nin-serve --example load -- model.safetensors [SECONDS]`. Each server is a process of its own, so that
+//! the memory is its alone; clients are threads that ask again as soon as they are answered, or, told that too many wait, 100 ms
+//! later.
 #![allow(clippy::print_stdout, reason = "an example has a reader")]
 
 use std::error::Error;

@@ -98,8 +98,8 @@ impl Queue {
         Ok(())
     }
 
-    /// The jobs of the next batch, once they are as many as go together, or the first has waited long enough, or no more will come;
-    /// `None` if there are none and never will be.
+    /// The jobs of the next batch, once they are as many as go together, or the first has waited long enough, or no more will
+    /// come; `None` if there are none and never will be.
     fn next(&self) -> Option<Vec<Job>> {
         let mut state = lock(&self.state);
         loop {

@@ -14,9 +14,9 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    /// The guard of a server at this address. On a loopback address, a name that leads there from elsewhere (DNS rebinding) is refused.
-    /// The port may be any: it is that of whatever leads here, as `ssh -L`, and a page from elsewhere has a name from elsewhere
-    /// whichever port it chooses.
+    /// The guard of a server at this address. On a loopback address, a name that leads there from elsewhere (DNS rebinding) is
+    /// refused. The port may be any: it is that of whatever leads here, as `ssh -L`, and a page from elsewhere has a name from
+    /// elsewhere whichever port it chooses.
     pub(crate) fn new(address: SocketAddr) -> Self {
         let own = match address.ip() {
             IpAddr::V4(own) => own.to_string(),

@@ -1,8 +1,8 @@
 //! A trained network as a page in a browser and an HTTP API: what `nin serve` does.
 //!
 //! Requests come in on one thread, images are decoded on others, and one more has the network: it takes the requests that wait,
-//! up to [`Limits::batch`] at once, so that many clients get more answers in a second than one by one. Everything that a client can
-//! ask for has a bound, in [`Limits`].
+//! up to [`Limits::batch`] at once, so that many clients get more answers in a second than one by one. Everything that a client
+//! can ask for has a bound, in [`Limits`].
 //!
 //! ```no_run
 //! use nin::Classifier;
@@ -45,7 +45,8 @@ pub struct Limits {
     pub bodies: usize,
     /// Pixels of an image; 413 beyond, and beyond [`MAX_SIDE`](nin::data::resize::MAX_SIDE) of a side.
     pub pixels: u64,
-    /// Time for the head of a request to come, from the connection's beginning or the last answer on. The connection is closed then.
+    /// Time for the head of a request to come, from the connection's beginning or the last answer on. The connection is closed
+    /// then.
     pub head_time: Duration,
     /// Time for a body to come; 408 then.
     pub body_time: Duration,
@@ -62,8 +63,8 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 256 connections, 16 MiB a body and 256 MiB of all, 50 million pixels, 5 s for a head and 10 s for a body, 32 waiting, and 32 a
-    /// batch within 3 ms.
+    /// 256 connections, 16 MiB a body and 256 MiB of all, 50 million pixels, 5 s for a head and 10 s for a body, 32 waiting, and
+    /// 32 a batch within 3 ms.
     fn default() -> Self {
         Self {
             connections: 256,

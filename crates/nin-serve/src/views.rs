@@ -16,8 +16,8 @@ use crate::Limits;
 use crate::body::Received;
 use crate::error::Refusal;
 
-/// The longer side of an image under its class maps, in pixels: small ones are enlarged by a whole factor up to this, large ones are
-/// made smaller.
+/// The longer side of an image under its class maps, in pixels: small ones are enlarged by a whole factor up to this, large ones
+/// are made smaller.
 const SHOWN: usize = 320;
 
 /// Bytes of a file, and pixels of its image, up to which it is read beside others.

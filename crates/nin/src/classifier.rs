@@ -68,8 +68,8 @@ pub struct ClassMaps {
     pub maps: Tensor<f32>,
     /// H and W of the image that the network saw.
     pub image: [usize; 2],
-    /// Of rows and of columns, the image's coordinate of the middle of what the first number of a map looks at, with 0 at the image's
-    /// edge, and the distance to the next.
+    /// Of rows and of columns, the image's coordinate of the middle of what the first number of a map looks at, with 0 at the
+    /// image's edge, and the distance to the next.
     pub places: [(f64, f64); 2],
 }
 
@@ -166,8 +166,8 @@ impl Classifier {
         self.model.get()
     }
 
-    /// An image with the network's channels, at its size. It has the answers and maps of the image itself, and takes no more memory
-    /// than what the network sees.
+    /// An image with the network's channels, at its size. It has the answers and maps of the image itself, and takes no more
+    /// memory than what the network sees.
     ///
     /// # Errors
     /// [`TrainError::Data`] if the network has neither 1 nor 3 channels.
@@ -233,8 +233,8 @@ impl Classifier {
     /// The maps of the classes for an image.
     ///
     /// # Errors
-    /// [`TrainError::Config`] if the network makes no maps for its classes, [`TrainError::Data`] if the image cannot be brought to
-    /// its size.
+    /// [`TrainError::Config`] if the network makes no maps for its classes, [`TrainError::Data`] if the image cannot be brought
+    /// to its size.
     pub fn class_maps(&self, picture: &Picture) -> Result<ClassMaps, TrainError> {
         let (node, places) = self.maps.ok_or_else(|| {
             TrainError::Config(format!("{} makes no maps for its classes", self.card.network_with_head()))
@@ -246,8 +246,8 @@ impl Classifier {
         Ok(ClassMaps { maps, image: [height, width], places })
     }
 
-    /// At most `most` maps of each block for an image, where a block is what one name directly below the network stands for, and ends
-    /// in maps.
+    /// At most `most` maps of each block for an image, where a block is what one name directly below the network stands for, and
+    /// ends in maps.
     ///
     /// # Errors
     /// [`TrainError::Data`] if the image cannot be brought to the network's size.
@@ -379,8 +379,8 @@ impl ClassMaps {
         Ok(map_node(network, input.into(), classes)?.is_some())
     }
 
-    /// A class's map over the image, drawn with H x W pixels: between the middles of what its numbers look at, in proportion; beyond
-    /// the outermost, as they are.
+    /// A class's map over the image, drawn with H x W pixels: between the middles of what its numbers look at, in proportion;
+    /// beyond the outermost, as they are.
     ///
     /// # Panics
     /// If there is no such class.
@@ -404,8 +404,8 @@ impl ClassMaps {
         })
     }
 
-    /// A class's map in red over an image, in color, H x W as the image. The brightest number of all classes' maps is the strongest red,
-    /// so that pictures of several classes can be compared.
+    /// A class's map in red over an image, in color, H x W as the image. The brightest number of all classes' maps is the
+    /// strongest red, so that pictures of several classes can be compared.
     ///
     /// # Panics
     /// If there is no such class.
@@ -429,7 +429,8 @@ impl ClassMaps {
 }
 
 impl BlockMaps {
-    /// One of the maps in gray, H x W: black is the smallest number of all that are here, or 0 if none is below, white the largest.
+    /// One of the maps in gray, H x W: black is the smallest number of all that are here, or 0 if none is below, white the
+    /// largest.
     ///
     /// # Panics
     /// If there is no such map, or it is larger than a picture can be.

@@ -153,8 +153,8 @@ pub fn make_folder(path: &Path) -> Result<(), FileError> {
     Ok(())
 }
 
-/// Replaces a file by `bytes` or leaves it as it was: writes beside it, flushes to the disk, renames. A symbolic link stays one, and
-/// what it points to is replaced. What is no plain file (a pipe, a device) is written to.
+/// Replaces a file by `bytes` or leaves it as it was: writes beside it, flushes to the disk, renames. A symbolic link stays one,
+/// and what it points to is replaced. What is no plain file (a pipe, a device) is written to.
 ///
 /// # Errors
 /// [`FileError::Io`]; the old file is whole then, or the new one if only its folder could not be flushed, and nothing is
@@ -183,8 +183,8 @@ pub fn atomic_write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     sync_folder(folder).map_err(io(path, "write its folder to the disk"))
 }
 
-/// Checks that [`atomic_write`] can write to a path, without a change to what is there: makes a file beside it, and removes it. What
-/// is no plain file is not tried: a pipe would wait for its reader.
+/// Checks that [`atomic_write`] can write to a path, without a change to what is there: makes a file beside it, and removes it.
+/// What is no plain file is not tried: a pipe would wait for its reader.
 ///
 /// # Errors
 /// [`FileError::Io`].

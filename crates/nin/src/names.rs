@@ -84,8 +84,9 @@ macro_rules! choices {
 }
 pub(crate) use choices;
 
-/// A path as one word of a command that is shown to be typed: bare where every shell takes it so, otherwise in single quotes. What
-/// has control characters, or bytes that are no text, is written as `$'...'`, which POSIX has since 2024 and common shells before.
+/// A path as one word of a command that is shown to be typed: bare where every shell takes it so, otherwise in single quotes.
+/// What has control characters, or bytes that are no text, is written as `$'...'`, which POSIX has since 2024 and common shells
+/// before.
 #[must_use]
 pub fn quoted(path: &Path) -> String {
     let bytes = path.as_os_str().as_encoded_bytes();
@@ -126,8 +127,8 @@ pub fn shown(text: &str) -> String {
     line
 }
 
-/// Tells characters that a terminal obeys instead of showing them, or that XML has none of: control characters, those that turn the
-/// direction of text or break a line, and two that are no characters.
+/// Tells characters that a terminal obeys instead of showing them, or that XML has none of: control characters, those that turn
+/// the direction of text or break a line, and two that are no characters.
 #[must_use]
 pub fn unprintable(c: char) -> bool {
     c.is_control()

@@ -18,7 +18,8 @@ pub struct LayerSummary {
     pub output: Shape,
     /// The number of its parameters' elements.
     pub parameters: usize,
-    /// Floating-point operations of its forward pass for the whole input; convolutions and fully connected layers only, the rest is negligible.
+    /// Floating-point operations of its forward pass for the whole input; convolutions and fully connected layers only, the rest
+    /// is negligible.
     pub flops: u64,
 }
 

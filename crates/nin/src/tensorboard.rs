@@ -1,8 +1,8 @@
 //! Files of events for TensorBoard: scalars by step, images, and the graph of a network.
 //!
-//! A file is a row of records (TFRecord): the length of the data, 64 bits, little-endian; the masked CRC-32C of these eight bytes; the
-//! data; their masked CRC-32C. The data are `Event` messages of Protocol Buffers. Numbers of fields are those of `event.proto`,
-//! `summary.proto`, `graph.proto`, `node_def.proto`, `attr_value.proto` and `tensor_shape.proto` of
+//! A file is a row of records (TFRecord): the length of the data, 64 bits, little-endian; the masked CRC-32C of these eight
+//! bytes; the data; their masked CRC-32C. The data are `Event` messages of Protocol Buffers. Numbers of fields are those of
+//! `event.proto`, `summary.proto`, `graph.proto`, `node_def.proto`, `attr_value.proto` and `tensor_shape.proto` of
 //! <https://github.com/tensorflow/tensorboard/tree/2.20/tensorboard/compat/proto>.
 
 use std::collections::HashMap;
@@ -50,8 +50,8 @@ pub struct EventFile {
 }
 
 impl EventFile {
-    /// Begins a file in a folder, which is made if there is none. `first` is the first step that will be written: what earlier files of the
-    /// folder say of it and of later steps is void.
+    /// Begins a file in a folder, which is made if there is none. `first` is the first step that will be written: what earlier
+    /// files of the folder say of it and of later steps is void.
     ///
     /// # Errors
     /// [`FileError::Io`].
@@ -156,8 +156,8 @@ fn crc32c(data: &[u8]) -> u32 {
 
 /// The graph of a module's forward pass in evaluation, for an input of this shape, as a `GraphDef` message.
 ///
-/// Ops are called by their place and kind (`0/2/Conv2d`), and have their settings and the shape of their output with them; parameters
-/// are called by their name (`0/2/weight`). TensorBoard folds what has a `/` in common into one node.
+/// Ops are called by their place and kind (`0/2/Conv2d`), and have their settings and the shape of their output with them;
+/// parameters are called by their name (`0/2/weight`). TensorBoard folds what has a `/` in common into one node.
 ///
 /// # Errors
 /// [`AutogradError`], naming the layer, if the input does not fit.

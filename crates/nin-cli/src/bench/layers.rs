@@ -64,8 +64,8 @@ pub(crate) fn measure(
     Ok(ops.map(|index| layer(&context, &graph, index, Until::Seconds(seconds))).collect())
 }
 
-/// Each convolution of a node with its settings, and the algorithms that compute it and its weight's gradient; empty if the node has
-/// none.
+/// Each convolution of a node with its settings, and the algorithms that compute it and its weight's gradient; empty if the node
+/// has none.
 pub(crate) fn convolutions(
     graph: &Graph<f32>,
     index: usize,

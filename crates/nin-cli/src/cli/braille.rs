@@ -59,8 +59,9 @@ impl Row {
     }
 }
 
-/// Lines of at most so many columns: curves in so many rows over 0 to `right` and 0 to `top`, the axis, which is called `across`, and
-/// each curve's name with its last value. Values beyond the ends are drawn at the ends, points that are no numbers are left out.
+/// Lines of at most so many columns: curves in so many rows over 0 to `right` and 0 to `top`, the axis, which is called `across`,
+/// and each curve's name with its last value. Values beyond the ends are drawn at the ends, points that are no numbers are left
+/// out.
 pub(super) fn plot(
     curves: &[Curve],
     across: &str,

@@ -16,9 +16,9 @@ use super::{check_file, print, write_file};
 
 /// Weights of PyTorch as a file that `nin predict`, `nin export` and `nin::Classifier` take.
 ///
-/// Takes a state_dict as a safetensors file, of 16, 32 or 64 bits. Its names are those of the network's own state_dict, which `nin
-/// summary` shows the layers of; a `module.` before all of them and counters of batches are left out. The channels of the images and
-/// the number of classes are read off the first and the last weight.
+/// Takes a state_dict as a safetensors file, of 16, 32 or 64 bits. Its names are those of the network's own state_dict, which
+/// `nin summary` shows the layers of; a `module.` before all of them and counters of batches are left out. The channels of the
+/// images and the number of classes are read off the first and the last weight.
 #[derive(Debug, Args)]
 #[command(
     mut_arg("model", |model| model.required(true)),
@@ -120,8 +120,8 @@ pub fn import(args: &ImportArgs) -> Result<(), TrainError> {
 /// The recipe of weights from elsewhere, as their card has it.
 pub(super) const IMPORTED: &str = "imported";
 
-/// The channels that the file's first convolution takes and the classes that its last layer makes. Where it has no such layer, the
-/// network's own numbers: loading says what is missing.
+/// The channels that the file's first convolution takes and the classes that its last layer makes. Where it has no such layer,
+/// the network's own numbers: loading says what is missing.
 fn ends(args: &ImportArgs) -> Result<[usize; 2], TrainError> {
     let (model, head, side) = (args.network.model(), args.network.head(), args.network.side());
     let (tensors, _) = load_tensors(&args.file)?;

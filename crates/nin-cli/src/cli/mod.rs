@@ -92,7 +92,8 @@ pub(crate) fn write_file(path: &Path, contents: &(impl AsRef<[u8]> + ?Sized)) ->
     Ok(atomic_write(path, contents.as_ref())?)
 }
 
-/// Checks that [`write_file`] can write to a path, before the work whose result goes there. Makes its folder, changes nothing else.
+/// Checks that [`write_file`] can write to a path, before the work whose result goes there. Makes its folder, changes nothing
+/// else.
 fn check_file(path: &Path) -> Result<(), TrainError> {
     if let Some(folder) = path.parent() {
         make_folder(folder)?;

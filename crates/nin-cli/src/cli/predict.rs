@@ -31,8 +31,8 @@ const SHEET: usize = 4096;
 
 /// The most likely classes of images by a trained network, with their probabilities.
 ///
-/// Without --weights, the network is the program's own: it tells the ten kinds of clothing of Fashion-MNIST, bright on black.
-/// PNG and JPEG, in color or gray, of any size. Of a folder, all of them in it and below, in the order of their names. What cannot be
+/// Without --weights, the network is the program's own: it tells the ten kinds of clothing of Fashion-MNIST, bright on black. PNG
+/// and JPEG, in color or gray, of any size. Of a folder, all of them in it and below, in the order of their names. What cannot be
 /// read is named and left out; the exit code is 1 then.
 #[derive(Debug, Args)]
 #[command(mut_arg("weights", |flag| flag.alias("model")))]
@@ -64,8 +64,8 @@ pub struct PredictArgs {
     /// JSON.
     #[command(flatten)]
     pub json: JsonArgs,
-    /// Draw where the classes were seen (figure 4 of the paper): NAME.cam.png with the most likely class's map over the image, and
-    /// NAME.maps.png with the maps of all classes, in rows of five
+    /// Draw where the classes were seen (figure 4 of the paper): NAME.cam.png with the most likely class's map over the image,
+    /// and NAME.maps.png with the maps of all classes, in rows of five
     #[arg(long, value_name = "DIR")]
     pub cam: Option<PathBuf>,
     /// Threads.
@@ -273,8 +273,8 @@ fn show(
     print(&format!("{}: {}{label}\n", shown(&named.name), text.join(", ")))
 }
 
-/// The beginning of the names of an image's pictures: its file's name without what is behind the dot, with a number if another image
-/// of this command has it.
+/// The beginning of the names of an image's pictures: its file's name without what is behind the dot, with a number if another
+/// image of this command has it.
 fn drawn_as(name: &str, drawn: &mut HashSet<String>) -> String {
     let own = Path::new(name).file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let numbered = (2..).map(|number| format!("{own}-{number}"));
@@ -291,8 +291,8 @@ fn draw(beginning: &Path, picture: &Picture, class: usize, maps: &ClassMaps) -> 
     write("maps.png", &sheet(picture, maps)?)
 }
 
-/// The maps of all classes over the image, at most [`DRAWN`] pixels a side each, in rows of five, of more than 25 classes in as many
-/// rows as columns, a line of white between two.
+/// The maps of all classes over the image, at most [`DRAWN`] pixels a side each, in rows of five, of more than 25 classes in as
+/// many rows as columns, a line of white between two.
 fn sheet(picture: &Picture, maps: &ClassMaps) -> Result<Picture, TrainError> {
     let classes = maps.maps.shape()[0];
     let columns = if classes <= 25 { classes.min(5) } else { classes.isqrt() + 1 };

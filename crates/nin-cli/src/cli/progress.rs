@@ -202,8 +202,8 @@ pub(super) fn dumb_terminal() -> bool {
     std::env::var_os("TERM").map_or(cfg!(unix), |term| term.is_empty() || term == "dumb")
 }
 
-/// A bar and its message on standard error, in one line: what does not fit the terminal is cut off. Where that is no terminal, or one
-/// that cannot go back in a line, the bar is hidden and only counts.
+/// A bar and its message on standard error, in one line: what does not fit the terminal is cut off. Where that is no terminal, or
+/// one that cannot go back in a line, the bar is hidden and only counts.
 pub(super) fn bar(length: u64) -> ProgressBar {
     let target =
         if dumb_terminal() { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(8) };

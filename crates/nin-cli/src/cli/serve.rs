@@ -26,8 +26,8 @@ const SAMPLE_SIDE: usize = 512;
 /// Answers in a browser, and to programs: a page on which one draws, drops or pastes an image, and a JSON API (docs/serve.md).
 ///
 /// The page shows live what the network takes an image for, where it sees each class, and the first maps of every block. Without
-/// RUN, the network is the program's own: it tells the ten kinds of clothing of Fashion-MNIST, bright on black. Only this machine is
-/// answered, unless --address says otherwise. Ctrl-C answers what was taken, and ends.
+/// RUN, the network is the program's own: it tells the ten kinds of clothing of Fashion-MNIST, bright on black. Only this machine
+/// is answered, unless --address says otherwise. Ctrl-C answers what was taken, and ends.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   nin serve                                   the program's own network, at http://127.0.0.1:8080

@@ -41,8 +41,8 @@ pub(super) fn at_first(doing: &'static str, end: impl Fn() + Send + 'static) -> 
     on_signals(on_signal).map_err(|why| TrainError::Config(format!("cannot watch for Ctrl-C: {why}")))
 }
 
-/// Calls a function at each signal, on a thread of its own. What was ignored when the process began stays ignored, so that `nohup`
-/// and `trap ''` hold.
+/// Calls a function at each signal, on a thread of its own. What was ignored when the process began stays ignored, so that
+/// `nohup` and `trap ''` hold.
 #[cfg(unix)]
 fn on_signals(mut on_signal: impl FnMut() + Send + 'static) -> std::io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -56,8 +56,8 @@ fn on_signals(mut on_signal: impl FnMut() + Send + 'static) -> std::io::Result<(
     std::thread::Builder::new().name("signals".to_owned()).spawn(wait).map(drop)
 }
 
-/// A bit for each signal that is ignored, from that of signal 1 on: `SigIgn` of Linux's `/proc`. Where there is none, as on macOS,
-/// no signal counts as ignored: without unsafe code a program cannot ask.
+/// A bit for each signal that is ignored, from that of signal 1 on: `SigIgn` of Linux's `/proc`. Where there is none, as on
+/// macOS, no signal counts as ignored: without unsafe code a program cannot ask.
 #[cfg(unix)]
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -22,7 +22,8 @@ impl Table {
         self.rows.push(row);
     }
 
-    /// Tells whether a column holds numbers (and cells without anything). What stands first are names, even if they look like numbers.
+    /// Tells whether a column holds numbers (and cells without anything). What stands first are names, even if they look like
+    /// numbers.
     fn is_number(&self, column: usize) -> bool {
         let number = |row: &Vec<String>| {
             let digits = row[column].replace(',', "");

@@ -10,12 +10,12 @@ use super::progress::dumb_terminal;
 use super::settings::read_environment;
 use super::{fail, log, printed};
 
-/// The arguments of this process, in an environment that can be; or the exit code to end with, after the help, the version or what
-/// is wrong was printed.
+/// The arguments of this process, in an environment that can be; or the exit code to end with, after the help, the version or
+/// what is wrong was printed.
 ///
 /// # Errors
-/// 0 after `--help` and `--version`, 1 if they could not be printed, 2 after one line on standard error that says what is wrong and
-/// where to read on.
+/// 0 after `--help` and `--version`, 1 if they could not be printed, 2 after one line on standard error that says what is wrong
+/// and where to read on.
 pub fn parse<A: Parser>() -> Result<A, ExitCode> {
     // Left to itself, help has colors wherever a variable `CI` is set, on a terminal that has none, too.
     let color = if dumb_terminal() { ColorChoice::Never } else { ColorChoice::Auto };

@@ -10,8 +10,8 @@ const TURNS: usize = 100;
 const WITHIN: f64 = 1e-4;
 
 /// The largest singular value of a weight as a matrix: a row for each output channel, a column for each number of the patch that
-/// it is multiplied with. By power iteration from a fixed start: from below, exact where one direction is well ahead of the others,
-/// and within 0.5 % of a full decomposition for random weights and weights that training has changed.
+/// it is multiplied with. By power iteration from a fixed start: from below, exact where one direction is well ahead of the
+/// others, and within 0.5 % of a full decomposition for random weights and weights that training has changed.
 pub(super) fn spectral_norm(weight: &Tensor<f32>) -> f64 {
     let rows = weight.shape().first().copied().unwrap_or(1).max(1);
     let columns = weight.len() / rows;

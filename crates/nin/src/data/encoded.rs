@@ -1,7 +1,7 @@
 //! PNG and JPEG files before they are decoded: their sides, and that decoding them takes no more than images of their size may.
 //!
-//! Decoders follow a file wherever it leads. A few bytes of a JPEG image that begin another scan cost a pass over the image; a color
-//! profile or a text in a PNG image may be a thousand times as large as it lies there. Neither is needed to show an image.
+//! Decoders follow a file wherever it leads. A few bytes of a JPEG image that begin another scan cost a pass over the image; a
+//! color profile or a text in a PNG image may be a thousand times as large as it lies there. Neither is needed to show an image.
 
 use std::borrow::Cow;
 
@@ -59,8 +59,8 @@ fn png(bytes: &[u8]) -> Result<Encoded<'_>, String> {
     Ok(Encoded { format: ImageFormat::Png, sides, bytes })
 }
 
-/// A PNG file without the chunks that it is shown without: profiles, texts, the further images of an animation. What is broken stays
-/// so.
+/// A PNG file without the chunks that it is shown without: profiles, texts, the further images of an animation. What is broken
+/// stays so.
 fn without_extras(bytes: &[u8]) -> Cow<'_, [u8]> {
     let (mut at, mut needed) = (8, Cow::Borrowed(bytes));
     while let (Some(length), Some(kind)) = (u32_at(bytes, at), bytes.get(at + 4..at + 8)) {

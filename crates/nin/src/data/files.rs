@@ -41,7 +41,8 @@ pub fn file_names(kind: DatasetKind) -> Vec<String> {
 /// as some archives unpack it, plain or with `.gz`, in this order.
 ///
 /// # Errors
-/// [`DataError::File`] with the spellings that were tried, or if it cannot be told what is there, for want of a permission for one.
+/// [`DataError::File`] with the spellings that were tried, or if it cannot be told what is there, for want of a permission for
+/// one.
 pub fn find_file(dir: &Path, name: &str) -> Result<PathBuf, DataError> {
     look_for(dir, name)?.ok_or_else(|| {
         let tried = spellings(name).join(", ");
@@ -139,8 +140,8 @@ pub fn bundled() -> Result<Splits, DataError> {
     Ok(Splits { train: read("train", [images, labels])?, test: read("test", [test_images, test_labels])? })
 }
 
-/// Reads one split of a data set from its image and its label file (IDX, plain or gzip-compressed), by the names that errors carry.
-/// `split` ("train", "test") goes into the set's name.
+/// Reads one split of a data set from its image and its label file (IDX, plain or gzip-compressed), by the names that errors
+/// carry. `split` ("train", "test") goes into the set's name.
 ///
 /// # Errors
 /// Every error of [`Idx::from_reader`], and those of [`ArrayDataset::named`] with the file names in them; [`DataError::File`] if

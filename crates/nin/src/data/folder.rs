@@ -1,8 +1,8 @@
 //! [`ImageFolder`]: PNG and JPEG files in folders, one for each class.
 //!
 //! All files are read once when the folder is opened: those that are broken are known before anything is trained, and so is the
-//! SHA-256 of all. Their pixels, brought to the size of the network, are kept in memory while there is room; others are decoded again
-//! whenever they are asked for, on the thread that asks, which is a loader's.
+//! SHA-256 of all. Their pixels, brought to the size of the network, are kept in memory while there is room; others are decoded
+//! again whenever they are asked for, on the thread that asks, which is a loader's.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -55,10 +55,10 @@ struct ImageFile {
 }
 
 impl ImageFolder {
-    /// Opens `folder`: `folder/train/CLASS/*` and `folder/test/CLASS/*`, where `val` may stand for `test`, or `folder/CLASS/*`, of
-    /// which all are training images. Classes are in the order of their names; their folders may have folders. Files and folders
-    /// whose names begin with a dot, and files that are no images by the ends of their names, do not count. Images have one channel
-    /// if all of them are gray, three otherwise. Answers the SHA-256 of names and contents, too.
+    /// Opens `folder`: `folder/train/CLASS/*` and `folder/test/CLASS/*`, where `val` may stand for `test`, or `folder/CLASS/*`,
+    /// of which all are training images. Classes are in the order of their names; their folders may have folders. Files and
+    /// folders whose names begin with a dot, and files that are no images by the ends of their names, do not count. Images have
+    /// one channel if all of them are gray, three otherwise. Answers the SHA-256 of names and contents, too.
     ///
     /// # Errors
     /// [`DataError::File`] if a folder cannot be read, or with `strict` a file; [`DataError::Samples`] if there are no classes, a
@@ -209,8 +209,8 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
     Ok(paths)
 }
 
-/// The image files in a folder and below it, in the order of their names. Links to folders below it are not followed: one may lead
-/// back. Of files by other names, those that are images of another kind are there, too, so that reading them says so.
+/// The image files in a folder and below it, in the order of their names. Links to folders below it are not followed: one may
+/// lead back. Of files by other names, those that are images of another kind are there, too, so that reading them says so.
 ///
 /// # Errors
 /// [`FileError`] if a folder cannot be read.

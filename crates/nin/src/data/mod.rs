@@ -3,8 +3,9 @@
 //! The way of an image: [`idx`] reads the files, a [`Dataset`] has the images and their targets ([`ArrayDataset`] in memory, or
 //! one's own; `ImageFolder` on disk, with the feature `image`), [`files`] knows their names, [`load`](mod@load) where each data
 //! set lies, and `download` (a feature) how to fetch one. [`augment`] varies an image, [`resize`] brings it to the network's
-//! size, [`normalize`] makes numbers of its pixels, or [`mod@whiten`], before all this, of a whole image. A [`sampler`] draws which
-//! samples an epoch has. [`loader`] does all this for one [`batch`] after another, ahead of the training, on threads of its own.
+//! size, [`normalize`] makes numbers of its pixels, or [`mod@whiten`], before all this, of a whole image. A [`sampler`] draws
+//! which samples an epoch has. [`loader`] does all this for one [`batch`] after another, ahead of the training, on threads of its
+//! own.
 
 mod affine;
 pub mod array;

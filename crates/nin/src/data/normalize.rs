@@ -23,8 +23,8 @@ impl Normalization {
     /// Mean and standard deviation (of the population) of each channel of `dataset`, over all its pixels as
     /// published, before any resizing.
     ///
-    /// Numbers are added in f64, in a fixed order; sums of 8-bit pixels and of their squares are exact. A channel whose pixels are
-    /// all the same would have deviation 0; it gets 1 (of 255, if pixels have 8 bits), and becomes 0 everywhere.
+    /// Numbers are added in f64, in a fixed order; sums of 8-bit pixels and of their squares are exact. A channel whose pixels
+    /// are all the same would have deviation 0; it gets 1 (of 255, if pixels have 8 bits), and becomes 0 everywhere.
     ///
     /// # Errors
     /// As [`Dataset::get`].

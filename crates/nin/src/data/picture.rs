@@ -42,13 +42,13 @@ impl Picture {
         Ok(Self { shape, pixels })
     }
 
-    /// Reads a PNG or JPEG image, told apart by its first bytes, as a viewer shows it: turned as its EXIF says, what is transparent
-    /// on white, 16 bits a channel brought to 8. `source` is the name that errors carry (with the feature `image`).
+    /// Reads a PNG or JPEG image, told apart by its first bytes, as a viewer shows it: turned as its EXIF says, what is
+    /// transparent on white, 16 bits a channel brought to 8. `source` is the name that errors carry (with the feature `image`).
     ///
     /// # Errors
-    /// [`FileError::Content`] if it is neither, is broken or cut off, has a side of more than [`MAX_SIDE`] pixels, more of them than
-    /// fit in half a gigabyte, or is a JPEG image of more than 100 scans, 1,000 segments or 256 KiB of tables, all of which is found
-    /// out before memory is taken. A decoded image takes no more than the pixels need, whatever else is in the file.
+    /// [`FileError::Content`] if it is neither, is broken or cut off, has a side of more than [`MAX_SIDE`] pixels, more of them
+    /// than fit in half a gigabyte, or is a JPEG image of more than 100 scans, 1,000 segments or 256 KiB of tables, all of which
+    /// is found out before memory is taken. A decoded image takes no more than the pixels need, whatever else is in the file.
     #[cfg(feature = "image")]
     pub fn decode(bytes: &[u8], source: &Path) -> Result<Self, FileError> {
         use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
@@ -98,8 +98,8 @@ impl Picture {
         Self::new(shape, pixels).map_err(|error| refuse(error.to_string()))
     }
 
-    /// Height and width of a PNG or JPEG image as its header has them, however large, before any EXIF turns it, without decoding it
-    /// (with the feature `image`).
+    /// Height and width of a PNG or JPEG image as its header has them, however large, before any EXIF turns it, without decoding
+    /// it (with the feature `image`).
     ///
     /// # Errors
     /// [`FileError::Content`] if it is neither, has no header, or is a JPEG image that is cut off or has too much in it, as
@@ -164,8 +164,8 @@ impl Picture {
         Ok(Self { shape: [channels, height, width], pixels })
     }
 
-    /// The same image with so many channels: gray is 0.299 red, 0.587 green and 0.114 blue (ITU-R BT.601, as PIL has it), and a gray
-    /// image in color has the same plane three times.
+    /// The same image with so many channels: gray is 0.299 red, 0.587 green and 0.114 blue (ITU-R BT.601, as PIL has it), and a
+    /// gray image in color has the same plane three times.
     ///
     /// # Errors
     /// [`DataError::Options`] if that is neither 1 nor 3.
@@ -209,8 +209,8 @@ impl Picture {
         Self::new([c, height, width], pixels)
     }
 
-    /// The same image with at most `side` pixels on its longer side: a small one with every pixel a square, as large as fits, a larger
-    /// one made smaller in proportion, with a row and a column at least.
+    /// The same image with at most `side` pixels on its longer side: a small one with every pixel a square, as large as fits, a
+    /// larger one made smaller in proportion, with a row and a column at least.
     ///
     /// # Errors
     /// [`DataError::Options`] if `side` is 0 or larger than [`MAX_SIDE`].

@@ -18,8 +18,8 @@ pub struct DataMarks {
     pub train_images: usize,
     /// The number of test images.
     pub test_images: usize,
-    /// The SHA-256, in lower-case hexadecimal, of sizes, pixels, targets and names of classes of both, where the way the files are
-    /// compressed is not part of it; of a folder of images, of the names of its files and of what they hold.
+    /// The SHA-256, in lower-case hexadecimal, of sizes, pixels, targets and names of classes of both, where the way the files
+    /// are compressed is not part of it; of a folder of images, of the names of its files and of what they hold.
     pub sha256: String,
 }
 

@@ -91,7 +91,8 @@ pub struct Exported {
     pub any_size: bool,
 }
 
-/// The ONNX file (opset 17, version 8 of the format) of a module, for images such as these, N x C x H x W as the module sees them.
+/// The ONNX file (opset 17, version 8 of the format) of a module, for images such as these, N x C x H x W as the module sees
+/// them.
 ///
 /// Initializers have the names of the module's parameters, operators those of the places in which ops are applied and of their
 /// kind: `layer1.0.conv1/Conv`. The input is called `input`, the output `logits`. N may be any in use, H and W, too, if the

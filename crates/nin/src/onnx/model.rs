@@ -1,5 +1,5 @@
-//! [`Model`]: a file of the Open Neural Network Exchange in memory, written and read. Numbers of fields are those of version 8 of the
-//! format, <https://github.com/onnx/onnx/blob/v1.12.0/onnx/onnx.proto>.
+//! [`Model`]: a file of the Open Neural Network Exchange in memory, written and read. Numbers of fields are those of version 8 of
+//! the format, <https://github.com/onnx/onnx/blob/v1.12.0/onnx/onnx.proto>.
 
 use tensor::{Shape, Tensor};
 

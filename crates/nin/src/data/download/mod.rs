@@ -222,7 +222,8 @@ impl Transfer<'_> {
         Ok(())
     }
 
-    /// Asks once for what is missing and appends what comes. Answers why there is no more: if it is not all, asking again may help.
+    /// Asks once for what is missing and appends what comes. Answers why there is no more: if it is not all, asking again may
+    /// help.
     fn attempt(&self, part: &mut PartFile) -> Result<String, DataError> {
         let response = match self.ask(part.len) {
             Ok(response) => response,
