@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use autograd::{Context, Part, Run};
 use rayon::prelude::*;
 use tensor::conv::ConvAlgorithm;
-use tensor::{BufferPool, Tensor};
+use tensor::{BufferPool, Tensor, lock};
 
 use super::accumulation::{AccumulationGroup, GroupSums, Sums, Total, Turns, write_all};
 use super::error::TrainError;
@@ -72,27 +72,39 @@ impl Schedule {
         Self { begun: none(), over: none(), micro_batches, at_once }
     }
 
-    /// The next micro-batch for a worker, with its group: of `own`, the group of the one that it is done with; or of a group that
-    /// has not begun, its `first` before any other; or of one that others work on, if many are under way.
+    /// The next micro-batch for a worker, with its group. `own` is the group of the micro-batch that it is done with; without one it
+    /// begins, with group `first` before any other.
     fn next(&mut self, own: Option<usize>, first: usize) -> Option<(usize, usize)> {
         if let Some(own) = own {
             self.over[own] += 1;
         }
-        let left = |group: usize| self.micro_batches[group] - self.begun[group];
-        let groups = 0..self.begun.len();
-        let under_way =
-            |&group: &usize| self.begun[group] > 0 && self.over[group] < self.micro_batches[group];
-        let group = own.filter(|&group| left(group) > 0).or_else(|| {
-            let mine =
-                groups.clone().find(|&group| own.is_none() && group == first && self.begun[group] == 0);
-            let begin = || mine.or_else(|| groups.clone().find(|&group| self.begun[group] == 0));
-            let open = groups.clone().filter(|&group| self.begun[group] > 0 && left(group) > 0);
-            let help = || open.max_by_key(|&group| (left(group), groups.end - group));
-            let few = groups.clone().filter(under_way).count() < self.at_once;
-            if few { begin().or_else(help) } else { help().or_else(begin) }
-        })?;
+        let group = self.choose(own, first)?;
         self.begun[group] += 1;
         Some((group, self.begun[group] - 1))
+    }
+
+    /// The group of the next micro-batch: the worker's own while it has any; then one that has not begun, or one that others work on
+    /// if many are under way.
+    fn choose(&self, own: Option<usize>, first: usize) -> Option<usize> {
+        let groups = 0..self.begun.len();
+        let left = |group: usize| self.micro_batches[group] - self.begun[group];
+        let has_begun = |&group: &usize| self.begun[group] > 0;
+        if let Some(own) = own.filter(|&own| left(own) > 0) {
+            return Some(own);
+        }
+        let of_its_number =
+            Some(first).filter(|first| own.is_none() && groups.contains(first) && !has_begun(first));
+        let to_begin = of_its_number.or_else(|| groups.clone().find(|group| !has_begun(group)));
+        // The one with most left, of equal ones the first.
+        let to_help = groups
+            .clone()
+            .filter(has_begun)
+            .rev()
+            .max_by_key(|&group| left(group))
+            .filter(|&group| left(group) > 0);
+        let under_way =
+            groups.filter(has_begun).filter(|&group| self.over[group] < self.micro_batches[group]).count();
+        if under_way < self.at_once { to_begin.or(to_help) } else { to_help.or(to_begin) }
     }
 }
 
@@ -223,6 +235,11 @@ impl Workers {
         });
     }
 
+    /// The memory of the worker that a micro-batch of this number belongs to where all are in memory at once.
+    fn worker_of(&self, number: usize) -> &Arc<BufferPool> {
+        &self.workers[number % self.threads()]
+    }
+
     /// A tensor for each parameter's gradient, not yet written.
     fn group_gradients(&self, parameters: &[&Parameter<f32>]) -> Vec<Tensor<f32>> {
         let gradient =
@@ -231,7 +248,7 @@ impl Workers {
     }
 
     fn total(&self) -> MutexGuard<'_, Total> {
-        self.total.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.total)
     }
 
     /// Computes the gradients of the batch's mean `loss`, kept for [`Workers::gradients`], and the sums over its images.
@@ -307,7 +324,7 @@ impl Workers {
         let micro_batches = groups.iter().map(|group| group.micro_batches.len()).collect();
         let at_once = BEGUN.max(self.threads() / WORKERS_A_GROUP);
         let schedule = Mutex::new(Schedule::new(micro_batches, at_once));
-        let next = |own, first| schedule.lock().unwrap_or_else(PoisonError::into_inner).next(own, first);
+        let next = |own, first| lock(&schedule).next(own, first);
         self.threads.broadcast(|thread| {
             let (pool, mut own) = (&self.workers[thread.index()], None);
             while let Some((index, number)) = next(own, thread.index()) {
@@ -352,103 +369,32 @@ impl Workers {
         }
     }
 
-    /// Runs a step whose micro-batches meet: all micro-batches go forward to the next meeting, then all from there on, and back
-    /// the same way. A worker keeps its micro-batches from the beginning to the end, since its memory is theirs. All values that
-    /// the backward pass needs are in memory at once, those of the whole batch; gradients go to the total from meeting to
-    /// meeting.
+    /// Runs a step whose micro-batches meet. Gradients go to the total from meeting to meeting.
     fn run_together(&self, groups: &[AccumulationGroup<'_>], parameters: &[&Parameter<f32>]) {
-        struct Pass<'a> {
-            group: usize,
-            micro_batch: &'a MicroBatch<'a>,
-            turns: Turns<'a>,
-            run: Run<f32>,
-            /// The part that the micro-batch brought to the meeting at which it waits.
-            part: Option<Part>,
-            result: Result<Metrics, TrainError>,
-        }
-        type Work<'a> = dyn Fn(&mut Pass<'_>, &Context, Option<&Part>) + Sync + 'a;
-        fn locked<T>(place: &Mutex<T>) -> MutexGuard<'_, T> {
-            place.lock().unwrap_or_else(PoisonError::into_inner)
-        }
-        let micro_batches = groups.iter().enumerate().flat_map(|(index, group)| {
-            group
-                .micro_batches
-                .iter()
-                .enumerate()
-                .map(move |(number, micro_batch)| (index, group.turns(number), micro_batch))
-        });
-        let worker = |index: usize| &self.workers[index % self.threads()];
-        let passes: Vec<Mutex<Pass>> = micro_batches
-            .enumerate()
-            .map(|(index, (group, turns, micro_batch))| {
-                let (run, result) = (micro_batch.begin(worker(index)), Ok(Metrics::default()));
-                Mutex::new(Pass { group, micro_batch, turns, run, part: None, result })
-            })
-            .collect();
-        let each = |work: &Work, joined: Option<&Part>| {
-            self.threads.broadcast(|thread| {
-                // After a panic this thread's other micro-batches do not come either.
-                let _guards: Vec<_> = groups.iter().map(AccumulationGroup::guard).collect();
-                for pass in passes.iter().skip(thread.index()).step_by(self.threads()) {
-                    let mut pass = locked(pass);
-                    let context = pass.micro_batch.context(worker(thread.index()));
-                    work(&mut pass, &context, joined);
-                }
-            });
-        };
-        // From meeting to meeting, until the way is over. Parts are joined in the order of the micro-batches.
-        let go = |work: &Work, after: &mut dyn FnMut()| {
-            let mut joined = None;
-            loop {
-                each(work, joined.as_ref());
-                after();
-                let parts: Vec<Part> = passes.iter().filter_map(|pass| locked(pass).part.take()).collect();
-                if parts.is_empty() {
-                    return;
-                }
-                joined = Some(Part::join(&parts));
+        let passes = Passes::begin(self, groups);
+        passes.until_over(
+            |pass, context, joined| pass.micro_batch.bound.advance(context, &mut pass.run, joined),
+            || (),
+        );
+        passes.each(|pass, context| {
+            let run = std::mem::take(&mut pass.run);
+            match pass.micro_batch.turn(context, run) {
+                Ok((run, metrics)) => (pass.run, pass.result) = (run, Ok(metrics)),
+                Err(error) => pass.result = Err(error),
             }
-        };
-        go(
-            &|pass, context, joined| {
-                pass.part = pass.micro_batch.bound.advance(context, &mut pass.run, joined);
-            },
-            &mut || (),
-        );
-        each(
-            &|pass, context, _| {
-                let run = std::mem::take(&mut pass.run);
-                match pass.micro_batch.turn(context, run) {
-                    Ok((run, metrics)) => (pass.run, pass.result) = (run, Ok(metrics)),
-                    Err(error) => pass.result = Err(error),
-                }
-            },
-            None,
-        );
+        });
         let mut gradients: Vec<(Tensor<f32>, bool)> =
             self.group_gradients(parameters).into_iter().map(|gradient| (gradient, false)).collect();
         // No micro-batch goes back alone: the sums at a meeting would not be the batch's.
-        if passes.iter().all(|pass| locked(pass).result.is_ok()) {
-            let mut add_to_total = || {
-                self.install(|| {
-                    gradients.par_iter_mut().enumerate().for_each(|(number, (gradient, begun))| {
-                        for sum in groups
-                            .iter()
-                            .map(|group| group.take(number, &self.gradients))
-                            .filter(|sum| !sum.is_empty())
-                        {
-                            sum.write_to(gradient, *begun);
-                            *begun = true;
-                        }
-                    });
-                });
-            };
-            let back: &Work = &|Pass { micro_batch, turns, run, part, .. }, context, joined| {
-                *part = micro_batch.bound.retreat(context, run, joined, turns);
-            };
-            go(back, &mut add_to_total);
+        if passes.all.iter().all(|pass| lock(pass).result.is_ok()) {
+            passes.until_over(
+                |Pass { micro_batch, turns, run, .. }, context, joined| {
+                    micro_batch.bound.retreat(context, run, joined, turns)
+                },
+                || self.take_sums(groups, &mut gradients),
+            );
         }
-        for pass in passes {
+        for pass in passes.all {
             let Pass { turns, group, result, .. } = pass.into_inner().unwrap_or_else(PoisonError::into_inner);
             if turns.end(result) {
                 match groups[group].end() {
@@ -466,11 +412,93 @@ impl Workers {
         self.total().sums.gradients = gradients.into_iter().map(zeroed).collect();
     }
 
+    /// Takes what the groups have added up so far to the total's gradients, each of which knows whether anything is in it.
+    fn take_sums(&self, groups: &[AccumulationGroup<'_>], gradients: &mut [(Tensor<f32>, bool)]) {
+        let take = |number: usize, (gradient, begun): &mut (Tensor<f32>, bool)| {
+            let sums = groups.iter().map(|group| group.take(number, &self.gradients));
+            for sum in sums.filter(|sum| !sum.is_empty()) {
+                sum.write_to(gradient, *begun);
+                *begun = true;
+            }
+        };
+        self.install(|| {
+            gradients.par_iter_mut().enumerate().for_each(|(number, gradient)| take(number, gradient));
+        });
+    }
+
     /// Calls `use_gradients` with the gradients of the last step: a tensor for each parameter, in the network's order.
     pub fn gradients<R: Send>(&self, use_gradients: impl FnOnce(&[Tensor<f32>]) -> R + Send) -> R {
         let total = self.total();
         let gradients = &total.sums.gradients;
         self.threads.install(|| use_gradients(gradients))
+    }
+}
+
+/// The micro-batches of a step that meet: all go forward to the next meeting, then all from there on, and back the same way. All
+/// values that the backward pass needs are in memory at once, those of the whole batch.
+struct Passes<'a> {
+    workers: &'a Workers,
+    groups: &'a [AccumulationGroup<'a>],
+    all: Vec<Mutex<Pass<'a>>>,
+}
+
+/// A micro-batch on its way.
+struct Pass<'a> {
+    group: usize,
+    micro_batch: &'a MicroBatch<'a>,
+    turns: Turns<'a>,
+    run: Run<f32>,
+    /// The part that the micro-batch brought to the meeting at which it waits.
+    part: Option<Part>,
+    result: Result<Metrics, TrainError>,
+}
+
+impl<'a> Passes<'a> {
+    /// All micro-batches of the groups, in their order.
+    fn begin(workers: &'a Workers, groups: &'a [AccumulationGroup<'a>]) -> Self {
+        let mut all = Vec::new();
+        for (index, group) in groups.iter().enumerate() {
+            for (number, micro_batch) in group.micro_batches.iter().enumerate() {
+                let (turns, run) = (group.turns(number), micro_batch.begin(workers.worker_of(all.len())));
+                let result = Ok(Metrics::default());
+                all.push(Mutex::new(Pass { group: index, micro_batch, turns, run, part: None, result }));
+            }
+        }
+        Self { workers, groups, all }
+    }
+
+    /// Does some work on every micro-batch. A worker keeps its micro-batches from the beginning to the end, since its memory is theirs.
+    fn each(&self, work: impl Fn(&mut Pass<'a>, &Context) + Sync) {
+        self.workers.threads.broadcast(|thread| {
+            // After a panic this thread's other micro-batches do not come either.
+            let _guards: Vec<_> = self.groups.iter().map(AccumulationGroup::guard).collect();
+            let own = self.all.iter().skip(thread.index()).step_by(self.workers.threads());
+            for pass in own {
+                let mut pass = lock(pass);
+                let context = pass.micro_batch.context(self.workers.worker_of(thread.index()));
+                work(&mut pass, &context);
+            }
+        });
+    }
+
+    /// Works from meeting to meeting until the way is over, and calls `after` at each and at the end. The work goes on from what was
+    /// joined at the meeting before and answers what the micro-batch brings to the next. Parts are joined in the order of the
+    /// micro-batches.
+    fn until_over(
+        &self,
+        work: impl Fn(&mut Pass<'a>, &Context, Option<&Part>) -> Option<Part> + Sync,
+        mut after: impl FnMut(),
+    ) {
+        let mut joined = None;
+        loop {
+            self.each(|pass, context| pass.part = work(pass, context, joined.as_ref()));
+            after();
+            let parts: Vec<Part> = self.all.iter().filter_map(|pass| lock(pass).part.take()).collect();
+            if parts.is_empty() {
+                return;
+            }
+            joined = Some(Part::join(&parts));
+        }
     }
 }
 
