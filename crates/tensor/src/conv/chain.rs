@@ -13,7 +13,7 @@ use super::windows::windows;
 use super::{Chain, Convolution, Pass};
 use crate::buffer_pool::BufferPool;
 use crate::context::Context;
-use crate::gemm::{By, Epilogue, Operand, Stage, gemm, gemm_backward};
+use crate::gemm::{By, Operand, Stage, gemm, gemm_backward};
 use crate::shape::Shape;
 use crate::simd::Isa;
 use crate::sink::Sinks;
@@ -67,8 +67,7 @@ pub(super) fn forward(
                 let (below, own) = maps.split_at_mut(index);
                 let (plane, images, column) = place(index);
                 let mut y = part_mut(own[0].data_mut(), [layer.geometry.c_out, plane], &images, [0, 1]);
-                let bias = layer.bias.map(Tensor::data);
-                let epilogue = Epilogue { accumulate: false, bias, relu: layer.relu };
+                let epilogue = layer.epilogue();
                 let weights = &weights.groups[0];
                 let Some(below) = below.last() else {
                     gemm(pool, weights, (&*input, block.clone()), epilogue, (&mut y, column), false);

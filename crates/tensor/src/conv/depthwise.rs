@@ -12,6 +12,7 @@ use super::direct::Masked;
 use super::padded::Padded;
 use super::{ConvGeometry, Pass};
 use crate::buffer_pool::BufferPool;
+use crate::gemm::Epilogue;
 use crate::simd::{Isa, Kernel, Simd, dispatch};
 
 /// The most lanes of a vector: rows are as long as whole vectors of any instruction set.
@@ -103,8 +104,7 @@ struct Convolve<'a> {
     layout: &'a Layout,
     x: Masked<'a>,
     w: &'a [f32],
-    bias: Option<&'a [f32]>,
-    relu: bool,
+    epilogue: Epilogue<'a>,
     /// The first group, counted through all images, and the outputs from there on.
     first: usize,
     y: &'a mut [f32],
@@ -115,7 +115,8 @@ struct Convolve<'a> {
 impl Kernel for Convolve<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { groups, layout, x: (x, mask), w, bias, relu, first, y, copies } = self;
+        let Self { groups, layout, x: (x, mask), w, epilogue: Epilogue { bias, relu }, first, y, copies } =
+            self;
         let Layout { channels: [_, outputs], size: [rows, columns], padded, taps, row_step } = layout;
         let ([from, to], pixels, count) = (layout.group(), padded.pixels(), taps.len());
         for (group, y) in (first..).zip(y.chunks_exact_mut(to)) {
@@ -143,19 +144,17 @@ impl Kernel for Convolve<'_> {
     }
 }
 
-/// A pass of the convolution `g`: the output, N x O x OH x OW, overwritten, with a bias of O elements and ReLU if asked for, or the
+/// A pass of the convolution `g`: the output, N x O x OH x OW, overwritten, with an epilogue of O biases, or the
 /// input gradient, N x C x H x W, overwritten. With `parallel`, groups are spread over rayon's threads, with the same bits.
 ///
 /// # Panics
 /// If a slice does not have the geometry's length or the convolution is not depthwise.
-#[expect(clippy::too_many_arguments, reason = "those of a convolution")]
 pub(super) fn convolve(
     pool: &Arc<BufferPool>,
     isa: Isa,
-    g: &ConvGeometry,
-    pass: Pass,
+    (g, pass): (&ConvGeometry, Pass),
     (x, w): (Masked<'_>, &[f32]),
-    (bias, relu): (Option<&[f32]>, bool),
+    epilogue: Epilogue<'_>,
     parallel: bool,
     y: &mut [f32],
 ) {
@@ -168,7 +167,7 @@ pub(super) fn convolve(
     }
     let run = |first: usize, y: &mut [f32]| {
         let copies = &mut *pool.zeros::<f32>(layout.channels[0] * layout.padded.len());
-        dispatch(isa, Convolve { groups, layout, x, w, bias, relu, first, y, copies });
+        dispatch(isa, Convolve { groups, layout, x, w, epilogue, first, y, copies });
     };
     if parallel {
         let chunks = y.par_chunks_mut(GROUPS * to).enumerate();
@@ -305,8 +304,8 @@ mod tests {
             for isa in Isa::available() {
                 let [mut y, mut dx, mut dw, mut db] = case.places();
                 let (x, dy) = (((&*case.x, None), &*case.w), (case.dy(), &*case.w));
-                convolve(&pool, isa, &g, Pass::Forward, x, case.epilogue(), parallel, &mut y);
-                convolve(&pool, isa, &g, Pass::InputGradient, dy, (None, false), parallel, &mut dx);
+                convolve(&pool, isa, (&g, Pass::Forward), x, case.epilogue(), parallel, &mut y);
+                convolve(&pool, isa, (&g, Pass::InputGradient), dy, Epilogue::default(), parallel, &mut dx);
                 weight_gradient(&pool, isa, &g, &case.x, case.dy(), (&mut dw, Some(&mut db)));
                 case.check([&y, &dx, &dw, &db], isa.name());
             }

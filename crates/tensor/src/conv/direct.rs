@@ -109,7 +109,7 @@ pub(super) fn part_mut<'a>(
     Output::planes(data, channels / groups, pixels, [images.len(), pixels, channels * pixels])
 }
 
-/// The output of the convolution `g`, N x O x OH x OW, overwritten, with a bias of O elements and ReLU if asked for. `weights` are
+/// The output of the convolution `g`, N x O x OH x OW, overwritten, with an epilogue of O biases. `weights` are
 /// packed for it, whatever its N. With `parallel`, columns are spread over rayon's threads, with the same bits.
 ///
 /// # Panics
@@ -119,7 +119,7 @@ pub(super) fn convolve(
     weights: &PackedWeights,
     g: &ConvGeometry,
     x: Masked<'_>,
-    (bias, relu): (Option<&[f32]>, bool),
+    epilogue: Epilogue<'_>,
     parallel: bool,
     y: &mut [f32],
 ) {
@@ -130,8 +130,7 @@ pub(super) fn convolve(
         for (group, a) in weights.groups.iter().enumerate() {
             let x = part(x, [g.c_in, g.in_pixels()], &images, [group, g.groups]);
             let mut y = part_mut(y, [g.c_out, g.out_pixels()], &images, [group, g.groups]);
-            let bias = bias.map(|bias| &bias[group * outputs..(group + 1) * outputs]);
-            let epilogue = Epilogue { accumulate: false, bias, relu };
+            let epilogue = epilogue.of_rows(group * outputs..(group + 1) * outputs);
             let columns = 0..images.len() * g.out_pixels();
             let b = (&*windows(pool, g, x, By::Position), columns);
             gemm(pool, a, b, epilogue, (&mut y, 0), parallel);

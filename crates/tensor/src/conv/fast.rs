@@ -10,6 +10,7 @@ use super::{
 };
 use crate::buffer_pool::BufferPool;
 use crate::context::Context;
+use crate::gemm::Epilogue;
 use crate::simd::Isa;
 use crate::sink::Sinks;
 use crate::tensor::Tensor;
@@ -50,6 +51,10 @@ fn transformed(layer: &Convolution<'_, f32>, tile: Tile, pass: Pass) -> Arc<Doma
 }
 
 impl Convolution<'_, f32> {
+    pub(super) fn epilogue(&self) -> Epilogue<'_> {
+        Epilogue { bias: self.bias.map(Tensor::data), relu: self.relu }
+    }
+
     pub(super) fn is_direct(&self, context: &Context) -> bool {
         self.algorithm(context) == ConvAlgorithm::Direct
     }
@@ -65,7 +70,7 @@ fn convolve(
     layer: &Convolution<'_, f32>,
     pass: Pass,
     x: Masked<'_>,
-    epilogue: (Option<&[f32]>, bool),
+    epilogue: Epilogue<'_>,
     y: &mut [f32],
 ) {
     let (pool, parallel) = (context.pool(), context.parallel);
@@ -76,7 +81,7 @@ fn convolve(
         }
         ConvAlgorithm::Depthwise => {
             let (isa, inputs) = (Isa::current(), (x, layer.weight.data()));
-            depthwise::convolve(pool, isa, g, pass, inputs, epilogue, parallel, y);
+            depthwise::convolve(pool, isa, (g, pass), inputs, epilogue, parallel, y);
         }
         _ => direct::convolve(pool, &packed(layer, pass), &g.of(pass), x, epilogue, parallel, y),
     }
@@ -124,8 +129,7 @@ impl Convolve for f32 {
             return (vec![generic::forward(context, layer, x)], 1);
         }
         let mut y = Tensor::empty_in(context.pool(), layer.geometry.output_shape());
-        let epilogue = (layer.bias.map(Tensor::data), layer.relu);
-        convolve(context, layer, Pass::Forward, (x.data(), None), epilogue, y.data_mut());
+        convolve(context, layer, Pass::Forward, (x.data(), None), layer.epilogue(), y.data_mut());
         (vec![y], 1)
     }
 
@@ -157,7 +161,7 @@ impl Convolve for f32 {
                 let weights = packed(layer, Pass::InputGradient);
                 direct::scatter(pool, &weights, g, dy, context.parallel, dx.data_mut());
             } else {
-                convolve(context, layer, Pass::InputGradient, dy, (None, false), dx.data_mut());
+                convolve(context, layer, Pass::InputGradient, dy, Epilogue::default(), dx.data_mut());
             }
             dx
         });

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::direct::Masked;
 use super::{ConvGeometry, naive};
+use crate::gemm::Epilogue;
 use crate::gemm::reference::assert_close;
 
 /// Convolutions of up to three images with so many groups, channels of a group on either side, and rows and columns, that fit: a
@@ -107,8 +108,8 @@ impl Case {
     }
 
     /// The bias, and whether there is a ReLU.
-    pub(super) fn epilogue(&self) -> (Option<&[f32]>, bool) {
-        (self.bias.as_deref(), self.mask.is_some())
+    pub(super) fn epilogue(&self) -> Epilogue<'_> {
+        Epilogue { bias: self.bias.as_deref(), relu: self.mask.is_some() }
     }
 
     /// Places for the four results, full of NaN.

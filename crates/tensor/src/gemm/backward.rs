@@ -162,7 +162,8 @@ fn multiply_weights(weights: &PackedA, columns: Range<usize>, block: &[f32], out
             width: BLOCK_STRIDE,
             ks,
             columns: columns.clone(),
-            epilogue: Epilogue { accumulate: index > 0, ..Epilogue::default() },
+            accumulate: index > 0,
+            epilogue: Epilogue::default(),
             c: out,
         };
         // SAFETY: `out` is borrowed mutably, and there is one thread.

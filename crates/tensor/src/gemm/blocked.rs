@@ -100,11 +100,8 @@ impl<B: Operand + ?Sized> Product<'_, B> {
             for (index, ks) in blocks.clone().enumerate() {
                 let data = &mut scratch[..ks.len() * width];
                 self.b.pack(a.isa, columns.clone(), ks.clone(), width, data);
-                let epilogue = Epilogue {
-                    accumulate: self.epilogue.accumulate || index > 0,
-                    bias: self.epilogue.bias.filter(|_| index == last),
-                    relu: self.epilogue.relu && index == last,
-                };
+                // Once all k's are in.
+                let epilogue = if index == last { self.epilogue } else { Epilogue::default() };
                 let product = BlockProduct {
                     a,
                     panels,
@@ -112,6 +109,7 @@ impl<B: Operand + ?Sized> Product<'_, B> {
                     width,
                     ks,
                     columns: first..first + range.len(),
+                    accumulate: index > 0,
                     epilogue,
                     c: self.c,
                 };
@@ -135,6 +133,8 @@ pub(super) struct BlockProduct<'a> {
     pub(super) ks: Range<usize>,
     /// The block's columns in C.
     pub(super) columns: Range<usize>,
+    /// Adds to C, before the epilogue. Otherwise C is overwritten and its old contents are never read.
+    pub(super) accumulate: bool,
     pub(super) epilogue: Epilogue<'a>,
     pub(super) c: &'a Output<'a>,
 }
@@ -160,7 +160,7 @@ struct Checked<'a>(&'a BlockProduct<'a>);
 impl Kernel for Checked<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let BlockProduct { a, panels, data, width, ref ks, ref columns, epilogue, c } = *self.0;
+        let BlockProduct { a, panels, data, width, ref ks, ref columns, accumulate, epilogue, c } = *self.0;
         let tiles = columns_of(S::REGISTERS, columns.len());
         assert!(tiles.count <= MAX_PANELS, "{} tiles across a block", tiles.count);
         let places: [_; MAX_PANELS] = std::array::from_fn(|index| {
@@ -178,6 +178,7 @@ impl Kernel for Checked<'_> {
                     a_strides: [1, rows.len()],
                     b: data.as_ptr().wrapping_add(columns.start),
                     b_stride: width,
+                    accumulate,
                     ..Tile::OPEN
                 };
                 // SAFETY: the panel of A was just sliced to the tile's rows and k, and the block has a row with the tile's

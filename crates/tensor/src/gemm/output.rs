@@ -12,15 +12,20 @@ use crate::simd::Simd;
 /// The most elements that a tile has: 8 rows of 48, 12 of 32 or 6 of 64.
 const MAX_TILE: usize = 12 * 32;
 
-/// Steps on the way of C to memory, in this order: add to what is there, add the bias, ReLU.
+/// Steps on the way of C to memory, in this order: add the bias, ReLU.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Epilogue<'a> {
-    /// Adds to C. Otherwise C is overwritten and its old contents are never read.
-    pub(crate) accumulate: bool,
-    /// One value per row.
+    /// One value per row, or output channel.
     pub(crate) bias: Option<&'a [f32]>,
     /// `max(value, 0)`.
     pub(crate) relu: bool,
+}
+
+impl Epilogue<'_> {
+    /// That of some of the rows.
+    pub(crate) fn of_rows(&self, rows: Range<usize>) -> Self {
+        Self { bias: self.bias.map(|bias| &bias[rows]), ..*self }
+    }
 }
 
 /// C with `rows` rows and `images * pixels` columns. Column `j` of row `i` is at
@@ -126,7 +131,7 @@ pub(super) struct Columns<'a> {
 }
 
 impl Columns<'_> {
-    /// Runs `tile`, whose C and epilogue are still open, for rows `rows` of these columns.
+    /// Runs `tile`, whose place in C and epilogue are still open, for rows `rows` of these columns.
     ///
     /// # Safety
     /// As for [`Tile::run`] with respect to A and B; `rows` lie inside the output, and rows and columns are as many as those of
@@ -140,8 +145,7 @@ impl Columns<'_> {
         epilogue: Epilogue<'_>,
     ) {
         let stride = self.output.row_stride;
-        tile.accumulate = epilogue.accumulate;
-        tile.bias = epilogue.bias.map_or(std::ptr::null(), |bias| bias[rows.clone()].as_ptr());
+        tile.bias = epilogue.of_rows(rows.clone()).bias.map_or(std::ptr::null(), <[f32]>::as_ptr);
         tile.relu = epilogue.relu;
         if self.whole {
             (tile.c, tile.c_stride) =
@@ -167,7 +171,7 @@ impl Columns<'_> {
                 })
             })
         };
-        if epilogue.accumulate {
+        if tile.accumulate {
             for (c, at, len) in places() {
                 // SAFETY: a piece of a row inside the output, which is this thread's alone.
                 buffer[at..at + len].copy_from_slice(unsafe { std::slice::from_raw_parts(c, len) });

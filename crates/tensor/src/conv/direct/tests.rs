@@ -24,7 +24,7 @@ proptest! {
 
             let packed = Arc::new(PackedWeights::new(&pool, isa, &g, Pass::InputGradient, &case.w));
             if g.is_pointwise() || g.flips() {
-                convolve(&pool, &packed, &g.of(Pass::InputGradient), case.dy(), (None, false), parallel, &mut dx);
+                convolve(&pool, &packed, &g.of(Pass::InputGradient), case.dy(), Epilogue::default(), parallel, &mut dx);
             } else {
                 scatter(&pool, &packed, &g, case.dy(), parallel, &mut dx);
             }

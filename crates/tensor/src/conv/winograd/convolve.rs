@@ -13,6 +13,7 @@ use super::transforms::{Maps, Sink, Source, TileKernel, dispatch_tile};
 use super::weights::DomainWeights;
 use super::{ConvGeometry, Masked};
 use crate::buffer_pool::BufferPool;
+use crate::gemm::Epilogue;
 use crate::simd::Simd;
 
 /// Bytes of the planes of one row, inputs and products, of a block of tiles, at most: a third of the second-level cache, through
@@ -20,7 +21,7 @@ use crate::simd::Simd;
 const ROW_BYTES: usize = 640 << 10;
 
 /// Computes the convolution `g`, overwritten: `y` (N x O x OH x OW) from `x` (N x C x H x W), weights that were transformed for it
-/// and an epilogue: a bias of O elements, and whether ReLU follows. With `parallel` on rayon's threads, with the same bits. Scratch
+/// and an epilogue with O biases. With `parallel` on rayon's threads, with the same bits. Scratch
 /// comes from `pool`.
 ///
 /// # Panics
@@ -30,14 +31,14 @@ pub(in crate::conv) fn convolve(
     weights: &DomainWeights,
     g: &ConvGeometry,
     x: Masked<'_>,
-    (bias, relu): (Option<&[f32]>, bool),
+    epilogue: Epilogue<'_>,
     parallel: bool,
     y: &mut [f32],
 ) {
     assert!(weights.fits(weights.tile, g), "the weights are for another convolution than {g:?}");
     assert_eq!([x.0.len(), y.len()], [g.input_len(), g.output_len()]);
     assert!(x.1.is_none_or(|mask| mask.len() == x.0.len()));
-    assert!(bias.is_none_or(|bias| bias.len() == g.c_out));
+    assert!(epilogue.bias.is_none_or(|bias| bias.len() == g.c_out));
     if y.is_empty() {
         return;
     }
@@ -56,7 +57,7 @@ pub(in crate::conv) fn convolve(
             weights,
             panels: weights.planes.panel(group * tile.inputs() * tile.inputs(), 0),
             images: Images::of_group(x, g.n, sizes, [group, g.groups], extent, g.padding),
-            epilogue: (bias.map(|bias| &bias[own]), relu),
+            epilogue: epilogue.of_rows(own),
         };
         correlation.run(parallel, maps);
     }
@@ -70,8 +71,7 @@ struct Correlation<'a> {
     /// The place of the first panel in the first plane.
     panels: usize,
     images: Images<'a>,
-    /// One bias per output channel, and whether ReLU follows.
-    epilogue: (Option<&'a [f32]>, bool),
+    epilogue: Epilogue<'a>,
 }
 
 impl Correlation<'_> {
@@ -102,7 +102,7 @@ impl Correlation<'_> {
                     let own = chunk * share..maps.channels.min((chunk + 1) * share);
                     let maps = Maps { data, channels: own.len(), ..maps };
                     let panels = self.panels + planes.panel(0, chunk * panels);
-                    let epilogue = (self.epilogue.0.map(|bias| &bias[own]), self.epilogue.1);
+                    let epilogue = self.epilogue.of_rows(own);
                     Correlation { panels, images, epilogue, ..self }.serial(maps);
                 });
             }

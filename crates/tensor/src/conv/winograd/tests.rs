@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::buffer_pool::BufferPool;
 use crate::conv::reference::Case;
+use crate::gemm::Epilogue;
 use crate::rng::{Purpose, RandomStream};
 use crate::simd::Isa;
 use crate::sink::Deferred;
@@ -43,7 +44,7 @@ fn errors(case: &Case, tile: Tile, isa: Isa) -> [f64; 4] {
     let weights = prepared(tile, Pass::Forward, g, &case.w, isa);
     convolve(&pool, &weights, g, (&case.x, None), case.epilogue(), false, &mut y);
     let weights = prepared(tile, Pass::InputGradient, g, &case.w, isa);
-    convolve(&pool, &weights, &g.of(Pass::InputGradient), case.dy(), (None, false), false, &mut dx);
+    convolve(&pool, &weights, &g.of(Pass::InputGradient), case.dy(), Epilogue::default(), false, &mut dx);
     let mut sum = WeightGradientAccumulator::new(BufferPool::global(), tile, g, isa);
     sum.accumulate(&pool, g, &case.x, case.dy(), Some(&mut db));
     sum.finish(&mut dw, false);
@@ -138,7 +139,15 @@ fn relu_lets_nan_through() {
     for isa in Isa::available() {
         let weights = prepared(Tile::F4x4K3x3, Pass::Forward, &g, &case.w, isa);
         let mut y = vec![0.0; g.output_len()];
-        convolve(&BufferPool::new(), &weights, &g, (&case.x, None), (None, true), false, &mut y);
+        convolve(
+            &BufferPool::new(),
+            &weights,
+            &g,
+            (&case.x, None),
+            Epilogue { relu: true, bias: None },
+            false,
+            &mut y,
+        );
         assert!(y[0].is_nan());
     }
 }
@@ -194,7 +203,7 @@ fn threads_do_not_change_a_bit() {
         let run = |parallel: bool| {
             let (mut y, mut dx) = (vec![f32::NAN; g.output_len()], vec![f32::NAN; g.input_len()]);
             convolve(&pool, &weights, &g, (&case.x, None), case.epilogue(), parallel, &mut y);
-            convolve(&pool, &flipped, &back, case.dy(), (None, false), parallel, &mut dx);
+            convolve(&pool, &flipped, &back, case.dy(), Epilogue::default(), parallel, &mut dx);
             (y, dx)
         };
         let serial = run(false);
@@ -215,7 +224,7 @@ fn an_empty_batch_is_nothing() {
     let g = same(Tile::F4x4K3x3, 0, 3, 4, 6);
     let (pool, isa, w) = (BufferPool::new(), Isa::best(), vec![1.0; g.weight_len()]);
     let weights = prepared(Tile::F4x4K3x3, Pass::Forward, &g, &w, isa);
-    convolve(&pool, &weights, &g, (&[], None), (None, false), true, &mut []);
+    convolve(&pool, &weights, &g, (&[], None), Epilogue::default(), true, &mut []);
     let mut sum = WeightGradientAccumulator::new(BufferPool::global(), Tile::F4x4K3x3, &g, isa);
     sum.accumulate(&pool, &g, &[], (&[], None), None);
     let mut dw = vec![f32::NAN; w.len()];

@@ -10,7 +10,7 @@ use super::images::{Images, channels_to_rows};
 use super::layout::{PartialTiles, Planes};
 use super::tiles::{Block, Extent, Grid};
 use crate::buffer_pool::BufferPool;
-use crate::gemm;
+use crate::gemm::{self, Epilogue};
 use crate::simd::{Isa, Kernel, Simd, dispatch};
 
 /// A kernel that is compiled for each tile size: `M` outputs, `R` taps and `N` inputs along each axis.
@@ -204,7 +204,7 @@ impl<'a> Sink<'a> {
         &mut self,
         s: S,
         block: Block,
-        (bias, relu): (Option<&[f32]>, bool),
+        Epilogue { bias, relu }: Epilogue<'_>,
         scratch: &mut [f32],
     ) {
         let Self { maps, partial } = self;
