@@ -9,14 +9,14 @@ use tensor::{BufferPool, Context, Element, Op, Shape, Tensor};
 type Passes<'a, T> = dyn Fn(&Context, Vec<Tensor<T>>, Tensor<T>) -> (Shape, Vec<Option<Tensor<T>>>) + 'a;
 
 /// Computes the op, its shapes and its gradients', unless its rule refuses the inputs.
-fn pass<T: Element>(op: &impl Op<T>, shapes: &[Shape]) -> bool {
+fn pass<T: Element, O: Op<T>>(op: &O, shapes: &[Shape]) -> bool {
     let Ok(expected) = op.output_shape(shapes) else { return false };
     let passes = |context: &Context, inputs, dy| {
         let _ = (op.describe(shapes), op.flops(shapes));
         let (y, saved) = op.forward(context, inputs);
         (y.shape(), op.gradients(context, saved, dy, &vec![true; shapes.len()]))
     };
-    compute(op.name(), shapes, expected, &passes);
+    compute(O::NAME, shapes, expected, &passes);
     true
 }
 
@@ -44,8 +44,8 @@ fn compute<T: Element>(name: &str, shapes: &[Shape], expected: Shape, passes: &P
 /// Both element types.
 fn both(op: &(impl Op<f32> + Op<f64>), shapes: &[&[usize]]) -> bool {
     let shapes: Vec<Shape> = shapes.iter().map(|&shape| Shape::new(shape)).collect();
-    pass::<f64>(op, &shapes);
-    pass::<f32>(op, &shapes)
+    pass::<f64, _>(op, &shapes);
+    pass::<f32, _>(op, &shapes)
 }
 
 /// All shapes of so many axes whose extents are among these.

@@ -210,9 +210,7 @@ mod tests {
 
     impl Op<f64> for Wrong {
         type Saved = ();
-        fn name(&self) -> &'static str {
-            "wrong"
-        }
+        const NAME: &'static str = "wrong";
         fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
             Ok(inputs[0])
         }

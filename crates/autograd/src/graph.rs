@@ -25,7 +25,7 @@ pub(crate) trait AnyOp<T: Element>: Any + Debug + Send + Sync {
 
 impl<T: Element, O: Op<T>> AnyOp<T> for O {
     fn name(&self) -> &'static str {
-        Op::name(self)
+        O::NAME
     }
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {

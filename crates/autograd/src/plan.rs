@@ -137,9 +137,7 @@ mod tests {
     impl Op<f64> for Told {
         type Saved = ();
 
-        fn name(&self) -> &'static str {
-            "told"
-        }
+        const NAME: &'static str = "told";
 
         fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
             Ok(inputs[0])

@@ -19,13 +19,13 @@ pub trait Op<T: Element>: Debug + Send + Sync + 'static {
     type Saved: Send + 'static;
 
     /// The name in errors and profiles, as PyTorch has it: `conv2d`, `max_pool2d`, ...
-    fn name(&self) -> &'static str;
+    const NAME: &'static str;
 
     /// The op with its settings, as errors and the summary of a network show it: `Conv2d(96, 256, 5x5, padding 2)`. The inputs may
     /// be some that [`Op::output_shape`] refuses.
     fn describe(&self, inputs: &[Shape]) -> String {
         let _ = inputs;
-        self.name().to_owned()
+        Self::NAME.to_owned()
     }
 
     /// Floating-point operations of the forward pass, a multiplication and an addition counted one each, as if it were computed
@@ -48,26 +48,20 @@ pub trait Op<T: Element>: Debug + Send + Sync + 'static {
     /// is dropped at once, so nothing need be computed for it alone.
     fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Self::Saved);
 
-    /// Adds the gradient with respect to each input that is wanted to its sink, from the gradient with respect to the output.
+    /// Adds the gradient with respect to each input that is wanted to its sink, from `dy`, that with respect to the output.
     ///
     /// A sink may hold a sum already, which an op only adds to.
-    fn backward(
-        &self,
-        context: &Context,
-        saved: Self::Saved,
-        grad_output: Tensor<T>,
-        sinks: &mut Sinks<'_, T>,
-    );
+    fn backward(&self, context: &Context, saved: Self::Saved, dy: Tensor<T>, sinks: &mut Sinks<'_, T>);
 
     /// The gradients of [`Op::backward`] by themselves: for each input `None` where it is not `wanted` or has no gradient.
     fn gradients(
         &self,
         context: &Context,
         saved: Self::Saved,
-        grad_output: Tensor<T>,
+        dy: Tensor<T>,
         wanted: &[bool],
     ) -> Vec<Option<Tensor<T>>> {
-        let backward = |sinks: &mut Sinks<'_, T>| self.backward(context, saved, grad_output, sinks);
+        let backward = |sinks: &mut Sinks<'_, T>| self.backward(context, saved, dy, sinks);
         gradients_by_themselves(context, wanted, Box::new(backward))
     }
 }
@@ -92,7 +86,7 @@ pub trait UnaryOp: Debug + Send + Sync + 'static {
     /// As [`Op::Saved`].
     type Saved<T: Element>: Send + 'static;
 
-    /// As [`Op::name`].
+    /// As [`Op::NAME`].
     const NAME: &'static str;
 
     /// As [`Op::describe`].
@@ -118,9 +112,7 @@ pub trait UnaryOp: Debug + Send + Sync + 'static {
 impl<T: Element, O: UnaryOp> Op<T> for O {
     type Saved = O::Saved<T>;
 
-    fn name(&self) -> &'static str {
-        O::NAME
-    }
+    const NAME: &'static str = O::NAME;
 
     fn describe(&self, _: &[Shape]) -> String {
         UnaryOp::describe(self)
@@ -136,14 +128,8 @@ impl<T: Element, O: UnaryOp> Op<T> for O {
         self.compute(context, x)
     }
 
-    fn backward(
-        &self,
-        context: &Context,
-        saved: O::Saved<T>,
-        grad_output: Tensor<T>,
-        sinks: &mut Sinks<'_, T>,
-    ) {
-        sinks.add(0, || self.gradient(context, saved, grad_output));
+    fn backward(&self, context: &Context, saved: O::Saved<T>, dy: Tensor<T>, sinks: &mut Sinks<'_, T>) {
+        sinks.add(0, || self.gradient(context, saved, dy));
     }
 }
 

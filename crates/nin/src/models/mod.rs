@@ -222,9 +222,7 @@ mod tests {
     impl Op<f64> for Trained {
         type Saved = (Bound<f64>, Run<f64>);
 
-        fn name(&self) -> &'static str {
-            "plan"
-        }
+        const NAME: &'static str = "plan";
 
         fn output_shape(&self, _: &[Shape]) -> Result<Shape, ShapeError> {
             Ok(self.plan.graph().output_shape())

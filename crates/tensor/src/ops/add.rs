@@ -12,9 +12,7 @@ impl<T: Element> Op<T> for Add {
     /// The shapes of the inputs.
     type Saved = [Shape; 2];
 
-    fn name(&self) -> &'static str {
-        "add"
-    }
+    const NAME: &'static str = "add";
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
         expect_inputs("add", inputs, 2)?;
@@ -27,15 +25,9 @@ impl<T: Element> Op<T> for Add {
         (combine(context.pool(), a, b, |a, b| a + b), shapes)
     }
 
-    fn backward(
-        &self,
-        context: &Context,
-        shapes: [Shape; 2],
-        grad_output: Tensor<T>,
-        sinks: &mut Sinks<'_, T>,
-    ) {
+    fn backward(&self, context: &Context, shapes: [Shape; 2], dy: Tensor<T>, sinks: &mut Sinks<'_, T>) {
         for input in [0, 1] {
-            sinks.add(input, || reduce(context.pool(), grad_output.clone(), shapes[input]));
+            sinks.add(input, || reduce(context.pool(), dy.clone(), shapes[input]));
         }
     }
 }

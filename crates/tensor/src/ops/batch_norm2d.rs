@@ -117,9 +117,7 @@ pub struct Saved<T: Element> {
 impl<T: Element> Op<T> for BatchNorm2d {
     type Saved = Saved<T>;
 
-    fn name(&self) -> &'static str {
-        "batch_norm2d"
-    }
+    const NAME: &'static str = "batch_norm2d";
 
     fn describe(&self, inputs: &[Shape]) -> String {
         format!("BatchNorm2d({})", inputs.get(1).map_or(0, Shape::elements))
@@ -149,9 +147,9 @@ impl<T: Element> Op<T> for BatchNorm2d {
         self.forward_of_batch(context, inputs, moments.as_deref())
     }
 
-    fn backward(&self, context: &Context, saved: Saved<T>, grad_output: Tensor<T>, sinks: &mut Sinks<'_, T>) {
-        let own = saved.partial_sums(&grad_output);
-        self.backward_of_batch(context, saved, grad_output, [&own, &own], sinks);
+    fn backward(&self, context: &Context, saved: Saved<T>, dy: Tensor<T>, sinks: &mut Sinks<'_, T>) {
+        let own = saved.partial_sums(&dy);
+        self.backward_of_batch(context, saved, dy, [&own, &own], sinks);
     }
 }
 
@@ -226,16 +224,16 @@ impl BatchNorm2d {
         &self,
         context: &Context,
         saved: Saved<T>,
-        mut grad_output: Tensor<T>,
+        mut dy: Tensor<T>,
         [own, of_batch]: [&[ChannelSums]; 2],
         sinks: &mut Sinks<'_, T>,
     ) {
         let Saved { x, weight, normalizers, count } = saved;
-        assert_eq!(x.shape(), grad_output.shape(), "shapes of x and dy");
+        assert_eq!(x.shape(), dy.shape(), "shapes of x and dy");
         assert_eq!([own.len(), of_batch.len()], [normalizers.len(); 2], "channels");
         ChannelSums::add_to(own, context, sinks);
         sinks.add(0, || {
-            let to = grad_output.data_mut();
+            let to = dy.data_mut();
             each_plane(&x, |channel, plane| {
                 let Normalizer { mean, factor } = normalizers[channel];
                 let scale = weight.data()[channel].to_f64() * factor;
@@ -249,7 +247,7 @@ impl BatchNorm2d {
                     to.iter_mut().for_each(|dy| *dy *= scale);
                 }
             });
-            grad_output
+            dy
         });
     }
 }

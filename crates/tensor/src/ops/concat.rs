@@ -39,9 +39,7 @@ impl<T: Element> Op<T> for Concat {
     /// The shapes of the inputs.
     type Saved = Vec<Shape>;
 
-    fn name(&self) -> &'static str {
-        "concat"
-    }
+    const NAME: &'static str = "concat";
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
         let error = |message| Err(ShapeError::new("concat", message));
@@ -76,21 +74,15 @@ impl<T: Element> Op<T> for Concat {
         (y, shapes)
     }
 
-    fn backward(
-        &self,
-        context: &Context,
-        shapes: Vec<Shape>,
-        grad_output: Tensor<T>,
-        sinks: &mut Sinks<'_, T>,
-    ) {
-        let stride = self.run(grad_output.shape());
+    fn backward(&self, context: &Context, shapes: Vec<Shape>, dy: Tensor<T>, sinks: &mut Sinks<'_, T>) {
+        let stride = self.run(dy.shape());
         let mut start = 0;
         for (input, shape) in shapes.into_iter().enumerate() {
             let each = self.run(shape);
             sinks.add(input, || {
                 let mut dx = Tensor::empty_in(context.pool(), shape);
-                let dy = &grad_output.data()[start.min(grad_output.len())..];
-                copy_runs(dy, stride, dx.data_mut(), each, each);
+                let own = &dy.data()[start.min(dy.len())..];
+                copy_runs(own, stride, dx.data_mut(), each, each);
                 dx
             });
             start += each;

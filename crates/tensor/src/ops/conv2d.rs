@@ -75,12 +75,12 @@ pub(super) fn backward<T: Element>(
     ops: &[Conv2d],
     context: &Context,
     saved: Saved<T>,
-    grad_output: Tensor<T>,
+    dy: Tensor<T>,
     sinks: &mut Sinks<'_, T>,
 ) {
     let Saved { x, parameters, outputs } = saved;
     let (layers, wanted) = (layers(ops, x.shape(), &parameters), sinks.wanted(0));
-    let dx = conv::backward(context, &layers, &x, outputs, grad_output, wanted, &mut sinks.tail(1));
+    let dx = conv::backward(context, &layers, &x, outputs, dy, wanted, &mut sinks.tail(1));
     if let Some(dx) = dx {
         sinks.add(0, || dx);
     }
@@ -99,9 +99,7 @@ impl Conv2d {
 impl<T: Element> Op<T> for Conv2d {
     type Saved = Saved<T>;
 
-    fn name(&self) -> &'static str {
-        "conv2d"
-    }
+    const NAME: &'static str = "conv2d";
 
     fn describe(&self, inputs: &[Shape]) -> String {
         let Some(&[c_out, c_in, height, width]) = inputs.get(1).map(|weight| &**weight) else {
@@ -143,8 +141,8 @@ impl<T: Element> Op<T> for Conv2d {
         forward(std::slice::from_ref(self), context, inputs)
     }
 
-    fn backward(&self, context: &Context, saved: Saved<T>, grad_output: Tensor<T>, sinks: &mut Sinks<'_, T>) {
-        backward(std::slice::from_ref(self), context, saved, grad_output, sinks);
+    fn backward(&self, context: &Context, saved: Saved<T>, dy: Tensor<T>, sinks: &mut Sinks<'_, T>) {
+        backward(std::slice::from_ref(self), context, saved, dy, sinks);
     }
 }
 

@@ -14,9 +14,9 @@ pub trait Pointwise: Copy + Debug + Send + Sync + 'static {
     /// The gradient is read off the output: the input is not kept, and is overwritten if no one else holds it.
     const KEEPS_OUTPUT: bool;
 
-    /// As [`UnaryOp::describe`].
+    /// As [`UnaryOp::describe`]. Unless written, what `Debug` shows.
     fn title(&self) -> String {
-        Self::NAME.to_owned()
+        format!("{self:?}")
     }
 
     /// Refuses hyper-parameters.

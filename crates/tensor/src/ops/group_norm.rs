@@ -42,9 +42,7 @@ pub struct Saved<T: Element> {
 impl<T: Element> Op<T> for GroupNorm {
     type Saved = Saved<T>;
 
-    fn name(&self) -> &'static str {
-        "group_norm"
-    }
+    const NAME: &'static str = "group_norm";
 
     fn describe(&self, inputs: &[Shape]) -> String {
         let channels = inputs.get(1).map_or(0, Shape::elements);
@@ -89,13 +87,7 @@ impl<T: Element> Op<T> for GroupNorm {
 
     /// With `xhat = (x - mean) factor` and sums over the m elements of a group,
     /// `dx = factor (weight dy - (sum of weight dy + xhat sum of weight dy xhat) / m)`.
-    fn backward(
-        &self,
-        context: &Context,
-        saved: Saved<T>,
-        mut grad_output: Tensor<T>,
-        sinks: &mut Sinks<'_, T>,
-    ) {
+    fn backward(&self, context: &Context, saved: Saved<T>, mut dy: Tensor<T>, sinks: &mut Sinks<'_, T>) {
         let Saved { x, weight, normalizers } = saved;
         let [channels, pixels] = self.sizes(x.shape());
         let mut of_channels = vec![ChannelSums::default(); x.shape()[1]];
@@ -107,7 +99,7 @@ impl<T: Element> Op<T> for GroupNorm {
             });
             let mut of_group = ChannelSums::default();
             for (channel, plane) in planes.clone() {
-                let own = normalizer.sums(&x.data()[plane.clone()], &grad_output.data()[plane]);
+                let own = normalizer.sums(&x.data()[plane.clone()], &dy.data()[plane]);
                 of_channels[channel] = of_channels[channel].merge(own);
                 let weight = weight.data()[channel].to_f64();
                 of_group = of_group.merge(ChannelSums { dy: weight * own.dy, dy_xhat: weight * own.dy_xhat });
@@ -118,12 +110,12 @@ impl<T: Element> Op<T> for GroupNorm {
                 let shift = -factor * (of_group.dy / count) - slope * mean;
                 for (channel, plane) in planes {
                     let scale = weight.data()[channel].to_f64() * factor;
-                    let dy = &mut grad_output.data_mut()[plane.clone()];
+                    let dy = &mut dy.data_mut()[plane.clone()];
                     affine_gradient(scale, slope, shift, &x.data()[plane], dy);
                 }
             }
         }
-        sinks.add(0, || grad_output);
+        sinks.add(0, || dy);
         ChannelSums::add_to(&of_channels, context, sinks);
     }
 }

@@ -14,10 +14,6 @@ impl Pointwise for Hardswish {
     const NAME: &'static str = "hardswish";
     const KEEPS_OUTPUT: bool = false;
 
-    fn title(&self) -> String {
-        "Hardswish".to_owned()
-    }
-
     #[inline(always)]
     fn value<T: Element>(self, x: T) -> T {
         let (three, six) = (T::from_f64(3.0), T::from_f64(6.0));

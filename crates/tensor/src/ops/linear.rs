@@ -140,9 +140,7 @@ impl<T: Element> Op<T> for Linear {
     /// x and w.
     type Saved = [Tensor<T>; 2];
 
-    fn name(&self) -> &'static str {
-        "linear"
-    }
+    const NAME: &'static str = "linear";
 
     fn describe(&self, inputs: &[Shape]) -> String {
         match inputs.get(1).map(|weight| &**weight) {

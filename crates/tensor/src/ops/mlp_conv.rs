@@ -18,9 +18,7 @@ pub struct MlpConv {
 impl<T: Element> Op<T> for MlpConv {
     type Saved = Saved<T>;
 
-    fn name(&self) -> &'static str {
-        "mlp_conv"
-    }
+    const NAME: &'static str = "mlp_conv";
 
     /// The layers' own descriptions, one after the other.
     fn describe(&self, inputs: &[Shape]) -> String {
@@ -59,8 +57,8 @@ impl<T: Element> Op<T> for MlpConv {
         conv2d::forward(&self.layers, context, inputs)
     }
 
-    fn backward(&self, context: &Context, saved: Saved<T>, grad_output: Tensor<T>, sinks: &mut Sinks<'_, T>) {
-        conv2d::backward(&self.layers, context, saved, grad_output, sinks);
+    fn backward(&self, context: &Context, saved: Saved<T>, dy: Tensor<T>, sinks: &mut Sinks<'_, T>) {
+        conv2d::backward(&self.layers, context, saved, dy, sinks);
     }
 }
 

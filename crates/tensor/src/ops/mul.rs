@@ -11,9 +11,7 @@ impl<T: Element> Op<T> for Mul {
     /// The inputs.
     type Saved = [Tensor<T>; 2];
 
-    fn name(&self) -> &'static str {
-        "mul"
-    }
+    const NAME: &'static str = "mul";
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
         expect_inputs("mul", inputs, 2)?;
@@ -26,17 +24,11 @@ impl<T: Element> Op<T> for Mul {
         (combine(context.pool(), a, b, |a, b| a * b), saved)
     }
 
-    fn backward(
-        &self,
-        context: &Context,
-        saved: [Tensor<T>; 2],
-        grad_output: Tensor<T>,
-        sinks: &mut Sinks<'_, T>,
-    ) {
+    fn backward(&self, context: &Context, saved: [Tensor<T>; 2], dy: Tensor<T>, sinks: &mut Sinks<'_, T>) {
         for input in [0, 1] {
             sinks.add(input, || {
                 let other = saved[1 - input].clone();
-                let product = combine(context.pool(), grad_output.clone(), other, |dy, other| dy * other);
+                let product = combine(context.pool(), dy.clone(), other, |dy, other| dy * other);
                 reduce(context.pool(), product, saved[input].shape())
             });
         }

@@ -51,9 +51,7 @@ impl<T: Element, const LOGITS: bool> Op<T> for PairLoss<LOGITS> {
     /// Both inputs.
     type Saved = [Tensor<T>; 2];
 
-    fn name(&self) -> &'static str {
-        Self::NAME
-    }
+    const NAME: &'static str = Self::NAME;
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
         expect_inputs(Self::NAME, inputs, 2)?;

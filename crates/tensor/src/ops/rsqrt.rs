@@ -18,6 +18,10 @@ impl Pointwise for Rsqrt {
     const NAME: &'static str = "rsqrt";
     const KEEPS_OUTPUT: bool = true;
 
+    fn title(&self) -> String {
+        format!("Rsqrt({})", self.eps)
+    }
+
     fn check(&self) -> Result<(), ShapeError> {
         not_negative(Self::NAME, "eps", self.eps)
     }

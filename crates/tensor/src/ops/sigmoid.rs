@@ -13,10 +13,6 @@ impl Pointwise for Sigmoid {
     const NAME: &'static str = "sigmoid";
     const KEEPS_OUTPUT: bool = true;
 
-    fn title(&self) -> String {
-        "Sigmoid".to_owned()
-    }
-
     /// Computed from e^-|x|, which does not overflow.
     #[inline(always)]
     fn value<T: Element>(self, x: T) -> T {

@@ -83,9 +83,7 @@ impl<T: Element> Op<T> for SoftmaxCrossEntropy {
     /// The softmax, N x K, the targets and the divisor.
     type Saved = (Tensor<T>, Tensor<T>, T);
 
-    fn name(&self) -> &'static str {
-        Self::NAME
-    }
+    const NAME: &'static str = Self::NAME;
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
         let error = |message| Err(ShapeError::new(Self::NAME, message));

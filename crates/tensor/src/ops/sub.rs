@@ -12,9 +12,7 @@ impl<T: Element> Op<T> for Sub {
     /// The shapes of the inputs.
     type Saved = [Shape; 2];
 
-    fn name(&self) -> &'static str {
-        "sub"
-    }
+    const NAME: &'static str = "sub";
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
         expect_inputs("sub", inputs, 2)?;
@@ -27,16 +25,10 @@ impl<T: Element> Op<T> for Sub {
         (combine(context.pool(), a, b, |a, b| a - b), shapes)
     }
 
-    fn backward(
-        &self,
-        context: &Context,
-        shapes: [Shape; 2],
-        grad_output: Tensor<T>,
-        sinks: &mut Sinks<'_, T>,
-    ) {
-        sinks.add(0, || reduce(context.pool(), grad_output.clone(), shapes[0]));
+    fn backward(&self, context: &Context, shapes: [Shape; 2], dy: Tensor<T>, sinks: &mut Sinks<'_, T>) {
+        sinks.add(0, || reduce(context.pool(), dy.clone(), shapes[0]));
         sinks.add(1, || {
-            let sum = reduce(context.pool(), grad_output.clone(), shapes[1]);
+            let sum = reduce(context.pool(), dy.clone(), shapes[1]);
             Scale { factor: -1.0 }.compute(context, sum).0
         });
     }

@@ -13,10 +13,6 @@ impl Pointwise for Tanh {
     const NAME: &'static str = "tanh";
     const KEEPS_OUTPUT: bool = true;
 
-    fn title(&self) -> String {
-        "Tanh".to_owned()
-    }
-
     #[inline(always)]
     fn value<T: Element>(self, x: T) -> T {
         x.tanh()
