@@ -78,6 +78,7 @@ pub use element::Element;
 pub use lock::lock;
 pub use op::{Op, UnaryOp, expect_inputs};
 pub use rng::{Purpose, RandomStream};
+pub(crate) use shape::ensure;
 pub use shape::{MAX_AXES, Shape, ShapeError};
 pub use sink::{GradientSum, GradientSums, Sinks};
 pub use tensor::Tensor;

@@ -7,7 +7,7 @@ use std::fmt::Debug;
 
 use crate::context::Context;
 use crate::element::Element;
-use crate::shape::{Shape, ShapeError};
+use crate::shape::{Shape, ShapeError, ensure};
 use crate::sink::{GradientSum, Sinks};
 use crate::tensor::Tensor;
 
@@ -138,9 +138,6 @@ impl<T: Element, O: UnaryOp> Op<T> for O {
 /// # Errors
 /// [`ShapeError`] with both numbers.
 pub fn expect_inputs(op: &'static str, inputs: &[Shape], expected: usize) -> Result<(), ShapeError> {
-    if inputs.len() == expected {
-        Ok(())
-    } else {
-        Err(ShapeError::new(op, format!("expects {expected} inputs, found {}", inputs.len())))
-    }
+    ensure!(op, inputs.len() == expected, "expects {expected} inputs, found {}", inputs.len());
+    Ok(())
 }

@@ -31,16 +31,13 @@ impl Shape {
     /// [`ShapeError`] if there are more than [`MAX_AXES`] extents, or if the product of those that are not 0 is more than
     /// `usize` holds: no product of a shape's extents overflows, not even where it has no elements.
     pub fn checked(extents: &[usize]) -> Result<Self, ShapeError> {
-        let error = |message| Err(ShapeError::new("shape", message));
-        if extents.len() > MAX_AXES {
-            return error(format!("at most {MAX_AXES} axes are expected, found {}", extents.len()));
-        }
-        if extents.iter().try_fold(1usize, |product, &extent| product.checked_mul(extent.max(1))).is_none() {
-            return error(format!("{extents:?} are more elements than can be counted"));
-        }
+        let axes = extents.len();
+        ensure!("shape", axes <= MAX_AXES, "at most {MAX_AXES} axes are expected, found {axes}");
+        let elements = extents.iter().try_fold(1usize, |product, &extent| product.checked_mul(extent.max(1)));
+        ensure!("shape", elements.is_some(), "{extents:?} are more elements than can be counted");
         let mut inline = [1; MAX_AXES];
-        inline[..extents.len()].copy_from_slice(extents);
-        Ok(Self { extents: inline, axes: extents.len() as u8 })
+        inline[..axes].copy_from_slice(extents);
+        Ok(Self { extents: inline, axes: axes as u8 })
     }
 
     /// The shape of a scalar: no axes, one element.
@@ -59,9 +56,7 @@ impl Shape {
     /// [`ShapeError`] with both numbers.
     pub(crate) fn reshaped(self, other: Self) -> Result<Self, ShapeError> {
         let (from, to) = (self.elements(), other.elements());
-        if from != to {
-            return Err(ShapeError::new("reshape", format!("{self} has {from} elements, {other} has {to}")));
-        }
+        ensure!("reshape", from == to, "{self} has {from} elements, {other} has {to}");
         Ok(other)
     }
 
@@ -70,11 +65,8 @@ impl Shape {
     /// # Errors
     /// [`ShapeError`] if there are not exactly four axes; `op` names who asked.
     pub fn nchw(&self, op: &'static str) -> Result<[usize; 4], ShapeError> {
-        if self.len() == 4 {
-            Ok(self.extents)
-        } else {
-            Err(ShapeError::new(op, format!("expects an N x C x H x W tensor, input is {self}")))
-        }
+        ensure!(op, self.len() == 4, "expects an N x C x H x W tensor, input is {self}");
+        Ok(self.extents)
     }
 
     /// Rows and columns.
@@ -82,10 +74,8 @@ impl Shape {
     /// # Errors
     /// [`ShapeError`] if there are not exactly two axes; `op` names who asked.
     pub fn matrix(&self, op: &'static str) -> Result<[usize; 2], ShapeError> {
-        match **self {
-            [rows, columns] => Ok([rows, columns]),
-            _ => Err(ShapeError::new(op, format!("expects a matrix of two axes, input is {self}"))),
-        }
+        ensure!(op, self.len() == 2, "expects a matrix of two axes, input is {self}");
+        Ok([self[0], self[1]])
     }
 }
 
@@ -124,6 +114,16 @@ impl fmt::Debug for Shape {
         write!(f, "[{self}]")
     }
 }
+
+/// Returns the [`ShapeError`] of an op, with a message as `format!` takes it, unless a condition holds.
+macro_rules! ensure {
+    ($op:expr, $condition:expr, $($message:tt)+) => {
+        if !$condition {
+            return Err($crate::ShapeError::new($op, format!($($message)+)));
+        }
+    };
+}
+pub(crate) use ensure;
 
 /// Shapes that do not fit: which op refused, and the sizes it expected and found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use crate::buffer_pool::{Buffer, BufferPool};
 use crate::element::Element;
 use crate::lock::lock;
-use crate::shape::{Shape, ShapeError};
+use crate::shape::{Shape, ShapeError, ensure};
 use crate::simd::{Isa, compiled};
 
 /// A contiguous tensor of `f32` or `f64`.
@@ -98,11 +98,8 @@ impl<T: Element> Tensor<T> {
     /// [`ShapeError`] if the number of elements is not that of the shape.
     pub fn from_slice(shape: impl Into<Shape>, data: &[T]) -> Result<Self, ShapeError> {
         let shape = shape.into();
-        if data.len() != shape.elements() {
-            let message =
-                format!("a shape of {shape} has {} elements, data has {}", shape.elements(), data.len());
-            return Err(ShapeError::new("tensor", message));
-        }
+        let (elements, len) = (shape.elements(), data.len());
+        ensure!("tensor", len == elements, "a shape of {shape} has {elements} elements, data has {len}");
         let mut tensor = Self::empty_in(BufferPool::global(), shape);
         tensor.data_mut().copy_from_slice(data);
         Ok(tensor)

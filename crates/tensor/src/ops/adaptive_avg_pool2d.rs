@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::sum_slice::sum_slice;
 use crate::simd::{Isa, compiled};
-use crate::{Context, Element, Shape, ShapeError, Tensor, UnaryOp};
+use crate::{Context, Element, Shape, ShapeError, Tensor, UnaryOp, ensure};
 
 /// Means over windows that divide an N x C x H x W input into N x C x OH x OW; H and W may be any.
 ///
@@ -55,10 +55,8 @@ impl UnaryOp for AdaptiveAvgPool2d {
 
     fn shape(&self, input: Shape) -> Result<Shape, ShapeError> {
         let ([n, c, h, w], [oh, ow]) = (input.nchw(Self::NAME)?, self.output);
-        if [h, w, oh, ow].contains(&0) {
-            let message = format!("expects at least one pixel, found {h} x {w} to {oh} x {ow}");
-            return Err(ShapeError::new(Self::NAME, message));
-        }
+        let empty = [h, w, oh, ow].contains(&0);
+        ensure!(Self::NAME, !empty, "expects at least one pixel, found {h} x {w} to {oh} x {ow}");
         Shape::checked(&[n, c, oh, ow])
     }
 

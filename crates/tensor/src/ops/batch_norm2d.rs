@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use super::checks::{is_vector, not_negative};
 pub use super::moments::ChannelSums;
 use super::moments::{Moments, Normalizer, affine_gradient};
-use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor, lock};
+use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor, ensure, lock};
 
 /// `y = weight (x - mean) / sqrt(variance + eps) + bias` for each channel (Ioffe and Szegedy 2015, algorithm 1). The inputs are x
 /// (N x C x H x W), weight (C) and bias (C); the output is as x.
@@ -124,21 +124,19 @@ impl<T: Element> Op<T> for BatchNorm2d {
     }
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
-        let error = |message| Err(ShapeError::new("batch_norm2d", message));
-        if ![3, 5].contains(&inputs.len()) {
-            return error(format!(
-                "expects x, weight, bias and maybe mean and variance, found {} inputs",
-                inputs.len()
-            ));
-        }
+        let found = inputs.len();
+        ensure!(
+            "batch_norm2d",
+            [3, 5].contains(&found),
+            "expects x, weight, bias and maybe mean and variance, found {found} inputs"
+        );
         let [n, c, h, w] = inputs[0].nchw("batch_norm2d")?;
         not_negative("batch_norm2d", "eps", self.eps)?;
         for (name, &vector) in ["weight", "bias", "mean", "variance"].into_iter().zip(&inputs[1..]) {
             is_vector("batch_norm2d", name, vector, ("C", c))?;
         }
-        if inputs.len() == 3 && n * h * w < 2 {
-            return error(format!("the variance of fewer than 2 elements: N = {n}, H = {h}, W = {w}"));
-        }
+        let defined = !self.meets(found) || n * h * w >= 2;
+        ensure!("batch_norm2d", defined, "the variance of fewer than 2 elements: N = {n}, H = {h}, W = {w}");
         Ok(inputs[0])
     }
 

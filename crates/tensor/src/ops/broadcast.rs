@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::sum_slice::sum_slice;
 use crate::simd::{Isa, compiled};
-use crate::{BufferPool, Element, MAX_AXES, Shape, ShapeError, Tensor};
+use crate::{BufferPool, Element, MAX_AXES, Shape, ShapeError, Tensor, ensure};
 
 /// The extents with ones put before them up to four axes.
 fn aligned(shape: Shape) -> [usize; MAX_AXES] {
@@ -17,16 +17,13 @@ fn aligned(shape: Shape) -> [usize; MAX_AXES] {
 /// The shape that both inputs broadcast to.
 pub(super) fn broadcast_shape(op: &'static str, a: Shape, b: Shape) -> Result<Shape, ShapeError> {
     let mut extents = [1; MAX_AXES];
-    for (extent, of_both) in extents.iter_mut().zip(aligned(a).into_iter().zip(aligned(b))) {
-        *extent = match of_both {
-            (1, other) | (other, 1) => other,
-            (same, other) if same == other => same,
-            (one, other) => {
-                let message =
-                    format!("{a} and {b} do not broadcast: {one} and {other} differ and neither is 1");
-                return Err(ShapeError::new(op, message));
-            }
-        };
+    for (extent, (one, other)) in extents.iter_mut().zip(aligned(a).into_iter().zip(aligned(b))) {
+        ensure!(
+            op,
+            one == other || one == 1 || other == 1,
+            "{a} and {b} do not broadcast: {one} and {other} differ and neither is 1"
+        );
+        *extent = if one == 1 { other } else { one };
     }
     Shape::checked(&extents[MAX_AXES - a.len().max(b.len())..])
 }

@@ -1,7 +1,7 @@
 //! Tensors one after the other along an axis.
 
 use super::checks::has_axis;
-use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor};
+use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor, ensure};
 
 /// Joins one or more tensors along an axis: images N x C1 x H x W, N x C2 x H x W, ... along axis 1 make N x (C1 + C2 + ...) x H
 /// x W, as in Inception and DenseNet (Huang et al. 2017, equation 2). All other axes must be the same. The gradient of an input
@@ -42,22 +42,19 @@ impl<T: Element> Op<T> for Concat {
     const NAME: &'static str = "concat";
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
-        let error = |message| Err(ShapeError::new("concat", message));
-        let Some(first) = inputs.first() else {
-            return error("expects at least one input, found 0".to_owned());
-        };
-        has_axis("concat", *first, self.axis)?;
+        ensure!("concat", !inputs.is_empty(), "expects at least one input, found 0");
+        let (first, axis) = (inputs[0], self.axis);
+        has_axis("concat", first, axis)?;
         let mut extents = first.to_vec();
-        extents[self.axis] = 0;
+        extents[axis] = 0;
         for (number, input) in inputs.iter().enumerate() {
-            let same = |axis: usize| axis == self.axis || input[axis] == first[axis];
-            if input.len() != first.len() || !(0..first.len()).all(same) {
-                return error(format!(
-                    "input {number} is {input}, the first is {first}: only axis {} may differ",
-                    self.axis
-                ));
-            }
-            extents[self.axis] = extents[self.axis].saturating_add(input[self.axis]);
+            let same = |other: usize| other == axis || input[other] == first[other];
+            ensure!(
+                "concat",
+                input.len() == first.len() && (0..first.len()).all(same),
+                "input {number} is {input}, the first is {first}: only axis {axis} may differ"
+            );
+            extents[axis] = extents[axis].saturating_add(input[axis]);
         }
         Shape::checked(&extents)
     }

@@ -3,7 +3,7 @@
 use super::checks::is_vector;
 use super::pool_window::pair;
 use crate::conv::{self, ConvGeometry, Convolution};
-use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor};
+use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor, ensure};
 
 /// `y = w * x + b`, optionally followed by ReLU: the inputs are x (N x C x H x W), w (O x C/groups x KH x KW) and, if there
 /// are three, b (O). The output is N x O x OH x OW with OH = floor((H + 2 padding - dilation (KH - 1) - 1) / stride) + 1.
@@ -124,13 +124,9 @@ impl<T: Element> Op<T> for Conv2d {
     }
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
-        let (&[input, weight] | &[input, weight, _]) = inputs else {
-            return Err(ShapeError::new(
-                "conv2d",
-                format!("expects x, w and maybe b, found {} inputs", inputs.len()),
-            ));
-        };
-        let geometry = self.geometry(input, weight)?;
+        let found = inputs.len();
+        ensure!("conv2d", [2, 3].contains(&found), "expects x, w and maybe b, found {found} inputs");
+        let geometry = self.geometry(inputs[0], inputs[1])?;
         if let Some(&bias) = inputs.get(2) {
             is_vector("conv2d", "bias", bias, ("O", geometry.c_out))?;
         }

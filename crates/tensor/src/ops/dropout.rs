@@ -1,7 +1,7 @@
 //! Dropout: in training, elements are set to zero at random.
 
 use crate::simd::{Isa, compiled};
-use crate::{Buffer, Context, Element, Purpose, RandomStream, Shape, ShapeError, Tensor, UnaryOp};
+use crate::{Buffer, Context, Element, Purpose, RandomStream, Shape, ShapeError, Tensor, UnaryOp, ensure};
 
 /// In training, each element is zero with probability p and otherwise 1 / (1 - p) times the input's, so that its mean stays
 /// (Srivastava et al. 2014, section 10, "inverted"). In evaluation, the identity.
@@ -27,9 +27,7 @@ impl UnaryOp for Dropout {
     }
 
     fn shape(&self, input: Shape) -> Result<Shape, ShapeError> {
-        if !(0.0..=1.0).contains(&self.p) {
-            return Err(ShapeError::new(Self::NAME, format!("p must be from 0 to 1, found {}", self.p)));
-        }
+        ensure!(Self::NAME, (0.0..=1.0).contains(&self.p), "p must be from 0 to 1, found {}", self.p);
         Ok(input)
     }
 

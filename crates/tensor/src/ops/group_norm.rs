@@ -2,7 +2,7 @@
 
 use super::checks::{is_vector, not_negative};
 use super::moments::{ChannelSums, Moments, Normalizer, affine_gradient};
-use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor, expect_inputs};
+use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor, ensure, expect_inputs};
 
 /// `y = weight (x - mean) / sqrt(variance + eps) + bias`, with mean and (biased) variance over the C/groups x H x W elements of
 /// each group of channels of each image (Wu and He 2018, equations 1 to 6). The inputs are x (N x C x H x W), weight (C) and bias
@@ -51,14 +51,11 @@ impl<T: Element> Op<T> for GroupNorm {
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
         expect_inputs("group_norm", inputs, 3)?;
-        let [_, c, h, w] = inputs[0].nchw("group_norm")?;
-        let error = |message| Err(ShapeError::new("group_norm", message));
-        if self.groups == 0 || !c.is_multiple_of(self.groups) {
-            return error(format!("C = {c} must divide into {} groups", self.groups));
-        }
-        if inputs[0].elements() == 0 && inputs[0][0] > 0 {
-            return error(format!("the mean of no elements: C = {c}, H = {h}, W = {w}"));
-        }
+        let [n, c, h, w] = inputs[0].nchw("group_norm")?;
+        let divides = self.groups > 0 && c.is_multiple_of(self.groups);
+        ensure!("group_norm", divides, "C = {c} must divide into {} groups", self.groups);
+        let empty = c * h * w == 0 && n > 0;
+        ensure!("group_norm", !empty, "the mean of no elements: C = {c}, H = {h}, W = {w}");
         not_negative("group_norm", "eps", self.eps)?;
         is_vector("group_norm", "weight", inputs[1], ("C", c))?;
         is_vector("group_norm", "bias", inputs[2], ("C", c))?;

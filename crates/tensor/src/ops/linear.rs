@@ -10,7 +10,7 @@ use crate::buffer_pool::Buffer;
 use crate::gemm::gemm_strided;
 use crate::simd::Isa;
 use crate::sink::Deferred;
-use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor};
+use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor, ensure};
 
 /// `y = x w^T + b`: the inputs are x (N x IN), w (OUT x IN) and, if there are three, b (OUT); the output is N x OUT.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -154,17 +154,16 @@ impl<T: Element> Op<T> for Linear {
     }
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
-        let error = |message| Err(ShapeError::new("linear", message));
-        let (&[x, w] | &[x, w, _]) = inputs else {
-            return error(format!("expects x, w and maybe b, found {} inputs", inputs.len()));
-        };
-        let [n, x_features] = x.matrix("linear")?;
-        let &[outputs, w_features] = &*w else {
-            return error(format!("weight expects OUT x IN, found {w}"));
-        };
-        if x_features != w_features {
-            return error(format!("weight expects {w_features} input features, input has {x_features}"));
-        }
+        let found = inputs.len();
+        ensure!("linear", [2, 3].contains(&found), "expects x, w and maybe b, found {found} inputs");
+        let ([n, features], w) = (inputs[0].matrix("linear")?, inputs[1]);
+        ensure!("linear", w.len() == 2, "weight expects OUT x IN, found {w}");
+        let [outputs, expected] = [w[0], w[1]];
+        ensure!(
+            "linear",
+            features == expected,
+            "weight expects {expected} input features, input has {features}"
+        );
         if let Some(&bias) = inputs.get(2) {
             is_vector("linear", "bias", bias, ("OUT", outputs))?;
         }

@@ -9,7 +9,7 @@ use self::gradients::MaxPoolBackward;
 use self::maxima::Maxima;
 use super::pool_window::{PoolGeometry, describe_windows};
 use crate::simd::{Isa, dispatch};
-use crate::{Buffer, Context, Element, Shape, ShapeError, Tensor, UnaryOp};
+use crate::{Buffer, Context, Element, Shape, ShapeError, Tensor, UnaryOp, ensure};
 
 /// The maximum of each window of an N x C x H x W input; the output is N x C x OH x OW with
 /// OH = floor((H + 2 padding - kernel) / stride) + 1. Pairs are (vertical, horizontal).
@@ -56,10 +56,8 @@ impl MaxPool2d {
 
     fn geometry(&self, input: Shape) -> Result<PoolGeometry, ShapeError> {
         let [kh, kw] = self.kernel;
-        if kh.saturating_mul(kw) > 255 {
-            let message = format!("the window must have at most 255 elements, found {kh} x {kw}");
-            return Err(ShapeError::new(Self::NAME, message));
-        }
+        let elements = kh.saturating_mul(kw);
+        ensure!(Self::NAME, elements <= 255, "the window must have at most 255 elements, found {kh} x {kw}");
         PoolGeometry::new(Self::NAME, input, self.kernel, self.stride, self.padding, self.ceil_mode)
     }
 }

@@ -1,7 +1,7 @@
 //! A convolution and the 1x1 convolutions after it as one op: the paper's mlpconv layer.
 
 use super::conv2d::{self, Conv2d, Saved};
-use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor};
+use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor, ensure};
 
 /// Convolutions one after the other, each with a bias and perhaps its ReLU, of which all but the first are meant to be 1x1: a
 /// small fully connected network that slides over the pixels (Lin, Chen and Yan 2014, arXiv 1312.4400, section 3.1).
@@ -39,13 +39,12 @@ impl<T: Element> Op<T> for MlpConv {
     }
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
-        let expected = 1 + 2 * self.layers.len();
-        if inputs.len() != expected || self.layers.is_empty() {
-            let found = inputs.len();
-            let message =
-                format!("expects x and the w and b of one or more layers ({expected} inputs), found {found}");
-            return Err(ShapeError::new("mlp_conv", message));
-        }
+        let (expected, found) = (1 + 2 * self.layers.len(), inputs.len());
+        ensure!(
+            "mlp_conv",
+            found == expected && expected > 1,
+            "expects x and the w and b of one or more layers ({expected} inputs), found {found}"
+        );
         let (layers, parameters) = (self.layers.iter(), inputs[1..].chunks_exact(2));
         layers.zip(parameters).enumerate().try_fold(inputs[0], |x, (index, (layer, parameters))| {
             let shape = Op::<T>::output_shape(layer, &[x, parameters[0], parameters[1]]);

@@ -4,7 +4,7 @@
 use super::checks::divides;
 use super::elementwise::Pointwise;
 use super::{Relu, Sigmoid};
-use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor, expect_inputs};
+use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor, ensure, expect_inputs};
 
 /// The mean over all elements of the distance between x and a target of the same shape, which are the inputs; the output is a
 /// scalar.
@@ -55,11 +55,12 @@ impl<T: Element, const LOGITS: bool> Op<T> for PairLoss<LOGITS> {
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
         expect_inputs(Self::NAME, inputs, 2)?;
-        if inputs[0] != inputs[1] || inputs[0].elements() == 0 {
-            let message =
-                format!("expects an output and a target of one shape, found {} and {}", inputs[0], inputs[1]);
-            return Err(ShapeError::new(Self::NAME, message));
-        }
+        let [x, target] = [inputs[0], inputs[1]];
+        ensure!(
+            Self::NAME,
+            x == target && x.elements() > 0,
+            "expects an output and a target of one shape, found {x} and {target}"
+        );
         divides(Self::NAME, self.divisor)?;
         Ok(Shape::scalar())
     }

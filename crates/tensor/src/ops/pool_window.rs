@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::{Shape, ShapeError};
+use crate::{Shape, ShapeError, ensure};
 
 /// The sizes of a pooling of N x C planes of H x W. Pairs are (vertical, horizontal).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,37 +37,32 @@ impl PoolGeometry {
         ceil_mode: bool,
     ) -> Result<Self, ShapeError> {
         let [n, c, h, w] = shape.nchw(op)?;
-        if kernel.contains(&0) || stride.contains(&0) {
-            let message = format!("kernel and stride must be at least 1, found {kernel:?} and {stride:?}");
-            return Err(ShapeError::new(op, message));
-        }
+        let some = !kernel.contains(&0) && !stride.contains(&0);
+        ensure!(op, some, "kernel and stride must be at least 1, found {kernel:?} and {stride:?}");
         let (mut output, mut elements) = ([0; 2], n.max(1) * c.max(1));
         for (axis, (name, extent)) in [("H", h), ("W", w)].into_iter().enumerate() {
             let (kernel, stride, padding) = (kernel[axis], stride[axis], padding[axis]);
-            if padding > kernel / 2 {
-                let message = format!(
-                    "padding must be at most half the kernel, found padding {padding} and kernel {kernel}"
-                );
-                return Err(ShapeError::new(op, message));
-            }
+            ensure!(
+                op,
+                padding <= kernel / 2,
+                "padding must be at most half the kernel, found padding {padding} and kernel {kernel}"
+            );
             let padded = extent.saturating_add(2 * padding);
             elements = elements.saturating_mul(padded);
             let room = padded.saturating_add(if ceil_mode { stride - 1 } else { 0 });
-            if extent == 0 || room < kernel {
-                let message =
-                    format!("a window of {kernel} does not fit {name} = {extent} with padding {padding}");
-                return Err(ShapeError::new(op, message));
-            }
+            ensure!(
+                op,
+                extent > 0 && room >= kernel,
+                "a window of {kernel} does not fit {name} = {extent} with padding {padding}"
+            );
             output[axis] = (room - kernel) / stride + 1;
             if (output[axis] - 1) * stride >= extent.saturating_add(padding) {
                 output[axis] -= 1;
             }
         }
         // Smaller, no index into the padded input or the output overflows, nor the end of a window that begins there.
-        if isize::try_from(elements).is_err() {
-            let message = format!("input {shape} and padding {padding:?} are too large for memory");
-            return Err(ShapeError::new(op, message));
-        }
+        let fits = isize::try_from(elements).is_ok();
+        ensure!(op, fits, "input {shape} and padding {padding:?} are too large for memory");
         Ok(Self { n, c, input: [h, w], output, kernel, stride, padding })
     }
 

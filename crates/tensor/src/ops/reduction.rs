@@ -2,7 +2,7 @@
 
 use super::broadcast::{expand, reduce};
 use super::checks::has_axis;
-use crate::{Context, Element, Shape, ShapeError, Tensor, UnaryOp};
+use crate::{Context, Element, Shape, ShapeError, Tensor, UnaryOp, ensure};
 
 /// The sum over some axes, or over all of them to a scalar; or its quotient by the number of elements summed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,9 +25,7 @@ impl<const MEAN: bool> Reduce<MEAN> {
         let axes = self.axes.as_deref().unwrap_or_default();
         for (position, axis) in axes.iter().enumerate() {
             has_axis(Self::NAME, input, *axis)?;
-            if axes[..position].contains(axis) {
-                return Err(ShapeError::new(Self::NAME, format!("axis {axis} is named twice")));
-            }
+            ensure!(Self::NAME, !axes[..position].contains(axis), "axis {axis} is named twice");
         }
         let reduced = |axis: &usize| self.axes.as_ref().is_none_or(|axes| axes.contains(axis));
         let kept = |axis| if reduced(&axis) { 1 } else { input[axis] };
@@ -54,9 +52,8 @@ impl<const MEAN: bool> UnaryOp for Reduce<MEAN> {
 
     fn shape(&self, input: Shape) -> Result<Shape, ShapeError> {
         let [_, output] = self.shapes(input)?;
-        if MEAN && input.elements() == 0 && output.elements() > 0 {
-            return Err(ShapeError::new(Self::NAME, format!("the mean of no elements, input is {input}")));
-        }
+        let undefined = MEAN && input.elements() == 0 && output.elements() > 0;
+        ensure!(Self::NAME, !undefined, "the mean of no elements, input is {input}");
         Ok(output)
     }
 

@@ -1,6 +1,6 @@
 //! The same elements under another shape.
 
-use crate::{Context, Element, Shape, ShapeError, Tensor, UnaryOp};
+use crate::{Context, Element, Shape, ShapeError, Tensor, UnaryOp, ensure};
 
 /// The elements in the same order under another shape of as many elements. Nothing is copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,10 +49,8 @@ impl UnaryOp for Flatten {
     }
 
     fn shape(&self, input: Shape) -> Result<Shape, ShapeError> {
-        let Some((&n, rest)) = input.split_first() else {
-            return Err(ShapeError::new(Self::NAME, "expects at least one axis, input is a scalar"));
-        };
-        Ok(Shape::from([n, rest.iter().product()]))
+        ensure!(Self::NAME, !input.is_empty(), "expects at least one axis, input is a scalar");
+        Ok(Shape::from([input[0], input[1..].iter().product()]))
     }
 
     fn compute<T: Element>(&self, _: &Context, x: Tensor<T>) -> (Tensor<T>, Shape) {

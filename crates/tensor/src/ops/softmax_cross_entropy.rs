@@ -1,8 +1,8 @@
 //! The loss of classification: softmax, logarithm and the label's entry in one op.
 
-use super::checks::divides;
+use super::checks::{divides, not_negative};
 use super::softmax::normalize;
-use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor, expect_inputs};
+use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor, ensure, expect_inputs};
 
 /// The cross-entropy of softmax(logits) against targets; inputs are logits, N x K, and class labels, N, or the probabilities of all
 /// classes, N x K, the output is a scalar.
@@ -86,25 +86,24 @@ impl<T: Element> Op<T> for SoftmaxCrossEntropy {
     const NAME: &'static str = Self::NAME;
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
-        let error = |message| Err(ShapeError::new(Self::NAME, message));
         expect_inputs(Self::NAME, inputs, 2)?;
         let [n, classes] = inputs[0].matrix(Self::NAME)?;
-        if n == 0 || classes == 0 || (*inputs[1] != [n] && *inputs[1] != [n, classes]) {
-            return error(format!(
-                "expects at least one class and, for each of at least one sample, a label or K probabilities, found logits of \
-                 {} and targets of {}",
-                inputs[0], inputs[1]
-            ));
-        }
-        if !(0.0..=1.0).contains(&self.label_smoothing) {
-            return error(format!("label smoothing must be from 0 to 1, found {}", self.label_smoothing));
-        }
+        ensure!(
+            Self::NAME,
+            n > 0 && classes > 0 && (*inputs[1] == [n] || *inputs[1] == [n, classes]),
+            "expects at least one class and, for each of at least one sample, a label or K probabilities, found logits of \
+             {} and targets of {}",
+            inputs[0],
+            inputs[1]
+        );
+        let smoothing = self.label_smoothing;
+        let share = (0.0..=1.0).contains(&smoothing);
+        ensure!(Self::NAME, share, "label smoothing must be from 0 to 1, found {smoothing}");
         if let Some(weights) = &self.weights {
-            if weights.len() != classes {
-                return error(format!("expects K = {classes} class weights, found {}", weights.len()));
-            }
-            if let Some(weight) = weights.iter().find(|weight| !(weight.is_finite() && **weight >= 0.0)) {
-                return error(format!("class weights must be finite numbers of at least 0, found {weight}"));
+            let found = weights.len();
+            ensure!(Self::NAME, found == classes, "expects K = {classes} class weights, found {found}");
+            for &weight in weights {
+                not_negative(Self::NAME, "a class weight", weight)?;
             }
         }
         divides(Self::NAME, self.divisor)?;
@@ -314,7 +313,7 @@ mod tests {
             (
                 weighted(&[1.0, -1.0]),
                 [&[1, 2], &[1]],
-                "class weights must be finite numbers of at least 0, found -1",
+                "a class weight must be finite and 0 or more, found -1",
             ),
         ] {
             assert_eq!(refusal(&op, &[input, labels]), format!("softmax_cross_entropy: {expected}"));
