@@ -1,7 +1,7 @@
 //! The sizes of a two-dimensional convolution, and the rule that derives the output's.
 
 use super::Pass;
-use crate::shape::{Shape, ShapeError};
+use crate::shape::{Shape, ShapeError, ensure};
 
 /// The sizes of a convolution of an N x C x H x W input with an O x C/groups x KH x KW weight.
 ///
@@ -31,6 +31,34 @@ pub struct ConvGeometry {
     pub(crate) groups: usize,
 }
 
+/// The extent of an image with its padding.
+pub(crate) fn padded(extent: usize, padding: usize) -> usize {
+    extent.saturating_add(padding.saturating_mul(2))
+}
+
+/// Tells whether the product of these extents, zeros left out, fits into an address space.
+pub(crate) fn addressable<const N: usize>(extents: [usize; N]) -> bool {
+    extents.into_iter().fold(1, |all: usize, extent| all.saturating_mul(extent.max(1))) <= isize::MAX as usize
+}
+
+/// The number of windows along an axis, H or W: floor, or with `ceil` ceil, of (extent + 2 padding - window) / stride, plus 1.
+///
+/// # Errors
+/// [`ShapeError`] of `op` if none fits.
+pub(crate) fn windows_along(
+    op: &'static str,
+    (name, extent): (&str, usize),
+    window: usize,
+    stride: usize,
+    padding: usize,
+    ceil: bool,
+) -> Result<usize, ShapeError> {
+    let room = padded(extent, padding).saturating_add(if ceil { stride - 1 } else { 0 });
+    let fits = extent > 0 && room >= window;
+    ensure!(op, fits, "a window of {window} does not fit {name} = {extent} with padding {padding}");
+    Ok((room - window) / stride + 1)
+}
+
 impl ConvGeometry {
     /// Checks the sizes and returns them together.
     ///
@@ -47,58 +75,41 @@ impl ConvGeometry {
         dilation: [usize; 2],
         groups: usize,
     ) -> Result<Self, ShapeError> {
-        let error = |message: String| Err(ShapeError::new("conv2d", message));
         let [n, c_in, h, w] = input.nchw("conv2d")?;
         let &[c_out, c_weight, kh, kw] = &*weight else {
-            return error(format!("weight expects O x C x KH x KW, found {weight}"));
+            return Err(ShapeError::new("conv2d", format!("weight expects O x C x KH x KW, found {weight}")));
         };
-        let empty = input[1..].contains(&0) || weight.contains(&0);
-        if empty || stride.contains(&0) || dilation.contains(&0) || groups == 0 {
-            return error(format!(
-                "channels, pixels, window, stride, dilation and groups must be at least 1, found input {input}, weight \
-                 {weight}, {stride:?}, {dilation:?} and {groups}"
-            ));
-        }
-        if c_in % groups != 0 || c_out % groups != 0 {
-            return error(format!("C = {c_in} and O = {c_out} must divide into {groups} groups"));
-        }
+        let empty = [&input[1..], &*weight, &stride, &dilation, &[groups]].iter().any(|all| all.contains(&0));
+        ensure!(
+            "conv2d",
+            !empty,
+            "channels, pixels, window, stride, dilation and groups must be at least 1, found input {input}, weight \
+             {weight}, {stride:?}, {dilation:?} and {groups}"
+        );
+        let divide = c_in.is_multiple_of(groups) && c_out.is_multiple_of(groups);
+        ensure!("conv2d", divide, "C = {c_in} and O = {c_out} must divide into {groups} groups");
         // The product is at most C/groups x O, which are two extents of the weight.
-        if c_weight * groups != c_in {
-            return error(format!(
-                "weight expects {} input channels, input has C = {c_in}",
-                c_weight * groups
-            ));
-        }
+        let expected = c_weight * groups;
+        ensure!("conv2d", c_in == expected, "weight expects {expected} input channels, input has C = {c_in}");
         let geometry = Self { n, c_in, h, w, c_out, kernel: [kh, kw], stride, padding, dilation, groups };
-        let Some(()) = geometry.address_space() else {
-            return error(format!(
-                "input {input}, weight {weight}, padding {padding:?} and dilation {dilation:?} are too large for memory"
-            ));
-        };
+        ensure!(
+            "conv2d",
+            geometry.is_addressable(),
+            "input {input}, weight {weight}, padding {padding:?} and dilation {dilation:?} are too large for memory"
+        );
         for (axis, extent) in [("H", h), ("W", w)].into_iter().enumerate() {
-            let (padded, window) = (extent.1 + 2 * padding[axis], geometry.window(axis));
-            if padded < window {
-                let name = extent.0;
-                return error(format!(
-                    "a window of {window} does not fit {name} = {} with padding {}",
-                    extent.1, padding[axis]
-                ));
-            }
+            windows_along("conv2d", extent, geometry.window(axis), stride[axis], padding[axis], false)?;
         }
         Ok(geometry)
     }
 
-    /// Checks that every index into the padded input, the output, the weight and a matrix of windows fits into an address space.
-    fn address_space(&self) -> Option<()> {
-        let mut all = [self.n, self.c_in.max(self.c_out), self.kernel[0], self.kernel[1], size_of::<f64>()]
-            .into_iter()
-            .try_fold(1usize, |product, extent| product.checked_mul(extent.max(1)))?;
-        for (axis, extent) in [self.h, self.w].into_iter().enumerate() {
-            let padded = self.padding[axis].checked_mul(2)?.checked_add(extent)?;
-            let window = self.dilation[axis].checked_mul(self.kernel[axis])?;
-            all = all.checked_mul(padded.max(window).max(1))?;
-        }
-        isize::try_from(all).ok().map(drop)
+    /// Tells whether every index into the padded input, the output, the weight and a matrix of windows fits into an address space.
+    fn is_addressable(&self) -> bool {
+        let [kh, kw] = self.kernel;
+        let window = |axis: usize| self.dilation[axis].saturating_mul(self.kernel[axis]);
+        let [h, w] = [padded(self.h, self.padding[0]), padded(self.w, self.padding[1])];
+        let channels = self.c_in.max(self.c_out);
+        addressable([self.n, channels, h.max(window(0)), w.max(window(1)), kh, kw, size_of::<f64>()])
     }
 
     /// The extent that the dilated window spans along an axis (0 vertical, 1 horizontal).
@@ -200,14 +211,8 @@ impl ConvGeometry {
             Pass::Forward => *self,
             Pass::InputGradient => {
                 let padding = [0, 1].map(|axis| self.window(axis) - 1 - self.padding[axis]);
-                Self {
-                    c_in: self.c_out,
-                    h: self.out_h(),
-                    w: self.out_w(),
-                    c_out: self.c_in,
-                    padding,
-                    ..*self
-                }
+                let [h, w] = [self.out_h(), self.out_w()];
+                Self { c_in: self.c_out, h, w, c_out: self.c_in, padding, ..*self }
             }
         }
     }
@@ -219,7 +224,7 @@ impl ConvGeometry {
     #[must_use]
     pub fn with_images(&self, n: usize) -> Self {
         let geometry = Self { n, ..*self };
-        geometry.address_space().expect("so many images fit into memory");
+        assert!(geometry.is_addressable(), "so many images do not fit into memory");
         geometry
     }
 

@@ -27,6 +27,7 @@ use std::sync::Arc;
 use convolve::Chain;
 pub(crate) use convolve::Convolve;
 pub use geometry::ConvGeometry;
+pub(crate) use geometry::{addressable, padded, windows_along};
 pub use winograd::Tile;
 
 use crate::buffer_pool::BufferPool;

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::conv::{addressable, padded, windows_along};
 use crate::{Shape, ShapeError, ensure};
 
 /// The sizes of a pooling of N x C planes of H x W. Pairs are (vertical, horizontal).
@@ -39,7 +40,7 @@ impl PoolGeometry {
         let [n, c, h, w] = shape.nchw(op)?;
         let some = !kernel.contains(&0) && !stride.contains(&0);
         ensure!(op, some, "kernel and stride must be at least 1, found {kernel:?} and {stride:?}");
-        let (mut output, mut elements) = ([0; 2], n.max(1) * c.max(1));
+        let mut output = [0; 2];
         for (axis, (name, extent)) in [("H", h), ("W", w)].into_iter().enumerate() {
             let (kernel, stride, padding) = (kernel[axis], stride[axis], padding[axis]);
             ensure!(
@@ -47,21 +48,13 @@ impl PoolGeometry {
                 padding <= kernel / 2,
                 "padding must be at most half the kernel, found padding {padding} and kernel {kernel}"
             );
-            let padded = extent.saturating_add(2 * padding);
-            elements = elements.saturating_mul(padded);
-            let room = padded.saturating_add(if ceil_mode { stride - 1 } else { 0 });
-            ensure!(
-                op,
-                extent > 0 && room >= kernel,
-                "a window of {kernel} does not fit {name} = {extent} with padding {padding}"
-            );
-            output[axis] = (room - kernel) / stride + 1;
+            output[axis] = windows_along(op, (name, extent), kernel, stride, padding, ceil_mode)?;
             if (output[axis] - 1) * stride >= extent.saturating_add(padding) {
                 output[axis] -= 1;
             }
         }
         // Smaller, no index into the padded input or the output overflows, nor the end of a window that begins there.
-        let fits = isize::try_from(elements).is_ok();
+        let fits = addressable([n, c, padded(h, padding[0]), padded(w, padding[1])]);
         ensure!(op, fits, "input {shape} and padding {padding:?} are too large for memory");
         Ok(Self { n, c, input: [h, w], output, kernel, stride, padding })
     }
