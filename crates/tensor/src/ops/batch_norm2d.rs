@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use super::checks::{is_vector, not_negative};
 pub use super::moments::ChannelSums;
-use super::moments::{Moments, Normalizer, affine_gradient};
+use super::moments::{Moments, Normalizer, affine_gradient, planes};
 use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor, ensure, lock};
 
 /// `y = weight (x - mean) / sqrt(variance + eps) + bias` for each channel (Ioffe and Szegedy 2015, algorithm 1). The inputs are x
@@ -64,15 +64,6 @@ impl BatchStatistics {
     }
 }
 
-/// Calls `visit` with the channel and the place of each plane of an N x C x H x W tensor.
-fn each_plane<T: Element>(x: &Tensor<T>, mut visit: impl FnMut(usize, std::ops::Range<usize>)) {
-    let [_, c, h, w] = x.shape().nchw("batch_norm2d").unwrap_or_else(|error| panic!("{error}"));
-    let pixels = h * w;
-    for plane in 0..x.len().checked_div(pixels).unwrap_or(0) {
-        visit(plane % c, plane * pixels..(plane + 1) * pixels);
-    }
-}
-
 /// The moments of each channel of a micro-batch (N x C x H x W), image after image.
 ///
 /// # Panics
@@ -80,7 +71,9 @@ fn each_plane<T: Element>(x: &Tensor<T>, mut visit: impl FnMut(usize, std::ops::
 #[must_use]
 pub fn partial_moments<T: Element>(x: &Tensor<T>) -> Vec<Moments> {
     let mut all = vec![Moments::default(); x.shape()[1]];
-    each_plane(x, |channel, plane| all[channel] = all[channel].merge(Moments::of(&x.data()[plane])));
+    for (channel, plane) in planes(x.shape()) {
+        all[channel] = all[channel].merge(Moments::of(&x.data()[plane]));
+    }
     all
 }
 
@@ -161,10 +154,10 @@ impl<T: Element> Saved<T> {
         let Self { x, normalizers, .. } = self;
         assert_eq!(x.shape(), dy.shape(), "shapes of x and dy");
         let mut all = vec![ChannelSums::default(); normalizers.len()];
-        each_plane(x, |channel, plane| {
+        for (channel, plane) in planes(x.shape()) {
             let own = normalizers[channel].sums(&x.data()[plane.clone()], &dy.data()[plane]);
             all[channel] = all[channel].merge(own);
-        });
+        }
         all
     }
 }
@@ -204,10 +197,10 @@ impl BatchNorm2d {
         assert_eq!([normalizers.len(), weight.len(), bias.len()], [x.shape()[1]; 3], "channels");
         let mut y = Tensor::empty_in(context.pool(), x.shape());
         let (from, to) = (x.data(), y.data_mut());
-        each_plane(&x, |channel, plane| {
+        for (channel, plane) in planes(x.shape()) {
             let [weight, bias] = [&weight, &bias].map(|vector| vector.data()[channel]);
             normalizers[channel].apply(weight, bias, &from[plane.clone()], &mut to[plane]);
-        });
+        }
         let count = moments.map(|moments| moments.first().map_or(0.0, |moments| moments.count));
         (y, Saved { x, weight, normalizers, count })
     }
@@ -232,7 +225,7 @@ impl BatchNorm2d {
         ChannelSums::add_to(own, context, sinks);
         sinks.add(0, || {
             let to = dy.data_mut();
-            each_plane(&x, |channel, plane| {
+            for (channel, plane) in planes(x.shape()) {
                 let Normalizer { mean, factor } = normalizers[channel];
                 let scale = weight.data()[channel].to_f64() * factor;
                 let (x, to) = (&x.data()[plane.clone()], &mut to[plane]);
@@ -244,7 +237,7 @@ impl BatchNorm2d {
                     let scale = T::from_f64(scale);
                     to.iter_mut().for_each(|dy| *dy *= scale);
                 }
-            });
+            }
             dy
         });
     }

@@ -1,7 +1,7 @@
 //! Group normalization: each image's channels in groups, by their own mean and variance.
 
 use super::checks::{is_vector, not_negative};
-use super::moments::{ChannelSums, Moments, Normalizer, affine_gradient};
+use super::moments::{ChannelSums, Moments, Normalizer, affine_gradient, groups};
 use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor, ensure, expect_inputs};
 
 /// `y = weight (x - mean) / sqrt(variance + eps) + bias`, with mean and (biased) variance over the C/groups x H x W elements of
@@ -22,11 +22,6 @@ impl GroupNorm {
     #[must_use]
     pub fn new(groups: usize) -> Self {
         Self { groups, eps: 1e-5 }
-    }
-
-    /// The channels of a group, and the pixels of a plane.
-    fn sizes(&self, x: Shape) -> [usize; 2] {
-        [x[1] / self.groups, x[2] * x[3]]
     }
 }
 
@@ -64,21 +59,19 @@ impl<T: Element> Op<T> for GroupNorm {
 
     fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Saved<T>) {
         let [x, weight, bias] = <[Tensor<T>; 3]>::try_from(inputs).expect("group_norm takes three inputs");
-        let (mut y, [channels, pixels]) =
-            (Tensor::empty_in(context.pool(), x.shape()), self.sizes(x.shape()));
-        let mut normalizers = Vec::with_capacity(x.shape()[0] * self.groups);
-        let len = (channels * pixels).max(1);
-        let groups = x.data().chunks_exact(len).zip(y.data_mut().chunks_exact_mut(len));
-        for (number, (x, y)) in groups.enumerate() {
-            let planes = x.chunks_exact(pixels);
-            let moments = planes.clone().map(Moments::of).fold(Moments::default(), Moments::merge);
+        let mut y = Tensor::empty_in(context.pool(), x.shape());
+        let (from, to) = (x.data(), y.data_mut());
+        let normalized = groups(x.shape(), self.groups).map(|planes| {
+            let moments = planes.clone().map(|(_, plane)| Moments::of(&from[plane]));
+            let moments = moments.fold(Moments::default(), Moments::merge);
             let normalizer = Normalizer::new(moments.mean, moments.variance(), self.eps);
-            normalizers.push(normalizer);
-            let first = number % self.groups * channels;
-            for (channel, (x, y)) in (first..).zip(planes.zip(y.chunks_exact_mut(pixels))) {
-                normalizer.apply(weight.data()[channel], bias.data()[channel], x, y);
+            for (channel, plane) in planes {
+                let [weight, bias] = [&weight, &bias].map(|vector| vector.data()[channel]);
+                normalizer.apply(weight, bias, &from[plane.clone()], &mut to[plane]);
             }
-        }
+            normalizer
+        });
+        let normalizers = normalized.collect();
         (y, Saved { x, weight, normalizers })
     }
 
@@ -86,14 +79,8 @@ impl<T: Element> Op<T> for GroupNorm {
     /// `dx = factor (weight dy - (sum of weight dy + xhat sum of weight dy xhat) / m)`.
     fn backward(&self, context: &Context, saved: Saved<T>, mut dy: Tensor<T>, sinks: &mut Sinks<'_, T>) {
         let Saved { x, weight, normalizers } = saved;
-        let [channels, pixels] = self.sizes(x.shape());
         let mut of_channels = vec![ChannelSums::default(); x.shape()[1]];
-        for (number, &normalizer) in normalizers.iter().enumerate() {
-            let first = number % self.groups * channels;
-            let planes = (0..channels).map(|channel| {
-                let start = (number * channels + channel) * pixels;
-                (first + channel, start..start + pixels)
-            });
+        for (planes, &normalizer) in groups(x.shape(), self.groups).zip(&normalizers) {
             let mut of_group = ChannelSums::default();
             for (channel, plane) in planes.clone() {
                 let own = normalizer.sums(&x.data()[plane.clone()], &dy.data()[plane]);
@@ -102,7 +89,8 @@ impl<T: Element> Op<T> for GroupNorm {
                 of_group = of_group.merge(ChannelSums { dy: weight * own.dy, dy_xhat: weight * own.dy_xhat });
             }
             if sinks.wanted(0) {
-                let (Normalizer { mean, factor }, count) = (normalizer, (channels * pixels) as f64);
+                let Normalizer { mean, factor } = normalizer;
+                let count = (x.len() / normalizers.len()) as f64;
                 let slope = -factor * factor * (of_group.dy_xhat / count);
                 let shift = -factor * (of_group.dy / count) - slope * mean;
                 for (channel, plane) in planes {

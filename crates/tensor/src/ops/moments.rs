@@ -1,9 +1,11 @@
 //! Sums over many elements that normalizations are made of: in f64, in an order that depends on the lengths alone.
 
-use crate::simd::{Isa, compiled};
-use crate::{Context, Element, Sinks, Tensor};
+use std::ops::Range;
 
-/// Running sums side by side.
+use crate::simd::{Isa, compiled};
+use crate::{Context, Element, Shape, Sinks, Tensor};
+
+/// Parts of a sum, which are summed side by side.
 const PARTS: usize = 16;
 
 /// The number of elements, their mean, and the sum of the squares of their differences from it.
@@ -58,6 +60,25 @@ impl Moments {
     pub fn unbiased_variance(&self) -> f64 {
         self.squares / (self.count - 1.0)
     }
+}
+
+/// The channel and the place of a plane of an N x C x H x W tensor.
+type Plane = (usize, Range<usize>);
+
+/// The planes of an N x C x H x W tensor, image after image: those of each of so many groups of an image's channels.
+pub(super) fn groups(
+    shape: Shape,
+    groups: usize,
+) -> impl Iterator<Item = impl Iterator<Item = Plane> + Clone> {
+    let [n, c, h, w] = shape.nchw("a normalization").unwrap_or_else(|error| panic!("{error}"));
+    let (channels, pixels) = (c / groups, h * w);
+    let plane = move |plane: usize| (plane % c, plane * pixels..(plane + 1) * pixels);
+    (0..n * groups).map(move |group| (group * channels..(group + 1) * channels).map(plane))
+}
+
+/// All planes of an N x C x H x W tensor, image after image.
+pub(super) fn planes(shape: Shape) -> impl Iterator<Item = Plane> {
+    groups(shape, 1).flatten()
 }
 
 /// The sum of `a - a_shift` and of `(a - a_shift) (b - b_shift)`.

@@ -2,13 +2,14 @@
 
 use crate::Element;
 
-const LANES: usize = 16;
+/// Parts of the sum, which are summed side by side.
+const PARTS: usize = 16;
 
 /// The sum: sixteen running sums side by side, then added up. Rounding errors grow with a sixteenth of the length.
 #[inline(always)]
 pub(super) fn sum_slice<T: Element>(values: &[T]) -> T {
-    let (chunks, rest) = values.as_chunks::<LANES>();
-    let mut sums = [T::ZERO; LANES];
+    let (chunks, rest) = values.as_chunks::<PARTS>();
+    let mut sums = [T::ZERO; PARTS];
     for chunk in chunks {
         for (sum, &value) in sums.iter_mut().zip(chunk) {
             *sum += value;
