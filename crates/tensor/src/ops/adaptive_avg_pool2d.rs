@@ -1,10 +1,10 @@
 //! Average pooling to a given output size; to 1 x 1, the global average that ends a network in network.
 
-use std::ops::Range;
-
+use super::avg_pool2d::{means, means_gradient};
+use super::pool_window::PoolGeometry;
 use super::sum_slice::sum_slice;
 use crate::simd::{Isa, compiled};
-use crate::{Context, Element, Shape, ShapeError, Tensor, UnaryOp, ensure};
+use crate::{Context, Element, Shape, ShapeError, Tensor, UnaryOp};
 
 /// Means over windows that divide an N x C x H x W input into N x C x OH x OW; H and W may be any.
 ///
@@ -17,26 +17,12 @@ pub struct AdaptiveAvgPool2d {
     pub output: [usize; 2],
 }
 
-/// The input positions under output position `out`.
-fn window(out: usize, input: usize, output: usize) -> Range<usize> {
-    out * input / output..((out + 1) * input).div_ceil(output)
-}
-
 impl AdaptiveAvgPool2d {
     /// One mean for each plane.
     pub const GLOBAL: Self = Self { output: [1, 1] };
 
-    /// The rows and columns of the input under each output of a plane, and the number of its elements.
-    fn windows<T: Element>(
-        self,
-        [h, w]: [usize; 2],
-    ) -> impl Iterator<Item = (Range<usize>, Range<usize>, T)> {
-        let [oh, ow] = self.output;
-        (0..oh * ow).map(move |index| {
-            let (rows, columns) = (window(index / ow, h, oh), window(index % ow, w, ow));
-            let count = T::from_usize(rows.len() * columns.len());
-            (rows, columns, count)
-        })
+    fn geometry(self, input: Shape) -> Result<PoolGeometry, ShapeError> {
+        PoolGeometry::adaptive(Self::NAME, input, self.output)
     }
 }
 
@@ -54,47 +40,32 @@ impl UnaryOp for AdaptiveAvgPool2d {
     }
 
     fn shape(&self, input: Shape) -> Result<Shape, ShapeError> {
-        let ([n, c, h, w], [oh, ow]) = (input.nchw(Self::NAME)?, self.output);
-        let empty = [h, w, oh, ow].contains(&0);
-        ensure!(Self::NAME, !empty, "expects at least one pixel, found {h} x {w} to {oh} x {ow}");
-        Shape::checked(&[n, c, oh, ow])
+        Ok(self.geometry(input)?.output_shape())
     }
 
     fn compute<T: Element>(&self, context: &Context, x: Tensor<T>) -> (Tensor<T>, Shape) {
-        let ([n, c, h, w], [oh, ow]) =
-            (x.shape().nchw(Self::NAME).expect("the shapes were checked"), self.output);
-        let mut y = Tensor::empty_in(context.pool(), [n, c, oh, ow]);
-        let (planes, outputs) = (x.data(), y.data_mut());
+        let g = self.geometry(x.shape()).expect("the shapes were checked");
+        if *self != Self::GLOBAL {
+            return (means(context, &g, &x), x.shape());
+        }
+        let mut y = Tensor::empty_in(context.pool(), g.output_shape());
+        let (pixels, planes, means) = (g.in_pixels(), x.data(), y.data_mut());
         compiled!(Isa::current(), {
-            for (x, y) in planes.chunks_exact(h * w).zip(outputs.chunks_exact_mut(oh * ow)) {
-                if let [y] = y {
-                    *y = sum_slice(x) / T::from_usize(h * w);
-                    continue;
-                }
-                for (y, (rows, columns, count)) in y.iter_mut().zip(self.windows([h, w])) {
-                    *y = rows.map(|row| sum_slice(&x[row * w..][columns.clone()])).sum::<T>() / count;
-                }
+            for (x, y) in planes.chunks_exact(pixels).zip(means.iter_mut()) {
+                *y = sum_slice(x) / T::from_usize(pixels);
             }
         });
         (y, x.shape())
     }
 
     fn gradient<T: Element>(&self, context: &Context, input: Shape, dy: Tensor<T>) -> Tensor<T> {
-        let ([_, _, h, w], [oh, ow]) =
-            (input.nchw(Self::NAME).expect("the shapes were checked"), self.output);
+        let g = self.geometry(input).expect("the shapes were checked");
+        if *self != Self::GLOBAL {
+            return means_gradient(context, &g, &dy);
+        }
         let mut dx = Tensor::empty_in(context.pool(), input);
-        for (dx, dy) in dx.data_mut().chunks_exact_mut(h * w).zip(dy.data().chunks_exact(oh * ow)) {
-            if let [dy] = dy {
-                dx.fill(*dy / T::from_usize(h * w));
-                continue;
-            }
-            dx.fill(T::ZERO);
-            for (&dy, (rows, columns, count)) in dy.iter().zip(self.windows([h, w])) {
-                let share = dy / count;
-                for row in rows {
-                    dx[row * w..][columns.clone()].iter_mut().for_each(|dx| *dx += share);
-                }
-            }
+        for (dx, &dy) in dx.data_mut().chunks_exact_mut(g.in_pixels()).zip(dy.data()) {
+            dx.fill(dy / T::from_usize(g.in_pixels()));
         }
         dx
     }

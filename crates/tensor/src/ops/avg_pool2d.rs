@@ -1,8 +1,7 @@
 //! Average pooling: `y = mean` over each window.
 
-use std::ops::Range;
-
-use super::pool_window::{PoolGeometry, describe_windows, phase, windows};
+use super::pool_fold::{Fold, Pooling};
+use super::pool_window::{PoolGeometry, describe_windows};
 use crate::simd::{Isa, Kernel, Simd, dispatch};
 use crate::{Context, Element, Shape, ShapeError, Tensor, UnaryOp};
 
@@ -41,7 +40,9 @@ impl AvgPool2d {
     }
 
     fn geometry(&self, input: Shape) -> Result<PoolGeometry, ShapeError> {
-        PoolGeometry::new(Self::NAME, input, self.kernel, self.stride, self.padding, self.ceil_mode)
+        let (kernel, count_padding) = (self.kernel, self.count_include_pad);
+        let g = PoolGeometry::new(Self::NAME, input, kernel, self.stride, self.padding, self.ceil_mode)?;
+        Ok(PoolGeometry { count_padding, ..g })
     }
 }
 
@@ -61,102 +62,58 @@ impl UnaryOp for AvgPool2d {
 
     fn compute<T: Element>(&self, context: &Context, x: Tensor<T>) -> (Tensor<T>, Shape) {
         let g = self.geometry(x.shape()).expect("the shapes were checked");
-        let mut y = Tensor::empty_in(context.pool(), g.output_shape());
-        let count_pad = self.count_include_pad;
-        dispatch(Isa::current(), AvgPoolForward { g: &g, count_pad, x: x.data(), y: y.data_mut() });
-        (y, x.shape())
+        (means(context, &g, &x), x.shape())
     }
 
     fn gradient<T: Element>(&self, context: &Context, input: Shape, dy: Tensor<T>) -> Tensor<T> {
         let g = self.geometry(input).expect("the shapes were checked");
-        let mut dx = Tensor::empty_in(context.pool(), input);
-        let mut row = context.pool().take::<T>(g.input[1]);
-        let (count_pad, dy, row) = (self.count_include_pad, dy.data(), &mut *row);
-        dispatch(Isa::current(), PlanesBackward { g: &g, count_pad, dy, row, dx: dx.data_mut() });
-        dx
+        means_gradient(context, &g, &dy)
     }
 }
 
-/// The number of positions of the window of output `out` that count along `axis`.
-#[inline(always)]
-fn counted(g: &PoolGeometry, axis: usize, out: usize, inside: &Range<usize>, count_pad: bool) -> usize {
-    if count_pad {
-        let start = out * g.stride[axis];
-        (start + g.kernel[axis]).min(g.input[axis] + 2 * g.padding[axis]) - start
-    } else {
-        inside.len()
-    }
-}
+/// The mean of what counts in a window.
+#[derive(Clone, Copy)]
+struct Mean;
 
-/// The forward pass over whole planes.
-struct AvgPoolForward<'a, T> {
-    g: &'a PoolGeometry,
-    count_pad: bool,
-    x: &'a [T],
-    y: &'a mut [T],
-}
+impl<T: Element> Fold<T> for Mean {
+    const BYTES: bool = false;
+    /// The sum.
+    type State = T;
 
-impl<T: Element> Kernel for AvgPoolForward<'_, T> {
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        let Self { g, count_pad, x, y } = self;
-        for (x, y) in x.chunks_exact(g.in_pixels()).zip(y.chunks_exact_mut(g.out_pixels())) {
-            pool_plane(g, count_pad, x, y);
-        }
+    fn start(self, _: T, _: u32) -> T {
+        T::ZERO
+    }
+
+    #[inline(always)]
+    fn take(self, sum: T, value: T, _: u32) -> T {
+        sum + value
+    }
+
+    #[inline(always)]
+    fn end(self, sum: T, count: T) -> (T, u8) {
+        (sum / count, 0)
     }
 }
 
-#[inline(always)]
-fn pool_plane<T: Element>(g: &PoolGeometry, count_pad: bool, x: &[T], y: &mut [T]) {
-    let [ow, w] = [g.output[1], g.input[1]];
-    let full_columns = g.interior(1);
-    for (i, y) in y.chunks_exact_mut(ow).enumerate() {
-        let rows = g.span(0, i).inside;
-        let height = counted(g, 0, i, &rows, count_pad);
-        // The columns whose windows are whole, which the specialized loops take; the general loop has the others.
-        let mut whole = if rows.len() == g.kernel[0] { full_columns.clone() } else { 0..0 };
-        if !whole.is_empty() {
-            let first = rows.start * w + whole.start * g.stride[1] - g.padding[1];
-            match (g.kernel, g.stride[1]) {
-                ([3, 3], 2) => whole_windows::<T, 3, 2>(&x[first..], w, &mut y[whole.clone()]),
-                ([2, 2], 2) => whole_windows::<T, 2, 2>(&x[first..], w, &mut y[whole.clone()]),
-                _ => whole = 0..0,
-            }
-        }
-        for j in (0..whole.start).chain(whole.end..ow) {
-            let columns = g.span(1, j).inside;
-            let width = counted(g, 1, j, &columns, count_pad);
-            let mut sum = T::ZERO;
-            for row in rows.clone() {
-                for &value in &x[row * w..][columns.clone()] {
-                    sum += value;
-                }
-            }
-            y[j] = sum / T::from_usize(height * width);
-        }
-    }
+/// The mean of each window.
+pub(super) fn means<T: Element>(context: &Context, g: &PoolGeometry, x: &Tensor<T>) -> Tensor<T> {
+    let mut y = Tensor::empty_in(context.pool(), g.output_shape());
+    dispatch(Isa::current(), Pooling { g, fold: Mean, x: x.data(), y: y.data_mut(), bytes: &mut [] });
+    y
 }
 
-/// Consecutive windows that lie wholly inside the input.
-#[inline(always)]
-fn whole_windows<T: Element, const K: usize, const S: usize>(rows: &[T], width: usize, y: &mut [T]) {
-    let x = windows::<T, K, S>(rows, width, y.len());
-    let count = T::from_usize(K * K);
-    for (j, y) in y.iter_mut().enumerate() {
-        let mut sum = T::ZERO;
-        for u in 0..K {
-            for v in 0..K {
-                sum += x[u][v][j][phase::<K, S>(v)];
-            }
-        }
-        *y = sum / count;
-    }
+/// The gradient of [`means`] with respect to x.
+pub(super) fn means_gradient<T: Element>(context: &Context, g: &PoolGeometry, dy: &Tensor<T>) -> Tensor<T> {
+    let mut dx = Tensor::empty_in(context.pool(), g.input_shape());
+    let mut row = context.pool().take::<T>(g.input[1]);
+    dispatch(Isa::current(), PlanesBackward { g, dy: dy.data(), row: &mut row, dx: dx.data_mut() });
+    dx
 }
 
 /// The backward pass over whole planes; `row` is scratch of W elements.
 struct PlanesBackward<'a, T> {
     g: &'a PoolGeometry,
-    count_pad: bool,
     dy: &'a [T],
     row: &'a mut [T],
     dx: &'a mut [T],
@@ -165,23 +122,22 @@ struct PlanesBackward<'a, T> {
 impl<T: Element> Kernel for PlanesBackward<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let Self { g, count_pad, dy, row, dx } = self;
+        let Self { g, dy, row, dx } = self;
         let [ow, w] = [g.output[1], g.input[1]];
         for (dx, dy) in dx.chunks_exact_mut(g.in_pixels()).zip(dy.chunks_exact(g.out_pixels())) {
             dx.fill(T::ZERO);
             for (i, dy) in dy.chunks_exact(ow).enumerate() {
                 // All rows under this row of windows get the same: what the windows give to each column.
-                let rows = g.span(0, i).inside;
-                let height = counted(g, 0, i, &rows, count_pad);
+                let rows = g.span(0, i);
                 row.fill(T::ZERO);
                 for (j, &dy) in dy.iter().enumerate() {
-                    let columns = g.span(1, j).inside;
-                    let share = dy / T::from_usize(height * counted(g, 1, j, &columns, count_pad));
-                    for value in &mut row[columns] {
+                    let columns = g.span(1, j);
+                    let share = dy / T::from_usize(rows.counted * columns.counted);
+                    for value in &mut row[columns.inside] {
                         *value += share;
                     }
                 }
-                for dx in dx[rows.start * w..rows.end * w].chunks_exact_mut(w) {
+                for dx in dx[rows.inside.start * w..rows.inside.end * w].chunks_exact_mut(w) {
                     for (dx, &value) in dx.iter_mut().zip(&*row) {
                         *dx += value;
                     }

@@ -1,12 +1,11 @@
 //! Max pooling: `y = max` over each window, of the input or of its ReLU.
 
 mod gradients;
-mod maxima;
 
 use rayon::prelude::*;
 
 use self::gradients::MaxPoolBackward;
-use self::maxima::Maxima;
+use super::pool_fold::{Fold, Pooling};
 use super::pool_window::{PoolGeometry, describe_windows};
 use crate::simd::{Isa, dispatch};
 use crate::{Buffer, Context, Element, Shape, ShapeError, Tensor, UnaryOp, ensure};
@@ -70,6 +69,38 @@ pub struct Saved {
     argmax: Buffer<u8>,
 }
 
+/// The maximum of a window or of its ReLU and, if `ARGMAX`, the byte of where it was.
+#[derive(Clone, Copy)]
+struct Maximum<const ARGMAX: bool> {
+    relu: bool,
+}
+
+impl<T: Element, const ARGMAX: bool> Fold<T> for Maximum<ARGMAX> {
+    const BYTES: bool = ARGMAX;
+    /// The maximum and its index: as wide as an f32, so that both are chosen by the same mask.
+    type State = (T, u32);
+
+    #[inline(always)]
+    fn start(self, first: T, index: u32) -> (T, u32) {
+        (first, index)
+    }
+
+    /// Takes what is larger, or NaN. Nothing replaces a NaN but another.
+    #[inline(always)]
+    fn take(self, (best, place): (T, u32), value: T, index: u32) -> (T, u32) {
+        #[allow(clippy::eq_op, reason = "only NaN differs from itself")]
+        let exceeds = (value > best) | (value != value);
+        (if exceeds { value } else { best }, if exceeds { index } else { place })
+    }
+
+    #[inline(always)]
+    fn end(self, (best, place): (T, u32), _: T) -> (T, u8) {
+        // Written so that NaN stays; its gradient through ReLU is 0.
+        let y = if self.relu & (best <= T::ZERO) { T::ZERO } else { best };
+        (y, if !self.relu | (best > T::ZERO) { place as u8 } else { NOTHING })
+    }
+}
+
 impl UnaryOp for MaxPool2d {
     type Saved<T: Element> = Saved;
 
@@ -91,8 +122,13 @@ impl UnaryOp for MaxPool2d {
         let geometry = self.geometry(x.shape()).expect("the shapes were checked");
         let mut y = Tensor::empty_in(context.pool(), geometry.output_shape());
         let mut argmax = context.pool().take::<u8>(if context.grad_enabled { y.len() } else { 0 });
-        let pool = |x: &[T], y: &mut [T], argmax: &mut [u8]| {
-            dispatch(Isa::current(), Maxima { g: &geometry, relu: self.relu, x, y, argmax });
+        let (g, relu, isa) = (&geometry, self.relu, Isa::current());
+        let pool = |x: &[T], y: &mut [T], bytes: &mut [u8]| {
+            if context.grad_enabled {
+                dispatch(isa, Pooling { g, fold: Maximum::<true> { relu }, x, y, bytes });
+            } else {
+                dispatch(isa, Pooling { g, fold: Maximum::<false> { relu }, x, y, bytes });
+            }
         };
         let (in_pixels, out_pixels) = (geometry.in_pixels(), geometry.out_pixels());
         if context.parallel {

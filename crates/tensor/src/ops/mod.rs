@@ -23,6 +23,7 @@ mod mlp_conv;
 mod moments;
 mod mul;
 mod pair_loss;
+mod pool_fold;
 mod pool_window;
 mod reduction;
 mod relu;

@@ -15,6 +15,10 @@ pub(super) struct PoolGeometry {
     pub(super) kernel: [usize; 2],
     pub(super) stride: [usize; 2],
     pub(super) padding: [usize; 2],
+    /// Counts the padding in means.
+    pub(super) count_padding: bool,
+    /// Windows divide the input, whatever kernel, stride and padding are.
+    pub(super) adaptive: bool,
 }
 
 /// A window along one axis.
@@ -24,6 +28,8 @@ pub(super) struct Span {
     pub(super) inside: Range<usize>,
     /// The number of the window's first positions in the padding before the input.
     pub(super) before: usize,
+    /// The number of positions that count in a mean.
+    pub(super) counted: usize,
 }
 
 impl PoolGeometry {
@@ -56,7 +62,18 @@ impl PoolGeometry {
         // Smaller, no index into the padded input or the output overflows, nor the end of a window that begins there.
         let fits = addressable([n, c, padded(h, padding[0]), padded(w, padding[1])]);
         ensure!(op, fits, "input {shape} and padding {padding:?} are too large for memory");
-        Ok(Self { n, c, input: [h, w], output, kernel, stride, padding })
+        let (count_padding, adaptive) = (false, false);
+        Ok(Self { n, c, input: [h, w], output, kernel, stride, padding, count_padding, adaptive })
+    }
+
+    /// Windows of which so many divide an input: window i of OH covers the rows floor(i H / OH) to ceil((i + 1) H / OH).
+    pub(super) fn adaptive(op: &'static str, shape: Shape, output: [usize; 2]) -> Result<Self, ShapeError> {
+        let ([n, c, h, w], [oh, ow], none) = (shape.nchw(op)?, output, [0; 2]);
+        let empty = [h, w, oh, ow].contains(&0);
+        ensure!(op, !empty, "expects at least one pixel, found {h} x {w} to {oh} x {ow}");
+        Shape::checked(&[n, c, oh, ow])?;
+        let (input, count_padding, adaptive) = ([h, w], false, true);
+        Ok(Self { n, c, input, output, kernel: none, stride: none, padding: none, count_padding, adaptive })
     }
 
     pub(super) fn input_shape(&self) -> Shape {
@@ -78,11 +95,16 @@ impl PoolGeometry {
     /// The window of output position `out` along `axis`.
     #[inline(always)]
     pub(super) fn span(&self, axis: usize, out: usize) -> Span {
+        let (input, output, padding) = (self.input[axis], self.output[axis], self.padding[axis]);
+        if self.adaptive {
+            let inside = out * input / output..((out + 1) * input).div_ceil(output);
+            return Span { before: 0, counted: inside.len(), inside };
+        }
         let start = out * self.stride[axis];
-        let before = self.padding[axis].saturating_sub(start);
-        let from = start + before - self.padding[axis];
-        let to = (start + self.kernel[axis] - self.padding[axis]).min(self.input[axis]);
-        Span { inside: from..to, before }
+        let (end, before) = (start + self.kernel[axis], padding.saturating_sub(start));
+        let inside = start + before - padding..(end - padding).min(input);
+        let counted = if self.count_padding { end.min(input + 2 * padding) - start } else { inside.len() };
+        Span { inside, before, counted }
     }
 
     /// The output positions along `axis` whose whole window lies inside the input.
@@ -94,48 +116,6 @@ impl PoolGeometry {
         let to = to.min(self.output[axis]);
         from.min(to)..to
     }
-}
-
-/// For K x K windows at stride S over consecutive output columns: `windows[u][v][j][phase(v)]` is the input in row u and
-/// column v of the j-th window. Reading whole strides of S elements lets the compiler load them as vectors.
-///
-/// `rows` begins at the first window's first element, in a plane of `width` columns.
-#[inline(always)]
-pub(super) fn windows<T, const K: usize, const S: usize>(
-    rows: &[T],
-    width: usize,
-    outputs: usize,
-) -> [[&[[T; S]]; K]; K] {
-    let mut windows: [[&[[T; S]]; K]; K] = [[&[]; K]; K];
-    for u in 0..K {
-        for v in 0..K {
-            let row = &rows[u * width + v.min(K - S)..][..outputs * S];
-            windows[u][v] = &row.as_chunks::<S>().0[..outputs];
-        }
-    }
-    windows
-}
-
-/// Splits `outputs` columns into two runs for the vector loops. What the runs share is computed twice, which is cheaper than
-/// a remainder taken one by one.
-///
-/// A vector of elements two apart reads one more than it needs, so the compiler always leaves at least one column to be
-/// taken alone: the runs are one longer than whole vectors, of 16 lanes or, in narrow planes, of 4.
-#[inline(always)]
-pub(super) fn runs(outputs: usize) -> [Range<usize>; 2] {
-    let lanes = match outputs {
-        17.. => 16,
-        5.. => 4,
-        _ => return [0..outputs, 0..0],
-    };
-    let first = (outputs - 1) / lanes * lanes + 1;
-    [0..first, if first == outputs { 0..0 } else { outputs - lanes - 1..outputs }]
-}
-
-/// The place of column `v` of the window among the S elements of a stride in [`windows`].
-#[inline(always)]
-pub(super) const fn phase<const K: usize, const S: usize>(v: usize) -> usize {
-    v.saturating_sub(K - S)
 }
 
 /// `3`, or `3x2` where the extents differ.
@@ -201,16 +181,6 @@ pub(super) mod tests {
         // Ceil mode would give 4, but the fourth window starts in the padding behind the input.
         assert_eq!(output(5, 2, 2, 1, true), Ok(3));
         assert_eq!(output(6, 1, 4, 0, true), Ok(2));
-    }
-
-    #[test]
-    fn runs_cover_all_columns() {
-        for outputs in 0..100 {
-            let [first, second] = runs(outputs);
-            let covered = if second.is_empty() { first.end } else { second.end };
-            assert_eq!((first.start, covered), (0, outputs));
-            assert!(second.start <= first.end);
-        }
     }
 
     #[test]
