@@ -7,7 +7,7 @@ use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 use bytemuck::Pod;
 
 use crate::conv::Convolve;
-use crate::ops::linear::Product;
+use crate::ops::linear::LinearProduct;
 use crate::ops::special::Special;
 
 /// A real number that tensors are made of: `f32` or `f64`, and no other.
@@ -16,8 +16,8 @@ use crate::ops::special::Special;
 /// Fast forms for `f32` are methods that its type has in a form of its own: convolutions, and a linear layer's product.
 pub trait Element:
     Convolve
+    + LinearProduct
     + Pod
-    + Product
     + Special
     + Send
     + Sync
@@ -59,8 +59,6 @@ pub trait Element:
     fn sqrt(self) -> Self;
     /// The absolute value.
     fn abs(self) -> Self;
-    /// Tells whether the value is neither infinite nor NaN.
-    fn is_finite(self) -> bool;
 
     /// `C = A B` or `C += A B` by the portable matrix product: A is `m x k` and B is `k x n`, with their (row, column) strides in
     /// elements, C is `m x n`, row by row.
@@ -113,9 +111,6 @@ macro_rules! element {
                 f64::from(self)
             }
             float_functions!($type: exp, ln, tanh, sqrt, abs);
-            fn is_finite(self) -> bool {
-                $type::is_finite(self)
-            }
             #[allow(unsafe_code, reason = "matrixmultiply takes raw pointers")]
             fn matmul(
                 [m, k, n]: [usize; 3],

@@ -22,7 +22,7 @@ const ROW_BLOCK: usize = 16;
 const ROWS: usize = 48;
 
 /// The product that the layer's are made of, which each element type has in the form that suits it; by default the portable one.
-pub trait Product: Sized {
+pub trait LinearProduct: Sized {
     /// `C = A B`, or `C += A B` if `accumulate`, of m, n and k: A with a (row, column) stride in elements, B and C row by row.
     fn product([m, n, k]: [usize; 3], a: (&[Self], [usize; 2]), b: &[Self], c: &mut [Self], accumulate: bool)
     where
@@ -32,9 +32,9 @@ pub trait Product: Sized {
     }
 }
 
-impl Product for f64 {}
+impl LinearProduct for f64 {}
 
-impl Product for f32 {
+impl LinearProduct for f32 {
     fn product(sizes: [usize; 3], a: (&[f32], [usize; 2]), b: &[f32], c: &mut [f32], accumulate: bool) {
         gemm_strided(Isa::current(), sizes, a, (b, sizes[1]), (c, sizes[1]), accumulate);
     }

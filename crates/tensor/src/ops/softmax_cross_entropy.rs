@@ -70,12 +70,26 @@ impl SoftmaxCrossEntropy {
         self.weights.as_ref().map_or(T::ONE, |weights| T::from_f64(weights[class]))
     }
 
-    /// The factors of each (-log p) of a sample with these probabilities.
-    fn factors<T: Element>(&self, probabilities: &[T]) -> impl Iterator<Item = T> {
+    /// The factors of each (-log p) of the samples: of each of the K classes, for each of the N targets. A label is the
+    /// probability 1 of its class; one that names no class makes all of them NaN.
+    fn factors<T: Element>(
+        &self,
+        [n, classes]: [usize; 2],
+        targets: &Tensor<T>,
+    ) -> impl Iterator<Item = impl Iterator<Item = T> + Clone> {
         let on_target = T::from_f64(1.0 - self.label_smoothing);
-        let everywhere = T::from_f64(self.label_smoothing / probabilities.len() as f64);
-        let each = probabilities.iter().enumerate();
-        each.map(move |(k, &target)| (on_target * target + everywhere) * self.weight::<T>(k))
+        let everywhere = T::from_f64(self.label_smoothing / classes as f64);
+        let labels = targets.shape().len() == 1;
+        targets.data().chunks_exact(targets.len() / n).map(move |target| {
+            let label = labels.then(|| class(target[0], classes));
+            let probability = move |k| match label {
+                None => target[k],
+                Some(Some(label)) if label == k => T::ONE,
+                Some(Some(_)) => T::ZERO,
+                Some(None) => T::from_f64(f64::NAN),
+            };
+            (0..classes).map(move |k| (on_target * probability(k) + everywhere) * self.weight::<T>(k))
+        })
     }
 }
 
@@ -112,33 +126,17 @@ impl<T: Element> Op<T> for SoftmaxCrossEntropy {
 
     fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Self::Saved) {
         let [logits, targets] = <[Tensor<T>; 2]>::try_from(inputs).expect("the op takes two inputs");
-        let classes = logits.shape()[1];
-        let smoothing = T::from_f64(self.label_smoothing);
+        let [n, classes] = [logits.shape()[0], logits.shape()[1]];
         let mut probabilities = Tensor::empty_in(context.pool(), logits.shape());
         let mut loss = T::ZERO;
         let rows =
             logits.data().chunks_exact(classes).zip(probabilities.data_mut().chunks_exact_mut(classes));
-        let width = targets.len() / logits.shape()[0];
-        for ((x, p), target) in rows.zip(targets.data().chunks_exact(width)) {
+        for ((x, p), factors) in rows.zip(self.factors([n, classes], &targets)) {
             let (largest, sum) = normalize(x, p, 0..classes);
             let log_sum = sum.ln();
-            if targets.shape().len() > 1 {
-                let factors = self.factors(target).zip(x);
-                loss += factors.map(|(factor, &x)| factor * (log_sum - (x - largest))).sum::<T>();
-                continue;
-            }
-            let Some(label) = class(target[0], classes) else {
-                loss += T::from_f64(f64::NAN);
-                continue;
-            };
-            let mut sample =
-                (T::ONE - smoothing) * self.weight::<T>(label) * (log_sum - (x[label] - largest));
-            if smoothing > T::ZERO {
-                let each = x.iter().enumerate();
-                let all: T = each.map(|(k, &x)| self.weight::<T>(k) * (log_sum - (x - largest))).sum();
-                sample += smoothing / T::from_usize(classes) * all;
-            }
-            loss += sample;
+            // Infinity times the factor 0 of a class that is no target would be NaN.
+            let terms = factors.zip(x).filter(|&(factor, _)| factor != T::ZERO);
+            loss += terms.map(|(factor, &x)| factor * (log_sum - (x - largest))).sum::<T>();
         }
         let divisor = T::from_f64(self.divisor.unwrap_or_else(|| self.total_weight(&targets)));
         let mut output = Tensor::empty_in(context.pool(), Shape::scalar());
@@ -155,33 +153,12 @@ impl<T: Element> Op<T> for SoftmaxCrossEntropy {
         sinks: &mut Sinks<'_, T>,
     ) {
         let Some(sum) = sinks.get(0) else { return };
-        let classes = probabilities.shape()[1];
+        let [n, classes] = [probabilities.shape()[0], probabilities.shape()[1]];
         let scale = dy.item() / divisor;
-        let on_label = T::from_f64(1.0 - self.label_smoothing);
-        let everywhere = T::from_f64(self.label_smoothing / classes as f64);
-        // The weights of all classes, which label smoothing spreads over.
-        let all = self.weights.as_ref().map_or(classes as f64, |weights| weights.iter().sum());
-        let width = targets.len() / probabilities.shape()[0];
         let rows = probabilities.data_mut().chunks_exact_mut(classes);
-        for (p, target) in rows.zip(targets.data().chunks_exact(width)) {
-            if targets.shape().len() > 1 {
-                let total: T = self.factors(target).sum();
-                p.iter_mut()
-                    .zip(self.factors(target))
-                    .for_each(|(p, factor)| *p = (total * *p - factor) * scale);
-                continue;
-            }
-            let Some(label) = class(target[0], classes) else {
-                p.fill(T::from_f64(f64::NAN));
-                continue;
-            };
-            let own = on_label * self.weight::<T>(label);
-            let total = own + everywhere * T::from_f64(all);
-            for (k, p) in p.iter_mut().enumerate() {
-                *p = total * *p - everywhere * self.weight::<T>(k);
-            }
-            p[label] -= own;
-            p.iter_mut().for_each(|p| *p *= scale);
+        for (p, factors) in rows.zip(self.factors([n, classes], &targets)) {
+            let total: T = factors.clone().sum();
+            p.iter_mut().zip(factors).for_each(|(p, factor)| *p = (total * *p - factor) * scale);
         }
         sum.add(probabilities);
     }
@@ -253,6 +230,8 @@ mod tests {
     fn what_is_no_number_or_no_class_shows_in_the_loss() {
         let logits = Tensor::from_slice([1, 2], &[0.0, f64::NAN]).unwrap();
         assert!(loss(&mean(), &logits, &[0]).is_nan());
+        let masked = Tensor::from_slice([1, 3], &[0.0, f64::NEG_INFINITY, 0.0]).unwrap();
+        assert!((loss(&mean(), &masked, &[2]) - 2f64.ln()).abs() < 1e-15, "no class of another's");
         let logits = random([2, 3], 1);
         let odd = Tensor::from_slice([2], &[1.0, 1.5]).unwrap();
         let (loss, saved) = mean().forward(&poisoned(), vec![logits.clone(), odd.clone()]);
