@@ -199,3 +199,29 @@ pub(crate) fn assert_finite(run: &Path) {
         assert!(tensors.values().all(|tensor| tensor.data().iter().all(|x| x.is_finite())), "{run:?}/{file}");
     }
 }
+
+/// Waits for a process that was asked to end. One that does not is killed, and the test fails: so it is where the tests themselves
+/// were told to ignore the signal, as a shell tells what it begins in the background.
+#[cfg(unix)]
+pub(crate) fn ended(child: std::process::Child) -> std::process::Output {
+    use std::os::unix::process::ExitStatusExt;
+    use std::sync::mpsc::{RecvTimeoutError, channel};
+
+    let id = child.id().to_string();
+    let (over, waits) = channel::<()>();
+    let watch = std::thread::spawn(move || {
+        if waits.recv_timeout(std::time::Duration::from_secs(120)) == Err(RecvTimeoutError::Timeout) {
+            std::process::Command::new("kill").args(["-KILL", &id]).status().unwrap();
+        }
+    });
+    let output = child.wait_with_output().unwrap();
+    drop(over);
+    watch.join().unwrap();
+    assert_ne!(
+        output.status.signal(),
+        Some(9),
+        "no signal ended it: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}

@@ -109,7 +109,7 @@ fn an_interrupted_run_saves_says_how_to_go_on_and_ends_in_the_same_weights() {
     use std::process::{Command, Stdio};
     use std::time::{Duration, Instant};
 
-    use crate::common::{TRAIN, text};
+    use crate::common::{TRAIN, ended, text};
 
     let place = Place::of_nin();
     let child = Command::new(TRAIN)
@@ -125,7 +125,7 @@ fn an_interrupted_run_saves_says_how_to_go_on_and_ends_in_the_same_weights() {
         std::thread::sleep(Duration::from_millis(5));
     }
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
-    let output = child.wait_with_output().unwrap();
+    let output = ended(child);
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(130), "{stdout}{stderr}");
     assert!(stdout.contains("go on with: train --resume interrupted"), "{stdout}");

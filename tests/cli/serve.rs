@@ -12,7 +12,7 @@ use image::{ImageBuffer, Luma};
 use nin::data::Picture;
 use serde_json::{Value, json};
 
-use crate::common::{NIN, Place, refused, succeeded};
+use crate::common::{NIN, Place, ended, refused, succeeded};
 
 /// `nin serve` with arguments, and the address that it says.
 fn begun(place: &Place, arguments: &[&str]) -> (Child, String) {
@@ -47,7 +47,7 @@ fn body(address: &str, path: &str) -> Vec<u8> {
 fn end(child: Child, signal: &str) -> String {
     let kill = format!("kill -{signal} {}", child.id());
     assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
-    let output = child.wait_with_output().unwrap();
+    let output = ended(child);
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(0), "{stderr}");
     stderr

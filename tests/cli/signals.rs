@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::common::{NIN, Place, TRAIN};
+use crate::common::{NIN, Place, TRAIN, ended};
 
 /// A run without an end of its own, begun by a shell that does `first` before.
 fn begun(place: &Place, run: &str, first: &str) -> Child {
@@ -46,8 +46,8 @@ fn kill(child: &Child, signal: &str, times: usize) {
 }
 
 /// The exit code and what was printed.
-fn ended(child: Child) -> (Option<i32>, String) {
-    let output = child.wait_with_output().unwrap();
+fn end_of(child: Child) -> (Option<i32>, String) {
+    let output = ended(child);
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     (output.status.code(), text(&output.stdout) + &text(&output.stderr))
 }
@@ -65,7 +65,7 @@ fn each_signal_that_asks_a_run_to_end_has_it_saved() {
         let run = format!("my {signal}");
         let child = begun_by(train, &place, &run, "");
         kill(&child, signal, 1);
-        let (code, text) = ended(child);
+        let (code, text) = end_of(child);
         assert_eq!(code, Some(130), "{signal}: {text}");
         assert!(text.contains("interrupted: finishing what is under way and saving"), "{signal}: {text}");
         assert!(text.contains(&format!("go on with: {name} --resume '{run}'")), "{signal}: {text}");
@@ -80,7 +80,7 @@ fn a_signal_that_is_sent_twice_in_one_breath_is_one_wish() {
     for signal in ["INT", "TERM", "HUP"] {
         let child = begun(&place, signal, "");
         kill(&child, signal, 3);
-        let (code, text) = ended(child);
+        let (code, text) = end_of(child);
         assert_eq!(code, Some(130), "{signal}: {text}");
         assert!(text.contains("saved; go on with"), "{signal}: {text}");
     }
@@ -100,7 +100,7 @@ fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
         // The second of these steps at least began after the signals.
         wait_for_steps(&place, ignored, made + 2);
         kill(&child, other, 1);
-        let (code, text) = ended(child);
+        let (code, text) = end_of(child);
         assert_eq!(code, Some(130), "{ignored}: {text}");
         assert_eq!(text.matches("interrupted: finishing").count(), 1, "{ignored}: {text}");
     }
@@ -110,7 +110,7 @@ fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
     }
     wait_for_steps(&place, "all", wait_for_steps(&place, "all", 1) + 2);
     kill(&child, "KILL", 1);
-    assert_eq!(ended(child).0, None);
+    assert_eq!(child.wait_with_output().unwrap().status.code(), None);
 }
 
 /// A step takes many seconds here, and the second signal does not wait for its end.
@@ -139,7 +139,7 @@ fn a_second_signal_ends_a_run_at_once() {
         kill(&child, "TERM", 1);
         std::thread::sleep(Duration::from_millis(50));
     }
-    let (code, stdout) = ended(child);
+    let (code, stdout) = end_of(child);
     assert_eq!(code, Some(130));
     assert!(!stdout.contains("saved"), "{stdout}");
 }
