@@ -1,6 +1,6 @@
 //! Average pooling to a given output size; to 1 x 1, the global average that ends a network in network.
 
-use super::avg_pool2d::{means, means_gradient};
+use super::avg_pool2d::means_gradient;
 use super::pool_window::PoolGeometry;
 use super::sum_slice::sum_slice;
 use crate::simd::{Isa, compiled};
@@ -45,14 +45,22 @@ impl UnaryOp for AdaptiveAvgPool2d {
 
     fn compute<T: Element>(&self, context: &Context, x: Tensor<T>) -> (Tensor<T>, Shape) {
         let g = self.geometry(x.shape()).expect("the shapes were checked");
-        if *self != Self::GLOBAL {
-            return (means(context, &g, &x), x.shape());
-        }
         let mut y = Tensor::empty_in(context.pool(), g.output_shape());
-        let (pixels, planes, means) = (g.in_pixels(), x.data(), y.data_mut());
+        let (planes, means, [ow, w]) = (x.data(), y.data_mut(), [g.output[1], g.input[1]]);
         compiled!(Isa::current(), {
-            for (x, y) in planes.chunks_exact(pixels).zip(means.iter_mut()) {
-                *y = sum_slice(x) / T::from_usize(pixels);
+            for (x, y) in planes.chunks_exact(g.in_pixels()).zip(means.chunks_exact_mut(g.out_pixels())) {
+                if let [y] = y {
+                    *y = sum_slice(x) / T::from_usize(x.len());
+                    continue;
+                }
+                for (place, y) in y.iter_mut().enumerate() {
+                    let [rows, columns] = [g.span(0, place / ow), g.span(1, place % ow)];
+                    let mut sum = T::ZERO;
+                    for row in rows.inside {
+                        sum += sum_slice(&x[row * w..][columns.inside.clone()]);
+                    }
+                    *y = sum / T::from_usize(rows.counted * columns.counted);
+                }
             }
         });
         (y, x.shape())

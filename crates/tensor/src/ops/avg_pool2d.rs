@@ -62,7 +62,9 @@ impl UnaryOp for AvgPool2d {
 
     fn compute<T: Element>(&self, context: &Context, x: Tensor<T>) -> (Tensor<T>, Shape) {
         let g = self.geometry(x.shape()).expect("the shapes were checked");
-        (means(context, &g, &x), x.shape())
+        let mut y = Tensor::empty_in(context.pool(), g.output_shape());
+        dispatch(Isa::current(), Pooling { g: &g, fold: Mean, x: x.data(), y: y.data_mut(), bytes: &mut [] });
+        (y, x.shape())
     }
 
     fn gradient<T: Element>(&self, context: &Context, input: Shape, dy: Tensor<T>) -> Tensor<T> {
@@ -96,14 +98,7 @@ impl<T: Element> Fold<T> for Mean {
     }
 }
 
-/// The mean of each window.
-pub(super) fn means<T: Element>(context: &Context, g: &PoolGeometry, x: &Tensor<T>) -> Tensor<T> {
-    let mut y = Tensor::empty_in(context.pool(), g.output_shape());
-    dispatch(Isa::current(), Pooling { g, fold: Mean, x: x.data(), y: y.data_mut(), bytes: &mut [] });
-    y
-}
-
-/// The gradient of [`means`] with respect to x.
+/// The gradient of the means of windows with respect to the input.
 pub(super) fn means_gradient<T: Element>(context: &Context, g: &PoolGeometry, dy: &Tensor<T>) -> Tensor<T> {
     let mut dx = Tensor::empty_in(context.pool(), g.input_shape());
     let mut row = context.pool().take::<T>(g.input[1]);

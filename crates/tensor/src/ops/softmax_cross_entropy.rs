@@ -135,7 +135,8 @@ impl<T: Element> Op<T> for SoftmaxCrossEntropy {
             let (largest, sum) = normalize(x, p, 0..classes);
             let log_sum = sum.ln();
             // Infinity times the factor 0 of a class that is no target would be NaN.
-            let terms = factors.zip(x).filter(|&(factor, _)| factor != T::ZERO);
+            let terms =
+                factors.zip(x).filter(|&(factor, &x)| factor != T::ZERO || x.to_f64() != f64::NEG_INFINITY);
             loss += terms.map(|(factor, &x)| factor * (log_sum - (x - largest))).sum::<T>();
         }
         let divisor = T::from_f64(self.divisor.unwrap_or_else(|| self.total_weight(&targets)));
@@ -230,6 +231,8 @@ mod tests {
     fn what_is_no_number_or_no_class_shows_in_the_loss() {
         let logits = Tensor::from_slice([1, 2], &[0.0, f64::NAN]).unwrap();
         assert!(loss(&mean(), &logits, &[0]).is_nan());
+        let weightless = SoftmaxCrossEntropy { weights: Some(vec![0.0, 1.0]), divisor: Some(1.0), ..mean() };
+        assert!(loss(&weightless, &logits, &[0]).is_nan(), "the gradient is no number, either");
         let masked = Tensor::from_slice([1, 3], &[0.0, f64::NEG_INFINITY, 0.0]).unwrap();
         assert!((loss(&mean(), &masked, &[2]) - 2f64.ln()).abs() < 1e-15, "no class of another's");
         let logits = random([2, 3], 1);
