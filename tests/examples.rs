@@ -86,7 +86,8 @@ fn files(path: &Path) -> Vec<PathBuf> {
     inside.flat_map(|entry| files(&entry.unwrap().path())).collect()
 }
 
-/// Tells whether a line of Rust names a crate below `nin` by its own name, which a crate that depends on `nin` alone does not know.
+/// Tells whether a line of Rust names a crate below `nin` by its own name, which a crate that depends on `nin` alone does not
+/// know.
 fn names_another_crate(line: &str) -> bool {
     ["tensor::", "autograd::"].iter().any(|name| {
         line.match_indices(name).any(|(at, _)| {

@@ -200,8 +200,8 @@ pub(crate) fn assert_finite(run: &Path) {
     }
 }
 
-/// Waits for a process that was asked to end. One that does not is killed, and the test fails: so it is where the tests themselves
-/// were told to ignore the signal, as a shell tells what it begins in the background.
+/// Waits for a process that was asked to end. One that does not is killed, and the test fails: so it is where the tests
+/// themselves were told to ignore the signal, as a shell tells what it begins in the background.
 #[cfg(unix)]
 pub(crate) fn ended(child: std::process::Child) -> std::process::Output {
     use std::os::unix::process::ExitStatusExt;

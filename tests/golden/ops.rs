@@ -1,11 +1,11 @@
 //! The ops against what PyTorch answers, as far as PyTorch has them: outputs and all gradients of the
 //! cases in `tests/golden/cases.json`.
 //!
-//! The expected numbers were computed in f64 from f32 inputs and rounded once (`tests/golden/README.md`), so all the
-//! error is ours. An element may be off by [`TOLERANCE`] times the largest of its tensor: an f32 sum of n products is off by up to
-//! some sqrt(n) x 6e-8 of it, 7e-7 at these sizes; 1e-5 leaves room for another order of summation and is a hundred
-//! times below what a wrong divisor, tie or border would make. In f64 the same code must agree to [`TOLERANCE_F64`], the
-//! rounding of the expected numbers themselves.
+//! The expected numbers were computed in f64 from f32 inputs and rounded once (`tests/golden/README.md`), so all the error is
+//! ours. An element may be off by [`TOLERANCE`] times the largest of its tensor: an f32 sum of n products is off by up to some
+//! sqrt(n) x 6e-8 of it, 7e-7 at these sizes; 1e-5 leaves room for another order of summation and is a hundred times below what a
+//! wrong divisor, tie or border would make. In f64 the same code must agree to [`TOLERANCE_F64`], the rounding of the expected
+//! numbers themselves.
 
 use std::cell::Cell;
 use std::path::Path;

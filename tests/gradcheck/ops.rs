@@ -1,5 +1,5 @@
-//! The public gradient check on the methods of a variable. The tests of the ops check more geometries of each, those of the networks
-//! whole networks.
+//! The public gradient check on the methods of a variable. The tests of the ops check more geometries of each, those of the
+//! networks whole networks.
 
 use autograd::{AutogradError, Tape, Var, gradcheck};
 use tensor::{Purpose, RandomStream, Shape, Tensor, ops};

@@ -1,5 +1,5 @@
-//! Networks as ONNX files in other programs: in `rten` always, in ONNX Runtime where Python has it (`tests/onnx/check.py`). Logits
-//! are those of our own plans to 1e-5 of the largest.
+//! Networks as ONNX files in other programs: in `rten` always, in ONNX Runtime where Python has it (`tests/onnx/check.py`).
+//! Logits are those of our own plans to 1e-5 of the largest.
 
 use std::io::Write;
 use std::process::Command;

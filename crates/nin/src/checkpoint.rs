@@ -91,18 +91,18 @@ impl fmt::Display for Fit {
     }
 }
 
-/// Loads a network's parameters. Nothing is changed unless the file holds exactly them, in any type that [`load_tensors`] reads, and
-/// where all names begin with `module.`, as PyTorch's `DataParallel` has them, without that.
+/// Loads a network's parameters. Nothing is changed unless the file holds exactly them, in any type that [`load_tensors`] reads,
+/// and where all names begin with `module.`, as PyTorch's `DataParallel` has them, without that.
 ///
 /// # Errors
-/// [`FileError::Content`] with the first tensor that is of another shape, missing, too many, or has NaN or infinities, or with a name
-/// that two of the network's parameters have; otherwise as [`load_tensors`].
+/// [`FileError::Content`] with the first tensor that is of another shape, missing, too many, or has NaN or infinities, or with a
+/// name that two of the network's parameters have; otherwise as [`load_tensors`].
 pub fn load_parameters(path: &Path, module: &mut dyn Module<f32>) -> Result<(), FileError> {
     put_all(path, module, load_tensors(path)?.0)
 }
 
-/// Loads those of a network's parameters that a file has in their shape, and says which they are and what is left on both sides; the
-/// others stay as they are: a new last layer, for instance. Names and types are as in [`load_parameters`].
+/// Loads those of a network's parameters that a file has in their shape, and says which they are and what is left on both sides;
+/// the others stay as they are: a new last layer, for instance. Names and types are as in [`load_parameters`].
 ///
 /// # Errors
 /// [`FileError::Content`] if it is another network's file: if none of the convolutions' weights fits, or, of a network without

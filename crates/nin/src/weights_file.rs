@@ -24,8 +24,8 @@ const MAX_HEADER: u64 = 100_000_000;
 /// The name under which a header has the text.
 const TEXT: &str = "__metadata__";
 
-/// The key in a file's text under which the checksum of all other text is. Behind it and a dot, the name of each tensor is the key
-/// of that tensor's: were one key damaged, the others would still say that the file is to be checked.
+/// The key in a file's text under which the checksum of all other text is. Behind it and a dot, the name of each tensor is the
+/// key of that tensor's: were one key damaged, the others would still say that the file is to be checked.
 const CHECKSUM: &str = "nin.crc32";
 
 /// The end of the names of the counters that PyTorch's normalizations have: of the batches that they have seen.
@@ -44,12 +44,12 @@ fn checksum(about: &impl Serialize, bytes: &[u8]) -> String {
     format!("{:08x}", hasher.finalize())
 }
 
-/// Saves named tensors and text, with a checksum of each in the text, under keys that begin with `nin.crc32`. The same ones make the
-/// same bytes.
+/// Saves named tensors and text, with a checksum of each in the text, under keys that begin with `nin.crc32`. The same ones make
+/// the same bytes.
 ///
 /// # Errors
-/// [`FileError::Content`] if two tensors have one name, or one is called `__metadata__`, the format's own name for the text; otherwise
-/// [`FileError::Io`]. An old file of that name is whole then.
+/// [`FileError::Content`] if two tensors have one name, or one is called `__metadata__`, the format's own name for the text;
+/// otherwise [`FileError::Io`]. An old file of that name is whole then.
 pub fn save_tensors(
     path: &Path,
     tensors: &[(String, &Tensor<f32>)],
@@ -58,7 +58,8 @@ pub fn save_tensors(
     atomic_write(path, &encode(tensors, metadata).map_err(|reason| content(path, reason))?)
 }
 
-/// The file of tensors and text, or which name cannot be in it. Written here rather than by the crate, whose order of the text is another one in each process.
+/// The file of tensors and text, or which name cannot be in it. Written here rather than by the crate, whose order of the text is
+/// another one in each process.
 pub(crate) fn encode(
     tensors: &[(String, &Tensor<f32>)],
     metadata: HashMap<String, String>,
@@ -100,18 +101,20 @@ pub(crate) fn encode(
 /// Tensors by their names, and the text beside them.
 pub type Contents = (BTreeMap<String, Tensor<f32>>, HashMap<String, String>);
 
-/// Loads every tensor of a file by its name, and the text beside them, without the checksums. A file that has checksums holds exactly
-/// what they were made of. Numbers of 16 bits (half, bfloat) are converted exactly, those of 64 bits rounded. PyTorch's counters of
-/// batches (`num_batches_tracked`), with which nothing is computed, are left out.
+/// Loads every tensor of a file by its name, and the text beside them, without the checksums. A file that has checksums holds
+/// exactly what they were made of. Numbers of 16 bits (half, bfloat) are converted exactly, those of 64 bits rounded. PyTorch's
+/// counters of batches (`num_batches_tracked`), with which nothing is computed, are left out.
 ///
 /// # Errors
-/// [`FileError::Io`] if it cannot be read, [`FileError::Content`] if it is no safetensors file, is cut off or too long, has a name
-/// twice, holds anything but floating-point tensors of at most four axes within the range of `f32`, or differs from its checksums.
+/// [`FileError::Io`] if it cannot be read, [`FileError::Content`] if it is no safetensors file, is cut off or too long, has a
+/// name twice, holds anything but floating-point tensors of at most four axes within the range of `f32`, or differs from its
+/// checksums.
 pub fn load_tensors(path: &Path) -> Result<Contents, FileError> {
     read_tensors(disk::open(path)?, path)
 }
 
-/// Loads the tensors of a stream. `source` is the name that errors carry. Memory grows with what arrives, whatever a header promises.
+/// Loads the tensors of a stream. `source` is the name that errors carry. Memory grows with what arrives, whatever a header
+/// promises.
 ///
 /// # Errors
 /// As [`load_tensors`].
@@ -335,7 +338,8 @@ mod tests {
         tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.shape(), of(tensor))).collect()
     }
 
-    /// Whichever bit of a file flips: it is refused. One is harmless here, which turns `\u001b` into `\u001B`: that is the same text.
+    /// Whichever bit of a file flips: it is refused. One is harmless here, which turns `\u001b` into `\u001B`: that is the same
+    /// text.
     #[test]
     fn every_flipped_bit_is_found() {
         let [weight, bias, step] =

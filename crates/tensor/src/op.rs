@@ -21,8 +21,8 @@ pub trait Op<T: Element>: Debug + Send + Sync + 'static {
     /// The name in errors and profiles, as PyTorch has it: `conv2d`, `max_pool2d`, ...
     const NAME: &'static str;
 
-    /// The op with its settings, as errors and the summary of a network show it: `Conv2d(96, 256, 5x5, padding 2)`. The inputs may
-    /// be some that [`Op::output_shape`] refuses.
+    /// The op with its settings, as errors and the summary of a network show it: `Conv2d(96, 256, 5x5, padding 2)`. The inputs
+    /// may be some that [`Op::output_shape`] refuses.
     fn describe(&self, inputs: &[Shape]) -> String {
         let _ = inputs;
         Self::NAME.to_owned()

@@ -194,7 +194,8 @@ impl<T: Element> Tensor<T> {
     /// A form of the elements that is worth keeping, such as a convolution's packed or transformed weights: made when first
     /// asked for, kept beside the elements, and made again in the same memory once they have changed.
     ///
-    /// `key` tells apart several forms of the same type and shape. Threads that ask at the same time wait for the first to make it.
+    /// `key` tells apart several forms of the same type and shape. Threads that ask at the same time wait for the first to make
+    /// it.
     pub(crate) fn cached<D: Send + Sync + 'static>(
         &self,
         key: u64,

@@ -406,7 +406,8 @@ impl BatchMaker {
         Ok(pixels)
     }
 
-    /// The targets of a batch: N classes, or none, and dense values, N x K, or none. All are of the kind and length that the first is.
+    /// The targets of a batch: N classes, or none, and dense values, N x K, or none. All are of the kind and length that the
+    /// first is.
     fn targets(&self, images: &[Vec<WeightedSample<'_>>]) -> Result<(Vec<usize>, Buffer<f32>), String> {
         let (is_dense, width) = match &images[0][0].target {
             Target::Values(values) => (true, values.len()),

@@ -40,7 +40,8 @@ impl Sampler for RandomSampler {
     }
 }
 
-/// Samples drawn with replacement, each as often as its weight says: a function of (seed, epoch). For classes of unequal size, for instance.
+/// Samples drawn with replacement, each as often as its weight says: a function of (seed, epoch). For classes of unequal size,
+/// for instance.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WeightedRandomSampler {
     /// The sum of the weights up to each sample and with it.

@@ -59,8 +59,8 @@ pub trait Module<T: Element>: Debug + Send + Sync {
     }
 
     /// Calls `visit` with the name and value of each parameter, in the order of PyTorch's `state_dict`, each name beginning with
-    /// `path` and a dot if there is a path. [`visit_fields!`](crate::visit_fields) writes it. Optimizers and files know parameters
-    /// by their names, and refuse a module that gives one name twice.
+    /// `path` and a dot if there is a path. [`visit_fields!`](crate::visit_fields) writes it. Optimizers and files know
+    /// parameters by their names, and refuse a module that gives one name twice.
     fn visit<'a>(&'a self, path: &str, visit: &mut dyn FnMut(String, &'a Parameter<T>)) {
         let _ = (path, visit);
     }
@@ -78,8 +78,8 @@ impl<T: Element, O: UnaryOp + Clone> Module<T> for O {
     }
 }
 
-/// A boxed module is what is in the box, with its names: for lists of modules of several types, and networks that are chosen while
-/// the program runs.
+/// A boxed module is what is in the box, with its names: for lists of modules of several types, and networks that are chosen
+/// while the program runs.
 impl<T: Element> Module<T> for Box<dyn Module<T>> {
     fn forward<'t>(&self, x: Var<'t, T>) -> Result<Var<'t, T>, AutogradError> {
         (**self).forward(x)
@@ -157,11 +157,11 @@ pub fn parameters_mut<T: Element>(module: &mut dyn Module<T>) -> Vec<(String, &m
     all
 }
 
-/// The gradients that a [`Tape`](autograd::Tape) answers, as an optimizer takes them: a tensor for each of [`parameters`], in their
-/// order, zeros where the loss does not depend on the parameter.
+/// The gradients that a [`Tape`](autograd::Tape) answers, as an optimizer takes them: a tensor for each of [`parameters`], in
+/// their order, zeros where the loss does not depend on the parameter.
 ///
-/// For a module whose control flow depends on values: it cannot be traced, which [`Workers`](crate::train::Workers) do, and runs on
-/// a tape for each batch.
+/// For a module whose control flow depends on values: it cannot be traced, which [`Workers`](crate::train::Workers) do, and runs
+/// on a tape for each batch.
 ///
 /// ```
 /// use nin::autograd::{Context, Tape};
@@ -196,8 +196,8 @@ pub(crate) fn check_names<'a>(names: impl IntoIterator<Item = &'a String>) -> Re
 
 /// Freezes the parameters whose names match a pattern, in which `*` stands for any text (`0.*`), and says how many they are: no
 /// gradient of theirs is computed, and optimizers leave them as they are (`requires_grad = False` in PyTorch). What comes before
-/// the first parameter that learns has no backward pass at all. A [`BatchNorm2d`](super::BatchNorm2d) whose weight and bias are frozen
-/// normalizes by its running statistics, which stay as they are.
+/// the first parameter that learns has no backward pass at all. A [`BatchNorm2d`](super::BatchNorm2d) whose weight and bias are
+/// frozen normalizes by its running statistics, which stay as they are.
 pub fn freeze<T: Element>(module: &mut dyn Module<T>, pattern: &str) -> usize {
     let mut frozen = 0;
     for (name, parameter) in parameters_mut(module) {
@@ -304,7 +304,8 @@ mod tests {
         };
         // 0.5 x 2 is 2 below its target: the slope of the square is -4, times the input for the weight.
         assert_eq!(step(2.0, 3.0), (4.0, vec![-8.0, -4.0, 0.0, 0.0, 0.0, 0.0]));
-        // 0.5 x (0.5 x -4) is -1 and 1 above: a slope of 2, times -2 from the second layer and 0.5 x -4 from the first; times 1.5.
+        // 0.5 x (0.5 x -4) is -1 and 1 above: a slope of 2, times -2 from the second layer and 0.5 x -4 from the first; times
+        // 1.5.
         assert_eq!(step(-4.0, -2.0), (1.0, vec![0.0, 0.0, -8.0, 3.0, 0.0, 0.0]));
         for _ in 0..100 {
             step(2.0, 3.0);

@@ -31,8 +31,8 @@ pub trait Optimizer: Debug + Send {
     /// The result must not depend on how the work is spread over threads.
     ///
     /// # Errors
-    /// [`OptimizerError`] if the settings cannot work, the gradients are not those of the module, or two of its parameters have one
-    /// name; nothing is changed then.
+    /// [`OptimizerError`] if the settings cannot work, the gradients are not those of the module, or two of its parameters have
+    /// one name; nothing is changed then.
     fn update(
         &mut self,
         module: &mut dyn Module<f32>,
@@ -56,8 +56,8 @@ pub trait Optimizer: Debug + Send {
     /// Puts a saved state back; an empty one is that of an optimizer that has not stepped.
     ///
     /// # Errors
-    /// [`OptimizerError::State`] if a tensor is none of this optimizer's for this module, or two parameters have one name; nothing
-    /// is changed then.
+    /// [`OptimizerError::State`] if a tensor is none of this optimizer's for this module, or two parameters have one name;
+    /// nothing is changed then.
     fn load_state(&mut self, module: &dyn Module<f32>, state: State) -> Result<(), OptimizerError>;
 }
 
@@ -69,8 +69,8 @@ pub enum OptimizerError {
     /// parameter's shape: which, what was expected and what was found.
     #[error("optimizer: {0}")]
     Step(String),
-    /// A saved tensor is not part of the optimizer's state for this module: its name, what was expected and what was found. Or two
-    /// parameters of the module have one name.
+    /// A saved tensor is not part of the optimizer's state for this module: its name, what was expected and what was found. Or
+    /// two parameters of the module have one name.
     #[error("optimizer state: {0}")]
     State(String),
 }

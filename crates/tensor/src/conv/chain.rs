@@ -83,8 +83,8 @@ pub(super) fn forward(
     maps.split_off(if keep { 0 } else { last })
 }
 
-/// The first of the layers at the end that a block of the output gradient goes through: the last, which is one of direct products,
-/// alone, or layers before it, too.
+/// The first of the layers at the end that a block of the output gradient goes through: the last, which is one of direct
+/// products, alone, or layers before it, too.
 pub(super) fn backward_start(
     context: &Context,
     layers: &[Convolution<'_, f32>],

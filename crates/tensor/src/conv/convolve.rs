@@ -8,8 +8,8 @@ use crate::tensor::Tensor;
 
 /// The convolutions of an element type: `f32` has fast ones, and what has none has the reference's.
 ///
-/// The module is private, so that nobody implements it, but whoever is generic over [`Element`] can call its methods: shapes that do
-/// not fit are a panic in what they call, as in [`forward`](super::forward), which says so better.
+/// The module is private, so that nobody implements it, but whoever is generic over [`Element`] can call its methods: shapes that
+/// do not fit are a panic in what they call, as in [`forward`](super::forward), which says so better.
 pub trait Convolve: Sized {
     /// See [`choose`](super::choose).
     fn choose(_: &ConvGeometry, asked: ConvAlgorithm) -> ConvAlgorithm {
@@ -21,8 +21,8 @@ pub trait Convolve: Sized {
         Self::choose(geometry, asked)
     }
 
-    /// [`forward`](super::forward) of the first layer, or of more that go together: their outputs, of the last alone unless `keep`, and their
-    /// number.
+    /// [`forward`](super::forward) of the first layer, or of more that go together: their outputs, of the last alone unless
+    /// `keep`, and their number.
     fn forward(
         context: &Context,
         layers: &[Convolution<'_, Self>],
@@ -35,8 +35,8 @@ pub trait Convolve: Sized {
         (vec![generic::forward(context, &layers[0], x)], 1)
     }
 
-    /// [`backward`](super::backward) of the last layer, or of more that go together: the gradient with respect to the input of the first of them,
-    /// and how many layers are left. The sinks are those of all layers.
+    /// [`backward`](super::backward) of the last layer, or of more that go together: the gradient with respect to the input of
+    /// the first of them, and how many layers are left. The sinks are those of all layers.
     fn backward(
         context: &Context,
         chain: &Chain<'_, Self>,

@@ -1,8 +1,8 @@
 //! Depthwise convolution in f32: each input channel has windows of its own (Howard et al. 2017, "MobileNets", section 3.1).
 //!
-//! There is nothing to sum over channels, so a matrix product would be a row high. Instead each plane is copied between its zeros,
-//! and vectors are neighboring outputs: a tap of the window is a multiply-add of a vector of inputs. The input gradient is such a
-//! convolution, too, of the output gradient with as many zeros between its pixels as the stride steps over.
+//! There is nothing to sum over channels, so a matrix product would be a row high. Instead each plane is copied between its
+//! zeros, and vectors are neighboring outputs: a tap of the window is a multiply-add of a vector of inputs. The input gradient is
+//! such a convolution, too, of the output gradient with as many zeros between its pixels as the stride steps over.
 
 use std::sync::Arc;
 

@@ -138,8 +138,8 @@ pub(super) fn convolve(
     }
 }
 
-/// The gradient with respect to the input, N x C x H x W, overwritten, of a convolution whose input gradient is none: each product
-/// is added to the pixel it came from. `weights` are packed for [`Pass::InputGradient`].
+/// The gradient with respect to the input, N x C x H x W, overwritten, of a convolution whose input gradient is none: each
+/// product is added to the pixel it came from. `weights` are packed for [`Pass::InputGradient`].
 ///
 /// # Panics
 /// If a slice does not have the geometry's length.

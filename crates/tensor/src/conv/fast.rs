@@ -21,8 +21,8 @@ use crate::tensor::Tensor;
 const NOMINAL_IMAGES: usize = 4;
 /// Those that the choice between tiles counts with, where one pays: what evaluation has at a time.
 const NOMINAL_IMAGES_TILED: usize = 8;
-/// Those that it counts with for sums of a weight's gradient, which only training has: what the smallest micro-batches hold, since
-/// more images make the same sums cheaper whatever the tile.
+/// Those that it counts with for sums of a weight's gradient, which only training has: what the smallest micro-batches hold,
+/// since more images make the same sums cheaper whatever the tile.
 const NOMINAL_IMAGES_SUMMED: usize = 2;
 
 /// Tells apart the forms of one weight: its pass, how its gradient is computed, its groups.

@@ -103,7 +103,8 @@ impl ConvGeometry {
         Ok(geometry)
     }
 
-    /// Tells whether every index into the padded input, the output, the weight and a matrix of windows fits into an address space.
+    /// Tells whether every index into the padded input, the output, the weight and a matrix of windows fits into an address
+    /// space.
     fn is_addressable(&self) -> bool {
         let [kh, kw] = self.kernel;
         let window = |axis: usize| self.dilation[axis].saturating_mul(self.kernel[axis]);

@@ -140,8 +140,8 @@ pub fn choose<T: Element>(geometry: &ConvGeometry, asked: ConvAlgorithm) -> Conv
     T::choose(geometry, asked)
 }
 
-/// Picks the algorithm of the weight's gradient, where [`choose`] picks that of the other passes: the same, or another tile, since sums
-/// are read and written where weights are only read.
+/// Picks the algorithm of the weight's gradient, where [`choose`] picks that of the other passes: the same, or another tile,
+/// since sums are read and written where weights are only read.
 #[must_use]
 pub fn choose_gradient<T: Element>(geometry: &ConvGeometry, asked: ConvAlgorithm) -> ConvAlgorithm {
     T::choose_gradient(geometry, asked)

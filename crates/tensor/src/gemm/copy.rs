@@ -71,9 +71,9 @@ impl<I: Iterator<Item = usize>> Kernel for CopyRuns<'_, I> {
                 let mask = self.mask.map(|mask| mask.as_ptr().wrapping_add(run.offset));
                 let target = rows.as_mut_ptr().wrapping_add(run.column);
                 let piece = Piece { data, mask, target, width: self.width, len: run.len };
-                // SAFETY: the assertion above found the furthest run, moved by each of these offsets (those not given are 0 or of an
-                // earlier chunk, which were asserted then), inside of the data, and `copy_runs` the mask as long as that and the runs inside of the width of a
-                // row. Short ones get a copy of the loop with a constant number of vectors.
+                // SAFETY: the assertion above found the furthest run, moved by each of these offsets (those not given are 0 or of
+                // an earlier chunk, which were asserted then), inside of the data, and `copy_runs` the mask as long as that and
+                // the runs inside of the width of a row. Short ones get a copy of the loop with a constant number of vectors.
                 unsafe {
                     match run.len.div_ceil(S::LANES) {
                         1 => piece.copy(s, &offsets[..count], 1),

@@ -120,9 +120,9 @@ impl<const ROWS: usize, const VECTORS: usize, const MASKED: bool> Kernel
         let (tile, panel) = (self.0, VECTORS * S::LANES);
         let tail = s.mask(if MASKED { tile.columns % S::LANES } else { S::LANES });
         let mut sums = [[s.splat(0.0); VECTORS]; ROWS];
-        // Strides that are usual get copies of the loop in which all offsets are constants.
-        // SAFETY: `Tile::run` matched rows, vectors and mask to the tile, and its caller promised that A and B are valid for reads at
-        // the tile's strides, which are those that are passed on, and k's: constants stand only where they were compared with them.
+        // Strides that are usual get copies of the loop in which all offsets are constants. SAFETY: `Tile::run` matched rows,
+        // vectors and mask to the tile, and its caller promised that A and B are valid for reads at the tile's strides, which are
+        // those that are passed on, and k's: constants stand only where they were compared with them.
         unsafe {
             if let (Some(fetch), false) = (&tile.prefetch, MASKED) {
                 assert_eq!(tile.b_stride, panel, "what is fetched meanwhile needs a panel of B");

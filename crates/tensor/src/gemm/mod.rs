@@ -60,8 +60,8 @@
 //! fn write_all_of(_: &Output<'_>) {}
 //! ```
 //!
-//! Both are refused for the private path alone: what they would do is out of reach. Inside of the crate, products take outputs by `&mut`, and the second program's output is a panic
-//! (`tests::sizes_that_cannot_be_counted_are_refused`).
+//! Both are refused for the private path alone: what they would do is out of reach. Inside of the crate, products take outputs by
+//! `&mut`, and the second program's output is a panic (`tests::sizes_that_cannot_be_counted_are_refused`).
 
 mod backward;
 mod blocked;

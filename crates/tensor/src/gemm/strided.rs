@@ -10,8 +10,8 @@ use crate::simd::{Isa, Kernel, Simd, dispatch};
 /// `C[m x n] = A[m x k] B[k x n]`, or `C += A B` if `accumulate`, without packing anything.
 ///
 /// A comes with the elements between its rows and between its columns, whichever these are: its elements are broadcast one by
-/// one. The columns of B and C are contiguous, and B and C come with the elements between their rows. Fastest when `n` is a multiple of the vector width and `k` rows of one tile of B stay in the
-/// first-level cache; all of k is summed in one go.
+/// one. The columns of B and C are contiguous, and B and C come with the elements between their rows. Fastest when `n` is a
+/// multiple of the vector width and `k` rows of one tile of B stay in the first-level cache; all of k is summed in one go.
 ///
 /// # Panics
 /// If a slice is too short for its sizes and strides, or the rows of C overlap.

@@ -15,9 +15,9 @@ use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor, ensure, lock
 /// `y = weight (x - mean) / sqrt(variance + eps) + bias` for each channel (Ioffe and Szegedy 2015, algorithm 1). The inputs are x
 /// (N x C x H x W), weight (C) and bias (C); the output is as x.
 ///
-/// With these three, mean and (biased) variance are those of the N x H x W elements of each channel, and part of the gradient. With
-/// two more, a mean (C) and a variance (C), such as the running ones in evaluation, those are constants and have no gradient.
-/// Statistics are summed in f64.
+/// With these three, mean and (biased) variance are those of the N x H x W elements of each channel, and part of the gradient.
+/// With two more, a mean (C) and a variance (C), such as the running ones in evaluation, those are constants and have no
+/// gradient. Statistics are summed in f64.
 #[derive(Debug, Clone)]
 pub struct BatchNorm2d {
     /// Added to the variance: 0 or more.

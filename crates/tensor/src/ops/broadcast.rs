@@ -28,8 +28,8 @@ pub(super) fn broadcast_shape(op: &'static str, a: Shape, b: Shape) -> Result<Sh
     Shape::checked(&extents[MAX_AXES - a.len().max(b.len())..])
 }
 
-/// The rows of a tensor of shape `whole`: the place of each, and that of its part in a tensor of shape `part`, which broadcasts to
-/// it: as many elements, or one that is repeated. A row is the last axes that are the same in both, at least one.
+/// The rows of a tensor of shape `whole`: the place of each, and that of its part in a tensor of shape `part`, which broadcasts
+/// to it: as many elements, or one that is repeated. A row is the last axes that are the same in both, at least one.
 #[inline(always)]
 fn rows(whole: Shape, part: Shape) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
     let (mut whole, part) = (aligned(whole), aligned(part));

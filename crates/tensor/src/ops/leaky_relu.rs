@@ -7,8 +7,8 @@ use crate::{Element, ShapeError};
 /// `y = x` where `x > 0` and `slope x` elsewhere, element by element, for any shape (Maas, Hannun and Ng 2013, equation 2). NaN
 /// stays NaN.
 ///
-/// Its gradient is 1 where `x > 0` and the slope elsewhere, at 0 too, as in PyTorch. With a slope of 0 or more that can be read off
-/// the output, so the input is not kept and is overwritten if no one else holds it.
+/// Its gradient is 1 where `x > 0` and the slope elsewhere, at 0 too, as in PyTorch. With a slope of 0 or more that can be read
+/// off the output, so the input is not kept and is overwritten if no one else holds it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LeakyRelu {
     /// The factor of negative numbers: finite, 0 or more. PyTorch's `negative_slope`.

@@ -249,7 +249,8 @@ mod tests {
         }
     }
 
-    /// The definition: of each output the largest element of its window, the number of the first such in the window, and its place.
+    /// The definition: of each output the largest element of its window, the number of the first such in the window, and its
+    /// place.
     fn maxima(g: &PoolGeometry, x: &[f64]) -> Vec<(f64, u8, usize)> {
         let maximum = |output: usize| {
             let [i, j] = [output / g.output[1] % g.output[0], output % g.output[1]];

@@ -23,8 +23,9 @@ pub struct Moments {
 }
 
 impl Moments {
-    /// The moments of some elements, in one pass: sums of their differences from the first and of the squares of these. As the first
-    /// is one of them, the squares are at most as many times what is left of them as there are elements, so that little cancels.
+    /// The moments of some elements, in one pass: sums of their differences from the first and of the squares of these. As the
+    /// first is one of them, the squares are at most as many times what is left of them as there are elements, so that little
+    /// cancels.
     #[must_use]
     pub fn of<T: Element>(values: &[T]) -> Self {
         let Some(&first) = values.first() else { return Self::default() };

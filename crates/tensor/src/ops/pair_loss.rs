@@ -1,5 +1,5 @@
-//! The losses that compare two tensors element by element: one op with two distances, the squared difference ([`MseLoss`]) and, of
-//! logits, the binary cross-entropy ([`BceWithLogits`]).
+//! The losses that compare two tensors element by element: one op with two distances, the squared difference ([`MseLoss`]) and,
+//! of logits, the binary cross-entropy ([`BceWithLogits`]).
 
 use super::checks::divides;
 use super::elementwise::Pointwise;

@@ -4,14 +4,14 @@ use super::checks::{divides, not_negative};
 use super::softmax::normalize;
 use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor, ensure, expect_inputs};
 
-/// The cross-entropy of softmax(logits) against targets; inputs are logits, N x K, and class labels, N, or the probabilities of all
-/// classes, N x K, the output is a scalar.
+/// The cross-entropy of softmax(logits) against targets; inputs are logits, N x K, and class labels, N, or the probabilities of
+/// all classes, N x K, the output is a scalar.
 ///
-/// A label is the number of a class: a whole number below K. Of each sample, with p = softmax of its row, y its label, w the class
-/// weights (all 1 if not given) and eps the label smoothing: (1 - eps) w\[y\] (-log p\[y\]) + eps / K times the sum over all
-/// classes k of w\[k\] (-log p\[k\]), as in PyTorch. With probabilities t it is the sum over k of ((1 - eps) t\[k\] + eps / K)
-/// w\[k\] (-log p\[k\]). The output is their sum over the divisor: by default the sum of the labels' weights, which makes it the
-/// weighted mean, and with probabilities N, whatever the weights, as in PyTorch.
+/// A label is the number of a class: a whole number below K. Of each sample, with p = softmax of its row, y its label, w the
+/// class weights (all 1 if not given) and eps the label smoothing: (1 - eps) w\[y\] (-log p\[y\]) + eps / K times the sum over
+/// all classes k of w\[k\] (-log p\[k\]), as in PyTorch. With probabilities t it is the sum over k of ((1 - eps) t\[k\] + eps /
+/// K) w\[k\] (-log p\[k\]). The output is their sum over the divisor: by default the sum of the labels' weights, which makes it
+/// the weighted mean, and with probabilities N, whatever the weights, as in PyTorch.
 ///
 /// Computed from logits less their maximum, so that no exponential overflows (d2l book, section 4.5). Without weights, the
 /// gradient is (p - target) / divisor. A label that names no class makes the loss and its row's gradient NaN; see
@@ -22,8 +22,8 @@ pub struct SoftmaxCrossEntropy {
     pub label_smoothing: f64,
     /// The weight of each class, K numbers of at least 0; all 1 if not given.
     pub weights: Option<Vec<f64>>,
-    /// The divisor of the sum of the samples' losses; the sum of the labels' weights, or N for probabilities, if not given. A micro-batch gives the whole
-    /// batch's, so that micro-batches' losses and gradients add up to the batch's.
+    /// The divisor of the sum of the samples' losses; the sum of the labels' weights, or N for probabilities, if not given. A
+    /// micro-batch gives the whole batch's, so that micro-batches' losses and gradients add up to the batch's.
     pub divisor: Option<f64>,
 }
 

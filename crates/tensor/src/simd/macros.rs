@@ -1,4 +1,5 @@
-//! The macros that the files of instruction sets are made with: the token, and methods of [`Simd`](super::Simd) by the instructions.
+//! The macros that the files of instruction sets are made with: the token, and methods of [`Simd`](super::Simd) by the
+//! instructions.
 #![allow(unused_macros, reason = "a target may have plain Rust alone")]
 
 /// Makes the token of an instruction set from its one list of features, which detection and compilation share.

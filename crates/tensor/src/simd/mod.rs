@@ -337,8 +337,8 @@ impl<F: FnMut()> Kernel for Loops<F> {
     }
 }
 
-/// Runs plain loops, compiled for the instruction set `isa`: a block that moves in what it uses, and consumes none of it. A number
-/// behind a reference would not be loaded ahead of a condition, and a loop with such a load is not made of vectors.
+/// Runs plain loops, compiled for the instruction set `isa`: a block that moves in what it uses, and consumes none of it. A
+/// number behind a reference would not be loaded ahead of a condition, and a loop with such a load is not made of vectors.
 macro_rules! compiled {
     ($isa:expr, $body:block) => {
         $crate::simd::dispatch(

@@ -1,4 +1,5 @@
-//! The choice of the tile that pays for a geometry: a count of work, no measurement, so that every machine and thread count agrees.
+//! The choice of the tile that pays for a geometry: a count of work, no measurement, so that every machine and thread count
+//! agrees.
 
 use super::weight_gradient::blocks;
 use super::{ConvGeometry, Tile};
@@ -66,8 +67,8 @@ mod tests {
         assert_eq!(tile_for(&square(192, 8, 192, 3, 1), false), Some(Tile::F4x4K3x3));
     }
 
-    /// Sums of two images' gradients are few tiles' work: where they fill memory, smaller tiles have fewer of them. A second block
-    /// of tiles would read and write them again.
+    /// Sums of two images' gradients are few tiles' work: where they fill memory, smaller tiles have fewer of them. A second
+    /// block of tiles would read and write them again.
     #[test]
     fn sums_of_a_gradient_have_tiles_of_their_own() {
         let two = |g| ConvGeometry { n: 2, ..g };

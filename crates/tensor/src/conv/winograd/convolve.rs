@@ -20,9 +20,8 @@ use crate::simd::Simd;
 /// which the weights stream meanwhile.
 const ROW_BYTES: usize = 640 << 10;
 
-/// Computes the convolution `g`, overwritten: `y` (N x O x OH x OW) from `x` (N x C x H x W), weights that were transformed for it
-/// and an epilogue with O biases. With `parallel` on rayon's threads, with the same bits. Scratch
-/// comes from `pool`.
+/// Computes the convolution `g`, overwritten: `y` (N x O x OH x OW) from `x` (N x C x H x W), weights that were transformed for
+/// it and an epilogue with O biases. With `parallel` on rayon's threads, with the same bits. Scratch comes from `pool`.
 ///
 /// # Panics
 /// If the weights are those of another convolution, or a slice does not have the geometry's length.
@@ -129,7 +128,8 @@ impl TileKernel for (Correlation<'_>, Maps<'_>) {
         let panels = maps.channels.div_ceil(width);
         let mut outputs = Sink::new(pool, grid, maps);
         let place = |row: usize, panel: usize| first + planes.panel(row * N, panel);
-        // The outputs are fetched during the second half of the rows of planes, so that they are still there when they are written.
+        // The outputs are fetched during the second half of the rows of planes, so that they are still there when they are
+        // written.
         let early = N / 2 * panels;
         for step in grid.steps(N, panels) {
             let Step { block, row, panel, share: [number, count] } = step;

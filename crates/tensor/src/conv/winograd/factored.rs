@@ -40,9 +40,9 @@ impl<const N: usize> Transform<N, N> for InputSide {
     fn apply<S: Simd>(s: S, d: [S::Vector; N]) -> [S::Vector; N] {
         let (products, points, pairs) = const { (products(N), points(N), (N - 1) / 2) };
         let mut out = [d[0]; N];
-        // Q on the inputs that start at the first is the row of 0, or of infinity if 0 is no point; on those that start at the second, the
-        // row of infinity. Leading coefficients are 1.
-        // Where 0 is a point, the rows of a pair have a factor x, and begin at the next input.
+        // Q on the inputs that start at the first is the row of 0, or of infinity if 0 is no point; on those that start at the
+        // second, the row of infinity. Leading coefficients are 1. Where 0 is a point, the rows of a pair have a factor x, and
+        // begin at the next input.
         let zero = const { if has_zero(N) { 1 } else { 0 } };
         out[0] = every_other(s, &d, 0, &products[MAX_PAIRS][..=pairs]);
         out[N - 1] = every_other(s, &d, zero, &products[MAX_PAIRS][..=pairs]);

@@ -89,11 +89,11 @@ pub(super) fn panels(columns: usize, isa: Isa) -> [usize; 2] {
 
 /// The partially transformed tiles of a block: along columns, not yet (or no longer) along rows.
 ///
-/// `n` rows of each tile, and of every row a line of pixels over all runs of neighboring tiles:
-/// `[n][channel / LANES][pixel][LANES]`. The row `i` of planes is made from row `i` here alone, and on the way back makes row `i`
-/// alone. So the multiplication goes row by row of planes, and the `n` planes in use stay in the second-level cache, with all of the
-/// channels; only these leave it, about half as large as the `n * n` planes would be, since tiles side by side
-/// share the columns in which they overlap, and outputs are fewer than inputs.
+/// `n` rows of each tile, and of every row a line of pixels over all runs of neighboring tiles: `[n][channel /
+/// LANES][pixel][LANES]`. The row `i` of planes is made from row `i` here alone, and on the way back makes row `i` alone. So the
+/// multiplication goes row by row of planes, and the `n` planes in use stay in the second-level cache, with all of the channels;
+/// only these leave it, about half as large as the `n * n` planes would be, since tiles side by side share the columns in which
+/// they overlap, and outputs are fewer than inputs.
 #[derive(Debug)]
 pub(super) struct PartialTiles {
     /// The pixels that tiles have along their row.

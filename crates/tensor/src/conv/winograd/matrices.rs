@@ -37,9 +37,9 @@ pub(super) const MAX_TAPS: usize = 6;
 
 /// The positive points `p_k` of a tile that reads `n` inputs; each stands for the pair `+p_k, -p_k`.
 ///
-/// Small powers of two give exact products and the smallest rounding error for eight points; for six points
-/// 3/4 and 3/2 are more accurate than 1 and 2 (Barabasz et al. 2018 discuss the choice), and the four pairs for nine are the best of
-/// all that 1/4, 3/8, ... 3 make, with and without the point 0.
+/// Small powers of two give exact products and the smallest rounding error for eight points; for six points 3/4 and 3/2 are more
+/// accurate than 1 and 2 (Barabasz et al. 2018 discuss the choice), and the four pairs for nine are the best of all that 1/4,
+/// 3/8, ... 3 make, with and without the point 0.
 pub(super) const fn points(n: usize) -> &'static [f64] {
     match n {
         9 => &[0.25, 0.625, 1.25, 2.0],
@@ -63,7 +63,8 @@ pub(super) struct EvaluationTable {
     pub(super) power: [[f32; MAX_TAPS]; MAX_PAIRS],
 }
 
-/// Coefficients in `x^2` of `prod_k (x^2 - p_k^2)`, lowest first, leaving out the factor `skip`, if there is one. The leading one is 1.
+/// Coefficients in `x^2` of `prod_k (x^2 - p_k^2)`, lowest first, leaving out the factor `skip`, if there is one. The leading one
+/// is 1.
 const fn product(points: &[f64], skip: usize) -> [f64; MAX_PAIRS + 1] {
     let mut poly = [0.0; MAX_PAIRS + 1];
     poly[0] = 1.0;

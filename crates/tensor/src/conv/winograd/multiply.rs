@@ -12,7 +12,8 @@ use crate::gemm;
 use crate::gemm::kernel::{self, Tile};
 use crate::simd::{Kernel, Simd};
 
-/// `C = A B`, A of m rows and k columns, in each of `planes` planes. B and C are panels, given by their places in the first plane.
+/// `C = A B`, A of m rows and k columns, in each of `planes` planes. B and C are panels, given by their places in the first
+/// plane.
 pub(super) struct MultiplyPanel<'a> {
     pub(super) planes: usize,
     pub(super) m: usize,
@@ -78,7 +79,8 @@ impl Kernel for MultiplyPanel<'_> {
                     ..Tile::OPEN
                 };
                 // SAFETY: A was sliced to its rows, or columns if it is transposed, of `a.width` values, of which no more are in
-                // use; B and C to `k` and `m` rows of `width` values; and the tile's rows are among the `m`. C is borrowed mutably.
+                // use; B and C to `k` and `m` rows of `width` values; and the tile's rows are among the `m`. C is borrowed
+                // mutably.
                 unsafe { tile.run(s) };
             }
         }

@@ -69,9 +69,9 @@ pub(super) struct Extent {
 }
 
 impl Grid {
-    /// The tiles of images with such outputs, `[height, width]`; the last ones may hang over the edge. A block of them has at most
-    /// `most` tiles, or 24, rounded up to a multiple of `multiple`: the more there are, the fewer times the weights, or their sums,
-    /// stream past.
+    /// The tiles of images with such outputs, `[height, width]`; the last ones may hang over the edge. A block of them has at
+    /// most `most` tiles, or 24, rounded up to a multiple of `multiple`: the more there are, the fewer times the weights, or
+    /// their sums, stream past.
     pub(super) fn new(tile: Tile, images: usize, outputs: [usize; 2], most: usize, multiple: usize) -> Self {
         let [rows, columns] = outputs.map(|outputs| outputs.div_ceil(tile.outputs()));
         let total = images * rows * columns;
@@ -85,9 +85,9 @@ impl Grid {
         (0..total).step_by(self.size.max(1)).map(move |start| self.block(start))
     }
 
-    /// The products of a convolution, in the order of the loops of both passes: block by block, the pixels of which are transformed
-    /// along their columns when it begins; row by row of `rows` rows of planes, which the transform along rows makes when the row
-    /// begins, so that no more than one is in the cache; panel by panel.
+    /// The products of a convolution, in the order of the loops of both passes: block by block, the pixels of which are
+    /// transformed along their columns when it begins; row by row of `rows` rows of planes, which the transform along rows makes
+    /// when the row begins, so that no more than one is in the cache; panel by panel.
     pub(super) fn steps(self, rows: usize, panels: usize) -> impl Iterator<Item = Step> {
         let count = rows * panels;
         self.blocks().flat_map(move |block| {

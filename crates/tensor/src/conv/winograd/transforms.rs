@@ -36,8 +36,8 @@ pub(super) fn dispatch_tile<K: TileKernel>(isa: Isa, tile: Tile, kernel: K) {
     }
 }
 
-/// Applies `T` `count` times. The vectors that it reads and writes are `stride` values apart, and so many `step` values further for
-/// each turn: `[step, stride]`. With an epilogue, (bias, ReLU), what is written gets a bias and passes through ReLU.
+/// Applies `T` `count` times. The vectors that it reads and writes are `stride` values apart, and so many `step` values further
+/// for each turn: `[step, stride]`. With an epilogue, (bias, ReLU), what is written gets a bias and passes through ReLU.
 #[inline(always)]
 fn transform_line<S: Simd, T: Transform<FROM, TO>, const FROM: usize, const TO: usize>(
     s: S,
@@ -81,8 +81,8 @@ impl<'a> Source<'a> {
         Self { images, partial, planes }
     }
 
-    /// Transforms the columns of a block's tiles. Adds the sum of their pixels to `sums`, if given, channel by channel: tiles must
-    /// then lie side by side.
+    /// Transforms the columns of a block's tiles. Adds the sum of their pixels to `sums`, if given, channel by channel: tiles
+    /// must then lie side by side.
     #[inline(always)]
     pub(super) fn load_block<S: Simd, T: Transform<TAPS, N>, const TAPS: usize, const N: usize>(
         &mut self,

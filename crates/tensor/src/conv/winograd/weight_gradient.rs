@@ -32,8 +32,8 @@ pub(super) fn blocks(tile: Tile, g: &ConvGeometry) -> usize {
 
 /// The sum of `(B^T d B) . (A dY A^T)` over everything seen since it was finished.
 ///
-/// The way back, `G^T S G`, is linear, so that it can wait until all micro-batches of a group have been added up: one transform for
-/// each kernel instead of one for each micro-batch.
+/// The way back, `G^T S G`, is linear, so that it can wait until all micro-batches of a group have been added up: one transform
+/// for each kernel instead of one for each micro-batch.
 #[derive(Debug)]
 pub(in crate::conv) struct WeightGradientAccumulator {
     /// Rows are input channels, columns output channels.

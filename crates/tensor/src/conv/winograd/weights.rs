@@ -25,8 +25,8 @@ pub(in crate::conv) struct DomainWeights {
 }
 
 impl DomainWeights {
-    /// Room for the weights of the convolution `g`, in memory of `pool`. The contents are unspecified at first, and sizes of images
-    /// do not matter.
+    /// Room for the weights of the convolution `g`, in memory of `pool`. The contents are unspecified at first, and sizes of
+    /// images do not matter.
     ///
     /// # Panics
     /// If `tile` does not support the geometry.
