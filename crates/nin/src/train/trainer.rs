@@ -432,11 +432,13 @@ impl Trainer {
         &self.position
     }
 
-    /// Goes on from a checkpoint.
+    /// Goes on from a checkpoint. What images are whitened with is the checkpoint's, too, where the settings made the loaders; those
+    /// of one's own stay as they are.
     ///
     /// # Errors
-    /// [`TrainError::Config`] if its weights are not those of this network, its state is not this optimizer's, or its place in
-    /// the epoch cannot be with batches of this size and as many training images.
+    /// [`TrainError::Config`] if its weights are not those of this network, its state is not this optimizer's, its place in the
+    /// epoch cannot be with batches of this size and as many training images, or a loader of one's own whitens the training images
+    /// otherwise.
     pub fn restore(&mut self, checkpoint: Checkpoint, path: &Path) -> Result<(), TrainError> {
         let file = path.join("checkpoint.safetensors");
         let refuse = |message: String| Err(TrainError::of(&file, message));
@@ -476,10 +478,20 @@ impl Trainer {
             Ok(whitening) => whitening.map(Arc::new),
             Err(reason) => return refuse(reason),
         };
-        let whitened = |loader: &DataLoader| {
-            loader.with_options(LoaderOptions { whitening: whitening.clone(), ..loader.options().clone() })
+        let loaders = if self.card.is_some() {
+            let whitened = |loader: &DataLoader| {
+                let options = loader.options().clone();
+                loader.with_options(LoaderOptions { whitening: whitening.clone(), ..options })
+            };
+            Some((whitened(&self.train)?, whitened(&self.test)?))
+        } else if whitening == self.train.options().whitening {
+            None
+        } else {
+            let kind = self.settings.whiten;
+            return refuse(format!(
+                "made with a {kind} of other images, expected that of the training images' loader"
+            ));
         };
-        let (train, test) = (whitened(&self.train)?, whitened(&self.test)?);
         // What changes something comes when all else is well.
         if checkpoint.health.is_some_and(|counts| !self.health.restore(counts)) {
             return refuse("made with other classes: its counts of class maps do not fit".to_owned());
@@ -488,7 +500,9 @@ impl Trainer {
             return refuse(error.to_string());
         }
         replace_values(&mut self.model, checkpoint.weights);
-        (self.train, self.test) = (train, test);
+        if let Some((train, test)) = loaders {
+            (self.train, self.test) = (train, test);
+        }
         self.position = checkpoint.position;
         Ok(())
     }
@@ -562,7 +576,7 @@ mod tests {
     use crate::Classifier;
     use crate::checkpoint::{load_tensors, save_parameters, save_tensors};
     use crate::data::sampler::WeightedRandomSampler;
-    use crate::data::{ArrayDataset, Picture, Whiten};
+    use crate::data::{ArrayDataset, Normalization, Picture, Whiten};
     use crate::loss::Mse;
     use crate::models::{Head, Model};
     use crate::nn::{Flatten, Linear, Sequential};
@@ -944,6 +958,56 @@ mod tests {
         let resumed = run(resumed, dir);
         for ((name, own), (_, other)) in parameters(whole.model()).iter().zip(parameters(resumed.model())) {
             assert_eq!(own.value, other.value, "{name}");
+        }
+    }
+
+    /// A whitening belongs to its loader: the training images have one here, the test images have none or a normalization.
+    #[test]
+    fn loaders_of_ones_own_stay_as_they_are_when_a_run_goes_on() {
+        let noise = |salt: usize| {
+            let pixels: Vec<u8> = (0..24 * 16).map(|i| (i * i * 31 / 7 % (salt + i / 16)) as u8).collect();
+            ArrayDataset::new([1, 4, 4], pixels, (0..24).map(|i| i % 3).collect::<Vec<_>>()).unwrap()
+        };
+        let with = |data: &ArrayDataset, kind, normalize: bool| {
+            let options = LoaderOptions {
+                batch_size: 8,
+                whitening: Whitening::fit(kind, data).unwrap().map(Arc::new),
+                normalization: normalize.then(|| Normalization::of(data).unwrap()),
+                ..LoaderOptions::default()
+            };
+            DataLoader::new(Arc::new(data.clone()), options).unwrap()
+        };
+        let start = |kind, salt, normalize| {
+            let settings = Settings { max_steps: Some(2), ..Settings::of(Recipe::Chapter) };
+            let mut net = Sequential::new().with(Flatten).with(Linear::new(16, 3));
+            initialize(&mut net, Init::HeNormal, Init::Constant(0.0), 1);
+            let (train, test) = (with(&noise(salt), kind, false), with(&noise(251), Whiten::None, normalize));
+            Trainer::of_parts(settings, net, train, test, 1).unwrap()
+        };
+        for (kind, normalize) in [(Whiten::Gcn, false), (Whiten::Gcn, true), (Whiten::GcnZca, true)] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("run");
+            let mut trainer = start(kind, 201, normalize);
+            let mut dir = RunDir::create(&path, "").unwrap();
+            trainer.run(&mut dir, &AtomicBool::new(false), |_| Ok(())).unwrap();
+            drop(dir);
+            let resumed = |kind, salt| {
+                let mut trainer = start(kind, salt, normalize);
+                trainer.restore(RunDir::open(&path).unwrap().1, &path).map(|()| trainer)
+            };
+            assert_eq!(resumed(kind, 201).unwrap().test().unwrap(), trainer.test().unwrap(), "{kind}");
+            if kind == Whiten::GcnZca {
+                let refused = |kind, salt| resumed(kind, salt).map(drop).unwrap_err().to_string();
+                let found = refused(kind, 97);
+                assert!(
+                    found.ends_with(
+                        "made with a gcn-zca of other images, expected that of the training images' loader"
+                    ),
+                    "{found}"
+                );
+                let found = refused(Whiten::None, 201);
+                assert!(found.ends_with("a tensor whitening.matrix, which none has not"), "{found}");
+            }
         }
     }
 
