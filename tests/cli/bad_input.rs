@@ -210,7 +210,7 @@ fn a_run_whose_settings_were_changed_does_not_go_on() {
         (&[("lr = ", "lr = -")], &["config.toml: lr: expected"]),
         (&[("seed = ", "seeds = ")], &["config.toml", "`seeds`"]),
         // As the library writes it of a network of one's own.
-        (&[("model = \"nin-cifar\"\n", "")], &["config.toml: no model: ", "part of a program"]),
+        (&[("model = \"nin-cifar\"\n", "")], &["config.toml: no model: ", "a part of a program's own"]),
     ] {
         let mut changed = config.clone();
         for (from, to) in changes {

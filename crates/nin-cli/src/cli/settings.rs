@@ -60,14 +60,14 @@ pub(super) fn resolve(
 /// The settings of the run in a folder, with flags that win over its file.
 ///
 /// # Errors
-/// [`TrainError`] if there is no run, its file cannot be read or a value cannot work, or it names no network: that of another
-/// program's run is a part of that program.
+/// [`TrainError`] if there is no run, its file cannot be read or a value cannot work, or it names no network: a run that has
+/// a part of another program, be it a loss, is that program's.
 pub(super) fn of_run(folder: &Path, flags: &Overrides) -> Result<Settings, TrainError> {
     RunDir::check(folder)?;
     let path = folder.join("config.toml");
     let file = Overrides::from_toml(&path)?;
     if file.model.is_none() {
-        let what = "no model: a run of a network that is part of a program, which alone can go on with it";
+        let what = "no model: a run with a part of a program's own, which alone can go on with it";
         return Err(TrainError::of(&path, what));
     }
     resolve(Some(&path), &file, flags)
@@ -75,7 +75,33 @@ pub(super) fn of_run(folder: &Path, flags: &Overrides) -> Result<Settings, Train
 
 #[cfg(test)]
 mod tests {
+    use nin::data::{ArrayDataset, Splits};
+    use nin::loss::Mse;
+    use nin::models::Model;
+    use nin::train::{Recipe, Trainer};
+
     use super::*;
+
+    /// The settings that are left out would be the recipe's again.
+    #[test]
+    fn a_run_with_a_part_of_a_programs_own_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let set =
+            || ArrayDataset::named("toy", &["a", "b"], [1, 28, 28], vec![7u8; 4 * 784], vec![0, 1, 0, 1]);
+        let settings = Settings { lr: 0.25, ..Settings::for_model(Recipe::Default, Model::LeNet) };
+        let splits = Splits { train: set().unwrap(), test: set().unwrap() };
+        let trainer = Trainer::new(settings.clone(), splits.into(), 1).unwrap();
+        let of = |toml: String| {
+            std::fs::write(folder.path().join("config.toml"), toml).unwrap();
+            of_run(folder.path(), &Overrides::default()).map_err(|error| error.to_string())
+        };
+        assert_eq!(of(trainer.to_toml()), Ok(settings));
+        let error = of(trainer.with_loss(Mse).unwrap().to_toml()).unwrap_err();
+        assert!(
+            error.ends_with("no model: a run with a part of a program's own, which alone can go on with it"),
+            "{error}"
+        );
+    }
 
     #[test]
     fn a_file_is_named_for_its_own_settings_only() {

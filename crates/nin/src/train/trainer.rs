@@ -361,16 +361,17 @@ impl Trainer {
         Ok(Self { schedule: Box::new(factor), ..self })
     }
 
-    /// Puts a part of one's own in the place of settings.
+    /// Puts a part of one's own in the place of settings. Without a model no command takes the run for one that it could rebuild.
     fn replace(&mut self, settings: &'static [&'static str], by: &str) -> Result<(), TrainError> {
         self.settings.refuse_set(settings, by, None)?;
         self.replaced.extend(settings);
+        self.replaced.push("model");
         Ok(())
     }
 
     /// The settings that count in this run, as TOML: what its `config.toml` is to have
     /// ([`RunDir::create`](super::RunDir::create)). Those are left out in whose place are parts of one's own, which a program has
-    /// and no file.
+    /// and no file; with any such part the model is, too, so that commands refuse to go on with the run.
     #[must_use]
     pub fn to_toml(&self) -> String {
         self.settings.to_toml_without(&self.replaced)
@@ -1109,6 +1110,23 @@ mod tests {
         let trainer = trainer.with_schedule(|_| 1.0).unwrap();
         let left = ["epochs", "patience", "checkpoint_minutes", "clip_norm", "conv", "seed"];
         assert_eq!(names(&trainer.to_toml()), left);
+        // Of the settings' network, too: no command is to go on with such a run.
+        type Change = fn(Trainer) -> Result<Trainer, TrainError>;
+        let parts: [(Change, &[&str]); 3] = [
+            (|own| own.with_loss(Mse), LOSS),
+            (|own| own.with_schedule(|_| 1.0), SCHEDULE),
+            (|own| own.with_optimizer(AdamW::new(0.003)), OPTIMIZER),
+        ];
+        for (change, replaced) in parts {
+            let trainer = self::trainer(Model::LeNet, None, set(1, 10), set(1, 10)).unwrap();
+            assert!(trainer.to_toml().contains("model = \"lenet\"\n"));
+            let left = names(&change(trainer).unwrap().to_toml());
+            assert!(
+                left.iter().all(|name| name != "model" && !replaced.contains(&name.as_str())),
+                "{left:?}"
+            );
+            assert!(left.iter().any(|name| name == "dataset"), "{left:?}");
+        }
         let all = names(&Settings { max_steps: Some(1), ..Settings::of(Recipe::Chapter) }.to_toml());
         let replaced = [NETWORK_AND_DATA, OPTIMIZER, LOSS, SCHEDULE].concat();
         let optional = ["head", "init_from", "lr_of"];
