@@ -7,7 +7,7 @@ use autograd::{Context, Tape};
 use tensor::{BufferPool, Shape, ShapeError, Tensor, lock};
 
 use super::error::TrainError;
-use super::micro_batch::{bind, targets_for};
+use super::micro_batch::{bind, share_and_sum};
 use super::workers::Workers;
 use crate::data::{Batch, DataLoader};
 use crate::disk::{FileError, content};
@@ -38,10 +38,10 @@ impl Metrics {
     }
 
     /// The mean loss: of one batch or of many, the sum of their losses over the sum of their divisors, however they were cut. 0
-    /// without an image.
+    /// if that is 0: without an image, or with none that has a weight.
     #[must_use]
     pub fn mean_loss(&self) -> f64 {
-        if self.images == 0 { 0.0 } else { self.loss / self.divisor }
+        if self.divisor == 0.0 { 0.0 } else { self.loss / self.divisor }
     }
 
     /// The mean loss, in a step that is counted from 1 as its epoch is. Errors call it by its name.
@@ -164,11 +164,7 @@ impl Workers {
         let tape = Tape::new(Context::evaluation(Arc::clone(BufferPool::global())));
         let targets = batch.targets_in(BufferPool::global(), 0, images);
         let divisor = loss.divisor(&targets);
-        // An image's share of it, so that the value is of the size of an image's loss. There is none where no image has a weight.
-        let share = if divisor == 0.0 { 1.0 } else { divisor / images as f64 };
-        let targets = targets_for(output.shape(), targets);
-        let loss = loss.share(tape.constant(output), tape.constant(targets), share);
-        let loss = f64::from(loss.map_err(TrainError::Autograd)?.value().item()) * share;
+        let (_, loss) = share_and_sum(loss, tape.constant(output), targets, divisor)?;
         Ok((Metrics { loss, divisor, correct, images }, predictions))
     }
 }
@@ -312,6 +308,29 @@ mod tests {
             sums.mean_loss()
         };
         assert_eq!(mean(2), mean(4));
+    }
+
+    /// Also with label smoothing, by which such images have a loss, but still no mean.
+    #[test]
+    fn images_without_a_weight_move_nothing_and_have_no_loss() {
+        let data = ArrayDataset::new([1, 1, 2], vec![0.5f32; 8], vec![0, 1, 0, 1]).unwrap();
+        let loader = DataLoader::new(Arc::new(data), LoaderOptions::default()).unwrap();
+        let batch = loader.epoch(0).next().unwrap().unwrap();
+        let mut net = Sequential::new().with(Flatten).with(Linear::new(2, 3));
+        initialize(&mut net, Init::HeNormal, Init::Constant(0.3), 1);
+        let mut workers = Workers::new(2).unwrap();
+        for label_smoothing in [0.0, 0.5] {
+            let loss = CrossEntropy { weights: Some(vec![0.0, 0.0, 1.0]), label_smoothing };
+            let evaluated = workers.evaluate(&net, &batch, &loss).unwrap();
+            let trained = workers.step(&net, &batch, &loss, StepSettings::default()).unwrap();
+            for found in [evaluated, trained] {
+                assert_eq!((found.mean_loss(), found.divisor, found.images), (0.0, 0.0, 4), "{found:?}");
+                assert_eq!(found.loss > 0.0, label_smoothing > 0.0, "{found:?}");
+                assert_eq!(found.finite_loss("loss", 1, 1).unwrap(), 0.0);
+            }
+            assert!((evaluated.loss - trained.loss).abs() < 1e-6, "{evaluated:?}, {trained:?}");
+            assert!(workers.gradients(|all| all.iter().all(|own| own.data().iter().all(|&g| g == 0.0))));
+        }
     }
 
     /// The output is N x 1 x 2 x 3, the target N x 6.

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use autograd::{Bound, Context, Run, Tape};
+use autograd::{Bound, Context, Run, Tape, Var};
 use tensor::conv::ConvAlgorithm;
 use tensor::{BufferPool, Shape, Tensor};
 
@@ -124,22 +124,36 @@ impl MicroBatch<'_> {
         let correct = correct(output.data(), labels);
         let tape = Tape::new(context.clone());
         let targets = batch.targets_in(context.pool(), self.start, self.end);
-        let targets = tape.constant(targets_for(output.shape(), targets));
         let (output, images) = (tape.leaf(output), self.end - self.start);
-        let loss = loss.share(output.clone(), targets, *divisor).map_err(TrainError::Autograd)?;
-        let sum = f64::from(loss.value().item()) * divisor;
+        let (share, sum) = share_and_sum(*loss, output.clone(), targets, *divisor)?;
+        // Where no image has a weight, none moves anything.
+        let gradient = if *divisor == 0.0 { None } else { tape.backward(share)?.get(&output).cloned() };
         // By its images: those of the whole batch have the whole divisor.
         let divisor = divisor * images as f64 / batch.len() as f64;
         let metrics = Metrics { loss: sum, divisor, correct, images };
-        let gradient = tape.backward(loss)?.get(&output).cloned();
         let gradient = gradient.unwrap_or_else(|| Tensor::zeros_in(context.pool(), output.shape()));
         Ok((self.bound.turn(run, gradient), metrics))
     }
 }
 
+/// What images are of their batch's mean loss, whose divisor this is, and the sum of their losses. With a divisor of 0, where no image
+/// has a weight, there is no mean, and the share is that sum.
+pub(super) fn share_and_sum<'t>(
+    loss: &dyn Loss<f32>,
+    output: Var<'t, f32>,
+    targets: Tensor<f32>,
+    divisor: f64,
+) -> Result<(Var<'t, f32>, f64), TrainError> {
+    let divisor = if divisor == 0.0 { 1.0 } else { divisor };
+    let targets = output.tape().constant(targets_for(output.value().shape(), targets));
+    let share = loss.share(output, targets, divisor).map_err(TrainError::Autograd)?;
+    let sum = f64::from(share.value().item()) * divisor;
+    Ok((share, sum))
+}
+
 /// The targets of some images as the loss gets them: dense ones, N x K, in the output's shape, if that has as many values for
 /// each image; any others as they are.
-pub(super) fn targets_for(output: Shape, targets: Tensor<f32>) -> Tensor<f32> {
+fn targets_for(output: Shape, targets: Tensor<f32>) -> Tensor<f32> {
     let is_dense = targets.shape().len() > 1 && output.first() == targets.shape().first();
     if is_dense && output.elements() == targets.len() {
         targets.reshape(output).expect("the elements are as many")
