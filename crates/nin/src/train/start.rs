@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use autograd::{Context, Graph, Plan};
-use tensor::{BufferPool, Shape, Tensor, ops};
+use autograd::{AutogradError, Context, Graph, Plan};
+use tensor::{BufferPool, Shape, ShapeError, Tensor, ops};
 
 use super::error::TrainError;
 use super::settings::Settings;
 use super::workers::Workers;
 use crate::card::ModelCard;
 use crate::data::whiten::{self, Whiten, Whitening};
-use crate::data::{Augmentation, DataLoader, Dataset, LoaderOptions, Normalization, Splits};
+use crate::data::{Augmentation, DataLoader, Dataset, LoaderOptions, Normalization, Splits, Target};
 use crate::disk::content;
-use crate::nn::{Module, Sequential, bound, check_names, freeze, parameters, parameters_mut};
+use crate::nn::{Module, Sequential, bound, check_names, freeze, output_shape, parameters, parameters_mut};
 use crate::optim::matches;
 use crate::weights_file::load_tensors;
 
@@ -203,13 +203,21 @@ pub(super) fn loaders(
 ///
 /// # Errors
 /// [`TrainError::Config`] of loaders without a batch, of two parameters of one name, and of several layers whose weights are all
-/// zeros: every gradient of theirs would be, too.
+/// zeros: every gradient of theirs would be, too. [`TrainError::Shape`] if the network does not fit the images of one.
 pub(super) fn check_parts(model: &dyn Module<f32>, loaders: &Splits<DataLoader>) -> Result<(), TrainError> {
     for (loader, images) in [(&loaders.train, "training"), (&loaders.test, "test")] {
         if loader.batches_per_epoch() == 0 {
             let expected = format!("at least {} {images} images", loader.options().batch_size);
             return Err(TrainError::setting("drop_last", expected, loader.dataset().len()));
         }
+        // Test images that do not fit would be found after an epoch.
+        let [c, h, w] = loader.image_shape();
+        output_shape(model, Shape::from([1, c, h, w])).map_err(|error| match error {
+            AutogradError::Shape(ShapeError { op, message }) => {
+                ShapeError::new(op, format!("{message} ({images} images of {c} x {h} x {w})")).into()
+            }
+            error => TrainError::from(error),
+        })?;
     }
     let all = parameters(model);
     check_names(all.iter().map(|(name, _)| name)).map_err(TrainError::Config)?;
@@ -220,6 +228,22 @@ pub(super) fn check_parts(model: &dyn Module<f32>, loaders: &Splits<DataLoader>)
         return Err(TrainError::Config(message.to_owned()));
     }
     Ok(())
+}
+
+/// Tells whether the targets of both loaders are classes, or dense both.
+///
+/// # Errors
+/// [`TrainError::Config`] if they are unlike; [`TrainError::Data`] as [`Dataset::target`].
+pub(super) fn are_classes(loaders: &Splits<DataLoader>) -> Result<bool, TrainError> {
+    let is_class =
+        |loader: &DataLoader| loader.dataset().target(0).map(|target| matches!(target, Target::Class(_)));
+    let name = |is_class| if is_class { "classes" } else { "dense targets" };
+    let (train, test) = (is_class(&loaders.train)?, is_class(&loaders.test)?);
+    if train != test {
+        let expected = format!("{} as the training images have", name(train));
+        return Err(TrainError::setting("test images", expected, name(test)));
+    }
+    Ok(train)
 }
 
 /// Freezes the parameters that the settings say, and checks that their patterns are of some that learn.

@@ -14,8 +14,8 @@ use super::run_dir::{Checkpoint, Position};
 use super::settings::replaced::{LOSS, NETWORK_AND_DATA, OPTIMIZER, SCHEDULE};
 use super::settings::{InitialWeights, Overrides, Settings};
 use super::start::{
-    check_parts, choose_parameters, class_map_bias, images_to_initialize_on, initialize_by_data, loaders,
-    network, scale_head, whitening,
+    are_classes, check_parts, choose_parameters, class_map_bias, images_to_initialize_on, initialize_by_data,
+    loaders, network, scale_head, whitening,
 };
 use super::workers::{StepSettings, Workers};
 use crate::card::ModelCard;
@@ -23,7 +23,7 @@ use crate::checkpoint::{Fit, load_fitting, replace_values};
 use crate::classifier::ClassMaps;
 use crate::data::dataset::class_counts;
 use crate::data::whiten::{Whiten, Whitening};
-use crate::data::{Augmentation, Batch, DataLoader, Dataset, LoaderOptions, Splits, Target};
+use crate::data::{Augmentation, Batch, DataLoader, Dataset, LoaderOptions, Splits};
 use crate::loss::{CrossEntropy, Loss};
 use crate::nn::{Module, Planned, initialize, parameters};
 use crate::optim::{Gradients, Optimizer, Scheduler};
@@ -80,8 +80,8 @@ pub struct Trainer {
     pub(super) model: Planned<f32, Box<dyn Module<f32>>>,
     pub(super) train: DataLoader,
     test: DataLoader,
-    /// Tells of which images the targets are classes.
-    pub(super) classes: Splits<bool>,
+    /// Tells whether the targets are classes.
+    pub(super) classes: bool,
     workers: Workers,
     loss: Arc<dyn Loss<f32>>,
     /// The loss that test images are judged by.
@@ -267,9 +267,10 @@ impl Trainer {
     /// theirs, dropout's is that of the settings.
     ///
     /// # Errors
-    /// [`TrainError`] if a setting cannot work or means nothing, a loader has no batch, the data cannot be read, a pattern of
-    /// `freeze` or `lr_of` matches no parameter that learns, `freeze` leaves none, two parameters have one name, or all weights of
-    /// several layers are zeros: every gradient of theirs would be, too.
+    /// [`TrainError`] if a setting cannot work or means nothing, a loader has no batch, the network does not fit the images of
+    /// both, the targets of one are classes and of the other dense, the data cannot be read, a pattern of `freeze` or `lr_of`
+    /// matches no parameter that learns, `freeze` leaves none, two parameters have one name, or all weights of several layers are
+    /// zeros: every gradient of theirs would be, too.
     pub fn of_parts(
         settings: Settings,
         model: impl Module<f32> + 'static,
@@ -294,9 +295,8 @@ impl Trainer {
     ) -> Result<Self, TrainError> {
         check_parts(&model, &loaders)?;
         choose_parameters(&settings, &mut model)?;
+        let classes = are_classes(&loaders)?;
         let Splits { train, test } = loaders;
-        let classes =
-            |loader: &DataLoader| loader.dataset().target(0).map(|target| matches!(target, Target::Class(_)));
         let per_epoch = train.batches_per_epoch() as u64;
         let scheduler = Scheduler {
             schedule: settings.schedule,
@@ -306,7 +306,7 @@ impl Trainer {
         };
         Ok(Self {
             model: Planned::new(model),
-            classes: Splits { train: classes(&train)?, test: classes(&test)? },
+            classes,
             train,
             test,
             workers,
@@ -784,6 +784,31 @@ mod tests {
         let mut net = layers();
         initialize(&mut net, Init::HeNormal, Init::Constant(0.0), 1);
         assert!(trainer(net).is_ok());
+    }
+
+    /// Both before the first step, not after an epoch.
+    #[test]
+    fn loaders_that_do_not_fit_the_network_or_each_other_are_refused() {
+        let refused = |train: ArrayDataset, test: ArrayDataset| {
+            let mut net = Sequential::new().with(Flatten).with(Linear::new(4, 2));
+            initialize(&mut net, Init::HeNormal, Init::Constant(0.0), 1);
+            let (train, test) = (loader(&train, 2), loader(&test, 4));
+            let trainer = Trainer::of_parts(Settings::of(Recipe::Chapter), net, train, test, 1);
+            trainer.map(drop).unwrap_err()
+        };
+        let images = |side: usize| {
+            ArrayDataset::new([1, side, side], vec![0.5; 4 * side * side], vec![0, 1, 0, 1]).unwrap()
+        };
+        for (train, test, which) in
+            [(2, 3, "(test images of 1 x 3 x 3)"), (3, 2, "(training images of 1 x 3 x 3)")]
+        {
+            let error = refused(images(train), images(test));
+            assert!(matches!(error, TrainError::Shape(_)) && error.to_string().ends_with(which), "{error}");
+        }
+        let dense = refused(images(2), numbers()).to_string();
+        assert_eq!(dense, "test images: expected classes as the training images have, found dense targets");
+        let classes = refused(numbers(), images(2)).to_string();
+        assert_eq!(classes, "test images: expected dense targets as the training images have, found classes");
     }
 
     /// A run over these images, two to a batch.
