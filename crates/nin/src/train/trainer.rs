@@ -262,9 +262,9 @@ impl Trainer {
     /// from and of those to be judged by, with whatever sampler, size and variations they have. Those of a test have a fixed
     /// order, as a rule, and are neither varied nor left out.
     ///
-    /// The settings that choose a network, its start, its data and their way mean nothing here. One that was set is refused,
-    /// unless it is as the loader of the training images has it; and [`Trainer::to_toml`] leaves them out. The loaders' seed is
-    /// theirs, dropout's is that of the settings.
+    /// The settings that choose a network, its start, its data and their way mean nothing here, and [`Trainer::to_toml`] leaves
+    /// them out. One that was set is refused: that is neither as `recipe` has it for `model`, which count for this alone, nor as the
+    /// loader of the training images has it. The loaders' seed is theirs, dropout's is that of the settings.
     ///
     /// # Errors
     /// [`TrainError`] if a setting cannot work or means nothing, a loader has no batch, the network does not fit the images of
@@ -1091,8 +1091,16 @@ mod tests {
             refused(&|s| s.hold_out = crate::data::HoldOut::Last(3)),
             format!("hold_out: expected 0, {beside}, found 3")
         );
-        assert_eq!(refused(&|s| s.batch_size = 9), format!("batch_size: expected 128, {beside}, found 9"));
-        assert_eq!(refused(&|s| s.image_size = 9), format!("image_size: expected 224, {beside}, found 9"));
+        let beside = "as the loader has it, beside a network and loaders of one's own";
+        for (found, expected) in [
+            (refused(&|s| s.batch_size = 9), "batch_size: expected 128, as recipe chapter has it, or 8"),
+            (refused(&|s| s.image_size = 9), "image_size: expected 224, as recipe chapter has it, or 2"),
+        ] {
+            assert_eq!(found, format!("{expected}, {beside}, found 9"));
+        }
+        // What the others are compared with.
+        let own = start(&|s| *s = Settings::for_model(Recipe::Chapter, Model::LeNet)).unwrap();
+        assert_eq!(own.settings().lr, 0.9);
         // As the loader has it.
         let same = start(&|s| (s.batch_size, s.shuffle, s.image_size) = (8, false, 2)).unwrap();
         let Settings { batch_size, image_size, shuffle, .. } = *same.settings();

@@ -144,14 +144,24 @@ macro_rules! settings {
                 None
             }
 
+            /// The value of a setting as TOML has it; `None` where there is none.
+            pub(in crate::train) fn value(&self, name: &str) -> Option<String> {
+                match name {
+                    $(stringify!($name) => Option::<&$type>::from(&self.$name).map(Value::toml),)+
+                    _ => None,
+                }
+            }
+
             /// The settings as TOML, as [`Overrides`] are read.
             #[must_use]
             pub fn to_toml(&self) -> String {
-                let mut text = String::new();
-                $(if let Some(given) = Option::<&$type>::from(&self.$name) {
-                    text += &format!("{} = {}\n", stringify!($name), given.toml());
-                })+
-                text
+                self.to_toml_without(&[])
+            }
+
+            /// [`Settings::to_toml`] without some of the settings.
+            pub(in crate::train) fn to_toml_without(&self, left_out: &[&str]) -> String {
+                let names = [$(stringify!($name)),+].into_iter().filter(|name| !left_out.contains(name));
+                names.filter_map(|name| Some(format!("{name} = {}\n", self.value(name)?))).collect()
             }
         }
 

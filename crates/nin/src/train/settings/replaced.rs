@@ -37,7 +37,8 @@ pub(in crate::train) const SCHEDULE: &[&str] = &["schedule", "warmup_epochs"];
 
 impl Settings {
     /// Refuses those of some settings that were set though `by`, a part of one's own, is in their place: that are neither as the
-    /// recipe has them nor as the part has.
+    /// recipe has them nor as the part has, `part` being as the loader has them. Recipe and model themselves are what the others are
+    /// compared with, and are never refused.
     ///
     /// # Errors
     /// [`TrainError::Config`].
@@ -48,15 +49,23 @@ impl Settings {
         part: Option<&Self>,
     ) -> Result<(), TrainError> {
         let recipe = self.recipe;
-        let (own, of_model) = (self.to_toml(), Self::for_model(recipe, self.model).to_toml());
-        let others = [Self::of(recipe).to_toml(), part.map(Self::to_toml).unwrap_or_default()];
+        let (of_model, of_recipe) = (Self::for_model(recipe, self.model), Self::of(recipe));
         for name in names {
-            let (found, expected) = (value(&own, name), value(&of_model, name));
-            if found != expected && others.iter().all(|other| value(other, name) != found) {
-                let expected = expected.unwrap_or("none");
-                let expected = format!("{expected}, as recipe {recipe} has it, beside {by} of one's own");
-                return Err(TrainError::setting(name, expected, found.unwrap_or("none")));
+            let (found, expected, other) = (self.value(name), of_model.value(name), of_recipe.value(name));
+            let of_part = part.map(|part| part.value(name)).filter(|own| *own != expected && *own != other);
+            if found == expected || found == other || Some(&found) == of_part.as_ref() {
+                continue;
             }
+            let text = |value: Option<String>| value.unwrap_or_else(|| "none".to_owned());
+            let mut wanted = format!("{}, as recipe {recipe} has it", text(expected));
+            if let Some(own) = of_part {
+                wanted += &format!(", or {}, as the loader has it", text(own));
+            }
+            return Err(TrainError::setting(
+                name,
+                format!("{wanted}, beside {by} of one's own"),
+                text(found),
+            ));
         }
         Ok(())
     }
@@ -77,16 +86,4 @@ impl Settings {
         let Self { normalize, augment, whiten, .. } = own;
         Ok(Self { image_size, batch_size, shuffle, drop_last, normalize, augment, whiten, ..self })
     }
-
-    /// [`Settings::to_toml`] without some of the settings.
-    pub(in crate::train) fn to_toml_without(&self, names: &[&str]) -> String {
-        let toml = self.to_toml();
-        let kept = toml.lines().filter(|line| names.iter().all(|name| value(line, name).is_none()));
-        kept.map(|line| format!("{line}\n")).collect()
-    }
-}
-
-/// The value of a setting in TOML, if it is there.
-fn value<'a>(toml: &'a str, name: &str) -> Option<&'a str> {
-    toml.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(" = "))
 }
