@@ -115,7 +115,7 @@ impl Row {
     }
 }
 
-/// A finished run, as far as it is told.
+/// A finished run, as far as it is shown.
 #[derive(Debug)]
 struct Run {
     path: PathBuf,

@@ -58,7 +58,7 @@ pub struct PredictArgs {
     /// Data of the data set.
     #[command(flatten)]
     pub folder: FolderArgs,
-    /// The most likely classes that are told
+    /// The most likely classes that are shown
     #[arg(long, value_name = "K", default_value_t = 3, allow_negative_numbers = true)]
     pub top: usize,
     /// JSON.
@@ -73,7 +73,7 @@ pub struct PredictArgs {
     pub threads: ThreadArgs,
 }
 
-/// An image with the name that it is told by, and, if it is known, what it is of.
+/// An image with the name that it is shown by, and, if it is known, what it is of.
 struct Named {
     name: String,
     picture: Picture,

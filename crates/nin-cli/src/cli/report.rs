@@ -181,7 +181,7 @@ impl Report {
     }
 
     /// Writes the page of a run with its epochs so far, and why there is nothing about its answers. A run does not end for its page:
-    /// an error is told.
+    /// an error is reported.
     pub(super) fn write(&self, epochs: &[EpochMetrics], why: &str) {
         if !epochs.is_empty() {
             self.put(&self.page(epochs, Err(why)));

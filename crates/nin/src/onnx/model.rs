@@ -25,7 +25,7 @@ pub(super) struct Model {
     pub(super) initializers: Vec<(String, Initializer)>,
     pub(super) input: Described,
     pub(super) output: Described,
-    /// Values between them whose shapes are told.
+    /// Values between them whose shapes are written.
     pub(super) between: Vec<Described>,
     pub(super) metadata: Vec<(String, String)>,
 }
