@@ -53,6 +53,9 @@ impl Trainer {
     ///
     /// # Errors
     /// [`TrainError`]; the last checkpoint stays as it was.
+    ///
+    /// # Panics
+    /// As [`Trainer::step`].
     pub fn run(
         &mut self,
         run: &mut RunDir,

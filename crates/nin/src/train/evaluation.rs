@@ -72,6 +72,10 @@ impl Workers {
     ///
     /// # Errors
     /// [`TrainError`] if the network does not fit the images, or its output's outermost axis is not the images.
+    ///
+    /// # Panics
+    /// If the network's flow depends on values, since it is traced on shapes alone, or it does not visit a parameter that it
+    /// uses.
     pub fn predict(&self, model: &dyn Module<f32>, images: &Tensor<f32>) -> Result<Tensor<f32>, TrainError> {
         self.predict_from(model, images.shape(), |pool, from, to| images.narrow_in(pool, from, to))
     }
@@ -79,6 +83,9 @@ impl Workers {
     /// The network's output for a batch, as [`Workers::predict`].
     ///
     /// # Errors
+    /// As [`Workers::predict`].
+    ///
+    /// # Panics
     /// As [`Workers::predict`].
     pub fn predict_batch(&self, model: &dyn Module<f32>, batch: &Batch) -> Result<Tensor<f32>, TrainError> {
         self.predict_from(model, batch.shape(), |pool, from, to| batch.narrow_in(pool, from, to))
@@ -142,6 +149,9 @@ impl Workers {
     ///
     /// # Errors
     /// [`TrainError`] if the network does not fit the images or the loss the targets.
+    ///
+    /// # Panics
+    /// As [`Workers::predict`].
     pub fn evaluate(
         &self,
         model: &dyn Module<f32>,
@@ -186,6 +196,9 @@ impl Workers {
     ///
     /// # Errors
     /// [`TrainError`] if a batch cannot be made or the network does not fit, [`FileError::Content`] of a logit that is no number.
+    ///
+    /// # Panics
+    /// As [`Workers::predict`].
     pub fn predictions(
         &self,
         model: &dyn Module<f32>,

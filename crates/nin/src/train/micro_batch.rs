@@ -136,8 +136,8 @@ impl MicroBatch<'_> {
     }
 }
 
-/// What images are of their batch's mean loss, whose divisor this is, and the sum of their losses. With a divisor of 0, where no image
-/// has a weight, there is no mean, and the share is that sum.
+/// What images are of their batch's mean loss, whose divisor this is, and the sum of their losses. With a divisor of 0, where no
+/// image has a weight, there is no mean, and the share is that sum.
 pub(super) fn share_and_sum<'t>(
     loss: &dyn Loss<f32>,
     output: Var<'t, f32>,

@@ -95,7 +95,7 @@ pub struct Trainer {
     pub(super) health: HealthMonitor,
     /// The number of the class maps' bias among the parameters; `None` where none is watched.
     class_map_bias: Option<usize>,
-    /// Warnings of a step that were not told yet.
+    /// Warnings of a step that were not reported yet.
     pub(super) warnings: Vec<Warning>,
     /// The card that files of the weights have; `None` of a network of one's own, which no name rebuilds.
     pub(super) card: Option<ModelCard>,
@@ -263,14 +263,17 @@ impl Trainer {
     /// order, as a rule, and are neither varied nor left out.
     ///
     /// The settings that choose a network, its start, its data and their way mean nothing here, and [`Trainer::to_toml`] leaves
-    /// them out. One that was set is refused: that is neither as `recipe` has it for `model`, which count for this alone, nor as the
-    /// loader of the training images has it. The loaders' seed is theirs, dropout's is that of the settings.
+    /// them out. One that was set is refused: that is neither as `recipe` has it for `model`, which count for this alone, nor as
+    /// the loader of the training images has it. The loaders' seed is theirs, dropout's is that of the settings.
     ///
     /// # Errors
     /// [`TrainError`] if a setting cannot work or means nothing, a loader has no batch, the network does not fit the images of
     /// both, the targets of one are classes and of the other dense, the data cannot be read, a pattern of `freeze` or `lr_of`
     /// matches no parameter that learns, `freeze` leaves none, two parameters have one name, or all weights of several layers are
     /// zeros: every gradient of theirs would be, too.
+    ///
+    /// # Panics
+    /// If the network's flow depends on values: it is traced on shapes alone.
     pub fn of_parts(
         settings: Settings,
         model: impl Module<f32> + 'static,
@@ -433,13 +436,13 @@ impl Trainer {
         &self.position
     }
 
-    /// Goes on from a checkpoint. What images are whitened with is the checkpoint's, too, where the settings made the loaders; those
-    /// of one's own stay as they are.
+    /// Goes on from a checkpoint. What images are whitened with is the checkpoint's, too, where the settings made the loaders;
+    /// those of one's own stay as they are.
     ///
     /// # Errors
     /// [`TrainError::Config`] if its weights are not those of this network, its state is not this optimizer's, its place in the
-    /// epoch cannot be with batches of this size and as many training images, or a loader of one's own whitens the training images
-    /// otherwise.
+    /// epoch cannot be with batches of this size and as many training images, or a loader of one's own whitens the training
+    /// images otherwise.
     pub fn restore(&mut self, checkpoint: Checkpoint, path: &Path) -> Result<(), TrainError> {
         let file = path.join("checkpoint.safetensors");
         let refuse = |message: String| Err(TrainError::of(&file, message));
@@ -518,6 +521,9 @@ impl Trainer {
     ///
     /// # Errors
     /// [`TrainError`] if the network does not fit the images or the labels.
+    ///
+    /// # Panics
+    /// As [`Workers::step`].
     pub fn step(&mut self, batch: &Batch) -> Result<Metrics, TrainError> {
         let settings = self.step_settings();
         let sums = self.workers.step(&self.model, batch, &*self.loss, settings)?;
@@ -545,7 +551,8 @@ impl Trainer {
         self.test.dataset()
     }
 
-    /// The answers to them in their order, of the last [`Trainer::test`]; none before the first.
+    /// The answers of the last [`Trainer::test`], in the order of the test loader, which need not be that of
+    /// [`Trainer::judged_by`]; none before the first.
     #[must_use]
     pub fn predictions(&self) -> &[Prediction] {
         &self.predictions
@@ -554,7 +561,10 @@ impl Trainer {
     /// Loss and accuracy over the test images.
     ///
     /// # Errors
-    /// [`TrainError`] if a batch cannot be made.
+    /// [`TrainError`] if a batch cannot be made, or the network or the loss does not fit it.
+    ///
+    /// # Panics
+    /// As [`Workers::evaluate`].
     pub fn test(&mut self) -> Result<Metrics, TrainError> {
         let mut sums = Metrics::default();
         self.predictions.clear();
@@ -763,7 +773,7 @@ mod tests {
             refused(&|s| set_freeze(s, "*.weight,*.bias")),
             "freeze: expected some parameter that is left to learn, found *.weight,*.bias"
         );
-        // What is dead or not of class maps that do not learn is not told.
+        // What is dead or not of class maps that do not learn is not reported.
         assert_eq!(start(&|s| set_freeze(s, "6.*")).unwrap().class_map_bias, None);
         let watched = |head| start(&|s| s.head = head).unwrap().class_map_bias.is_some();
         assert_eq!([None, Some(Head::Gap), Some(Head::Fc)].map(watched), [true, true, false]);
@@ -1037,7 +1047,7 @@ mod tests {
         }
     }
 
-    /// Nothing is right or wrong of dense targets: their best epoch is that of the lowest test loss, and no accuracy is told.
+    /// Nothing is right or wrong of dense targets: their best epoch is that of the lowest test loss, and no accuracy is reported.
     #[test]
     fn epochs_without_classes_are_ranked_by_loss() {
         let run = |later| {

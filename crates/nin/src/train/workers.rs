@@ -31,6 +31,8 @@ use crate::nn::{Module, Parameter, parameters};
 /// The most groups of a batch. As many threads as it has micro-batches can work on it; more groups would be more sums to take out of
 /// the Winograd domain and to keep.
 pub const GROUPS: usize = 8;
+/// The most threads that may be asked for; more than any machine has cores.
+pub const MAX_THREADS: usize = 1024;
 /// Images of a group at least, if a batch has as many for two groups: the sums of each leave the Winograd domain and are added to
 /// the total, which takes the time of some images.
 const IMAGES_A_GROUP: usize = 8;
@@ -42,8 +44,7 @@ const BEGUN: usize = 2;
 /// The time that a thread that is kept awake looks for work in vain. It must end: where several callers share the workers, what a
 /// caller waits for may lie below another's search on the same thread.
 const AWAKE: Duration = Duration::from_millis(1);
-/// The most threads that may be asked for; more than any machine has cores.
-pub const MAX_THREADS: usize = 1024;
+
 /// All that the random numbers of a step depend on.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct StepSettings {
@@ -264,6 +265,10 @@ impl Workers {
     ///
     /// # Errors
     /// [`TrainError`] if the network does not fit the images or the loss the targets.
+    ///
+    /// # Panics
+    /// If the network's flow depends on values, since it is traced on shapes alone, or it does not visit a parameter that it
+    /// uses.
     pub fn step(
         &mut self,
         model: &dyn Module<f32>,

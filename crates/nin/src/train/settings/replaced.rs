@@ -37,8 +37,8 @@ pub(in crate::train) const SCHEDULE: &[&str] = &["schedule", "warmup_epochs"];
 
 impl Settings {
     /// Refuses those of some settings that were set though `by`, a part of one's own, is in their place: that are neither as the
-    /// recipe has them nor as the part has, `part` being as the loader has them. Recipe and model themselves are what the others are
-    /// compared with, and are never refused.
+    /// recipe has them nor as the part has, `part` being as the loader has them. Recipe and model themselves are what the others
+    /// are compared with, and are never refused.
     ///
     /// # Errors
     /// [`TrainError::Config`].
