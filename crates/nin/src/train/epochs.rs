@@ -84,8 +84,8 @@ impl Trainer {
             let metrics = EpochMetrics {
                 epoch,
                 train_loss: sums.mean_loss(),
-                train_acc: self.classes.then(|| sums.accuracy()),
-                test_acc: self.classes.then(|| tested.accuracy()),
+                train_acc: self.classes.train.then(|| sums.accuracy()),
+                test_acc: self.classes.test.then(|| tested.accuracy()),
                 test_loss: Some(tested.finite_loss("test loss", epoch, step)?),
                 lr: Some(self.rate_of_step(step.saturating_sub(1))),
                 images_per_s: sums.images as f64 / self.position.seconds.max(1e-9),

@@ -191,8 +191,8 @@ pub struct Prediction {
 }
 
 impl Workers {
-    /// The answers to the images of a loader, in evaluation mode and in the loader's order. `weights` is the file that is to blame if
-    /// they are none.
+    /// The answers to the images of a loader, in evaluation mode and in the loader's order. `weights` is the file that is to
+    /// blame if they are none.
     ///
     /// # Errors
     /// [`TrainError`] if a batch cannot be made or the network does not fit, [`FileError::Content`] of a logit that is no number.

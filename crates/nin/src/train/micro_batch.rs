@@ -24,9 +24,9 @@ const LARGE: usize = 4;
 /// The images of a micro-batch of a batch of this shape: a power of two of [`MICRO_BATCH`].
 ///
 /// Every micro-batch reads all weights and adds to all of their gradients. So a network of many weights takes as many images at
-/// once as have as many values as it has weights, rounded up; one of few weights takes few images, whose values stay near the core.
-/// More than 4 are taken only of batches that still have work for 32 threads then. It is a function of network and batch alone, not
-/// of threads.
+/// once as have as many values as it has weights, rounded up; one of few weights takes few images, whose values stay near the
+/// core. More than 4 are taken only of batches that still have work for 32 threads then. It is a function of network and batch
+/// alone, not of threads.
 ///
 /// # Errors
 /// [`TrainError`] if the network does not fit the images.

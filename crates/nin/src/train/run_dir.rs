@@ -512,8 +512,8 @@ fn missing(metrics: &[u8], position: &Position) -> Option<String> {
     of("epoch", epoch, position.epoch).or_else(|| of("step", step, position.step))
 }
 
-/// The lines of metrics up to a position: steps that are done, epochs that are over. What is no line of metrics goes, too, such as
-/// a last one that was cut off.
+/// The lines of metrics up to a position: steps that are done, epochs that are over. What is no line of metrics goes, too, such
+/// as a last one that was cut off.
 fn up_to(metrics: &[u8], position: &Position) -> Vec<u8> {
     let mut kept = Vec::new();
     for line in metrics.split(|&byte| byte == b'\n') {

@@ -100,8 +100,8 @@ settings! {
     init("NAME"): InitialWeights = InitialWeights::Xavier;
     /// Begin with those weights of this safetensors file that fit; the others are new, as --init says
     init_from("FILE"): PathBuf (Option) = None;
-    /// Parameters that stay as they are, by patterns of their names in PyTorch's state_dict, in which * stands for any text, such as
-    /// 0.*,1.*; a batch normalization that is frozen normalizes by its running statistics, which stay, too
+    /// Parameters that stay as they are, by patterns of their names in PyTorch's state_dict, in which * stands for any text, such
+    /// as 0.*,1.*; a batch normalization that is frozen normalizes by its running statistics, which stay, too
     freeze("PATTERN,..."): Patterns (Option) = None;
     /// Factors on the learning rate by such patterns, such as 0.*=0.1; of several that match, the first counts
     lr_of("PATTERN=FACTOR,..."): RateFactors (Option) = None;
@@ -194,8 +194,8 @@ impl Settings {
     /// training images.
     ///
     /// # Errors
-    /// [`TrainError::Config`] if `hold_out` leaves nothing to learn from or nothing to be judged by, a class without images to learn
-    /// from, or images of one class alone to be judged by; [`TrainError::Data`] as [`Dataset::target`].
+    /// [`TrainError::Config`] if `hold_out` leaves nothing to learn from or nothing to be judged by, a class without images to
+    /// learn from, or images of one class alone to be judged by; [`TrainError::Data`] as [`Dataset::target`].
     pub fn split(&self, splits: Splits<Arc<dyn Dataset>>) -> Result<Splits<Arc<dyn Dataset>>, TrainError> {
         let (name, images) = (splits.train.name().to_owned(), splits.train.len());
         let classes = |set: &Arc<dyn Dataset>| {
@@ -482,8 +482,8 @@ conv = "direct"
 seed = 12
 "#;
 
-    /// The way of a command line with each setting: the text of its value comes back as the file has it. A setting without a value
-    /// gets the first that its flag takes.
+    /// The way of a command line with each setting: the text of its value comes back as the file has it. A setting without a
+    /// value gets the first that its flag takes.
     #[cfg(feature = "clap")]
     #[test]
     fn every_setting_has_a_flag() {

@@ -44,8 +44,8 @@ pub(super) fn scale_head(model: &mut dyn Module<f32>, settings: &Settings) {
     }
 }
 
-/// The number of images to [`initialize_by_data`] with. `image` is the shape of one, 1 x C x H x W: fewer of those that make large
-/// maps, of which each channel has many values.
+/// The number of images to [`initialize_by_data`] with. `image` is the shape of one, 1 x C x H x W: fewer of those that make
+/// large maps, of which each channel has many values.
 ///
 /// # Errors
 /// [`TrainError`] if the network does not fit the image.
@@ -55,10 +55,10 @@ pub(super) fn images_to_initialize_on(model: &dyn Module<f32>, image: Shape) -> 
     Ok((DATA_BYTES / bytes.max(1)).clamp(1, DATA_IMAGES))
 }
 
-/// Initializes by data, as LSUV does (Mishkin and Matas 2016): scales and shifts every convolution with a new weight (`new`: their
-/// identities), in the order of the layers, so that each channel of its output has mean 0 and standard deviation 1 over these images
-/// and their pixels: no unit begins dead, none begins as a constant, and what tells two images apart is as large at the end of the
-/// network as at its beginning. Layers of other kinds stay as they are.
+/// Initializes by data, as LSUV does (Mishkin and Matas 2016): scales and shifts every convolution with a new weight (`new`:
+/// their identities), in the order of the layers, so that each channel of its output has mean 0 and standard deviation 1 over
+/// these images and their pixels: no unit begins dead, none begins as a constant, and what tells two images apart is as large at
+/// the end of the network as at its beginning. Layers of other kinds stay as they are.
 ///
 /// # Errors
 /// [`TrainError`] if the network does not fit the images.
@@ -230,20 +230,14 @@ pub(super) fn check_parts(model: &dyn Module<f32>, loaders: &Splits<DataLoader>)
     Ok(())
 }
 
-/// Tells whether the targets of both loaders are classes, or dense both.
+/// Tells of which images the targets are classes. One may learn from probabilities and be judged by classes.
 ///
 /// # Errors
-/// [`TrainError::Config`] if they are unlike; [`TrainError::Data`] as [`Dataset::target`].
-pub(super) fn are_classes(loaders: &Splits<DataLoader>) -> Result<bool, TrainError> {
-    let is_class =
+/// [`TrainError::Data`] as [`Dataset::target`].
+pub(super) fn are_classes(loaders: &Splits<DataLoader>) -> Result<Splits<bool>, TrainError> {
+    let are =
         |loader: &DataLoader| loader.dataset().target(0).map(|target| matches!(target, Target::Class(_)));
-    let name = |is_class| if is_class { "classes" } else { "dense targets" };
-    let (train, test) = (is_class(&loaders.train)?, is_class(&loaders.test)?);
-    if train != test {
-        let expected = format!("{} as the training images have", name(train));
-        return Err(TrainError::setting("test images", expected, name(test)));
-    }
-    Ok(train)
+    Ok(Splits { train: are(&loaders.train)?, test: are(&loaders.test)? })
 }
 
 /// Freezes the parameters that the settings say, and checks that their patterns are of some that learn.

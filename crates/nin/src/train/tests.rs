@@ -1,5 +1,5 @@
-//! Every touch of the disk in a run goes wrong in turn, in every way. Whatever it was, the folder then goes on to the bits of a run
-//! that nothing disturbed.
+//! Every touch of the disk in a run goes wrong in turn, in every way. Whatever it was, the folder then goes on to the bits of a
+//! run that nothing disturbed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -43,7 +43,8 @@ fn trainer(max_steps: Option<u64>) -> Trainer {
     trainer
 }
 
-/// Begins the run in a folder, or goes on with it, as the command line does. `over` is the last epoch that was reported to be over.
+/// Begins the run in a folder, or goes on with it, as the command line does. `over` is the last epoch that was reported to be
+/// over.
 fn go_on(path: &Path, max_steps: Option<u64>, over: &mut u64) -> Result<Outcome, TrainError> {
     let mut trainer = trainer(max_steps);
     let mut run = if exists(&path.join("config.toml"))? {
@@ -162,7 +163,8 @@ fn a_new_run_survives_a_fault_in_every_touch_of_the_disk() {
     assert!(faults > 900, "{faults}");
 }
 
-/// The process had died in its second step, after the weights were saved and before the checkpoint was, and left what it was writing.
+/// The process had died in its second step, after the weights were saved and before the checkpoint was, and left what it was
+/// writing.
 #[test]
 fn a_run_that_goes_on_survives_a_fault_in_every_touch_of_the_disk() {
     let faults = every_touch(|path| {

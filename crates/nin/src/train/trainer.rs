@@ -80,8 +80,8 @@ pub struct Trainer {
     pub(super) model: Planned<f32, Box<dyn Module<f32>>>,
     pub(super) train: DataLoader,
     test: DataLoader,
-    /// Tells whether the targets are classes.
-    pub(super) classes: bool,
+    /// Tells of which images the targets are classes.
+    pub(super) classes: Splits<bool>,
     workers: Workers,
     loss: Arc<dyn Loss<f32>>,
     /// The loss that test images are judged by.
@@ -119,8 +119,8 @@ impl fmt::Debug for Trainer {
 }
 
 impl Trainer {
-    /// A run from the beginning, with the network of the settings, and the weights of `init_from` as far as they fit; all others are
-    /// new, as `init`, `head_scale` and `head_bias` say. Of a convolution that is by its weight.
+    /// A run from the beginning, with the network of the settings, and the weights of `init_from` as far as they fit; all others
+    /// are new, as `init`, `head_scale` and `head_bias` say. Of a convolution that is by its weight.
     ///
     /// # Errors
     /// [`TrainError`] if a setting cannot work or the network does not fit the data set's images, [`TrainError::File`] if
@@ -268,9 +268,8 @@ impl Trainer {
     ///
     /// # Errors
     /// [`TrainError`] if a setting cannot work or means nothing, a loader has no batch, the network does not fit the images of
-    /// both, the targets of one are classes and of the other dense, the data cannot be read, a pattern of `freeze` or `lr_of`
-    /// matches no parameter that learns, `freeze` leaves none, two parameters have one name, or all weights of several layers are
-    /// zeros: every gradient of theirs would be, too.
+    /// both, the data cannot be read, a pattern of `freeze` or `lr_of` matches no parameter that learns, `freeze` leaves none,
+    /// two parameters have one name, or all weights of several layers are zeros: every gradient of theirs would be, too.
     ///
     /// # Panics
     /// If the network's flow depends on values: it is traced on shapes alone.
@@ -798,13 +797,12 @@ mod tests {
 
     /// Both before the first step, not after an epoch.
     #[test]
-    fn loaders_that_do_not_fit_the_network_or_each_other_are_refused() {
-        let refused = |train: ArrayDataset, test: ArrayDataset| {
+    fn loaders_that_do_not_fit_the_network_are_refused() {
+        let begun = |train: ArrayDataset, test: ArrayDataset| {
             let mut net = Sequential::new().with(Flatten).with(Linear::new(4, 2));
             initialize(&mut net, Init::HeNormal, Init::Constant(0.0), 1);
             let (train, test) = (loader(&train, 2), loader(&test, 4));
-            let trainer = Trainer::of_parts(Settings::of(Recipe::Chapter), net, train, test, 1);
-            trainer.map(drop).unwrap_err()
+            Trainer::of_parts(Settings::of(Recipe::Chapter), net, train, test, 1)
         };
         let images = |side: usize| {
             ArrayDataset::new([1, side, side], vec![0.5; 4 * side * side], vec![0, 1, 0, 1]).unwrap()
@@ -812,13 +810,11 @@ mod tests {
         for (train, test, which) in
             [(2, 3, "(test images of 1 x 3 x 3)"), (3, 2, "(training images of 1 x 3 x 3)")]
         {
-            let error = refused(images(train), images(test));
+            let error = begun(images(train), images(test)).map(drop).unwrap_err();
             assert!(matches!(error, TrainError::Shape(_)) && error.to_string().ends_with(which), "{error}");
         }
-        let dense = refused(images(2), numbers()).to_string();
-        assert_eq!(dense, "test images: expected classes as the training images have, found dense targets");
-        let classes = refused(numbers(), images(2)).to_string();
-        assert_eq!(classes, "test images: expected dense targets as the training images have, found classes");
+        let Splits { train, test } = begun(numbers(), images(2)).unwrap().classes;
+        assert!(!train && test, "what learns from probabilities may be judged by classes");
     }
 
     /// A run over these images, two to a batch.

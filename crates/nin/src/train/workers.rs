@@ -28,8 +28,8 @@ use crate::data::Batch;
 use crate::loss::Loss;
 use crate::nn::{Module, Parameter, parameters};
 
-/// The most groups of a batch. As many threads as it has micro-batches can work on it; more groups would be more sums to take out of
-/// the Winograd domain and to keep.
+/// The most groups of a batch. As many threads as it has micro-batches can work on it; more groups would be more sums to take out
+/// of the Winograd domain and to keep.
 pub const GROUPS: usize = 8;
 /// The most threads that may be asked for; more than any machine has cores.
 pub const MAX_THREADS: usize = 1024;
@@ -73,8 +73,8 @@ impl Schedule {
         Self { begun: none(), over: none(), micro_batches, at_once }
     }
 
-    /// The next micro-batch for a worker, with its group. `own` is the group of the micro-batch that it is done with; without one it
-    /// begins, with group `first` before any other.
+    /// The next micro-batch for a worker, with its group. `own` is the group of the micro-batch that it is done with; without one
+    /// it begins, with group `first` before any other.
     fn next(&mut self, own: Option<usize>, first: usize) -> Option<(usize, usize)> {
         if let Some(own) = own {
             self.over[own] += 1;
@@ -84,8 +84,8 @@ impl Schedule {
         Some((group, self.begun[group] - 1))
     }
 
-    /// The group of the next micro-batch: the worker's own while it has any; then one that has not begun, or one that others work on
-    /// if many are under way.
+    /// The group of the next micro-batch: the worker's own while it has any; then one that has not begun, or one that others work
+    /// on if many are under way.
     fn choose(&self, own: Option<usize>, first: usize) -> Option<usize> {
         let groups = 0..self.begun.len();
         let left = |group: usize| self.micro_batches[group] - self.begun[group];
@@ -109,8 +109,8 @@ impl Schedule {
     }
 }
 
-/// Groups of a batch of `n` images, `images` of which are a micro-batch. Two at least, so that a batch of a few images has work for
-/// two threads.
+/// Groups of a batch of `n` images, `images` of which are a micro-batch. Two at least, so that a batch of a few images has work
+/// for two threads.
 fn groups_of(n: usize, images: usize) -> usize {
     n.div_ceil(IMAGES_A_GROUP.max(images)).max(2).min(n).min(GROUPS)
 }
@@ -472,7 +472,8 @@ impl<'a> Passes<'a> {
         Self { workers, groups, all }
     }
 
-    /// Does some work on every micro-batch. A worker keeps its micro-batches from the beginning to the end, since its memory is theirs.
+    /// Does some work on every micro-batch. A worker keeps its micro-batches from the beginning to the end, since its memory is
+    /// theirs.
     fn each(&self, work: impl Fn(&mut Pass<'a>, &Context) + Sync) {
         self.workers.threads.broadcast(|thread| {
             // After a panic this thread's other micro-batches do not come either.
@@ -486,8 +487,8 @@ impl<'a> Passes<'a> {
         });
     }
 
-    /// Works from meeting to meeting until the way is over, and calls `after` at each and at the end. The work goes on from what was
-    /// joined at the meeting before and answers what the micro-batch brings to the next. Parts are joined in the order of the
+    /// Works from meeting to meeting until the way is over, and calls `after` at each and at the end. The work goes on from what
+    /// was joined at the meeting before and answers what the micro-batch brings to the next. Parts are joined in the order of the
     /// micro-batches.
     fn until_over(
         &self,

@@ -1,7 +1,7 @@
 //! The macro that settings are declared with, and what a value of one can be.
 //!
-//! From one declaration come a field of `Settings`, an optional field of `Overrides`, its flag (with the feature `clap`), the line
-//! of `config.toml`, reading it again, and the refusal of values out of bounds.
+//! From one declaration come a field of `Settings`, an optional field of `Overrides`, its flag (with the feature `clap`), the
+//! line of `config.toml`, reading it again, and the refusal of values out of bounds.
 
 use std::path::PathBuf;
 
@@ -78,10 +78,10 @@ pub(super) fn read<'de, D: Deserializer<'de>, V: Value>(file: D) -> Result<Optio
     V::read(file).map(Some)
 }
 
-/// Declares the settings: documentation (the help), name, what stands for a value in the help, type, `(Option)` if there may be none,
-/// default, and, where not every value of the type can work, its [`Bounds`](crate::optim::Bounds). Of a `bool`, its flag stands in
-/// the place of the value; it sets it to false if it begins with `no-`. The word `command` stands beside the value of a setting that is
-/// a command's and not its run's.
+/// Declares the settings: documentation (the help), name, what stands for a value in the help, type, `(Option)` if there may be
+/// none, default, and, where not every value of the type can work, its [`Bounds`](crate::optim::Bounds). Of a `bool`, its flag
+/// stands in the place of the value; it sets it to false if it begins with `no-`. The word `command` stands beside the value of a
+/// setting that is a command's and not its run's.
 macro_rules! settings {
     (@flag $name:ident bool $flag:literal) => { flags::switch(stringify!($name), $flag) };
     (@flag $name:ident $type:ident $value:literal) => {

@@ -11,8 +11,8 @@ impl Overrides {
     /// Reads a TOML file (with the feature `toml`).
     ///
     /// # Errors
-    /// [`TrainError::File`] if it cannot be read, [`TrainError::Config`] with path, line and key if it is longer than any settings
-    /// are (1 MiB), is not TOML, has a key that is none of these, or a value of the wrong type.
+    /// [`TrainError::File`] if it cannot be read, [`TrainError::Config`] with path, line and key if it is longer than any
+    /// settings are (1 MiB), is not TOML, has a key that is none of these, or a value of the wrong type.
     pub fn from_toml(path: &Path) -> Result<Self, TrainError> {
         let mut text = String::new();
         let read = disk::open(path)?.take(LONGEST + 1).read_to_string(&mut text);

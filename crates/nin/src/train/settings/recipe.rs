@@ -16,9 +16,9 @@ choices! {
         /// The d2l book's chapter, with the model nin-d2l its network, too: 224 pixels, batch 128, learning rate 0.1, Xavier
         /// weights, 10 epochs, plain SGD, no normalization.
         Chapter = "chapter",
-        /// The chapter's network, image size, batch size and number of epochs, with a start and a schedule that learn whatever the
-        /// seed: He weights brought to mean 0 and deviation 1 by images, the convolution of the class maps smaller and with a bias
-        /// that opens its ReLU, momentum, warm-up, cosine, clipped gradients, weight decay, normalized images.
+        /// The chapter's network, image size, batch size and number of epochs, with a start and a schedule that learn whatever
+        /// the seed: He weights brought to mean 0 and deviation 1 by images, the convolution of the class maps smaller and with a
+        /// bias that opens its ReLU, momentum, warm-up, cosine, clipped gradients, weight decay, normalized images.
         Robust = "robust",
     }
 }
