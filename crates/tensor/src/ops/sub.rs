@@ -28,7 +28,7 @@ impl<T: Element> Op<T> for Sub {
     fn backward(&self, context: &Context, shapes: [Shape; 2], dy: Tensor<T>, sinks: &mut Sinks<'_, T>) {
         sinks.add(0, || reduce(context.pool(), dy.clone(), shapes[0]));
         sinks.add(1, || {
-            let sum = reduce(context.pool(), dy.clone(), shapes[1]);
+            let sum = reduce(context.pool(), dy, shapes[1]);
             Scale { factor: -1.0 }.compute(context, sum).0
         });
     }
