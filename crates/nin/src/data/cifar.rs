@@ -9,7 +9,7 @@ use flate2::read::MultiGzDecoder;
 use super::array::ArrayDataset;
 use super::error::DataError;
 use super::idx::GZIP_MAGIC;
-use crate::disk;
+use crate::disk::{self, content};
 
 /// C, H and W of an image.
 const SHAPE: [usize; 3] = [3, 32, 32];
@@ -34,10 +34,10 @@ pub(super) fn read(
         if bytes.starts_with(&GZIP_MAGIC) {
             let mut inflated = Vec::new();
             let read = MultiGzDecoder::new(&bytes[..]).take(LARGEST).read_to_end(&mut inflated);
-            read.map_err(|error| DataError::file(path, format!("broken gzip data: {error}")))?;
+            read.map_err(|error| content(path, format!("broken gzip data: {error}")))?;
             bytes = inflated;
         }
-        let refuse = |reason| Err(DataError::file(path, reason));
+        let refuse = |reason: String| Err(content(path, reason).into());
         if bytes.is_empty() || !bytes.len().is_multiple_of(record) {
             return refuse(format!("{} bytes, expected records of {record}", bytes.len()));
         }

@@ -1,8 +1,6 @@
 //! Errors of data: each message is a single line saying what, where, expected and found.
 
-use std::path::Path;
-
-use crate::disk::{self, FileError};
+use crate::disk::FileError;
 
 /// Anything that can go wrong between a file on disk (or a server) and a batch.
 ///
@@ -56,16 +54,4 @@ pub enum DataError {
         /// The event, what is kept of the file, and what to do.
         reason: String,
     },
-}
-
-impl DataError {
-    /// Wraps a system error with the path and the verb of what was tried; made for `map_err`.
-    pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> DataError {
-        let error = disk::io(path, action);
-        move |source| DataError::File(error(source))
-    }
-
-    pub(super) fn file(path: &Path, reason: String) -> DataError {
-        disk::content(path, reason).into()
-    }
 }

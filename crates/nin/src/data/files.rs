@@ -10,7 +10,7 @@ use super::dataset::Splits;
 use super::error::DataError;
 use super::idx::Idx;
 use super::kind::{DatasetKind, Format};
-use crate::disk;
+use crate::disk::{self, FileError, content, io};
 
 /// The bundled set's files, which are part of the program: images and labels for training, then for tests.
 const BUNDLED: [&[u8]; 4] = [
@@ -21,8 +21,7 @@ const BUNDLED: [&[u8]; 4] = [
 ];
 
 /// The names of a data set's files, without `.gz`: those of training images first. None of a set that is a folder of images.
-#[must_use]
-pub fn file_names(kind: DatasetKind) -> Vec<String> {
+pub(super) fn file_names(kind: DatasetKind) -> Vec<String> {
     match kind.definition().format {
         Format::Idx { prefix, splits, .. } => {
             let of = |split| {
@@ -39,14 +38,10 @@ pub fn file_names(kind: DatasetKind) -> Vec<String> {
 
 /// Finds the file `name` (one of [`file_names`]) in `dir`: as published (`train-images-idx3-ubyte`), or with a dot before `idx`,
 /// as some archives unpack it, plain or with `.gz`, in this order.
-///
-/// # Errors
-/// [`DataError::File`] with the spellings that were tried, or if it cannot be told what is there, for want of a permission for
-/// one.
-pub fn find_file(dir: &Path, name: &str) -> Result<PathBuf, DataError> {
+fn find_file(dir: &Path, name: &str) -> Result<PathBuf, FileError> {
     look_for(dir, name)?.ok_or_else(|| {
         let tried = spellings(name).join(", ");
-        DataError::file(dir, format!("no {name} here (looked for {tried}, each plain or .gz)"))
+        content(dir, format!("no {name} here (looked for {tried}, each plain or .gz)"))
     })
 }
 
@@ -55,7 +50,7 @@ fn spellings(name: &str) -> [String; 2] {
 }
 
 /// [`find_file`], with `None` if there is none.
-pub(super) fn look_for(dir: &Path, name: &str) -> Result<Option<PathBuf>, DataError> {
+pub(super) fn look_for(dir: &Path, name: &str) -> Result<Option<PathBuf>, FileError> {
     for suffix in ["", ".gz"] {
         for spelling in spellings(name) {
             let path = dir.join(spelling + suffix);
@@ -63,7 +58,7 @@ pub(super) fn look_for(dir: &Path, name: &str) -> Result<Option<PathBuf>, DataEr
                 Ok(found) if found.is_file() => return Ok(Some(path)),
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => return Err(DataError::io(&path, "look at")(error)),
+                Err(error) => return Err(io(&path, "look at")(error)),
             }
         }
     }
@@ -73,33 +68,23 @@ pub(super) fn look_for(dir: &Path, name: &str) -> Result<Option<PathBuf>, DataEr
 /// The folder within `dir` that holds the files of `kind`: `dir` itself, or the place where torchvision keeps
 /// them below its `root` (`FashionMNIST/raw`, `MNIST/raw`). `dir` if none does, so that an error names what
 /// the user named.
-///
-/// # Errors
-/// [`DataError::File`] if it cannot be told what is there.
-pub fn resolve_dir(kind: DatasetKind, dir: &Path) -> Result<PathBuf, DataError> {
+pub(super) fn resolve_dir(kind: DatasetKind, dir: &Path) -> Result<PathBuf, FileError> {
     let nested = dir.join(kind.definition().folder);
     Ok(if files_in(kind, dir)? == 0 && files_in(kind, &nested)? > 0 { nested } else { dir.to_path_buf() })
 }
 
 /// True if all files are in `dir`.
-///
-/// # Errors
-/// [`DataError::File`] if it cannot be told what is there.
-pub fn is_complete(kind: DatasetKind, dir: &Path) -> Result<bool, DataError> {
+pub(super) fn is_complete(kind: DatasetKind, dir: &Path) -> Result<bool, FileError> {
     Ok(files_in(kind, dir)? == file_names(kind).len())
 }
 
 /// The number of a set's files that are in a folder.
-fn files_in(kind: DatasetKind, dir: &Path) -> Result<usize, DataError> {
+fn files_in(kind: DatasetKind, dir: &Path) -> Result<usize, FileError> {
     file_names(kind).iter().try_fold(0, |found, name| Ok(found + usize::from(look_for(dir, name)?.is_some())))
 }
 
-/// Reads both splits of `kind` from its files in `dir`.
-///
-/// # Errors
-/// [`DataError::File`] if one is missing or does not hold what it should, and [`DataError::Options`] of a folder of images, which
-/// `ImageFolder` reads.
-pub fn load_dir(kind: DatasetKind, dir: &Path) -> Result<Splits, DataError> {
+/// Reads both splits of `kind` from its files in `dir`; not of a folder of images, which `ImageFolder` reads.
+pub(super) fn load_dir(kind: DatasetKind, dir: &Path) -> Result<Splits, DataError> {
     // All are looked for before the first is read: a missing label file is known at once.
     let paths = file_names(kind).iter().map(|name| find_file(dir, name)).collect::<Result<Vec<_>, _>>()?;
     match (kind.definition().format, &paths[..]) {
@@ -128,10 +113,7 @@ pub fn load_dir(kind: DatasetKind, dir: &Path) -> Result<Splits, DataError> {
 }
 
 /// Reads the set that is part of the program, 10,000 + 2,000 images of Fashion-MNIST.
-///
-/// # Errors
-/// None, unless the program was damaged.
-pub fn bundled() -> Result<Splits, DataError> {
+pub(super) fn bundled() -> Result<Splits, DataError> {
     let kind = DatasetKind::FashionMnistMini;
     let [images, labels, test_images, test_labels] = BUNDLED;
     let read = |split, files| {
@@ -142,10 +124,6 @@ pub fn bundled() -> Result<Splits, DataError> {
 
 /// Reads one split of a data set from its image and its label file (IDX, plain or gzip-compressed), by the names that errors
 /// carry. `split` ("train", "test") goes into the set's name.
-///
-/// # Errors
-/// Every error of [`Idx::from_reader`], and those of [`ArrayDataset::named`] with the file names in them; [`DataError::File`] if
-/// the images are not of the size the set is published in.
 fn read_idx<R: Read>(
     kind: DatasetKind,
     split: &str,
@@ -161,7 +139,7 @@ fn read_idx<R: Read>(
     let [n, h, w] = [pixels.dims[0], pixels.dims[1], pixels.dims[2]];
     if let Some([height, width]) = size.filter(|&size| size != [h, w]) {
         let expected = format!("expected {height} x {width} for {kind}");
-        return Err(DataError::file(images, format!("images of {h} x {w} pixels, {expected}")));
+        return Err(content(images, format!("images of {h} x {w} pixels, {expected}")).into());
     }
     if transposed {
         for image in pixels.data.chunks_exact_mut(h * w) {
@@ -266,9 +244,9 @@ mod tests {
         let expected =
             format!("{}: cannot look at: Not a directory", file.join("train-images-idx3-ubyte").display());
         for error in [
-            find_file(&file, "train-images-idx3-ubyte").unwrap_err(),
-            resolve_dir(DatasetKind::Mnist, &file).unwrap_err(),
-            is_complete(DatasetKind::Mnist, &file).unwrap_err(),
+            find_file(&file, "train-images-idx3-ubyte").unwrap_err().into(),
+            resolve_dir(DatasetKind::Mnist, &file).unwrap_err().into(),
+            is_complete(DatasetKind::Mnist, &file).unwrap_err().into(),
             load_dir(DatasetKind::Mnist, &file).unwrap_err(),
         ] {
             assert!(error.to_string().starts_with(&expected), "{error}");

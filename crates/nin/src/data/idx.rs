@@ -10,17 +10,17 @@
 //! memory: storage grows as data arrive, and a compressed file is inflated no further than one byte past the
 //! promise.
 
-use std::io::{self, BufReader, ErrorKind, Read};
+use std::io::{BufReader, Error, ErrorKind, Read};
 use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
 
 use super::error::DataError;
-use crate::disk;
+use crate::disk::{content, io};
 
 /// The most elements (bytes) that one IDX file may promise: 2 GiB. The full Fashion-MNIST training set has 47
 /// MB.
-pub const MAX_ELEMENTS: u64 = 1 << 31;
+const MAX_ELEMENTS: u64 = 1 << 31;
 
 /// The first two bytes of every gzip file (RFC 1952, section 2.3.1).
 pub(super) const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
@@ -35,17 +35,8 @@ pub struct Idx {
 }
 
 impl Idx {
-    /// Reads the file at `path`, plain or gzip-compressed (told apart by the first two bytes, whatever the
-    /// name), expecting `rank` dimensions: 3 for images (N x H x W), 1 for labels (N).
-    ///
-    /// # Errors
-    /// [`DataError::File`] if the file cannot be opened or read, and every error of [`Idx::from_reader`].
-    pub fn read(path: &Path, rank: usize) -> Result<Idx, DataError> {
-        Idx::from_reader(disk::open(path)?, path, rank)
-    }
-
-    /// Reads an IDX array of `rank` dimensions from `reader`, which may be gzip-compressed. `source` is the
-    /// name that errors carry.
+    /// Reads an IDX array of `rank` dimensions, 3 for images (N x H x W), 1 for labels (N), from `reader`, plain or
+    /// gzip-compressed (told apart by the first two bytes). `source` is the name that errors carry.
     ///
     /// # Errors
     /// [`DataError::File`] if the stream is not such an array, is cut off, goes on after it or is broken gzip, with the offset,
@@ -59,7 +50,7 @@ impl Idx {
         // A first read may return a single byte, so the magic is read rather than peeked at, and put back in
         // front.
         let mut start = Vec::new();
-        reader.by_ref().take(2).read_to_end(&mut start).map_err(DataError::io(source, "read"))?;
+        reader.by_ref().take(2).read_to_end(&mut start).map_err(io(source, "read"))?;
         let reader = start.as_slice().chain(reader);
         if start == GZIP_MAGIC {
             parse(MultiGzDecoder::new(reader), source, rank, true)
@@ -71,8 +62,8 @@ impl Idx {
 
 /// Reads the header and the data of the (already inflated) stream.
 fn parse(mut reader: impl Read, source: &Path, rank: usize, gzip: bool) -> Result<Idx, DataError> {
-    let refuse = |reason: String| DataError::file(source, reason);
-    let failed = |offset: usize, error: io::Error| {
+    let refuse = |reason: String| DataError::from(content(source, reason));
+    let failed = |offset: usize, error: Error| {
         // A compressed file that is cut short ends in `UnexpectedEof`; that is a fault of the file, not of
         // the disk.
         let broken = matches!(
@@ -82,7 +73,7 @@ fn parse(mut reader: impl Read, source: &Path, rank: usize, gzip: bool) -> Resul
         if gzip && broken {
             refuse(format!("broken gzip data after byte {offset} of the inflated stream: {error}"))
         } else {
-            DataError::io(source, "read")(error)
+            io(source, "read")(error).into()
         }
     };
     let truncated = |part: &str, expected: u64, found: usize| {
@@ -135,11 +126,10 @@ fn parse(mut reader: impl Read, source: &Path, rank: usize, gzip: bool) -> Resul
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::disk::FileError;
     use flate2::Compression;
     use flate2::write::GzEncoder;
     use proptest::prelude::*;
-    use std::io::Write;
+    use std::io::{self, Write};
 
     pub(in crate::data) fn encode(dims: &[u32], data: &[u8]) -> Vec<u8> {
         let mut out = vec![0, 0, 8, dims.len() as u8];
@@ -266,25 +256,11 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn missing_file_and_folder_are_io_errors_with_the_path() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("absent");
-        let error = Idx::read(&path, 1).unwrap_err();
-        assert!(matches!(error, DataError::File(FileError::Io { action: "open", .. })));
-        assert!(error.to_string().starts_with(&format!("{}: cannot open: ", path.display())), "{error}");
-        let error = Idx::read(dir.path(), 1).unwrap_err();
-        assert!(error.to_string().starts_with(&dir.path().display().to_string()), "{error}");
-    }
-
-    #[test]
-    fn gzip_is_detected_by_content_not_name() {
-        let dir = tempfile::tempdir().unwrap();
+    fn gzip_is_detected_by_its_first_bytes() {
         let plain = encode(&[3], &[7, 8, 9]);
         let expected = Idx { dims: vec![3], data: vec![7, 8, 9] };
-        for (name, bytes) in [("a.gz", plain.clone()), ("b", gzip(&plain)), ("c", plain.clone())] {
-            let path = dir.path().join(name);
-            std::fs::write(&path, bytes).unwrap();
-            assert_eq!(Idx::read(&path, 1).unwrap(), expected, "{name}");
+        for bytes in [plain.clone(), gzip(&plain)] {
+            assert_eq!(read(&bytes, 1).unwrap(), expected);
         }
         let mut two_members = gzip(&plain[..5]);
         two_members.extend(gzip(&plain[5..]));

@@ -22,6 +22,8 @@ use super::kind::{DatasetKind, Source};
 use super::observer::{DataEvent, Observer};
 #[cfg(feature = "image")]
 use super::record::{DataMarks, DataRecord};
+#[cfg(feature = "image")]
+use crate::disk::io;
 
 /// Places where data sets are looked for, and the ways in which files are read.
 #[derive(Clone)]
@@ -72,14 +74,14 @@ impl DataSources {
 
 /// Loads both splits of `kind` as arrays.
 ///
-/// * The bundled one: from `data_dir` if that is given, else from the program ([`bundled`]).
+/// * The bundled one: from `data_dir` if that is given, else from the program.
 /// * A published one: from `data_dir` if all files are there, else from `CACHE/NAME`, else downloaded to it if the crate was
 ///   built with the feature `download`.
 /// * Any other: from `data_dir`, which must be given.
 ///
 /// # Errors
-/// [`DataError::NotFound`] or [`DataError::File`] if there is nothing to read, every error of
-/// `Downloader::fetch` and of [`load_dir`].
+/// [`DataError::NotFound`] if nothing says where it is, [`DataError::File`] if a file is missing or does not hold what it should,
+/// [`DataError::Download`], and [`DataError::Options`] of a folder of images, which `ImageFolder` reads.
 pub fn load(kind: DatasetKind, sources: &DataSources) -> Result<Splits, DataError> {
     locate(kind, sources)?.map_or_else(bundled, |folder| load_dir(kind, &folder))
 }
@@ -96,7 +98,7 @@ pub fn open(
     sources: &DataSources,
 ) -> Result<(Splits<Arc<dyn Dataset>>, DataRecord), DataError> {
     let found = locate(kind, sources)?;
-    let absolute = |path: &PathBuf| std::path::absolute(path).map_err(DataError::io(path, "find"));
+    let absolute = |path: &PathBuf| std::path::absolute(path).map_err(io(path, "find"));
     let folder = found.as_ref().map(absolute).transpose()?;
     if let (Format::Folder, Some(path)) = (kind.definition().format, &found) {
         let &DataSources { image_cache: cache, strict_images: strict, threads, .. } = sources;
@@ -116,10 +118,7 @@ pub fn open(
 }
 
 /// The folder that [`load`] reads from, after downloading to it if need be; `None` for what is part of the program.
-///
-/// # Errors
-/// Those of [`load`], but for what is wrong inside of the files.
-pub fn locate(kind: DatasetKind, sources: &DataSources) -> Result<Option<PathBuf>, DataError> {
+fn locate(kind: DatasetKind, sources: &DataSources) -> Result<Option<PathBuf>, DataError> {
     let data_dir = sources.data_dir.as_deref().map(|dir| resolve_dir(kind, dir)).transpose()?;
     match (kind.definition().source, data_dir) {
         (Source::Bundled, None) => Ok(None),

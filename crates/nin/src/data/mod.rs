@@ -1,11 +1,10 @@
 //! Data: from files on disk to batches of N x C x H x W tensors.
 //!
 //! The way of an image: [`idx`] reads the files, a [`Dataset`] has the images and their targets ([`ArrayDataset`] in memory, or
-//! one's own; `ImageFolder` on disk, with the feature `image`), [`files`] knows their names, [`load`](mod@load) where each data
-//! set lies, and `download` (a feature) how to fetch one. [`augment`] varies an image, [`resize`] brings it to the network's
-//! size, [`normalize`] makes numbers of its pixels, or [`mod@whiten`], before all this, of a whole image. A [`sampler`] draws
-//! which samples an epoch has. [`loader`] does all this for one [`batch`] after another, ahead of the training, on threads of its
-//! own.
+//! one's own; `ImageFolder` on disk, with the feature `image`), [`load`](mod@load) knows where each data set lies, and `download`
+//! (a feature) how to fetch one. [`augment`] varies an image, [`resize`] brings it to the network's size, [`normalize`] makes
+//! numbers of its pixels, or [`mod@whiten`], before all this, of a whole image. A [`sampler`] draws which samples an epoch has.
+//! [`loader`] does all this for one [`batch`] after another, ahead of the training, on threads of its own.
 
 mod affine;
 pub mod array;
@@ -18,7 +17,7 @@ pub mod download;
 #[cfg(feature = "image")]
 mod encoded;
 pub mod error;
-pub mod files;
+mod files;
 #[cfg(feature = "image")]
 pub mod folder;
 pub mod idx;

@@ -23,7 +23,7 @@ use super::error::DataError;
 use super::files::file_names;
 use super::kind::{DatasetKind, Source};
 use super::observer::{DataEvent, Observer};
-use crate::disk::sync_folder;
+use crate::disk::{FileError, content, io, sync_folder};
 
 /// A file whose contents are known beforehand.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,7 +97,7 @@ impl Downloader {
         if target.is_file() {
             return Ok(target);
         }
-        fs::create_dir_all(dir).map_err(DataError::io(dir, "create"))?;
+        fs::create_dir_all(dir).map_err(io(dir, "create"))?;
         let mut part = PartFile::open(dir.join(format!("{}.part", file.name)))?;
         let folder = self.base_url.as_ref().unwrap_or(&file.folder);
         let transfer = Transfer { downloader: self, file, observer, url: format!("{folder}/{}", file.name) };
@@ -131,60 +131,56 @@ struct PartFile {
 }
 
 impl PartFile {
-    fn open(path: PathBuf) -> Result<PartFile, DataError> {
+    fn open(path: PathBuf) -> Result<PartFile, FileError> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .open(&path)
-            .map_err(DataError::io(&path, "open"))?;
+            .map_err(io(&path, "open"))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => {
-                let reason = "another process is writing this file; wait for it to end";
-                return Err(DataError::file(&path, reason.to_owned()));
+                return Err(content(&path, "another process is writing this file; wait for it to end"));
             }
             // A file system without locks is no reason not to download.
             Err(fs::TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => {}
-            Err(fs::TryLockError::Error(e)) => return Err(DataError::io(&path, "lock")(e)),
+            Err(fs::TryLockError::Error(e)) => return Err(io(&path, "lock")(e)),
         }
         let mut part = PartFile { path, file, len: 0 };
-        part.len = part.file.seek(SeekFrom::End(0)).map_err(DataError::io(&part.path, "read"))?;
+        part.len = part.file.seek(SeekFrom::End(0)).map_err(io(&part.path, "read"))?;
         Ok(part)
     }
 
-    fn append(&mut self, bytes: &[u8]) -> Result<(), DataError> {
-        self.file.write_all(bytes).map_err(DataError::io(&self.path, "write"))?;
+    fn append(&mut self, bytes: &[u8]) -> Result<(), FileError> {
+        self.file.write_all(bytes).map_err(io(&self.path, "write"))?;
         self.len += bytes.len() as u64;
         Ok(())
     }
 
-    fn restart(&mut self) -> Result<(), DataError> {
-        self.file
-            .set_len(0)
-            .and_then(|()| self.file.rewind())
-            .map_err(DataError::io(&self.path, "truncate"))?;
+    fn restart(&mut self) -> Result<(), FileError> {
+        self.file.set_len(0).and_then(|()| self.file.rewind()).map_err(io(&self.path, "truncate"))?;
         self.len = 0;
         Ok(())
     }
 
-    fn sha256(&mut self) -> Result<String, DataError> {
+    fn sha256(&mut self) -> Result<String, FileError> {
         let mut bytes = Vec::new();
         let read = self.file.rewind().and_then(|()| self.file.read_to_end(&mut bytes));
-        read.map_err(DataError::io(&self.path, "read"))?;
+        read.map_err(io(&self.path, "read"))?;
         Ok(Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    fn remove(&self) -> Result<(), DataError> {
-        fs::remove_file(&self.path).map_err(DataError::io(&self.path, "remove"))
+    fn remove(&self) -> Result<(), FileError> {
+        fs::remove_file(&self.path).map_err(io(&self.path, "remove"))
     }
 
     /// Writes through to the disk, then moves to the final place, in this order: a crash leaves a part or a
     /// whole file.
-    fn finish(self, target: &Path) -> Result<(), DataError> {
-        self.file.sync_all().map_err(DataError::io(&self.path, "sync"))?;
-        fs::rename(&self.path, target).map_err(DataError::io(target, "move the download to"))?;
+    fn finish(self, target: &Path) -> Result<(), FileError> {
+        self.file.sync_all().map_err(io(&self.path, "sync"))?;
+        fs::rename(&self.path, target).map_err(io(target, "move the download to"))?;
         // The new name is made to last, too; the data are safe without.
         let _ = target.parent().map(sync_folder);
         Ok(())
