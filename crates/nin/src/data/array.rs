@@ -1,5 +1,8 @@
 //! [`ArrayDataset`]: images and targets from arrays in memory, those of published files among them.
 
+#[cfg(feature = "image")]
+use sha2::{Digest, Sha256};
+
 use super::dataset::{Dataset, Image, Target, empty};
 use super::error::DataError;
 
@@ -124,25 +127,25 @@ impl ArrayDataset {
         if let Targets::Classes(labels) = &self.targets { labels } else { &[] }
     }
 
-    /// Hands out all that tells it from another set but its name: sizes, pixels, targets, names of classes.
-    #[cfg(feature = "fingerprint")]
-    pub(super) fn feed(&self, take: &mut dyn FnMut(&[u8])) {
-        let mut number = |number: usize| take(&(number as u64).to_le_bytes());
+    /// Hashes all that tells it from another set but its name: sizes, pixels, targets, names of classes.
+    #[cfg(feature = "image")]
+    pub(super) fn feed(&self, hash: &mut Sha256) {
+        let mut number = |number: usize| hash.update((number as u64).to_le_bytes());
         [self.len].iter().chain(&self.shape).for_each(|&extent| number(extent));
         match &self.targets {
             Targets::Classes(classes) => classes.iter().for_each(|&class| number(class)),
             Targets::Values { values, width } => {
                 number(*width);
-                take(bytemuck::cast_slice(values));
+                hash.update(bytemuck::cast_slice::<_, u8>(values));
             }
         }
         match &self.images {
-            Image::Bytes(pixels) => take(pixels),
-            Image::Floats(pixels) => take(bytemuck::cast_slice(pixels)),
+            Image::Bytes(pixels) => hash.update(pixels),
+            Image::Floats(pixels) => hash.update(bytemuck::cast_slice::<_, u8>(pixels)),
         }
         for name in &self.class_names {
-            take(name.as_bytes());
-            take(b"\n");
+            hash.update(name);
+            hash.update("\n");
         }
     }
 }

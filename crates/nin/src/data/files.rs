@@ -177,6 +177,7 @@ mod tests {
     use super::*;
     use crate::data::dataset::class_counts;
     use crate::data::idx::tests::encode;
+    use crate::data::record::hex;
     use crate::data::{Dataset, Image};
     use sha2::{Digest, Sha256};
 
@@ -193,8 +194,7 @@ mod tests {
         let Image::Bytes(first) = train.get(0).unwrap().0 else { panic!("pixels have 8 bits") };
         let sum: u32 = first.iter().map(|&p| u32::from(p)).sum();
         assert_eq!(sum, FIRST_IMAGE_SUM);
-        let hash: String = Sha256::digest(&first).iter().map(|b| format!("{b:02x}")).collect();
-        assert_eq!(hash, FIRST_IMAGE_SHA256);
+        assert_eq!(hex(&Sha256::digest(&first)), FIRST_IMAGE_SHA256);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::dataset::{Dataset, Image, Splits, Target};
 use super::error::DataError;
 use super::observer::{DataEvent, Observer};
 use super::picture::Picture;
+use super::record::hex;
 use crate::disk::{FileError, content, io};
 
 /// The ways in which a folder of images is opened.
@@ -85,7 +86,6 @@ impl ImageFolder {
             hash.update([0]);
             hash.update(file.sha256);
         }
-        let sha256 = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         let channels = if train.iter().chain(&test).any(|file| file.has_color) { 3 } else { 1 };
         let class_names = Arc::new(class_names);
         let half = |split: &str, files| Self {
@@ -95,7 +95,7 @@ impl ImageFolder {
             class_names: Arc::clone(&class_names),
             files,
         };
-        Ok((Splits { train: half("train", train), test: half("test", test) }, sha256))
+        Ok((Splits { train: half("train", train), test: half("test", test) }, hex(&hash.finalize())))
     }
 
     /// The bytes of pixels that are kept in memory.

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 #[cfg(feature = "image")]
+use sha2::{Digest, Sha256};
+
+#[cfg(feature = "image")]
 use super::dataset::Dataset;
 use super::dataset::Splits;
 #[cfg(feature = "download")]
@@ -21,7 +24,7 @@ use super::kind::Format;
 use super::kind::{DatasetKind, Source};
 use super::observer::{DataEvent, Observer};
 #[cfg(feature = "image")]
-use super::record::{DataMarks, DataRecord};
+use super::record::{DataRecord, hex};
 #[cfg(feature = "image")]
 use crate::disk::io;
 
@@ -104,16 +107,13 @@ pub fn open(
         let &DataSources { image_cache: cache, strict_images: strict, threads, .. } = sources;
         let options = FolderOptions { size, cache, strict, threads };
         let (splits, sha256) = ImageFolder::open(path, options, &sources.observer)?;
-        let marks = DataMarks {
-            dataset: kind.name().to_owned(),
-            train_images: splits.train.len(),
-            test_images: splits.test.len(),
-            sha256,
-        };
-        return Ok((splits.into(), DataRecord { folder, marks }));
+        let record = DataRecord::new(kind.name(), folder, &splits, sha256);
+        return Ok((splits.into(), record));
     }
     let splits = found.map_or_else(bundled, |folder| load_dir(kind, &folder))?;
-    let record = DataRecord::of(kind.name(), folder, &splits);
+    let mut hash = Sha256::new();
+    [&splits.train, &splits.test].into_iter().for_each(|set| set.feed(&mut hash));
+    let record = DataRecord::new(kind.name(), folder, &splits, hex(&hash.finalize()));
     Ok((splits.into(), record))
 }
 

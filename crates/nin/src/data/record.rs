@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-#[cfg(feature = "fingerprint")]
-use super::dataset::Splits;
+#[cfg(feature = "image")]
+use super::dataset::{Dataset, Splits};
 use crate::disk::{self, FileError, content};
 
 /// The marks by which data are told from others, wherever they lie.
@@ -35,24 +35,16 @@ pub struct DataRecord {
 }
 
 impl DataRecord {
-    /// The record of a data set that was read from a folder (with the feature `fingerprint`).
-    #[cfg(feature = "fingerprint")]
-    #[must_use]
-    pub fn of(dataset: &str, folder: Option<PathBuf>, splits: &Splits) -> Self {
-        use super::Dataset;
-        use sha2::{Digest, Sha256};
-
-        let mut hash = Sha256::new();
-        for set in [&splits.train, &splits.test] {
-            set.feed(&mut |bytes| hash.update(bytes));
-        }
-        let marks = DataMarks {
-            dataset: dataset.to_owned(),
-            train_images: splits.train.len(),
-            test_images: splits.test.len(),
-            sha256: hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
-        };
-        Self { folder, marks }
+    /// The record of a data set that was read from a folder.
+    #[cfg(feature = "image")]
+    pub(super) fn new<D: Dataset>(
+        dataset: &str,
+        folder: Option<PathBuf>,
+        splits: &Splits<D>,
+        sha256: String,
+    ) -> Self {
+        let (train_images, test_images) = (splits.train.len(), splits.test.len());
+        Self { folder, marks: DataMarks { dataset: dataset.to_owned(), train_images, test_images, sha256 } }
     }
 
     /// Reads the record in a run's folder; `None` if the run has none, as one of version 0.1.
@@ -97,6 +89,12 @@ impl DataRecord {
         (own.train_images, own.test_images, &own.sha256)
             == (other.train_images, other.test_images, &other.sha256)
     }
+}
+
+/// Bytes of a hash, in lower-case hexadecimal.
+#[cfg(any(test, feature = "download", feature = "image"))]
+pub(super) fn hex(hash: &[u8]) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl fmt::Display for DataRecord {

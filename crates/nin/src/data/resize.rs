@@ -262,6 +262,7 @@ fn resample_columns<P: Pixel>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::record::hex;
     use proptest::prelude::*;
     use sha2::{Digest, Sha256};
 
@@ -299,8 +300,7 @@ mod tests {
         ];
         for (from, to, hash) in expected {
             let target = resize(from, to, &plane(from.0, from.1));
-            let found: String = Sha256::digest(&target)[..16].iter().map(|b| format!("{b:02x}")).collect();
-            assert_eq!(found, hash, "{from:?} -> {to:?}");
+            assert_eq!(hex(&Sha256::digest(&target)[..16]), hash, "{from:?} -> {to:?}");
         }
     }
 

@@ -23,6 +23,7 @@ use super::error::DataError;
 use super::files::file_names;
 use super::kind::{DatasetKind, Source};
 use super::observer::{DataEvent, Observer};
+use super::record::hex;
 use crate::disk::{FileError, content, io, sync_folder};
 
 /// A file whose contents are known beforehand.
@@ -169,7 +170,7 @@ impl PartFile {
         let mut bytes = Vec::new();
         let read = self.file.rewind().and_then(|()| self.file.read_to_end(&mut bytes));
         read.map_err(io(&self.path, "read"))?;
-        Ok(Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(hex(&Sha256::digest(bytes)))
     }
 
     fn remove(&self) -> Result<(), FileError> {

@@ -120,12 +120,13 @@ fn contents() -> Vec<u8> {
     (0..200_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
 }
 
-fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn file() -> RemoteFile {
-    RemoteFile { folder: String::new(), name: "thing.gz".into(), size: 200_000, sha256: hex(&contents()) }
+    RemoteFile {
+        folder: String::new(),
+        name: "thing.gz".into(),
+        size: 200_000,
+        sha256: hex(&Sha256::digest(contents())),
+    }
 }
 
 /// An observer that does nothing.
@@ -217,7 +218,8 @@ fn other_files_and_statuses_are_refused() {
     let (all, mut wrong) = (contents(), contents());
     wrong[0] ^= 1;
     let corrupt = "downloaded file is corrupt and was removed: expected SHA-256";
-    let corrupt = format!("{corrupt} {}, found {}", hex(&all), hex(&wrong));
+    let [expected, found] = [&all, &wrong].map(|bytes| hex(&Sha256::digest(bytes)));
+    let corrupt = format!("{corrupt} {expected}, found {found}");
     let size = |found| format!("refused: expected a file of 200000 bytes, the server sends {found}");
     let status =
         |status| format!("cannot download: expected the file, the server answered with status {status}");
