@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::{DataMarks, Normalization, Whiten};
 use crate::disk::{FileError, content};
 use crate::models::Network;
-use crate::nn::{Sequential, parameters};
+use crate::nn::{Sequential, values};
 use crate::train::TrainError;
 use crate::weights_file::{encode, load_tensors};
 
@@ -85,8 +85,7 @@ impl ModelCard {
     /// If two of the network's parameters have one name.
     #[must_use]
     pub fn file(&self, network: &Sequential<f32>) -> Vec<u8> {
-        let all: Vec<_> = parameters(network).into_iter().map(|(name, own)| (name, &own.value)).collect();
-        encode(&all, self.text()).expect("a network's parameters have names of their own")
+        encode(&values(network), self.text()).expect("a network's parameters have names of their own")
     }
 
     /// Reads the card of a file; `None` if it has none, as weights from elsewhere.

@@ -454,7 +454,7 @@ mod tests {
     use super::*;
     use crate::data::Normalization;
     use crate::models::{Head, Model, Network};
-    use crate::nn::{initialize, parameters, parameters_mut};
+    use crate::nn::{initialize, parameters_mut};
     use crate::weights_file::save_tensors;
 
     fn card(model: Model, side: usize) -> ModelCard {
@@ -483,8 +483,7 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.safetensors");
-        let all: Vec<_> = parameters(&network).into_iter().map(|(name, own)| (name, &own.value)).collect();
-        save_tensors(&path, &all, card.text()).unwrap();
+        std::fs::write(&path, card.file(&network)).unwrap();
         assert_eq!(ModelCard::read(&path).unwrap().as_ref(), Some(card));
         let loaded = Classifier::load(&path).unwrap();
         let bytes = std::fs::read(&path).unwrap();
@@ -617,8 +616,7 @@ mod tests {
         let network = large.network().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.safetensors");
-        let all: Vec<_> = parameters(&network).into_iter().map(|(name, own)| (name, &own.value)).collect();
-        save_tensors(&path, &all, large.text()).unwrap();
+        std::fs::write(&path, large.file(&network)).unwrap();
         let error = Classifier::load(&path).unwrap_err().to_string();
         assert!(
             error.contains("1 x 4096 x 4096, would take ") && error.ends_with("at most 1 GiB"),

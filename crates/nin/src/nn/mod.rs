@@ -15,7 +15,7 @@ pub use module::{
     Module, bound, freeze, gradients_of, initialize, join, output_shape, parameter_count, parameters,
     parameters_mut, scoped, update_buffers,
 };
-pub(crate) use module::{Output, check_names};
+pub(crate) use module::{Output, check_names, values};
 pub use norm::{BatchNorm2d, GroupNorm};
 pub use parameter::Parameter;
 pub use planned::Planned;

@@ -150,6 +150,11 @@ pub fn parameters<T: Element>(module: &dyn Module<T>) -> Vec<(String, &Parameter
     all
 }
 
+/// The value of every parameter and buffer with its name, in the order of [`parameters`].
+pub(crate) fn values<T: Element>(module: &dyn Module<T>) -> Vec<(String, &Tensor<T>)> {
+    parameters(module).into_iter().map(|(name, own)| (name, &own.value)).collect()
+}
+
 /// Every parameter and buffer with its name, to be changed.
 pub fn parameters_mut<T: Element>(module: &mut dyn Module<T>) -> Vec<(String, &mut Parameter<T>)> {
     let mut all = Vec::new();

@@ -30,7 +30,7 @@ use crate::data::DataRecord;
 use crate::data::whiten::{self, Whitening};
 use crate::disk::{self, FolderLock, Log, atomic_write};
 use crate::names::quoted;
-use crate::nn::{Module, parameters};
+use crate::nn::{Module, values};
 use crate::optim::State;
 use crate::weights_file::{load_tensors, read_tensors, save_tensors};
 
@@ -158,7 +158,7 @@ pub(super) struct Saved<'a> {
 impl<'a> Saved<'a> {
     /// The weights and what is done to images before them.
     fn tensors(&self) -> Vec<(String, &'a Tensor<f32>)> {
-        let mut all = weights(self.model);
+        let mut all = values(self.model);
         all.extend(self.whitening.iter().flat_map(|own| own.tensors()));
         all
     }
@@ -370,7 +370,7 @@ impl RunDir {
     }
 
     fn write_checkpoint(&self, saved: &Saved<'_>) -> Result<(), TrainError> {
-        let weights = weights(saved.model);
+        let weights = values(saved.model);
         let mut tensors: Vec<_> =
             weights.iter().map(|(name, tensor)| (format!("model.{name}"), *tensor)).collect();
         tensors.extend(saved.whitening.iter().flat_map(|own| own.tensors()));
@@ -398,10 +398,6 @@ impl RunDir {
 
 /// Weights by their name in the network.
 type Weights<'a> = [(String, &'a Tensor<f32>)];
-
-fn weights(model: &dyn Module<f32>) -> Vec<(String, &Tensor<f32>)> {
-    parameters(model).into_iter().map(|(name, own)| (name, &own.value)).collect()
-}
 
 /// The text of a file of the weights of a position.
 fn text(card: Option<&ModelCard>, position: &Position) -> HashMap<String, String> {
