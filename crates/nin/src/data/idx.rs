@@ -248,7 +248,7 @@ pub(super) mod tests {
         struct Failing;
         impl Read for Failing {
             fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-                Err(io::Error::other("the disk is on fire"))
+                Err(Error::other("the disk is on fire"))
             }
         }
         let result = Idx::from_reader(encode(&[5], &[1, 2]).chain(Failing), Path::new("f"), 1);

@@ -112,8 +112,9 @@ impl Workers {
         let sizes = (0..tasks).map(|task| bounds(task + 1) - bounds(task));
         // Without an image, too, a network that does not fit is an error.
         let bound = bind(model, &context(self.pool()), shape, sizes.chain((n == 0).then_some(0)))?;
-        let (images, output) = (bound[0].0, bound[0].1.plan().graph().output_shape());
-        if output.first() != Some(&images) {
+        let (images, any) = bound.first_key_value().expect("there is a size");
+        let output = any.plan().graph().output_shape();
+        if output.first() != Some(images) {
             let message =
                 format!("expected an output for each image, found one of {output} for {images} images");
             return Err(ShapeError::new("predict", message).into());
@@ -123,8 +124,7 @@ impl Workers {
         let mut outputs = Tensor::zeros(&*extents);
         let values = extents[1..].iter().product::<usize>().max(1);
         let forward = |pool: &Arc<BufferPool>, from, to| {
-            let (_, bound) = bound.iter().find(|(n, _)| *n == to - from).expect("a plan for each size");
-            bound.forward(&context(pool), entries(pool, from, to)).take_output()
+            bound[&(to - from)].forward(&context(pool), entries(pool, from, to)).take_output()
         };
         if together {
             // The time to an answer counts, and there is no other work.

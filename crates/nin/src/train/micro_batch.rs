@@ -1,5 +1,7 @@
 //! A few images of a batch: how many they are, and their way forward and back on one worker.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -57,19 +59,19 @@ fn with_images(batch: Shape, images: usize) -> Shape {
     Shape::new(&extents)
 }
 
-/// Plans of a network for micro-batches of these sizes, each with the values of its parameters. `batch` is the shape of the whole
-/// batch.
+/// Plans of a network for micro-batches of these sizes, by which they are found, each with the values of its parameters. `batch`
+/// is the shape of the whole batch.
 pub(super) fn bind(
     model: &dyn Module<f32>,
     context: &Context,
     batch: Shape,
     sizes: impl Iterator<Item = usize>,
-) -> Result<Vec<(usize, Bound<f32>)>, TrainError> {
-    let mut all: Vec<(usize, Bound<f32>)> = Vec::new();
+) -> Result<BTreeMap<usize, Bound<f32>>, TrainError> {
+    let mut all = BTreeMap::new();
     for n in sizes {
-        if all.iter().all(|(known, _)| *known != n) {
+        if let Entry::Vacant(place) = all.entry(n) {
             let plan = model.plan(context, with_images(batch, n))?;
-            all.push((n, bound(model, plan, context)));
+            place.insert(bound(model, plan, context));
         }
     }
     Ok(all)

@@ -297,11 +297,8 @@ impl Workers {
         };
         let sizes = (0..groups).flat_map(micro_batches_of).map(|micro_batch| micro_batch.len());
         let bound = bind(model, &context, batch.shape(), sizes)?;
-        let micro_batch_of = |micro_batch: Range<usize>| {
-            let (_, bound) =
-                bound.iter().find(|(n, _)| *n == micro_batch.len()).expect("a plan for each size");
-            MicroBatch { step: &step, bound, start: micro_batch.start, end: micro_batch.end }
-        };
+        let micro_batch_of =
+            |Range { start, end }| MicroBatch { step: &step, bound: &bound[&(end - start)], start, end };
         let group_of = |group| {
             AccumulationGroup::new(
                 micro_batches_of(group).map(micro_batch_of).collect(),
@@ -310,7 +307,7 @@ impl Workers {
             )
         };
         let groups: Vec<AccumulationGroup> = (0..groups).map(group_of).collect();
-        if bound.iter().any(|(_, bound)| bound.plan().meets()) {
+        if bound.values().any(|bound| bound.plan().meets()) {
             self.run_together(&groups, &parameters);
         } else {
             self.run_in_turn(&groups, &parameters);
