@@ -28,8 +28,8 @@ struct State {
     /// For each parameter the micro-batch whose turn it is.
     turns: Vec<usize>,
     metrics: Vec<Metrics>,
-    /// The error of the first of the micro-batches in which something went wrong. No one waits for a turn then.
-    error: Option<(usize, TrainError)>,
+    /// Errors by their micro-batches. No one waits for a turn once there is one.
+    errors: BTreeMap<usize, TrainError>,
     /// A micro-batch's thread panicked. No one waits for a turn then.
     broken: bool,
     /// Micro-batches that are over.
@@ -43,7 +43,7 @@ impl<'a> AccumulationGroup<'a> {
             sums: (0..parameters).map(|_| GradientSum::in_pool(pool)).collect(),
             turns: vec![0; parameters],
             metrics: vec![Metrics::default(); micro_batches.len()],
-            error: None,
+            errors: BTreeMap::new(),
             broken: false,
             over: 0,
         };
@@ -59,12 +59,12 @@ impl<'a> AccumulationGroup<'a> {
 
     /// Has no one wait for a turn any more if a panic drops it: what those would wait for does not come.
     pub(super) fn guard(&self) -> Guard<'_> {
-        Guard { state: &self.state, passed: &self.passed }
+        Guard(self)
     }
 
     /// Tells whether a micro-batch before this one failed: its own work is for nothing.
     pub(super) fn has_failed(&self) -> bool {
-        lock(&self.state).error.is_some()
+        !lock(&self.state).errors.is_empty()
     }
 
     /// The sum of a parameter's gradients so far, taken away.
@@ -78,7 +78,7 @@ impl<'a> AccumulationGroup<'a> {
     /// That of the first micro-batch that failed.
     pub(super) fn end(&self) -> Result<(Vec<GradientSum<f32>>, Metrics), TrainError> {
         let mut state = lock(&self.state);
-        if let Some((_, error)) = state.error.take() {
+        if let Some((_, error)) = state.errors.pop_first() {
             return Err(error);
         }
         let mut metrics = Metrics::default();
@@ -100,7 +100,7 @@ impl<'a> Turns<'a> {
     /// Waits for the turn at a parameter's sum, or until no one's comes any more.
     fn wait(&self, state: MutexGuard<'a, State>, number: usize) -> MutexGuard<'a, State> {
         let waits = |state: &mut State| {
-            state.turns[number] < self.micro_batch && state.error.is_none() && !state.broken
+            state.turns[number] < self.micro_batch && state.errors.is_empty() && !state.broken
         };
         self.group.passed.wait_while(state, waits).unwrap_or_else(PoisonError::into_inner)
     }
@@ -110,11 +110,7 @@ impl<'a> Turns<'a> {
         let mut state = lock(&self.group.state);
         match result {
             Ok(metrics) => state.metrics[self.micro_batch] = metrics,
-            Err(error) => {
-                if state.error.as_ref().is_none_or(|&(first, _)| self.micro_batch < first) {
-                    state.error = Some((self.micro_batch, error));
-                }
-            }
+            Err(error) => drop(state.errors.insert(self.micro_batch, error)),
         }
         for number in 0..self.uses.len() {
             state = self.wait(state, number);
@@ -144,16 +140,13 @@ impl ParameterSums<f32> for Turns<'_> {
 }
 
 /// See [`AccumulationGroup::guard`].
-pub(super) struct Guard<'a> {
-    state: &'a Mutex<State>,
-    passed: &'a Condvar,
-}
+pub(super) struct Guard<'a>(&'a AccumulationGroup<'a>);
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            lock(self.state).broken = true;
-            self.passed.notify_all();
+            lock(&self.0.state).broken = true;
+            self.0.passed.notify_all();
         }
     }
 }
@@ -176,8 +169,8 @@ pub(super) struct Total {
     pub(super) next: usize,
     /// Groups that were ready before their turn.
     early: BTreeMap<usize, Sums>,
-    /// The error of the first of the groups in which something went wrong.
-    pub(super) error: Option<(usize, TrainError)>,
+    /// Errors by their groups.
+    pub(super) errors: BTreeMap<usize, TrainError>,
 }
 
 impl Total {
@@ -211,12 +204,6 @@ impl Total {
         write_all(sums, &mut self.sums.gradients, self.next > 0);
         self.next += 1;
         self.add_early();
-    }
-
-    pub(super) fn fail(&mut self, group: usize, error: TrainError) {
-        if self.error.as_ref().is_none_or(|&(first, _)| group < first) {
-            self.error = Some((group, error));
-        }
     }
 }
 
@@ -255,14 +242,5 @@ mod tests {
                 assert!(total.early.is_empty());
             }
         }
-    }
-
-    #[test]
-    fn the_first_group_s_error_is_told() {
-        let mut total = Total::default();
-        for group in [3, 1, 2] {
-            total.fail(group, TrainError::Config(group.to_string()));
-        }
-        assert_eq!(total.error.map(|(group, _)| group), Some(1));
     }
 }

@@ -315,7 +315,7 @@ impl Workers {
         drop(groups);
         drop(bound);
         let mut total = self.total();
-        match total.error.take() {
+        match total.errors.pop_first() {
             Some((_, error)) => Err(error),
             None => Ok(total.sums.metrics),
         }
@@ -358,7 +358,7 @@ impl Workers {
     fn end_group(&self, group: usize, sums: Result<GroupSums, TrainError>, parameters: &[&Parameter<f32>]) {
         let mut total = self.total();
         match sums {
-            Err(error) => total.fail(group, error),
+            Err(error) => drop(total.errors.insert(group, error)),
             Ok((sums, metrics)) if total.next == group => {
                 total.add_in_turn(sums, metrics, || self.group_gradients(parameters));
             }
@@ -401,7 +401,7 @@ impl Workers {
             if turns.end(result) {
                 match groups[group].end() {
                     Ok((_, metrics)) => self.total().sums.metrics.add(metrics),
-                    Err(error) => self.total().fail(group, error),
+                    Err(error) => drop(self.total().errors.insert(group, error)),
                 }
             }
         }
