@@ -130,7 +130,7 @@ impl Trainer {
         splits: Splits<Arc<dyn Dataset>>,
         threads: usize,
     ) -> Result<Self, TrainError> {
-        let mut own = Self::begun(settings, splits, threads, None)?;
+        let mut own = Self::begun(settings, splits, threads, true)?;
         let new = own.new_weights();
         if own.settings.init == InitialWeights::DataDependent
             && !new.is_empty()
@@ -156,21 +156,18 @@ impl Trainer {
         checkpoint: Checkpoint,
         folder: &Path,
     ) -> Result<Self, TrainError> {
-        // The settings stay the run's.
-        let init_from = settings.init_from.clone();
-        let mut own =
-            Self::begun(Settings { init_from: None, ..settings }, splits, threads, Some(&checkpoint))?;
-        own.settings.init_from = init_from;
+        let mut own = Self::begun(settings, splits, threads, false)?;
         own.restore(checkpoint, folder)?;
         Ok(own)
     }
 
-    /// A run without those parts of its start for which the network runs; it goes on from a checkpoint if there is one.
+    /// A run without those parts of its start for which the network runs. One that is not new has its weights, and what images are
+    /// whitened with, from its checkpoint.
     fn begun(
         settings: Settings,
         splits: Splits<Arc<dyn Dataset>>,
         threads: usize,
-        checkpoint: Option<&Checkpoint>,
+        is_new: bool,
     ) -> Result<Self, TrainError> {
         settings.validate()?;
         let workers = Workers::new(threads)?.with_conv(settings.conv);
@@ -178,13 +175,10 @@ impl Trainer {
         let mut model = network(&settings, &*images.train, &*images.test)?;
         let (weights, biases) = settings.init.weights_and_biases();
         initialize(&mut model, weights, biases, settings.seed);
-        let fit = settings.init_from.as_ref().map(|file| load_fitting(file, &mut model)).transpose()?;
+        let init_from = settings.init_from.as_ref().filter(|_| is_new);
+        let fit = init_from.map(|file| load_fitting(file, &mut model)).transpose()?;
         let (counts, classes) = (class_counts(&*images.train)?, images.train.class_names().to_vec());
-        let whitening = match checkpoint {
-            // Its own comes with the rest of it.
-            Some(_) => None,
-            None => workers.install(|| whitening(&settings, &*images.train))?,
-        };
+        let whitening = if is_new { workers.install(|| whitening(&settings, &*images.train))? } else { None };
         let loaders = loaders(&settings, images, whitening, &workers)?;
         let mut own = Self::assembled(settings, Box::new(model), loaders, workers)?;
         own.fit = fit;
