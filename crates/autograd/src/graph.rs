@@ -134,6 +134,9 @@ impl<T: Element> Node<T> {
     }
 }
 
+/// The number of the input among the nodes of a graph: it is traced first.
+pub(crate) const INPUT: usize = 0;
+
 /// The ops of a forward pass, each with the shape of its output, in an order in which they can be computed.
 ///
 /// It belongs to one shape of input, N x C x H x W, and holds no values but constants: parameters are named by their identity.
@@ -163,7 +166,7 @@ impl<T: Element> Graph<T> {
         Ok(Self { nodes: tape.into_trace(), output })
     }
 
-    /// The nodes, each after its inputs.
+    /// The nodes, each after its inputs. The first is the input of the graph.
     #[must_use]
     pub fn nodes(&self) -> &[Node<T>] {
         &self.nodes

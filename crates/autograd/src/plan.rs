@@ -9,9 +9,6 @@ use crate::graph::{Graph, Source};
 #[derive(Debug)]
 pub struct Plan<T: Element> {
     pub(crate) graph: Graph<T>,
-    /// The node of each parameter that is used.
-    pub(crate) parameters: Vec<usize>,
-    pub(crate) input: Option<usize>,
     /// Tells of each node whether a gradient passes through it.
     pub(crate) differentiable: Vec<bool>,
     /// Tells of each node whether its value is the same for every input and has no gradient: computed once, when a plan is bound.
@@ -48,8 +45,6 @@ impl<T: Element> Plan<T> {
 
     fn of_graph(graph: Graph<T>, input_gradient: bool, learns: fn(bool) -> bool) -> Self {
         let nodes = graph.nodes.len();
-        let parameters = (0..nodes).filter(|&index| graph.nodes[index].parameter().is_some()).collect();
-        let input = graph.nodes.iter().position(|node| matches!(node.source, Source::Input));
         let (mut differentiable, mut fixed) = (vec![false; nodes], vec![false; nodes]);
         for (index, node) in graph.nodes.iter().enumerate() {
             (differentiable[index], fixed[index]) = match &node.source {
@@ -71,7 +66,7 @@ impl<T: Element> Plan<T> {
         let last_use = graph.readers().into_iter().enumerate().map(last_reader).collect();
         let with_gradient = |&input: &usize| differentiable[input].then_some(input);
         let wanted = graph.nodes.iter().map(|node| node.inputs.iter().map(with_gradient).collect()).collect();
-        Self { graph, parameters, input, differentiable, fixed, read, last_use, wanted }
+        Self { graph, differentiable, fixed, read, last_use, wanted }
     }
 
     /// The fused graph.

@@ -7,7 +7,7 @@ use tensor::ops::Moments;
 use tensor::ops::batch_norm2d::{self, ChannelSums};
 use tensor::{Context, Element, GradientSum, GradientSums, Sinks, Tensor};
 
-use crate::graph::{Saved, Source};
+use crate::graph::{INPUT, Saved, Source};
 use crate::plan::Plan;
 
 /// Values while a plan runs, by the numbers of their nodes. Each is given away by its last use, so that the op may write over it.
@@ -167,8 +167,8 @@ pub struct Bound<T: Element> {
     plan: Arc<Plan<T>>,
     /// The values of the fixed nodes that a run reads.
     fixed: Values<T>,
-    /// The caller's number of each parameter, in the order of their nodes.
-    numbers: Vec<usize>,
+    /// The caller's numbers of the parameters, by their nodes.
+    numbers: BTreeMap<usize, usize>,
 }
 
 impl<T: Element> Bound<T> {
@@ -180,12 +180,12 @@ impl<T: Element> Bound<T> {
     #[must_use]
     pub fn new(plan: Arc<Plan<T>>, context: &Context, parameter: impl Fn(u64) -> (usize, Tensor<T>)) -> Self {
         let graph = &plan.graph;
-        let (mut fixed, mut numbers): (Values<T>, _) = (Values::new(), Vec::new());
+        let (mut fixed, mut numbers) = (Values::<T>::new(), BTreeMap::new());
         for (index, node) in graph.nodes.iter().enumerate().filter(|&(index, _)| plan.fixed[index]) {
             let value = match &node.source {
                 Source::Parameter { identity, .. } => {
                     let (number, value) = parameter(*identity);
-                    numbers.push(number);
+                    numbers.insert(index, number);
                     value
                 }
                 Source::Constant(value) => value.clone(),
@@ -210,7 +210,7 @@ impl<T: Element> Bound<T> {
 
     /// The number of a parameter, if the node is one.
     fn sum_of(&self, node: usize) -> Option<usize> {
-        self.plan.parameters.binary_search(&node).ok().map(|position| self.numbers[position])
+        self.numbers.get(&node).copied()
     }
 
     /// The number of each parameter that gets a gradient, once for each op that adds to it in a backward pass.
@@ -248,9 +248,7 @@ impl<T: Element> Bound<T> {
     #[must_use]
     pub fn begin(&self, input: Tensor<T>) -> Run<T> {
         let mut run = Run::default();
-        if let Some(index) = self.plan.input {
-            self.keep(&mut run.values, index, input);
-        }
+        self.keep(&mut run.values, INPUT, input);
         run
     }
 
@@ -382,7 +380,7 @@ impl<T: Element> Bound<T> {
             }
             run.next -= 1;
         }
-        run.output = self.plan.input.and_then(|input| run.values.remove(&input));
+        run.output = run.values.remove(&INPUT);
         None
     }
 

@@ -144,12 +144,11 @@ impl<'g> Builder<'g> {
 
     /// The extents of a node's value. Axes that follow the images' are named or left open.
     pub(super) fn extents(&self, index: usize) -> Vec<Extent> {
-        let nodes = self.graphs[0].nodes();
-        let images = nodes.iter().position(Traced::is_input).map_or(Vec::new(), |input| self.pairs(input));
+        let images = self.pairs(0);
         let extent = |(axis, pair): (usize, [usize; 2])| match axis {
             _ if pair[0] == pair[1] => Extent::Fixed(pair[0] as i64),
-            0 if images.first() == Some(&pair) => Extent::Named("N".to_owned()),
-            2 | 3 if nodes[index].is_input() => Extent::Named(["H", "W"][axis - 2].to_owned()),
+            0 if images[0] == pair => Extent::Named("N".to_owned()),
+            2 | 3 if index == 0 => Extent::Named(["H", "W"][axis - 2].to_owned()),
             _ => Extent::Any,
         };
         self.pairs(index).into_iter().enumerate().map(extent).collect()
