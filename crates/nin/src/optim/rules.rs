@@ -2,7 +2,6 @@
 
 use rayon::prelude::*;
 
-use super::group::Group;
 use super::optimizer::{
     AT_LEAST_0, BLOCK, ByRule, FRACTION, Moved, Optimizer, OptimizerError, Rule, StateTensor, check,
 };
@@ -18,23 +17,19 @@ choices! {
 
         /// Stochastic gradient descent, with momentum if there is any.
         Sgd = "sgd" => {
-            let sgd = Sgd::new(settings.lr).momentum(settings.momentum).nesterov(settings.nesterov);
-            Box::new(sgd.weight_decay(settings.weight_decay).groups(groups(settings)))
+            configured(settings, Sgd::new(settings.lr).momentum(settings.momentum).nesterov(settings.nesterov))
         },
         /// Adam with decoupled weight decay, for learning rates such as 0.001.
-        AdamW = "adamw" => {
-            Box::new(AdamW::new(settings.lr).weight_decay(settings.weight_decay).groups(groups(settings)))
-        },
+        AdamW = "adamw" => configured(settings, AdamW::new(settings.lr)),
         /// RMSprop, with momentum if there is any, for learning rates such as 0.001.
-        RmsProp = "rmsprop" => {
-            let rms_prop = RmsProp::new(settings.lr).momentum(settings.momentum);
-            Box::new(rms_prop.weight_decay(settings.weight_decay).groups(groups(settings)))
-        },
+        RmsProp = "rmsprop" => configured(settings, RmsProp::new(settings.lr).momentum(settings.momentum)),
     }
 }
 
-fn groups(settings: &Settings) -> Vec<Group> {
-    settings.lr_of.iter().flat_map(|factors| factors.0.clone()).collect()
+/// The optimizer with those settings that all have.
+fn configured<R: Rule + 'static>(settings: &Settings, optimizer: ByRule<R>) -> Box<dyn Optimizer> {
+    let groups = settings.lr_of.iter().flat_map(|factors| factors.0.clone());
+    Box::new(optimizer.weight_decay(settings.weight_decay).groups(groups))
 }
 
 impl OptimizerKind {
