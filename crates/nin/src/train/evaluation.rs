@@ -227,10 +227,7 @@ fn predictions(logits: &Tensor<f32>, labels: &[usize]) -> Vec<Prediction> {
 }
 
 /// Refuses logits among which one is no finite number: they are no answer of the weights in this file.
-///
-/// # Errors
-/// [`FileError::Content`].
-pub fn refuse_no_numbers(logits: &Tensor<f32>, weights: &Path) -> Result<(), FileError> {
+pub(crate) fn refuse_no_numbers(logits: &Tensor<f32>, weights: &Path) -> Result<(), FileError> {
     match logits.data().iter().find(|logit| !logit.is_finite()) {
         Some(logit) => {
             let reason = format!("no answer: with these weights a logit is {logit}, expected finite numbers");

@@ -16,14 +16,14 @@ use crate::data::Batch;
 use crate::loss::Loss;
 use crate::nn::{Module, bound};
 
-/// The fewest and the most images of a micro-batch ([`micro_batch_images`]), if its batch has as many.
-pub const MICRO_BATCH: RangeInclusive<usize> = 2..=8;
+/// The fewest and the most images of a micro-batch, if its batch has as many.
+const MICRO_BATCH: RangeInclusive<usize> = 2..=8;
 /// Micro-batches that a batch is cut into before they have more than [`LARGE`] images: work for as many threads.
 const PARTS: usize = 32;
 /// Images that a micro-batch may have though there are fewer than [`PARTS`].
 const LARGE: usize = 4;
 
-/// The images of a micro-batch of a batch of this shape: a power of two of [`MICRO_BATCH`].
+/// The images of a micro-batch of a batch of this shape: a power of two from 2 to 8.
 ///
 /// Every micro-batch reads all weights and adds to all of their gradients. So a network of many weights takes as many images at
 /// once as have as many values as it has weights, rounded up; one of few weights takes few images, whose values stay near the

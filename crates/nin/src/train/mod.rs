@@ -18,11 +18,11 @@ pub mod workers;
 
 pub use epochs::Event;
 pub use error::TrainError;
-pub(crate) use evaluation::softmax;
-pub use evaluation::{Metrics, Prediction, argmax, refuse_no_numbers};
+pub use evaluation::{Metrics, Prediction, argmax};
+pub(crate) use evaluation::{refuse_no_numbers, softmax};
 pub use health::{HealthCounts, HealthMonitor, Warning};
 pub use metrics::{EpochMetrics, MetricsLine, RunMetrics, Score, StepMetrics};
-pub use micro_batch::{MICRO_BATCH, micro_batch_images};
+pub use micro_batch::micro_batch_images;
 pub use run_dir::{Begun, Best, Checkpoint, Position, RunDir};
 pub use settings::{InitialWeights, OF_A_COMMAND, Overrides, Recipe, Settings};
 pub use trainer::{Outcome, Trainer};

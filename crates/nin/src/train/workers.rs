@@ -30,9 +30,9 @@ use crate::nn::{Module, Parameter, parameters};
 
 /// The most groups of a batch. As many threads as it has micro-batches can work on it; more groups would be more sums to take out
 /// of the Winograd domain and to keep.
-pub const GROUPS: usize = 8;
+const GROUPS: usize = 8;
 /// The most threads that may be asked for; more than any machine has cores.
-pub const MAX_THREADS: usize = 1024;
+const MAX_THREADS: usize = 1024;
 /// Images of a group at least, if a batch has as many for two groups: the sums of each leave the Winograd domain and are added to
 /// the total, which takes the time of some images.
 const IMAGES_A_GROUP: usize = 8;
@@ -131,7 +131,7 @@ pub struct Workers {
 /// Refuses numbers of threads that cannot be.
 ///
 /// # Errors
-/// [`TrainError::Config`] for 0 threads or more than [`MAX_THREADS`].
+/// [`TrainError::Config`] for 0 threads or more than 1024.
 pub fn check_threads(threads: usize) -> Result<(), TrainError> {
     if threads == 0 || threads > MAX_THREADS {
         return Err(TrainError::Config(format!("threads: expected 1 to {MAX_THREADS}, found {threads}")));
