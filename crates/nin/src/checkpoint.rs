@@ -174,26 +174,18 @@ pub(crate) fn replace_values(module: &mut dyn Module<f32>, mut tensors: BTreeMap
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use safetensors::tensor::{Dtype, TensorView};
     use tensor::init::Init;
 
     use super::*;
     use crate::models::nin_block;
     use crate::nn::{BatchNorm2d, Conv2d, Linear, Relu, Sequential, initialize};
+    use crate::testing::place;
 
     fn block(width: usize, seed: u64) -> Sequential<f32> {
         let mut block = nin_block(1, width, 3, 1, 1);
         initialize(&mut block, Init::HeNormal, Init::Constant(0.5), seed);
         block
-    }
-
-    /// The place of a file in a folder of its own.
-    fn place() -> (tempfile::TempDir, PathBuf) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("model.safetensors");
-        (folder, path)
     }
 
     /// The error of loading a file, which changes nothing.
@@ -206,7 +198,7 @@ mod tests {
 
     #[test]
     fn what_is_saved_loads_again() {
-        let (folder, path) = place();
+        let (folder, path) = place("model.safetensors");
         save_parameters(&path, &block(4, 1)).unwrap();
         let mut other = block(4, 2);
         load_parameters(&path, &mut other).unwrap();
@@ -216,7 +208,7 @@ mod tests {
 
     #[test]
     fn what_fits_is_taken_and_all_that_does_not_is_told() {
-        let (_folder, path) = place();
+        let (_folder, path) = place("model.safetensors");
         save_parameters(&path, &block(4, 1)).unwrap();
         // The first two layers of the file's block, a third of another width, none where it has one more, and one that is new.
         let net = || {
@@ -259,7 +251,7 @@ mod tests {
 
     #[test]
     fn other_networks_and_broken_files_are_refused_and_change_nothing() {
-        let (_folder, path) = place();
+        let (_folder, path) = place("model.safetensors");
         assert!(refused(&path).contains("model.safetensors: cannot open: "));
         save_parameters(&path, &block(4, 1)).unwrap();
         let whole = std::fs::read(&path).unwrap();
@@ -292,7 +284,7 @@ mod tests {
     /// A file whose tensors have the wrong names or element type is another network's, however whole it is.
     #[test]
     fn names_and_element_types_must_be_the_networks() {
-        let (_folder, path) = place();
+        let (_folder, path) = place("model.safetensors");
         let source = block(4, 1);
         let mut all = values(&source);
         let extra = Tensor::full([2], 1.0);
@@ -310,7 +302,7 @@ mod tests {
     /// As `DataParallel` saves them. A network whose own names begin so keeps them, and one name without it keeps all.
     #[test]
     fn a_wrapper_before_all_names_is_taken_off() {
-        let (_folder, path) = place();
+        let (_folder, path) = place("model.safetensors");
         let source = block(4, 1);
         let save = |wrapped: usize| {
             let mut all = values(&source);
@@ -333,7 +325,7 @@ mod tests {
     /// A normalization as PyTorch saves it.
     #[test]
     fn counters_of_batches_are_left_out() {
-        let (_folder, path) = place();
+        let (_folder, path) = place("model.safetensors");
         let numbers: Vec<u8> = [1.5f32, -2.0].iter().flat_map(|number| number.to_le_bytes()).collect();
         let save = |counter: &'static str| {
             let names = ["bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"];

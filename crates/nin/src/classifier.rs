@@ -455,6 +455,7 @@ mod tests {
     use crate::data::Normalization;
     use crate::models::{Head, Model, Network};
     use crate::nn::{initialize, parameters_mut};
+    use crate::testing::place;
     use crate::weights_file::save_tensors;
 
     fn card(model: Model, side: usize) -> ModelCard {
@@ -481,8 +482,7 @@ mod tests {
         for (name, parameter) in parameters_mut(&mut network) {
             parameter.value.data_mut().iter_mut().for_each(|weight| change(&name, weight));
         }
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("model.safetensors");
+        let (_folder, path) = place("model.safetensors");
         std::fs::write(&path, card.file(&network)).unwrap();
         assert_eq!(ModelCard::read(&path).unwrap().as_ref(), Some(card));
         let loaded = Classifier::load(&path).unwrap();
@@ -614,8 +614,7 @@ mod tests {
     fn images_too_large_for_a_network_are_refused() {
         let large = ModelCard { image: [1, 4096, 4096], ..card(Model::NinCifar, 28) };
         let network = large.network().unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.safetensors");
+        let (_folder, path) = place("a.safetensors");
         std::fs::write(&path, large.file(&network)).unwrap();
         let error = Classifier::load(&path).unwrap_err().to_string();
         assert!(
@@ -626,8 +625,7 @@ mod tests {
 
     #[test]
     fn files_that_do_not_say_what_they_are_are_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.safetensors");
+        let (_folder, path) = place("a.safetensors");
         let weight = Tensor::full([2], 1.0);
         let refused = |text| {
             save_tensors(&path, &[("0.weight".to_owned(), &weight)], text).unwrap();

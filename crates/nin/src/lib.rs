@@ -50,6 +50,8 @@ pub mod optim;
 mod protobuf;
 pub mod summary;
 pub mod tensorboard;
+#[cfg(test)]
+mod testing;
 pub mod train;
 mod weights_file;
 

@@ -299,11 +299,11 @@ mod tests {
     use safetensors::tensor::TensorView;
 
     use super::*;
+    use crate::testing::place;
 
     #[test]
     fn numbers_that_are_not_finite_and_text_come_back() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("some.safetensors");
+        let (_folder, path) = place("some.safetensors");
         let odd = Tensor::from_slice([3], &[f32::NAN, f32::NEG_INFINITY, -0.0]).unwrap();
         let text = HashMap::from([("epoch".to_owned(), "3".to_owned())]);
         save_tensors(&path, &[("velocity".to_owned(), &odd)], text.clone()).unwrap();
@@ -315,8 +315,7 @@ mod tests {
 
     #[test]
     fn a_name_is_one_tensors() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("some.safetensors");
+        let (_folder, path) = place("some.safetensors");
         let number = Tensor::full([1], 1.0);
         let save = |names: &[&str]| {
             let all: Vec<_> = names.iter().map(|&name| (name.to_owned(), &number)).collect();

@@ -167,15 +167,12 @@ impl Resampler {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::noise;
     use proptest::prelude::*;
-
-    fn noise(len: usize) -> Vec<f32> {
-        (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as f32).collect()
-    }
 
     #[test]
     fn a_quarter_turn_is_exact() {
-        let (n, image) = (7, noise(2 * 49));
+        let (n, image) = (7, noise::<f32>(2 * 49));
         let mut moved = image.clone();
         Resampler::default().resample(&mut vec![Map::rotation(90.0, [7.0, 7.0])], [n, n], &mut moved);
         for (i, &found) in moved.iter().enumerate() {

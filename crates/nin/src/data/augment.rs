@@ -463,16 +463,13 @@ mod tests {
     use std::f64::consts::PI;
 
     use super::*;
+    use crate::testing::noise;
     use proptest::prelude::*;
 
     const ALL: &str = "shift:2,flip,crop:0.5,rotate:20,scale:1.3,color:0.4,cutout:3,mixup:0.4";
 
     fn of(text: &str) -> Augmentation {
         text.parse().unwrap()
-    }
-
-    fn noise(len: usize) -> Vec<f32> {
-        (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as f32).collect()
     }
 
     /// An image varied as sample 3 of epoch 2.
@@ -595,7 +592,7 @@ mod tests {
 
     #[test]
     fn colors_are_blended_with_gray() {
-        let image = noise(3 * 20);
+        let image = noise::<f32>(3 * 20);
         for channels in [3, 1] {
             let image = &image[..channels * 20];
             let mut same = image.to_vec();

@@ -98,10 +98,8 @@ impl Sampler for WeightedRandomSampler {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::data::{ArrayDataset, DataLoader, LoaderOptions};
+    use crate::testing::{images, loader};
 
     fn order(sampler: &dyn Sampler, samples: usize, epoch: u64) -> Vec<usize> {
         let mut order = Vec::new();
@@ -124,13 +122,12 @@ mod tests {
     /// A set that is shorter than the weights may have none of the samples that weigh anything.
     #[test]
     fn a_set_without_a_sample_that_can_be_drawn_is_refused() {
-        let data = ArrayDataset::new([1, 1, 1], vec![0u8; 2], vec![0usize; 2]).unwrap();
-        let loader = |weights: &[f64]| {
-            let loader = DataLoader::new(Arc::new(data.clone()), LoaderOptions::default()).unwrap();
-            loader.with_sampler(WeightedRandomSampler::new(weights, 3, 0).unwrap()).epoch(0).next().unwrap()
+        let first = |weights: &[f64]| {
+            let sampler = WeightedRandomSampler::new(weights, 3, 0).unwrap();
+            loader(&images([1; 3], [0; 2]), 3).with_sampler(sampler).epoch(0).next().unwrap()
         };
-        assert_eq!(loader(&[0.0, 2.0, 9.0]).unwrap().samples(), [1; 3]);
-        let error = loader(&[0.0, 0.0, 9.0]).unwrap_err().to_string();
+        assert_eq!(first(&[0.0, 2.0, 9.0]).unwrap().samples(), [1; 3]);
+        let error = first(&[0.0, 0.0, 9.0]).unwrap_err().to_string();
         assert!(error.ends_with("the sampler drew sample 2 of a set of 2"), "{error}");
     }
 

@@ -353,15 +353,13 @@ pub(super) fn check(name: &str, found: f64, (expected, holds): Bounds<f64>) -> R
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use autograd::{AutogradError, Var};
 
     use super::*;
     use crate::checkpoint::{load_parameters, save_parameters};
-    use crate::data::{ArrayDataset, DataLoader, Dataset, LoaderOptions};
     use crate::nn::{Linear, Sequential};
     use crate::optim::Sgd;
+    use crate::testing::{images, loader, place};
     use crate::train::{Settings, Trainer};
 
     /// Two layers under one name.
@@ -401,8 +399,7 @@ mod tests {
         let error = sgd.load_state(&twins, State::new());
         assert_eq!(error, Err(OptimizerError::State("two parameters are called weight".to_owned())));
 
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("model.safetensors");
+        let (_folder, path) = place("model.safetensors");
         let error = save_parameters(&path, &twins).unwrap_err().to_string();
         assert!(
             error.ends_with("model.safetensors: two tensors are called bias") && !path.exists(),
@@ -413,9 +410,7 @@ mod tests {
         assert!(error.ends_with("two parameters are called weight"), "{error}");
 
         let network = Sequential::new().with(crate::nn::Flatten).with(twins);
-        let data = ArrayDataset::named("toy", &["a", "b"], [1, 1, 1], vec![0u8; 4], vec![0usize; 4]).unwrap();
-        let data: Arc<dyn Dataset> = Arc::new(data);
-        let loader = || DataLoader::new(Arc::clone(&data), LoaderOptions::default()).unwrap();
+        let loader = || loader(&images([1; 3], [0; 4]), 128);
         let trainer = Trainer::of_parts(Settings::default(), network, loader(), loader(), 1);
         assert_eq!(trainer.unwrap_err().to_string(), "two parameters are called 1.weight");
     }

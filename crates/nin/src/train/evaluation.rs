@@ -268,21 +268,17 @@ mod tests {
     use tensor::init::Init;
 
     use super::*;
-    use crate::data::{ArrayDataset, LoaderOptions};
+    use crate::data::ArrayDataset;
     use crate::loss::{CrossEntropy, Mse};
-    use crate::nn::{Conv2d, Flatten, Linear, Relu, Sequential, initialize};
+    use crate::nn::{Conv2d, Flatten, Relu, Sequential, initialize};
+    use crate::testing::{batch, images, linear, loader, numbers};
     use crate::train::StepSettings;
 
     /// Ten images of three classes, and the means over them by batches of this size, tested and trained.
     fn means(batch_size: usize, loss: &dyn Loss<f32>) -> [f64; 2] {
-        let pixels: Vec<f32> = (0..10 * 4).map(|i| (i * 37 % 19) as f32 / 9.0 - 1.0).collect();
-        let labels = vec![0, 1, 1, 0, 2, 1, 1, 1, 2, 0];
-        let data = Arc::new(ArrayDataset::new([1, 2, 2], pixels, labels).unwrap());
-        let loader = DataLoader::new(data, LoaderOptions { batch_size, ..LoaderOptions::default() }).unwrap();
-        let mut net = Sequential::new().with(Flatten).with(Linear::new(4, 3));
-        initialize(&mut net, Init::HeNormal, Init::Constant(0.3), 1);
+        let (net, data) = (linear(4, 3), images([1, 2, 2], [0, 1, 1, 0, 2, 1, 1, 1, 2, 0]));
         let (mut workers, mut sums) = (Workers::new(2).unwrap(), [Metrics::default(); 2]);
-        for batch in loader.epoch(0).map(Result::unwrap) {
+        for batch in loader(&data, batch_size).epoch(0).map(Result::unwrap) {
             sums[0].add(workers.evaluate(&net, &batch, loss).unwrap());
             sums[1].add(workers.step(&net, &batch, loss, StepSettings::default()).unwrap());
         }
@@ -304,17 +300,11 @@ mod tests {
         }
         // The first two images are of classes without a weight.
         let last = CrossEntropy { weights: Some(vec![0.0, 0.0, 1.0]), ..CrossEntropy::default() };
-        let batch = |images| {
-            let data = ArrayDataset::new([1, 1, 2], vec![0.5f32; 8], vec![0, 1, 2, 2]).unwrap();
-            let options = LoaderOptions { batch_size: images, ..LoaderOptions::default() };
-            DataLoader::new(Arc::new(data), options).unwrap()
-        };
-        let mean = |images| {
-            let net = Sequential::new().with(Flatten).with(Linear::new(2, 3));
+        let mean = |batch_size| {
+            let (net, data) = (linear(2, 3), ArrayDataset::new([1, 1, 2], vec![0.5f32; 8], vec![0, 1, 2, 2]));
             let (workers, mut sums) = (Workers::new(1).unwrap(), Metrics::default());
-            batch(images)
-                .epoch(0)
-                .for_each(|batch| sums.add(workers.evaluate(&net, &batch.unwrap(), &last).unwrap()));
+            let batches = loader(&data.unwrap(), batch_size).epoch(0);
+            batches.for_each(|batch| sums.add(workers.evaluate(&net, &batch.unwrap(), &last).unwrap()));
             sums.mean_loss()
         };
         assert_eq!(mean(2), mean(4));
@@ -323,11 +313,7 @@ mod tests {
     /// Also with label smoothing, by which such images have a loss, but still no mean.
     #[test]
     fn images_without_a_weight_move_nothing_and_have_no_loss() {
-        let data = ArrayDataset::new([1, 1, 2], vec![0.5f32; 8], vec![0, 1, 0, 1]).unwrap();
-        let loader = DataLoader::new(Arc::new(data), LoaderOptions::default()).unwrap();
-        let batch = loader.epoch(0).next().unwrap().unwrap();
-        let mut net = Sequential::new().with(Flatten).with(Linear::new(2, 3));
-        initialize(&mut net, Init::HeNormal, Init::Constant(0.3), 1);
+        let (net, batch) = (linear(2, 3), batch(&images([1, 1, 2], [0, 1, 0, 1])));
         let mut workers = Workers::new(2).unwrap();
         for label_smoothing in [0.0, 0.5] {
             let loss = CrossEntropy { weights: Some(vec![0.0, 0.0, 1.0]), label_smoothing };
@@ -346,11 +332,9 @@ mod tests {
     /// The output is N x 1 x 2 x 3, the target N x 6.
     #[test]
     fn an_autoencoder_has_one_loss_in_training_and_in_evaluation() {
-        let pixels: Vec<f32> = (0..5 * 6).map(|i| (i * 37 % 19) as f32 / 9.0 - 1.0).collect();
-        let images: Vec<[f32; 6]> = pixels.as_chunks().0.to_vec();
-        let data = Arc::new(ArrayDataset::new([1, 2, 3], pixels, images).unwrap());
-        let loader = DataLoader::new(data, LoaderOptions::default()).unwrap();
-        let batch = loader.epoch(0).next().unwrap().unwrap();
+        let pixels = numbers(5 * 6);
+        let targets: Vec<[f32; 6]> = pixels.as_chunks().0.to_vec();
+        let batch = batch(&ArrayDataset::new([1, 2, 3], pixels, targets).unwrap());
         let mut net =
             Sequential::new().with(Conv2d::new(1, 4, 3, 1, 1)).with(Relu).with(Conv2d::new(4, 1, 3, 1, 1));
         initialize(&mut net, Init::HeNormal, Init::Constant(0.1), 2);

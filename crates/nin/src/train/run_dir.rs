@@ -531,12 +531,12 @@ mod tests {
     use super::*;
     use crate::nn::{Linear, Sequential};
     use crate::optim::{Optimizer, Sgd};
+    use crate::testing::place;
 
     /// As version 0.1 wrote it: momentum buffers named after their parameters.
     #[test]
     fn checkpoints_of_earlier_versions_are_read() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("checkpoint.safetensors");
+        let (_folder, path) = place("checkpoint.safetensors");
         let numbers =
             |shape: &[usize], first: f32| Tensor::from_fn(Shape::new(shape), |index| first + index as f32);
         let (weight, bias) = (numbers(&[2, 3], 1.0), numbers(&[2], 10.0));

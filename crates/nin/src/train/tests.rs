@@ -9,24 +9,21 @@ use std::sync::atomic::AtomicBool;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tensor::init::Init;
 
 use super::run_dir::RunDir;
 use super::{Event, Outcome, Position, Recipe, Settings, TrainError, Trainer};
-use crate::data::{ArrayDataset, DataLoader, DataMarks, DataRecord, LoaderOptions};
+use crate::data::{DataLoader, DataMarks, DataRecord, LoaderOptions};
 use crate::disk::Touch;
 use crate::disk::testing::{Fault, Touches, on_a_disk};
 use crate::disk::{atomic_write, exists};
-use crate::nn::{Flatten, Linear, Sequential, initialize};
+use crate::testing::{images, linear};
 
 /// No space left, an error of the device, a missing permission.
 const REFUSALS: [i32; 3] = [28, 5, 13];
 
 /// Two epochs of three steps, saved after each step.
 fn trainer(max_steps: Option<u64>) -> Trainer {
-    let pixels: Vec<f32> = (0..6 * 4).map(|i| (i * 37 % 19) as f32 / 9.0 - 1.0).collect();
-    let classes: Vec<usize> = (0..6).map(|i| i % 2).collect();
-    let data = Arc::new(ArrayDataset::new([1, 2, 2], pixels, classes).unwrap());
+    let data = Arc::new(images([1, 2, 2], (0..6).map(|i| i % 2)));
     let options = LoaderOptions { batch_size: 2, shuffle: true, ..LoaderOptions::default() };
     let loader = || DataLoader::new(data.clone(), options.clone()).unwrap();
     let settings = Settings {
@@ -36,9 +33,7 @@ fn trainer(max_steps: Option<u64>) -> Trainer {
         max_steps,
         ..Settings::of(Recipe::Chapter)
     };
-    let mut net = Sequential::new().with(Flatten).with(Linear::new(4, 2));
-    initialize(&mut net, Init::HeNormal, Init::Constant(0.0), 1);
-    let mut trainer = Trainer::of_parts(settings, net, loader(), loader(), 1).unwrap();
+    let mut trainer = Trainer::of_parts(settings, linear(4, 2), loader(), loader(), 1).unwrap();
     trainer.card = Some(trainer.describe(vec!["a".to_owned(), "b".to_owned()]));
     trainer
 }

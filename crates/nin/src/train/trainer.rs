@@ -585,17 +585,12 @@ mod tests {
     use crate::models::{Head, Model};
     use crate::nn::{Flatten, Linear, Sequential};
     use crate::optim::AdamW;
+    use crate::testing::{self, images, linear, loader, place};
     use crate::train::{Event, Recipe, RunDir, Score};
-
-    /// Batches of some data in their order.
-    fn loader(data: &ArrayDataset, batch_size: usize) -> DataLoader {
-        let options = LoaderOptions { batch_size, ..LoaderOptions::default() };
-        DataLoader::new(Arc::new(data.clone()), options).unwrap()
-    }
 
     /// A number for each of 24 images of 2 x 2 pixels.
     fn numbers() -> ArrayDataset {
-        let pixels: Vec<f32> = (0..24 * 4).map(|i| (i * 37 % 19) as f32 / 9.0 - 1.0).collect();
+        let pixels = testing::numbers(24 * 4);
         let sums: Vec<[f32; 1]> = pixels.chunks(4).map(|image| [3.0 * image[0] - image[3]]).collect();
         ArrayDataset::new([1, 2, 2], pixels, sums).unwrap()
     }
@@ -645,8 +640,7 @@ mod tests {
     /// From ten classes to three, and from global average pooling to a fully connected head.
     #[test]
     fn a_run_begins_with_what_fits_of_a_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("model.safetensors");
+        let (_folder, file) = place("model.safetensors");
         let start = |classes, head, from: Option<&Path>| {
             let settings = Settings {
                 head,
@@ -774,7 +768,7 @@ mod tests {
 
     #[test]
     fn a_network_of_zeros_is_refused_where_it_could_not_learn() {
-        let data = ArrayDataset::new([1, 2, 2], vec![0.5; 16], vec![0, 1, 0, 1]).unwrap();
+        let data = images([1, 2, 2], [0, 1, 0, 1]);
         let trainer = |net: Sequential<f32>| {
             let (train, test) = (loader(&data, 2), loader(&data, 4));
             Trainer::of_parts(Settings::of(Recipe::Chapter), net, train, test, 1).map(drop)
@@ -793,14 +787,10 @@ mod tests {
     #[test]
     fn loaders_that_do_not_fit_the_network_are_refused() {
         let begun = |train: ArrayDataset, test: ArrayDataset| {
-            let mut net = Sequential::new().with(Flatten).with(Linear::new(4, 2));
-            initialize(&mut net, Init::HeNormal, Init::Constant(0.0), 1);
             let (train, test) = (loader(&train, 2), loader(&test, 4));
-            Trainer::of_parts(Settings::of(Recipe::Chapter), net, train, test, 1)
+            Trainer::of_parts(Settings::of(Recipe::Chapter), linear(4, 2), train, test, 1)
         };
-        let images = |side: usize| {
-            ArrayDataset::new([1, side, side], vec![0.5; 4 * side * side], vec![0, 1, 0, 1]).unwrap()
-        };
+        let images = |side| images([1, side, side], [0, 1, 0, 1]);
         for (train, test, which) in
             [(2, 3, "(test images of 1 x 3 x 3)"), (3, 2, "(training images of 1 x 3 x 3)")]
         {
@@ -812,26 +802,30 @@ mod tests {
     }
 
     /// A run over these images, two to a batch.
-    fn of_images(images: usize, drop_last: bool) -> Trainer {
-        let pixels: Vec<f32> = (0..images * 4).map(|i| (i * 37 % 19) as f32 / 9.0 - 1.0).collect();
-        let classes: Vec<usize> = (0..images).map(|i| i % 2).collect();
-        let data = ArrayDataset::new([1, 2, 2], pixels, classes).unwrap();
+    fn of_images(count: usize, drop_last: bool) -> Trainer {
+        let data = images([1, 2, 2], (0..count).map(|i| i % 2));
         let settings = Settings { epochs: 2, ..Settings::of(Recipe::Chapter) };
-        let net = Sequential::new().with(Flatten).with(Linear::new(4, 2));
         let train = loader(&data, 2);
         let train = train.with_options(LoaderOptions { drop_last, ..train.options().clone() }).unwrap();
-        Trainer::of_parts(settings, net, train, loader(&data, 2), 1).unwrap()
+        Trainer::of_parts(settings, linear(4, 2), train, loader(&data, 2), 1).unwrap()
+    }
+
+    /// Trains to the end.
+    fn run(mut trainer: Trainer, mut dir: RunDir) -> Trainer {
+        trainer.run(&mut dir, &AtomicBool::new(false), |_| Ok(())).unwrap();
+        trainer
+    }
+
+    fn create(path: &Path) -> RunDir {
+        RunDir::create(path, "").unwrap()
     }
 
     #[test]
     fn a_run_does_not_go_on_with_fewer_images_than_it_has_seen() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("run");
-        let mut run = RunDir::create(&path, "").unwrap();
+        let (_folder, path) = place("run");
         let mut trainer = of_images(8, false);
         trainer.settings.max_steps = Some(3);
-        trainer.run(&mut run, &AtomicBool::new(false), |_| Ok(())).unwrap();
-        drop(run);
+        run(trainer, create(&path));
         let resumed = |images, drop_last| {
             let checkpoint = RunDir::open(&path).unwrap().1;
             of_images(images, drop_last).restore(checkpoint, &path)
@@ -848,8 +842,7 @@ mod tests {
     #[test]
     fn an_epoch_has_the_images_of_its_steps() {
         for (drop_last, images) in [(false, 7), (true, 6)] {
-            let (folder, mut told) = (tempfile::tempdir().unwrap(), [Vec::new(), Vec::new(), Vec::new()]);
-            let mut run = RunDir::create(&folder.path().join("run"), "").unwrap();
+            let ((_folder, path), mut told) = (place("run"), [Vec::new(), Vec::new(), Vec::new()]);
             let report = |event: Event<'_>| {
                 match event {
                     Event::EpochStarted { images, .. } => told[0].push(images),
@@ -861,7 +854,7 @@ mod tests {
                 }
                 Ok(())
             };
-            of_images(7, drop_last).run(&mut run, &AtomicBool::new(false), report).unwrap();
+            of_images(7, drop_last).run(&mut create(&path), &AtomicBool::new(false), report).unwrap();
             let [started, stepped, rest] = told;
             assert_eq!(started, [images; 2], "drop_last {drop_last}");
             assert_eq!(stepped.iter().sum::<u64>(), 2 * images);
@@ -890,13 +883,9 @@ mod tests {
         };
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
-        let run = |mut trainer: Trainer, mut dir: RunDir| {
-            trainer.run(&mut dir, &AtomicBool::new(false), |_| Ok(())).unwrap();
-            trainer
-        };
         let start = |name: &str, max_steps| {
             let trainer = Trainer::new(settings(max_steps), splits(201, 251), 2).unwrap();
-            run(trainer, RunDir::create(&path(name), "").unwrap())
+            run(trainer, create(&path(name)))
         };
         let whole = start("whole", None);
         drop(start("parts", Some(4)));
@@ -953,21 +942,15 @@ mod tests {
     fn a_run_of_parts_of_ones_own() {
         let start = |max_steps| {
             let settings = Settings { epochs: 20, max_steps, ..Settings::of(Recipe::Chapter) };
-            let mut net = Sequential::new().with(Flatten).with(Linear::new(4, 1));
-            initialize(&mut net, Init::HeNormal, Init::Constant(0.0), 1);
             // Twice as many samples as there are, and not as the set has them.
             let draws = WeightedRandomSampler::new(&[1.0; 24], 48, 5).unwrap();
             let (train, test) = (loader(&numbers(), 8).with_sampler(draws), loader(&numbers(), 24));
-            let trainer = Trainer::of_parts(settings, net, train, test, 2).unwrap();
+            let trainer = Trainer::of_parts(settings, linear(4, 1), train, test, 2).unwrap();
             let trainer = trainer.with_optimizer(AdamW::new(0.1)).unwrap().with_loss(Mse).unwrap();
             trainer.with_schedule(|step| if step < 60 { 1.0 } else { 0.1 }).unwrap()
         };
         let folder = tempfile::tempdir().unwrap();
-        let run = |mut trainer: Trainer, mut dir: RunDir| {
-            trainer.run(&mut dir, &AtomicBool::new(false), |_| Ok(())).unwrap();
-            trainer
-        };
-        let create = |name: &str| RunDir::create(&folder.path().join(name), "").unwrap();
+        let create = |name: &str| create(&folder.path().join(name));
         let before = start(None).test().unwrap();
         let mut whole = run(start(None), create("whole"));
         let after = whole.test().unwrap();
@@ -1005,18 +988,12 @@ mod tests {
         };
         let start = |kind, salt, normalize| {
             let settings = Settings { max_steps: Some(2), ..Settings::of(Recipe::Chapter) };
-            let mut net = Sequential::new().with(Flatten).with(Linear::new(16, 3));
-            initialize(&mut net, Init::HeNormal, Init::Constant(0.0), 1);
             let (train, test) = (with(&noise(salt), kind, false), with(&noise(251), Whiten::None, normalize));
-            Trainer::of_parts(settings, net, train, test, 1).unwrap()
+            Trainer::of_parts(settings, linear(16, 3), train, test, 1).unwrap()
         };
         for (kind, normalize) in [(Whiten::Gcn, false), (Whiten::Gcn, true), (Whiten::GcnZca, true)] {
-            let folder = tempfile::tempdir().unwrap();
-            let path = folder.path().join("run");
-            let mut trainer = start(kind, 201, normalize);
-            let mut dir = RunDir::create(&path, "").unwrap();
-            trainer.run(&mut dir, &AtomicBool::new(false), |_| Ok(())).unwrap();
-            drop(dir);
+            let (_folder, path) = place("run");
+            let mut trainer = run(start(kind, 201, normalize), create(&path));
             let resumed = |kind, salt| {
                 let mut trainer = start(kind, salt, normalize);
                 trainer.restore(RunDir::open(&path).unwrap().1, &path).map(|()| trainer)
@@ -1040,19 +1017,14 @@ mod tests {
     /// Nothing is right or wrong of dense targets: their best epoch is that of the lowest test loss, and no accuracy is reported.
     #[test]
     fn epochs_without_classes_are_ranked_by_loss() {
-        let run = |later| {
+        let begun = |later| {
             let settings = Settings { epochs: 6, patience: 2, ..Settings::of(Recipe::Chapter) };
-            let net = Sequential::new().with(Flatten).with(Linear::new(4, 1));
             let (train, test) = (loader(&numbers(), 8), loader(&numbers(), 24));
-            let trainer = Trainer::of_parts(settings, net, train, test, 1).unwrap();
+            let trainer = Trainer::of_parts(settings, linear(4, 1), train, test, 1).unwrap();
             let trainer = trainer.with_optimizer(AdamW::new(0.1)).unwrap();
             let trainer = trainer.with_schedule(move |step| if step < 6 { 1.0 } else { later }).unwrap();
-            let mut trainer = trainer.with_loss(Mse).unwrap();
-            let folder = tempfile::tempdir().unwrap();
-            let path = folder.path().join("run");
-            trainer
-                .run(&mut RunDir::create(&path, "").unwrap(), &AtomicBool::new(false), |_| Ok(()))
-                .unwrap();
+            let (_folder, path) = place("run");
+            let trainer = run(trainer.with_loss(Mse).unwrap(), create(&path));
             let (_, checkpoint) = RunDir::open(&path).unwrap();
             assert_eq!(checkpoint.position, Position { seconds: 0.0, waited: 0.0, ..*trainer.position() });
             let text = std::fs::read_to_string(path.join("metrics.jsonl")).unwrap();
@@ -1061,10 +1033,10 @@ mod tests {
                 RunDir::read_epochs(&path).unwrap().iter().map(|epoch| epoch.test_loss.unwrap()).collect();
             (losses, trainer.position().best.unwrap())
         };
-        let (losses, best) = run(1.0);
+        let (losses, best) = begun(1.0);
         assert!(losses.is_sorted_by(|before, after| before > after), "{losses:?}");
         assert_eq!((losses.len(), best.epoch), (6, 6));
-        let (losses, best) = run(1000.0);
+        let (losses, best) = begun(1000.0);
         let lowest = losses.iter().copied().fold(f64::INFINITY, f64::min);
         assert!(
             losses.len() == 4 && losses[1] == lowest,
@@ -1074,14 +1046,14 @@ mod tests {
         assert!(matches!(best.score, Score::Loss(loss) if (loss - lowest).abs() < 1e-12), "{best:?}");
     }
 
-    /// A module that is no `Sequential`, with the names that it gives; and no setting that was set is silently nothing.
+    /// No setting that was set is silently nothing.
     #[test]
     fn settings_in_the_place_of_which_are_parts_are_refused_and_left_out() {
         let start = |change: &dyn Fn(&mut Settings)| {
             let mut settings = Settings::of(Recipe::Chapter);
             change(&mut settings);
             let (train, test) = (loader(&numbers(), 8), loader(&numbers(), 24));
-            Trainer::of_parts(settings, Flatten, train, test, 1)
+            Trainer::of_parts(settings, linear(4, 1), train, test, 1)
         };
         let refused = |change: &dyn Fn(&mut Settings)| start(change).map(drop).unwrap_err().to_string();
         let beside = "as recipe chapter has it, beside a network and loaders of one's own";
@@ -1106,16 +1078,7 @@ mod tests {
         let Settings { batch_size, image_size, shuffle, .. } = *same.settings();
         assert_eq!((batch_size, image_size, shuffle), (8, 2, false));
 
-        let net = || {
-            let mut net = Sequential::new().with(Flatten).with(Linear::new(4, 1));
-            initialize(&mut net, Init::HeNormal, Init::Constant(0.0), 1);
-            net
-        };
-        let start = |change: &dyn Fn(&mut Settings)| {
-            let mut settings = Settings::of(Recipe::Chapter);
-            change(&mut settings);
-            Trainer::of_parts(settings, net(), loader(&numbers(), 8), loader(&numbers(), 24), 1).unwrap()
-        };
+        let start = |change: &dyn Fn(&mut Settings)| start(change).unwrap();
         let text = |result: Result<Trainer, TrainError>| result.map(drop).unwrap_err().to_string();
         assert_eq!(
             text(start(&|s| s.lr = 1e-9).with_optimizer(AdamW::new(0.003))),

@@ -511,11 +511,11 @@ mod tests {
     use tensor::{Element, UnaryOp};
 
     use super::*;
-    use crate::data::{ArrayDataset, DataLoader, LoaderOptions};
     use crate::loss::CrossEntropy;
     use crate::nn::{
         AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Flatten, Linear, Relu, Sequential, initialize, update_buffers,
     };
+    use crate::testing;
 
     #[test]
     fn a_worker_begins_with_its_own_group_and_helps_when_many_have_begun() {
@@ -570,12 +570,8 @@ mod tests {
         net
     }
 
-    fn batch(images: usize) -> Batch {
-        let pixels: Vec<f32> = (0..images * 30).map(|i| (i * 7919 % 1013) as f32 / 500.0 - 1.0).collect();
-        let labels: Vec<usize> = (0..images).map(|i| i % 2).collect();
-        let data = ArrayDataset::new([1, 5, 6], pixels, labels).unwrap();
-        let options = LoaderOptions { batch_size: images, ..LoaderOptions::default() };
-        DataLoader::new(Arc::new(data), options).unwrap().epoch(0).next().unwrap().unwrap()
+    fn batch(count: usize) -> Batch {
+        testing::batch(&testing::images([1, 5, 6], (0..count).map(|i| i % 2)))
     }
 
     /// Loss, gradients and running statistics of a step of micro-batches are those of the whole batch on a tape, and the same
@@ -646,10 +642,10 @@ mod tests {
     /// Those who wait for the turn of a micro-batch whose thread panics would wait forever.
     #[test]
     fn a_panic_in_a_step_ends_it() {
-        let plain = Sequential::new().with(Flatten).with(Linear::new(30, 2));
-        for net in
-            [plain.with(Fails).with(Linear::new(2, 2)), normalized().with(Fails).with(Linear::new(2, 2))]
-        {
+        for net in [
+            testing::linear(30, 2).with(Fails).with(Linear::new(2, 2)),
+            normalized().with(Fails).with(Linear::new(2, 2)),
+        ] {
             for threads in [1, 3] {
                 let mut workers = Workers::new(threads).unwrap();
                 let mut step =

@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use super::*;
+use crate::testing::noise;
 
 /// The server's answer to one request.
 #[derive(Clone, Copy)]
@@ -117,7 +118,7 @@ fn respond(mut stream: TcpStream, contents: &[u8], from: u64, answer: Answer) ->
 }
 
 fn contents() -> Vec<u8> {
-    (0..200_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
+    noise(200_000)
 }
 
 fn file() -> RemoteFile {

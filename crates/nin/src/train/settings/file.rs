@@ -55,11 +55,11 @@ const WHOLE: &str = "a whole number of at least 0";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::place;
 
     #[test]
     fn types_of_values_are_said_in_plain_words() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("run.toml");
+        let (_folder, path) = place("run.toml");
         for (line, expected) in [
             ("lr = \"fast\"", "expected a number"),
             ("batch_size = -1", "expected a whole number of at least 0"),
