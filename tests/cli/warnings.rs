@@ -1,6 +1,6 @@
 //! Warnings about a run while it goes on: weights that are dead on purpose, and weights that are not.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use assert_cmd::Command;
 use serde_json::Value;
@@ -26,7 +26,7 @@ fn warnings(place: &Place, run: &str, dead: &[usize], more: &[&str]) -> (Vec<Str
         weights.get_mut("6.4.bias").unwrap().data_mut()[class] = -1000.0;
     }
     let all: Vec<_> = weights.iter().map(|(name, tensor)| (name.clone(), tensor)).collect();
-    nin::checkpoint::save_tensors(&place.path("start.safetensors"), &all, HashMap::new()).unwrap();
+    nin::checkpoint::save_tensors(&place.path("start.safetensors"), &all, BTreeMap::new()).unwrap();
     let lines = logged_warnings(place.train(run, &[&["--init-from", "start.safetensors"], more].concat()));
     let metrics = place.metrics(run).into_iter();
     (lines, metrics.filter(|line| line.get("warning").is_some()).collect())

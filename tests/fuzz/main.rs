@@ -3,7 +3,7 @@
 
 mod targets;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
@@ -185,7 +185,7 @@ fn run() {
     let weight = Tensor::full([2], 1.0);
     let names =
         ["step", "epoch", "batch", "loss", "correct", "images", "milliseconds", "waited_milliseconds"];
-    let mut text: HashMap<String, String> = names.map(|name| (name.to_owned(), "0".to_owned())).into();
+    let mut text: BTreeMap<String, String> = names.map(|name| (name.to_owned(), "0".to_owned())).into();
     text.insert("parameters".to_owned(), "0.bias".to_owned());
     text.insert("health".to_owned(), r#"{"maps":[],"waiting":[],"quiet_until":0,"stuck":0}"#.to_owned());
     let folder = tempfile::tempdir().unwrap();

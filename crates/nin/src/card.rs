@@ -1,6 +1,6 @@
 //! [`ModelCard`]: what a file of weights says of itself, so that it is of use without the folder that it was made in.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -69,14 +69,14 @@ pub enum JudgedBy {
 
 impl ModelCard {
     /// Reads the card in the text of a file.
-    pub(crate) fn of_text(text: &HashMap<String, String>) -> Option<serde_json::Result<Self>> {
+    pub(crate) fn of_text(text: &BTreeMap<String, String>) -> Option<serde_json::Result<Self>> {
         text.get(KEY).map(|card| serde_json::from_str(card))
     }
 
     /// The text for a file of weights; with the mark that other libraries look for.
-    pub(crate) fn text(&self) -> HashMap<String, String> {
+    pub(crate) fn text(&self) -> BTreeMap<String, String> {
         let card = serde_json::to_string(self).expect("a card is JSON");
-        HashMap::from([(KEY.to_owned(), card), ("format".to_owned(), "pt".to_owned())])
+        BTreeMap::from([(KEY.to_owned(), card), ("format".to_owned(), "pt".to_owned())])
     }
 
     /// A file of a network's weights with this card, ready to be written ([`atomic_write`](crate::disk::atomic_write)).

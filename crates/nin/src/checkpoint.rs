@@ -1,6 +1,6 @@
 //! A network's weights on disk, under the names of PyTorch's `state_dict`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
@@ -16,7 +16,7 @@ pub use crate::weights_file::{Contents, load_tensors, read_tensors, save_tensors
 /// # Errors
 /// [`FileError::Content`] if two parameters have one name, otherwise [`FileError::Io`]; an old file of that name is whole then.
 pub fn save_parameters(path: &Path, module: &dyn Module<f32>) -> Result<(), FileError> {
-    save_tensors(path, &values(module), HashMap::new())
+    save_tensors(path, &values(module), BTreeMap::new())
 }
 
 /// The tensors of a file that fit a network, by their names, and with their shapes those that do not.
@@ -289,9 +289,9 @@ mod tests {
         let mut all = values(&source);
         let extra = Tensor::full([2], 1.0);
         all.push(("9.weight".to_owned(), &extra));
-        save_tensors(&path, &all, HashMap::new()).unwrap();
+        save_tensors(&path, &all, BTreeMap::new()).unwrap();
         assert!(refused(&path).ends_with("tensor 9.weight is not one of the network's 6"), "too many");
-        save_tensors(&path, &all[..5], HashMap::new()).unwrap();
+        save_tensors(&path, &all[..5], BTreeMap::new()).unwrap();
         assert!(refused(&path).ends_with("no tensor 4.bias, expected 4"), "one is missing");
         let view = TensorView::new(Dtype::I16, vec![4], &[0; 8]).unwrap();
         std::fs::write(&path, safetensors::serialize([("0.bias", view)], None).unwrap()).unwrap();
@@ -307,7 +307,7 @@ mod tests {
         let save = |wrapped: usize| {
             let mut all = values(&source);
             all[..wrapped].iter_mut().for_each(|(name, _)| name.insert_str(0, "module."));
-            save_tensors(&path, &all, HashMap::new()).unwrap();
+            save_tensors(&path, &all, BTreeMap::new()).unwrap();
         };
         save(6);
         let mut other = block(4, 2);

@@ -14,7 +14,7 @@
 //! The checkpoint is written last in each save, and it is what counts: what lags behind it or is ahead of it, because the
 //! process died in between, is made to agree with it when the run goes on. Until then nothing in the folder changes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -376,7 +376,7 @@ impl RunDir {
         tensors.extend(saved.whitening.iter().flat_map(|own| own.tensors()));
         tensors.extend(saved.optimizer.iter().map(|(name, tensor)| (format!("{OPTIMIZER}{name}"), tensor)));
         let numbers = saved.position.numbers().map(|number| number.to_string());
-        let mut metadata: HashMap<String, String> =
+        let mut metadata: BTreeMap<String, String> =
             NUMBERS.map(str::to_owned).into_iter().zip(numbers).collect();
         metadata.insert(DIVISOR.to_owned(), saved.position.sums.divisor.to_bits().to_string());
         if let Some(test_acc) = saved.position.test_acc {
@@ -400,7 +400,7 @@ impl RunDir {
 type Weights<'a> = [(String, &'a Tensor<f32>)];
 
 /// The text of a file of the weights of a position.
-fn text(card: Option<&ModelCard>, position: &Position) -> HashMap<String, String> {
+fn text(card: Option<&ModelCard>, position: &Position) -> BTreeMap<String, String> {
     // Inside of an epoch nobody has tested them.
     let tested = position.batch == 0 && (position.best.is_some() || position.test_acc.is_some());
     let card = card.map(|card| ModelCard {
@@ -408,11 +408,11 @@ fn text(card: Option<&ModelCard>, position: &Position) -> HashMap<String, String
         test_acc: position.test_acc.filter(|_| tested),
         ..card.clone()
     });
-    card.map_or_else(HashMap::new, |card| card.text())
+    card.map(|card| card.text()).unwrap_or_default()
 }
 
 /// Tells whether a file holds these weights, bit for bit, and this text.
-fn holds(path: &Path, weights: &Weights<'_>, text: &HashMap<String, String>) -> bool {
+fn holds(path: &Path, weights: &Weights<'_>, text: &BTreeMap<String, String>) -> bool {
     let bits = |tensor: &Tensor<f32>| tensor.data().iter().map(|number| number.to_bits()).collect::<Vec<_>>();
     load_tensors(path).is_ok_and(|(found, of_file)| {
         let same = |(name, own): &(String, &Tensor<f32>)| {
@@ -560,7 +560,7 @@ mod tests {
         ];
         let tensors = tensors.map(|(name, tensor)| (name.to_owned(), tensor));
         let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let mut metadata = HashMap::from(metadata);
+        let mut metadata = BTreeMap::from(metadata);
         // Before images could be judged by their loss alone.
         let best = [("best_epoch", "2".to_owned()), ("best_test_acc", 0.75f64.to_bits().to_string())];
         metadata.extend(best.map(|(key, value)| (key.to_owned(), value)));
