@@ -39,6 +39,11 @@ const OPTIMIZER: &str = "optimizer.";
 /// The beginning of the names of momentum buffers before optimizers saved their state by name.
 const FORMER_MOMENTUM: &str = "momentum.";
 
+/// The name of the counts of the health monitor in its header. Checkpoints of version 0.1 have none.
+const HEALTH: &str = "health";
+/// The name of the list of the network's parameters there.
+const PARAMETERS: &str = "parameters";
+
 const CONFIG: &str = "config.toml";
 const DATA: &str = "data.json";
 const METRICS: &str = "metrics.jsonl";
@@ -77,44 +82,56 @@ pub struct Best {
     pub score: Score,
 }
 
-/// The names of [`Position::numbers`] in the header of `checkpoint.safetensors`.
-const NUMBERS: [&str; 8] =
-    ["step", "epoch", "batch", "loss", "correct", "images", "milliseconds", "waited_milliseconds"];
-/// The name of the divisor of the loss there, by its bits. Without it, that was the images.
-const DIVISOR: &str = "loss_divisor";
-/// The name of the last test accuracy there, by its bits, if there is one.
-const TEST_ACC: &str = "test_acc";
-/// The name of the [`Best`] epoch there, if there is one.
-const BEST_EPOCH: &str = "best_epoch";
-/// The names of its score there, by its bits: one of them.
-const BEST_TEST_ACC: &str = "best_test_acc";
-const BEST_TEST_LOSS: &str = "best_test_loss";
-/// The name of the counts of the health monitor there. Checkpoints of version 0.1 have none.
-const HEALTH: &str = "health";
-
 impl Position {
-    /// Its fields but the divisor and the scores as whole numbers: the loss by its bits, times in milliseconds.
-    fn numbers(&self) -> [u64; NUMBERS.len()] {
-        let Self { step, epoch, batch, sums, seconds, waited, .. } = *self;
-        let Metrics { loss, correct, images, .. } = sums;
+    /// Its fields by their names in the header of `checkpoint.safetensors`, as whole numbers: figures by their bits, times in
+    /// milliseconds.
+    fn numbers(&self) -> Vec<(&'static str, u64)> {
+        let Self { step, epoch, batch, sums, seconds, waited, test_acc, best } = *self;
         let [seconds, waited] = [seconds, waited].map(|seconds| (seconds * 1e3) as u64);
-        [step, epoch, batch, loss.to_bits(), correct as u64, images as u64, seconds, waited]
+        let mut all = vec![
+            ("step", step),
+            ("epoch", epoch),
+            ("batch", batch),
+            ("loss", sums.loss.to_bits()),
+            ("loss_divisor", sums.divisor.to_bits()),
+            ("correct", sums.correct as u64),
+            ("images", sums.images as u64),
+            ("milliseconds", seconds),
+            ("waited_milliseconds", waited),
+        ];
+        all.extend(test_acc.map(|figure| ("test_acc", figure.to_bits())));
+        if let Some(Best { epoch, score }) = best {
+            let name = if let Score::Accuracy(_) = score { "best_test_acc" } else { "best_test_loss" };
+            all.extend([("best_epoch", epoch), (name, score.value().to_bits())]);
+        }
+        all
     }
 
-    fn of_numbers(
-        [step, epoch, batch, loss, correct, images, seconds, waited]: [u64; NUMBERS.len()],
-        divisor: Option<f64>,
-        test_acc: Option<f64>,
-        best: Option<Best>,
-    ) -> Self {
-        let sums = Metrics {
-            loss: f64::from_bits(loss),
-            divisor: divisor.unwrap_or(images as f64),
-            correct: correct as usize,
-            images: images as usize,
+    /// The position of which these are the numbers. Those of earlier versions have no divisor of the loss, which was the images.
+    fn of_numbers(header: &BTreeMap<String, String>) -> Result<Self, String> {
+        let number = |name: &str| {
+            let found = header.get(name).and_then(|value| value.parse::<u64>().ok());
+            found.ok_or_else(|| format!("no whole number {name:?} in its header"))
         };
+        let figure =
+            |name: &str| header.contains_key(name).then(|| number(name).map(f64::from_bits)).transpose();
+        let [step, epoch, batch] = [number("step")?, number("epoch")?, number("batch")?];
+        let [loss, correct, images] = [number("loss")?, number("correct")?, number("images")?];
+        let [seconds, waited] = [number("milliseconds")?, number("waited_milliseconds")?];
+        let (divisor, test_acc) = (figure("loss_divisor")?.unwrap_or(images as f64), figure("test_acc")?);
+        let (loss, correct, images) = (f64::from_bits(loss), correct as usize, images as usize);
         let [seconds, waited] = [seconds, waited].map(|milliseconds| milliseconds as f64 / 1e3);
-        Self { step, epoch, batch, sums, seconds, waited, test_acc, best }
+        let score =
+            figure("best_test_acc")?.map(Score::Accuracy).or(figure("best_test_loss")?.map(Score::Loss));
+        let best = match score {
+            Some(score) => Some(Best { epoch: number("best_epoch")?, score }),
+            None if header.contains_key("best_epoch") => {
+                return Err("a best epoch without its figure in its header".to_owned());
+            }
+            None => None,
+        };
+        let sums = Metrics { loss, divisor, correct, images };
+        Ok(Self { step, epoch, batch, sums, seconds, waited, test_acc, best })
     }
 }
 
@@ -375,24 +392,14 @@ impl RunDir {
             weights.iter().map(|(name, tensor)| (format!("model.{name}"), *tensor)).collect();
         tensors.extend(saved.whitening.iter().flat_map(|own| own.tensors()));
         tensors.extend(saved.optimizer.iter().map(|(name, tensor)| (format!("{OPTIMIZER}{name}"), tensor)));
-        let numbers = saved.position.numbers().map(|number| number.to_string());
-        let mut metadata: BTreeMap<String, String> =
-            NUMBERS.map(str::to_owned).into_iter().zip(numbers).collect();
-        metadata.insert(DIVISOR.to_owned(), saved.position.sums.divisor.to_bits().to_string());
-        if let Some(test_acc) = saved.position.test_acc {
-            metadata.insert(TEST_ACC.to_owned(), test_acc.to_bits().to_string());
-        }
-        metadata.extend(self.card(saved).iter().flat_map(ModelCard::text));
-        if let Some(Best { epoch, score }) = saved.position.best {
-            metadata.insert(BEST_EPOCH.to_owned(), epoch.to_string());
-            let name = if let Score::Accuracy(_) = score { BEST_TEST_ACC } else { BEST_TEST_LOSS };
-            metadata.insert(name.to_owned(), score.value().to_bits().to_string());
-        }
+        let numbers = saved.position.numbers().into_iter();
+        let mut header = self.card(saved).map(|card| card.text()).unwrap_or_default();
+        header.extend(numbers.map(|(name, number)| (name.to_owned(), number.to_string())));
         let health = serde_json::to_string(saved.health).expect("counts are JSON");
-        metadata.insert(HEALTH.to_owned(), health);
+        header.insert(HEALTH.to_owned(), health);
         let names: Vec<&str> = weights.iter().map(|(name, _)| name.as_str()).collect();
-        metadata.insert("parameters".to_owned(), names.join(","));
-        Ok(save_tensors(&self.path.join(CHECKPOINT), &tensors, metadata)?)
+        header.insert(PARAMETERS.to_owned(), names.join(","));
+        Ok(save_tensors(&self.path.join(CHECKPOINT), &tensors, header)?)
     }
 }
 
@@ -448,36 +455,18 @@ fn file_of_a_run(path: &Path) -> Result<Option<&'static str>, TrainError> {
 }
 
 fn read_checkpoint(bytes: &[u8], path: &Path) -> Result<Checkpoint, TrainError> {
-    let (mut tensors, metadata) = read_tensors(bytes, path)?;
+    let (mut tensors, header) = read_tensors(bytes, path)?;
     let broken = |what: &str| TrainError::of(path, format!("not a checkpoint of a run: {what}"));
-    let number = |key: &str| {
-        let found = metadata.get(key).and_then(|value| value.parse::<u64>().ok());
-        found.ok_or_else(|| broken(&format!("no whole number {key:?} in its header")))
-    };
-    let mut numbers = [0; NUMBERS.len()];
-    for (own, key) in numbers.iter_mut().zip(NUMBERS) {
-        *own = number(key)?;
-    }
-    let figure = |key: &str| metadata.contains_key(key).then(|| number(key).map(f64::from_bits)).transpose();
-    let (divisor, test_acc) = (figure(DIVISOR)?, figure(TEST_ACC)?);
-    let score = figure(BEST_TEST_ACC)?.map(Score::Accuracy).or(figure(BEST_TEST_LOSS)?.map(Score::Loss));
-    let best = match score {
-        Some(score) => Some(Best { epoch: number(BEST_EPOCH)?, score }),
-        None if metadata.contains_key(BEST_EPOCH) => {
-            return Err(broken("a best epoch without its figure in its header"));
-        }
-        None => None,
-    };
-    let health = metadata.get(HEALTH).map(|text| serde_json::from_str(text)).transpose();
+    let position = Position::of_numbers(&header).map_err(|what| broken(&what))?;
+    let health = header.get(HEALTH).map(|text| serde_json::from_str(text)).transpose();
     let health = health.map_err(|error| broken(&format!("{HEALTH:?} in its header: {error}")))?;
-    let names = metadata.get("parameters").ok_or_else(|| broken("no list of parameters in its header"))?;
+    let names = header.get(PARAMETERS).ok_or_else(|| broken("no list of parameters in its header"))?;
     let mut weights = BTreeMap::new();
     for name in names.split(',') {
         let weight = tensors.remove(&format!("model.{name}"));
         weights.insert(name.to_owned(), weight.ok_or_else(|| broken(&format!("no tensor model.{name}")))?);
     }
-    let position = Position::of_numbers(numbers, divisor, test_acc, best);
-    let card = ModelCard::of_text(&metadata).transpose();
+    let card = ModelCard::of_text(&header).transpose();
     let card = card.map_err(|error| broken(&format!("its card: {error}")))?;
     let (mut optimizer, mut whitening) = (State::new(), BTreeMap::new());
     for (name, tensor) in tensors {
@@ -557,14 +546,13 @@ mod tests {
             ("milliseconds", "1500"),
             ("waited_milliseconds", "250"),
             ("parameters", "0.weight,0.bias"),
+            // Before images could be judged by their loss alone.
+            ("best_epoch", "2"),
+            ("best_test_acc", "4604930618986332160"),
         ];
         let tensors = tensors.map(|(name, tensor)| (name.to_owned(), tensor));
         let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let mut metadata = BTreeMap::from(metadata);
-        // Before images could be judged by their loss alone.
-        let best = [("best_epoch", "2".to_owned()), ("best_test_acc", 0.75f64.to_bits().to_string())];
-        metadata.extend(best.map(|(key, value)| (key.to_owned(), value)));
-        save_tensors(&path, &tensors, metadata).unwrap();
+        save_tensors(&path, &tensors, metadata.into()).unwrap();
         let checkpoint = read_checkpoint(&std::fs::read(&path).unwrap(), &path).unwrap();
         let sums = Metrics { loss: 2.0, divisor: 8.0, correct: 3, images: 8 };
         let expected = Position {
