@@ -95,16 +95,10 @@ impl PartialEq for OwnStep {
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Flip => f.write_str("flip"),
-            Self::Shift(pixels) => write!(f, "shift:{pixels}"),
-            Self::Crop(share) => write!(f, "crop:{share}"),
-            Self::Rotate(degrees) => write!(f, "rotate:{degrees}"),
-            Self::Scale(factor) => write!(f, "scale:{factor}"),
-            Self::Color(strength) => write!(f, "color:{strength}"),
-            Self::Cutout(pixels) => write!(f, "cutout:{pixels}"),
-            Self::Mixup(alpha) => write!(f, "mixup:{alpha}"),
-            Self::Own(own) => write!(f, "own:{}", own.name),
+        match (self, self.numbered()) {
+            (_, Some((name, number, ..))) => write!(f, "{name}:{number}"),
+            (Self::Own(own), None) => write!(f, "own:{}", own.name),
+            (_, None) => f.write_str("flip"),
         }
     }
 }
@@ -128,40 +122,42 @@ impl Step {
         }
     }
 
-    /// Refuses a number out of bounds; says why.
-    fn check(&self) -> Result<(), String> {
-        let (number, [least, most]) = match *self {
-            Self::Own(OwnStep { ref name, .. })
-                if !name.chars().all(|c| c.is_alphanumeric() || "-_".contains(c)) =>
-            {
-                return Err(format!("own:{name:?}: expected a name of letters, digits, - and _"));
-            }
-            Self::Flip | Self::Own(_) => return Ok(()),
-            Self::Shift(pixels) | Self::Cutout(pixels) => (pixels as f64, [1.0, 1024.0]),
-            Self::Crop(share) => (share, [0.01, 0.99]),
-            Self::Rotate(degrees) => (degrees, [0.01, 180.0]),
-            Self::Scale(factor) => (factor, [1.01, 10.0]),
-            Self::Color(strength) => (strength, [0.01, 1.0]),
-            Self::Mixup(alpha) => (alpha, [0.001, 1000.0]),
-        };
-        if (least..=most).contains(&number) {
-            return Ok(());
-        }
-        Err(format!("{self}: expected a number from {least} to {most}"))
+    /// Of a step with a number: its name, the number, the least and the most that may be, and its stream of random numbers.
+    fn numbered(&self) -> Option<(&'static str, f64, [f64; 2], u32)> {
+        Some(match *self {
+            Self::Flip | Self::Own(_) => return None,
+            // Flip and shift share a stream, of which flip has the first number.
+            Self::Shift(pixels) => ("shift", pixels as f64, [1.0, 1024.0], 0),
+            Self::Crop(share) => ("crop", share, [0.01, 0.99], 1),
+            Self::Rotate(degrees) => ("rotate", degrees, [0.01, 180.0], 2),
+            Self::Scale(factor) => ("scale", factor, [1.01, 10.0], 3),
+            Self::Color(strength) => ("color", strength, [0.01, 1.0], 4),
+            Self::Cutout(pixels) => ("cutout", pixels as f64, [1.0, 1024.0], 5),
+            Self::Mixup(alpha) => ("mixup", alpha, [0.001, 1000.0], 6),
+        })
     }
 
-    /// The number of its stream of random numbers. Flip and shift share one, of which flip has the first number.
+    /// Refuses a number out of bounds; says why.
+    fn check(&self) -> Result<(), String> {
+        match (self, self.numbered()) {
+            (_, Some((_, number, [least, most], _))) if !(least..=most).contains(&number) => {
+                Err(format!("{self}: expected a number from {least} to {most}"))
+            }
+            (Self::Own(OwnStep { name, .. }), _)
+                if !name.chars().all(|c| c.is_alphanumeric() || "-_".contains(c)) =>
+            {
+                Err(format!("own:{name:?}: expected a name of letters, digits, - and _"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The number of its stream of random numbers.
     fn stream(&self) -> u32 {
         match self {
-            Self::Flip | Self::Shift(_) => 0,
-            Self::Crop(_) => 1,
-            Self::Rotate(_) => 2,
-            Self::Scale(_) => 3,
-            Self::Color(_) => 4,
-            Self::Cutout(_) => 5,
-            Self::Mixup(_) => 6,
             // The highest bit keeps it apart from the others.
             Self::Own(own) => hash(&own.name) as u32 | 1 << 31,
+            _ => self.numbered().map_or(0, |(.., stream)| stream),
         }
     }
 
