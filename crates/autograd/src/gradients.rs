@@ -5,7 +5,7 @@ use tensor::{Element, Tensor};
 use crate::var::Var;
 
 /// The gradients of the leaves of a tape.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct TapeGradients<T: Element> {
     pub(crate) leaves: Vec<LeafGradient<T>>,
 }
@@ -29,10 +29,5 @@ impl<T: Element> TapeGradients<T> {
     #[must_use]
     pub fn parameter(&self, identity: u64) -> Option<&Tensor<T>> {
         self.leaves.iter().find(|leaf| leaf.parameter == Some(identity)).map(|leaf| &leaf.gradient)
-    }
-
-    /// The identity and gradient of every parameter that the loss depends on.
-    pub fn parameters(&self) -> impl Iterator<Item = (u64, &Tensor<T>)> {
-        self.leaves.iter().filter_map(|leaf| Some((leaf.parameter?, &leaf.gradient)))
     }
 }

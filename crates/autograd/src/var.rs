@@ -57,12 +57,6 @@ impl<'t, T: Element> Var<'t, T> {
     pub fn shape(&self) -> Shape {
         self.shape
     }
-
-    /// Tells whether a gradient passes through it.
-    #[must_use]
-    pub fn needs_gradient(&self) -> bool {
-        self.node.is_some()
-    }
 }
 
 impl<T: Element> std::fmt::Debug for Var<'_, T> {
