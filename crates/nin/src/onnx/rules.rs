@@ -41,21 +41,21 @@ const RULES: &[Rule] = &[
     |to| to.same::<ops::Mul>("Mul"),
     // Evaluation drops nothing.
     |to| to.same::<ops::Dropout>("Identity"),
+    |to| to.with("Concat", |op: &ops::Concat| [("axis", integer(op.axis))]),
+    |to| to.with("Gemm", |_: &ops::Linear| [("transB", integer(1))]),
+    |to| to.with("LeakyRelu", |op: &ops::LeakyRelu| [("alpha", float(op.slope))]),
     |to| to.op().map(|op| adaptive_avg_pool2d(to, op)),
     |to| to.op().map(|op| avg_pool2d(to, op)),
     |to| to.op().map(|op| batch_norm2d(to, op)),
-    |to| to.op().map(|op| concat(to, op)),
     |to| to.op().map(|op| conv2d(to, op)),
     |to| to.op().map(|op| gelu(to, *op)),
     |to| to.op().map(|op| group_norm(to, op)),
-    |to| to.op().map(|op| leaky_relu(to, op)),
-    |to| to.op().map(|op: &ops::Linear| linear(to, *op)),
     |to| to.op().map(|op| max_pool2d(to, op)),
     |to| to.op().map(|op| mean(to, op)),
     |to| to.op().map(|op| reshape(to, op)),
     |to| to.op().map(|op| rsqrt(to, op)),
     |to| to.op().map(|op: &ops::Scale| Ok(to.times(&to.input(0), op.factor))),
-    |to| to.op().map(|op: &ops::Silu| silu(to, *op)),
+    |to| to.op::<ops::Silu>().map(|_| silu(to)),
     |to| to.op().map(|op| softmax(to, op)),
     |to| to.op().map(|op| sum(to, op)),
 ];
@@ -219,8 +219,17 @@ impl<'g> Builder<'g> {
 
     /// The op under its ONNX name, if it is of this type and has no settings.
     fn same<O: Op<f32>>(&mut self, kind: &str) -> Option<Answer> {
-        self.op::<O>()?;
-        Some(Ok(self.push(kind, self.inputs(), [])))
+        self.with(kind, |_: &O| [])
+    }
+
+    /// The op under its ONNX name with its settings, if it is of this type.
+    fn with<O: Op<f32>, const SETTINGS: usize>(
+        &mut self,
+        kind: &str,
+        settings: impl Fn(&O) -> [(&'static str, Attribute); SETTINGS],
+    ) -> Option<Answer> {
+        let settings = settings(self.op()?);
+        Some(Ok(self.push(kind, self.inputs(), settings)))
     }
 }
 
@@ -357,19 +366,7 @@ fn group_norm(to: &mut Builder<'_>, op: &ops::GroupNorm) -> Answer {
     Ok(to.push("Add", [y, bias], []))
 }
 
-fn linear(to: &mut Builder<'_>, _: ops::Linear) -> Answer {
-    Ok(to.push("Gemm", to.inputs(), [("transB", integer(1))]))
-}
-
-fn concat(to: &mut Builder<'_>, op: &ops::Concat) -> Answer {
-    Ok(to.push("Concat", to.inputs(), [("axis", integer(op.axis))]))
-}
-
-fn leaky_relu(to: &mut Builder<'_>, op: &ops::LeakyRelu) -> Answer {
-    Ok(to.push("LeakyRelu", to.inputs(), [("alpha", float(op.slope))]))
-}
-
-fn silu(to: &mut Builder<'_>, _: ops::Silu) -> Answer {
+fn silu(to: &mut Builder<'_>) -> Answer {
     let x = to.input(0);
     let gate = to.push("Sigmoid", [&x], []);
     Ok(to.times_value(&x, &gate))
