@@ -10,9 +10,14 @@ use thiserror::Error;
 pub struct ParseError(String);
 
 impl ParseError {
-    /// A text of another form than `expected`; `why` says more about it, in brackets after a space, or nothing.
-    pub(crate) fn form(expected: &str, found: &str, why: &str) -> Self {
-        Self(format!("expected {expected}, found {found:?}{why}"))
+    /// A text of another form than `expected`.
+    pub(crate) fn form(expected: &str, found: &str) -> Self {
+        Self(format!("expected {expected}, found {found:?}"))
+    }
+
+    /// The same with a reason.
+    pub(crate) fn since(self, why: &str) -> Self {
+        Self(format!("{self} ({why})"))
     }
 
     /// A name that is none of the choices. `what` was to be named, such as a network.

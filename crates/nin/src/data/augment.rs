@@ -239,12 +239,14 @@ impl FromStr for Augmentation {
         if text == "none" {
             return Ok(augmentation);
         }
+        let refused = || ParseError::form(FORM, text);
         for part in text.split(',') {
-            let why = if part.starts_with("own:") { " (a closure is part of a program)" } else { "" };
-            let step = Step::parse(part).ok_or_else(|| ParseError::form(FORM, text, why))?;
-            augmentation.steps.push(step);
+            if part.starts_with("own:") {
+                return Err(refused().since("a closure is part of a program"));
+            }
+            augmentation.steps.push(Step::parse(part).ok_or_else(refused)?);
         }
-        augmentation.check().map_err(|why| ParseError::form(FORM, text, &format!(" ({why})")))?;
+        augmentation.check().map_err(|why| refused().since(&why))?;
         Ok(augmentation)
     }
 }

@@ -202,7 +202,7 @@ impl FromStr for HoldOut {
         let share = text.parse().ok().filter(|share| (0.0..1.0).contains(share) && *share > 0.0);
         share
             .map(Self::Share)
-            .ok_or_else(|| ParseError::form("a number of images, or a share above 0 and below 1", text, ""))
+            .ok_or_else(|| ParseError::form("a number of images, or a share above 0 and below 1", text))
     }
 }
 

@@ -258,7 +258,7 @@ impl FromStr for DatasetName {
             return Ok(text.parse::<DatasetKind>()?.into());
         };
         if folder.is_empty() {
-            return Err(ParseError::form("NAME:FOLDER", text, ""));
+            return Err(ParseError::form("NAME:FOLDER", text));
         }
         Ok(Self { kind: name.parse()?, folder: Some(folder.into()) })
     }

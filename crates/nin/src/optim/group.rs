@@ -51,7 +51,7 @@ impl FromStr for Patterns {
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let all: Vec<String> = text.split(',').map(str::to_owned).collect();
         if all.iter().any(String::is_empty) {
-            return Err(ParseError::form("PATTERN,... such as 0.*,*.bias", text, ""));
+            return Err(ParseError::form("PATTERN,... such as 0.*,*.bias", text));
         }
         Ok(Self(all))
     }
@@ -79,7 +79,7 @@ impl FromStr for RateFactors {
         };
         let all = text.split(',').map(group).collect::<Option<_>>();
         let expected = "PATTERN=FACTOR,... with finite factors above 0, such as 0.*=0.1,*.bias=2";
-        all.map(Self).ok_or_else(|| ParseError::form(expected, text, ""))
+        all.map(Self).ok_or_else(|| ParseError::form(expected, text))
     }
 }
 

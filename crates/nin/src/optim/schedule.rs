@@ -126,7 +126,7 @@ impl FromStr for Schedule {
     /// # Errors
     /// [`ParseError`] of any other text, or numbers that are not positive, or a rise that is not below 1.
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        let refuse = |expected| ParseError::form(expected, text, "");
+        let refuse = |expected| ParseError::form(expected, text);
         let parts: Vec<&str> = text.split(':').collect();
         match parts[..] {
             ["constant"] => Ok(Self::Constant),
