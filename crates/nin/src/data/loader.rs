@@ -46,10 +46,9 @@ pub struct LoaderOptions {
     pub whitening: Option<Arc<Whitening>>,
     /// Random variations of the images.
     pub augmentation: Augmentation,
-    /// Threads that prepare batches; 0 prepares each batch when it is asked for, on the thread that asks.
+    /// Threads that prepare batches, each of which has one ready before it is asked for; 0 prepares each batch when it is asked for,
+    /// on the thread that asks.
     pub workers: usize,
-    /// Batches that each thread may have ready before they are asked for (at least one).
-    pub prefetch: usize,
 }
 
 impl Default for LoaderOptions {
@@ -65,7 +64,6 @@ impl Default for LoaderOptions {
             whitening: None,
             augmentation: Augmentation::default(),
             workers: 1,
-            prefetch: 1,
         }
     }
 }
@@ -190,12 +188,11 @@ impl DataLoader {
             let (maker, order) = (Arc::clone(&self.maker), Arc::clone(&order));
             Work { maker, order, epoch, scratch: Scratch::default() }
         };
-        let LoaderOptions { workers, prefetch, .. } = *self.options();
+        let workers = self.options().workers;
         let source = if workers == 0 {
             Source::Here(Box::new(work()))
         } else {
-            let threads = workers.min(last - first);
-            Source::Ahead(Prefetch::start(threads, prefetch.max(1), first..last, || {
+            Source::Ahead(Prefetch::start(workers.min(last - first), first..last, || {
                 let mut work = work();
                 move |index| work.make(index)
             }))

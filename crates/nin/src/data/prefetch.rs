@@ -1,8 +1,8 @@
 //! Items made ahead of time on threads of their own, handed out in order.
 //!
 //! Thread t of T makes items t, t + T, t + 2T, ... into a channel of its own, and the consumer takes from the
-//! channels in turn: the order needs no sorting and cannot depend on which thread is faster. A bounded
-//! channel holds a thread that is ahead; closing it ends the thread.
+//! channels in turn: the order needs no sorting and cannot depend on which thread is faster. A channel without
+//! room holds a thread that is an item ahead; closing it ends the thread.
 
 use std::any::Any;
 use std::io;
@@ -26,16 +26,15 @@ struct Worker<T> {
 }
 
 impl<T: Send + 'static> Prefetch<T> {
-    /// Starts `threads` threads, each with a maker of its own, that make the items of `range` in
-    /// order, each keeping up to `depth` items ready (at least one).
-    pub(super) fn start<F>(threads: usize, depth: usize, range: Range<usize>, maker: impl Fn() -> F) -> Self
+    /// Starts `threads` threads, each with a maker of its own, that make the items of `range` in order, each
+    /// keeping one ready.
+    pub(super) fn start<F>(threads: usize, range: Range<usize>, maker: impl Fn() -> F) -> Self
     where
         F: FnMut(usize) -> T + Send + 'static,
     {
         let workers = (0..threads).map(|t| {
-            // A finished item that waits for room is held by the thread, so the channel has room for one
-            // less.
-            let (sender, receiver) = sync_channel(depth.saturating_sub(1));
+            // The item that is ready is held by the thread.
+            let (sender, receiver) = sync_channel(0);
             let mut make = maker();
             let mut items = range.clone().skip(t).step_by(threads);
             let spawned = Builder::new().name(format!("loader-{t}")).spawn(move || {
@@ -97,10 +96,10 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
-    fn no_more_is_made_than_depth_allows() {
+    fn no_thread_is_more_than_an_item_ahead() {
         let made = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&made);
-        let mut prefetch = Prefetch::start(1, 2, 0..1000, move || {
+        let mut prefetch = Prefetch::start(1, 0..1000, move || {
             let counter = Arc::clone(&counter);
             move |item| {
                 counter.fetch_add(1, Ordering::SeqCst);
@@ -109,18 +108,18 @@ mod tests {
         });
         for taken in 1..=10 {
             prefetch.next().unwrap();
-            // Two ready ones; no waiting for the thread here, so only the upper bound can be told.
-            assert!(made.load(Ordering::SeqCst) <= taken + 2);
+            // No waiting for the thread here, so only the upper bound can be told.
+            assert!(made.load(Ordering::SeqCst) <= taken + 1);
         }
         drop(prefetch);
-        assert!(made.load(Ordering::SeqCst) <= 13, "dropping early ends the thread");
+        assert!(made.load(Ordering::SeqCst) <= 11, "dropping early ends the thread");
         assert_eq!(Arc::strong_count(&made), 1, "nothing of the threads is left");
     }
 
     #[test]
     fn a_panic_is_an_error_at_its_item() {
         for threads in [1, 3] {
-            let mut prefetch = Prefetch::start(threads, 2, 0..10, || {
+            let mut prefetch = Prefetch::start(threads, 0..10, || {
                 |item| {
                     assert!(item != 4, "item {item}\nis bad");
                     item
@@ -131,7 +130,7 @@ mod tests {
             }
             assert_eq!(prefetch.next(), Err("panicked: item 4 is bad".to_owned()));
         }
-        let mut none = Prefetch::start(1, 1, 0..0, || |item| item);
+        let mut none = Prefetch::start(1, 0..0, || |item| item);
         assert!(none.next().is_err(), "an item too many is an error, not a hang");
     }
 }

@@ -187,7 +187,6 @@ pub(super) fn loaders(
         augmentation: settings.augment.clone(),
         // Of images in memory, one thread is ahead by itself; files may have to be decoded.
         workers: workers.threads().clamp(1, LOADERS),
-        ..LoaderOptions::default()
     };
     let of_test = LoaderOptions {
         shuffle: false,
