@@ -580,16 +580,11 @@ mod tests {
         assert!(blocks.iter().any(|block| block.maps.data() == maps.data()), "{shapes:?}");
         let drawn = blocks[0].drawn(3);
         let largest = blocks[0].maps.data().iter().copied().fold(0.0, f32::max);
-        let expected = |value: &f32| (255.0 * value / largest).round() as u8;
-        assert!(
-            drawn.pixels().iter().eq(blocks[0].maps.data()[3 * 784..4 * 784]
-                .iter()
-                .map(expected)
-                .collect::<Vec<_>>()
-                .iter())
-        );
+        let map = blocks[0].maps.data()[3 * 784..4 * 784].iter();
+        let expected: Vec<u8> = map.map(|value| (255.0 * value / largest).round() as u8).collect();
+        assert_eq!(drawn.pixels(), expected);
         // Vectors are no maps, and a network has as many as it has.
-        let lenet = classifier_of_lenet();
+        let lenet = self::classifier(&card(Model::LeNet, 28), |_, _| ());
         let blocks = lenet.block_maps(&picture, 100).unwrap();
         let shapes: Vec<_> = blocks.iter().map(|block| block.shape).collect();
         assert_eq!(shapes[0], [6, 28, 28]);
@@ -603,10 +598,6 @@ mod tests {
         assert_eq!(flat.drawn(0).pixels(), [0, 0]);
         let signed = BlockMaps { maps: Tensor::from_slice([1, 1, 2], &[-1.0, 1.0]).unwrap(), ..flat };
         assert_eq!(signed.drawn(0).pixels(), [0, 255]);
-    }
-
-    fn classifier_of_lenet() -> Classifier {
-        classifier(&card(Model::LeNet, 28), |_, _| ())
     }
 
     /// A small file cannot ask for all memory of the machine.
@@ -679,12 +670,8 @@ mod tests {
         let side = 44;
         let classifier = even(Model::NinCifar, side);
         for (top, left) in [(true, true), (true, false), (false, true), (false, false)] {
-            let bright = |i: usize| {
-                ((i / side < 11) == top || (i / side >= 33) != top)
-                    && (i / side < 11 || i / side >= 33)
-                    && ((i % side < 11) == left)
-                    && (i % side < 11 || i % side >= 33)
-            };
+            let within = |place: usize, first: bool| if first { place < 11 } else { place >= 33 };
+            let bright = |i: usize| within(i / side, top) && within(i % side, left);
             let pixels = (0..side * side).map(|i| if bright(i) { 255 } else { 0 }).collect();
             let maps = classifier.class_maps(&Picture::new([1, side, side], pixels).unwrap()).unwrap();
             let over = maps.over_image(1, [side, side]);
