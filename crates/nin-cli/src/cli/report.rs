@@ -10,7 +10,9 @@ use nin::data::{DataRecord, Picture};
 use nin::disk;
 use nin::names::{quoted, shown};
 use nin::nn::{Module, parameter_count};
-use nin::train::{EpochMetrics, OF_A_COMMAND, Overrides, Prediction, RunDir, Settings, TrainError, Trainer};
+use nin::train::{
+    EpochMetrics, Overrides, Prediction, RunDir, Settings, TrainError, Trainer, is_of_a_command,
+};
 use nin::{Classifier, JudgedBy, ModelCard};
 use tensor::Shape;
 use tensor::conv::ConvAlgorithm;
@@ -688,7 +690,7 @@ fn side_by_side(runs: &[Whole]) -> Markup {
 fn pairs_of(settings: &Settings) -> Vec<(String, String)> {
     let toml = settings.to_toml();
     let pairs = toml.lines().filter_map(|line| line.split_once(" = "));
-    let pairs = pairs.filter(|(name, _)| !OF_A_COMMAND.contains(name));
+    let pairs = pairs.filter(|(name, _)| !is_of_a_command(name));
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 

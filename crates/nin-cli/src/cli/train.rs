@@ -12,7 +12,7 @@ use nin::names::quoted;
 use nin::nn::{parameter_count, parameters};
 use nin::summary::{Work, layers};
 use nin::train::{
-    EpochMetrics, OF_A_COMMAND, Outcome, Overrides, Recipe, RunDir, Settings, TrainError, Trainer,
+    EpochMetrics, Outcome, Overrides, Recipe, RunDir, Settings, TrainError, Trainer, is_of_a_command,
 };
 
 use super::data::{DataArgs, data, data_of_run};
@@ -62,7 +62,7 @@ pub struct TrainArgs {
 fn begun_otherwise() -> Vec<Id> {
     let settings = Overrides::augment_args(Command::new("train"));
     let others =
-        settings.get_arguments().map(Arg::get_id).filter(|id| !OF_A_COMMAND.contains(&id.as_str())).cloned();
+        settings.get_arguments().map(Arg::get_id).filter(|id| !is_of_a_command(id.as_str())).cloned();
     ["run_dir", "config"].into_iter().map(Id::from).chain(others).collect()
 }
 

@@ -24,6 +24,6 @@ pub use health::{HealthCounts, HealthMonitor, Warning};
 pub use metrics::{EpochMetrics, MetricsLine, RunMetrics, Score, StepMetrics};
 pub use micro_batch::micro_batch_images;
 pub use run_dir::{Begun, Best, Checkpoint, Position, RunDir};
-pub use settings::{InitialWeights, OF_A_COMMAND, Overrides, Recipe, Settings};
+pub use settings::{InitialWeights, Overrides, Recipe, Settings, is_of_a_command};
 pub use trainer::{Outcome, Trainer};
 pub use workers::{StepSettings, Workers};

@@ -6,8 +6,8 @@ mod file;
 #[cfg(feature = "clap")]
 mod flags;
 mod initial;
+mod parts;
 mod recipe;
-pub(super) mod replaced;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,6 +17,8 @@ use tensor::conv::ConvAlgorithm;
 
 use declare::{Value, settings, text};
 pub use initial::InitialWeights;
+pub(super) use parts::Part;
+pub use parts::is_of_a_command;
 pub use recipe::Recipe;
 
 use super::error::TrainError;
@@ -34,81 +36,81 @@ text!(ConvAlgorithm, Patterns, RateFactors);
 // Declared with the values of the chapter's recipe: `recipe.rs` says what the others change.
 settings! {
     /// Settings to begin with
-    recipe("NAME"): Recipe = Recipe::Chapter;
+    recipe("NAME", Network): Recipe = Recipe::Chapter;
     /// Network
-    model("NAME"): Model = Model::Nin;
+    model("NAME", Network): Model = Model::Nin;
     /// Layers that the class maps of a nin network go through, as in section 4.6 of the paper; its own end is gap
-    head("NAME"): Head (Option) = None;
+    head("NAME", Network): Head (Option) = None;
     /// Data set, by its name or by NAME:FOLDER with the folder of its files; image-folder:FOLDER has images of one's own
-    dataset("NAME"): DatasetName = DatasetKind::FashionMnistMini.into();
+    dataset("NAME", Network): DatasetName = DatasetKind::FashionMnistMini.into();
     /// Rows and columns of the network's images; those of a data set are resized
-    image_size("PIXELS"): usize = 224, ("1 to 4096", |size| (1..=4096).contains(&size));
+    image_size("PIXELS", Network): usize = 224, ("1 to 4096", |size| (1..=4096).contains(&size));
     /// Images of a step
-    batch_size("N"): usize = 128, ("1 to 1048576", |images| (1..=1 << 20).contains(&images));
+    batch_size("N", Network): usize = 128, ("1 to 1048576", |images| (1..=1 << 20).contains(&images));
     /// Passes over the training images
     epochs("N"): u64 = 10, ("1 to 1048576", |epochs| (1..=1 << 20).contains(&epochs));
     /// Stop after this many steps
-    max_steps("N", command): u64 (Option) = None, ("at least 1", |steps| steps > 0);
+    max_steps("N", Command): u64 (Option) = None, ("at least 1", |steps| steps > 0);
     /// Stop after this many minutes
-    max_minutes("MINUTES", command): f64 (Option) = None, ("a finite number above 0", |minutes| minutes.is_finite() && minutes > 0.0);
+    max_minutes("MINUTES", Command): f64 (Option) = None, ("a finite number above 0", |minutes| minutes.is_finite() && minutes > 0.0);
     /// Stop when the test accuracy (the test loss, where test images have no classes) has not become better for this many epochs;
     /// 0 for never
     patience("EPOCHS"): u64 = 0;
     /// Save a checkpoint inside of an epoch, too, whenever this many minutes have gone by since the last; 0 for never
-    checkpoint_minutes("MINUTES", command): f64 = 5.0, AT_LEAST_0;
+    checkpoint_minutes("MINUTES", Command): f64 = 5.0, AT_LEAST_0;
     /// Optimizer
-    optimizer("NAME"): OptimizerKind = OptimizerKind::Sgd;
+    optimizer("NAME", Optimizer): OptimizerKind = OptimizerKind::Sgd;
     /// Base learning rate
-    lr("RATE"): f64 = 0.1, AT_LEAST_0;
+    lr("RATE", Optimizer): f64 = 0.1, AT_LEAST_0;
     /// Momentum, for optimizers that have it
-    momentum("FACTOR"): f64 = 0.0, FRACTION;
+    momentum("FACTOR", Optimizer): f64 = 0.0, FRACTION;
     /// Nesterov's form of the momentum, for optimizers that have it
-    nesterov("nesterov"): bool = false;
+    nesterov("nesterov", Optimizer): bool = false;
     /// L2 penalty on weights, not on biases
-    weight_decay("FACTOR"): f64 = 0.0, AT_LEAST_0;
+    weight_decay("FACTOR", Optimizer): f64 = 0.0, AT_LEAST_0;
     /// Learning-rate schedule: constant, cosine, one-cycle, one-cycle:RISE or step:EPOCHS:FACTOR
-    schedule("NAME"): Schedule = Schedule::Constant;
+    schedule("NAME", Schedule): Schedule = Schedule::Constant;
     /// Epochs, or a part of one, in which the learning rate rises linearly
-    warmup_epochs("EPOCHS"): f64 = 0.0, AT_LEAST_0;
+    warmup_epochs("EPOCHS", Schedule): f64 = 0.0, AT_LEAST_0;
     /// Bring gradients down to this Euclidean norm; 0 for no limit
     clip_norm("NORM"): f64 = 0.0, AT_LEAST_0;
     /// Share of a label that the loss spreads over all classes
-    label_smoothing("SHARE"): f64 = 0.0, ("from 0 to 1", |share| (0.0..=1.0).contains(&share));
+    label_smoothing("SHARE", Loss): f64 = 0.0, ("from 0 to 1", |share| (0.0..=1.0).contains(&share));
     /// Probability with which dropout layers drop
-    dropout("P"): f64 = 0.5, FRACTION;
+    dropout("P", Network): f64 = 0.5, FRACTION;
     /// Random variations of the training images, drawn anew each epoch: none, or a list, done in its order, of flip (left to
     /// right), shift:PIXELS (up to so many of the published image's pixels along each axis), crop:SHARE (a part of at least this
     /// share of the area, enlarged), rotate:DEGREES (to either side), scale:FACTOR (1/FACTOR to FACTOR), color:STRENGTH
     /// (brightness, contrast and saturation times 1 - STRENGTH to 1 + STRENGTH), cutout:PIXELS (a square of the mean color),
     /// mixup:ALPHA (another training image mixed in, by a share from Beta(ALPHA, ALPHA); the label of the larger share counts
     /// for the training accuracy)
-    augment("LIST"): Augmentation = Augmentation::default();
+    augment("LIST", Network): Augmentation = Augmentation::default();
     /// Do not train on the last N training images, or on a share of them, such as 0.1, that the hash of each image's name
     /// chooses, and test on them instead of the test images: for choosing settings, and for data without test images
-    hold_out("N"): HoldOut = HoldOut::Last(0);
+    hold_out("N", Network): HoldOut = HoldOut::Last(0);
     /// Training images in a new order every epoch or, with --no-shuffle, in the order of the data set
-    shuffle("no-shuffle"): bool = true;
+    shuffle("no-shuffle", Network): bool = true;
     /// Leave out an epoch's last batch if it is smaller than the others: its few images would make statistics of their own in a
     /// batch normalization
-    drop_last("drop-last"): bool = false;
+    drop_last("drop-last", Network): bool = false;
     /// Pixels brought to mean 0 and standard deviation 1 or, with --no-normalize, from 0 to 1
-    normalize("no-normalize"): bool = false;
+    normalize("no-normalize", Network): bool = false;
     /// Preprocessing of whole images, at their own size, in the place of that: none, gcn (mean 0 and norm 55 of each) or gcn-zca
     /// (then whitened by what the training images have in common, as in the paper)
-    whiten("NAME"): Whiten = Whiten::None;
+    whiten("NAME", Network): Whiten = Whiten::None;
     /// Initial weights
-    init("NAME"): InitialWeights = InitialWeights::Xavier;
+    init("NAME", Network): InitialWeights = InitialWeights::Xavier;
     /// Begin with those weights of this safetensors file that fit; the others are new, as --init says
-    init_from("FILE"): PathBuf (Option) = None;
+    init_from("FILE", Network): PathBuf (Option) = None;
     /// Parameters that stay as they are, by patterns of their names in PyTorch's state_dict, in which * stands for any text, such
     /// as 0.*,1.*; a batch normalization that is frozen normalizes by its running statistics, which stay, too
     freeze("PATTERN,..."): Patterns (Option) = None;
     /// Factors on the learning rate by such patterns, such as 0.*=0.1; of several that match, the first counts
-    lr_of("PATTERN=FACTOR,..."): RateFactors (Option) = None;
+    lr_of("PATTERN=FACTOR,...", Optimizer): RateFactors (Option) = None;
     /// Factor of the initial weights of the convolution that makes the class maps
-    head_scale("FACTOR"): f64 = 1.0, AT_LEAST_0;
+    head_scale("FACTOR", Network): f64 = 1.0, AT_LEAST_0;
     /// Initial bias of that convolution: above 0, its ReLU begins open for every class
-    head_bias("BIAS"): f64 = 0.0, ("a finite number", f64::is_finite);
+    head_bias("BIAS", Network): f64 = 0.0, ("a finite number", f64::is_finite);
     /// Convolution algorithm: auto (the fastest for each layer), direct, winograd, im2col or naive; wins over the
     /// environment variable NIN_CONV
     conv("NAME"): ConvAlgorithm = ConvAlgorithm::Auto;

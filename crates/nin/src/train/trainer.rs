@@ -11,8 +11,7 @@ use super::evaluation::{Metrics, Prediction};
 use super::health::{HealthMonitor, Warning};
 use super::metrics::EpochMetrics;
 use super::run_dir::{Checkpoint, Position};
-use super::settings::replaced::{LOSS, NETWORK_AND_DATA, OPTIMIZER, SCHEDULE};
-use super::settings::{InitialWeights, Overrides, Settings};
+use super::settings::{InitialWeights, Overrides, Part, Settings};
 use super::start::{
     are_classes, check_parts, choose_parameters, class_map_bias, images_to_initialize_on, initialize_by_data,
     loaders, network, scale_head, whitening,
@@ -278,7 +277,7 @@ impl Trainer {
         let workers = Workers::new(threads)?.with_conv(settings.conv);
         let settings = settings.with_loader(&train)?;
         let mut own = Self::assembled(settings, Box::new(model), Splits { train, test }, workers)?;
-        own.replaced.extend(NETWORK_AND_DATA);
+        own.replaced.extend(Part::Network.settings());
         Ok(own)
     }
 
@@ -330,7 +329,7 @@ impl Trainer {
     /// # Errors
     /// [`TrainError::Config`] if one of these settings was set: it would mean nothing.
     pub fn with_optimizer(mut self, optimizer: impl Optimizer + 'static) -> Result<Self, TrainError> {
-        self.replace(OPTIMIZER, "an optimizer")?;
+        self.replace(Part::Optimizer)?;
         Ok(Self { rate: optimizer.learning_rate(), optimizer: Box::new(optimizer), ..self })
     }
 
@@ -339,7 +338,7 @@ impl Trainer {
     /// # Errors
     /// [`TrainError::Config`] if that was set: it would mean nothing.
     pub fn with_loss(mut self, loss: impl Loss<f32> + 'static) -> Result<Self, TrainError> {
-        self.replace(LOSS, "a loss")?;
+        self.replace(Part::Loss)?;
         let loss: Arc<dyn Loss<f32>> = Arc::new(loss);
         Ok(Self { test_loss: Arc::clone(&loss), loss, ..self })
     }
@@ -353,14 +352,14 @@ impl Trainer {
         mut self,
         factor: impl Fn(u64) -> f64 + Send + Sync + 'static,
     ) -> Result<Self, TrainError> {
-        self.replace(SCHEDULE, "a schedule")?;
+        self.replace(Part::Schedule)?;
         Ok(Self { schedule: Box::new(factor), ..self })
     }
 
-    /// Puts a part of one's own in the place of settings. Without a model no command takes the run for one that it could rebuild.
-    fn replace(&mut self, settings: &'static [&'static str], by: &str) -> Result<(), TrainError> {
-        self.settings.refuse_set(settings, by, None)?;
-        self.replaced.extend(settings);
+    /// Puts a part of one's own in the place of the settings about it. Without a model no command takes the run for one that it could rebuild.
+    fn replace(&mut self, part: Part) -> Result<(), TrainError> {
+        self.settings.refuse_set(part, None)?;
+        self.replaced.extend(part.settings());
         self.replaced.push("model");
         Ok(())
     }
@@ -416,11 +415,6 @@ impl Trainer {
             ..self.train.options().clone()
         };
         Ok(self.train.with_options(options)?.epoch(0).next().transpose()?)
-    }
-
-    /// All that the random numbers of a step depend on.
-    fn step_settings(&self) -> StepSettings {
-        StepSettings { seed: self.settings.seed, epoch: self.position.epoch }
     }
 
     /// The place at which the run stands.
@@ -518,7 +512,7 @@ impl Trainer {
     /// # Panics
     /// As [`Workers::step`].
     pub fn step(&mut self, batch: &Batch) -> Result<Metrics, TrainError> {
-        let settings = self.step_settings();
+        let settings = StepSettings { seed: self.settings.seed, epoch: self.position.epoch };
         let sums = self.workers.step(&self.model, batch, &*self.loss, settings)?;
         if !sums.loss.is_finite() {
             return Ok(sums);
@@ -1108,26 +1102,20 @@ mod tests {
         assert_eq!(names(&trainer.to_toml()), left);
         // Of the settings' network, too: no command is to go on with such a run.
         type Change = fn(Trainer) -> Result<Trainer, TrainError>;
-        let parts: [(Change, &[&str]); 3] = [
-            (|own| own.with_loss(Mse), LOSS),
-            (|own| own.with_schedule(|_| 1.0), SCHEDULE),
-            (|own| own.with_optimizer(AdamW::new(0.003)), OPTIMIZER),
+        let parts: [(Change, Part); 3] = [
+            (|own| own.with_loss(Mse), Part::Loss),
+            (|own| own.with_schedule(|_| 1.0), Part::Schedule),
+            (|own| own.with_optimizer(AdamW::new(0.003)), Part::Optimizer),
         ];
-        for (change, replaced) in parts {
+        for (change, part) in parts {
             let trainer = self::trainer(Model::LeNet, None, set(1, 10), set(1, 10)).unwrap();
             assert!(trainer.to_toml().contains("model = \"lenet\"\n"));
             let left = names(&change(trainer).unwrap().to_toml());
             assert!(
-                left.iter().all(|name| name != "model" && !replaced.contains(&name.as_str())),
+                left.iter().all(|name| name != "model" && part.settings().all(|own| own != name)),
                 "{left:?}"
             );
             assert!(left.iter().any(|name| name == "dataset"), "{left:?}");
-        }
-        let all = names(&Settings { max_steps: Some(1), ..Settings::of(Recipe::Chapter) }.to_toml());
-        let replaced = [NETWORK_AND_DATA, OPTIMIZER, LOSS, SCHEDULE].concat();
-        let optional = ["head", "init_from", "lr_of"];
-        for name in replaced.iter().filter(|name| !optional.contains(name)) {
-            assert!(all.iter().any(|own| own == name), "{name} is a setting");
         }
     }
 

@@ -80,8 +80,8 @@ pub(super) fn read<'de, D: Deserializer<'de>, V: Value>(file: D) -> Result<Optio
 
 /// Declares the settings: documentation (the help), name, what stands for a value in the help, type, `(Option)` if there may be
 /// none, default, and, where not every value of the type can work, its [`Bounds`](crate::optim::Bounds). Of a `bool`, its flag
-/// stands in the place of the value; it sets it to false if it begins with `no-`. The word `command` stands beside the value of a
-/// setting that is a command's and not its run's.
+/// stands in the place of the value; it sets it to false if it begins with `no-`. Beside it stands the [`Part`](super::Part) that the
+/// setting is about, if it is about one.
 macro_rules! settings {
     (@flag $name:ident bool $flag:literal) => { flags::switch(stringify!($name), $flag) };
     (@flag $name:ident $type:ident $value:literal) => {
@@ -89,12 +89,11 @@ macro_rules! settings {
     };
     (@field $type:ident $option:ident) => { $option<$type> };
     (@field $type:ident) => { $type };
-    (@of_a command $name:ident) => { stringify!($name) };
-    (@end [command Option] $place:expr) => { $place = None };
-    (@end [$($other:ident)?] $place:expr) => {};
+    (@end [Command Option] $place:expr) => { $place = None };
+    (@end [$($other:ident)*] $place:expr) => {};
     ($(
         $(#[doc = $help:literal])+
-        $name:ident($value:literal $(, $command:ident)?): $type:ident $(($option:ident))? = $default:expr $(, $bounds:expr)?;
+        $name:ident($value:literal $(, $part:ident)?): $type:ident $(($option:ident))? = $default:expr $(, $bounds:expr)?;
     )+) => {
         /// Everything that the bits of a run depend on, and when it saves and stops. The number of threads is not among it.
         ///
@@ -128,7 +127,7 @@ macro_rules! settings {
             /// The same run under the limits of another command; how often it saves stays unless that command says so.
             #[must_use]
             pub fn under(mut self, command: &Overrides) -> Self {
-                $(settings!(@end [$($command)? $($option)?] self.$name);)+
+                $(settings!(@end [$($part)? $($option)?] self.$name);)+
                 self.apply(&command.of_a_command());
                 self
             }
@@ -165,15 +164,14 @@ macro_rules! settings {
             }
         }
 
-        /// Names of the settings that are a command's and not its run's: limits that stop it, and how often it saves. No bit of a
-        /// run depends on them, and one that a limit has stopped is to go on.
-        pub const OF_A_COMMAND: &[&str] = &[$($(settings!(@of_a $command $name),)?)+];
+        /// The settings that are about a part.
+        const PARTS: &[(&str, Part)] = &[$($((stringify!($name), Part::$part),)?)+];
 
         impl Overrides {
-            /// Those of [`OF_A_COMMAND`] alone.
+            /// Those that are a command's ([`is_of_a_command`]) alone.
             #[must_use]
             pub fn of_a_command(&self) -> Self {
-                Self { $($name: self.$name.clone().filter(|_| OF_A_COMMAND.contains(&stringify!($name))),)+ }
+                Self { $($name: self.$name.clone().filter(|_| is_of_a_command(stringify!($name))),)+ }
             }
 
             /// The names of the settings that are given.
