@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use nin::ModelCard;
-use nin::data::load::open;
-use nin::data::{DataError, DataRecord, DataSources, Dataset, DatasetName, Splits};
+use nin::data::{DataError, DataRecord, DataSources, Dataset, DatasetName, Splits, open};
 use nin::train::{Settings, TrainError};
 
 use super::FolderArgs;

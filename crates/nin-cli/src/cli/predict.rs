@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use nin::data::folder::image_files;
-use nin::data::load::open;
 use nin::data::picture::LARGEST_FILE;
-use nin::data::{DataError, Dataset, DatasetName, Image, Picture, Target};
+use nin::data::{DataError, Dataset, DatasetName, Image, Picture, Target, open};
 use nin::disk::{atomic_write, make_folder};
 use nin::names::shown;
 use nin::train::TrainError;

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use nin::data::folder::labeled_files;
-use nin::data::load::open;
-use nin::data::{DataRecord, DataSources, Dataset, DatasetKind, Picture, Splits, load};
+use nin::data::{DataRecord, DataSources, Dataset, DatasetKind, Picture, Splits, load, open};
 use nin::train::TrainError;
 use nin::{Classifier, ModelCard};
 use nin_serve::{Limits, Sample, ServeError, Server};

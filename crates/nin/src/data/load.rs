@@ -5,11 +5,6 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-#[cfg(feature = "image")]
-use sha2::{Digest, Sha256};
-
-#[cfg(feature = "image")]
-use super::dataset::Dataset;
 use super::dataset::Splits;
 #[cfg(feature = "download")]
 use super::download::{Downloader, remote_files};
@@ -17,16 +12,8 @@ use super::error::DataError;
 #[cfg(feature = "download")]
 use super::files::look_for;
 use super::files::{bundled, file_names, is_complete, load_dir, resolve_dir};
-#[cfg(feature = "image")]
-use super::folder::{FolderOptions, ImageFolder};
-#[cfg(feature = "image")]
-use super::kind::Format;
 use super::kind::{DatasetKind, Source};
 use super::observer::{DataEvent, Observer};
-#[cfg(feature = "image")]
-use super::record::{DataRecord, hex};
-#[cfg(feature = "image")]
-use crate::disk::io;
 
 /// Places where data sets are looked for, and the ways in which files are read.
 #[derive(Clone)]
@@ -89,36 +76,8 @@ pub fn load(kind: DatasetKind, sources: &DataSources) -> Result<Splits, DataErro
     locate(kind, sources)?.map_or_else(bundled, |folder| load_dir(kind, &folder))
 }
 
-/// Loads both splits of any data set, a folder of images too, and tells their marks. Images that have sizes of their own are
-/// brought to H and W; a folder without test images has a test set without samples.
-///
-/// # Errors
-/// Those of [`load`] and of [`ImageFolder::open`].
-#[cfg(feature = "image")]
-pub fn open(
-    kind: DatasetKind,
-    size: [usize; 2],
-    sources: &DataSources,
-) -> Result<(Splits<Arc<dyn Dataset>>, DataRecord), DataError> {
-    let found = locate(kind, sources)?;
-    let absolute = |path: &PathBuf| std::path::absolute(path).map_err(io(path, "find"));
-    let folder = found.as_ref().map(absolute).transpose()?;
-    if let (Format::Folder, Some(path)) = (kind.definition().format, &found) {
-        let &DataSources { image_cache: cache, strict_images: strict, threads, .. } = sources;
-        let options = FolderOptions { size, cache, strict, threads };
-        let (splits, sha256) = ImageFolder::open(path, options, &sources.observer)?;
-        let record = DataRecord::new(kind.name(), folder, &splits, sha256);
-        return Ok((splits.into(), record));
-    }
-    let splits = found.map_or_else(bundled, |folder| load_dir(kind, &folder))?;
-    let mut hash = Sha256::new();
-    [&splits.train, &splits.test].into_iter().for_each(|set| set.feed(&mut hash));
-    let record = DataRecord::new(kind.name(), folder, &splits, hex(&hash.finalize()));
-    Ok((splits.into(), record))
-}
-
 /// The folder that [`load`] reads from, after downloading to it if need be; `None` for what is part of the program.
-fn locate(kind: DatasetKind, sources: &DataSources) -> Result<Option<PathBuf>, DataError> {
+pub(super) fn locate(kind: DatasetKind, sources: &DataSources) -> Result<Option<PathBuf>, DataError> {
     let data_dir = sources.data_dir.as_deref().map(|dir| resolve_dir(kind, dir)).transpose()?;
     match (kind.definition().source, data_dir) {
         (Source::Bundled, None) => Ok(None),

@@ -26,6 +26,8 @@ pub mod load;
 pub mod loader;
 pub mod normalize;
 pub mod observer;
+#[cfg(feature = "image")]
+mod open;
 pub mod picture;
 mod prefetch;
 mod record;
@@ -45,6 +47,8 @@ pub use load::{DataSources, load};
 pub use loader::{DataLoader, Epoch, LoaderOptions};
 pub use normalize::Normalization;
 pub use observer::{DataEvent, Observer};
+#[cfg(feature = "image")]
+pub use open::open;
 pub use picture::Picture;
 pub use record::{DataMarks, DataRecord};
 pub use sampler::Sampler;

@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-#[cfg(feature = "image")]
-use super::dataset::{Dataset, Splits};
 use crate::disk::{self, FileError, content};
 
 /// The marks by which data are told from others, wherever they lie.
@@ -35,18 +33,6 @@ pub struct DataRecord {
 }
 
 impl DataRecord {
-    /// The record of a data set that was read from a folder.
-    #[cfg(feature = "image")]
-    pub(super) fn new<D: Dataset>(
-        dataset: &str,
-        folder: Option<PathBuf>,
-        splits: &Splits<D>,
-        sha256: String,
-    ) -> Self {
-        let (train_images, test_images) = (splits.train.len(), splits.test.len());
-        Self { folder, marks: DataMarks { dataset: dataset.to_owned(), train_images, test_images, sha256 } }
-    }
-
     /// Reads the record in a run's folder; `None` if the run has none, as one of version 0.1.
     ///
     /// # Errors
