@@ -168,18 +168,16 @@ pub fn atomic_write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     };
     let folder = folder_of(&target);
     let (beside, mut file) = new_file(folder).map_err(io(path, "write"))?;
-    let written = write(&mut file, &beside, bytes).map_err(io(path, "write"));
-    let flushed = written.and_then(|()| {
-        touch(Touch::Sync, &beside, || file.sync_all()).map_err(io(path, "write to the disk"))
-    });
-    let renamed = flushed.and_then(|()| {
+    let mut replace = || {
+        write(&mut file, &beside, bytes).map_err(io(path, "write"))?;
+        touch(Touch::Sync, &beside, || file.sync_all()).map_err(io(path, "write to the disk"))?;
         touch(Touch::Rename, &target, || fs::rename(&beside, &target)).map_err(io(path, "put in place"))
-    });
-    if renamed.is_err() {
-        // The error of what was being written matters more than one of the clean-up.
+    };
+    if let Err(error) = replace() {
+        // It matters more than an error of the clean-up.
         let _ = touch(Touch::Remove, &beside, || fs::remove_file(&beside));
+        return Err(error);
     }
-    renamed?;
     sync_folder(folder).map_err(io(path, "write its folder to the disk"))
 }
 

@@ -125,21 +125,17 @@ pub fn read_tensors(mut reader: impl Read, source: &Path) -> Result<Contents, Fi
     };
     let refuse = |reason| content(source, reason);
     let start = take(8)?;
-    let length = <[u8; 8]>::try_from(start.as_slice()).map(u64::from_le_bytes);
-    let Ok(length) = length.map_err(drop).and_then(|n| if n > MAX_HEADER { Err(()) } else { Ok(n) }) else {
+    let length = start.as_array().map(|&bytes| u64::from_le_bytes(bytes));
+    let Some(length) = length.filter(|&length| length <= MAX_HEADER) else {
         let start = start.escape_ascii();
         return Err(refuse(format!("not a safetensors file: \"{start}\" is no length of a header")));
     };
     let header = take(length)?;
-    let (tensors, text) = match parse(&header) {
-        _ if (header.len() as u64) < length => {
-            return Err(refuse(format!(
-                "cut off in its header: expected {length} bytes, found {}",
-                header.len()
-            )));
-        }
-        parsed => parsed.map_err(refuse)?,
-    };
+    if (header.len() as u64) < length {
+        let found = header.len();
+        return Err(refuse(format!("cut off in its header: expected {length} bytes, found {found}")));
+    }
+    let (tensors, text) = parse(&header).map_err(refuse)?;
     let end = tensors.last().map_or(0, |(_, info)| info.data_offsets.1);
     let data = take((end as u64).saturating_add(1))?;
     if data.len() != end {

@@ -65,8 +65,7 @@ impl Trainer {
         let begun = (Instant::now(), self.position.step);
         report(Event::Begun(run.begin(&self.saved())?))?;
         let mut last = RunDir::read_epochs(run.path())?.last().copied();
-        let best = |position: &Position| position.best.map(|best| best.epoch);
-        while !self.settings.is_over(self.position.epoch, best(&self.position)) {
+        while !self.settings.is_over(self.position.epoch, self.position.best.map(|best| best.epoch)) {
             if self.is_stopped(begun) {
                 return Ok(Outcome::Stopped);
             }

@@ -246,7 +246,7 @@ pub(crate) fn softmax(row: &[f32]) -> Vec<f64> {
     shares
 }
 
-/// The index of the largest logit of each row; the first of equals.
+/// The index of the largest logit of a row; the first of equals.
 pub fn argmax(row: &[f32]) -> usize {
     let mut best = 0;
     for (index, &logit) in row.iter().enumerate() {

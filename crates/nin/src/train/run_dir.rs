@@ -487,11 +487,9 @@ fn read_checkpoint(bytes: &[u8], path: &Path) -> Result<Checkpoint, TrainError> 
 /// checkpoint does.
 fn missing(metrics: &[u8], position: &Position) -> Option<String> {
     let (mut step, mut epoch) = (0, 0);
-    for line in metrics.split(|&byte| byte == b'\n') {
-        let Ok(value) = serde_json::from_slice::<Value>(line) else { continue };
-        let is = |key: &str, at: u64| value.get(key).and_then(Value::as_u64) == Some(at);
-        step += u64::from(is("step", step + 1));
-        epoch += u64::from(is("epoch", epoch + 1));
+    for (_, value) in lines(metrics) {
+        step += u64::from(value["step"].as_u64() == Some(step + 1));
+        epoch += u64::from(value["epoch"].as_u64() == Some(epoch + 1));
     }
     let of = |key: &str, found: u64, all: u64| (found < all).then(|| format!("{key} {}", found + 1));
     of("epoch", epoch, position.epoch).or_else(|| of("step", step, position.step))
@@ -501,16 +499,20 @@ fn missing(metrics: &[u8], position: &Position) -> Option<String> {
 /// as a last one that was cut off.
 fn up_to(metrics: &[u8], position: &Position) -> Vec<u8> {
     let mut kept = Vec::new();
-    for line in metrics.split(|&byte| byte == b'\n') {
-        let Ok(value) = serde_json::from_slice::<Value>(line) else { continue };
-        let below =
-            |key: &str, limit: u64| value.get(key).and_then(Value::as_u64).is_some_and(|at| at <= limit);
+    for (line, value) in lines(metrics) {
+        let below = |key: &str, limit: u64| value[key].as_u64().is_some_and(|at| at <= limit);
         if below("step", position.step) || below("epoch", position.epoch) || below("at_step", position.step) {
             kept.extend_from_slice(line);
             kept.push(b'\n');
         }
     }
     kept
+}
+
+/// Those lines that are JSON.
+fn lines(metrics: &[u8]) -> impl Iterator<Item = (&[u8], Value)> {
+    let lines = metrics.split(|&byte| byte == b'\n');
+    lines.filter_map(|line| Some((line, serde_json::from_slice(line).ok()?)))
 }
 
 #[cfg(test)]
