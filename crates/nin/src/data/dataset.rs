@@ -210,17 +210,15 @@ impl Splits<Arc<dyn Dataset>> {
     /// The sets after some of the training images were held out to be the test images; the same if that is none.
     #[must_use]
     pub fn hold_out(self, held: HoldOut) -> Self {
-        let train = self.train;
-        let n = train.len();
-        let is_held: Box<dyn Fn(usize) -> bool> = match held {
-            HoldOut::Last(0) => return Self { train, ..self },
-            HoldOut::Last(images) => Box::new(move |index| index >= n.saturating_sub(images)),
-            HoldOut::Share(share) => {
-                let set = Arc::clone(&train);
-                Box::new(move |index| place(&set.key(index)) < share)
-            }
+        if held == HoldOut::Last(0) {
+            return self;
+        }
+        let Self { train, .. } = self;
+        let is_held = |&index: &usize| match held {
+            HoldOut::Last(images) => index >= train.len().saturating_sub(images),
+            HoldOut::Share(share) => place(&train.key(index)) < share,
         };
-        let (test, rest): (Vec<usize>, Vec<usize>) = (0..n).partition(|&index| is_held(index));
+        let (test, rest): (Vec<usize>, Vec<usize>) = (0..train.len()).partition(is_held);
         let name = format!("{}, held out {}", train.name(), test.len());
         Self {
             test: Arc::new(Subset::new(train.clone(), test).named(&name)),

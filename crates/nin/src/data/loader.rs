@@ -103,27 +103,26 @@ impl DataLoader {
             );
             return Err(augment(why));
         }
-        let size = (h, w);
+        let size = options.image_size.unwrap_or((h, w));
         if let Some(whitening) = &options.whitening {
-            let ([c, h, w], size) = (whitening.image_shape(), options.image_size.unwrap_or(size));
+            let [c, h, w] = whitening.image_shape();
             if dataset.image_shape() != [c, h, w] || size != (h, w) || options.normalization.is_some() {
                 return Err(DataError::Options(format!(
                     "{name}: whitened are images of {c} x {h} x {w} at their size, and not normalized besides"
                 )));
             }
         }
+        let sampler: Arc<dyn Sampler> = if options.shuffle {
+            Arc::new(RandomSampler { seed: options.seed })
+        } else {
+            Arc::new(SequentialSampler)
+        };
         let maker = BatchMaker {
-            resizer: Resizer::new(size, options.image_size.unwrap_or(size))?,
+            resizer: Resizer::new((h, w), size)?,
             table: Arc::new(PixelTable::new(c, options.normalization.as_ref())?),
             pool: BufferPool::new(),
             dataset,
             options,
-        };
-        let seed = maker.options.seed;
-        let sampler: Arc<dyn Sampler> = if maker.options.shuffle {
-            Arc::new(RandomSampler { seed })
-        } else {
-            Arc::new(SequentialSampler)
         };
         Ok(DataLoader { maker: Arc::new(maker), sampler })
     }

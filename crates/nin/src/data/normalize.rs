@@ -34,28 +34,25 @@ impl Normalization {
         // Runs of samples, so that files that must be decoded again are decoded by all threads. Their sums are added in order.
         let runs = n.div_ceil(RUN);
         let run = |run: usize| {
-            let (mut sums, mut unit) = (vec![(0.0, 0.0); channels], 1.0);
+            let mut sums = vec![(0.0, 0.0); channels];
             for index in run * RUN..n.min((run + 1) * RUN) {
                 match dataset.get(index)?.0 {
-                    Image::Bytes(pixels) => {
-                        unit = 255.0;
-                        add(&mut sums, plane, &pixels);
-                    }
+                    Image::Bytes(pixels) => add(&mut sums, plane, &pixels),
                     Image::Floats(pixels) => add(&mut sums, plane, &pixels),
                 }
             }
-            Ok((sums, unit))
+            Ok(sums)
         };
         let runs = (0..runs).into_par_iter().map(run).collect::<Result<Vec<_>, DataError>>()?;
-        let (mut sums, mut unit) = (vec![(0.0, 0.0); channels], 1.0f64);
-        for (own, own_unit) in runs {
-            unit = unit.max(own_unit);
+        let mut sums = vec![(0.0, 0.0); channels];
+        for own in runs {
             for ((sum, squares), (own_sum, own_squares)) in sums.iter_mut().zip(own) {
                 *sum += own_sum;
                 *squares += own_squares;
             }
         }
-        let count = (n * plane) as f64;
+        let has_bytes = n > 0 && matches!(dataset.get(0)?.0, Image::Bytes(_));
+        let (unit, count) = (if has_bytes { 255.0 } else { 1.0 }, (n * plane) as f64);
         let moments = sums.iter().map(|&(sum, squares)| {
             let mean = sum / count;
             let variance = (squares / count - mean * mean).max(0.0);

@@ -261,14 +261,11 @@ impl RunDir {
         self.lock.begin();
         disk::sweep(&self.path)?;
         let path = self.path.join(METRICS);
-        match disk::read_if_there(&path)? {
-            Some(found) => {
-                let kept = if self.settings.is_some() { Vec::new() } else { up_to(&found, saved.position) };
-                if kept != found {
-                    atomic_write(&path, &kept)?;
-                }
-            }
-            None => atomic_write(&path, b"")?,
+        let found = disk::read_if_there(&path)?;
+        let of_this_run = found.as_ref().filter(|_| self.settings.is_none());
+        let kept = of_this_run.map_or_else(Vec::new, |found| up_to(found, saved.position));
+        if found.as_ref() != Some(&kept) {
+            atomic_write(&path, &kept)?;
         }
         self.metrics = Some(Log::open(path)?);
         if let Some(data) = &self.data {

@@ -208,14 +208,9 @@ impl Trainer {
             "head_scale" | "head_bias" => !self.head_is_new(),
             _ => false,
         };
-        match flags.names().find(|name| in_vain(name)) {
-            Some(name) => {
-                let expected = "new weights that it is about";
-                let found = format!("{}, which has them", file.display());
-                Err(TrainError::setting(name, expected, found))
-            }
-            None => Ok(()),
-        }
+        let Some(name) = flags.names().find(|name| in_vain(name)) else { return Ok(()) };
+        let found = format!("{}, which has them", file.display());
+        Err(TrainError::setting(name, "new weights that it is about", found))
     }
 
     /// The identities of the weights of convolutions that are not from a file.
