@@ -79,19 +79,19 @@ fn add<P: Copy + Into<f64>>(sums: &mut [(f64, f64)], plane: usize, pixels: &[P])
 
 /// The value of each of the 256 pixels, for each channel.
 #[derive(Debug, Clone)]
-pub struct PixelTable {
+pub(crate) struct PixelTable {
     tables: Vec<[f32; 256]>,
     /// For pixels that are numbers already.
     normalization: Option<Normalization>,
 }
 
 impl PixelTable {
-    /// The table for `channels` channels; `None` only divides by 255.
-    ///
-    /// # Errors
-    /// [`DataError::Options`] if a normalization is not for that many channels, a mean is not finite or
-    /// a deviation is not positive and finite.
-    pub fn new(channels: usize, normalization: Option<&Normalization>) -> Result<PixelTable, DataError> {
+    /// The table for `channels` channels; `None` only divides by 255. Refuses a normalization that is not for that many channels,
+    /// with a mean that is not finite or a deviation that is not positive and finite.
+    pub(crate) fn new(
+        channels: usize,
+        normalization: Option<&Normalization>,
+    ) -> Result<PixelTable, DataError> {
         if let Some(Normalization { mean, std }) = normalization {
             let sound = mean.len() == channels
                 && std.len() == channels
@@ -114,7 +114,7 @@ impl PixelTable {
 
     /// Brings numbers (n x C x H x W, `plane` = H x W) to mean 0 and standard deviation 1, if there is a normalization. They are
     /// not divided by 255.
-    pub fn normalize(&self, plane: usize, values: &mut [f32]) {
+    pub(super) fn normalize(&self, plane: usize, values: &mut [f32]) {
         let Some(Normalization { mean, std }) = &self.normalization else { return };
         let channels = mean.iter().zip(std).cycle();
         for (values, (mean, std)) in values.chunks_mut(plane).zip(channels) {
@@ -122,11 +122,8 @@ impl PixelTable {
         }
     }
 
-    /// Writes the values of `pixels` (n x C x H x W, `plane` = H x W) to `values`.
-    ///
-    /// # Panics
-    /// If the two differ in length.
-    pub fn apply(&self, plane: usize, pixels: &[u8], values: &mut [f32]) {
+    /// Writes the values of `pixels` (n x C x H x W, `plane` = H x W) to `values`, which are as many.
+    pub(crate) fn apply(&self, plane: usize, pixels: &[u8], values: &mut [f32]) {
         assert_eq!(pixels.len(), values.len(), "as many values as pixels");
         let channels = self.tables.iter().cycle();
         let planes = pixels.chunks(plane).zip(values.chunks_mut(plane));

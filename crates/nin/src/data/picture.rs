@@ -151,7 +151,7 @@ impl Picture {
         self.pixels
     }
 
-    /// The same image at another height and width, in pixels: stretched, as a network sees it ([`Resizer`]).
+    /// The same image at another height and width, in pixels: stretched, as a network sees it ([`resize`](mod@super::resize)).
     ///
     /// # Errors
     /// [`DataError::Options`] if a side is 0 or larger than [`MAX_SIDE`].

@@ -10,7 +10,7 @@
 //! shrinks much more than its width; square images that stay square, as all data sets here are, give the same
 //! bits in both.
 //!
-//! A [`Resizer`] holds the weights of one pair of sizes; they are computed once, not for each image.
+//! The weights of one pair of sizes are computed once, not for each image.
 
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign};
@@ -83,9 +83,9 @@ impl Taps {
     }
 }
 
-/// Resizes 8-bit planes from one fixed size to another; see the [module](self)'s description.
+/// Resizes planes from one fixed size to another.
 #[derive(Debug, Clone)]
-pub struct Resizer {
+pub(super) struct Resizer {
     from: (usize, usize),
     to: (usize, usize),
     /// Along a row (x); `None` if the width stays.
@@ -96,7 +96,7 @@ pub struct Resizer {
 
 /// Memory between the two passes, kept by the caller so that resizing allocates nothing once it is warm.
 #[derive(Debug, Default, Clone)]
-pub struct ResizeScratch<P: Pixel> {
+pub(super) struct ResizeScratch<P: Pixel> {
     /// The image after the pass along the rows: input height x output width.
     narrowed: Vec<P>,
     /// The sums of one output row.
@@ -104,7 +104,7 @@ pub struct ResizeScratch<P: Pixel> {
 }
 
 /// A pixel that can be resized: 8 bits in fixed point, or `f32`.
-pub trait Pixel: Copy + Debug + Default + Into<f32> + Send + Sync + 'static {
+pub(super) trait Pixel: Copy + Debug + Default + Into<f32> + Send + Sync + 'static {
     /// The pixel that the network sees as 1 without a normalization.
     const UNIT: f32;
     /// A weighted sum of pixels.
@@ -166,11 +166,9 @@ impl Pixel for f32 {
 }
 
 impl Resizer {
-    /// Prepares to resize planes of `from` to planes of `to`, each (height, width) in pixels.
-    ///
-    /// # Errors
-    /// [`DataError::Options`] if a side is 0 or larger than [`MAX_SIDE`].
-    pub fn new(from: (usize, usize), to: (usize, usize)) -> Result<Resizer, DataError> {
+    /// Prepares to resize planes of `from` to planes of `to`, each (height, width) in pixels. Refuses sides of 0 and those larger
+    /// than [`MAX_SIDE`].
+    pub(super) fn new(from: (usize, usize), to: (usize, usize)) -> Result<Resizer, DataError> {
         for (h, w) in [from, to] {
             if !(1..=MAX_SIDE).contains(&h) || !(1..=MAX_SIDE).contains(&w) {
                 let expected = format!("expected 1 to {MAX_SIDE} pixels a side");
@@ -186,16 +184,13 @@ impl Resizer {
     }
 
     /// Height and width of what it makes.
-    pub fn output_size(&self) -> (usize, usize) {
+    pub(super) fn output_size(&self) -> (usize, usize) {
         self.to
     }
 
     /// Resizes one plane: `source` holds height x width pixels of the input size, `target` of the output
     /// size.
-    ///
-    /// # Panics
-    /// If a slice is not of its size.
-    pub fn resize<P: Pixel>(&self, source: &[P], target: &mut [P], scratch: &mut ResizeScratch<P>) {
+    pub(super) fn resize<P: Pixel>(&self, source: &[P], target: &mut [P], scratch: &mut ResizeScratch<P>) {
         assert_eq!(source.len(), self.from.0 * self.from.1, "input plane of {:?}", self.from);
         assert_eq!(target.len(), self.to.0 * self.to.1, "output plane of {:?}", self.to);
         let ResizeScratch { narrowed, sums } = scratch;
