@@ -253,29 +253,29 @@ impl Classifier {
     /// [`TrainError::Data`] if the image cannot be brought to the network's size.
     pub fn block_maps(&self, picture: &Picture, most: usize) -> Result<Vec<BlockMaps>, TrainError> {
         let graph = self.graph()?;
-        let (mut blocks, mut ends) = (Vec::<BlockMaps>::new(), Vec::new());
+        // Of each block its name, its ops and the last of them.
+        let mut blocks = Vec::<(String, Vec<String>, usize)>::new();
         for (index, node) in graph.nodes().iter().enumerate().filter(|(_, node)| node.is_op()) {
             let (name, op) = (node.path().split('.').next().unwrap_or_default(), graph.describe(index));
-            match blocks.last_mut().filter(|block| block.name == name) {
-                Some(block) => block.ops.push(op),
-                None => {
-                    let (shape, maps) = ([0; 3], Tensor::zeros([0]));
-                    blocks.push(BlockMaps { name: name.to_owned(), ops: vec![op], shape, maps });
-                    ends.push(index);
+            match blocks.last_mut().filter(|(own, ..)| own == name) {
+                Some((_, ops, last)) => {
+                    ops.push(op);
+                    *last = index;
                 }
+                None => blocks.push((name.to_owned(), vec![op], index)),
             }
-            *ends.last_mut().expect("a block has begun") = index;
         }
+        let ends: Vec<usize> = blocks.iter().map(|(.., last)| *last).collect();
         let values = self.values(graph, &ends, picture)?;
-        for (block, value) in blocks.iter_mut().zip(&values) {
+        let mut all = Vec::new();
+        for ((name, ops, _), value) in blocks.into_iter().zip(values) {
             if let Ok([_, c, h, w]) = value.shape().nchw("block") {
                 let shown = c.min(most);
-                block.shape = [c, h, w];
-                block.maps = Tensor::from_slice([shown, h, w], &value.data()[..shown * h * w])?;
+                let maps = Tensor::from_slice([shown, h, w], &value.data()[..shown * h * w])?;
+                all.push(BlockMaps { name, ops, shape: [c, h, w], maps });
             }
         }
-        blocks.retain(|block| block.shape != [0; 3]);
-        Ok(blocks)
+        Ok(all)
     }
 
     /// The network's ops for one image, in evaluation, as they are before fusion.
