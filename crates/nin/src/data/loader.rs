@@ -178,9 +178,7 @@ impl DataLoader {
     /// The batches of `epoch` from batch `first` on: the same as [`DataLoader::epoch`] with the first ones
     /// left out, at no cost. An epoch that has no more batches is empty.
     pub fn epoch_from(&self, epoch: u64, first: usize) -> Epoch {
-        let mut order = Vec::new();
-        self.sampler.fill(self.maker.dataset.len(), epoch, &mut order);
-        let order = Arc::new(order);
+        let order = Arc::new(self.sampler.draw(self.maker.dataset.len(), epoch));
         let last = self.batches_per_epoch();
         let first = first.min(last);
         let work = || {

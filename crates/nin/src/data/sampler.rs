@@ -13,8 +13,8 @@ pub trait Sampler: Debug + Send + Sync {
         samples
     }
 
-    /// Fills the empty `order` with [`Sampler::len`] numbers below `samples`: those of `epoch`, counted from 0.
-    fn fill(&self, samples: usize, epoch: u64, order: &mut Vec<usize>);
+    /// The samples of `epoch`, counted from 0, in their order: [`Sampler::len`] numbers below `samples`.
+    fn draw(&self, samples: usize, epoch: u64) -> Vec<usize>;
 }
 
 /// Every sample once, as the set has them.
@@ -22,8 +22,8 @@ pub trait Sampler: Debug + Send + Sync {
 pub struct SequentialSampler;
 
 impl Sampler for SequentialSampler {
-    fn fill(&self, samples: usize, _: u64, order: &mut Vec<usize>) {
-        order.extend(0..samples);
+    fn draw(&self, samples: usize, _: u64) -> Vec<usize> {
+        (0..samples).collect()
     }
 }
 
@@ -35,8 +35,8 @@ pub struct RandomSampler {
 }
 
 impl Sampler for RandomSampler {
-    fn fill(&self, samples: usize, epoch: u64, order: &mut Vec<usize>) {
-        *order = RandomStream::new(self.seed, epoch, Purpose::Shuffle, 0).permutation(samples);
+    fn draw(&self, samples: usize, epoch: u64) -> Vec<usize> {
+        RandomStream::new(self.seed, epoch, Purpose::Shuffle, 0).permutation(samples)
     }
 }
 
@@ -84,15 +84,16 @@ impl Sampler for WeightedRandomSampler {
 
     /// Weights of samples that the set does not have are left out; samples without a weight are never drawn. Where all are
     /// without one, a sample is drawn that the set does not have, which [`DataLoader`](super::DataLoader) refuses.
-    fn fill(&self, samples: usize, epoch: u64, order: &mut Vec<usize>) {
+    fn draw(&self, samples: usize, epoch: u64) -> Vec<usize> {
         let sums = &self.sums[..self.sums.len().min(samples)];
         let total = sums.last().copied().unwrap_or(0.0);
         let mut stream = RandomStream::new(self.seed, epoch, Purpose::Shuffle, 0);
-        order.extend((0..self.draws).map(|_| {
+        let sample = |_| {
             let drawn = stream.uniform() * total;
             // The first sum above the drawn number: a sample of weight 0 has the sum of the one before.
             sums.partition_point(|&sum| sum <= drawn)
-        }));
+        };
+        (0..self.draws).map(sample).collect()
     }
 }
 
@@ -101,19 +102,12 @@ mod tests {
     use super::*;
     use crate::testing::{images, loader};
 
-    fn order(sampler: &dyn Sampler, samples: usize, epoch: u64) -> Vec<usize> {
-        let mut order = Vec::new();
-        sampler.fill(samples, epoch, &mut order);
-        assert_eq!(order.len(), sampler.len(samples));
-        order
-    }
-
     #[test]
     fn samples_come_as_often_as_their_weights_say() {
         let weighted = WeightedRandomSampler::new(&[0.0, 1.0, 0.0, 3.0, 0.0], 4000, 5).unwrap();
-        let drawn = order(&weighted, 5, 2);
-        assert_eq!(drawn, order(&weighted, 5, 2));
-        assert_ne!(drawn, order(&weighted, 5, 3));
+        let drawn = weighted.draw(5, 2);
+        assert_eq!(drawn, weighted.draw(5, 2));
+        assert_ne!(drawn, weighted.draw(5, 3));
         let count = |sample| drawn.iter().filter(|&&own| own == sample).count();
         assert_eq!(count(1) + count(3), 4000, "what weighs nothing is never drawn");
         assert!((900..1100).contains(&count(1)), "{}", count(1));

@@ -168,8 +168,8 @@ impl Sampler for Broken {
         12
     }
 
-    fn fill(&self, _: usize, _: u64, order: &mut Vec<usize>) {
-        order.extend([0, 1, 2, 3, 4, self.0, 6, 7]);
+    fn draw(&self, _: usize, _: u64) -> Vec<usize> {
+        vec![0, 1, 2, 3, 4, self.0, 6, 7]
     }
 }
 
