@@ -7,7 +7,7 @@ use autograd::{Context, Tape};
 use tensor::{BufferPool, Shape, ShapeError, Tensor, lock};
 
 use super::error::TrainError;
-use super::micro_batch::{bind, share_and_sum};
+use super::micro_batch::{bind, share_and_sum, with_images};
 use super::workers::Workers;
 use crate::data::{Batch, DataLoader};
 use crate::disk::{FileError, content};
@@ -119,10 +119,8 @@ impl Workers {
                 format!("expected an output for each image, found one of {output} for {images} images");
             return Err(ShapeError::new("predict", message).into());
         }
-        let mut extents = output.to_vec();
-        extents[0] = n;
-        let mut outputs = Tensor::zeros(&*extents);
-        let values = extents[1..].iter().product::<usize>().max(1);
+        let mut outputs = Tensor::zeros(with_images(output, n));
+        let values = output[1..].iter().product::<usize>().max(1);
         let forward = |pool: &Arc<BufferPool>, from, to| {
             bound[&(to - from)].forward(&context(pool), entries(pool, from, to)).take_output()
         };

@@ -53,7 +53,7 @@ pub fn micro_batch_images(
 }
 
 /// The shape of a batch with this number of images.
-fn with_images(batch: Shape, images: usize) -> Shape {
+pub(super) fn with_images(batch: Shape, images: usize) -> Shape {
     let mut extents = batch.to_vec();
     extents[0] = images;
     Shape::new(&extents)
