@@ -51,13 +51,13 @@ const RULES: &[Rule] = &[
     |to| to.op().map(|op| gelu(to, *op)),
     |to| to.op().map(|op| group_norm(to, op)),
     |to| to.op().map(|op| max_pool2d(to, op)),
-    |to| to.op().map(|op| mean(to, op)),
     |to| to.op().map(|op| reshape(to, op)),
     |to| to.op().map(|op| rsqrt(to, op)),
     |to| to.op().map(|op: &ops::Scale| Ok(to.times(&to.input(0), op.factor))),
     |to| to.op::<ops::Silu>().map(|_| silu(to)),
     |to| to.op().map(|op| softmax(to, op)),
-    |to| to.op().map(|op| sum(to, op)),
+    |to| to.op().map(|op| reduce::<true>(to, op)),
+    |to| to.op().map(|op| reduce::<false>(to, op)),
 ];
 
 /// [`RULES`], tried one after the other.
@@ -290,23 +290,30 @@ fn conv2d(to: &mut Builder<'_>, op: &ops::Conv2d) -> Answer {
     Ok(if op.relu { to.push("Relu", [y], []) } else { y })
 }
 
+/// The settings of a pooling's windows.
+///
 /// PyTorch leaves out a last window that would begin behind the input and the padding before it; ONNX did not, before version 22
 /// of its operators. There is none if a window reaches from the padding on over a whole step.
-fn ceil(on: bool, kernel: [usize; 2], stride: [usize; 2], padding: [usize; 2]) -> Result<Attribute, String> {
-    if on && (0..2).any(|axis| kernel[axis] < stride[axis] + padding[axis]) {
+fn windows(
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    padding: [usize; 2],
+    ceil_mode: bool,
+) -> Result<[(&'static str, Attribute); 4], String> {
+    if ceil_mode && (0..2).any(|axis| kernel[axis] < stride[axis] + padding[axis]) {
         return Err("windows that begin in the padding behind the image are counted in another way by ONNX"
             .to_owned());
     }
-    Ok(integer(usize::from(on)))
+    Ok([
+        ("kernel_shape", integers(kernel)),
+        ("strides", integers(stride)),
+        ("pads", pads(padding)),
+        ("ceil_mode", integer(usize::from(ceil_mode))),
+    ])
 }
 
 fn max_pool2d(to: &mut Builder<'_>, op: &ops::MaxPool2d) -> Answer {
-    let settings = [
-        ("kernel_shape", integers(op.kernel)),
-        ("strides", integers(op.stride)),
-        ("pads", pads(op.padding)),
-        ("ceil_mode", ceil(op.ceil_mode, op.kernel, op.stride, op.padding)?),
-    ];
+    let settings = windows(op.kernel, op.stride, op.padding, op.ceil_mode)?;
     let x = if op.relu { to.push("Relu", to.inputs(), []) } else { to.input(0) };
     Ok(to.push("MaxPool", [x], settings))
 }
@@ -318,14 +325,9 @@ fn avg_pool2d(to: &mut Builder<'_>, op: &ops::AvgPool2d) -> Answer {
             "ONNX does not tell padding that counts from what ceil mode adds, which does not".to_owned()
         );
     }
-    let settings = [
-        ("kernel_shape", integers(op.kernel)),
-        ("strides", integers(op.stride)),
-        ("pads", pads(op.padding)),
-        ("ceil_mode", ceil(op.ceil_mode, op.kernel, op.stride, op.padding)?),
-        ("count_include_pad", integer(usize::from(counts))),
-    ];
-    Ok(to.push("AveragePool", to.inputs(), settings))
+    let [kernel, strides, pads, ceil] = windows(op.kernel, op.stride, op.padding, op.ceil_mode)?;
+    let counts = ("count_include_pad", integer(usize::from(counts)));
+    Ok(to.push("AveragePool", to.inputs(), [kernel, strides, pads, ceil, counts]))
 }
 
 fn adaptive_avg_pool2d(to: &mut Builder<'_>, op: &ops::AdaptiveAvgPool2d) -> Answer {
@@ -405,28 +407,19 @@ fn softmax(to: &mut Builder<'_>, op: &ops::Softmax) -> Answer {
     Ok(to.push("Softmax", to.inputs(), [("axis", integer(axis))]))
 }
 
-/// The axes, all of them by number: ONNX takes none for all.
-fn axes(to: &Builder<'_>, axes: Option<&Vec<usize>>) -> Vec<usize> {
-    axes.map_or_else(|| (0..to.shape(0).len()).collect(), Clone::clone)
-}
-
-fn mean(to: &mut Builder<'_>, op: &ops::Mean) -> Answer {
-    let axes = axes(to, op.axes.as_ref());
+/// The axes, all of them by number: ONNX takes none for all. Version 17 has those of a mean among the settings and those of a sum
+/// among the inputs.
+fn reduce<const MEAN: bool>(to: &mut Builder<'_>, op: &ops::Reduce<MEAN>) -> Answer {
+    let axes = op.axes.clone().unwrap_or_else(|| (0..to.shape(0).len()).collect());
+    let keepdims = ("keepdims", integer(usize::from(op.keepdim)));
     if axes.is_empty() {
         return Ok(to.push("Identity", to.inputs(), []));
     }
-    let settings = [("axes", integers(axes)), ("keepdims", integer(usize::from(op.keepdim)))];
-    Ok(to.push("ReduceMean", to.inputs(), settings))
-}
-
-fn sum(to: &mut Builder<'_>, op: &ops::Sum) -> Answer {
-    let axes = axes(to, op.axes.as_ref());
-    if axes.is_empty() {
-        return Ok(to.push("Identity", to.inputs(), []));
+    if MEAN {
+        return Ok(to.push("ReduceMean", to.inputs(), [("axes", integers(axes)), keepdims]));
     }
     let axes = to.integers(axes.into_iter().map(|axis| axis as i64).collect());
-    let settings = [("keepdims", integer(usize::from(op.keepdim)))];
-    Ok(to.push("ReduceSum", [to.input(0), axes], settings))
+    Ok(to.push("ReduceSum", [to.input(0), axes], [keepdims]))
 }
 
 /// An axis that follows the images' is that of the input, written 0, or the one that is left over, written -1.
