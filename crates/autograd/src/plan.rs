@@ -25,14 +25,14 @@ impl<T: Element> Plan<T> {
     /// Fuses a graph and plans its run. The gradient of the graph's input is computed only if `input_gradient`.
     #[must_use]
     pub fn new(graph: Graph<T>, input_gradient: bool) -> Self {
-        Self::of_graph(graph.fused(), input_gradient, |learns| learns)
+        Self::of_graph(graph.fused(), input_gradient, true)
     }
 
     /// Plans a run that no backward pass follows. Normalizations by running statistics become part of the convolutions before
     /// them.
     #[must_use]
     pub fn inference(graph: Graph<T>) -> Self {
-        Self::of_graph(graph.with_folded_batch_norms().fused(), false, |_| false)
+        Self::of_graph(graph.with_folded_batch_norms().fused(), false, false)
     }
 
     /// Plans a run of the graph as it was traced, that no backward pass follows: for a look at each op ([`Bound::visit`]).
@@ -40,16 +40,17 @@ impl<T: Element> Plan<T> {
     /// [`Bound::visit`]: crate::Bound::visit
     #[must_use]
     pub fn unfused(graph: Graph<T>) -> Self {
-        Self::of_graph(graph, false, |_| false)
+        Self::of_graph(graph, false, false)
     }
 
-    fn of_graph(graph: Graph<T>, input_gradient: bool, learns: fn(bool) -> bool) -> Self {
+    /// Parameters have gradients only if the plan `trains` them.
+    fn of_graph(graph: Graph<T>, input_gradient: bool, trains: bool) -> Self {
         let nodes = graph.nodes.len();
         let (mut differentiable, mut fixed) = (vec![false; nodes], vec![false; nodes]);
         for (index, node) in graph.nodes.iter().enumerate() {
             (differentiable[index], fixed[index]) = match &node.source {
                 Source::Input => (input_gradient, false),
-                Source::Parameter { learns: asked, .. } => (learns(*asked), true),
+                Source::Parameter { learns, .. } => (trains && *learns, true),
                 Source::Constant(_) => (false, true),
                 Source::Op(_) => {
                     let gradient = node.inputs.iter().any(|&input| differentiable[input]);
