@@ -18,6 +18,7 @@ pub(crate) trait AnyOp<T: Element>: Any + Debug + Send + Sync {
     fn name(&self) -> &'static str;
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError>;
     fn describe(&self, inputs: &[Shape]) -> String;
+    fn looks_across(&self, inputs: &[Shape]) -> bool;
     fn flops(&self, inputs: &[Shape]) -> u64;
     fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Saved);
     fn backward(&self, context: &Context, saved: Saved, gradient: Tensor<T>, sinks: &mut Sinks<'_, T>);
@@ -34,6 +35,10 @@ impl<T: Element, O: Op<T>> AnyOp<T> for O {
 
     fn describe(&self, inputs: &[Shape]) -> String {
         Op::describe(self, inputs)
+    }
+
+    fn looks_across(&self, inputs: &[Shape]) -> bool {
+        Op::looks_across(self, inputs)
     }
 
     fn flops(&self, inputs: &[Shape]) -> u64 {
@@ -208,6 +213,18 @@ impl<T: Element> Graph<T> {
         }
     }
 
+    /// Tells whether the module looks across its batch: whether an op that depends on the input does ([`Op::looks_across`]), so
+    /// that the samples' outputs for a batch are not those for parts of it. An op at which a batch meets
+    /// ([`Plan::meets`](crate::Plan::meets)) is not meant.
+    #[must_use]
+    pub fn looks_across(&self) -> bool {
+        let mut depends = vec![false; self.nodes.len()];
+        self.nodes.iter().enumerate().any(|(index, node)| {
+            depends[index] = index == INPUT || node.inputs.iter().any(|&input| depends[input]);
+            matches!(&node.source, Source::Op(op) if depends[index] && op.looks_across(&self.input_shapes(index)))
+        })
+    }
+
     /// For each node those that read it, in their order, once for each use. The output is read by one beyond all nodes, too.
     #[must_use]
     pub fn readers(&self) -> Vec<Vec<usize>> {
@@ -246,5 +263,41 @@ impl<T: Element> Backward<T> {
     /// If the context of the forward pass did not say that this would follow.
     pub fn run(self, context: &Context, gradient: Tensor<T>, sinks: &mut Sinks<'_, T>) {
         self.op.backward(context, self.saved, gradient, sinks);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tensor::ops;
+
+    use super::*;
+
+    /// A mean over the samples looks across them, wherever the samples are the first axis; not so one of a parameter.
+    #[test]
+    fn what_looks_across_its_batch() {
+        type Forward = for<'t> fn(Var<'t, f32>) -> Result<Var<'t, f32>, AutogradError>;
+        let cases: [(&str, bool, Forward); 12] = [
+            ("as it is", false, |x| Ok(x)),
+            ("mean over features", false, |x| x.mean(ops::Mean { axes: Some(vec![1, 2]), keepdim: false })),
+            ("mean over samples", true, |x| x.mean(ops::Mean { axes: Some(vec![0]), keepdim: true })),
+            ("mean over all", true, |x| x.mean(ops::Mean::default())),
+            ("mean of a constant", false, |x| {
+                let one = x.tape().constant(Tensor::zeros([3, 5])).mean(ops::Mean::default())?;
+                x.add(one)
+            }),
+            ("mean of a sample's parts", false, |x| {
+                x.reshape([12, 5])?.mean(ops::Mean { axes: Some(vec![1]), keepdim: false })
+            }),
+            ("reshape", true, |x| x.reshape([1, 12, 5])),
+            ("softmax of features", false, |x| x.tape().apply(ops::Softmax::default(), [x])),
+            ("softmax of samples", true, |x| x.tape().apply(ops::Softmax { axis: Some(0) }, [x])),
+            ("channels together", false, |x| x.tape().apply(ops::Concat::default(), [x.clone(), x.clone()])),
+            ("samples together", true, |x| x.tape().apply(ops::Concat { axis: 0 }, [x.clone(), x.clone()])),
+            ("a loss", true, |x| x.clone().mse_loss(x, ops::MseLoss::default())),
+        ];
+        for (name, expected, forward) in cases {
+            let graph = Graph::trace(&Context::default(), [4, 3, 5], forward).unwrap();
+            assert_eq!(graph.looks_across(), expected, "{name}");
+        }
     }
 }

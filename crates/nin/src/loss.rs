@@ -3,7 +3,7 @@
 //! A target is an input of the loss, a tensor whose outermost axis is the samples: the numbers of the samples' classes, of shape
 //! N, or dense values, such as probabilities or another image. Those have the output's shape if that has as many values for each
 //! sample, whatever its axes; otherwise they are N x K, as the data have them. [`CrossEntropy`], [`Mse`] and [`BceWithLogits`]
-//! are given; a function of two variables is a loss, too:
+//! are given; a function of two variables is a loss, too, and a closure by [`from_fn`]:
 //!
 //! ```
 //! use nin::autograd::{AutogradError, Context, Tape, Var};
@@ -40,6 +40,12 @@ pub trait Loss<T: Element>: Send + Sync {
     /// has a rule of its own. The mean over several batches is the sum of their sums over the sum of their divisors.
     fn divisor(&self, target: &Tensor<T>) -> f64 {
         samples(target) as f64
+    }
+
+    /// Tells whether a sample's loss depends on other samples, as contrastive losses do: then no batch is cut into micro-batches,
+    /// and `share` gets all of it.
+    fn looks_across(&self) -> bool {
+        false
     }
 
     /// The sum of the samples' losses over `divisor`, a scalar.
@@ -117,6 +123,26 @@ impl<T: Element> Loss<T> for BceWithLogits {
     fn share<'t>(&self, output: Var<'t, T>, target: Var<'t, T>, divisor: f64) -> Output<'t, T> {
         output.bce_with_logits(target, ops::BceWithLogits { divisor: Some(divisor) })
     }
+}
+
+/// The loss of a closure of (output, target), whose types it tells the compiler: a function is a [`Loss`] without it.
+///
+/// ```
+/// use nin::loss::from_fn;
+/// use nin::tensor::ops::Mean;
+///
+/// let power = 1.5;
+/// // The mean of |output - target| to a power.
+/// let loss = from_fn(move |output, target| {
+///     output.sub(target)?.abs()?.log()?.scale(power)?.exp()?.mean(Mean::default())
+/// });
+/// # let _: &dyn nin::loss::Loss<f32> = &loss;
+/// ```
+pub fn from_fn<F>(loss: F) -> F
+where
+    F: for<'t> Fn(Var<'t, f32>, Var<'t, f32>) -> Output<'t, f32> + Send + Sync,
+{
+    loss
 }
 
 /// A function of (output, target) that answers the mean over the samples that it is given.

@@ -35,6 +35,14 @@ pub trait Op<T: Element>: Debug + Send + Sync + 'static {
         0
     }
 
+    /// Tells whether the op looks across its batch: whether an output's entry along the first axis, that of the samples, depends
+    /// on inputs' entries of other numbers. A batch is cut into micro-batches only for networks of ops that do not. The inputs
+    /// have passed [`Op::output_shape`].
+    fn looks_across(&self, inputs: &[Shape]) -> bool {
+        let _ = inputs;
+        false
+    }
+
     /// The shape of the output for inputs of these shapes.
     ///
     /// # Errors
@@ -94,6 +102,12 @@ pub trait UnaryOp: Debug + Send + Sync + 'static {
         Self::NAME.to_owned()
     }
 
+    /// As [`Op::looks_across`].
+    fn looks_across(&self, input: Shape) -> bool {
+        let _ = input;
+        false
+    }
+
     /// The shape of the output: that of the input, unless the op has a rule of its own.
     ///
     /// # Errors
@@ -116,6 +130,10 @@ impl<T: Element, O: UnaryOp> Op<T> for O {
 
     fn describe(&self, _: &[Shape]) -> String {
         UnaryOp::describe(self)
+    }
+
+    fn looks_across(&self, inputs: &[Shape]) -> bool {
+        UnaryOp::looks_across(self, inputs[0])
     }
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {

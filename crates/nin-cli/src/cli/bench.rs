@@ -110,7 +110,8 @@ fn layer_report(args: &BenchArgs, conv: ConvAlgorithm) -> Result<String, TrainEr
     let shape = |images| Shape::new(&[images, 1, side, side]);
     let batch = match args.step.0.batch_size {
         Some(images) => images,
-        None => micro_batch_images(&network, &Context::training(BufferPool::new()), shape(args.batch()))?,
+        None => micro_batch_images(&network, &Context::training(BufferPool::new()), shape(args.batch()))?
+            .unwrap_or_else(|| args.batch()),
     };
     let images = shape(batch);
     let all = layers(&network, images)?;

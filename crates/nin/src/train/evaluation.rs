@@ -99,7 +99,7 @@ impl Workers {
     ) -> Result<Tensor<f32>, TrainError> {
         let &n =
             shape.first().ok_or_else(|| ShapeError::new("predict", "expected images, found a scalar"))?;
-        let together = n < self.threads();
+        let together = n < self.threads() || n > 1 && self.looks_across(model, shape)?;
         // Shares of equal size, and as many for each thread; one if all threads work on each image.
         let tasks =
             if together { n.min(1) } else { n.div_ceil(SHARE).next_multiple_of(self.threads()).min(n) };
@@ -141,6 +141,12 @@ impl Workers {
         });
         drop(rows);
         Ok(outputs)
+    }
+
+    /// Tells whether the network looks across batches of this shape, which are not cut then.
+    fn looks_across(&self, model: &dyn Module<f32>, shape: Shape) -> Result<bool, TrainError> {
+        let context = Context { conv: self.conv, ..Context::evaluation(Arc::clone(self.pool())) };
+        Ok(model.plan(&context, with_images(shape, shape[0].min(2)))?.graph().looks_across())
     }
 
     /// Loss and accuracy over a batch, in evaluation mode.

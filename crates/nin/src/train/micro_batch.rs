@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use autograd::{Bound, Context, Run, Tape, Var};
 use tensor::conv::ConvAlgorithm;
-use tensor::{BufferPool, Shape, Tensor};
+use tensor::{BufferPool, Shape, ShapeError, Tensor};
 
 use super::error::TrainError;
 use super::evaluation::{Metrics, correct};
@@ -23,7 +23,8 @@ const PARTS: usize = 32;
 /// Images that a micro-batch may have though there are fewer than [`PARTS`].
 const LARGE: usize = 4;
 
-/// The images of a micro-batch of a batch of this shape: a power of two from 2 to 8.
+/// The images of a micro-batch of a batch of this shape: a power of two from 2 to 8, or `None` if the network looks across its
+/// batch ([`Graph::looks_across`](autograd::Graph::looks_across)), which is not cut then.
 ///
 /// Every micro-batch reads all weights and adds to all of their gradients. So a network of many weights takes as many images at
 /// once as have as many values as it has weights, rounded up; one of few weights takes few images, whose values stay near the
@@ -36,9 +37,12 @@ pub fn micro_batch_images(
     model: &dyn Module<f32>,
     context: &Context,
     batch: Shape,
-) -> Result<usize, TrainError> {
+) -> Result<Option<usize>, TrainError> {
     let few = batch[0].min(*MICRO_BATCH.start());
     let plan = model.plan(context, with_images(batch, few))?;
+    if plan.graph().looks_across() {
+        return Ok(None);
+    }
     let (mut weights, mut values) = (0, 1);
     for (index, node) in plan.graph().nodes().iter().enumerate() {
         if node.parameter().is_some() {
@@ -49,7 +53,7 @@ pub fn micro_batch_images(
     }
     let most = (batch[0] / PARTS).max(LARGE);
     let images = (weights * few).div_ceil(values).next_power_of_two().min(1 << most.ilog2());
-    Ok(images.clamp(*MICRO_BATCH.start(), *MICRO_BATCH.end()))
+    Ok(Some(images.clamp(*MICRO_BATCH.start(), *MICRO_BATCH.end())))
 }
 
 /// The shape of a batch with this number of images.
@@ -103,6 +107,8 @@ impl MicroBatch<'_> {
             seed,
             epoch,
             samples: self.step.batch.samples()[self.start..self.end].to_vec(),
+            // A batch that is not cut has no other work for the other threads.
+            parallel: self.end - self.start == self.step.batch.len(),
             conv: self.step.conv,
             ..Context::training(Arc::clone(pool))
         }
@@ -149,6 +155,11 @@ pub(super) fn share_and_sum<'t>(
     let divisor = if divisor == 0.0 { 1.0 } else { divisor };
     let targets = output.tape().constant(targets_for(output.value().shape(), targets));
     let share = loss.share(output, targets, divisor).map_err(TrainError::Autograd)?;
+    let shape = share.value().shape();
+    if shape.elements() != 1 {
+        let message = format!("expected one number, found {shape}: end it with a mean or a sum");
+        return Err(ShapeError::new("loss", message).into());
+    }
     let sum = f64::from(share.value().item()) * divisor;
     Ok((share, sum))
 }
@@ -174,7 +185,7 @@ mod tests {
         let images = |model, size, batch| {
             let network = Network::new(model, [1, size, size], 10).build().unwrap();
             let context = Context::training(BufferPool::new());
-            micro_batch_images(&network, &context, Shape::new(&[batch, 1, size, size])).unwrap()
+            micro_batch_images(&network, &context, Shape::new(&[batch, 1, size, size])).unwrap().unwrap()
         };
         assert_eq!(images(Model::Nin, 224, 128), 2);
         assert_eq!(images(Model::Nin, 224, 1), 2);

@@ -12,7 +12,9 @@ use crate::card::ModelCard;
 use crate::data::whiten::{self, Whiten, Whitening};
 use crate::data::{Augmentation, DataLoader, Dataset, LoaderOptions, Normalization, Splits, Target};
 use crate::disk::content;
-use crate::nn::{Module, Sequential, bound, check_names, freeze, output_shape, parameters, parameters_mut};
+use crate::nn::{
+    Module, Parameter, Sequential, bound, check_names, freeze, output_shape, parameters, parameters_mut,
+};
 use crate::optim::matches;
 use crate::weights_file::load_tensors;
 
@@ -220,8 +222,17 @@ pub(super) fn check_parts(model: &dyn Module<f32>, loaders: &Splits<DataLoader>)
     }
     let all = parameters(model);
     check_names(all.iter().map(|(name, _)| name)).map_err(TrainError::Config)?;
-    let all = all.into_iter().map(|(_, own)| &own.value);
-    let weights: Vec<_> = all.filter(|value| value.shape().len() > 1).collect();
+    check_weights(all.into_iter().map(|(_, own)| own))
+}
+
+/// Refuses several layers whose weights are all zeros, as layers are made: every gradient of theirs would be, too.
+///
+/// # Errors
+/// [`TrainError::Config`] of such.
+pub(super) fn check_weights<'a>(
+    parameters: impl Iterator<Item = &'a Parameter<f32>>,
+) -> Result<(), TrainError> {
+    let weights: Vec<_> = parameters.map(|own| &own.value).filter(|value| value.shape().len() > 1).collect();
     if weights.len() > 1 && weights.iter().all(|value| value.data().iter().all(|&weight| weight == 0.0)) {
         let message = "all weights are zeros, and would stay so: `nn::initialize` the network first";
         return Err(TrainError::Config(message.to_owned()));

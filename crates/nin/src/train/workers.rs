@@ -1,6 +1,7 @@
 //! One step over a batch, on many threads, with the same bits on any number of them.
 //!
-//! A batch is a sum over images if no layer looks across the batch. It is cut into a fixed number of *groups*, each group
+//! A batch is a sum over images if nothing looks across the batch: a network or a loss that does gets the batch whole, and its ops
+//! share the threads. Any other batch is cut into a fixed number of *groups*, each group
 //! into small *micro-batches*. A worker takes a group and runs its micro-batches one after the other, forward and backward; a
 //! worker that finds no group helps another with its group, and the micro-batches of a group add their gradients in turn
 //! (`AccumulationGroup`). The groups' gradients are added up in their order, each as soon as those before it are there. Who runs
@@ -24,6 +25,7 @@ use super::accumulation::{AccumulationGroup, GroupSums, Sums, Total, Turns, writ
 use super::error::TrainError;
 use super::evaluation::Metrics;
 use super::micro_batch::{MicroBatch, StepInputs, bind, micro_batch_images};
+use super::start::check_weights;
 use crate::data::Batch;
 use crate::loss::Loss;
 use crate::nn::{Module, Parameter, parameters};
@@ -264,7 +266,8 @@ impl Workers {
     /// ```
     ///
     /// # Errors
-    /// [`TrainError`] if the network does not fit the images or the loss the targets.
+    /// [`TrainError`] if the network does not fit the images or the loss the targets, or the weights of several layers are all
+    /// zeros.
     ///
     /// # Panics
     /// If the network's flow depends on values, since it is traced on shapes alone, or it does not visit a parameter that it
@@ -279,10 +282,12 @@ impl Workers {
         let n = batch.len();
         let divisor = loss.divisor(&batch.targets_in(self.pool(), 0, n));
         let context = Context { conv: self.conv, ..Context::training(Arc::clone(self.pool())) };
-        let images = micro_batch_images(model, &context, batch.shape())?;
-        let groups = groups_of(n, images);
+        let cut =
+            if loss.looks_across() { None } else { micro_batch_images(model, &context, batch.shape())? };
+        let (groups, images) = cut.map_or((n.min(1), n.max(1)), |images| (groups_of(n, images), images));
         let parameters = parameters(model);
         let parameters: Vec<&Parameter<f32>> = parameters.iter().map(|&(_, parameter)| parameter).collect();
+        check_weights(parameters.iter().copied())?;
         *self.total() = Total::default();
         if self.gradients.free_bytes() == 0 {
             // Set aside at once, so that no later step needs more: gradients of every group that may wait for its turn, and of
@@ -507,13 +512,16 @@ impl<'a> Passes<'a> {
 
 #[cfg(test)]
 mod tests {
+    use autograd::Var;
     use tensor::init::Init;
+    use tensor::ops::{Mean, Sum};
     use tensor::{Element, UnaryOp};
 
     use super::*;
-    use crate::loss::CrossEntropy;
+    use crate::loss::{CrossEntropy, from_fn};
     use crate::nn::{
-        AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Flatten, Linear, Relu, Sequential, initialize, update_buffers,
+        AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Flatten, Linear, Output, Relu, Sequential, initialize,
+        update_buffers,
     };
     use crate::testing;
 
@@ -618,6 +626,101 @@ mod tests {
             let near = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-6;
             assert!(own.value.data().iter().zip(found).all(near), "{name}");
         }
+    }
+
+    /// A network of what is left of each value without its mean over the batch, which no part of a batch can know.
+    #[derive(Debug)]
+    struct Centered {
+        net: Sequential<f32>,
+    }
+
+    impl Module<f32> for Centered {
+        crate::visit_fields!(f32: net);
+
+        fn forward<'t>(&self, x: Var<'t, f32>) -> Output<'t, f32> {
+            let mean = x.clone().mean(Mean { axes: Some(vec![0]), keepdim: true })?;
+            self.net.forward(x.sub(mean)?)
+        }
+    }
+
+    /// The variance of the outputs over the batch: a loss that is no sum over samples.
+    struct Variance;
+
+    impl Loss<f32> for Variance {
+        fn looks_across(&self) -> bool {
+            true
+        }
+
+        fn share<'t>(&self, output: Var<'t, f32>, _: Var<'t, f32>, divisor: f64) -> Output<'t, f32> {
+            let mean = output.clone().mean(Mean { axes: Some(vec![0]), keepdim: true })?;
+            let apart = output.sub(mean)?;
+            apart.clone().mul(apart)?.sum(Sum::default())?.scale(1.0 / divisor)
+        }
+    }
+
+    /// What a network or a loss that looks across the batch answers is that of a tape: the batch is not cut.
+    #[test]
+    fn what_looks_across_the_batch_gets_it_whole() {
+        let batch = batch(29);
+        let plain = || testing::linear(30, 2);
+        let centered = Centered { net: plain() };
+        let cases: [(&dyn Module<f32>, &dyn Loss<f32>); 2] =
+            [(&centered, &CrossEntropy::default()), (&plain(), &Variance)];
+        for (net, loss) in cases {
+            let tape = autograd::Tape::new(Context::default());
+            let pool = BufferPool::global();
+            let output = net.forward(tape.constant(batch.images_in(pool))).unwrap();
+            let logits = output.value().clone();
+            let mean = loss.mean(output, tape.constant(batch.targets_in(pool, 0, 29))).unwrap();
+            let expected = f64::from(mean.value().item());
+            let gradients = tape.backward(mean).unwrap();
+            for threads in [1, 3, 32] {
+                let mut workers = Workers::new(threads).unwrap();
+                let found = workers.step(net, &batch, loss, StepSettings::default()).unwrap();
+                let evaluated = workers.evaluate(net, &batch, loss).unwrap();
+                for mean in [found.mean_loss(), evaluated.mean_loss()] {
+                    assert!((mean / expected - 1.0).abs() < 1e-9, "{threads} threads: {mean}, {expected}");
+                }
+                assert_eq!(workers.predict_batch(net, &batch).unwrap().data(), logits.data());
+                workers.gradients(|all| {
+                    for ((name, own), found) in parameters(net).into_iter().zip(all) {
+                        assert_eq!(gradients.parameter(own.identity).unwrap().data(), found.data(), "{name}");
+                    }
+                });
+            }
+        }
+    }
+
+    #[test]
+    fn a_loss_that_is_no_number_is_an_error() {
+        let (net, batch, loss) = (testing::linear(30, 2), batch(6), from_fn(|output, _| output.abs()));
+        let mut workers = Workers::new(2).unwrap();
+        let found = [
+            workers.step(&net, &batch, &loss, StepSettings::default()),
+            workers.evaluate(&net, &batch, &loss),
+        ];
+        for (found, images) in found.into_iter().zip([2, 6]) {
+            let error = found.unwrap_err().to_string();
+            assert_eq!(
+                error,
+                format!("loss: expected one number, found {images} x 2: end it with a mean or a sum")
+            );
+        }
+    }
+
+    #[test]
+    fn layers_of_zeros_are_refused() {
+        let layers =
+            || Sequential::new().with(Flatten).with(Linear::new(30, 4)).with(Relu).with(Linear::new(4, 2));
+        let mut workers = Workers::new(2).unwrap();
+        let mut step = |net: &Sequential<f32>| {
+            workers.step(net, &batch(6), &CrossEntropy::default(), StepSettings::default())
+        };
+        let error = step(&layers()).unwrap_err().to_string();
+        assert!(error.contains("all weights are zeros"), "{error}");
+        let mut net = layers();
+        initialize(&mut net, Init::HeNormal, Init::Constant(0.0), 1);
+        step(&net).unwrap();
     }
 
     /// An op that panics on its way back with one of the images.

@@ -41,6 +41,10 @@ impl<T: Element> Op<T> for Concat {
 
     const NAME: &'static str = "concat";
 
+    fn looks_across(&self, _: &[Shape]) -> bool {
+        self.axis == 0
+    }
+
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
         ensure!("concat", !inputs.is_empty(), "expects at least one input, found 0");
         let (first, axis) = (inputs[0], self.axis);

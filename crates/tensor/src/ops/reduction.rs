@@ -50,6 +50,10 @@ impl<const MEAN: bool> UnaryOp for Reduce<MEAN> {
 
     const NAME: &'static str = if MEAN { "mean" } else { "sum" };
 
+    fn looks_across(&self, input: Shape) -> bool {
+        !input.is_empty() && self.axes.as_ref().is_none_or(|axes| axes.contains(&0))
+    }
+
     fn shape(&self, input: Shape) -> Result<Shape, ShapeError> {
         let [_, output] = self.shapes(input)?;
         let undefined = MEAN && input.elements() == 0 && output.elements() > 0;

@@ -57,6 +57,10 @@ impl UnaryOp for Softmax {
 
     const NAME: &'static str = "softmax";
 
+    fn looks_across(&self, input: Shape) -> bool {
+        self.axis(input) == 0
+    }
+
     fn shape(&self, input: Shape) -> Result<Shape, ShapeError> {
         has_axis(Self::NAME, input, self.axis(input))?;
         Ok(input)
