@@ -13,6 +13,7 @@
 #![allow(unsafe_code)]
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,8 +24,8 @@ use super::ALIGNMENT;
 
 /// Bytes of address space that a region asks for, where asking costs nothing.
 const REGION: usize = if cfg!(all(unix, target_pointer_width = "64")) { 1 << 30 } else { 8 << 20 };
-/// A huge page. A region's first is left in small ones, so that a pool of a few small buffers takes no more than they need.
-#[cfg(target_os = "linux")]
+/// A huge page. A region's first is left in small ones, so that a pool of a few small buffers takes no more than they need, and
+/// so is any of which less than half was handed out: each pool's last, on average.
 const HUGE_PAGE: usize = 2 << 20;
 
 /// Bytes of all regions that were ever handed out.
@@ -120,14 +121,16 @@ enum Memory {
 
 #[derive(Debug)]
 struct Region {
-    /// Never looked at again: `start` is the way to the bytes.
-    _memory: Memory,
+    memory: Memory,
+    /// The way to the bytes.
     start: NonNull<u8>,
     len: usize,
     /// The start of each free stretch, and its length. No two touch.
     gaps: BTreeMap<usize, usize>,
     /// The end of what was ever handed out.
     used: usize,
+    /// The end of what the system was asked to have on huge pages.
+    huge: usize,
 }
 
 // SAFETY: the memory belongs to the region, and `start` is only ever used to make blocks.
@@ -149,7 +152,7 @@ impl Region {
         };
         let start = NonNull::new(start).expect("memory is not at address 0");
         assert!(start.as_ptr().addr().is_multiple_of(ALIGNMENT));
-        Self { _memory: memory, start, len, gaps: BTreeMap::from([(0, len)]), used: 0 }
+        Self { memory, start, len, gaps: BTreeMap::from([(0, len)]), used: 0, huge: HUGE_PAGE }
     }
 
     /// The lowest part of the smallest gap that has room, of equal ones the lowest.
@@ -162,9 +165,21 @@ impl Region {
         }
         MADE.fetch_add((at + bytes).saturating_sub(self.used) as u64, Ordering::Relaxed);
         self.used = self.used.max(at + bytes);
+        self.ask_for_huge_pages();
         // SAFETY: gaps lie within the region, which is one allocation, and so do `bytes` bytes from the start of this one.
         let start = unsafe { self.start.add(at) };
         Some(MemoryBlock { start, bytes })
+    }
+
+    /// Asks for huge pages as far as they pay, before anything writes there: the system makes a page huge when it is first written.
+    fn ask_for_huge_pages(&mut self) {
+        let end = ((self.used + HUGE_PAGE / 2) / HUGE_PAGE * HUGE_PAGE).min(self.len);
+        if end > self.huge {
+            if let Memory::Mapped(map) = &self.memory {
+                advise(map, self.huge..end);
+            }
+            self.huge = end;
+        }
     }
 
     /// The place of a block, if it is of this region.
@@ -193,17 +208,21 @@ impl Region {
     }
 }
 
+/// Asks the system to have this part of a map on huge pages. Advice that is not taken costs speed only.
+#[cfg(target_os = "linux")]
+fn advise(map: &MmapMut, part: Range<usize>) {
+    let _ = map.advise_range(memmap2::Advice::HugePage, part.start, part.len());
+}
+
+#[cfg(not(target_os = "linux"))]
+fn advise(_: &MmapMut, _: Range<usize>) {}
+
 /// Zeroed memory of at least `bytes` bytes, and its length: a region's length of address space, or what of it the system
 /// grants; from the heap where it grants no mapping at all.
 fn reserve(bytes: usize) -> (Memory, usize) {
     let mut len = bytes.max(REGION);
     loop {
         if let Ok(map) = MmapOptions::new().len(len).no_reserve_swap().map_anon() {
-            // Advice that is not taken costs speed only.
-            #[cfg(target_os = "linux")]
-            if len > HUGE_PAGE {
-                let _ = map.advise_range(memmap2::Advice::HugePage, HUGE_PAGE, len - HUGE_PAGE);
-            }
             return (Memory::Mapped(map), len);
         }
         if len == bytes {
@@ -262,6 +281,24 @@ mod tests {
         assert_eq!(space.regions[1].gaps, BTreeMap::from([(0, REGION)]));
         assert!(small.as_slice::<u8>(1000).iter().all(|&x| x == 7));
         assert_eq!(MemoryBlock::empty().as_slice::<f64>(0), [0.0; 0]);
+    }
+
+    /// Each page of which at least half was handed out, but for the first, and none beyond the region.
+    #[test]
+    fn pages_are_huge_where_half_of_them_is_used() {
+        const PAGE: usize = HUGE_PAGE;
+        let mut region = Region::new(4 * PAGE);
+        region.len = 4 * PAGE;
+        region.gaps = BTreeMap::from([(0, region.len)]);
+        let mut huge_after = |bytes: usize| {
+            region.take(bytes).unwrap();
+            region.huge
+        };
+        assert_eq!(huge_after(PAGE / 2), PAGE, "the first page is left small");
+        assert_eq!(huge_after(PAGE - ALIGNMENT), PAGE, "less than half of the second");
+        assert_eq!(huge_after(ALIGNMENT), 2 * PAGE);
+        assert_eq!(huge_after(2 * PAGE), 4 * PAGE, "all but half a page of the region");
+        assert_eq!(huge_after(PAGE / 2), 4 * PAGE);
     }
 
     #[test]
