@@ -164,7 +164,7 @@ fn names(bytes: &[u8]) -> bool {
     if let Ok(augmentation) = &augmentation {
         assert_eq!(augmentation.to_string().parse::<Augmentation>().as_ref(), Ok(augmentation));
     }
-    if let Ok(seeds) = nin_cli::cli::parse_seeds(text) {
+    if let Ok(seeds) = nin_cli::parse_seeds(text) {
         assert!(!seeds.is_empty());
     }
     let model = text.parse::<Model>();

@@ -25,32 +25,27 @@ pub(super) const BATCH: usize = 32;
 /// Without flags it is the article's network at the size that it was made for, and a step has 32 images. They are random and in
 /// memory. Rates in GFLOP/s count the operations of the direct convolution, whatever the algorithm.
 #[derive(Debug, Args)]
-pub struct BenchArgs {
-    /// The network and its size.
+pub(crate) struct BenchArgs {
     #[command(flatten)]
-    pub network: NetworkArgs,
-    /// The parts of a step, and the way it is computed.
+    pub(crate) network: NetworkArgs,
     #[command(flatten)]
-    pub step: StepFlags,
-    /// Threads.
+    step: StepFlags,
     #[command(flatten)]
-    pub threads: ThreadArgs,
+    threads: ThreadArgs,
     /// Kind of a step: forward, backward and SGD, or the logits
     #[arg(long, value_name = "NAME", default_value = "train")]
     pub(crate) task: Task,
-    /// Seconds.
     #[command(flatten)]
-    pub seconds: SecondsArgs,
+    seconds: SecondsArgs,
     /// Measure so many steps instead
     #[arg(long, value_name = "N", allow_negative_numbers = true, conflicts_with = "seconds")]
-    pub steps: Option<usize>,
-    /// JSON.
+    steps: Option<usize>,
     #[command(flatten)]
-    pub json: JsonArgs,
+    json: JsonArgs,
     /// The time of every layer instead, on one thread; --batch-size is then a micro-batch's, by default what training cuts a
     /// batch into
     #[arg(long, conflicts_with_all = ["task", "threads", "steps"])]
-    pub layers: bool,
+    layers: bool,
 }
 
 some_settings! {
@@ -71,10 +66,7 @@ impl BenchArgs {
 }
 
 /// Runs `nin bench`.
-///
-/// # Errors
-/// [`TrainError`] for the binary to print.
-pub fn bench(args: &BenchArgs) -> Result<(), TrainError> {
+pub(super) fn bench(args: &BenchArgs) -> Result<(), TrainError> {
     let conv = convolution(args.step.0.conv)?.unwrap_or(ConvAlgorithm::Auto);
     let text = if args.layers { layer_report(args, conv)? } else { step_report(args, conv)? };
     print(&text)

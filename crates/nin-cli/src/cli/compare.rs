@@ -33,34 +33,30 @@ use super::{FolderArgs, SecondsArgs, ThreadArgs, check_file, log, print, write_f
   nin compare nin-d2l alexnet vgg11 --batch-size 64
   nin compare --run runs/gap --run runs/fc --no-speed       what two runs came to
   nin compare nin-cifar nin-cifar:fc --output runs/heads")]
-pub struct CompareArgs {
+pub(super) struct CompareArgs {
     /// Networks, NAME or NAME:HEAD such as nin-cifar:fc [default: those of the runs, or all]
     #[arg(value_name = "NETWORK")]
-    pub networks: Vec<String>,
+    networks: Vec<String>,
     /// Folder of a finished run, as often as there are runs
     #[arg(long = "run", value_name = "DIR")]
-    pub runs: Vec<PathBuf>,
+    runs: Vec<PathBuf>,
     /// Evaluate each run's weights on its training and test images instead of reading the accuracies that it wrote down
     #[arg(long, requires = "runs")]
-    pub evaluate: bool,
-    /// Data for --evaluate.
+    evaluate: bool,
     #[command(flatten)]
-    pub folder: FolderArgs,
-    /// The settings of a step whose speed is measured.
+    folder: FolderArgs,
     #[command(flatten)]
-    pub measured: MeasuredFlags,
-    /// Threads.
+    measured: MeasuredFlags,
     #[command(flatten)]
-    pub threads: ThreadArgs,
-    /// Seconds.
+    threads: ThreadArgs,
     #[command(flatten)]
-    pub seconds: SecondsArgs,
+    seconds: SecondsArgs,
     /// Do not measure speed and memory
     #[arg(long, conflicts_with_all = ["batch_size", "seconds"])]
-    pub no_speed: bool,
+    no_speed: bool,
     /// Files for the table: PATH.md and PATH.csv
     #[arg(long, value_name = "PATH", default_value = "runs/compare")]
-    pub output: PathBuf,
+    output: PathBuf,
 }
 
 some_settings! {
@@ -168,10 +164,7 @@ const COLUMNS: [(&str, Cell); 15] = [
 ];
 
 /// Runs `nin compare`.
-///
-/// # Errors
-/// [`TrainError`] for the binary to print.
-pub fn compare(args: &CompareArgs) -> Result<(), TrainError> {
+pub(super) fn compare(args: &CompareArgs) -> Result<(), TrainError> {
     let threads = args.threads.read()?;
     let seconds = args.seconds.seconds;
     if !(seconds > 0.0 && seconds <= 3600.0) {

@@ -13,16 +13,15 @@ use super::downloads::sources;
 
 /// The place of a data set and the way its files are read: arguments of the commands that need all of it.
 #[derive(Debug, Clone, Args)]
-pub struct DataArgs {
-    /// The folder that they are in.
+pub(super) struct DataArgs {
     #[command(flatten)]
-    pub folder: FolderArgs,
+    folder: FolderArgs,
     /// The most MiB of decoded images of an image folder that are kept in memory; others are decoded each time
     #[arg(long, value_name = "MIB", default_value_t = CACHE_MB)]
-    pub cache_mb: u64,
+    cache_mb: u64,
     /// Refuse an image folder with a file that cannot be read; otherwise such files are named and left out
     #[arg(long)]
-    pub strict_images: bool,
+    strict_images: bool,
 }
 
 const CACHE_MB: u64 = 1024;

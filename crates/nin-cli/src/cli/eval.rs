@@ -21,28 +21,23 @@ use super::{JsonArgs, ThreadArgs, WeightsArgs, print, print_json};
 ///
 /// --weights takes others in the place of the run's, --conv another algorithm in the place of the run's own.
 #[derive(Debug, Args)]
-pub struct EvalArgs {
+pub(super) struct EvalArgs {
     /// Run folder: its settings and its weights
-    pub run: PathBuf,
-    /// Weights instead of the run's.
+    run: PathBuf,
     #[command(flatten)]
-    pub weights: WeightsArgs,
+    weights: WeightsArgs,
     /// The images to evaluate on: test (the test images, or those that the run held out) or train (those that it was trained on,
     /// without variations and without dropout: beside the test images they show how far the network over-fits)
     #[arg(long, value_name = "SET", default_value = "test", value_parser = ["test", "train"])]
-    pub on: String,
-    /// JSON.
+    on: String,
     #[command(flatten)]
-    pub json: JsonArgs,
-    /// The data set's files.
+    json: JsonArgs,
     #[command(flatten)]
-    pub data: DataArgs,
-    /// Threads.
+    data: DataArgs,
     #[command(flatten)]
-    pub threads: ThreadArgs,
-    /// The algorithm of its convolutions; by itself the run's.
+    threads: ThreadArgs,
     #[command(flatten)]
-    pub conv: ConvFlag,
+    conv: ConvFlag,
 }
 
 some_settings! {
@@ -51,10 +46,7 @@ some_settings! {
 }
 
 /// Runs `nin eval`.
-///
-/// # Errors
-/// [`TrainError`] for the binary to print.
-pub fn evaluate(args: &EvalArgs) -> Result<(), TrainError> {
+pub(super) fn evaluate(args: &EvalArgs) -> Result<(), TrainError> {
     let weights = args.weights.file().unwrap_or_else(|| args.run.join("model.safetensors"));
     let conv = convolution(args.conv.0.conv)?;
     let threads = args.threads.read()?;

@@ -32,31 +32,25 @@ const IMAGES: usize = 3;
 The file's metadata say what its input is (`input`: normalized, whitened or pixels), with which `unit`, `mean` and `std` a pixel
 becomes (pixel / unit - mean) / std, and the names of the `classes`, lists as JSON. The options of a network are for weights from
 elsewhere, which do not say themselves what they are of.")]
-pub struct ExportArgs {
+pub(super) struct ExportArgs {
     /// Run folder, whose model.safetensors is exported
-    pub run: Option<PathBuf>,
-    /// Weights instead of a run's.
+    run: Option<PathBuf>,
     #[command(flatten)]
-    pub weights: WeightsArgs,
+    weights: WeightsArgs,
     /// The file to write
     #[arg(long, value_name = "FILE")]
-    pub onnx: PathBuf,
+    onnx: PathBuf,
     /// Begin with the division by 255 and the normalization, or with the whitening, so that the input is pixels from 0 to 255
     #[arg(long)]
-    pub normalize: bool,
-    /// The network of weights from elsewhere, and its size.
+    normalize: bool,
     #[command(flatten)]
-    pub network: NetworkArgs,
-    /// Its ends.
+    network: NetworkArgs,
     #[command(flatten)]
-    pub ends: EndArgs,
+    ends: EndArgs,
 }
 
 /// Runs `nin export`.
-///
-/// # Errors
-/// [`TrainError`] for the binary to print.
-pub fn export(args: &ExportArgs) -> Result<(), TrainError> {
+pub(super) fn export(args: &ExportArgs) -> Result<(), TrainError> {
     let run = args.run.as_ref().map(|run| run.join("model.safetensors"));
     let Some(weights) = args.weights.file().or(run) else {
         return Err(TrainError::setting("run", "a run's folder or --weights", "none"));

@@ -11,7 +11,7 @@ macro_rules! some_settings {
     ($(#[doc = $about:literal])+ $name:ident: $($setting:literal),+) => {
         $(#[doc = $about])+
         #[derive(Debug)]
-        pub struct $name(pub nin::train::Overrides);
+        pub(crate) struct $name(pub(crate) nin::train::Overrides);
 
         impl clap::Args for $name {
             fn augment_args(command: clap::Command) -> clap::Command {
@@ -39,10 +39,10 @@ pub(super) use some_settings;
 
 /// The number of threads.
 #[derive(Debug, Args)]
-pub struct ThreadArgs {
+pub(super) struct ThreadArgs {
     /// Threads [default: one for each core]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    pub threads: Option<usize>,
+    threads: Option<usize>,
 }
 
 impl ThreadArgs {
@@ -50,7 +50,7 @@ impl ThreadArgs {
     ///
     /// # Errors
     /// [`TrainError::Config`] of a number that cannot be.
-    pub fn read(&self) -> Result<usize, TrainError> {
+    pub(super) fn read(&self) -> Result<usize, TrainError> {
         let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = self.threads.unwrap_or_else(cores);
         check_threads(threads)?;
@@ -60,23 +60,23 @@ impl ThreadArgs {
 
 /// The place of the data.
 #[derive(Debug, Clone, Args)]
-pub struct FolderArgs {
+pub(super) struct FolderArgs {
     /// Folder of the data set's files
     #[arg(long, value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
+    pub(super) data_dir: Option<PathBuf>,
 }
 
 /// Weights that are not a run's, or not those that a command would take.
 #[derive(Debug, Args)]
-pub struct WeightsArgs {
+pub(super) struct WeightsArgs {
     /// Weights: a file such as model.safetensors of a run, or the run's folder
     #[arg(long, value_name = "PATH")]
-    pub weights: Option<PathBuf>,
+    pub(super) weights: Option<PathBuf>,
 }
 
 impl WeightsArgs {
     /// The file.
-    pub fn file(&self) -> Option<PathBuf> {
+    pub(super) fn file(&self) -> Option<PathBuf> {
         self.weights.as_deref().map(weights_file)
     }
 }
@@ -88,24 +88,24 @@ pub(super) fn weights_file(path: &Path) -> PathBuf {
 
 /// The output for other programs.
 #[derive(Debug, Args)]
-pub struct JsonArgs {
+pub(super) struct JsonArgs {
     /// A line of JSON for each result instead of text
     #[arg(long)]
-    pub json: bool,
+    pub(super) json: bool,
 }
 
 /// The time that the speed is measured for.
 #[derive(Debug, Args)]
-pub struct SecondsArgs {
+pub(super) struct SecondsArgs {
     /// Seconds that each measurement goes on after its warm-up
     #[arg(long, value_name = "S", default_value_t = 10.0, allow_negative_numbers = true)]
-    pub seconds: f64,
+    pub(super) seconds: f64,
 }
 
 /// A picture of many runs.
 #[derive(Debug, Args)]
-pub struct PictureArgs {
+pub(super) struct PictureArgs {
     /// File for a picture (SVG): a line for each seed, a color for each recipe or folder
     #[arg(long, value_name = "FILE")]
-    pub picture: Option<PathBuf>,
+    pub(super) picture: Option<PathBuf>,
 }

@@ -27,16 +27,15 @@ use super::{check_file, print, write_file};
   nin import lenet.safetensors --model lenet --classes cat,dog -o model.safetensors
 In Python: safetensors.torch.save_file(net.state_dict(), \"lenet.safetensors\")"
 )]
-pub struct ImportArgs {
+pub(super) struct ImportArgs {
     /// PyTorch's weights, a safetensors file
-    pub file: PathBuf,
-    /// The network and its size.
+    file: PathBuf,
     #[command(flatten)]
-    pub network: NetworkArgs,
+    network: NetworkArgs,
     /// Names of the classes, in the order of the logits: with commas between them, or else a file with a line for each [default:
     /// their numbers]
     #[arg(long, value_name = "NAMES|FILE")]
-    pub classes: Option<String>,
+    classes: Option<String>,
     /// Numbers that were subtracted from the pixels of each channel, after division by 255 [default: nothing]
     #[arg(
         long,
@@ -45,7 +44,7 @@ pub struct ImportArgs {
         requires = "std",
         allow_negative_numbers = true
     )]
-    pub mean: Vec<f32>,
+    mean: Vec<f32>,
     /// Numbers that they were divided by then
     #[arg(
         long,
@@ -54,17 +53,14 @@ pub struct ImportArgs {
         requires = "mean",
         allow_negative_numbers = true
     )]
-    pub std: Vec<f32>,
+    std: Vec<f32>,
     /// The file to write
     #[arg(short, long, value_name = "FILE")]
-    pub output: PathBuf,
+    output: PathBuf,
 }
 
 /// Runs `nin import`.
-///
-/// # Errors
-/// [`TrainError`] for the binary to print.
-pub fn import(args: &ImportArgs) -> Result<(), TrainError> {
+pub(super) fn import(args: &ImportArgs) -> Result<(), TrainError> {
     let (model, head, side) = (args.network.model(), args.network.head(), args.network.side());
     if ModelCard::read(&args.file)?.is_some() {
         return Err(TrainError::of(&args.file, "says itself what it is: there is nothing to import"));

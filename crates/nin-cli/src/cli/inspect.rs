@@ -36,37 +36,31 @@ const MOST_IMAGES: usize = 4096;
 Columns: rms is the root mean square of the output after its ReLU, between images the part of it that differs from image to
 image, zeros the share of it that is 0, dead the share of channels that are 0 for all images, weight spectral the most that the
 weights stretch a patch (their largest singular value), gradient the norm of the weight's gradient.")]
-pub struct InspectArgs {
+pub(super) struct InspectArgs {
     /// Folder of a run, or of one run for each seed
     #[arg(value_name = "DIR")]
-    pub folders: Vec<PathBuf>,
+    folders: Vec<PathBuf>,
     /// Recipe whose start is looked at, as often as there are recipes [default, without folders: default]
     #[arg(long = "recipe", value_name = "NAME")]
-    pub recipes: Vec<Recipe>,
-    /// Changes to the recipe.
+    recipes: Vec<Recipe>,
     #[command(flatten)]
-    pub settings: StartFlags,
-    /// The data set's files.
+    settings: StartFlags,
     #[command(flatten)]
-    pub data: DataArgs,
-    /// Seeds of a recipe's start; by itself 0..1.
+    data: DataArgs,
     #[command(flatten)]
-    pub seeds: SeedsArgs,
+    seeds: SeedsArgs,
     /// Training images that are sent through
     #[arg(long, value_name = "N", default_value_t = 128, allow_negative_numbers = true)]
-    pub images: usize,
-    /// A picture.
+    images: usize,
     #[command(flatten)]
-    pub picture: PictureArgs,
+    picture: PictureArgs,
     /// The table as CSV
     #[arg(long, value_name = "FILE")]
-    pub csv: Option<PathBuf>,
-    /// JSON.
+    csv: Option<PathBuf>,
     #[command(flatten)]
-    pub json: JsonArgs,
-    /// Threads.
+    json: JsonArgs,
     #[command(flatten)]
-    pub threads: ThreadArgs,
+    threads: ThreadArgs,
 }
 
 some_settings! {
@@ -82,10 +76,7 @@ struct Subject {
 }
 
 /// Runs `nin inspect`.
-///
-/// # Errors
-/// [`TrainError`] for the binary to print.
-pub fn inspect(args: &InspectArgs) -> Result<(), TrainError> {
+pub(super) fn inspect(args: &InspectArgs) -> Result<(), TrainError> {
     let threads = args.threads.read()?;
     if args.images == 0 || args.images > MOST_IMAGES {
         return Err(TrainError::setting("images", format!("1 to {MOST_IMAGES}"), args.images));

@@ -11,6 +11,7 @@ macro_rules! print_line {
 
 mod bench;
 mod braille;
+mod commands;
 mod compare;
 mod curves;
 mod data;
@@ -45,25 +46,14 @@ use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-pub use bench::{BenchArgs, bench};
-pub use compare::{CompareArgs, compare};
-pub use data::DataArgs;
-pub use eval::{EvalArgs, evaluate};
-pub use export::{ExportArgs, export};
-pub use flags::{FolderArgs, JsonArgs, PictureArgs, SecondsArgs, ThreadArgs, WeightsArgs};
-pub use import::{ImportArgs, import};
-pub use inspect::{InspectArgs, inspect};
-pub use network::{EndArgs, NetworkArgs};
-pub use plot::{PlotArgs, plot};
-pub use predict::{PredictArgs, predict};
-pub use progress::DisplayArgs;
-pub use report::{ReportArgs, report};
-pub use seeds::{SeedsArgs, parse as parse_seeds};
-pub use serve::{ServeArgs, serve};
-pub use shell::{CompletionsArgs, ManArgs, completions, manual};
-pub use summary::{SummaryArgs, summarize};
-pub use train::{TrainArgs, examples, more_help, train};
-pub use usage::parse;
+pub use commands::{nin, train};
+pub use seeds::parse as parse_seeds;
+
+pub(crate) use bench::BenchArgs;
+pub(crate) use network::NetworkArgs;
+
+use flags::{FolderArgs, JsonArgs, PictureArgs, SecondsArgs, ThreadArgs, WeightsArgs};
+use seeds::SeedsArgs;
 
 use nin::data::DataError;
 use nin::disk::{FileError, atomic_write, check_write, make_folder};
@@ -72,7 +62,7 @@ use nin::train::TrainError;
 
 /// Writes an error as one line and turns it into an exit code: 2 if what was asked for cannot work, 1 if something failed on
 /// the way.
-pub fn fail(error: &TrainError) -> ExitCode {
+fn fail(error: &TrainError) -> ExitCode {
     // Of a standard error that cannot be written, the exit code still tells.
     log(&format!("error: {error}"));
     ExitCode::from(match error {

@@ -15,30 +15,30 @@ some_settings! {
 
 impl NetworkArgs {
     /// The network: the article's, where none is asked for.
-    pub fn model(&self) -> Model {
+    pub(crate) fn model(&self) -> Model {
         self.0.model.unwrap_or(Model::Nin)
     }
 
     /// Its end, if another than its own is asked for.
-    pub fn head(&self) -> Option<Head> {
+    pub(crate) fn head(&self) -> Option<Head> {
         self.0.head
     }
 
     /// Rows and columns of its images: of those that it was made for, where none are asked for.
-    pub fn side(&self) -> usize {
+    pub(crate) fn side(&self) -> usize {
         self.0.image_size.unwrap_or_else(|| self.model().default_image_size())
     }
 }
 
 /// Channels of the images and the number of classes.
 #[derive(Debug, Args)]
-pub struct EndArgs {
+pub(super) struct EndArgs {
     /// Channels of the images
     #[arg(long, value_name = "C", allow_negative_numbers = true, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub channels: u16,
+    pub(super) channels: u16,
     /// Classes
     #[arg(long, value_name = "K", allow_negative_numbers = true, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=10_000))]
-    pub classes: u16,
+    pub(super) classes: u16,
 }
 
 /// The network for images of C x H x W, whose size is an argument.

@@ -20,24 +20,20 @@ use crate::chart::{BarChart, Line, Panel, write_panels};
   nin plot runs/chapter runs/robust               two recipes, a line for each seed
   nin plot runs/chapter --picture docs/chapter.svg
   nin plot --bars speeds.json --picture speeds.svg")]
-pub struct PlotArgs {
+pub(super) struct PlotArgs {
     /// Folder of a run, or of one run for each seed
     #[arg(value_name = "DIR", required_unless_present = "bars")]
-    pub folders: Vec<PathBuf>,
+    folders: Vec<PathBuf>,
     /// Draw bars instead, of a JSON file: { "title", "note", "groups": [{ "title", "bars": [{ "name", "value", "label",
     /// "kind": "ours", "own", "peer" or "inexact" }] }] }
     #[arg(long, value_name = "FILE", conflicts_with = "folders")]
-    pub bars: Option<PathBuf>,
-    /// The picture; by itself runs/accuracy.svg.
+    bars: Option<PathBuf>,
     #[command(flatten)]
-    pub picture: PictureArgs,
+    picture: PictureArgs,
 }
 
 /// Runs `nin plot`.
-///
-/// # Errors
-/// [`TrainError`] for the binary to print.
-pub fn plot(args: &PlotArgs) -> Result<(), TrainError> {
+pub(super) fn plot(args: &PlotArgs) -> Result<(), TrainError> {
     let path = args.picture.picture.as_ref().expect("there is a default");
     check_file(path)?;
     if let Some(file) = &args.bars {

@@ -41,35 +41,31 @@ const SHEET: usize = 4096;
   nin predict photos --weights model.safetensors --json
   nin predict --dataset fashion-mnist-mini --index 7 --weights runs/nin-20260101-120000 --cam maps
   curl -s http://localhost/photo.jpg | nin predict - --weights model.safetensors")]
-pub struct PredictArgs {
+pub(super) struct PredictArgs {
     /// Images, or folders of images; - for one from standard input
     #[arg(value_name = "PATH", required_unless_present = "dataset")]
-    pub paths: Vec<PathBuf>,
-    /// The network.
+    paths: Vec<PathBuf>,
     #[command(flatten)]
-    pub weights: WeightsArgs,
+    weights: WeightsArgs,
     /// Take a test image of this data set instead, NAME or NAME:FOLDER
     #[arg(long, value_name = "NAME", requires = "index", conflicts_with = "paths")]
-    pub dataset: Option<DatasetName>,
+    dataset: Option<DatasetName>,
     /// The number of that image, counted from 0
     #[arg(long, value_name = "I", requires = "dataset", allow_negative_numbers = true)]
-    pub index: Option<usize>,
-    /// Data of the data set.
+    index: Option<usize>,
     #[command(flatten)]
-    pub folder: FolderArgs,
+    folder: FolderArgs,
     /// The most likely classes that are shown
     #[arg(long, value_name = "K", default_value_t = 3, allow_negative_numbers = true)]
-    pub top: usize,
-    /// JSON.
+    top: usize,
     #[command(flatten)]
-    pub json: JsonArgs,
+    json: JsonArgs,
     /// Draw where the classes were seen (figure 4 of the paper): NAME.cam.png with the most likely class's map over the image,
     /// and NAME.maps.png with the maps of all classes, in rows of five
     #[arg(long, value_name = "DIR")]
-    pub cam: Option<PathBuf>,
-    /// Threads.
+    cam: Option<PathBuf>,
     #[command(flatten)]
-    pub threads: ThreadArgs,
+    threads: ThreadArgs,
 }
 
 /// An image with the name that it is shown by, and, if it is known, what it is of.
@@ -80,10 +76,7 @@ struct Named {
 }
 
 /// Runs `nin predict`.
-///
-/// # Errors
-/// [`TrainError`] for the binary to print.
-pub fn predict(args: &PredictArgs) -> Result<(), TrainError> {
+pub(super) fn predict(args: &PredictArgs) -> Result<(), TrainError> {
     if args.top == 0 {
         return Err(TrainError::setting("top", "at least 1", args.top));
     }

@@ -30,13 +30,13 @@ const GOES_ON: &str =
 
 /// Flags for all that is shown of a run beside its progress.
 #[derive(Debug, Clone, Copy, Args)]
-pub struct DisplayArgs {
+pub(super) struct DisplayArgs {
     /// Draw the loss now, train acc and test acc on the terminal as the run goes on; nothing where standard error is none
     #[arg(long)]
-    pub plot: bool,
+    plot: bool,
     /// Write events for TensorBoard to the run folder: losses, rates, accuracies, class maps of test images, the graph
     #[arg(long)]
-    pub tensorboard: bool,
+    tensorboard: bool,
 }
 
 /// Shows a run: its progress and its warnings on standard error, its curves in the run folder.

@@ -35,19 +35,17 @@ use crate::chart::{self, Line, Panel};
 #[command(after_help = "Examples:
   nin report runs/nin-20260101-120000              its report.html anew
   nin report runs/chapter runs/robust              both in runs/report.html")]
-pub struct ReportArgs {
+pub(super) struct ReportArgs {
     /// Folder of a run, or of one run for each seed
     #[arg(value_name = "DIR", required = true)]
-    pub runs: Vec<PathBuf>,
+    runs: Vec<PathBuf>,
     /// File for the page [default: DIR/report.html, of several runs/report.html]
     #[arg(long, value_name = "FILE")]
-    pub html: Option<PathBuf>,
-    /// The data sets' files.
+    html: Option<PathBuf>,
     #[command(flatten)]
-    pub data: DataArgs,
-    /// Threads.
+    data: DataArgs,
     #[command(flatten)]
-    pub threads: ThreadArgs,
+    threads: ThreadArgs,
 }
 
 /// The name of the page in a run's folder.
@@ -64,10 +62,7 @@ const SIDE: usize = 168;
 const CSS: &str = include_str!("report.css");
 
 /// Runs `nin report`.
-///
-/// # Errors
-/// [`TrainError`] for the binary to print.
-pub fn report(args: &ReportArgs) -> Result<(), TrainError> {
+pub(super) fn report(args: &ReportArgs) -> Result<(), TrainError> {
     let threads = args.threads.read()?;
     let path = match (&args.html, &args.runs[..]) {
         (Some(path), _) => path.clone(),

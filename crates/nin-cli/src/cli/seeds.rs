@@ -24,10 +24,10 @@ use super::write_file;
 
 /// Many seeds.
 #[derive(Debug, Args)]
-pub struct SeedsArgs {
+pub(super) struct SeedsArgs {
     /// Once with each of these seeds, such as 0..20 (0 to 19)
     #[arg(long, value_name = "FROM..TO", value_parser = parse)]
-    pub seeds: Option<Range<u64>>,
+    pub(super) seeds: Option<Range<u64>>,
 }
 
 /// The most seeds of one command.

@@ -33,26 +33,22 @@ const SAMPLE_SIDE: usize = 512;
   nin serve runs/nin-20260101-120000 --port 0
   nin serve model.safetensors --address 0.0.0.0
   curl -s --data-binary @photo.png 'http://127.0.0.1:8080/api/classify?top=3'")]
-pub struct ServeArgs {
+pub(super) struct ServeArgs {
     /// The network: a run's folder, or a file such as its model.safetensors
     #[arg(value_name = "RUN")]
-    pub run: Option<PathBuf>,
+    run: Option<PathBuf>,
     /// The address to listen at; 0.0.0.0 answers every machine that reaches this one
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
-    pub address: IpAddr,
+    address: IpAddr,
     /// The port to listen at; 0 takes one that is free
     #[arg(long, value_name = "PORT", default_value_t = 8080)]
-    pub port: u16,
-    /// Threads.
+    port: u16,
     #[command(flatten)]
-    pub threads: ThreadArgs,
+    threads: ThreadArgs,
 }
 
 /// Runs `nin serve` until a signal ends it.
-///
-/// # Errors
-/// [`TrainError`] for the binary to print.
-pub fn serve(args: &ServeArgs) -> Result<(), TrainError> {
+pub(super) fn serve(args: &ServeArgs) -> Result<(), TrainError> {
     let run = args.run.as_deref();
     let classifier = trained(run, args.threads.read()?)?;
     let ModelCard { network, recipe, epoch, .. } = classifier.card();

@@ -14,10 +14,10 @@ use super::{print, write_file};
 #[command(after_help = "Examples:
   nin completions bash > ~/.local/share/bash-completion/completions/nin
   nin completions fish > ~/.config/fish/completions/nin.fish")]
-pub struct CompletionsArgs {
+pub(super) struct CompletionsArgs {
     /// The shell
     #[arg(value_name = "SHELL")]
-    pub shell: Shell,
+    shell: Shell,
 }
 
 /// Manual pages: one for nin and one for each command.
@@ -25,27 +25,21 @@ pub struct CompletionsArgs {
 #[command(after_help = "Examples:
   nin man > nin.1                         the page of nin
   nin man ~/.local/share/man/man1         all pages, for man nin-train and others")]
-pub struct ManArgs {
+pub(super) struct ManArgs {
     /// Folder for all of them [default: nin's alone, to standard output]
     #[arg(value_name = "DIR")]
-    pub folder: Option<PathBuf>,
+    folder: Option<PathBuf>,
 }
 
 /// Runs `nin completions`, of this command.
-///
-/// # Errors
-/// [`TrainError`] for the binary to print.
-pub fn completions(args: &CompletionsArgs, mut nin: Command) -> Result<(), TrainError> {
+pub(super) fn completions(args: &CompletionsArgs, mut nin: Command) -> Result<(), TrainError> {
     let (name, mut text) = (nin.get_name().to_owned(), Vec::new());
     clap_complete::generate(args.shell, &mut nin, name, &mut text);
     print(&String::from_utf8_lossy(&text))
 }
 
 /// Runs `nin man`, of this command.
-///
-/// # Errors
-/// [`TrainError`] for the binary to print.
-pub fn manual(args: &ManArgs, nin: Command) -> Result<(), TrainError> {
+pub(super) fn manual(args: &ManArgs, nin: Command) -> Result<(), TrainError> {
     let mut nin = nin.disable_help_subcommand(true);
     nin.build();
     let Some(folder) = &args.folder else {

@@ -19,23 +19,18 @@ use crate::bench::layers::convolutions;
 ///
 /// Without flags it is the article's network at the size that it was made for.
 #[derive(Debug, Args)]
-pub struct SummaryArgs {
-    /// The network and its size.
+pub(super) struct SummaryArgs {
     #[command(flatten)]
-    pub network: NetworkArgs,
-    /// Its ends.
+    network: NetworkArgs,
     #[command(flatten)]
-    pub ends: EndArgs,
+    ends: EndArgs,
     /// Show what a pass computes: ops after fusion, algorithms of convolutions, bytes and the most that is in memory at once
     #[arg(long)]
-    pub plan: bool,
+    plan: bool,
 }
 
 /// Runs `nin summary`.
-///
-/// # Errors
-/// [`TrainError`] for the binary to print.
-pub fn summarize(args: &SummaryArgs) -> Result<(), TrainError> {
+pub(super) fn summarize(args: &SummaryArgs) -> Result<(), TrainError> {
     let (model, head, side) = (args.network.model(), args.network.head(), args.network.side());
     let (channels, classes) = (usize::from(args.ends.channels), usize::from(args.ends.classes));
     let network = network(model, head, [channels, side, side], classes)?;

@@ -31,31 +31,26 @@ use super::{SeedsArgs, ThreadArgs, signals};
 #[derive(Debug, Parser)]
 #[command(name = "train", version, mut_arg("seeds", |flag| flag.conflicts_with_all(["seed", "resume"])))]
 #[command(after_help = examples("train"), after_long_help = more_help("train"))]
-pub struct TrainArgs {
-    /// The settings of the run.
+pub(super) struct TrainArgs {
     #[command(flatten)]
-    pub settings: Overrides,
+    pub(super) settings: Overrides,
     /// TOML file of settings, as a run folder's config.toml; flags win over it
     #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// The data set's files.
+    config: Option<PathBuf>,
     #[command(flatten)]
-    pub data: DataArgs,
-    /// Seeds.
+    pub(super) data: DataArgs,
     #[command(flatten)]
-    pub seeds: SeedsArgs,
-    /// Threads.
+    seeds: SeedsArgs,
     #[command(flatten)]
-    pub threads: ThreadArgs,
-    /// The flags for what is shown of it.
+    threads: ThreadArgs,
     #[command(flatten)]
-    pub display: DisplayArgs,
+    pub(super) display: DisplayArgs,
     /// Folder of the run [default: runs/MODEL-TIME]
     #[arg(long, value_name = "DIR")]
-    pub run_dir: Option<PathBuf>,
+    pub(super) run_dir: Option<PathBuf>,
     /// Go on with the run in this folder; it ends in the weights of an uninterrupted run
     #[arg(long, value_name = "DIR", conflicts_with_all = begun_otherwise())]
-    pub resume: Option<PathBuf>,
+    resume: Option<PathBuf>,
 }
 
 /// Arguments that a run that goes on has already.
@@ -67,7 +62,7 @@ fn begun_otherwise() -> Vec<Id> {
 }
 
 /// The end of `-h`, of a command that is typed like this.
-pub fn examples(command: &str) -> String {
+pub(super) fn examples(command: &str) -> String {
     format!(
         "Examples:
   {command}                                           the default run on the bundled images
@@ -81,7 +76,7 @@ Exit codes: 0 done, 1 failed on the way or a file that cannot be read or written
 }
 
 /// The end of `--help`: the settings of each recipe, so that every flag's usual value is told, and the examples.
-pub fn more_help(command: &str) -> String {
+pub(super) fn more_help(command: &str) -> String {
     let mut text = "Recipes, the settings as config.toml has them, of robust and default those that are not as in chapter:\n".to_owned();
     let chapter = Settings::of(Recipe::Chapter).to_toml();
     let others = [Recipe::Robust, Recipe::Default].map(|recipe| Settings::of(recipe).to_toml());
@@ -108,10 +103,7 @@ impl TrainArgs {
 }
 
 /// Runs the command, which is typed as `command`: hints say so.
-///
-/// # Errors
-/// [`TrainError`] for the binary to print.
-pub fn train(args: &TrainArgs, command: &str) -> Result<ExitCode, TrainError> {
+pub(super) fn train(args: &TrainArgs, command: &str) -> Result<ExitCode, TrainError> {
     let threads = args.threads.read()?;
     let interrupt = Arc::new(AtomicBool::new(false));
     signals::watch(&interrupt)?;

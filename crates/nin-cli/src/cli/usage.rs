@@ -16,7 +16,7 @@ use super::{fail, log, printed};
 /// # Errors
 /// 0 after `--help` and `--version`, 1 if they could not be printed, 2 after one line on standard error that says what is wrong
 /// and where to read on.
-pub fn parse<A: Parser>() -> Result<A, ExitCode> {
+pub(super) fn parse<A: Parser>() -> Result<A, ExitCode> {
     // Left to itself, help has colors wherever a variable `CI` is set, on a terminal that has none, too.
     let color = if dumb_terminal() { ColorChoice::Never } else { ColorChoice::Auto };
     let mut command = A::command().color(color);
@@ -106,7 +106,7 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
-    use crate::cli::TrainArgs;
+    use crate::cli::train::TrainArgs;
 
     fn refused(arguments: &[&str]) -> String {
         let arguments = std::iter::once("train").chain(arguments.iter().copied());
