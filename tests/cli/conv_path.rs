@@ -14,7 +14,7 @@ use tensor::conv::ConvAlgorithm;
 use tensor::init::Init;
 use tensor::{Context, Element, Tensor, UnaryOp};
 
-use crate::common::{NIN, Place, TRAIN, refused, succeeded};
+use crate::common::{NIN, Place, TRAIN, assert_has, refused, succeeded};
 
 const PATHS: [ConvAlgorithm; 5] = [
     ConvAlgorithm::Auto,
@@ -153,7 +153,7 @@ fn evaluation_uses_what_is_asked_for() {
     let eval = |variable: &str, flag: &[&str]| succeeded(command(variable, flag));
     nin::checkpoint::save_parameters(&path, &network).unwrap();
     let plain = eval("", &[]);
-    assert!(plain.contains("3 Dress            0     0     0     2 "), "{plain}");
+    assert_has(&plain, &["\n3 Dress           0  0  0  2  "]);
     for (name, parameter) in parameters_mut(&mut network) {
         let scale = match name.as_str() {
             "3.0.weight" => 122,

@@ -134,7 +134,7 @@ fn layer_report(args: &BenchArgs, conv: ConvAlgorithm) -> Result<String, TrainEr
 fn layer_table(times: &[LayerTimes]) -> String {
     let rate = "GFLOP/s";
     let passes = ["forward ms", rate, "input gradient ms", rate, "weight gradient ms", rate];
-    let mut table = Table::new(&[&["layer", "kind", "input", "output", "algorithm"][..], &passes].concat());
+    let mut table = Table::new(["layer", "kind", "input", "output", "algorithm"].into_iter().chain(passes));
     for layer in times {
         let shape = |[c, h, w]: [usize; 3]| format!("{c}x{h}x{w}");
         let mut algorithm = layer.forward.algorithm.clone().unwrap_or_default();

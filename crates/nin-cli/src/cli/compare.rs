@@ -190,7 +190,7 @@ pub(super) fn compare(args: &CompareArgs) -> Result<(), TrainError> {
         let known = rows[..at].iter().find(|row| row.subject == subject).and_then(|row| row.speed.clone());
         rows[at].speed = Some(known.map_or_else(|| measure(subject, args, threads), Ok)?);
     }
-    let mut table = Table::new(&COLUMNS.map(|(heading, _)| heading));
+    let mut table = Table::new(COLUMNS.map(|(heading, _)| heading));
     for row in &rows {
         table.push(COLUMNS.iter().map(|(_, cell)| cell(row)).collect());
     }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use clap::Args;
 use nin::checkpoint::load_parameters;
 use nin::data::{DataLoader, Dataset, LoaderOptions, Normalization, Splits, Whitening};
-use nin::names::shown;
 use nin::nn::{Planned, Sequential};
 use nin::train::{Overrides, Prediction, TrainError, Workers};
 use serde_json::json;
@@ -15,6 +14,7 @@ use tensor::conv::ConvAlgorithm;
 use super::data::{DataArgs, data_of_run};
 use super::flags::some_settings;
 use super::settings::{convolution, of_run};
+use super::table::Table;
 use super::{JsonArgs, ThreadArgs, WeightsArgs, print, print_json};
 
 /// Accuracy and confusion matrix of a run's weights on the test images of its data set, or on those that the run held out.
@@ -155,19 +155,19 @@ pub(super) fn of_class(confusion: &[Vec<usize>], class: usize) -> (Option<f64>, 
     ((images > 0).then(|| confusion[class][class] as f64 / images as f64), images)
 }
 
-/// The confusion matrix as text, rows the labels and columns the predictions, with each class's share of correct images.
+/// The confusion matrix as text, rows the labels and columns the predictions, with the share of each class's images that are found.
 fn report(split: &str, names: &[String], confusion: &[Vec<usize>]) -> String {
-    let (correct, images) = counts(confusion);
-    let mut text = format!("{:<14}", "label \\ said");
-    text.extend((0..names.len()).map(|class| format!("{class:>6}")));
-    text += &format!("{:>8}\n", "acc");
+    let classes = (0..names.len()).map(|class| class.to_string());
+    let mut table =
+        Table::new(["true \\ predicted".into()].into_iter().chain(classes).chain(["recall".into()]));
     for (class, (name, row)) in names.iter().zip(confusion).enumerate() {
-        text += &format!("{:<14}", format!("{class} {}", shown(name)));
-        text.extend(row.iter().map(|count| format!("{count:>6}")));
-        let share = of_class(confusion, class).0;
-        text += &share.map_or_else(|| "\n".to_owned(), |share| format!("{share:>8.3}\n"));
+        let recall = of_class(confusion, class).0.map_or_else(String::new, |share| format!("{share:.3}"));
+        let counts = row.iter().map(usize::to_string);
+        table.push([format!("{class} {name}")].into_iter().chain(counts).chain([recall]).collect());
     }
-    text + &format!("{split} acc {:.4} ({correct} of {images} images)\n", accuracy(confusion))
+    let (correct, images) = counts(confusion);
+    let accuracy = accuracy(confusion);
+    format!("{}{split} acc {accuracy:.4} ({correct} of {images} images)\n", table.text())
 }
 
 #[cfg(test)]
@@ -178,8 +178,12 @@ mod tests {
     fn a_report_counts_the_diagonal() {
         let names = ["shirt", "bag", "none"].map(str::to_owned);
         let text = report("test", &names, &[vec![3, 1, 0], vec![0, 4, 0], vec![0, 0, 0]]);
-        assert!(text.contains("test acc 0.8750 (7 of 8 images)"), "{text}");
-        assert!(text.contains("0 shirt            3     1     0   0.750"), "{text}");
-        assert!(text.contains("2 none             0     0     0\n"), "no share of no images: {text}");
+        let expected = "true \\ predicted  0  1  2  recall
+0 shirt           3  1  0   0.750
+1 bag             0  4  0   1.000
+2 none            0  0  0
+test acc 0.8750 (7 of 8 images)
+";
+        assert_eq!(text, expected, "no share of no images");
     }
 }

@@ -202,8 +202,7 @@ const FIGURES: [(&str, Figure); 7] = [
 
 fn table(subjects: &[Subject]) -> Table {
     let figures = FIGURES.iter().map(|(heading, _)| *heading);
-    let headings: Vec<&str> = ["network", "layer", "kind"].into_iter().chain(figures).collect();
-    let mut table = Table::new(&headings);
+    let mut table = Table::new(["network", "layer", "kind"].into_iter().chain(figures));
     for subject in subjects {
         let Some(first) = subject.signals.first() else { continue };
         for (index, layer) in first.layers.iter().enumerate() {

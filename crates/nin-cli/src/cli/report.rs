@@ -307,15 +307,8 @@ fn whole_page(title: &str, links: &[(&str, &str)], body: &Markup) -> Markup {
 
 /// The figures of each epoch.
 fn table_of(epochs: &[EpochMetrics]) -> Table {
-    let mut table = Table::new(&[
-        "epoch",
-        "train loss",
-        "train acc",
-        "test acc",
-        "test loss",
-        "learning rate",
-        "images/s",
-    ]);
+    let figures = ["train loss", "train acc", "test acc", "test loss", "learning rate", "images/s"];
+    let mut table = Table::new(["epoch"].into_iter().chain(figures));
     let four = |number: f64| format!("{number:.4}");
     for own in epochs {
         table.push(vec![

@@ -48,7 +48,7 @@ fn mflop(flops: u64) -> String {
 /// The layers, with totals.
 pub(super) fn layer_table(network: &dyn Module<f32>, image: Shape) -> Result<Table, TrainError> {
     let all = layers(network, image)?;
-    let mut table = Table::new(&["layer", "kind", "output", "parameters", "MFLOP"]);
+    let mut table = Table::new(["layer", "kind", "output", "parameters", "MFLOP"]);
     let mut line = |path: &str, kind: &str, output: String, parameters: usize, flops: u64| {
         let parameters = if parameters > 0 { grouped(parameters) } else { String::new() };
         table.push(vec![path.to_owned(), kind.to_owned(), output, parameters, mflop(flops)]);
@@ -70,7 +70,7 @@ pub(super) fn plan_table(
 ) -> Result<Table, TrainError> {
     let plan = network.plan(&Context::evaluation(Arc::clone(BufferPool::global())), image)?;
     let graph = plan.graph();
-    let mut table = Table::new(&["node", "op", "algorithm", "output", "MFLOP", "KiB"]);
+    let mut table = Table::new(["node", "op", "algorithm", "output", "MFLOP", "KiB"]);
     let kib = |elements: usize| format!("{:.0}", (elements * size_of::<f32>()) as f64 / 1024.0);
     let mut line = |cells: [&str; 6]| table.push(cells.map(str::to_owned).to_vec());
     line(["", "input", "", &image.to_string(), "", &kib(image.elements())]);

@@ -3,17 +3,23 @@
 use maud::{Markup, html};
 use nin::names::shown;
 
-/// Columns with headings. The first is aligned to the left, as are those of words; numbers to the right.
+/// Rows of cells under headings. The first column is aligned to the left, as are those of words; numbers to the right.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    headings: Vec<&'static str>,
+    headings: Vec<String>,
     rows: Vec<Vec<String>>,
+}
+
+/// A column that holds anything.
+struct Column {
+    index: usize,
+    is_number: bool,
 }
 
 impl Table {
     /// A table without rows yet.
-    pub(super) fn new(headings: &[&'static str]) -> Self {
-        Self { headings: headings.to_vec(), rows: Vec::new() }
+    pub(super) fn new<H: Into<String>>(headings: impl IntoIterator<Item = H>) -> Self {
+        Self { headings: headings.into_iter().map(Into::into).collect(), rows: Vec::new() }
     }
 
     /// One more row, with a cell for each column.
@@ -32,65 +38,55 @@ impl Table {
         column > 0 && self.rows.iter().all(number)
     }
 
-    /// The columns that hold anything.
-    fn filled(&self) -> Vec<usize> {
+    fn columns(&self) -> Vec<Column> {
         (0..self.headings.len())
-            .filter(|&column| self.rows.iter().any(|row| !row[column].is_empty()))
+            .filter(|&index| self.rows.iter().any(|row| !row[index].is_empty()))
+            .map(|index| Column { index, is_number: self.is_number(index) })
             .collect()
     }
 
-    fn width(&self, column: usize) -> usize {
-        let cells = self.rows.iter().map(|row| shown(&row[column]).chars().count());
-        cells.chain([self.headings[column].len()]).max().unwrap_or(0)
+    /// Headings and rows.
+    fn lines(&self) -> impl Iterator<Item = &Vec<String>> {
+        std::iter::once(&self.headings).chain(&self.rows)
     }
 
     /// Aligned columns, without those that hold nothing.
     pub(super) fn text(&self) -> String {
-        let columns = self.filled();
-        let line = |cell: &dyn Fn(usize) -> String| {
-            let mut line = String::new();
-            for &column in &columns {
-                let (cell, width) = (shown(&cell(column)), self.width(column));
-                line += &if self.is_number(column) {
-                    format!("{cell:>width$}  ")
-                } else {
-                    format!("{cell:<width$}  ")
-                };
-            }
-            line.trim_end().to_owned() + "\n"
+        let width = |index: usize| self.lines().map(|line| shown(&line[index]).chars().count()).max();
+        let columns: Vec<_> =
+            self.columns().into_iter().map(|column| (width(column.index).unwrap_or(0), column)).collect();
+        let aligned = |line: &Vec<String>| {
+            let cell = |(width, Column { index, is_number }): &(usize, Column)| {
+                let cell = shown(&line[*index]);
+                if *is_number { format!("{cell:>width$}  ") } else { format!("{cell:<width$}  ") }
+            };
+            columns.iter().map(cell).collect::<String>().trim_end().to_owned() + "\n"
         };
-        let mut text = line(&|column| self.headings[column].to_owned());
-        for row in &self.rows {
-            text += &line(&|column| row[column].clone());
-        }
-        text
+        self.lines().map(aligned).collect()
     }
 
     /// A Markdown table, without the columns that hold nothing.
     pub(super) fn markdown(&self) -> String {
-        let columns = self.filled();
-        let headings: Vec<&str> = columns.iter().map(|&column| self.headings[column]).collect();
-        let mut text = format!("| {} |\n|", headings.join(" | "));
-        for &column in &columns {
-            text += if self.is_number(column) { "---:|" } else { "---|" };
-        }
-        for row in &self.rows {
-            let cells: Vec<String> =
-                columns.iter().map(|&column| shown(&row[column]).replace('|', "\\|")).collect();
-            text += &format!("\n| {} |", cells.join(" | "));
-        }
-        text + "\n"
+        let columns = self.columns();
+        let line = |line: &Vec<String>| {
+            let cell = |column: &Column| format!(" {} |", shown(&line[column.index]).replace('|', "\\|"));
+            format!("|{}\n", columns.iter().map(cell).collect::<String>())
+        };
+        let mut lines: Vec<String> = self.lines().map(line).collect();
+        let rule = columns.iter().map(|column| if column.is_number { "---:|" } else { "---|" });
+        lines[0] += &format!("|{}\n", rule.collect::<String>());
+        lines.concat()
     }
 
     /// A table of a page, without the columns that hold nothing.
     pub(super) fn html(&self) -> Markup {
-        let columns = self.filled();
-        let class = |column: usize| self.is_number(column).then_some("number");
+        let columns = self.columns();
+        let class = |column: &Column| column.is_number.then_some("number");
         html! {
             div.wide tabindex="0" { table {
-                tr { @for &column in &columns { th scope="col" class=[class(column)] { (self.headings[column]) } } }
+                tr { @for own in &columns { th scope="col" class=[class(own)] { (shown(&self.headings[own.index])) } } }
                 @for row in &self.rows {
-                    tr { @for &column in &columns { td class=[class(column)] { (shown(&row[column])) } } }
+                    tr { @for own in &columns { td class=[class(own)] { (shown(&row[own.index])) } } }
                 }
             } }
         }
@@ -98,26 +94,20 @@ impl Table {
 
     /// Comma-separated values (RFC 4180), every column, numbers without commas between thousands.
     pub(super) fn csv(&self) -> String {
-        let mut text =
-            self.headings.iter().map(|heading| heading.replace(' ', "_")).collect::<Vec<_>>().join(",");
-        text.push('\n');
+        let is_number: Vec<bool> = (0..self.headings.len()).map(|column| self.is_number(column)).collect();
+        let headings = self.headings.iter().map(|heading| heading.replace(' ', "_"));
+        let mut text = headings.collect::<Vec<_>>().join(",") + "\n";
         for row in &self.rows {
-            let cells: Vec<String> =
-                row.iter().enumerate().map(|(column, cell)| self.csv_cell(column, cell)).collect();
-            text += &cells.join(",");
-            text.push('\n');
+            let cell = |(cell, &is_number): (&String, &bool)| match is_number {
+                true => cell.replace(',', ""),
+                false if cell.contains([',', '"', '\n', '\r']) => {
+                    format!("\"{}\"", cell.replace('"', "\"\""))
+                }
+                false => cell.clone(),
+            };
+            text += &(row.iter().zip(&is_number).map(cell).collect::<Vec<_>>().join(",") + "\n");
         }
         text
-    }
-
-    fn csv_cell(&self, column: usize, cell: &str) -> String {
-        if self.is_number(column) {
-            cell.replace(',', "")
-        } else if cell.contains([',', '"', '\n', '\r']) {
-            format!("\"{}\"", cell.replace('"', "\"\""))
-        } else {
-            cell.to_owned()
-        }
     }
 }
 
@@ -135,7 +125,7 @@ mod tests {
 
     #[test]
     fn text_is_aligned_markdown_says_how_and_csv_quotes_what_it_must() {
-        let mut table = Table::new(&["network", "train acc", "test acc", "run"]);
+        let mut table = Table::new(["network", "train acc", "test acc", "run"]);
         table.push(vec!["nin".into(), String::new(), "1,234.5".into(), "a, \"b\"|c".into()]);
         table.push(vec!["alexnet".into(), String::new(), String::new(), String::new()]);
         assert_eq!(table.text(), "network  test acc  run\nnin       1,234.5  a, \"b\"|c\nalexnet\n");
