@@ -15,6 +15,7 @@ use serde::Deserialize;
 use super::bench::BATCH;
 use super::data::DataArgs;
 use super::eval::{OpenRun, accuracy};
+use super::figures::{TEST_ACC, TRAIN_ACC, four};
 use super::flags::some_settings;
 use super::network::network;
 use super::settings::{convolution, of_run};
@@ -137,11 +138,6 @@ struct BenchReport {
 /// A column's cell of a row.
 type Cell = fn(&Row) -> String;
 
-/// A share, if there is one.
-fn four(share: Option<f64>) -> String {
-    share.map_or_else(String::new, |share| format!("{share:.4}"))
-}
-
 /// The columns.
 const COLUMNS: [(&str, Cell); 15] = [
     ("network", |row| name(row.subject)),
@@ -155,8 +151,8 @@ const COLUMNS: [(&str, Cell); 15] = [
     ("recipe", |row| row.run(|run| run.recipe.clone())),
     ("data", |row| row.run(|run| run.data.clone())),
     ("epochs", |row| row.run(|run| run.last.epoch.to_string())),
-    ("train acc", |row| row.run(|run| four(run.last.train_acc))),
-    ("test acc", |row| row.run(|run| four(run.last.test_acc))),
+    ("train acc", |row| row.run(|run| TRAIN_ACC.text(&run.last))),
+    ("test acc", |row| row.run(|run| TEST_ACC.text(&run.last))),
     ("gap", |row| {
         row.run(|run| four(run.last.train_acc.zip(run.last.test_acc).map(|(train, test)| train - test)))
     }),

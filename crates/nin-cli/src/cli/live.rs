@@ -3,6 +3,7 @@
 use nin::train::{EpochMetrics, MetricsLine};
 
 use super::braille::{Curve, plot};
+use super::figures::{Figure, TEST_ACC, TRAIN_ACC};
 
 /// Points of the training loss in an epoch, if it has as many steps.
 const POINTS: f64 = 20.0;
@@ -105,14 +106,17 @@ impl Live {
         if size[0] < SMALLEST[0] || size[1] < SMALLEST[1] || self.losses.is_empty() {
             return None;
         }
-        let of = |figure: fn(&EpochMetrics) -> Option<f64>| {
-            self.finished.iter().filter_map(|own| Some((own.epoch as f64, figure(own)?))).collect()
+        let curve = |figure: Figure, dashes, color| Curve {
+            name: figure.name,
+            dashes,
+            color,
+            points: figure.curve(&self.finished),
         };
         let curves = [
             // That of a part of an epoch, other than the figure that is called train loss.
             Curve { name: "loss now", dashes: [1, 0], color: 34, points: self.losses.clone() },
-            Curve { name: "train acc", dashes: [4, 2], color: 35, points: of(|own| own.train_acc) },
-            Curve { name: "test acc", dashes: [1, 2], color: 32, points: of(|own| own.test_acc) },
+            curve(TRAIN_ACC, [4, 2], 35),
+            curve(TEST_ACC, [1, 2], 32),
         ];
         let losses = self.losses.iter().map(|(_, loss)| *loss).filter(|loss| loss.is_finite());
         let highest = losses.fold(1.0, f64::max).min(self.highest);
@@ -128,7 +132,7 @@ mod tests {
     use nin::train::StepMetrics;
 
     use super::*;
-    use crate::cli::curves::tests::epoch;
+    use crate::cli::figures::tests::epoch;
 
     #[test]
     fn a_point_is_the_mean_of_a_part_of_an_epoch() {

@@ -19,6 +19,7 @@ mod diagnostics;
 mod downloads;
 mod eval;
 mod export;
+mod figures;
 mod flags;
 mod import;
 mod inspect;

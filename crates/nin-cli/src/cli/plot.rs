@@ -132,7 +132,7 @@ fn describe(runs: &[Vec<EpochMetrics>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::curves::tests::epoch;
+    use crate::cli::figures::tests::epoch;
 
     fn run(accuracies: &[f64], dead_maps: usize) -> Vec<EpochMetrics> {
         (1..).zip(accuracies).map(|(number, &accuracy)| epoch(number, accuracy, dead_maps)).collect()

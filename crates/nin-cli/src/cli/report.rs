@@ -19,6 +19,7 @@ use tensor::conv::ConvAlgorithm;
 
 use super::data::DataArgs;
 use super::eval::{Judged, OpenRun, accuracy, counts, of_class};
+use super::figures::{Figure, RATE, SPEED, TEST_ACC, TEST_LOSS, TRAIN_ACC, TRAIN_LOSS};
 use super::predict::picture;
 use super::runs::{groups, name, read_epochs};
 use super::settings::of_run;
@@ -307,19 +308,14 @@ fn whole_page(title: &str, links: &[(&str, &str)], body: &Markup) -> Markup {
 
 /// The figures of each epoch.
 fn table_of(epochs: &[EpochMetrics]) -> Table {
-    let figures = ["train loss", "train acc", "test acc", "test loss", "learning rate", "images/s"];
-    let mut table = Table::new(["epoch"].into_iter().chain(figures));
-    let four = |number: f64| format!("{number:.4}");
+    let four = [TRAIN_LOSS, TRAIN_ACC, TEST_ACC, TEST_LOSS];
+    let names = four.iter().chain(&[RATE, SPEED]).map(|figure| figure.name);
+    let mut table = Table::new(["epoch"].into_iter().chain(names));
     for own in epochs {
-        table.push(vec![
-            own.epoch.to_string(),
-            four(own.train_loss),
-            own.train_acc.map(four).unwrap_or_default(),
-            own.test_acc.map(four).unwrap_or_default(),
-            own.test_loss.map(four).unwrap_or_default(),
-            own.lr.map(chart::figure).unwrap_or_default(),
-            format!("{:.1}", own.images_per_s),
-        ]);
+        let rate = own.lr.map(chart::figure).unwrap_or_default();
+        let figures = four.map(|figure| figure.text(own));
+        let [epoch, speed] = [own.epoch.to_string(), format!("{:.1}", own.images_per_s)];
+        table.push([epoch].into_iter().chain(figures).chain([rate, speed]).collect());
     }
     table
 }
@@ -333,8 +329,9 @@ fn figures(epochs: &[EpochMetrics]) -> Markup {
     html! {
         div.figures {
             div { b { (format!("{:.4}", score.value())) } (score.name()) }
-            @if let Some(train_acc) = last.train_acc { div { b { (format!("{train_acc:.4}")) } "train acc" } }
-            div { b { (format!("{:.4}", last.train_loss)) } "train loss" }
+            @for Figure { name, of } in [TRAIN_ACC, TRAIN_LOSS] {
+                @if let Some(value) = of(last) { div { b { (format!("{value:.4}")) } (name) } }
+            }
             div { b { (format!("{:.4}", of_best.value())) } "best " (of_best.name()) ", epoch " (best.epoch) }
             div { b { (format!("{speed:.1}")) } "images/s, mean of the epochs" }
             @if last.dead_maps > 0 { div { b.bad { (last.dead_maps) } "dead class maps" } }
@@ -342,31 +339,13 @@ fn figures(epochs: &[EpochMetrics]) -> Markup {
     }
 }
 
-/// A figure of an epoch, if it has it.
-type Figure = fn(&EpochMetrics) -> Option<f64>;
-
-/// Curves with their names.
-type Curves = &'static [(&'static str, Figure)];
-
 /// The charts of a run: title, axis and curves.
-const CHARTS: [(&str, Axis, Curves); 4] = [
-    (
-        "loss",
-        Axis::FromZero,
-        &[("train loss", |epoch| Some(epoch.train_loss)), ("test loss", |epoch| epoch.test_loss)],
-    ),
-    (
-        "accuracy",
-        Axis::ToOne,
-        &[("train acc", |epoch| epoch.train_acc), ("test acc", |epoch| epoch.test_acc)],
-    ),
-    ("learning rate", Axis::FromZero, &[("learning rate", |epoch| epoch.lr)]),
-    ("images per second", Axis::FromZero, &[("images/s", |epoch| Some(epoch.images_per_s))]),
+const CHARTS: [(&str, Axis, &[Figure]); 4] = [
+    ("loss", Axis::FromZero, &[TRAIN_LOSS, TEST_LOSS]),
+    ("accuracy", Axis::ToOne, &[TRAIN_ACC, TEST_ACC]),
+    ("learning rate", Axis::FromZero, &[RATE]),
+    ("images per second", Axis::FromZero, &[SPEED]),
 ];
-
-fn line(epochs: &[EpochMetrics], figure: Figure) -> Line {
-    epochs.iter().filter_map(|epoch| Some((epoch.epoch as f64, figure(epoch)?))).collect()
-}
 
 /// The ends of the vertical axis of a chart of these lines.
 #[derive(Debug, Clone, Copy)]
@@ -405,10 +384,8 @@ fn panel(title: &str, axis: Axis, groups: impl IntoIterator<Item = (String, Line
 }
 
 fn curves(epochs: &[EpochMetrics]) -> Markup {
-    let chart = |title, axis, curves: Curves| {
-        panel(title, axis, curves.iter().map(|(name, figure)| ((*name).to_owned(), line(epochs, *figure))))
-    };
-    html! { div.charts { @for (title, axis, curves) in CHARTS { (chart(title, axis, curves)) } } }
+    let named = |figure: &Figure| (figure.name.to_owned(), figure.curve(epochs));
+    html! { div.charts { @for (title, axis, figures) in CHARTS { (panel(title, axis, figures.iter().map(named))) } } }
 }
 
 /// The name of the images that a run is judged by.
@@ -584,11 +561,8 @@ fn side_by_side(runs: &[Whole]) -> Markup {
     };
     let names: Vec<String> = runs.iter().map(|(run, ..)| name(run)).collect();
     let last = |figure: Figure| {
-        runs.iter()
-            .map(|(_, epochs, _)| {
-                epochs.last().and_then(figure).map_or_else(String::new, |v| format!("{v:.4}"))
-            })
-            .collect::<Vec<_>>()
+        let text = |(_, epochs, _): &Whole| epochs.last().map_or_else(String::new, |last| figure.text(last));
+        (figure.name, runs.iter().map(text).collect::<Vec<_>>())
     };
     let judge = |run: &Report, data: &str| match run.settings.judged_by() {
         by @ JudgedBy::Test => format!("{} of {data}", judges_of(by)),
@@ -602,10 +576,10 @@ fn side_by_side(runs: &[Whole]) -> Markup {
     let marked = |(run, ..): &Whole| Some(judge(run, &DataRecord::read(&run.folder).ok()??.marks.sha256));
     let judging = runs.iter().map(marked).collect::<Option<Vec<_>>>().unwrap_or_else(|| named.clone());
     let mut rows: Vec<(&str, Vec<String>)> = vec![
-        ("test acc", last(|epoch| epoch.test_acc)),
-        ("train acc", last(|epoch| epoch.train_acc)),
-        ("train loss", last(|epoch| Some(epoch.train_loss))),
-        ("test loss", last(|epoch| epoch.test_loss)),
+        last(TEST_ACC),
+        last(TRAIN_ACC),
+        last(TRAIN_LOSS),
+        last(TEST_LOSS),
         ("judged by", named),
         ("epochs", runs.iter().map(|(_, epochs, _)| epochs.len().to_string()).collect()),
         ("parameters", runs.iter().map(|(run, ..)| run.parameters().unwrap_or_default()).collect()),
@@ -627,11 +601,8 @@ fn side_by_side(runs: &[Whole]) -> Markup {
     let results = rows.len();
     rows.extend(other);
     let curve = |title, axis, figure: Figure| {
-        panel(
-            title,
-            axis,
-            names.iter().zip(runs).map(|(name, (_, epochs, _))| (name.clone(), line(epochs, figure))),
-        )
+        let curves = runs.iter().map(|(_, epochs, _)| figure.curve(epochs));
+        panel(title, axis, names.iter().cloned().zip(curves))
     };
     let table = |rows: &[(&str, Vec<String>)]| {
         html! {
@@ -652,10 +623,10 @@ fn side_by_side(runs: &[Whole]) -> Markup {
         }
         h2 #curves { "Curves" }
         div.charts {
-            (curve("test accuracy", Axis::ToOne, |epoch| epoch.test_acc))
-            (curve("train loss", Axis::FromZero, |epoch| Some(epoch.train_loss)))
-            (curve("test loss", Axis::FromZero, |epoch| epoch.test_loss))
-            (curve("images per second", Axis::FromZero, |epoch| Some(epoch.images_per_s)))
+            (curve("test accuracy", Axis::ToOne, TEST_ACC))
+            (curve("train loss", Axis::FromZero, TRAIN_LOSS))
+            (curve("test loss", Axis::FromZero, TEST_LOSS))
+            (curve("images per second", Axis::FromZero, SPEED))
         }
         h2 #answers { "Accuracy by class" }
         (by_class(runs, &names))
@@ -718,7 +689,7 @@ mod tests {
     use nin::train::Recipe;
 
     use super::*;
-    use crate::cli::curves::tests::epoch;
+    use crate::cli::figures::tests::epoch;
 
     fn verdict(classes: &[&str], confusion: Vec<Vec<usize>>) -> Verdict {
         let picture = Picture::new([1, 2, 2], vec![0, 80, 160, 255]).unwrap();

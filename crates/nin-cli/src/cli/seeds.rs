@@ -15,6 +15,7 @@ use nin::names::quoted;
 use nin::train::{EpochMetrics, Outcome, Overrides, Position, RunDir, Settings, TrainError, Trainer};
 
 use super::data::data;
+use super::figures::{TRAIN_ACC, TRAIN_LOSS, named};
 use super::progress::Display;
 use super::run_name::default_run_dir;
 use super::runs::spread;
@@ -190,8 +191,7 @@ fn describe(ending: &Ending, seconds: f64) -> String {
                 0 => String::new(),
                 dead => format!("{dead} class maps dead, "),
             };
-            let train_acc = last.train_acc.map_or_else(String::new, |acc| format!("train acc {acc:.4}, "));
-            format!("{}, {train_acc}train loss {:.4}, {dead}{when}", last.score(), last.train_loss)
+            format!("{}, {}, {dead}{when}", last.score(), named(&[TRAIN_ACC, TRAIN_LOSS], last))
         }
         Ending::Diverged(error) => error.clone(),
         Ending::Stopped(step) => format!("stopped after step {step} as asked"),
@@ -231,16 +231,16 @@ fn table_line(seed: u64, ending: &Ending) -> String {
 
 /// The smallest, the middle and the largest test accuracy of the finished seeds, and which seeds diverged.
 fn summary(endings: &[(u64, Ending)]) -> String {
-    let (mut finished, mut accuracies, mut diverged) = (0, Vec::new(), Vec::new());
+    let (mut finished, mut diverged) = (Vec::new(), Vec::new());
     for (seed, ending) in endings {
-        finished += usize::from(matches!(ending, Ending::Finished(..)));
         match ending {
-            Ending::Finished(last, _) => accuracies.extend(last.test_acc),
+            Ending::Finished(last, _) => finished.push(last),
             Ending::Diverged(_) => diverged.push(seed.to_string()),
             Ending::Stopped(_) | Ending::Interrupted(_) => {}
         }
     }
-    let mut text = format!("{finished} of {} seeds finished", endings.len());
+    let mut text = format!("{} of {} seeds finished", finished.len(), endings.len());
+    let accuracies: Vec<f64> = finished.iter().filter_map(|last| last.test_acc).collect();
     if !accuracies.is_empty() {
         text += &format!(": {}", spread(accuracies));
     }
@@ -253,7 +253,7 @@ fn summary(endings: &[(u64, Ending)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::curves::tests::epoch;
+    use crate::cli::figures::tests::epoch;
 
     fn finished(test_acc: f64) -> Ending {
         Ending::Finished(epoch(2, test_acc, 2), false)

@@ -16,6 +16,7 @@ use nin::train::{
 };
 
 use super::data::{DataArgs, data, data_of_run};
+use super::figures::{TRAIN_ACC, TRAIN_LOSS, named};
 use super::progress::{Display, DisplayArgs};
 use super::run_name::default_run_dir;
 use super::seeds::train_each;
@@ -201,11 +202,10 @@ pub(super) fn announce(trainer: &Trainer, folder: &Path, threads: usize) -> Resu
 }
 
 fn print_epoch(metrics: &EpochMetrics) {
-    let train_acc = metrics.train_acc.map_or_else(String::new, |acc| format!(", train acc {acc:.4}"));
     print_line!(
-        "epoch {:>3}: train loss {:.4}{train_acc}, {}, {:.1} images/s, waited for data {:.1} %",
+        "epoch {:>3}: {}, {}, {:.1} images/s, waited for data {:.1} %",
         metrics.epoch,
-        metrics.train_loss,
+        named(&[TRAIN_LOSS, TRAIN_ACC], metrics),
         metrics.score(),
         metrics.images_per_s,
         100.0 * metrics.data_wait,
