@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::data::{DataArgs, data, data_of_run};
 use super::flags::some_settings;
-use super::runs::{Group, groups};
+use super::runs::{Group, counted, groups};
 use super::settings::{convolution, of_run, resolve};
 use super::table::Table;
 use super::{JsonArgs, PictureArgs, SeedsArgs, ThreadArgs, check_file, print, print_json, write_file};
@@ -217,10 +217,7 @@ fn table(subjects: &[Subject]) -> Table {
 }
 
 fn name(subject: &Subject) -> String {
-    match subject.signals.len() {
-        1 => subject.name.clone(),
-        count => format!("{} ({count} seeds)", subject.name),
-    }
+    counted(&subject.name, subject.signals.len(), "seeds")
 }
 
 fn text(subject: &Subject) -> String {
@@ -252,25 +249,19 @@ fn panels(subjects: &[Subject]) -> Vec<Panel> {
     let paths = subjects.first().and_then(|subject| subject.signals.first());
     let names: Vec<String> =
         paths.map_or(Vec::new(), |signal| signal.layers.iter().map(|layer| layer.path.clone()).collect());
+    let line = |signal: &Signal, figure: Figure| -> Line {
+        (0..).zip(&signal.layers).map(|(index, layer)| (f64::from(index), figure(layer))).collect()
+    };
     let panel = |title: &str, figure: Figure| Panel {
         title: title.to_owned(),
         across: "layer".to_owned(),
         names: names.clone(),
         logarithmic: true,
-        range: None,
         groups: subjects
             .iter()
-            .map(|subject| {
-                let line = |signal: &Signal| -> Line {
-                    (0..)
-                        .zip(&signal.layers)
-                        .map(|(index, layer)| (f64::from(index), figure(layer)))
-                        .collect()
-                };
-                subject.signals.iter().map(line).collect()
-            })
+            .map(|subject| subject.signals.iter().map(|own| line(own, figure)).collect())
             .collect(),
-        called: Vec::new(),
+        ..Panel::default()
     };
     vec![
         panel("rms of the output", |layer| layer.rms),

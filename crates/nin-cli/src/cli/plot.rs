@@ -7,9 +7,10 @@ use nin::disk::{self, FileError};
 use nin::names::shown;
 use nin::train::{EpochMetrics, TrainError};
 
-use super::runs::{Group, groups, read_epochs, spread};
+use super::figures::TEST_ACC;
+use super::runs::{Group, counted, groups, read_epochs, spread};
 use super::{PictureArgs, check_file, log, print, write_file};
-use crate::chart::{BarChart, Line, Panel, write_panels};
+use crate::chart::{BarChart, Panel, write_panels};
 
 /// Test accuracies of many runs in one picture: by epoch, and at the end.
 ///
@@ -45,61 +46,72 @@ pub(super) fn plot(args: &PlotArgs) -> Result<(), TrainError> {
         return Ok(());
     }
     let groups = groups(&args.folders, "metrics.jsonl")?;
-    let mut runs = Vec::new();
-    for (group, folder) in groups.iter().zip(&args.folders) {
-        runs.push(finished(group, folder)?);
-    }
-    let line = |(group, runs): (&Group, &Vec<_>)| format!("{}: {}\n", shown(&group.name), describe(runs));
-    let printed = print(&groups.iter().zip(&runs).map(line).collect::<String>());
-    write_panels(path, &names(&groups, &runs), &panels(&groups, &runs))?;
+    let all = groups.into_iter().zip(&args.folders).map(|(group, folder)| Finished::of(group, folder));
+    let all = all.collect::<Result<Vec<_>, _>>()?;
+    let printed = print(&all.iter().map(Finished::line).collect::<String>());
+    let names: Vec<String> = all.iter().map(Finished::counted).collect();
+    write_panels(path, &names, &panels(&all))?;
     printed?;
     print_line!("the picture is {}", path.display());
     Ok(())
 }
 
-/// The epochs of those of a folder's runs that have one with a test accuracy.
-fn finished(group: &Group, folder: &Path) -> Result<Vec<Vec<EpochMetrics>>, TrainError> {
-    let runs = group.runs.iter().map(|run| read_epochs(run)).collect::<Result<Vec<_>, _>>()?;
-    let lacks = |epochs: &Vec<EpochMetrics>| match epochs.last() {
-        None => Some("no epoch is finished"),
-        Some(last) if last.test_acc.is_none() => Some("no test accuracy: its data have no classes"),
-        Some(_) => None,
-    };
-    if let Some(why) = runs.iter().map(lacks).reduce(Option::and).flatten() {
-        return Err(TrainError::of(folder, why));
-    }
-    for (run, epochs) in group.runs.iter().zip(&runs) {
-        if let Some(why) = lacks(epochs) {
+/// The epochs of each of a folder's runs that has some with test accuracies.
+struct Finished {
+    name: String,
+    runs: Vec<Vec<EpochMetrics>>,
+}
+
+impl Finished {
+    fn of(Group { name, runs: folders }: Group, folder: &Path) -> Result<Self, TrainError> {
+        let (mut runs, mut left_out) = (Vec::new(), Vec::new());
+        for run in &folders {
+            let epochs = read_epochs(run)?;
+            match epochs.last() {
+                None => left_out.push((run, "no epoch is finished")),
+                Some(last) if last.test_acc.is_none() => {
+                    left_out.push((run, "no test accuracy: its data have no classes"));
+                }
+                Some(_) => runs.push(epochs),
+            }
+        }
+        for (run, why) in left_out {
+            if runs.is_empty() {
+                return Err(TrainError::of(folder, why));
+            }
             log(&format!("warning: {} is left out: {why}", run.display()));
         }
+        Ok(Self { name, runs })
     }
-    Ok(runs.into_iter().filter(|epochs| lacks(epochs).is_none()).collect())
+
+    /// The name in the legend.
+    fn counted(&self) -> String {
+        counted(&self.name, self.runs.len(), "runs")
+    }
+
+    fn last_epochs(&self) -> impl Iterator<Item = &EpochMetrics> {
+        self.runs.iter().filter_map(|run| run.last())
+    }
+
+    /// The smallest, the middle and the largest of the last accuracies, and how many runs ended with dead class maps.
+    fn line(&self) -> String {
+        let accuracies = self.last_epochs().filter_map(|epoch| epoch.test_acc).collect();
+        let dead = self.last_epochs().filter(|epoch| epoch.dead_maps > 0).count();
+        let (name, runs) = (shown(&self.name), self.runs.len());
+        format!("{name}: {runs} runs, {}; {dead} with dead class maps\n", spread(accuracies))
+    }
 }
 
-/// The legend: each group with its number of runs.
-fn names(groups: &[Group], runs: &[Vec<Vec<EpochMetrics>>]) -> Vec<String> {
-    let name = |(group, runs): (&Group, &Vec<_>)| match runs.len() {
-        1 => group.name.clone(),
-        count => format!("{} ({count} runs)", group.name),
-    };
-    groups.iter().zip(runs).map(name).collect()
-}
-
-fn panels(groups: &[Group], runs: &[Vec<Vec<EpochMetrics>>]) -> [Panel; 2] {
-    let by_epoch = |runs: &Vec<Vec<EpochMetrics>>| -> Vec<Line> {
-        runs.iter()
-            .map(|run| run.iter().filter_map(|epoch| Some((epoch.epoch as f64, epoch.test_acc?))).collect())
-            .collect()
-    };
-    let at_end = |(column, runs): (usize, &Vec<Vec<EpochMetrics>>)| -> Vec<Line> {
-        let last = runs.iter().filter_map(|run| run.last()?.test_acc);
-        last.enumerate()
-            .map(|(index, test_acc)| {
-                // Beside one another, so that equal accuracies do not hide each other.
-                let aside = (index as f64 + 0.5) / runs.len() as f64 - 0.5;
-                vec![(column as f64 + 0.5 * aside, test_acc)]
-            })
-            .collect()
+fn panels(all: &[Finished]) -> [Panel; 2] {
+    let by_epoch = |own: &Finished| own.runs.iter().map(|run| TEST_ACC.curve(run)).collect();
+    let at_end = |(column, own): (usize, &Finished)| {
+        let last = own.last_epochs().filter_map(|epoch| epoch.test_acc);
+        let dot = |(index, test_acc)| {
+            // Beside one another, so that equal accuracies do not hide each other.
+            let aside = (f64::from(index) + 0.5) / own.runs.len() as f64 - 0.5;
+            vec![(column as f64 + 0.5 * aside, test_acc)]
+        };
+        (0..).zip(last).map(dot).collect()
     };
     let panel = |title: &str, across: &str, names, groups| Panel {
         title: title.to_owned(),
@@ -109,24 +121,16 @@ fn panels(groups: &[Group], runs: &[Vec<Vec<EpochMetrics>>]) -> [Panel; 2] {
         groups,
         ..Panel::default()
     };
-    let columns = groups.iter().map(|group| group.name.clone()).collect();
+    let columns = all.iter().map(|own| own.name.clone()).collect();
     [
-        panel("test accuracy by epoch", "epoch", Vec::new(), runs.iter().map(by_epoch).collect()),
+        panel("test accuracy by epoch", "epoch", Vec::new(), all.iter().map(by_epoch).collect()),
         panel(
             "test accuracy after the last epoch",
             "",
             columns,
-            runs.iter().enumerate().map(at_end).collect(),
+            all.iter().enumerate().map(at_end).collect(),
         ),
     ]
-}
-
-/// The smallest, the middle and the largest of the last accuracies, and how many runs ended with dead class maps.
-fn describe(runs: &[Vec<EpochMetrics>]) -> String {
-    let last: Vec<&EpochMetrics> = runs.iter().filter_map(|run| run.last()).collect();
-    let accuracies = last.iter().filter_map(|epoch| epoch.test_acc).collect();
-    let dead = last.iter().filter(|epoch| epoch.dead_maps > 0).count();
-    format!("{} runs, {}; {dead} with dead class maps", last.len(), spread(accuracies))
 }
 
 #[cfg(test)]
@@ -140,23 +144,25 @@ mod tests {
 
     #[test]
     fn the_last_epoch_counts() {
-        let runs = [run(&[0.9, 0.25], 0), run(&[0.1, 0.75], 2), run(&[0.1, 0.5], 0)];
+        let runs = vec![run(&[0.9, 0.25], 0), run(&[0.1, 0.75], 2), run(&[0.1, 0.5], 0)];
         assert_eq!(
-            describe(&runs),
-            "3 runs, test acc min 0.2500, median 0.5000, max 0.7500; 1 with dead class maps"
+            Finished { name: "own".to_owned(), runs }.line(),
+            "own: 3 runs, test acc min 0.2500, median 0.5000, max 0.7500; 1 with dead class maps\n"
         );
     }
 
     #[test]
     fn a_line_for_each_run_and_a_dot_for_its_end() {
-        let runs = vec![vec![run(&[0.1, 0.2], 0); 3], vec![run(&[0.5, 0.75], 0)]];
-        let group = |name: &str| Group { name: name.to_owned(), runs: Vec::new() };
-        let groups = [group("chapter"), group("robust")];
-        let [by_epoch, at_end] = panels(&groups, &runs);
+        let finished = |name: &str, runs| Finished { name: name.to_owned(), runs };
+        let all = [
+            finished("chapter", vec![run(&[0.1, 0.2], 0); 3]),
+            finished("robust", vec![run(&[0.5, 0.75], 0)]),
+        ];
+        let [by_epoch, at_end] = panels(&all);
         assert_eq!(by_epoch.groups[0], vec![vec![(1.0, 0.1), (2.0, 0.2)]; 3]);
         assert_eq!(at_end.groups[0].len(), 3);
         assert_eq!(at_end.groups[1], [[(1.0, 0.75)]]);
         assert!(at_end.groups[0].iter().all(|dot| dot[0].0.abs() < 0.5 && dot[0].1 == 0.2));
-        assert_eq!(names(&groups, &runs), ["chapter (3 runs)", "robust"]);
+        assert_eq!(all.map(|own| own.counted()), ["chapter (3 runs)", "robust"]);
     }
 }

@@ -59,6 +59,11 @@ pub(super) fn name(folder: &Path) -> String {
         .map_or_else(|| folder.display().to_string(), |name| name.to_string_lossy().into_owned())
 }
 
+/// A name in a legend, with the number of those that go by it: `chapter (20 runs)`.
+pub(super) fn counted(name: &str, count: usize, what: &str) -> String {
+    if count == 1 { name.to_owned() } else { format!("{name} ({count} {what})") }
+}
+
 /// The smallest, the middle and the largest of some test accuracies; 0 of none.
 pub(super) fn spread(accuracies: Vec<f64>) -> String {
     let low = accuracies.iter().copied().reduce(f64::min).unwrap_or_default();
