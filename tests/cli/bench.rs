@@ -106,7 +106,7 @@ fn layers_as_text() {
 fn what_cannot_be_measured_is_refused() {
     for (arguments, part) in [
         (&["--batch-size", "0"][..], "batch_size: expected at least 1, found 0"),
-        (&["--image-size", "0"], "image_size: expected at least 1, found 0"),
+        (&["--image-size", "0"], "image_size: expected 1 to 4096, found 0"),
         (&["--image-size", "20"], "layer 3, MaxPool2d(3/2)"),
         (&["--batch-size", "100000"], "batch_size: expected at most"),
         (&["--seconds", "nan"], "seconds: expected more than 0"),

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use nin::data::{ArrayDataset, Batch, DataLoader, LoaderOptions};
 use nin::loss::CrossEntropy;
-use nin::models::Network;
 use nin::nn::{Module, Planned, Sequential, initialize};
 use nin::optim::{Optimizer, Sgd};
 use nin::summary::{Work, layers};
@@ -18,13 +17,13 @@ use tensor::init::Init;
 use tensor::simd::Isa;
 use tensor::{BufferPool, Purpose, RandomStream};
 
-use super::{Until, median_seconds, peak_memory_mib};
+use super::{median_seconds, peak_memory_mib};
 use crate::cli::{BenchArgs, NetworkArgs};
 
 /// The most pixels of a batch: 1 GiB of them.
 const MAX_PIXELS: usize = 1 << 30;
 /// Classes of the networks that are measured.
-pub(crate) const CLASSES: usize = 10;
+const CLASSES: usize = 10;
 
 /// The work of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
@@ -76,9 +75,8 @@ pub(crate) struct Report {
 /// [`TrainError::Config`], with what was expected and found.
 pub(crate) fn check(args: &BenchArgs) -> Result<(), TrainError> {
     let (batch, side) = (args.batch(), args.network.side());
-    if batch == 0 || side == 0 {
-        let name = if batch == 0 { "batch_size" } else { "image_size" };
-        return Err(TrainError::setting(name, "at least 1", 0));
+    if batch == 0 {
+        return Err(TrainError::setting("batch_size", "at least 1", 0));
     }
     let pixels = side.checked_pow(2).and_then(|image| image.checked_mul(batch));
     if pixels.is_none_or(|pixels| pixels > MAX_PIXELS) {
@@ -86,24 +84,16 @@ pub(crate) fn check(args: &BenchArgs) -> Result<(), TrainError> {
         let found = format!("{batch} images of {side} x {side}");
         return Err(TrainError::setting("batch_size", expected, found));
     }
-    match args.until() {
-        Until::Seconds(seconds) if !(seconds > 0.0 && seconds <= 86_400.0) => {
-            Err(TrainError::setting("seconds", "more than 0 and at most 86400", seconds))
-        }
-        Until::Steps(0) => Err(TrainError::setting("steps", "at least 1", 0)),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 /// The network for images of one channel, with the weights that PyTorch begins with: their size keeps the loss of random images
 /// finite.
 ///
 /// # Errors
-/// [`TrainError::Shape`] if the network cannot work on images of this size.
+/// As [`NetworkArgs::build`].
 pub(crate) fn network(args: &NetworkArgs) -> Result<Sequential<f32>, TrainError> {
-    let side = args.side();
-    let network = Network { head: args.head(), ..Network::new(args.model(), [1, side, side], CLASSES) };
-    let mut network = network.build()?;
+    let mut network = args.build(1, CLASSES)?;
     initialize(&mut network, Init::PyTorch, Init::PyTorch, 0);
     Ok(network)
 }
@@ -127,7 +117,7 @@ fn images(batch: usize, side: usize) -> Result<Batch, TrainError> {
 /// [`TrainError`] if what is asked for cannot work or the loss does not stay finite.
 pub(crate) fn measure(args: &BenchArgs, threads: usize, conv: ConvAlgorithm) -> Result<Report, TrainError> {
     check(args)?;
-    let (batch, side) = (args.batch(), args.network.side());
+    let (batch, side, until) = (args.batch(), args.network.side(), args.until()?);
     let mut network = Planned::new(network(&args.network)?);
     let work = Work::of(&layers(network.get(), [1, 1, side, side].into())?);
     let mut workers = Workers::new(threads)?.with_conv(conv);
@@ -140,7 +130,7 @@ pub(crate) fn measure(args: &BenchArgs, threads: usize, conv: ConvAlgorithm) -> 
                 step += 1;
                 train_step(&mut workers, &mut network, &mut optimizer, &images, step)
             };
-            (args.until().measure(step)?, work.training)
+            (until.measure(step)?, work.training)
         }
         Task::Infer => {
             let images = images.images_in(BufferPool::global());
@@ -149,7 +139,7 @@ pub(crate) fn measure(args: &BenchArgs, threads: usize, conv: ConvAlgorithm) -> 
                 workers.predict(&network, &images)?;
                 Ok::<_, TrainError>(begin.elapsed())
             };
-            (args.until().measure(pass)?, work.forward)
+            (until.measure(pass)?, work.forward)
         }
     };
     let rate = |seconds: f64| batch as f64 / seconds.max(1e-9);

@@ -60,8 +60,15 @@ impl BenchArgs {
     }
 
     /// The time or the number of steps to measure.
-    pub(crate) fn until(&self) -> Until {
-        self.steps.map_or(Until::Seconds(self.seconds.seconds), Until::Steps)
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] of none.
+    pub(crate) fn until(&self) -> Result<Until, TrainError> {
+        match self.steps {
+            Some(0) => Err(TrainError::setting("steps", "at least 1", 0)),
+            Some(steps) => Ok(Until::Steps(steps)),
+            None => self.seconds.read().map(Until::Seconds),
+        }
     }
 }
 
@@ -97,6 +104,7 @@ fn step_report(args: &BenchArgs, conv: ConvAlgorithm) -> Result<String, TrainErr
 
 fn layer_report(args: &BenchArgs, conv: ConvAlgorithm) -> Result<String, TrainError> {
     steps::check(args)?;
+    let seconds = args.seconds.read()?;
     let (model, side) = (args.network.model(), args.network.side());
     let network = steps::network(&args.network)?;
     let shape = |images| Shape::new(&[images, 1, side, side]);
@@ -108,7 +116,7 @@ fn layer_report(args: &BenchArgs, conv: ConvAlgorithm) -> Result<String, TrainEr
     let images = shape(batch);
     let all = layers(&network, images)?;
     let (work, passes) = (Work::of(&all), 3 * all.len());
-    let times = measure(&network, images, conv, args.seconds.seconds / passes as f64)?;
+    let times = measure(&network, images, conv, seconds / passes as f64)?;
     let isa = Isa::current().name();
     if args.json.json {
         let line = json!({ "model": model.to_string(), "image_size": side, "images": batch, "threads": 1,

@@ -162,10 +162,7 @@ const COLUMNS: [(&str, Cell); 15] = [
 /// Runs `nin compare`.
 pub(super) fn compare(args: &CompareArgs) -> Result<(), TrainError> {
     let threads = args.threads.read()?;
-    let seconds = args.seconds.seconds;
-    if !(seconds > 0.0 && seconds <= 3600.0) {
-        return Err(TrainError::setting("seconds", "more than 0 and at most 3600", seconds));
-    }
+    args.seconds.read()?;
     // All networks are built before the first is measured, so that a mistake is told at once, as is a place for no file.
     let mut rows = rows(args)?;
     let [markdown, csv] = ["md", "csv"].map(|kind| args.output.with_added_extension(kind));

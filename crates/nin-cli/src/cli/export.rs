@@ -12,7 +12,7 @@ use nin::onnx::{Export, ExportError, Exported};
 use nin::train::TrainError;
 use tensor::init::Init;
 
-use super::network::{EndArgs, NetworkArgs, network};
+use super::network::{EndArgs, NetworkArgs};
 use super::table::grouped;
 use super::{WeightsArgs, check_file, print, write_file};
 
@@ -76,8 +76,7 @@ pub(super) fn export(args: &ExportArgs) -> Result<(), TrainError> {
         }
         (None, Some(asked)) if !args.normalize => {
             let (side, channels) = (asked.side(), usize::from(args.ends.channels));
-            let image = [channels, side, side];
-            let network = network(asked.model(), asked.head(), image, usize::from(args.ends.classes))?;
+            let network = asked.build(channels, usize::from(args.ends.classes))?;
             let about = Export { name: asked.model().name().to_owned(), ..Export::default() };
             (network, [IMAGES, channels, side, side], about)
         }

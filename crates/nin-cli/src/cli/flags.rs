@@ -102,6 +102,19 @@ pub(super) struct SecondsArgs {
     pub(super) seconds: f64,
 }
 
+impl SecondsArgs {
+    /// The time.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] of none, and of more than a day.
+    pub(super) fn read(&self) -> Result<f64, TrainError> {
+        match self.seconds {
+            seconds if seconds > 0.0 && seconds <= 86_400.0 => Ok(seconds),
+            other => Err(TrainError::setting("seconds", "more than 0 and at most 86400", other)),
+        }
+    }
+}
+
 /// A picture of many runs.
 #[derive(Debug, Args)]
 pub(super) struct PictureArgs {

@@ -10,7 +10,7 @@ use nin::nn::{parameter_count, parameters};
 use nin::train::TrainError;
 use nin::{Classifier, ModelCard};
 
-use super::network::{NetworkArgs, network};
+use super::network::NetworkArgs;
 use super::table::grouped;
 use super::{check_file, print, write_file};
 
@@ -61,7 +61,7 @@ pub(super) struct ImportArgs {
 
 /// Runs `nin import`.
 pub(super) fn import(args: &ImportArgs) -> Result<(), TrainError> {
-    let (model, head, side) = (args.network.model(), args.network.head(), args.network.side());
+    let (model, side) = (args.network.model(), args.network.side());
     if ModelCard::read(&args.file)?.is_some() {
         return Err(TrainError::of(&args.file, "says itself what it is: there is nothing to import"));
     }
@@ -83,12 +83,12 @@ pub(super) fn import(args: &ImportArgs) -> Result<(), TrainError> {
             return Err(TrainError::setting(name, expected, numbers.len()));
         }
     }
-    let mut network = network(model, head, [channels, side, side], found)?;
+    let mut network = args.network.build(channels, found)?;
     load_parameters(&args.file, &mut network)?;
     let card = ModelCard {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         network: model.to_string(),
-        head: head.map(|head| head.to_string()),
+        head: args.network.head().map(|head| head.to_string()),
         image: [channels, side, side],
         classes,
         normalization: (!args.mean.is_empty())
@@ -119,9 +119,8 @@ pub(super) const IMPORTED: &str = "imported";
 /// The channels that the file's first convolution takes and the classes that its last layer makes. Where it has no such layer,
 /// the network's own numbers: loading says what is missing.
 fn ends(args: &ImportArgs) -> Result<[usize; 2], TrainError> {
-    let (model, head, side) = (args.network.model(), args.network.head(), args.network.side());
     let (tensors, _) = load_tensors(&args.file)?;
-    let own = network(model, head, [1, side, side], 10)?;
+    let own = args.network.build(1, 10)?;
     let weights = parameters(&own).into_iter().filter(|(_, own)| own.value.shape().len() > 1);
     let names: Vec<String> = weights.map(|(name, _)| name).collect();
     let extent = |name: Option<&String>, axis: usize| {

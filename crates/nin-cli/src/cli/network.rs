@@ -28,6 +28,14 @@ impl NetworkArgs {
     pub(crate) fn side(&self) -> usize {
         self.0.image_size.unwrap_or_else(|| self.model().default_image_size())
     }
+
+    /// The network, for images of so many channels.
+    ///
+    /// # Errors
+    /// As [`network`].
+    pub(crate) fn build(&self, channels: usize, classes: usize) -> Result<Sequential<f32>, TrainError> {
+        network(self.model(), self.head(), [channels, self.side(), self.side()], classes)
+    }
 }
 
 /// Channels of the images and the number of classes.

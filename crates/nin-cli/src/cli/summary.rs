@@ -9,7 +9,7 @@ use nin::train::TrainError;
 use tensor::conv::ConvAlgorithm;
 use tensor::{BufferPool, Context, Shape};
 
-use super::network::{EndArgs, NetworkArgs, network};
+use super::network::{EndArgs, NetworkArgs};
 use super::print;
 use super::settings::convolution;
 use super::table::{Table, grouped};
@@ -31,9 +31,8 @@ pub(super) struct SummaryArgs {
 
 /// Runs `nin summary`.
 pub(super) fn summarize(args: &SummaryArgs) -> Result<(), TrainError> {
-    let (model, head, side) = (args.network.model(), args.network.head(), args.network.side());
-    let (channels, classes) = (usize::from(args.ends.channels), usize::from(args.ends.classes));
-    let network = network(model, head, [channels, side, side], classes)?;
+    let (channels, side) = (usize::from(args.ends.channels), args.network.side());
+    let network = args.network.build(channels, usize::from(args.ends.classes))?;
     let image = Shape::from([1, channels, side, side]);
     let asked = convolution(None)?.unwrap_or(ConvAlgorithm::Auto);
     let table = if args.plan { plan_table(&network, image, asked)? } else { layer_table(&network, image)? };
