@@ -171,7 +171,7 @@ pub(super) fn compare(args: &CompareArgs) -> Result<(), TrainError> {
     if args.evaluate {
         let (conv, data) = (convolution(None)?, DataArgs::of(&args.folder));
         for Run { path, last, .. } in rows.iter_mut().filter_map(|row| row.run.as_mut()) {
-            let run = OpenRun::new(path, path.join("model.safetensors"), conv, &data, threads)?;
+            let run = OpenRun::new(path, None, conv, &data, threads)?;
             for (on, found) in [("train", &mut last.train_acc), ("test", &mut last.test_acc)] {
                 log(&format!("evaluating {}, {on} images", path.display()));
                 *found = Some(accuracy(&run.judge(on)?.confusion()));

@@ -12,7 +12,7 @@ use serde_json::json;
 use tensor::conv::ConvAlgorithm;
 
 use super::data::{DataArgs, data_of_run};
-use super::flags::some_settings;
+use super::flags::{some_settings, weights_file};
 use super::settings::{convolution, of_run};
 use super::table::Table;
 use super::{JsonArgs, ThreadArgs, WeightsArgs, print, print_json};
@@ -47,10 +47,9 @@ some_settings! {
 
 /// Runs `nin eval`.
 pub(super) fn evaluate(args: &EvalArgs) -> Result<(), TrainError> {
-    let weights = args.weights.file().unwrap_or_else(|| args.run.join("model.safetensors"));
     let conv = convolution(args.conv.0.conv)?;
     let threads = args.threads.read()?;
-    let judged = OpenRun::new(&args.run, weights, conv, &args.data, threads)?.judge(&args.on)?;
+    let judged = OpenRun::new(&args.run, args.weights.file(), conv, &args.data, threads)?.judge(&args.on)?;
     let (names, confusion) = (judged.images.class_names(), judged.confusion());
     if !args.json.json {
         return print(&report(&args.on, names, &confusion));
@@ -73,13 +72,13 @@ pub(super) struct OpenRun {
 }
 
 impl OpenRun {
-    /// The run in a folder.
+    /// The run in a folder, with its own weights if there are no others.
     ///
     /// # Errors
     /// [`TrainError`] if there is no run, or its data or the weights are not there or are others.
     pub(super) fn new(
         run: &Path,
-        weights: PathBuf,
+        weights: Option<PathBuf>,
         conv: Option<ConvAlgorithm>,
         data: &DataArgs,
         threads: usize,
@@ -88,6 +87,7 @@ impl OpenRun {
         let workers = Workers::new(threads)?.with_conv(settings.conv);
         let splits = settings.split(data_of_run(run, &settings, data, threads)?.0)?;
         let (channels, classes) = (splits.test.image_shape()[0], splits.test.class_names().len());
+        let weights = weights.unwrap_or_else(|| weights_file(run));
         let mut model = Planned::new(settings.network(channels, classes)?);
         load_parameters(&weights, &mut model)?;
         let whitening = Whitening::load(settings.whiten, splits.test.image_shape(), &weights)?;

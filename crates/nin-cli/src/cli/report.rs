@@ -20,11 +20,13 @@ use tensor::conv::ConvAlgorithm;
 use super::data::DataArgs;
 use super::eval::{Judged, OpenRun, accuracy, counts, of_class};
 use super::figures::{Figure, RATE, SPEED, TEST_ACC, TEST_LOSS, TRAIN_ACC, TRAIN_LOSS};
+use super::flags::weights_file;
 use super::predict::picture;
 use super::runs::{groups, name, read_epochs};
 use super::settings::of_run;
 use super::summary::{layer_table, plan_table};
 use super::table::{Table, grouped};
+use super::trained::trained;
 use super::{ThreadArgs, check_file, log, write_file};
 use crate::chart::{self, Line, Panel};
 
@@ -154,7 +156,7 @@ impl Report {
     /// Of the run in a folder. What a run of an earlier version, or one that is damaged, does not say is left out.
     fn read(folder: &Path) -> Result<Self, TrainError> {
         let settings = of_run(folder, &Overrides::default())?;
-        let weights = folder.join("model.safetensors");
+        let weights = weights_file(folder);
         let card = ModelCard::read(&weights).map_err(|error| error.to_string());
         let card = card.and_then(|card| {
             card.ok_or_else(|| format!("{}: it does not say what network it is of", weights.display()))
@@ -173,9 +175,8 @@ impl Report {
 
     /// Lets the run's weights answer to the images that it is judged by.
     fn verdict(&self, data: &DataArgs, threads: usize) -> Result<Verdict, TrainError> {
-        let weights = self.folder.join("model.safetensors");
-        let judged = OpenRun::new(&self.folder, weights.clone(), None, data, threads)?.judge("test")?;
-        Verdict::of(&judged, self.settings.judged_by(), &Classifier::load(&weights)?.with_threads(threads)?)
+        let judged = OpenRun::new(&self.folder, None, None, data, threads)?.judge("test")?;
+        Verdict::of(&judged, self.settings.judged_by(), &trained(Some(&self.folder), threads)?)
     }
 
     /// Writes the page of a run with its epochs so far, and why there is nothing about its answers. A run does not end for its page:
@@ -192,11 +193,10 @@ impl Report {
         if trainer.predictions().is_empty() {
             return;
         }
-        let weights = self.folder.join("model.safetensors");
         let judged =
             Judged { images: trainer.judged_by().clone(), predictions: trainer.predictions().to_vec() };
         let verdict = || -> Result<_, TrainError> {
-            let classifier = Classifier::load(&weights)?.with_threads(threads)?;
+            let classifier = trained(Some(&self.folder), threads)?;
             let verdict = Verdict::of(&judged, self.settings.judged_by(), &classifier)?;
             Ok((verdict, RunDir::read_epochs(&self.folder)?))
         };
