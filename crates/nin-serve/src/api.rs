@@ -54,7 +54,7 @@ impl App {
             queue: Queue::new(&limits),
             metrics: Metrics::default(),
             guard,
-            store: Store::new(&limits),
+            store: Store::new(limits),
             studio: Studio::new(&limits),
             page: Page::new(),
             samples,
@@ -207,18 +207,11 @@ struct Asked {
 #[derive(Debug, Serialize)]
 struct Answered {
     server: String,
-    answers: Vec<Probable>,
+    answers: Vec<Answer>,
     #[serde(skip_serializing_if = "Option::is_none")]
     maps: Option<Vec<ClassMap>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     blocks: Option<Vec<DrawnBlock>>,
-}
-
-#[derive(Debug, Serialize)]
-struct Probable {
-    class: usize,
-    name: String,
-    probability: f64,
 }
 
 /// The classes whose maps are drawn.
@@ -236,7 +229,7 @@ async fn classify(
 ) -> Result<Response, Refusal> {
     let began = Instant::now();
     let (parts, body): (_, Body) = request.into_parts();
-    let received = app.store.receive(&parts.headers, body, &app.limits).await?;
+    let received = app.store.receive(&parts.headers, body).await?;
     // Once the body is here, as most clients listen only then.
     let Query(asked) = asked.map_err(|rejection| {
         let text = rejection.body_text();
@@ -259,16 +252,15 @@ async fn classify(
             Maps::Answers => answers.iter().map(|answer| answer.class).collect(),
             Maps::Class(class) => vec![class],
         };
-        let probable = |Answer { class, name, probability }| Probable { class, name, probability };
         let answered = Answered {
             server,
-            answers: answers.into_iter().map(probable).collect(),
+            answers,
             maps: class_maps.map(|maps| views::class_maps(&maps, &shown, &classes)),
             blocks: blocks.map(|blocks| views::blocks(&blocks)),
         };
         Json(&answered).into_response()
     };
-    let response = if wanted.maps || wanted.blocks { app.studio.draw(draw).await? } else { draw() };
+    let response = if wanted.maps || wanted.blocks { app.studio.draw.run(draw).await? } else { draw() };
     app.metrics.classified(began.elapsed());
     Ok(response)
 }

@@ -40,13 +40,14 @@ pub(crate) struct Read {
 pub(crate) struct Studio {
     small: Pool,
     large: Pool,
-    draw: Pool,
+    /// For maps.
+    pub(crate) draw: Pool,
     pixels: u64,
 }
 
 /// A pool of threads: so many things at a time, and so many more that may wait.
 #[derive(Debug)]
-struct Pool {
+pub(crate) struct Pool {
     places: Semaphore,
     running: Arc<Semaphore>,
 }
@@ -56,7 +57,10 @@ impl Pool {
         Self { places: Semaphore::new(running + waiting), running: Arc::new(Semaphore::new(running)) }
     }
 
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
         let _place = self.places.try_acquire().map_err(|_| Refusal::Busy)?;
         let running = Arc::clone(&self.running).acquire_owned().await.expect("it is never closed");
         // Work goes on when its client has left, and counts until it ends.
@@ -105,14 +109,6 @@ impl Studio {
             Ok(read) => Ok(read),
             Err((bytes, decode)) => self.large.run(move || decode(&bytes.bytes)).await?,
         }
-    }
-
-    /// Draws.
-    pub(crate) async fn draw<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Refusal> {
-        self.draw.run(work).await
     }
 }
 
@@ -196,12 +192,11 @@ mod tests {
         runtime.block_on(async {
             let held = Arc::clone(&studio.large.running).acquire_owned().await.unwrap();
             let read = |bytes: &[u8]| {
-                let limits = Limits::default();
-                let store = Store::new(&limits);
+                let store = Store::new(Limits::default());
                 let body = Body::from(bytes.to_vec());
                 let studio = &studio;
                 async move {
-                    let received = store.receive(&HeaderMap::new(), body, &limits).await.unwrap();
+                    let received = store.receive(&HeaderMap::new(), body).await.unwrap();
                     studio.decode(received, |bytes| Ok(bytes.len())).await
                 }
             };

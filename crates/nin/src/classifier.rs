@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use autograd::{AutogradError, Context, Graph, Plan};
+use serde::Serialize;
 use tensor::{BufferPool, Shape, Tensor, ops};
 
 use crate::card::ModelCard;
@@ -50,7 +51,7 @@ pub struct Classifier {
 }
 
 /// One class's share of an answer.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Answer {
     /// The number of the class.
     pub class: usize,

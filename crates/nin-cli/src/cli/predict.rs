@@ -248,11 +248,7 @@ fn show(
 ) -> Result<(), TrainError> {
     let top = &answers[..args.top.min(answers.len())];
     if args.json.json {
-        let answers: Vec<_> = top
-            .iter()
-            .map(|Answer { class, name, probability }| json!({ "class": class, "name": name, "probability": probability }))
-            .collect();
-        let mut line = json!({ "image": named.name, "answers": answers });
+        let mut line = json!({ "image": named.name, "answers": top });
         if let Some(label) = named.label {
             line["label"] = label.into();
         }
