@@ -1,5 +1,7 @@
 //! `report.html` of a run folder, and `nin report`: what a run came to, as one page that needs nothing else.
 
+mod side_by_side;
+
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -16,6 +18,8 @@ use nin::train::{
 use nin::{Classifier, JudgedBy, ModelCard};
 use tensor::Shape;
 use tensor::conv::ConvAlgorithm;
+
+use side_by_side::side_by_side;
 
 use super::data::DataArgs;
 use super::eval::{Judged, OpenRun, accuracy, counts, of_class};
@@ -511,18 +515,16 @@ impl Verdict {
             .collect();
         pairs.sort_by_key(|pair| std::cmp::Reverse(pair.0));
         let (all, most) = (pairs.len(), 2 * MATRIX);
-        pairs.truncate(most);
+        let mut table = Table::new(["it is", "answered", "images"]);
+        for (count, label, class) in pairs.into_iter().take(most) {
+            table.push(vec![self.name(label), self.name(class), count.to_string()]);
+        }
         html! {
             p.soft {
                 @if all == 0 { "Nothing." } @else if all > most { "The " (most) " most frequent of " (all) " pairs." }
                 @else { "All " (all) " pairs." }
             }
-            div.wide { table {
-                tr { th { "it is" } th { "answered" } th.number { "images" } }
-                @for (count, label, class) in pairs {
-                    tr { td { (self.name(label)) } td { (self.name(class)) } td.number { (count) } }
-                }
-            } }
+            (table.html())
         }
     }
 
@@ -548,103 +550,6 @@ impl Verdict {
     }
 }
 
-/// A run with its epochs, and what it answers or why that is missing.
-type Whole = (Report, Vec<EpochMetrics>, Result<Verdict, String>);
-
-/// The page of several runs.
-fn side_by_side(runs: &[Whole]) -> Markup {
-    // Runs of one name are told apart by their folders.
-    let same = |name: &str| runs.iter().filter(|(run, ..)| run.name() == name).count() > 1;
-    let name = |run: &Report| {
-        let name = run.name();
-        if same(&name) { shown(&run.folder.display().to_string()) } else { name }
-    };
-    let names: Vec<String> = runs.iter().map(|(run, ..)| name(run)).collect();
-    let last = |figure: Figure| {
-        let text = |(_, epochs, _): &Whole| epochs.last().map_or_else(String::new, |last| figure.text(last));
-        (figure.name, runs.iter().map(text).collect::<Vec<_>>())
-    };
-    let judge = |run: &Report, data: &str| match run.settings.judged_by() {
-        by @ JudgedBy::Test => format!("{} of {data}", judges_of(by)),
-        by @ JudgedBy::HeldOut => {
-            format!("{} of {data} (hold_out = {})", judges_of(by), run.settings.hold_out)
-        }
-    };
-    let named: Vec<String> =
-        runs.iter().map(|(run, ..)| judge(run, &run.settings.dataset.to_string())).collect();
-    // What is in a folder may change from run to run, and the same may be in two: by their marks, if all have some.
-    let marked = |(run, ..): &Whole| Some(judge(run, &DataRecord::read(&run.folder).ok()??.marks.sha256));
-    let judging = runs.iter().map(marked).collect::<Option<Vec<_>>>().unwrap_or_else(|| named.clone());
-    let mut rows: Vec<(&str, Vec<String>)> = vec![
-        last(TEST_ACC),
-        last(TRAIN_ACC),
-        last(TRAIN_LOSS),
-        last(TEST_LOSS),
-        ("judged by", named),
-        ("epochs", runs.iter().map(|(_, epochs, _)| epochs.len().to_string()).collect()),
-        ("parameters", runs.iter().map(|(run, ..)| run.parameters().unwrap_or_default()).collect()),
-    ];
-    let settings: Vec<Vec<(String, String)>> = runs.iter().map(|(run, ..)| pairs_of(&run.settings)).collect();
-    let mut keys: Vec<&str> = Vec::new();
-    for (key, _) in settings.iter().flatten() {
-        if !keys.contains(&key.as_str()) {
-            keys.push(key);
-        }
-    }
-    let value = |own: &[(String, String)], key: &str| {
-        own.iter().find(|(name, _)| name == key).map_or_else(String::new, |(_, value)| value.clone())
-    };
-    let others =
-        keys.into_iter().map(|key| (key, settings.iter().map(|own| value(own, key)).collect::<Vec<_>>()));
-    let (same, other): (Vec<_>, Vec<_>) =
-        others.partition(|(_, values)| values.iter().all(|own| *own == values[0]));
-    let results = rows.len();
-    rows.extend(other);
-    let curve = |title, axis, figure: Figure| {
-        let curves = runs.iter().map(|(_, epochs, _)| figure.curve(epochs));
-        panel(title, axis, names.iter().cloned().zip(curves))
-    };
-    let table = |rows: &[(&str, Vec<String>)]| {
-        html! {
-            div.wide { table {
-                tr { th {} @for name in &names { th.number { (name) } } }
-                @for (key, values) in rows {
-                    tr { td { (key) } @for value in values { td.number { (shown(value)) } } }
-                }
-            } }
-        }
-    };
-    let body = html! {
-        h1 { (runs.len()) " runs" }
-        h2 #results { "Results" }
-        (table(&rows[..results]))
-        @if judging.iter().any(|own| *own != judging[0]) {
-            p { "The runs are judged by different images, or of different data: \"test acc\" and \"test loss\" are not of the same." }
-        }
-        h2 #curves { "Curves" }
-        div.charts {
-            (curve("test accuracy", Axis::ToOne, TEST_ACC))
-            (curve("train loss", Axis::FromZero, TRAIN_LOSS))
-            (curve("test loss", Axis::FromZero, TEST_LOSS))
-            (curve("images per second", Axis::FromZero, SPEED))
-        }
-        h2 #answers { "Accuracy by class" }
-        (by_class(runs, &names))
-        h2 #settings { "Settings that differ" }
-        @if rows.len() > results { (table(&rows[results..])) } @else { p { "None." } }
-        details { summary { "Settings that are the same" }
-            pre { @for (key, values) in &same { (key) " = " (shown(&values[0])) "\n" } }
-        }
-    };
-    let links = [
-        ("results", "Results"),
-        ("curves", "Curves"),
-        ("answers", "Accuracy by class"),
-        ("settings", "Settings"),
-    ];
-    whole_page(&names.join(", "), &links, &body)
-}
-
 /// The settings, name and value, without those of a command: a run goes on without them, and no bit depends on them.
 fn pairs_of(settings: &Settings) -> Vec<(String, String)> {
     let toml = settings.to_toml();
@@ -653,45 +558,14 @@ fn pairs_of(settings: &Settings) -> Vec<(String, String)> {
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-/// The share of each class that each run finds.
-fn by_class(runs: &[Whole], names: &[String]) -> Markup {
-    let mut classes: Vec<&String> = Vec::new();
-    let verdicts: Vec<Option<&Verdict>> = runs.iter().map(|(.., verdict)| verdict.as_ref().ok()).collect();
-    for class in verdicts.iter().flatten().flat_map(|verdict| &verdict.classes) {
-        if !classes.contains(&class) {
-            classes.push(class);
-        }
-    }
-    let share = |verdict: &Option<&Verdict>, class: &String| {
-        let verdict = (*verdict)?;
-        let found = verdict.classes.iter().position(|own| own == class)?;
-        Some(format!("{:.3}", of_class(&verdict.confusion, found).0?))
-    };
-    html! {
-        @for (name, (_, epochs, verdict)) in names.iter().zip(runs) {
-            @match verdict {
-                Err(why) => p.soft { (name) ": " (shown(why)) },
-                Ok(verdict) => @if let Some(other) = verdict.of_other_weights(epochs) { p.soft { (name) ": by " (other) } },
-            }
-        }
-        div.wide { table {
-            tr { th { "class" } @for name in names { th.number { (name) } } }
-            @for class in classes {
-                tr { td { (shown(class)) } @for verdict in &verdicts { td.number { (share(verdict, class).unwrap_or_default()) } } }
-            }
-        } }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use nin::data::HoldOut;
     use nin::train::Recipe;
 
     use super::*;
     use crate::cli::figures::tests::epoch;
 
-    fn verdict(classes: &[&str], confusion: Vec<Vec<usize>>) -> Verdict {
+    pub(super) fn verdict(classes: &[&str], confusion: Vec<Vec<usize>>) -> Verdict {
         let picture = Picture::new([1, 2, 2], vec![0, 80, 160, 255]).unwrap();
         let image = picture.within(SIDE).unwrap();
         let prediction = Prediction { label: 0, class: 1, probability: 0.875 };
@@ -700,7 +574,7 @@ mod tests {
         Verdict { judges: JudgedBy::Test, classes, epoch: Some(2), confusion, mistakes }
     }
 
-    fn run(folder: &str, lr: f64) -> Report {
+    pub(super) fn run(folder: &str, lr: f64) -> Report {
         let settings = Settings { lr, ..Settings::of(Recipe::Chapter) };
         let network = nin::models::Model::LeNet.build::<f32>(1, 3, 0.5);
         let network = Layers::of(&network, Shape::from([1, 1, 28, 28]), settings.conv);
@@ -787,34 +661,5 @@ mod tests {
         assert!(html.contains(none) && html.contains("All 2 pairs.") && html.contains("held out"), "{html}");
         assert!(html.contains("saved inside of an epoch"), "{html}");
         assert!(!html.contains("table class=\"matrix\""));
-    }
-
-    #[test]
-    fn runs_stand_side_by_side() {
-        let verdict = verdict(&["a", "b", "c"], vec![vec![3, 1, 0], vec![0, 4, 0], vec![0, 2, 2]]);
-        let runs = [
-            (run("runs/one", 0.1), vec![epoch(1, 0.5, 0)], Ok(verdict)),
-            (run("other/one", 0.2), vec![epoch(1, 0.25, 0), epoch(2, 0.75, 0)], Err("no images".to_owned())),
-        ];
-        let page = side_by_side(&runs).into_string();
-        for text in [
-            "<th class=\"number\">runs/one</th><th class=\"number\">other/one</th>",
-            "<td>test acc</td><td class=\"number\">0.5000</td><td class=\"number\">0.7500</td>",
-            "<td>lr</td><td class=\"number\">0.1</td><td class=\"number\">0.2</td>",
-            "other/one: no images",
-            "<td>a</td><td class=\"number\">0.750</td><td class=\"number\"></td>",
-            "epochs = 10\n",
-            "<td>judged by</td><td class=\"number\">test images of fashion-mnist-mini</td>",
-        ] {
-            assert!(page.contains(text), "no {text:?} in {page}");
-        }
-        let different = "judged by different images";
-        assert!(!page.contains(different) && !page.contains("inside of an epoch"), "{page}");
-        // Its first run went on while the page was made.
-        assert!(page.contains("runs/one: by the weights after epoch 2"), "{page}");
-        let [mut first, mut second] = runs;
-        first.0.settings.hold_out = HoldOut::Last(1000);
-        second.0.settings.hold_out = HoldOut::Last(500);
-        assert!(side_by_side(&[first, second]).into_string().contains(different));
     }
 }
