@@ -5,6 +5,7 @@
 mod bench;
 mod chart;
 mod cli;
+mod process;
 mod signal;
 
 pub use cli::{nin, parse_seeds, train};

@@ -1,4 +1,4 @@
-//! Measuring: images per second of whole steps ([`steps`]), each layer by itself ([`layers`]), and memory.
+//! Measuring: images per second of whole steps ([`steps`]), and each layer by itself ([`layers`]).
 //!
 //! The steps are those of the trainer and of the evaluation, the same calls on the same [`Workers`](nin::train::Workers); only
 //! the images are random and stay in memory, so that nothing but the computation is measured. Rates of work are of the direct
@@ -6,12 +6,9 @@
 //! possibly above what the processor's multiply-add units can do.
 
 pub(crate) mod layers;
-mod memory;
 pub(crate) mod steps;
 
 use std::time::{Duration, Instant};
-
-pub(crate) use memory::peak_memory_mib;
 
 /// The end of a measurement, after something has been warmed up.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -17,8 +17,9 @@ use tensor::init::Init;
 use tensor::simd::Isa;
 use tensor::{BufferPool, Purpose, RandomStream};
 
-use super::{median_seconds, peak_memory_mib};
+use super::median_seconds;
 use crate::cli::{BenchArgs, NetworkArgs};
+use crate::process::peak_memory_mib;
 
 /// The most pixels of a batch: 1 GiB of them.
 const MAX_PIXELS: usize = 1 << 30;

@@ -61,7 +61,7 @@ impl Live {
                     // A last batch may be smaller: as if all were of one size.
                     let images = self.images / steps.len().max(1) as f64;
                     for loss in steps.drain(..) {
-                        self.advance(images, loss);
+                        self.step(images, loss);
                     }
                     (self.at, self.since) = (epoch.epoch as f64, (0.0, 0.0));
                     self.finished.push(*epoch);
@@ -69,7 +69,7 @@ impl Live {
             }
         }
         for loss in steps {
-            self.advance(batch as f64, loss);
+            self.step(batch as f64, loss);
         }
     }
 
@@ -82,12 +82,8 @@ impl Live {
         self.at = epoch as f64 - left as f64 / self.images;
     }
 
-    /// A step was made; tells whether there is a new point.
-    pub(super) fn step(&mut self, images: u64, loss: f64) -> bool {
-        self.advance(images as f64, loss)
-    }
-
-    fn advance(&mut self, images: f64, loss: f64) -> bool {
+    /// So many images were trained with this mean loss; tells whether there is a new point.
+    pub(super) fn step(&mut self, images: f64, loss: f64) -> bool {
         let before = self.at;
         self.at += images / self.images;
         self.since = (self.since.0 + images, self.since.1 + images * loss);
@@ -139,7 +135,7 @@ mod tests {
         // Three steps for each point.
         let mut live = Live::new(2, 60 * 32, 10);
         live.begin_epoch(1, 60 * 32);
-        let new: Vec<bool> = (0..60).map(|step| live.step(32, f64::from(step))).collect();
+        let new: Vec<bool> = (0..60).map(|step| live.step(32.0, f64::from(step))).collect();
         let expected: Vec<bool> = (0..60).map(|step| step % 3 == 2).collect();
         assert_eq!(new, expected);
         assert_eq!(live.losses.iter().map(|(_, loss)| *loss).collect::<Vec<_>>()[..3], [1.0, 4.0, 7.0]);
@@ -147,7 +143,7 @@ mod tests {
         // Of few steps, each.
         let mut live = Live::new(2, 40, 10);
         live.begin_epoch(1, 40);
-        assert!((0..5).all(|_| live.step(8, 1.0)));
+        assert!((0..5).all(|_| live.step(8.0, 1.0)));
     }
 
     /// The lines of an epoch of which each step has this loss.
@@ -165,7 +161,7 @@ mod tests {
         // Two images make a point, of which the run had the first before it was stopped.
         live.begin(&before.chain(lines(3, 0.375, None)).collect::<Vec<_>>(), 1);
         live.begin_epoch(3, 37);
-        live.step(1, 0.125);
+        live.step(1.0, 0.125);
         let places = [0.5, 1.0, 1.25, 1.5, 1.75, 2.0, 2.05, 2.1];
         let losses = [1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.375, 0.25];
         assert_eq!(live.losses.iter().map(|(_, loss)| *loss).collect::<Vec<_>>(), losses);

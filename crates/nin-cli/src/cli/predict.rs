@@ -8,7 +8,7 @@ use clap::Args;
 use nin::data::folder::image_files;
 use nin::data::picture::LARGEST_FILE;
 use nin::data::{DataError, Dataset, DatasetName, Image, Picture, Target, open};
-use nin::disk::{atomic_write, make_folder};
+use nin::disk::make_folder;
 use nin::names::shown;
 use nin::train::TrainError;
 use nin::{Answer, ClassMaps, Classifier, ModelCard};
@@ -17,7 +17,7 @@ use serde_json::json;
 use super::data::folder_of;
 use super::downloads::sources;
 use super::trained::trained;
-use super::{FolderArgs, JsonArgs, ThreadArgs, WeightsArgs, log, print, print_json};
+use super::{FolderArgs, JsonArgs, ThreadArgs, WeightsArgs, log, print, print_json, write_file};
 
 /// Images that are classified together.
 const TOGETHER: usize = 32;
@@ -272,9 +272,8 @@ fn drawn_as(name: &str, drawn: &mut HashSet<String>) -> String {
 
 /// Draws the class maps of an image.
 fn draw(beginning: &Path, picture: &Picture, class: usize, maps: &ClassMaps) -> Result<(), TrainError> {
-    let write = |what: &str, drawn: &Picture| {
-        Ok::<_, TrainError>(atomic_write(&beginning.with_added_extension(what), &drawn.to_png())?)
-    };
+    let write =
+        |what: &str, drawn: &Picture| write_file(&beginning.with_added_extension(what), &drawn.to_png());
     write("cam.png", &over(picture, class, maps)?)?;
     write("maps.png", &sheet(picture, maps)?)
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -75,8 +76,26 @@ impl Display {
         Ok(Self { settings, folder, report, name, title: String::new(), progress: None, live, board })
     }
 
+    /// Trains the run on, to its end or until it is interrupted, and shows it. The figures of an epoch go to `report` when its curves
+    /// are drawn. What is reported after it stands below the last of it.
+    ///
+    /// # Errors
+    /// As [`Trainer::run`]; [`TrainError`] if the curves or the events cannot be written.
+    pub(super) fn train(
+        mut self,
+        trainer: &mut Trainer,
+        run: &mut RunDir,
+        interrupt: &AtomicBool,
+        threads: usize,
+        report: impl Fn(&EpochMetrics),
+    ) -> Result<Outcome, TrainError> {
+        let ending = trainer.run(run, interrupt, |event| self.show(event, &report));
+        self.finish(&ending, trainer, threads);
+        ending
+    }
+
     /// Says on the run's page how the run ended: what it answers to its test images, or what went wrong.
-    pub(super) fn finish(&self, ending: &Result<Outcome, TrainError>, trainer: &Trainer, threads: usize) {
+    fn finish(&self, ending: &Result<Outcome, TrainError>, trainer: &Trainer, threads: usize) {
         match ending {
             Ok(Outcome::Finished(_)) => self.report.write_last(trainer, threads),
             Ok(_) => {}
@@ -87,15 +106,8 @@ impl Display {
         }
     }
 
-    /// Shows what happened. The figures of an epoch that is over go to `report` when its curves are drawn.
-    ///
-    /// # Errors
-    /// [`TrainError`] if the curves or the events cannot be written.
-    pub(super) fn show(
-        &mut self,
-        event: Event<'_>,
-        report: impl FnOnce(&EpochMetrics),
-    ) -> Result<(), TrainError> {
+    /// Shows what happened.
+    fn show(&mut self, event: Event<'_>, report: &impl Fn(&EpochMetrics)) -> Result<(), TrainError> {
         if let Some(board) = &mut self.board {
             board.show(event)?;
         }
@@ -125,7 +137,7 @@ impl Display {
             }
             (Event::Stepped { images, loss, rest, .. }, Some(progress)) => {
                 if let Some(live) = &mut self.live
-                    && live.step(images, loss)
+                    && live.step(images as f64, loss)
                 {
                     progress.show(live);
                 }
@@ -430,7 +442,7 @@ mod tests {
         progress.bar.set_draw_target(ProgressDrawTarget::term_like(Box::new(screen.clone())));
         let mut live = Live::new(2, 40, 10);
         live.begin_epoch(1, 40);
-        assert!(live.step(40, 2.0));
+        assert!(live.step(40.0, 2.0));
         progress.show(&live);
         let lines = |text: &str| text.lines().count();
         let text = live.text(size(), false).unwrap();

@@ -143,10 +143,8 @@ fn train_seed(
         announce(&trainer, folder, threads)?;
     }
     let name = format!("seed {}, ", trainer.settings().seed);
-    let mut display = Display::new(&trainer, folder, &name, args.display)?;
-    let outcome = trainer.run(&mut run, interrupt, |event| display.show(event, |_| ()));
-    display.finish(&outcome, &trainer, threads);
-    match outcome {
+    let display = Display::new(&trainer, folder, &name, args.display)?;
+    match display.train(&mut trainer, &mut run, interrupt, threads, |_| ()) {
         Ok(Outcome::Finished(metrics)) => Ok(Ending::Finished(metrics, false)),
         Ok(Outcome::Stopped) => Ok(Ending::Stopped(trainer.position().step)),
         Ok(Outcome::Interrupted) => Ok(Ending::Interrupted(trainer.position().step)),

@@ -48,21 +48,12 @@ fn on_signals(mut on_signal: impl FnMut() + Send + 'static) -> std::io::Result<(
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     use signal_hook::iterator::Signals;
 
-    let ignored = ignored();
+    let ignored = crate::process::ignored_signals();
     let mut signals = Signals::new(
         [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0),
     )?;
     let wait = move || signals.forever().for_each(|_| on_signal());
     std::thread::Builder::new().name("signals".to_owned()).spawn(wait).map(drop)
-}
-
-/// A bit for each signal that is ignored, from that of signal 1 on: `SigIgn` of Linux's `/proc`. Where there is none, as on
-/// macOS, no signal counts as ignored: without unsafe code a program cannot ask.
-#[cfg(unix)]
-fn ignored() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
 #[cfg(not(unix))]

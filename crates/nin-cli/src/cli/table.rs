@@ -1,5 +1,6 @@
 //! A table of text as columns for a terminal, as Markdown, for a page and as CSV.
 
+use indicatif::HumanCount;
 use maud::{Markup, html};
 use nin::names::shown;
 
@@ -113,10 +114,7 @@ impl Table {
 
 /// A number with a comma between thousands.
 pub(super) fn grouped(number: usize) -> String {
-    match number / 1000 {
-        0 => number.to_string(),
-        thousands => format!("{},{:03}", grouped(thousands), number % 1000),
-    }
+    HumanCount(number as u64).to_string()
 }
 
 #[cfg(test)]

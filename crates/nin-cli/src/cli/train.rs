@@ -117,13 +117,9 @@ pub(super) fn train(args: &TrainArgs, command: &str) -> Result<ExitCode, TrainEr
     };
     announce(&trainer, run.path(), threads)?;
     let started = Instant::now();
-    let mut display = Display::new(&trainer, run.path(), "", args.display)?;
-    let outcome = trainer.run(&mut run, &interrupt, |event| display.show(event, print_epoch));
+    let display = Display::new(&trainer, run.path(), "", args.display)?;
+    let outcome = display.train(&mut trainer, &mut run, &interrupt, threads, print_epoch)?;
     let minutes = started.elapsed().as_secs_f64() / 60.0;
-    display.finish(&outcome, &trainer, threads);
-    // What is reported stands below the last of it.
-    drop(display);
-    let outcome = outcome?;
     let (folder, step) = (run.path().display(), trainer.position().step);
     Ok(match outcome {
         Outcome::Finished(metrics) => {
