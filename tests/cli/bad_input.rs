@@ -4,8 +4,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
-
-use assert_cmd::Command;
+use std::process::Command;
 
 use crate::common::{FILES, NIN, Place, TRAIN, failed, idx, refused, succeeded};
 

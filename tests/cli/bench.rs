@@ -1,6 +1,7 @@
 //! `nin bench` as a user and as the comparison with other frameworks run it.
 
-use assert_cmd::Command;
+use std::process::Command;
+
 use serde_json::Value;
 
 use crate::common::{NIN, assert_has, refused, succeeded};

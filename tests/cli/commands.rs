@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tensor::init::Init;
 
-use crate::common::{Place, TRAIN, assert_has, refused, succeeded};
+use crate::common::{Place, TRAIN, assert_has, json, refused, succeeded};
 
 #[test]
 fn a_run_leaves_settings_metrics_weights_and_curves_and_can_be_evaluated() {
@@ -60,8 +60,7 @@ fn an_evaluation_in_json_counts_every_image_of_either_half() {
     let place = Place::of_nin();
     place.steps("run", 2, &[]);
     for (half, images) in [("train", 40), ("test", 20)] {
-        let stdout = succeeded(place.eval("run", &["--json", "--on", half]));
-        let found: Value = serde_json::from_str(&stdout).unwrap();
+        let found = json(place.eval("run", &["--json", "--on", half]));
         let confusion: Vec<Vec<usize>> = serde_json::from_value(found["confusion"].clone()).unwrap();
         let rows: Vec<usize> = confusion.iter().map(|row| row.iter().sum()).collect();
         assert_eq!(rows, [images / 10; 10], "as many images of each class as there are");
@@ -167,10 +166,8 @@ fn output_that_nobody_can_take_does_not_stop_a_run() {
     use crate::common::NIN;
 
     let place = Place::new();
-    let full = |arguments: &[&str]| {
-        place.command("sh", &[&["-c", "exec \"$@\" >/dev/full", "sh"], arguments].concat())
-    };
-    succeeded(full(&[&[TRAIN], &place.arguments("run", &["--max-steps", "2"])[..]].concat()));
+    let full = |program: &str, arguments: &[&str]| place.after("exec >/dev/full", program, arguments);
+    succeeded(full(TRAIN, &place.arguments("run", &["--max-steps", "2"])));
     assert!(place.path("run/model.safetensors").exists());
-    refused(full(&[NIN, "summary"]), 1, &["standard output", "cannot write"]);
+    refused(full(NIN, &["summary"]), 1, &["standard output", "cannot write"]);
 }

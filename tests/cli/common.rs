@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use assert_cmd::Command;
 use serde_json::Value;
 use tempfile::TempDir;
+use tensor::Tensor;
 
 pub(crate) const TRAIN: &str = env!("CARGO_BIN_EXE_train");
 pub(crate) const NIN: &str = env!("CARGO_BIN_EXE_nin");
@@ -36,6 +38,14 @@ pub(crate) fn idx(dims: &[usize], data: &[u8]) -> Vec<u8> {
 pub(crate) fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
     entries.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())).collect()
+}
+
+/// Copies all files of a folder into another, which is made.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for (name, bytes) in contents(from) {
+        fs::write(to.join(name), bytes).unwrap();
+    }
 }
 
 /// Writes 40 training and 20 test images of 28 x 28 pixels: image `i` has a bright bar whose place tells its class, `i % 10`.
@@ -96,8 +106,39 @@ impl Place {
 
     /// The lines of a run's `metrics.jsonl`.
     pub(crate) fn metrics(&self, run: &str) -> Vec<Value> {
-        let text = self.read(&format!("{run}/metrics.jsonl"));
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        json_lines(&self.read(&format!("{run}/metrics.jsonl")))
+    }
+
+    /// Its lines about steps, which have no figures of time.
+    pub(crate) fn step_lines(&self, run: &str) -> Vec<String> {
+        let lines = self.metrics(run).into_iter().filter(|line| line.get("step").is_some());
+        lines.map(|line| line.to_string()).collect()
+    }
+
+    /// Waits until a run that goes on has written so many of these lines; how many there are.
+    pub(crate) fn wait_for_lines(&self, run: &str, lines: usize) -> usize {
+        let (began, metrics) = (Instant::now(), self.path(run).join("metrics.jsonl"));
+        loop {
+            let found =
+                fs::read(&metrics).map_or(0, |text| text.iter().filter(|&&byte| byte == b'\n').count());
+            if found >= lines {
+                return found;
+            }
+            assert!(began.elapsed() < Duration::from_secs(120), "{found} of {lines} lines of {run}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Changes the tensors of a file of weights, and what it says of itself.
+    pub(crate) fn change_weights(
+        &self,
+        file: &str,
+        change: impl FnOnce(&mut BTreeMap<String, Tensor<f32>>, &mut BTreeMap<String, String>),
+    ) {
+        let (mut tensors, mut text) = nin::checkpoint::load_tensors(&self.path(file)).unwrap();
+        change(&mut tensors, &mut text);
+        let all: Vec<_> = tensors.iter().map(|(name, tensor)| (name.clone(), tensor)).collect();
+        nin::checkpoint::save_tensors(&self.path(file), &all, text).unwrap();
     }
 
     /// The files of a run that a failure must leave as they are.
@@ -111,11 +152,18 @@ impl Place {
         fs::read(self.path(run).join("model.safetensors")).unwrap()
     }
 
-    /// A program with arguments.
+    /// A program with arguments, whose output is kept.
     pub(crate) fn command(&self, program: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(program);
         command.current_dir(self.folder.path()).args(arguments);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command
+    }
+
+    /// The same, begun by a shell that does something before.
+    pub(crate) fn after(&self, first: &str, program: &str, arguments: &[&str]) -> Command {
+        let script = format!("{first}; exec \"$@\"");
+        self.command("sh", &[&["-c", &script, "sh", program], arguments].concat())
     }
 
     /// `nin` with arguments.
@@ -174,6 +222,25 @@ pub(crate) fn succeeded(mut command: Command) -> String {
     text(&output.stdout)
 }
 
+/// The JSON that a command prints.
+pub(crate) fn json(command: Command) -> Value {
+    serde_json::from_str(&succeeded(command)).unwrap()
+}
+
+/// The lines of JSON that were printed.
+pub(crate) fn json_lines(stdout: &str) -> Vec<Value> {
+    stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Asserts that the command does what it is asked, and says all of `parts` to standard error; what it prints.
+pub(crate) fn warned(mut command: Command, parts: &[&str]) -> String {
+    let output = command.output().unwrap();
+    let stderr = text(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {stderr}");
+    assert_has(&stderr, parts);
+    text(&output.stdout)
+}
+
 /// Asserts that the command fails with this exit code and one error that has all of `parts` in it; its standard error.
 pub(crate) fn failed(mut command: Command, code: i32, parts: &[&str]) -> String {
     let output = command.output().unwrap();
@@ -210,8 +277,8 @@ pub(crate) fn ended(child: std::process::Child) -> std::process::Output {
     let id = child.id().to_string();
     let (over, waits) = channel::<()>();
     let watch = std::thread::spawn(move || {
-        if waits.recv_timeout(std::time::Duration::from_secs(120)) == Err(RecvTimeoutError::Timeout) {
-            std::process::Command::new("kill").args(["-KILL", &id]).status().unwrap();
+        if waits.recv_timeout(Duration::from_secs(120)) == Err(RecvTimeoutError::Timeout) {
+            Command::new("kill").args(["-KILL", &id]).status().unwrap();
         }
     });
     let output = child.wait_with_output().unwrap();

@@ -1,8 +1,6 @@
 //! `nin compare` as a user runs it.
 
-use serde_json::Value;
-
-use crate::common::{Place, assert_has, failed, succeeded};
+use crate::common::{Place, assert_has, failed, json, succeeded};
 
 /// The lines of a CSV file without quotes as cells.
 fn csv(text: &str) -> Vec<Vec<String>> {
@@ -77,9 +75,8 @@ fn accuracies_are_those_of_the_runs() {
     assert_has(&succeeded(place.eval("gap", &["--on", "train"])), &["train acc 0.", "of 40 images"]);
 
     // And so the gap of --evaluate is of two accuracies of the same weights.
-    let json = |split| {
-        let line: Value =
-            serde_json::from_str(&succeeded(place.eval("fc", &["--json", "--on", split]))).unwrap();
+    let accuracy = |split| {
+        let line = json(place.eval("fc", &["--json", "--on", split]));
         assert_eq!(line["correct"].as_f64().unwrap() / line["images"].as_f64().unwrap(), line["accuracy"]);
         line["accuracy"].as_f64().unwrap()
     };
@@ -87,7 +84,8 @@ fn accuracies_are_those_of_the_runs() {
     let evaluated = ["--no-speed", "--evaluate", "--data-dir", "data", "--output", "out"];
     let all = ["compare", "vgg11", "--image-size", "32", "--run", "fc"];
     let stdout = succeeded(place.nin(&[&all[..], &evaluated].concat()));
-    let expected = [json("train"), json("test"), json("train") - json("test")].map(|acc| format!("{acc:.4}"));
+    let expected = [accuracy("train"), accuracy("test"), accuracy("train") - accuracy("test")]
+        .map(|acc| format!("{acc:.4}"));
     let table = csv(&place.read("out.csv"));
     assert_eq!(
         (&table[1][1], &table[2][1], &table[2][11..14]),

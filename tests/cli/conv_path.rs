@@ -2,9 +2,9 @@
 //! computed: in training, in evaluation, and in a run that goes on.
 
 use std::fs;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use assert_cmd::Command;
 use nin::data::{Batch, DataLoader, DataSources, DatasetKind, LoaderOptions, load};
 use nin::loss::CrossEntropy;
 use nin::models::Model;

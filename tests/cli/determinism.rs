@@ -13,12 +13,6 @@ fn go_on(place: &Place, run: &str, steps: u64, threads: &str) -> Vec<u8> {
     place.weights(run)
 }
 
-/// The steps and losses that a run wrote down, without the figures of time.
-fn steps(place: &Place, run: &str) -> Vec<String> {
-    let lines = place.metrics(run).into_iter().filter(|line| line.get("step").is_some());
-    lines.map(|line| line.to_string()).collect()
-}
-
 #[test]
 fn any_number_of_threads_makes_the_same_weights() {
     let place = Place::of_nin();
@@ -27,7 +21,7 @@ fn any_number_of_threads_makes_the_same_weights() {
     let one = run("one", &["--threads", "1"]);
     for threads in ["2", "5", "32"] {
         assert!(one == run(threads, &["--threads", threads]), "{threads} threads");
-        assert_eq!(steps(&place, "one"), steps(&place, threads));
+        assert_eq!(place.step_lines("one"), place.step_lines(threads));
     }
     assert!(one != run("other", &["--threads", "2", "--seed", "1"]), "another seed makes other weights");
 }
@@ -52,7 +46,7 @@ fn a_run_that_stops_inside_an_epoch_and_goes_on_ends_in_the_same_weights() {
     assert!(place.steps("parts", 3, &[]) != whole);
     assert!(go_on(&place, "parts", 7, "1") != whole);
     assert!(go_on(&place, "parts", 9, "2") == whole);
-    assert_eq!(steps(&place, "parts"), steps(&place, "whole"));
+    assert_eq!(place.step_lines("parts"), place.step_lines("whole"));
 }
 
 #[test]
@@ -66,7 +60,7 @@ fn variations_held_out_images_and_parameters_chosen_by_name_are_the_same_after_a
     place.steps("parts", 3, &more);
     assert!(go_on(&place, "parts", 6, "1") != whole);
     assert!(go_on(&place, "parts", 7, "2") == whole);
-    assert_eq!(steps(&place, "parts"), steps(&place, "whole"));
+    assert_eq!(place.step_lines("parts"), place.step_lines("whole"));
     for left_out in more.chunks(2) {
         let fewer: Vec<&str> = more.chunks(2).filter(|&flag| flag != left_out).flatten().copied().collect();
         let run = format!("without{}", left_out[0]);
@@ -105,25 +99,13 @@ fn every_optimizer_goes_on_after_a_stop_on_other_threads() {
 #[cfg(unix)]
 #[test]
 fn an_interrupted_run_saves_says_how_to_go_on_and_ends_in_the_same_weights() {
-    use std::fs;
-    use std::process::{Command, Stdio};
-    use std::time::{Duration, Instant};
+    use std::process::Command;
 
-    use crate::common::{TRAIN, ended, text};
+    use crate::common::{ended, text};
 
     let place = Place::of_nin();
-    let child = Command::new(TRAIN)
-        .current_dir(place.path(""))
-        .args(place.arguments("interrupted", &["--epochs", "1000"]))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let (patience, metrics) = (Instant::now(), place.path("interrupted/metrics.jsonl"));
-    while !fs::read_to_string(&metrics).is_ok_and(|text| text.lines().count() >= 2) {
-        assert!(patience.elapsed() < Duration::from_secs(120), "no step was made");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let child = place.train("interrupted", &["--epochs", "1000"]).spawn().unwrap();
+    place.wait_for_lines("interrupted", 2);
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     let output = ended(child);
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
@@ -132,9 +114,9 @@ fn an_interrupted_run_saves_says_how_to_go_on_and_ends_in_the_same_weights() {
     let step =
         stdout.split("interrupted after step ").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
     let step: u64 = step.parse().unwrap();
-    assert_eq!(steps(&place, "interrupted").len() as u64, step, "what is saved is what was done");
+    assert_eq!(place.step_lines("interrupted").len() as u64, step, "what is saved is what was done");
 
     let whole = place.steps("whole", step + 3, &["--epochs", "1000"]);
     assert!(go_on(&place, "interrupted", step + 3, "2") == whole);
-    assert_eq!(steps(&place, "interrupted"), steps(&place, "whole"));
+    assert_eq!(place.step_lines("interrupted"), place.step_lines("whole"));
 }

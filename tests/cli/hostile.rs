@@ -3,15 +3,13 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-
-use assert_cmd::Command;
+use std::process::Command;
 
 use crate::common::{FILES, NIN, Place, TRAIN, idx, refused};
 
 /// A command with an address space of 1 GB.
 fn limited(place: &Place, program: &str, arguments: &[&str]) -> Command {
-    let script = "ulimit -v 1000000 && exec \"$@\"";
-    place.command("bash", &[&["-c", script, "bash", program], arguments].concat())
+    place.after("ulimit -v 1000000 || exit", program, arguments)
 }
 
 /// A file that is as long as it says on a disk that holds its first bytes alone.

@@ -3,13 +3,9 @@
 use std::fs;
 
 use serde_json::Value;
+use tensor::Tensor;
 
-use crate::common::{Place, assert_has, refused, succeeded, text};
-
-/// Lines of `--json`, one for each network.
-fn signals(stdout: &str) -> Vec<Value> {
-    stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
+use crate::common::{Place, assert_has, json_lines, refused, succeeded, warned};
 
 const SMALL: [&str; 8] =
     ["--model", "nin-cifar", "--image-size", "14", "--images", "40", "--data-dir", "data"];
@@ -18,7 +14,7 @@ const SMALL: [&str; 8] =
 fn the_chapters_signal_fades_and_the_robust_one_does_not() {
     let place = Place::of_nin();
     let recipes = ["inspect", "--recipe", "chapter", "--recipe", "robust", "--seeds", "0..2", "--json"];
-    let found = signals(&succeeded(place.nin(&[&recipes[..], &SMALL].concat())));
+    let found = json_lines(&succeeded(place.nin(&[&recipes[..], &SMALL].concat())));
     assert_eq!(found.len(), 4);
     let figure = |network: &Value, layer: usize, name: &str| {
         network["signal"]["layers"][layer][name].as_f64().unwrap()
@@ -40,7 +36,7 @@ fn the_chapters_signal_fades_and_the_robust_one_does_not() {
     }
     // The same figures with another number of threads.
     let one = [&recipes[..], &SMALL, &["--threads", "1"]].concat();
-    assert_eq!(signals(&succeeded(place.nin(&one))), found);
+    assert_eq!(json_lines(&succeeded(place.nin(&one))), found);
 }
 
 #[test]
@@ -65,14 +61,14 @@ fn runs_are_inspected_with_their_weights_and_drawn_from_their_metrics() {
     succeeded(place.train("runs", &["--recipe", "chapter", "--epochs", "2", "--seeds", "0..2"]));
 
     let arguments = ["inspect", "runs", "runs/seed-1", "--images", "40", "--data-dir", "data", "--json"];
-    let found = signals(&succeeded(place.nin(&arguments)));
+    let found = json_lines(&succeeded(place.nin(&arguments)));
     let names: Vec<&str> = found.iter().map(|found| found["network"].as_str().unwrap()).collect();
     assert_eq!(names, ["runs", "runs", "seed-1"]);
     assert_eq!(found[1]["signal"], found[2]["signal"]);
     assert_ne!(found[0]["signal"], found[1]["signal"]);
     let start =
         ["inspect", "--recipe", "chapter", "--seeds", "1..2", "--model", "lenet", "--image-size", "16"];
-    let start = signals(&succeeded(place.nin(&[&start[..], &arguments[3..]].concat())));
+    let start = json_lines(&succeeded(place.nin(&[&start[..], &arguments[3..]].concat())));
     assert_ne!(start[0]["signal"], found[1]["signal"], "training changed the weights");
 
     let stdout = succeeded(place.nin(&["plot", "runs", "runs/seed-0", "--picture", "two.svg"]));
@@ -83,10 +79,9 @@ fn runs_are_inspected_with_their_weights_and_drawn_from_their_metrics() {
     // A seed that has just begun is left out, not the others with it.
     fs::create_dir(place.path("runs/seed-2")).unwrap();
     fs::write(place.path("runs/seed-2/metrics.jsonl"), "").unwrap();
-    let output = place.nin(&["plot", "runs", "--picture", "again.svg"]).output().unwrap();
-    let [stdout, stderr] = [&output.stdout, &output.stderr].map(|bytes| text(bytes));
-    assert_eq!(stderr.trim_end(), "warning: runs/seed-2 is left out: no epoch is finished");
-    assert!(output.status.success() && stdout.starts_with("runs: 2 runs, test acc min 0."), "{stdout}");
+    let left_out = "warning: runs/seed-2 is left out: no epoch is finished\n";
+    let stdout = warned(place.nin(&["plot", "runs", "--picture", "again.svg"]), &[left_out]);
+    assert!(stdout.starts_with("runs: 2 runs, test acc min 0."), "{stdout}");
     assert_has(&place.read("again.svg"), &["runs (2 runs)"]);
 }
 
@@ -121,13 +116,10 @@ fn what_cannot_be_is_refused_in_one_line() {
 fn a_signal_that_is_no_number_is_no_answer() {
     let place = Place::of_nin();
     place.steps("run", 1, &[]);
-    let path = place.path("run/model.safetensors");
-    let (mut weights, _) = nin::checkpoint::load_tensors(&path).unwrap();
-    for tensor in weights.values_mut() {
-        tensor.data_mut().iter_mut().for_each(|weight| *weight *= 1e30);
-    }
-    let all: Vec<_> = weights.iter().map(|(name, tensor)| (name.clone(), tensor)).collect();
-    nin::checkpoint::save_tensors(&path, &all, Default::default()).unwrap();
+    place.change_weights("run/model.safetensors", |weights, _| {
+        let all = weights.values_mut().flat_map(Tensor::data_mut);
+        all.for_each(|weight| *weight *= 1e30);
+    });
     for more in [&["--json"][..], &[], &["--csv", "out.csv", "--picture", "out.svg"]] {
         let arguments = [&["inspect", "run", "--data-dir", "data", "--images", "8"], more].concat();
         let output = place.nin(&arguments).output().unwrap();

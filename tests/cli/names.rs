@@ -37,11 +37,13 @@ fn assert_harmless(text: &str) {
 #[cfg(unix)]
 #[test]
 fn a_folders_name_gives_no_orders_to_a_terminal_and_breaks_no_picture() {
+    use std::process::Command;
+
     use crate::common::{TRAIN, refused, text};
 
     let place = Place::new();
     let few = ["--epochs", "1", "--max-steps", "5"];
-    let printed = |mut command: assert_cmd::Command, code: i32| {
+    let printed = |mut command: Command, code: i32| {
         let output = command.output().unwrap();
         let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
         assert_eq!(output.status.code(), Some(code), "{stderr}");

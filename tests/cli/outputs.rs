@@ -4,8 +4,7 @@
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
-
-use assert_cmd::Command;
+use std::process::Command;
 
 use crate::common::{NIN, Place, TRAIN, assert_has, failed, refused, succeeded, text};
 
@@ -44,7 +43,7 @@ fn pipes_and_links_are_written_through() {
         }
         for (output, expected) in outputs.iter().zip(&written) {
             let _ = fs::remove_file(place.path(output));
-            assert!(std::process::Command::new("mkfifo").arg(place.path(output)).status().unwrap().success());
+            assert!(Command::new("mkfifo").arg(place.path(output)).status().unwrap().success());
             let path = place.path(output);
             let reader = std::thread::spawn(move || {
                 let mut found = Vec::new();
@@ -122,25 +121,19 @@ fn a_place_for_no_file_is_refused_before_the_work() {
 #[test]
 fn a_table_is_printed_even_if_its_file_cannot_be_written() {
     let place = with_a_run();
-    let script = "trap '' XFSZ; ulimit -f 0; exec \"$@\"";
     for (arguments, found) in [
         (&["compare", "lenet", "--no-speed"][..], "61,706"),
         (&["plot", "run"], "test acc min"),
         (&["inspect", "run", "--data-dir", "data", "--images", "8", "--csv", "out.csv"], "logits: mean"),
     ] {
-        let limited = || {
-            let mut command = place.command("sh", &["-c", script, "sh", NIN]);
-            command.args(arguments);
-            command
-        };
+        let limited = || place.after("trap '' XFSZ; ulimit -f 0", NIN, arguments);
         assert_has(&text(&limited().output().unwrap().stdout), &[found]);
         failed(limited(), 1, &["cannot write"]);
     }
     // And the file is there if the screen is not.
     #[cfg(target_os = "linux")]
     for (arguments, outputs) in WRITERS {
-        let full = ["-c", "exec \"$@\" >/dev/full", "sh", NIN];
-        refused(place.command("sh", &[&full[..], arguments].concat()), 1, &["standard output"]);
+        refused(place.after("exec >/dev/full", NIN, arguments), 1, &["standard output"]);
         assert!(outputs.iter().all(|output| !fs::read(place.path(output)).unwrap().is_empty()));
     }
 }
@@ -155,10 +148,8 @@ fn files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
 fn the_umask_holds_for_every_file() {
     for (umask, mode) in [("077", 0o600), ("027", 0o640), ("000", 0o666)] {
         let place = Place::new();
-        let with = |program: &str, arguments: &[&str]| {
-            let script = format!("umask {umask}; exec \"$@\"");
-            place.command("sh", &[&["-c", &script, "sh", program], arguments].concat())
-        };
+        let with =
+            |program: &str, arguments: &[&str]| place.after(&format!("umask {umask}"), program, arguments);
         let run = place.arguments("out/run", &["--epochs", "2"]);
         succeeded(with(TRAIN, &[&run[..], &["--max-steps", "7"]].concat()));
         succeeded(with(TRAIN, &["--resume", "out/run", "--data-dir", "data", "--threads", "2"]));

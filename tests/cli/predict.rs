@@ -5,7 +5,7 @@ use std::fs;
 use image::{ImageBuffer, ImageFormat, Luma};
 use serde_json::Value;
 
-use crate::common::{Place, assert_has, refused, succeeded, text};
+use crate::common::{Place, assert_has, json, json_lines, refused, succeeded, warned};
 
 /// A test image of the small data set as a PNG file.
 fn draw(place: &Place, name: &str, index: usize) {
@@ -16,22 +16,18 @@ fn draw(place: &Place, name: &str, index: usize) {
     image.save_with_format(place.path(name), ImageFormat::Png).unwrap();
 }
 
-fn answers(stdout: &str) -> Vec<Value> {
-    stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
 #[test]
 fn an_image_gets_the_same_answer_wherever_it_comes_from() {
     let place = Place::new();
-    succeeded(place.train("run", &["--model", "lenet", "--image-size", "28", "--epochs", "2"]));
+    succeeded(place.train("run", &["--image-size", "28", "--epochs", "2"]));
     // The file is of use without its folder and its data.
     fs::copy(place.path("run/model.safetensors"), place.path("model.safetensors")).unwrap();
     let of = |more: &[&str]| place.nin(&[&["predict", "--json", "--top", "10", "--weights"], more].concat());
     let known = ["run", "--dataset", "fashion-mnist-mini", "--index", "7", "--data-dir", "data"];
-    let first = answers(&succeeded(of(&known)));
+    let first = json_lines(&succeeded(of(&known)));
     assert_eq!((first.len(), &first[0]["label"]), (1, &Value::from(7)));
     let named = ["run", "--dataset", "fashion-mnist-mini:data", "--index", "7"];
-    assert_eq!(answers(&succeeded(of(&named))), first);
+    assert_eq!(json_lines(&succeeded(of(&named))), first);
     let list = first[0]["answers"].as_array().unwrap();
     let sum: f64 = list.iter().map(|answer| answer["probability"].as_f64().unwrap()).sum();
     assert!(list.len() == 10 && (sum - 1.0).abs() < 1e-9, "{list:?}");
@@ -39,20 +35,23 @@ fn an_image_gets_the_same_answer_wherever_it_comes_from() {
     draw(&place, "photos/b.png", 7);
     draw(&place, "photos/below/a.PNG", 4);
     fs::remove_dir_all(place.path("data")).unwrap();
-    let file = answers(&succeeded(of(&["model.safetensors", "photos/b.png"])));
+    let file = json_lines(&succeeded(of(&["model.safetensors", "photos/b.png"])));
     assert_eq!(
         (&file[0]["answers"], &file[0]["image"]),
         (&first[0]["answers"], &Value::from("photos/b.png"))
     );
-    let folder = answers(&succeeded(of(&["model.safetensors", "photos", "--threads", "1"])));
+    let folder = json_lines(&succeeded(of(&["model.safetensors", "photos", "--threads", "1"])));
     assert_eq!(folder.len(), 2);
     assert_eq!(
         (&folder[0]["image"], &folder[1]),
-        (&Value::from("photos/b.png"), &answers(&succeeded(of(&["model.safetensors", "photos/below"])))[0])
+        (
+            &Value::from("photos/b.png"),
+            &json_lines(&succeeded(of(&["model.safetensors", "photos/below"])))[0]
+        )
     );
     let mut stdin = of(&["model.safetensors", "-"]);
-    stdin.write_stdin(fs::read(place.path("photos/b.png")).unwrap());
-    assert_eq!(answers(&succeeded(stdin))[0]["answers"], first[0]["answers"]);
+    stdin.stdin(fs::File::open(place.path("photos/b.png")).unwrap());
+    assert_eq!(json_lines(&succeeded(stdin))[0]["answers"], first[0]["answers"]);
     // `--model`: an earlier name.
     let text =
         succeeded(place.nin(&["predict", "photos/b.png", "--model", "model.safetensors", "--top", "1"]));
@@ -61,7 +60,7 @@ fn an_image_gets_the_same_answer_wherever_it_comes_from() {
     // What cannot be read is named and left out.
     fs::write(place.path("photos/c.jpg"), "no image").unwrap();
     let output = of(&["model.safetensors", "photos"]).output().unwrap();
-    assert_eq!(answers(std::str::from_utf8(&output.stdout).unwrap()), folder);
+    assert_eq!(json_lines(std::str::from_utf8(&output.stdout).unwrap()), folder);
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), stderr.lines().count()), (Some(1), 2), "{stderr}");
     let what =
@@ -72,7 +71,7 @@ fn an_image_gets_the_same_answer_wherever_it_comes_from() {
 #[test]
 fn what_cannot_be_predicted_is_refused_in_one_line() {
     let place = Place::new();
-    succeeded(place.train("run", &["--model", "lenet", "--image-size", "28", "--max-steps", "1"]));
+    succeeded(place.train("run", &["--image-size", "28", "--max-steps", "1"]));
     draw(&place, "a.png", 0);
     fs::create_dir(place.path("empty")).unwrap();
     let of = |more: &[&str]| place.nin(&[&["predict"], more].concat());
@@ -120,10 +119,10 @@ fn class_maps_are_drawn_over_the_image() {
 #[test]
 fn a_whitened_run_is_of_use_by_its_file() {
     let place = Place::new();
-    let white = ["--model", "lenet", "--image-size", "28", "--whiten", "gcn-zca", "--epochs", "2"];
+    let white = ["--image-size", "28", "--whiten", "gcn-zca", "--epochs", "2"];
     succeeded(place.train("run", &white));
     assert_has(&place.read("run/config.toml"), &["whiten = \"gcn-zca\"\n", "normalize = false\n"]);
-    let found: Value = serde_json::from_str(&succeeded(place.eval("run", &["--json"]))).unwrap();
+    let found = json(place.eval("run", &["--json"]));
     assert_eq!(found["accuracy"], place.metrics("run").last().unwrap()["test_acc"]);
     let known = ["--dataset", "fashion-mnist-mini", "--index", "7", "--data-dir", "data", "--model", "run"];
     succeeded(place.nin(&[&["predict"][..], &known].concat()));
@@ -132,13 +131,13 @@ fn a_whitened_run_is_of_use_by_its_file() {
     assert_has(&export(&[]), &["input N x 1 x 28 x 28 of whitened pixels"]);
     assert_has(&export(&["--normalize"]), &["input N x 1 x 28 x 28 of pixels from 0 to 255"]);
 
-    let small = ["--model", "lenet", "--image-size", "20", "--whiten", "gcn"];
+    let small = ["--image-size", "20", "--whiten", "gcn"];
     refused(
         place.train("small", &small),
         2,
         &["image_size: expected 28 x 28, the images' own size", "found 20"],
     );
-    succeeded(place.train("plain", &["--model", "lenet", "--image-size", "28", "--max-steps", "1"]));
+    succeeded(place.train("plain", &["--image-size", "28", "--max-steps", "1"]));
     let weights = "plain/model.safetensors";
     refused(
         place.eval("run", &["--weights", weights]),
@@ -155,12 +154,11 @@ fn the_program_has_a_network_and_images_of_its_own() {
     for index in 0..20 {
         let index = index.to_string();
         let command = ["predict", "--json", "--dataset", "fashion-mnist-mini", "--index", &index];
-        let answer = &answers(&succeeded(place.nin(&command)))[0];
+        let answer = &json_lines(&succeeded(place.nin(&command)))[0];
         right += usize::from(answer["answers"][0]["class"] == answer["label"]);
     }
     assert!(right >= 17, "{right} of 20");
-    let output = place.nin(&["predict", "--dataset", "fashion-mnist-mini", "--index", "0"]).output().unwrap();
     let note = "no --weights: the program's own nin-cifar, trained on fashion-mnist\n";
-    assert_eq!(text(&output.stderr), note);
-    assert!(text(&output.stdout).starts_with("fashion-mnist-mini-0: Ankle boot 0."));
+    let stdout = warned(place.nin(&["predict", "--dataset", "fashion-mnist-mini", "--index", "0"]), &[note]);
+    assert!(stdout.starts_with("fashion-mnist-mini-0: Ankle boot 0."), "{stdout}");
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::common::{Place, TRAIN, assert_has, failed, refused, succeeded, text};
+use crate::common::{Place, TRAIN, assert_has, failed, json, refused, succeeded, warned};
 
 #[test]
 fn a_run_leaves_a_page() {
@@ -25,7 +25,7 @@ fn a_run_leaves_a_page() {
     let anew = place.read("run/report.html");
     let other = anew.split('<').zip(page.split('<')).find(|(anew, page)| anew != page);
     assert!(anew == page, "written anew, it is another: {other:?}");
-    let found: serde_json::Value = serde_json::from_str(&succeeded(place.eval("run", &["--json"]))).unwrap();
+    let found = json(place.eval("run", &["--json"]));
     let sentence = format!("{} of {} images are answered correctly", found["correct"], found["images"]);
     assert_has(&page, &[&sentence]);
 }
@@ -91,9 +91,7 @@ fn a_run_does_not_end_for_its_page() {
     let place = Place::of_nin();
     place.steps("run", 1, &["--epochs", "2"]);
     fs::create_dir(place.path("run/report.html")).unwrap();
-    let output = place.resume("run", &[]).output().unwrap();
-    assert!(output.status.success());
-    assert_has(&text(&output.stderr), &["warning: run/report.html: "]);
+    warned(place.resume("run", &[]), &["warning: run/report.html: "]);
 }
 
 /// Files that are there and no pages stay, and what is damaged is left out.
@@ -112,9 +110,7 @@ fn a_page_costs_nobody_his_weights() {
     succeeded(place.nin(&["report", "run", "--html", "run/report.html"]));
 
     fs::write(place.path("run/model.safetensors"), "no weights").unwrap();
-    let output = place.nin(&["report", "run"]).output().unwrap();
-    assert!(output.status.success());
-    assert_has(&text(&output.stderr), &["warning: run: without what it answers: "]);
+    warned(place.nin(&["report", "run"]), &["warning: run: without what it answers: "]);
     assert_has(&place.read("run/report.html"), &["epoch 1 of 1", "run/model.safetensors"]);
 }
 
@@ -156,8 +152,6 @@ fn runs_are_laid_side_by_side() {
 
     // Without its images there is still a page, which says what is missing.
     fs::remove_dir_all(place.path("data")).unwrap();
-    let output = place.nin(&["report", "a"]).output().unwrap();
-    assert!(output.status.success());
-    assert_has(&text(&output.stderr), &["warning: a: without what it answers: ", "data"]);
+    warned(place.nin(&["report", "a"]), &["warning: a: without what it answers: ", "data"]);
     assert_has(&place.read("a/report.html"), &["epoch 1 of 1", "data"]);
 }

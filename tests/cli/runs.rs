@@ -3,13 +3,14 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Child, Command};
 
-use crate::common::{Place, TRAIN, assert_has, contents, failed, refused, succeeded, text};
+use crate::common::{
+    Place, TRAIN, assert_has, contents, copy, failed, json, refused, succeeded, text, warned,
+};
 
 /// Goes on with a run, saying nothing of its data.
-fn resume(place: &Place, run: &str, more: &[&str]) -> assert_cmd::Command {
+fn resume(place: &Place, run: &str, more: &[&str]) -> Command {
     place.command(TRAIN, &[&["--resume", run], more].concat())
 }
 
@@ -54,10 +55,7 @@ fn a_run_keeps_its_data() {
     let other = |change: &dyn Fn(&Path)| {
         let folder = place.path("other");
         let _ = fs::remove_dir_all(&folder);
-        fs::create_dir(&folder).unwrap();
-        for (name, bytes) in contents(&place.path("data")) {
-            fs::write(folder.join(name), bytes).unwrap();
-        }
+        copy(&place.path("data"), &folder);
         change(&folder);
     };
     let flip = |file: &'static str, at: usize| {
@@ -102,10 +100,7 @@ fn a_run_keeps_its_data() {
     place.steps("old", 3, &more);
     fs::remove_file(place.path("old/data.json")).unwrap();
     for file in ["old/checkpoint.safetensors", "old/model.safetensors"] {
-        let (tensors, mut text) = nin::checkpoint::load_tensors(&place.path(file)).unwrap();
-        assert!(text.remove("nin").is_some());
-        let all: Vec<_> = tensors.iter().map(|(name, tensor)| (name.clone(), tensor)).collect();
-        nin::checkpoint::save_tensors(&place.path(file), &all, text).unwrap();
+        place.change_weights(file, |_, text| assert!(text.remove("nin").is_some()));
     }
     succeeded(place.resume("old", &[]));
     assert!(place.weights("old") == whole);
@@ -125,17 +120,11 @@ fn a_run_keeps_its_data() {
 #[test]
 fn a_run_of_the_first_version_goes_on() {
     let place = Place::empty();
-    fs::create_dir(place.path("run")).unwrap();
-    let old = contents(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/cli/run-0.1.0")));
+    copy(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/cli/run-0.1.0")), &place.path("run"));
+    let old = contents(&place.path("run"));
     assert_eq!(old.len(), 5, "{:?}", old.keys());
-    for (name, bytes) in &old {
-        fs::write(place.path("run").join(name), bytes).unwrap();
-    }
     let accuracy = |line: &serde_json::Value| line["test_acc"].as_f64().unwrap();
-    let judged = |run: &str| {
-        let answer = succeeded(place.nin(&["eval", run, "--json"]));
-        serde_json::from_str::<serde_json::Value>(&answer).unwrap()["accuracy"].as_f64().unwrap()
-    };
+    let judged = |run: &str| json(place.nin(&["eval", run, "--json"]))["accuracy"].as_f64().unwrap();
     let before = place.metrics("run");
     // As that version found it, but for an image or two where another instruction set rounds otherwise.
     let reported = accuracy(before.last().unwrap());
@@ -353,21 +342,10 @@ fn what_is_refused_changes_nothing() {
     });
 }
 
-/// Of a run of many epochs, when it has made a step.
+/// A run of many epochs, when it has made a step.
 fn training(place: &Place, run: &str) -> Child {
-    let mut child = Command::new(TRAIN)
-        .current_dir(place.path(""))
-        .args(place.arguments(run, &["--epochs", "100000"]))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let (patience, metrics) = (Instant::now(), place.path(run).join("metrics.jsonl"));
-    while !fs::read_to_string(&metrics).is_ok_and(|text| text.lines().count() >= 1) {
-        assert!(patience.elapsed() < Duration::from_secs(120), "no step was made");
-        assert!(child.try_wait().unwrap().is_none(), "it ended");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let child = place.train(run, &["--epochs", "100000"]).spawn().unwrap();
+    place.wait_for_lines(run, 1);
     child
 }
 
@@ -398,12 +376,7 @@ fn a_folder_has_one_owner_at_a_time() {
 fn of_commands_that_begin_together_each_has_its_folder() {
     let place = Place::new();
     let together = |arguments: &[&str]| {
-        let spawn = || {
-            let mut command = Command::new(TRAIN);
-            command.current_dir(place.path("")).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
-            command.spawn().unwrap()
-        };
-        let children: Vec<Child> = (0..6).map(|_| spawn()).collect();
+        let children: Vec<Child> = (0..6).map(|_| place.command(TRAIN, arguments).spawn().unwrap()).collect();
         children.into_iter().map(|child| child.wait_with_output().unwrap()).collect::<Vec<_>>()
     };
     let done = together(&place.arguments("run", &["--epochs", "1", "--threads", "1"]));
@@ -445,10 +418,8 @@ fn a_run_whose_first_save_fails_is_none() {
     let place = Place::new();
     place.steps("first", 1, &["--seed", "5"]);
     let from = ["--init-from", "first/model.safetensors", "--max-steps", "2"];
-    let arguments = place.arguments("run", &from);
-    let script = "trap '' XFSZ; ulimit -f 64; exec \"$@\"";
-    let command = place.command("sh", &[&["-c", script, "sh", TRAIN], &arguments[..]].concat());
-    failed(command, 1, &["checkpoint.safetensors: cannot write"]);
+    let limited = place.after("trap '' XFSZ; ulimit -f 64", TRAIN, &place.arguments("run", &from));
+    failed(limited, 1, &["checkpoint.safetensors: cannot write"]);
     refused(resume(&place, "run", &[]), 2, &["no run in this folder"]);
     succeeded(place.train("run", &from));
     succeeded(place.train("whole", &from));
@@ -481,19 +452,8 @@ fn checkpoints_by_time_are_resumed_exactly() {
     succeeded(place.train("whole", &more));
     for lines in [1, 4, 8] {
         let run = format!("killed-{lines}");
-        let mut child = Command::new(TRAIN)
-            .current_dir(place.path(""))
-            .args(place.arguments(&run, &more))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let metrics = place.path(&run).join("metrics.jsonl");
-        while child.try_wait().unwrap().is_none()
-            && fs::read(&metrics).map_or(0, |text| text.iter().filter(|&&byte| byte == b'\n').count()) < lines
-        {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        let mut child = place.train(&run, &more).spawn().unwrap();
+        place.wait_for_lines(&run, lines);
         child.kill().unwrap();
         child.wait().unwrap();
         let stdout = succeeded(resume(&place, &run, &[]));
@@ -532,9 +492,8 @@ fn the_best_epoch_is_kept_and_patience_ends_a_run() {
             Some(bytes) => fs::write(place.path("run/best.safetensors"), bytes).unwrap(),
             None => fs::remove_file(place.path("run/best.safetensors")).unwrap(),
         }
-        let stderr = text(&resume(&place, "run", &[]).output().unwrap().stderr);
         let what = "warning: best.safetensors is missing or damaged: the weights of epoch 1 are lost";
-        assert_has(&stderr, &[what]);
+        warned(resume(&place, "run", &[]), &[what]);
     }
 
     let all = ["--epochs", "4"];

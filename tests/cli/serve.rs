@@ -5,20 +5,18 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::Duration;
 
 use image::{ImageBuffer, Luma};
 use nin::data::Picture;
 use serde_json::{Value, json};
 
-use crate::common::{NIN, Place, ended, refused, succeeded};
+use crate::common::{Place, ended, refused, succeeded};
 
 /// `nin serve` with arguments, and the address that it says.
 fn begun(place: &Place, arguments: &[&str]) -> (Child, String) {
-    let mut command = Command::new(NIN);
-    command.current_dir(place.path("")).args([&["serve", "--port", "0"], arguments].concat());
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = place.nin(&[&["serve", "--port", "0"], arguments].concat()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     let address = line.strip_suffix(", Ctrl-C ends\n").and_then(|line| line.split_once(" at http://"));

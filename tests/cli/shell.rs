@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-
-use assert_cmd::Command;
+use std::process::Command;
 
 use crate::common::{NIN, Place, TRAIN, refused, succeeded, text};
 

@@ -1,13 +1,12 @@
 //! Signals that reach a run: those that ask it to end, and those that it was told to ignore.
 #![cfg(unix)]
 
-use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Child, Command};
+use std::time::Duration;
 
-use crate::common::{NIN, Place, TRAIN, ended};
+use crate::common::{NIN, Place, TRAIN, ended, text};
 
 /// A run without an end of its own, begun by a shell that does `first` before.
 fn begun(place: &Place, run: &str, first: &str) -> Child {
@@ -16,27 +15,11 @@ fn begun(place: &Place, run: &str, first: &str) -> Child {
 
 /// A run that this command begins.
 fn begun_by(train: &[&str], place: &Place, run: &str, first: &str) -> Child {
-    let script = format!("{first} exec \"$@\"");
-    let mut command = Command::new("sh");
-    command.current_dir(place.path("")).args(["-c", &script, "sh"]).args(train);
-    command.args(place.arguments(run, &["--epochs", "100000"])).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let arguments = [&train[1..], &place.arguments(run, &["--epochs", "100000"])].concat();
     // A signal to the group is for this process alone.
-    let child = command.process_group(0).spawn().unwrap();
-    wait_for_steps(place, run, 1);
+    let child = place.after(first, train[0], &arguments).process_group(0).spawn().unwrap();
+    place.wait_for_lines(run, 1);
     child
-}
-
-/// Waits until so many steps were made.
-fn wait_for_steps(place: &Place, run: &str, steps: usize) -> usize {
-    let (began, metrics) = (Instant::now(), place.path(run).join("metrics.jsonl"));
-    loop {
-        let made = fs::read_to_string(&metrics).unwrap_or_default().lines().count();
-        if made >= steps {
-            return made;
-        }
-        assert!(began.elapsed() < Duration::from_secs(120), "{made} of {steps} steps were made");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// Sends a signal so many times, one right after the other.
@@ -48,7 +31,6 @@ fn kill(child: &Child, signal: &str, times: usize) {
 /// The exit code and what was printed.
 fn end_of(child: Child) -> (Option<i32>, String) {
     let output = ended(child);
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     (output.status.code(), text(&output.stdout) + &text(&output.stderr))
 }
 
@@ -63,7 +45,7 @@ fn each_signal_that_asks_a_run_to_end_has_it_saved() {
     ];
     for (signal, name, train) in called {
         let run = format!("my {signal}");
-        let child = begun_by(train, &place, &run, "");
+        let child = begun_by(train, &place, &run, ":");
         kill(&child, signal, 1);
         let (code, text) = end_of(child);
         assert_eq!(code, Some(130), "{signal}: {text}");
@@ -78,7 +60,7 @@ fn each_signal_that_asks_a_run_to_end_has_it_saved() {
 fn a_signal_that_is_sent_twice_in_one_breath_is_one_wish() {
     let place = Place::new();
     for signal in ["INT", "TERM", "HUP"] {
-        let child = begun(&place, signal, "");
+        let child = begun(&place, signal, ":");
         kill(&child, signal, 3);
         let (code, text) = end_of(child);
         assert_eq!(code, Some(130), "{signal}: {text}");
@@ -92,23 +74,23 @@ fn a_signal_that_is_sent_twice_in_one_breath_is_one_wish() {
 fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
     let place = Place::new();
     for (ignored, other) in [("HUP", "INT"), ("INT", "TERM"), ("TERM", "HUP"), ("INT HUP", "TERM")] {
-        let child = begun(&place, ignored, &format!("trap '' {ignored};"));
+        let child = begun(&place, ignored, &format!("trap '' {ignored}"));
         for signal in ignored.split(' ') {
             kill(&child, signal, 1);
         }
-        let made = wait_for_steps(&place, ignored, 1);
+        let made = place.wait_for_lines(ignored, 1);
         // The second of these steps at least began after the signals.
-        wait_for_steps(&place, ignored, made + 2);
+        place.wait_for_lines(ignored, made + 2);
         kill(&child, other, 1);
         let (code, text) = end_of(child);
         assert_eq!(code, Some(130), "{ignored}: {text}");
         assert_eq!(text.matches("interrupted: finishing").count(), 1, "{ignored}: {text}");
     }
-    let child = begun(&place, "all", "trap '' HUP INT TERM;");
+    let child = begun(&place, "all", "trap '' HUP INT TERM");
     for signal in ["HUP", "INT", "TERM"] {
         kill(&child, signal, 1);
     }
-    wait_for_steps(&place, "all", wait_for_steps(&place, "all", 1) + 2);
+    place.wait_for_lines("all", place.wait_for_lines("all", 1) + 2);
     kill(&child, "KILL", 1);
     assert_eq!(child.wait_with_output().unwrap().status.code(), None);
 }
@@ -119,13 +101,7 @@ fn a_second_signal_ends_a_run_at_once() {
     let place = Place::new();
     let size = ["--model", "nin-cifar", "--image-size", "224", "--batch-size", "40"];
     let large = [&size[..], &["--epochs", "1000", "--threads", "1"]].concat();
-    let mut child = Command::new(TRAIN)
-        .current_dir(place.path(""))
-        .args(place.arguments("run", &large))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = place.train("run", &large).spawn().unwrap();
     while !place.path("run/metrics.jsonl").exists() {
         assert!(child.try_wait().unwrap().is_none(), "the run begins");
         std::thread::sleep(Duration::from_millis(5));

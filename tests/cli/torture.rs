@@ -6,33 +6,16 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::common::{Place, TRAIN, contents, succeeded, text};
+use tensor::{Purpose, RandomStream};
+
+use crate::common::{Place, TRAIN, contents, copy, succeeded, text};
 
 /// Three epochs of five steps, saved after each step.
 const RUN: [&str; 8] =
     ["--model", "lenet", "--image-size", "28", "--epochs", "3", "--checkpoint-minutes", "0.00001"];
 
-/// Numbers that are functions of a seed (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (x ^ (x >> 31)) % limit
-    }
-}
-
 fn number(variable: &str, otherwise: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
-}
-
-fn spawn(place: &Place, program: &str, arguments: &[&str]) -> Child {
-    let mut command = Command::new(program);
-    command.current_dir(place.path("")).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.spawn().unwrap()
 }
 
 /// The command that begins the run or goes on with it, as a user would.
@@ -60,7 +43,7 @@ fn end(child: Child, refusals: &[i32]) -> Option<String> {
 }
 
 /// Changes a file a little: a bit of it, or its end.
-fn spoil(path: &Path, random: &mut Random) {
+fn spoil(path: &Path, random: &mut RandomStream) {
     let mut bytes = fs::read(path).unwrap();
     if bytes.is_empty() {
         return;
@@ -78,8 +61,7 @@ fn spoil(path: &Path, random: &mut Random) {
 fn assert_ends_in(place: &Place, run: &str, whole: &[u8], steps: &[String]) {
     succeeded(place.command(TRAIN, &command(place, run)));
     assert!(place.weights(run) == whole, "other weights");
-    let lines = place.metrics(run).into_iter().filter(|line| line.get("step").is_some());
-    assert_eq!(lines.map(|line| line.to_string()).collect::<Vec<_>>(), steps);
+    assert_eq!(place.step_lines(run), steps);
     let left: Vec<_> =
         contents(&place.path(run)).into_keys().filter(|name| name.starts_with(".writing-")).collect();
     assert!(left.is_empty(), "{left:?}");
@@ -89,13 +71,13 @@ fn assert_ends_in(place: &Place, run: &str, whole: &[u8], steps: &[String]) {
 #[test]
 fn whatever_happens_on_the_way_a_run_ends_in_the_same_bits() {
     let (rounds, seed) = (number("NIN_ROUNDS", 12), number("NIN_ROUNDS_SEED", 1));
-    let (place, mut random) = (Place::new(), Random(seed));
+    let (place, mut random) = (Place::new(), RandomStream::new(seed, 0, Purpose::Other(0), 0));
     let started = Instant::now();
     succeeded(place.train("whole", &RUN));
     let (whole, duration) = (place.weights("whole"), started.elapsed());
-    let steps = place.metrics("whole").into_iter().filter(|line| line.get("step").is_some());
-    let steps: Vec<String> = steps.map(|line| line.to_string()).collect();
+    let steps = place.step_lines("whole");
     assert_eq!(steps.len(), 15);
+    let goes_on = |run: &str| place.command(TRAIN, &command(&place, run)).spawn().unwrap();
     let (mut killed, mut refused, mut raced, mut fooled) = (0, 0, 0, 0);
     for round in 0..rounds {
         println!("round {round}");
@@ -105,22 +87,21 @@ fn whatever_happens_on_the_way_a_run_ends_in_the_same_bits() {
             match random.below(4) {
                 // Killed at any time.
                 0 | 1 => {
-                    let mut child = spawn(&place, TRAIN, &command(&place, "run"));
+                    let mut child = goes_on("run");
                     std::thread::sleep(Duration::from_micros(micros));
                     child.kill().unwrap();
                     killed += i32::from(end(child, &[]).is_some());
                 }
                 // No file may become larger than so many blocks: some do, or all, or none.
                 2 => {
-                    let blocks = [1, 4, 100, 500, 900, 1200][random.below(6) as usize].to_string();
-                    let script = "trap '' XFSZ; ulimit -f $0; exec \"$@\"";
-                    let arguments = [&["-c", script, &blocks, TRAIN], &command(&place, "run")[..]].concat();
-                    refused += i32::from(end(spawn(&place, "sh", &arguments), &[1]).is_some());
+                    let blocks = [1, 4, 100, 500, 900, 1200][random.below(6) as usize];
+                    let limit = format!("trap '' XFSZ; ulimit -f {blocks}");
+                    let limited = place.after(&limit, TRAIN, &command(&place, "run")).spawn().unwrap();
+                    refused += i32::from(end(limited, &[1]).is_some());
                 }
                 // Three at once, one of which is killed: each has the folder to itself, or has not.
                 _ => {
-                    let mut children: Vec<_> =
-                        (0..3).map(|_| spawn(&place, TRAIN, &command(&place, "run"))).collect();
+                    let mut children: Vec<_> = (0..3).map(|_| goes_on("run")).collect();
                     std::thread::sleep(Duration::from_micros(micros / 2));
                     children[random.below(3) as usize].kill().unwrap();
                     raced += children.into_iter().filter_map(|child| end(child, &[2])).count();
@@ -130,22 +111,15 @@ fn whatever_happens_on_the_way_a_run_ends_in_the_same_bits() {
         // A copy of what is there is spoiled: it ends in the same bits, or is refused.
         if place.path("run/config.toml").exists() {
             let _ = fs::remove_dir_all(place.path("fooled"));
-            fs::create_dir(place.path("fooled")).unwrap();
-            for (name, bytes) in contents(&place.path("run")) {
-                fs::write(place.path("fooled").join(name), bytes).unwrap();
-            }
+            copy(&place.path("run"), &place.path("fooled"));
             // The settings are the user's to change, and the best weights are looked at by those who read them.
             let names =
                 ["checkpoint.safetensors", "model.safetensors", "metrics.jsonl", "data.json", ".lock"];
             let name = names[random.below(5) as usize];
             spoil(&place.path("fooled").join(name), &mut random);
-            let ended = end(spawn(&place, TRAIN, &command(&place, "fooled")), &[1, 2]);
+            let ended = end(goes_on("fooled"), &[1, 2]);
             fooled += i32::from(ended.is_some());
-            let of_steps = |run: &str| {
-                let lines = place.metrics(run).into_iter().filter(|line| line.get("step").is_some());
-                lines.map(|line| line.to_string()).collect::<Vec<_>>()
-            };
-            let same = || place.weights("fooled") == whole && of_steps("fooled").len() == steps.len();
+            let same = || place.weights("fooled") == whole && place.step_lines("fooled").len() == steps.len();
             assert!(ended.is_some() || same(), "fooled by {name}");
         }
         assert_ends_in(&place, "run", &whole, &steps);
@@ -159,7 +133,7 @@ fn whatever_happens_on_the_way_a_run_ends_in_the_same_bits() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_file_system_that_is_full_costs_nothing() {
-    let (place, mut random) = (Place::new(), Random(7));
+    let (place, mut random) = (Place::new(), RandomStream::new(7, 0, Purpose::Other(0), 0));
     let disk = place.path("disk");
     fs::create_dir(&disk).unwrap();
     let mount = Command::new("mount")
@@ -174,15 +148,15 @@ fn a_file_system_that_is_full_costs_nothing() {
     let filled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         succeeded(place.train("whole", &RUN));
         let whole = place.weights("whole");
-        let steps = place.metrics("whole").into_iter().filter(|line| line.get("step").is_some());
-        let steps: Vec<String> = steps.map(|line| line.to_string()).collect();
+        let steps = place.step_lines("whole");
         let mut refused = 0;
         for _ in 0..number("NIN_ROUNDS", 12).div_ceil(3) {
             let _ = fs::remove_dir_all(place.path("disk/run"));
             // What is left for the run, in KiB: it needs some 1,500.
             let room = 200 + random.below(1500);
             fs::write(place.path("disk/filler"), vec![0; 1024 * (3072 - room as usize)]).unwrap();
-            refused += i32::from(end(spawn(&place, TRAIN, &command(&place, "disk/run")), &[1]).is_some());
+            let child = place.command(TRAIN, &command(&place, "disk/run")).spawn().unwrap();
+            refused += i32::from(end(child, &[1]).is_some());
             fs::remove_file(place.path("disk/filler")).unwrap();
             assert_ends_in(&place, "disk/run", &whole, &steps);
         }

@@ -1,8 +1,7 @@
 //! Warnings about a run while it goes on: weights that are dead on purpose, and weights that are not.
 
-use std::collections::BTreeMap;
+use std::process::Command;
 
-use assert_cmd::Command;
 use serde_json::Value;
 
 use crate::common::{Place, succeeded, text};
@@ -20,13 +19,11 @@ fn logged_warnings(mut command: Command) -> Vec<String> {
 fn warnings(place: &Place, run: &str, dead: &[usize], more: &[&str]) -> (Vec<String>, Vec<Value>) {
     let first = format!("{run}-start");
     succeeded(place.train(&first, &["--max-steps", "1", "--dropout", "0"]));
-    let (mut weights, _) =
-        nin::checkpoint::load_tensors(&place.path(&first).join("model.safetensors")).unwrap();
-    for &class in dead {
-        weights.get_mut("6.4.bias").unwrap().data_mut()[class] = -1000.0;
-    }
-    let all: Vec<_> = weights.iter().map(|(name, tensor)| (name.clone(), tensor)).collect();
-    nin::checkpoint::save_tensors(&place.path("start.safetensors"), &all, BTreeMap::new()).unwrap();
+    std::fs::rename(place.path(&first).join("model.safetensors"), place.path("start.safetensors")).unwrap();
+    place.change_weights("start.safetensors", |weights, _| {
+        let bias = weights.get_mut("6.4.bias").unwrap().data_mut();
+        dead.iter().for_each(|&class| bias[class] = -1000.0);
+    });
     let lines = logged_warnings(place.train(run, &[&["--init-from", "start.safetensors"], more].concat()));
     let metrics = place.metrics(run).into_iter();
     (lines, metrics.filter(|line| line.get("warning").is_some()).collect())
