@@ -1,14 +1,13 @@
 //! Weights of 16 and 64 bits: the numbers that PyTorch's own conversion makes of them.
 
-use std::path::Path;
-
 use nin::checkpoint::load_tensors;
 use nin::tensor::Tensor;
 
+use super::file;
+
 #[test]
 fn other_widths_become_the_same_numbers() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/element_types.safetensors");
-    let (tensors, _) = load_tensors(&file).unwrap();
+    let (tensors, _) = load_tensors(&file("element_types.safetensors")).unwrap();
     assert_eq!(tensors.len(), 6);
     let bits = |tensor: &Tensor<f32>| tensor.data().iter().map(|x| x.to_bits()).collect::<Vec<_>>();
     for name in ["half", "bfloat16", "double"] {

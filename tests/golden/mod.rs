@@ -5,3 +5,8 @@ mod models;
 mod ops;
 mod optimizers;
 mod whitening;
+
+/// A file of this folder.
+fn file(name: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(name)
+}

@@ -7,7 +7,6 @@
 //! and move single elements by percents, the norm of each tensor to 1e-3.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use autograd::{Bound, Context, Tape};
 use nin::loss::{CrossEntropy, Loss};
@@ -20,6 +19,8 @@ use safetensors::SafeTensors;
 use serde_json::Value;
 use tensor::conv::ConvAlgorithm;
 use tensor::{BufferPool, Element, GradientSum, Shape, Tensor};
+
+use super::file;
 
 fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -76,13 +77,15 @@ fn goldens() -> Vec<Golden> {
     ["models", "compared", "residual"].into_iter().flat_map(goldens_of).collect()
 }
 
+/// What a file of JSON says of its networks.
+fn about(name: &str) -> Vec<Value> {
+    serde_json::from_slice(&std::fs::read(file(name)).unwrap()).unwrap()
+}
+
 fn goldens_of(name: &str) -> Vec<Golden> {
-    let folder: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden");
-    let about = std::fs::read_to_string(folder.join(format!("{name}.json"))).unwrap();
-    let file = std::fs::read(folder.join(format!("{name}.safetensors"))).unwrap();
-    let file = SafeTensors::deserialize(&file).unwrap();
-    let about: Vec<Value> = serde_json::from_str(&about).unwrap();
-    about.into_iter().map(|about| golden(about, &file)).collect()
+    let tensors = std::fs::read(file(&format!("{name}.safetensors"))).unwrap();
+    let tensors = SafeTensors::deserialize(&tensors).unwrap();
+    about(&format!("{name}.json")).into_iter().map(|about| golden(about, &tensors)).collect()
 }
 
 fn golden(about: Value, file: &SafeTensors<'_>) -> Golden {
@@ -261,8 +264,7 @@ fn ten_steps(golden: &Golden, conv: ConvAlgorithm) {
 /// The shapes and parameters that the article prints, layer by layer, as PyTorch's modules have them: `shapes.json`.
 #[test]
 fn printed_layer_shapes() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/shapes.json");
-    let networks: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let networks = about("shapes.json");
     let names: Vec<&str> = networks.iter().map(|network| network["model"].as_str().unwrap()).collect();
     assert_eq!(names, Model::ALL.map(|model| model.to_string()));
     let extents = |value: &Value| serde_json::from_value::<Vec<usize>>(value.clone()).unwrap();

@@ -8,13 +8,14 @@
 //! numbers themselves.
 
 use std::cell::Cell;
-use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use tensor::conv::ConvAlgorithm;
 use tensor::ops::batch_norm2d::Statistic;
 use tensor::{BufferPool, Context, Element, Op, Shape, Tensor, ops};
+
+use super::file;
 
 const TOLERANCE: f64 = 1e-5;
 /// Convolution's fastest path may use Winograd's algorithm, whose sums pass through larger intermediate numbers.
@@ -267,11 +268,7 @@ impl Case<'_> {
 
 #[test]
 fn ops_agree_with_pytorch() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden");
-    let read = |file: &str| {
-        let path = folder.join(file);
-        std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-    };
+    let read = |name: &str| std::fs::read(file(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
     let (cases, bytes) = (read("cases.json"), read("ops.safetensors"));
     let cases: Value = serde_json::from_slice(&cases).expect("cases.json is JSON");
     let tensors = SafeTensors::deserialize(&bytes).expect("ops.safetensors is whole");

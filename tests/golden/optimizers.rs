@@ -1,7 +1,6 @@
 //! Optimizers against PyTorch's: five steps of each, with and without groups, schedules, clipping by the norm, and refusals.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use nin::checkpoint::load_tensors;
 use nin::nn::{Linear, Sequential, freeze, parameters, parameters_mut};
@@ -9,13 +8,14 @@ use nin::optim::{AdamW, Gradients, Group, Optimizer, RmsProp, Schedule, Sgd, Sta
 use serde_json::Value;
 use tensor::Tensor;
 
+use super::file;
+
 /// The cases of one kind, with the file's tensors.
 fn cases(kind: &str) -> (Vec<Value>, BTreeMap<String, Tensor<f32>>) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden");
-    let about = std::fs::read_to_string(folder.join("optimizers.json")).unwrap();
-    let mut about: Vec<Value> = serde_json::from_str(&about).unwrap();
+    let about = std::fs::read(file("optimizers.json")).unwrap();
+    let mut about: Vec<Value> = serde_json::from_slice(&about).unwrap();
     about.retain(|case| case["kind"] == kind);
-    (about, load_tensors(&folder.join("optimizers.safetensors")).unwrap().0)
+    (about, load_tensors(&file("optimizers.safetensors")).unwrap().0)
 }
 
 fn close(found: &[f32], expected: &[f32], place: &str) {

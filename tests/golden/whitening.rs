@@ -1,15 +1,14 @@
 //! Whitening against NumPy's.
 
-use std::path::Path;
-
 use nin::checkpoint::load_tensors;
 use nin::data::{ArrayDataset, Image, Whiten, Whitening};
 use nin::tensor::{BufferPool, Tensor};
 
+use super::file;
+
 #[test]
 fn images_are_whitened_to_the_same_numbers() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/whitening.safetensors");
-    let (tensors, _) = load_tensors(&file).unwrap();
+    let (tensors, _) = load_tensors(&file("whitening.safetensors")).unwrap();
     let bytes = |name: &str| tensors[name].data().iter().map(|&pixel| pixel as u8).collect::<Vec<_>>();
     let (shape, count) = ([3, 4, 5], 24);
     let set = ArrayDataset::new(shape, bytes("images"), vec![0usize; count]).unwrap();

@@ -16,7 +16,10 @@ use serde_json::{Value, json};
 use crate::common::{EVER, Running, agent, classifier, decoded, lenet};
 
 /// The program's own network.
-const OWN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../nin-cli/model/nin-cifar.safetensors");
+fn own() -> Classifier {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../nin-cli/model/nin-cifar.safetensors");
+    Classifier::load(file.as_ref()).unwrap().with_threads(2).unwrap()
+}
 
 /// A browser with one page.
 struct Browser {
@@ -287,7 +290,6 @@ fn samples(classes: &[String]) -> Vec<Sample> {
 #[test]
 fn the_page_draws_drops_and_shows_where() {
     let Some(browser) = Browser::new() else { return };
-    let own = || Classifier::load(OWN.as_ref()).unwrap().with_threads(2).unwrap();
     let classifier = own();
     let samples = samples(&classifier.card().classes);
     let server = Running::of(own(), &samples, Limits::default());
@@ -519,7 +521,6 @@ fn the_page_draws_drops_and_shows_where() {
 #[test]
 fn answers_are_those_of_the_image_beside_them() {
     let Some(browser) = Browser::new() else { return };
-    let own = || Classifier::load(OWN.as_ref()).unwrap().with_threads(2).unwrap();
     let classifier = own();
     let samples = samples(&classifier.card().classes);
     let answers = |picture: &Picture| classifier.classify(picture).unwrap();
@@ -616,7 +617,6 @@ fn answers_are_those_of_the_image_beside_them() {
 #[test]
 fn another_server_at_the_address_is_noticed() {
     let Some(browser) = Browser::new() else { return };
-    let own = || Classifier::load(OWN.as_ref()).unwrap().with_threads(2).unwrap();
     let samples = samples(&own().card().classes);
     let server = Running::of(lenet(), &samples[..1], Limits::default());
     let address = server.address;
