@@ -9,7 +9,7 @@ use nin::models::{Head, Model};
 use nin::names::quoted;
 use nin::nn::parameter_count;
 use nin::summary::{Work, layers};
-use nin::train::{EpochMetrics, Overrides, RunDir, Settings, TrainError};
+use nin::train::{EpochMetrics, Overrides, Settings, TrainError};
 use serde::Deserialize;
 
 use super::bench::BATCH;
@@ -18,6 +18,7 @@ use super::eval::{OpenRun, accuracy};
 use super::figures::{TEST_ACC, TRAIN_ACC, four};
 use super::flags::some_settings;
 use super::network::network;
+use super::runs::read_epochs;
 use super::settings::{convolution, of_run};
 use super::table::{Table, grouped};
 use super::{FolderArgs, SecondsArgs, ThreadArgs, check_file, log, print, write_file};
@@ -255,7 +256,7 @@ fn rows(args: &CompareArgs) -> Result<Vec<Row>, TrainError> {
 /// The settings of a finished run and the figures of its last epoch.
 fn finished(path: &Path) -> Result<(Settings, EpochMetrics), TrainError> {
     let settings = of_run(path, &Overrides::default())?;
-    let epochs = RunDir::read_epochs(path)?;
+    let epochs = read_epochs(path)?;
     let best = EpochMetrics::best(&epochs).map(|best| best.epoch);
     let last = epochs.last().copied();
     match last {

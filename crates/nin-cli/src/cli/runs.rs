@@ -111,11 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn middles() {
-        assert_eq!(
-            [vec![], vec![3.0], vec![2.0, 1.0], vec![6.0, 1.0, 5.0]].map(median),
-            [0.0, 3.0, 1.5, 5.0]
-        );
+    fn spreads() {
         assert_eq!(spread(vec![0.5, 0.1]), "test acc min 0.1000, median 0.3000, max 0.5000");
     }
 }

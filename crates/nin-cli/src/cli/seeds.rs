@@ -4,23 +4,22 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use clap::Args;
-use nin::data::{DataRecord, Dataset, Splits};
+use nin::data::DataRecord;
 use nin::disk::{FolderLock, exists, make_new_folder, read_if_there};
 use nin::names::quoted;
 use nin::train::{EpochMetrics, Outcome, Overrides, Position, RunDir, Settings, TrainError, Trainer};
 
-use super::data::data;
+use super::data::{Data, data};
 use super::figures::{TRAIN_ACC, TRAIN_LOSS, named};
 use super::progress::Display;
 use super::run_name::default_run_dir;
 use super::runs::spread;
 use super::settings::of_run;
-use super::train::{TrainArgs, announce};
+use super::train::{TrainArgs, announce, begin};
 use super::write_file;
 
 /// Many seeds.
@@ -59,7 +58,7 @@ pub(super) fn train_each(
     interrupt: &AtomicBool,
 ) -> Result<ExitCode, TrainError> {
     let settings = args.settings()?;
-    let (splits, record) = data(&settings, &args.data, threads)?;
+    let data = data(&settings, &args.data, threads)?;
     let name = format!("{}-seeds", settings.model);
     let folder = args.run_dir.clone().map_or_else(|| default_run_dir(&name), Ok)?;
     let made = make_new_folder(&folder)? || args.run_dir.is_none();
@@ -70,7 +69,7 @@ pub(super) fn train_each(
         let settings = Settings { seed, ..settings.clone() };
         let started = Instant::now();
         let (own, first) = (folder.join(format!("seed-{seed}")), seed == seeds.start);
-        let ending = match train_seed(threads, settings, args, (&splits, &record), &own, first, interrupt) {
+        let ending = match train_seed(threads, settings, args, &data, &own, first, interrupt) {
             Err(error) if made && first => {
                 // What was refused at once leaves no folder: it goes if it is empty.
                 drop(lock);
@@ -116,7 +115,7 @@ fn train_seed(
     threads: usize,
     settings: Settings,
     args: &TrainArgs,
-    (splits, record): (&Splits<Arc<dyn Dataset>>, &DataRecord),
+    (splits, record): &Data,
     folder: &Path,
     first: bool,
     interrupt: &AtomicBool,
@@ -134,10 +133,7 @@ fn train_seed(
         let trainer = Trainer::resumed(settings, splits.clone(), threads, checkpoint, folder)?;
         (run.with_data(record.clone()), trainer)
     } else {
-        let trainer = Trainer::new(settings, splits.clone(), threads)?;
-        trainer.check_start(&args.settings)?;
-        let run = RunDir::create(folder, &trainer.settings().to_toml())?;
-        (run.with_data(record.clone()), trainer)
+        begin(settings, (splits.clone(), record.clone()), args, threads, Some(folder))?
     };
     if first {
         announce(&trainer, folder, threads)?;

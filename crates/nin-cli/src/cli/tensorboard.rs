@@ -111,9 +111,12 @@ impl Board {
     }
 }
 
-/// Writes the figures of an epoch that ended with this step.
+/// Writes the figures of an epoch that ended with this step, by the names that they have in `metrics.jsonl`.
 fn log_epoch(file: &mut EventFile, step: u64, metrics: &EpochMetrics) -> Result<(), TrainError> {
-    let figures = figures(metrics);
+    let Ok(serde_json::Value::Object(all)) = serde_json::to_value(metrics) else { return Ok(()) };
+    let figures = all.iter().filter(|(name, _)| *name != "epoch");
+    let figures: Vec<_> =
+        figures.filter_map(|(name, value)| Some((format!("epoch/{name}"), value.as_f64()?))).collect();
     let scalars: Vec<_> = figures.iter().map(|(tag, value)| (tag.as_str(), *value)).collect();
     Ok(file.scalars(step, &scalars)?)
 }
@@ -129,11 +132,4 @@ fn log_images(file: &mut EventFile, step: u64, run: &Path, images: &[Sample]) ->
         file.image(step, tag, &over(picture, *class, &maps)?)?;
     }
     Ok(())
-}
-
-/// The figures of an epoch by the names that they have in `metrics.jsonl`.
-fn figures(metrics: &EpochMetrics) -> Vec<(String, f64)> {
-    let Ok(serde_json::Value::Object(all)) = serde_json::to_value(metrics) else { return Vec::new() };
-    let figures = all.iter().filter(|(name, _)| *name != "epoch");
-    figures.filter_map(|(name, value)| Some((format!("epoch/{name}"), value.as_f64()?))).collect()
 }

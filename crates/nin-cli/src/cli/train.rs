@@ -15,7 +15,7 @@ use nin::train::{
     EpochMetrics, Outcome, Overrides, Recipe, RunDir, Settings, TrainError, Trainer, is_of_a_command,
 };
 
-use super::data::{DataArgs, data, data_of_run};
+use super::data::{Data, DataArgs, data, data_of_run};
 use super::figures::{TRAIN_ACC, TRAIN_LOSS, named};
 use super::progress::{Display, DisplayArgs};
 use super::run_name::default_run_dir;
@@ -148,11 +148,26 @@ pub(super) fn train(args: &TrainArgs, command: &str) -> Result<ExitCode, TrainEr
 
 fn start(args: &TrainArgs, threads: usize) -> Result<(RunDir, Trainer), TrainError> {
     let settings = args.settings()?;
-    let (splits, record) = data(&settings, &args.data, threads)?;
+    let data = data(&settings, &args.data, threads)?;
+    begin(settings, data, args, threads, args.run_dir.as_deref())
+}
+
+/// A run that begins, in this folder or in one that is named by the time.
+///
+/// # Errors
+/// [`TrainError`] if it cannot be, before the folder is made, or the folder cannot be had.
+pub(super) fn begin(
+    settings: Settings,
+    (splits, record): Data,
+    args: &TrainArgs,
+    threads: usize,
+    folder: Option<&Path>,
+) -> Result<(RunDir, Trainer), TrainError> {
     let trainer = Trainer::new(settings, splits, threads)?;
     trainer.check_start(&args.settings)?;
-    let path = args.run_dir.clone().map_or_else(|| default_run_dir(trainer.settings().model.name()), Ok)?;
-    Ok((RunDir::create(&path, &trainer.settings().to_toml())?.with_data(record), trainer))
+    let named = || default_run_dir(trainer.settings().model.name());
+    let folder = folder.map_or_else(named, |folder| Ok(folder.to_path_buf()))?;
+    Ok((RunDir::create(&folder, &trainer.settings().to_toml())?.with_data(record), trainer))
 }
 
 fn resume(path: &Path, args: &TrainArgs, threads: usize) -> Result<(RunDir, Trainer), TrainError> {
