@@ -109,10 +109,13 @@ impl Place {
         json_lines(&self.read(&format!("{run}/metrics.jsonl")))
     }
 
-    /// Its lines about steps, which have no figures of time.
-    pub(crate) fn step_lines(&self, run: &str) -> Vec<String> {
-        let lines = self.metrics(run).into_iter().filter(|line| line.get("step").is_some());
-        lines.map(|line| line.to_string()).collect()
+    /// The same without the figures of time.
+    pub(crate) fn figures(&self, run: &str) -> Vec<String> {
+        let mut lines = self.metrics(run);
+        for line in lines.iter_mut().filter_map(Value::as_object_mut) {
+            line.retain(|name, _| !["images_per_s", "data_wait"].contains(&name.as_str()));
+        }
+        lines.iter().map(ToString::to_string).collect()
     }
 
     /// Waits until a run that goes on has written so many of these lines; how many there are.

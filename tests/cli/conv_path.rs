@@ -53,7 +53,7 @@ fn batch(images: usize) -> Batch {
 }
 
 #[test]
-fn steps_and_evaluations_use_the_lanes_algorithm() {
+fn steps_and_evaluations_use_the_workers_algorithm() {
     let batch = batch(10);
     for conv in PATHS {
         let probe = Probe::default();

@@ -21,7 +21,7 @@ fn any_number_of_threads_makes_the_same_weights() {
     let one = run("one", &["--threads", "1"]);
     for threads in ["2", "5", "32"] {
         assert!(one == run(threads, &["--threads", threads]), "{threads} threads");
-        assert_eq!(place.step_lines("one"), place.step_lines(threads));
+        assert_eq!(place.figures("one"), place.figures(threads));
     }
     assert!(one != run("other", &["--threads", "2", "--seed", "1"]), "another seed makes other weights");
 }
@@ -46,7 +46,7 @@ fn a_run_that_stops_inside_an_epoch_and_goes_on_ends_in_the_same_weights() {
     assert!(place.steps("parts", 3, &[]) != whole);
     assert!(go_on(&place, "parts", 7, "1") != whole);
     assert!(go_on(&place, "parts", 9, "2") == whole);
-    assert_eq!(place.step_lines("parts"), place.step_lines("whole"));
+    assert_eq!(place.figures("parts"), place.figures("whole"));
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn variations_held_out_images_and_parameters_chosen_by_name_are_the_same_after_a
     place.steps("parts", 3, &more);
     assert!(go_on(&place, "parts", 6, "1") != whole);
     assert!(go_on(&place, "parts", 7, "2") == whole);
-    assert_eq!(place.step_lines("parts"), place.step_lines("whole"));
+    assert_eq!(place.figures("parts"), place.figures("whole"));
     for left_out in more.chunks(2) {
         let fewer: Vec<&str> = more.chunks(2).filter(|&flag| flag != left_out).flatten().copied().collect();
         let run = format!("without{}", left_out[0]);
@@ -94,29 +94,4 @@ fn every_optimizer_goes_on_after_a_stop_on_other_threads() {
         assert!(!found.contains(&weights), "{kind} is another's");
         found.push(weights);
     }
-}
-
-#[cfg(unix)]
-#[test]
-fn an_interrupted_run_saves_says_how_to_go_on_and_ends_in_the_same_weights() {
-    use std::process::Command;
-
-    use crate::common::{ended, text};
-
-    let place = Place::of_nin();
-    let child = place.train("interrupted", &["--epochs", "1000"]).spawn().unwrap();
-    place.wait_for_lines("interrupted", 2);
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
-    let output = ended(child);
-    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
-    assert_eq!(output.status.code(), Some(130), "{stdout}{stderr}");
-    assert!(stdout.contains("go on with: train --resume interrupted"), "{stdout}");
-    let step =
-        stdout.split("interrupted after step ").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
-    let step: u64 = step.parse().unwrap();
-    assert_eq!(place.step_lines("interrupted").len() as u64, step, "what is saved is what was done");
-
-    let whole = place.steps("whole", step + 3, &["--epochs", "1000"]);
-    assert!(go_on(&place, "interrupted", step + 3, "2") == whole);
-    assert_eq!(place.step_lines("interrupted"), place.step_lines("whole"));
 }

@@ -14,17 +14,6 @@ fn resume(place: &Place, run: &str, more: &[&str]) -> Command {
     place.command(TRAIN, &[&["--resume", run], more].concat())
 }
 
-/// A run's lines of metrics without times.
-fn figures(place: &Place, run: &str) -> Vec<String> {
-    let mut lines = place.metrics(run);
-    for line in &mut lines {
-        for time in ["images_per_s", "data_wait"] {
-            line.as_object_mut().unwrap().remove(time);
-        }
-    }
-    lines.iter().map(ToString::to_string).collect()
-}
-
 /// One epoch of five steps, finished.
 const ONE: [&str; 2] = ["--epochs", "1"];
 
@@ -336,9 +325,9 @@ fn what_is_refused_changes_nothing() {
     refused(place.train("run", &[]), 2, &["(checkpoint.safetensors) but no config.toml"]);
     fs::write(place.path("run/config.toml"), config).unwrap();
     succeeded(resume(&place, "run", &["--max-steps", "4"]));
-    assert_eq!(figures(&place, "run"), {
+    assert_eq!(place.figures("run"), {
         place.steps("whole", 4, &[]);
-        figures(&place, "whole")
+        place.figures("whole")
     });
 }
 
@@ -440,27 +429,7 @@ fn bytes_that_are_no_text_at_the_end_of_the_metrics_are_dropped() {
     }
     succeeded(resume(&place, "run", &["--max-steps", "8"]));
     place.steps("whole", 8, &[]);
-    assert_eq!(figures(&place, "run"), figures(&place, "whole"));
-}
-
-/// Killed anywhere inside of an epoch, a run that saves by time goes on from there to the same bits.
-#[test]
-fn checkpoints_by_time_are_resumed_exactly() {
-    // Of LeNet it would be over before it could be killed.
-    let place = Place::of_nin();
-    let more = ["--epochs", "3", "--checkpoint-minutes", "0.00001", "--augment", "shift:2,flip"];
-    succeeded(place.train("whole", &more));
-    for lines in [1, 4, 8] {
-        let run = format!("killed-{lines}");
-        let mut child = place.train(&run, &more).spawn().unwrap();
-        place.wait_for_lines(&run, lines);
-        child.kill().unwrap();
-        child.wait().unwrap();
-        let stdout = succeeded(resume(&place, &run, &[]));
-        assert_has(&stdout, &["done in "]);
-        assert!(place.weights(&run) == place.weights("whole"), "after {lines} lines");
-        assert_eq!(figures(&place, &run), figures(&place, "whole"));
-    }
+    assert_eq!(place.figures("run"), place.figures("whole"));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 use std::time::Duration;
 
-use crate::common::{NIN, Place, TRAIN, ended, text};
+use crate::common::{NIN, Place, TRAIN, ended, succeeded, text};
 
 /// A run without an end of its own, begun by a shell that does `first` before.
 fn begun(place: &Place, run: &str, first: &str) -> Child {
@@ -35,7 +35,7 @@ fn end_of(child: Child) -> (Option<i32>, String) {
 }
 
 #[test]
-fn each_signal_that_asks_a_run_to_end_has_it_saved() {
+fn each_signal_that_asks_a_run_to_end_has_it_saved_and_it_goes_on_to_the_same_weights() {
     let place = Place::new();
     // What is said to be typed next is what was typed.
     let called = [
@@ -51,7 +51,16 @@ fn each_signal_that_asks_a_run_to_end_has_it_saved() {
         assert_eq!(code, Some(130), "{signal}: {text}");
         assert!(text.contains("interrupted: finishing what is under way and saving"), "{signal}: {text}");
         assert!(text.contains(&format!("go on with: {name} --resume '{run}'")), "{signal}: {text}");
-        assert!(place.path(&run).join("checkpoint.safetensors").exists());
+        // What is saved is what was done, and it goes on to the weights of a run that nothing interrupted.
+        let step = text.split("interrupted after step ").nth(1).and_then(|rest| rest.split(',').next());
+        let step: u64 = step.unwrap().parse().unwrap();
+        let steps = place.metrics(&run).into_iter().filter(|line| line.get("step").is_some());
+        assert_eq!(steps.count() as u64, step);
+        let more = (step + 3).to_string();
+        succeeded(place.resume(&run, &["--threads", "1", "--max-steps", &more]));
+        let whole = format!("whole {signal}");
+        assert!(place.weights(&run) == place.steps(&whole, step + 3, &["--epochs", "100000"]));
+        assert_eq!(place.figures(&run), place.figures(&whole));
     }
 }
 

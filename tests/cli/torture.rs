@@ -12,7 +12,7 @@ use crate::common::{Place, TRAIN, contents, copy, succeeded, text};
 
 /// Three epochs of five steps, saved after each step.
 const RUN: [&str; 8] =
-    ["--model", "lenet", "--image-size", "28", "--epochs", "3", "--checkpoint-minutes", "0.00001"];
+    ["--image-size", "28", "--epochs", "3", "--checkpoint-minutes", "0.00001", "--augment", "shift:2,flip"];
 
 fn number(variable: &str, otherwise: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
@@ -58,10 +58,10 @@ fn spoil(path: &Path, random: &mut RandomStream) {
 }
 
 /// The weights that a folder's run ends in must be these, whatever its way was.
-fn assert_ends_in(place: &Place, run: &str, whole: &[u8], steps: &[String]) {
+fn assert_ends_in(place: &Place, run: &str, whole: &[u8], lines: &[String]) {
     succeeded(place.command(TRAIN, &command(place, run)));
     assert!(place.weights(run) == whole, "other weights");
-    assert_eq!(place.step_lines(run), steps);
+    assert_eq!(place.figures(run), lines);
     let left: Vec<_> =
         contents(&place.path(run)).into_keys().filter(|name| name.starts_with(".writing-")).collect();
     assert!(left.is_empty(), "{left:?}");
@@ -75,8 +75,8 @@ fn whatever_happens_on_the_way_a_run_ends_in_the_same_bits() {
     let started = Instant::now();
     succeeded(place.train("whole", &RUN));
     let (whole, duration) = (place.weights("whole"), started.elapsed());
-    let steps = place.step_lines("whole");
-    assert_eq!(steps.len(), 15);
+    let lines = place.figures("whole");
+    assert_eq!(lines.len(), 18, "steps and epochs");
     let goes_on = |run: &str| place.command(TRAIN, &command(&place, run)).spawn().unwrap();
     let (mut killed, mut refused, mut raced, mut fooled) = (0, 0, 0, 0);
     for round in 0..rounds {
@@ -119,10 +119,10 @@ fn whatever_happens_on_the_way_a_run_ends_in_the_same_bits() {
             spoil(&place.path("fooled").join(name), &mut random);
             let ended = end(goes_on("fooled"), &[1, 2]);
             fooled += i32::from(ended.is_some());
-            let same = || place.weights("fooled") == whole && place.step_lines("fooled").len() == steps.len();
+            let same = || place.weights("fooled") == whole && place.figures("fooled").len() == lines.len();
             assert!(ended.is_some() || same(), "fooled by {name}");
         }
-        assert_ends_in(&place, "run", &whole, &steps);
+        assert_ends_in(&place, "run", &whole, &lines);
     }
     println!(
         "{rounds} rounds: {killed} runs were killed, {refused} had no room, {raced} lost a race, {fooled} refused a spoiled file"
@@ -148,7 +148,7 @@ fn a_file_system_that_is_full_costs_nothing() {
     let filled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         succeeded(place.train("whole", &RUN));
         let whole = place.weights("whole");
-        let steps = place.step_lines("whole");
+        let lines = place.figures("whole");
         let mut refused = 0;
         for _ in 0..number("NIN_ROUNDS", 12).div_ceil(3) {
             let _ = fs::remove_dir_all(place.path("disk/run"));
@@ -158,7 +158,7 @@ fn a_file_system_that_is_full_costs_nothing() {
             let child = place.command(TRAIN, &command(&place, "disk/run")).spawn().unwrap();
             refused += i32::from(end(child, &[1]).is_some());
             fs::remove_file(place.path("disk/filler")).unwrap();
-            assert_ends_in(&place, "disk/run", &whole, &steps);
+            assert_ends_in(&place, "disk/run", &whole, &lines);
         }
         assert!(refused > 0, "the file system was never full");
     }));
