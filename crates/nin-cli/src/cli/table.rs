@@ -32,11 +32,12 @@ impl Table {
     /// Tells whether a column holds numbers (and cells without anything). What stands first are names, even if they look like
     /// numbers.
     fn is_number(&self, column: usize) -> bool {
-        let number = |row: &Vec<String>| {
-            let digits = row[column].replace(',', "");
-            digits.is_empty() || digits.parse::<f64>().is_ok()
+        let number = |cell: &String| {
+            // Commas are between thousands alone: `1,5` is a name.
+            let thousands = || cell.replace(',', "").parse().is_ok_and(|number| grouped(number) == *cell);
+            cell.is_empty() || cell.parse::<f64>().is_ok() || thousands()
         };
-        column > 0 && self.rows.iter().all(number)
+        column > 0 && self.rows.iter().all(|row| number(&row[column]))
     }
 
     fn columns(&self) -> Vec<Column> {
@@ -123,13 +124,16 @@ mod tests {
 
     #[test]
     fn text_is_aligned_markdown_says_how_and_csv_quotes_what_it_must() {
-        let mut table = Table::new(["network", "train acc", "test acc", "run"]);
-        table.push(vec!["nin".into(), String::new(), "1,234.5".into(), "a, \"b\"|c".into()]);
-        table.push(vec!["alexnet".into(), String::new(), String::new(), String::new()]);
-        assert_eq!(table.text(), "network  test acc  run\nnin       1,234.5  a, \"b\"|c\nalexnet\n");
-        let markdown = "| network | test acc | run |\n|---|---:|---|\n| nin | 1,234.5 | a, \"b\"\\|c |\n| alexnet |  |  |\n";
+        let mut table = Table::new(["network", "train acc", "size", "run", "head"]);
+        table.push(["nin", "", "1,234", "a, \"b\"|c", "1,5"].map(str::to_owned).to_vec());
+        table.push(["alexnet", "", "", "", ""].map(str::to_owned).to_vec());
+        assert_eq!(
+            table.text(),
+            "network   size  run       head\nnin      1,234  a, \"b\"|c  1,5\nalexnet\n"
+        );
+        let markdown = "| network | size | run | head |\n|---|---:|---|---|\n| nin | 1,234 | a, \"b\"\\|c | 1,5 |\n| alexnet |  |  |  |\n";
         assert_eq!(table.markdown(), markdown);
-        let csv = "network,train_acc,test_acc,run\nnin,,1234.5,\"a, \"\"b\"\"|c\"\nalexnet,,,\n";
+        let csv = "network,train_acc,size,run,head\nnin,,1234,\"a, \"\"b\"\"|c\",\"1,5\"\nalexnet,,,,\n";
         assert_eq!(table.csv(), csv);
     }
 }
