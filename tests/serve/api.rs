@@ -108,13 +108,8 @@ fn a_form_is_told_what_to_send_instead() {
     let server = Running::new(Limits::default());
     let ask = |kind: &str| {
         let png = picture(0).to_png();
-        let head = format!(
-            "POST /api/classify HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: {kind}\r\n\
-             Content-Length: {}\r\n\r\n",
-            server.address,
-            png.len()
-        );
-        server.raw([head.as_bytes(), &png].concat())
+        let more = format!("Connection: close\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n", png.len());
+        server.raw([server.head("POST /api/classify", &more).as_bytes(), &png].concat())
     };
     let answer = ask("Multipart/form-data; boundary=x");
     assert!(
@@ -135,14 +130,11 @@ fn other_methods_are_told_which_to_use() {
         ("DELETE", "/api/samples/0", "GET,HEAD"),
         ("BREW", "/healthz", "GET,HEAD"),
     ] {
-        let head =
-            format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", server.address);
-        let answer = server.raw(head).to_lowercase();
+        let answer = server.alone(&format!("{method} {path}")).to_lowercase();
         assert!(answer.starts_with("http/1.1 405 "), "{method} {path}: {answer}");
         assert!(answer.contains(&format!("\r\nallow: {}\r\n", allowed.to_lowercase())), "{answer}");
     }
-    let head = format!("HEAD / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", server.address);
-    assert!(server.raw(head).starts_with("HTTP/1.1 200 "));
+    assert!(server.alone("HEAD /").starts_with("HTTP/1.1 200 "));
 }
 
 #[test]
@@ -161,8 +153,7 @@ fn no_path_leads_to_a_file() {
         "//api/model",
         "/page.js",
     ] {
-        let head = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", server.address);
-        let answer = server.raw(head);
+        let answer = server.alone(&format!("GET {path}"));
         assert!(answer.starts_with("HTTP/1.1 404 "), "{path}: {answer}");
     }
 }

@@ -104,6 +104,16 @@ impl Running {
         format!("http://{}{path}", self.address)
     }
 
+    /// The head of a request such as `GET /`, with more lines.
+    pub(crate) fn head(&self, request: &str, more: &str) -> String {
+        format!("{request} HTTP/1.1\r\nHost: {}\r\n{more}\r\n", self.address)
+    }
+
+    /// The answer to a request without a body, up to the connection's end.
+    pub(crate) fn alone(&self, request: &str) -> String {
+        self.raw(self.head(request, "Connection: close\r\n"))
+    }
+
     /// Sends bytes as they are.
     pub(crate) fn send(&self, bytes: impl AsRef<[u8]>) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).unwrap();

@@ -16,10 +16,7 @@ fn short() -> Limits {
 
 /// The head of a request with so many bytes of body.
 fn head(server: &Running, length: usize, more: &str) -> String {
-    format!(
-        "POST /api/classify HTTP/1.1\r\nHost: {}\r\nContent-Length: {length}\r\n{more}\r\n",
-        server.address
-    )
+    server.head("POST /api/classify", &format!("Content-Length: {length}\r\n{more}"))
 }
 
 #[test]
@@ -33,7 +30,7 @@ fn a_head_that_does_not_come_costs_the_connection() {
         );
     }
     // A client that has its answer and keeps the connection.
-    let asked = server.send(format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", server.address));
+    let asked = server.send(server.head("GET /healthz", ""));
     assert!(rest(asked).starts_with("HTTP/1.1 200 "));
     let many = "X: y\r\n".repeat(10_000);
     let answer = server.raw(format!("GET / HTTP/1.1\r\n{many}\r\n"));
@@ -81,17 +78,10 @@ fn a_body_that_is_too_large_is_told_so() {
     drop(stream);
     // Who does not say how much comes.
     let chunk = format!("C350\r\n{}\r\n", "x".repeat(50_000)).repeat(3);
-    let chunked = format!(
-        "POST /api/classify HTTP/1.1\r\nHost: {}\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}0\r\n\r\n",
-        server.address
-    );
-    let answer = server.raw(chunked);
+    let chunks = server.head("POST /api/classify", "Transfer-Encoding: chunked\r\n");
+    let answer = server.raw(format!("{chunks}{chunk}0\r\n\r\n"));
     assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("connection: close"), "{answer}");
-    let broken = format!(
-        "POST /api/classify HTTP/1.1\r\nHost: {}\r\nTransfer-Encoding: chunked\r\n\r\nno number\r\n",
-        server.address
-    );
-    assert!(server.raw(broken).starts_with("HTTP/1.1 400 "));
+    assert!(server.raw(chunks + "no number\r\n").starts_with("HTTP/1.1 400 "));
     assert_eq!(server.post("/api/classify", &picture(0).to_png()).0, 200);
 }
 
@@ -160,7 +150,7 @@ fn connections_beyond_the_most_wait_for_a_place() {
 #[test]
 fn an_answer_that_is_not_taken_costs_the_connection() {
     let server = Running::new(short());
-    let page = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", server.address);
+    let page = server.head("GET /", "");
     let mut stream = server.send("");
     stream.set_write_timeout(Some(EVER)).unwrap();
     // More than the buffers on the way hold. The server stops reading, and then it ends the connection.
@@ -176,7 +166,7 @@ fn the_end_does_not_wait_for_clients_that_hang() {
     for (stop_time, asks) in [(Duration::from_millis(300), true), (10 * EVER, false)] {
         let limits = Limits { stop_time, head_time: 10 * EVER, body_time: 10 * EVER, ..Limits::default() };
         let server = Running::new(limits);
-        let mut kept = server.send(format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", server.address));
+        let mut kept = server.send(server.head("GET /healthz", ""));
         assert_ne!(kept.read(&mut [0; 1024]).unwrap(), 0);
         let mut hanging = vec![kept, server.send(""), server.send("GET /")];
         if asks {
