@@ -54,7 +54,7 @@ pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) ->
 }
 
 /// The error of what a file holds. What the reason cites of it stays one printable line.
-pub(crate) fn content(path: &Path, reason: impl AsRef<str>) -> FileError {
+pub fn content(path: &Path, reason: impl AsRef<str>) -> FileError {
     FileError::Content { path: path.to_path_buf(), reason: shown(reason.as_ref()) }
 }
 

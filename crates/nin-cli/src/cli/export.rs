@@ -6,7 +6,7 @@ use clap::Args;
 use nin::ModelCard;
 use nin::checkpoint::load_parameters;
 use nin::data::{Normalization, Whitening};
-use nin::disk::FileError;
+use nin::disk::content;
 use nin::names::shown;
 use nin::onnx::{Export, ExportError, Exported};
 use nin::train::TrainError;
@@ -96,9 +96,7 @@ pub(super) fn export(args: &ExportArgs) -> Result<(), TrainError> {
     let Exported { file, any_size } =
         nin::onnx::export(&network, &images, &about).map_err(|error| match error {
             ExportError::Module(error) => error.into(),
-            error @ ExportError::Check(_) => {
-                FileError::Content { path: args.onnx.clone(), reason: error.to_string() }.into()
-            }
+            error @ ExportError::Check(_) => content(&args.onnx, error.to_string()).into(),
             error => TrainError::of(&args.onnx, error),
         })?;
     write_file(&args.onnx, &file)?;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use nin::checkpoint::Fit;
-use nin::disk::FileError;
+use nin::disk::content;
 use nin::loss::CrossEntropy;
 use nin::train::{Overrides, Recipe, Settings, StepSettings, TrainError, Trainer, Workers};
 use serde_json::json;
@@ -159,8 +159,7 @@ fn signal(
     if let (Some(weights), Some(difference)) =
         (&trainer.settings().init_from, trainer.fit().and_then(Fit::difference))
     {
-        let reason = format!("weights of another network: {difference}");
-        return Err(FileError::Content { path: weights.clone(), reason }.into());
+        return Err(content(weights, format!("weights of another network: {difference}")).into());
     }
     let Settings { seed, conv, label_smoothing, .. } = *trainer.settings();
     let Some(batch) = trainer.some_images(args.images)? else {
@@ -174,7 +173,7 @@ fn signal(
         let Some((name, figure)) = found else { continue };
         let reason = format!("{name} of layer {} is {}, expected a finite number", layer.path, figure(layer));
         return Err(match &trainer.settings().init_from {
-            Some(weights) => FileError::Content { path: weights.clone(), reason }.into(),
+            Some(weights) => content(weights, reason).into(),
             None => TrainError::Config(reason),
         });
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use nin::disk::{self, FileError};
+use nin::disk;
 use nin::names::shown;
 use nin::train::{EpochMetrics, TrainError};
 
@@ -38,9 +38,8 @@ pub(super) fn plot(args: &PlotArgs) -> Result<(), TrainError> {
     let path = args.picture.picture.as_ref().expect("there is a default");
     check_file(path)?;
     if let Some(file) = &args.bars {
-        let bars: BarChart = serde_json::from_slice(&disk::read(file)?).map_err(|error| {
-            FileError::Content { path: file.clone(), reason: format!("no chart of bars: {error}") }
-        })?;
+        let bars: BarChart = serde_json::from_slice(&disk::read(file)?)
+            .map_err(|error| disk::content(file, format!("no chart of bars: {error}")))?;
         write_file(path, &bars.svg())?;
         print_line!("the picture is {}", path.display());
         return Ok(());
