@@ -270,6 +270,13 @@ pub(crate) fn assert_finite(run: &Path) {
     }
 }
 
+/// Sends a signal so many times, one right after the other.
+#[cfg(unix)]
+pub(crate) fn kill(child: &std::process::Child, signal: &str, times: usize) {
+    let sent = format!("kill -{signal} {};", child.id()).repeat(times);
+    assert!(Command::new("sh").args(["-c", &sent]).status().unwrap().success());
+}
+
 /// Waits for a process that was asked to end. One that does not is killed, and the test fails: so it is where the tests
 /// themselves were told to ignore the signal, as a shell tells what it begins in the background.
 #[cfg(unix)]

@@ -1,17 +1,20 @@
 //! Names of folders and files that are hard on what shows them.
+#![cfg(unix)]
 
-use crate::common::{Place, failed, succeeded};
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::process::Command;
+
+use crate::common::{NIN, Place, TRAIN, failed, refused, succeeded, text};
 
 /// Types into a shell, as it stands, what a command says to type next.
-#[cfg(unix)]
 #[test]
 fn a_hint_is_a_command_that_works_whatever_the_folder_is_called() {
-    use crate::common::NIN;
-
     let place = Place::new();
     for (run, word) in [("my run", "'my run'"), ("$HOME's", r"'$HOME'\''s'"), ("-run", "./-run")] {
         place.steps("first", 1, &["--epochs", "1"]);
-        std::fs::rename(place.path("first"), place.path(run)).unwrap();
+        fs::rename(place.path("first"), place.path(run)).unwrap();
         let asked = format!("--run={run}");
         let stderr = failed(place.nin(&["compare", "--no-speed", &asked]), 2, &["not finished"]);
         let hint = stderr.trim_end().rsplit_once("go on with it: ").unwrap().1.trim_end_matches(')');
@@ -24,23 +27,16 @@ fn a_hint_is_a_command_that_works_whatever_the_folder_is_called() {
 
 /// Characters that a terminal obeys, and that XML has none of: clear the screen, ring, a new line, the one-byte introducer of
 /// commands, text from right to left, no character; and those that XML and Markdown give a meaning.
-#[cfg(unix)]
 const HOSTILE: &str = "a\u{1b}[2J\u{7}\n\u{1}\u{9b}\u{202e}\u{ffff}&<b>\"'|";
 
 /// Asserts that no character of a text is an order to the terminal, but for ends of lines.
-#[cfg(unix)]
 fn assert_harmless(text: &str) {
     let obeyed = |c: &char| c.is_control() && *c != '\n' || "\u{202e}\u{ffff}".contains(*c);
     assert_eq!(text.chars().find(obeyed), None, "{text:?}");
 }
 
-#[cfg(unix)]
 #[test]
 fn a_folders_name_gives_no_orders_to_a_terminal_and_breaks_no_picture() {
-    use std::process::Command;
-
-    use crate::common::{TRAIN, refused, text};
-
     let place = Place::new();
     let few = ["--epochs", "1", "--max-steps", "5"];
     let printed = |mut command: Command, code: i32| {
@@ -94,14 +90,13 @@ fn a_folders_name_gives_no_orders_to_a_terminal_and_breaks_no_picture() {
         assert_harmless(&stderr);
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
     }
-    std::fs::write(place.path("bad.toml"), "model = \"no\u{9b}\"\n\"\\u001b[2J\" = 1\n").unwrap();
+    fs::write(place.path("bad.toml"), "model = \"no\u{9b}\"\n\"\\u001b[2J\" = 1\n").unwrap();
     let output = place.command(TRAIN, &["--config", "bad.toml"]).output().unwrap();
     assert_harmless(&text(&output.stderr));
     // A folder's name that is no text at all.
-    use std::os::unix::ffi::OsStrExt;
-    let raw = std::ffi::OsStr::from_bytes(b"r\xff\x1b");
+    let raw = OsStr::from_bytes(b"r\xff\x1b");
     place.steps("unused", 1, &few[..2]);
-    std::fs::rename(place.path("unused"), place.path("").join(raw)).unwrap();
+    fs::rename(place.path("unused"), place.path("").join(raw)).unwrap();
     let mut command = place.nin(&["compare", "--no-speed", "--run"]);
     let stderr = text(&command.arg(raw).output().unwrap().stderr);
     assert!(stderr.contains(r"nin train --resume $'r\377\033'"), "{stderr}");
@@ -116,7 +111,6 @@ fn a_folders_name_gives_no_orders_to_a_terminal_and_breaks_no_picture() {
 }
 
 /// Asserts that a picture is XML as far as it goes here: every element is closed in its place, and every `&` begins an entity.
-#[cfg(unix)]
 fn assert_well_formed(svg: &str) {
     let mut open: Vec<&str> = Vec::new();
     for part in svg.split('<').skip(1) {

@@ -5,14 +5,14 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Child;
 use std::time::Duration;
 
 use image::{ImageBuffer, Luma};
 use nin::data::Picture;
 use serde_json::{Value, json};
 
-use crate::common::{Place, ended, refused, succeeded};
+use crate::common::{Place, ended, kill, refused, succeeded};
 
 /// `nin serve` with arguments, and the address that it says.
 fn begun(place: &Place, arguments: &[&str]) -> (Child, String) {
@@ -43,8 +43,7 @@ fn body(address: &str, path: &str) -> Vec<u8> {
 
 /// Ends it by a signal; what it wrote to standard error.
 fn end(child: Child, signal: &str) -> String {
-    let kill = format!("kill -{signal} {}", child.id());
-    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    kill(&child, signal, 1);
     let output = ended(child);
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(0), "{stderr}");

@@ -3,10 +3,10 @@
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command};
+use std::process::Child;
 use std::time::Duration;
 
-use crate::common::{NIN, Place, TRAIN, ended, succeeded, text};
+use crate::common::{NIN, Place, TRAIN, ended, kill, succeeded, text};
 
 /// A run without an end of its own, begun by a shell that does `first` before.
 fn begun(place: &Place, run: &str, first: &str) -> Child {
@@ -20,12 +20,6 @@ fn begun_by(train: &[&str], place: &Place, run: &str, first: &str) -> Child {
     let child = place.after(first, train[0], &arguments).process_group(0).spawn().unwrap();
     place.wait_for_lines(run, 1);
     child
-}
-
-/// Sends a signal so many times, one right after the other.
-fn kill(child: &Child, signal: &str, times: usize) {
-    let sent = format!("kill -{signal} {};", child.id()).repeat(times);
-    assert!(Command::new("sh").args(["-c", &sent]).status().unwrap().success());
 }
 
 /// The exit code and what was printed.
@@ -43,14 +37,16 @@ fn each_signal_that_asks_a_run_to_end_has_it_saved_and_it_goes_on_to_the_same_we
         ("TERM", "nin train", &[NIN, "train"]),
         ("HUP", "train", &[TRAIN]),
     ];
-    for (signal, name, train) in called {
-        let run = format!("my {signal}");
+    // Sent more than once in one breath, as by `timeout`, which tells its child and then the group, it is one wish.
+    for ((signal, name, train), times) in called.into_iter().flat_map(|own| [1, 3].map(|times| (own, times)))
+    {
+        let run = format!("my {signal} {times}");
         let child = begun_by(train, &place, &run, ":");
-        kill(&child, signal, 1);
+        kill(&child, signal, times);
         let (code, text) = end_of(child);
-        assert_eq!(code, Some(130), "{signal}: {text}");
-        assert!(text.contains("interrupted: finishing what is under way and saving"), "{signal}: {text}");
-        assert!(text.contains(&format!("go on with: {name} --resume '{run}'")), "{signal}: {text}");
+        assert_eq!(code, Some(130), "{run}: {text}");
+        assert!(text.contains("interrupted: finishing what is under way and saving"), "{run}: {text}");
+        assert!(text.contains(&format!("go on with: {name} --resume '{run}'")), "{run}: {text}");
         // What is saved is what was done, and it goes on to the weights of a run that nothing interrupted.
         let step = text.split("interrupted after step ").nth(1).and_then(|rest| rest.split(',').next());
         let step: u64 = step.unwrap().parse().unwrap();
@@ -58,22 +54,9 @@ fn each_signal_that_asks_a_run_to_end_has_it_saved_and_it_goes_on_to_the_same_we
         assert_eq!(steps.count() as u64, step);
         let more = (step + 3).to_string();
         succeeded(place.resume(&run, &["--threads", "1", "--max-steps", &more]));
-        let whole = format!("whole {signal}");
+        let whole = format!("whole {run}");
         assert!(place.weights(&run) == place.steps(&whole, step + 3, &["--epochs", "100000"]));
         assert_eq!(place.figures(&run), place.figures(&whole));
-    }
-}
-
-/// As by `timeout`, which tells its child and then the group.
-#[test]
-fn a_signal_that_is_sent_twice_in_one_breath_is_one_wish() {
-    let place = Place::new();
-    for signal in ["INT", "TERM", "HUP"] {
-        let child = begun(&place, signal, ":");
-        kill(&child, signal, 3);
-        let (code, text) = end_of(child);
-        assert_eq!(code, Some(130), "{signal}: {text}");
-        assert!(text.contains("saved; go on with"), "{signal}: {text}");
     }
 }
 
