@@ -1,5 +1,5 @@
-//! The command line of Network in Network: `train`, and `nin` with its subcommands. What they do is in the library `nin`; here are
-//! flags, reports, progress, pictures and measurements.
+//! The command line of Network in Network: `train`, and `nin` with its subcommands. What they do is in the library `nin`; here
+//! are flags, reports, progress, pictures and measurements.
 #![forbid(unsafe_code)]
 
 mod bench;

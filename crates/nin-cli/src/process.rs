@@ -6,8 +6,8 @@ pub(crate) fn peak_memory_mib() -> Option<f64> {
     mebibytes(&status()?)
 }
 
-/// A bit for each signal that is ignored, from that of signal 1 on: `SigIgn`. Where nothing is said, as on macOS, no signal counts
-/// as ignored: without unsafe code a program cannot ask.
+/// A bit for each signal that is ignored, from that of signal 1 on: `SigIgn`. Where nothing is said, as on macOS, no signal
+/// counts as ignored: without unsafe code a program cannot ask.
 #[cfg(unix)]
 pub(crate) fn ignored_signals() -> u64 {
     let mask = status().and_then(|status| u64::from_str_radix(field(&status, "SigIgn:")?, 16).ok());

@@ -155,7 +155,8 @@ pub(super) fn of_class(confusion: &[Vec<usize>], class: usize) -> (Option<f64>, 
     ((images > 0).then(|| confusion[class][class] as f64 / images as f64), images)
 }
 
-/// The confusion matrix as text, rows the labels and columns the predictions, with the share of each class's images that are found.
+/// The confusion matrix as text, rows the labels and columns the predictions, with the share of each class's images that were
+/// found.
 fn report(split: &str, names: &[String], confusion: &[Vec<usize>]) -> String {
     let classes = (0..names.len()).map(|class| class.to_string());
     let mut table =

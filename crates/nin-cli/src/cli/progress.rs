@@ -76,8 +76,8 @@ impl Display {
         Ok(Self { settings, folder, report, name, title: String::new(), progress: None, live, board })
     }
 
-    /// Trains the run on, to its end or until it is interrupted, and shows it. The figures of an epoch go to `report` when its curves
-    /// are drawn. What is reported after it stands below the last of it.
+    /// Trains the run on, to its end or until it is interrupted, and shows it. The figures of an epoch go to `report` when its
+    /// curves are drawn. What is reported after it stands below the last of it.
     ///
     /// # Errors
     /// As [`Trainer::run`]; [`TrainError`] if the curves or the events cannot be written.

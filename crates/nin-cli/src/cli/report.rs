@@ -36,8 +36,8 @@ use crate::chart::{self, Line, Panel};
 
 /// The page of a run: settings, curves, layers, confusion matrix, accuracy by class and the most confident mistakes.
 ///
-/// One file without anything from elsewhere, DIR/report.html, which `train` writes after each epoch, too, and with all of it at the end.
-/// With several runs, one page with all of them side by side.
+/// One file without anything from elsewhere, DIR/report.html, which `train` writes after each epoch, too, and with all of it at
+/// the end. With several runs, one page with all of them side by side.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   nin report runs/nin-20260101-120000              its report.html anew
@@ -183,8 +183,8 @@ impl Report {
         Verdict::of(&judged, self.settings.judged_by(), &trained(Some(&self.folder), threads)?)
     }
 
-    /// Writes the page of a run with its epochs so far, and why there is nothing about its answers. A run does not end for its page:
-    /// an error is reported.
+    /// Writes the page of a run with its epochs so far, and why there is nothing about its answers. A run does not end for its
+    /// page: an error is reported.
     pub(super) fn write(&self, epochs: &[EpochMetrics], why: &str) {
         if !epochs.is_empty() {
             self.put(&self.page(epochs, Err(why)));
