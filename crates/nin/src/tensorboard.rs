@@ -24,10 +24,6 @@ const VERSION: &str = "brain.Event:2";
 /// The status of a session that begins.
 const START: i64 = 1;
 
-/// The number of colors of a pixel: red, green and blue, or gray alone.
-#[cfg(feature = "image")]
-const COLORS: [i64; 2] = [3, 1];
-
 /// A file of events. Each record is written at once.
 ///
 /// ```
@@ -88,7 +84,7 @@ impl EventFile {
         let image = Message::default()
             .integer(1, h as i64)
             .integer(2, w as i64)
-            .integer(3, COLORS[usize::from(c == 1)])
+            .integer(3, c as i64)
             .bytes(4, picture.to_png());
         let value = Message::default().bytes(1, tag).bytes(4, image);
         self.add(step, |event| event.bytes(5, summary([value])))
