@@ -56,57 +56,53 @@ pub struct StepSettings {
     pub epoch: u64,
 }
 
-/// The micro-batches of a step that have begun.
+/// Who takes which micro-batch of a step.
 struct Schedule {
-    /// For each group the micro-batches that have.
-    begun: Vec<usize>,
-    /// For each group the micro-batches that are over.
-    over: Vec<usize>,
-    /// For each group all of its micro-batches.
-    micro_batches: Vec<usize>,
+    groups: Vec<Progress>,
     /// Groups under way, whose sums are in memory, before workers help with those.
     at_once: usize,
 }
 
+/// Of a group's micro-batches, those that have begun, those that are over, and all.
+struct Progress {
+    begun: usize,
+    over: usize,
+    all: usize,
+}
+
 impl Schedule {
     /// A schedule of groups of these numbers of micro-batches, none of which has begun.
-    fn new(micro_batches: Vec<usize>, at_once: usize) -> Self {
-        let none = || vec![0; micro_batches.len()];
-        Self { begun: none(), over: none(), micro_batches, at_once }
+    fn new(micro_batches: impl Iterator<Item = usize>, at_once: usize) -> Self {
+        Self { groups: micro_batches.map(|all| Progress { begun: 0, over: 0, all }).collect(), at_once }
     }
 
     /// The next micro-batch for a worker, with its group. `own` is the group of the micro-batch that it is done with; without one
     /// it begins, with group `first` before any other.
     fn next(&mut self, own: Option<usize>, first: usize) -> Option<(usize, usize)> {
         if let Some(own) = own {
-            self.over[own] += 1;
+            self.groups[own].over += 1;
         }
         let group = self.choose(own, first)?;
-        self.begun[group] += 1;
-        Some((group, self.begun[group] - 1))
+        self.groups[group].begun += 1;
+        Some((group, self.groups[group].begun - 1))
     }
 
     /// The group of the next micro-batch: the worker's own while it has any; then one that has not begun, or one that others work
     /// on if many are under way.
     fn choose(&self, own: Option<usize>, first: usize) -> Option<usize> {
-        let groups = 0..self.begun.len();
-        let left = |group: usize| self.micro_batches[group] - self.begun[group];
-        let has_begun = |&group: &usize| self.begun[group] > 0;
+        let left = |group: usize| self.groups[group].all - self.groups[group].begun;
+        let has_begun = |&group: &usize| self.groups[group].begun > 0;
         if let Some(own) = own.filter(|&own| left(own) > 0) {
             return Some(own);
         }
+        let all = 0..self.groups.len();
         let of_its_number =
-            Some(first).filter(|first| own.is_none() && groups.contains(first) && !has_begun(first));
-        let to_begin = of_its_number.or_else(|| groups.clone().find(|group| !has_begun(group)));
+            Some(first).filter(|first| own.is_none() && all.contains(first) && !has_begun(first));
+        let to_begin = of_its_number.or_else(|| all.clone().find(|group| !has_begun(group)));
         // The one with most left, of equal ones the first.
-        let to_help = groups
-            .clone()
-            .filter(has_begun)
-            .rev()
-            .max_by_key(|&group| left(group))
-            .filter(|&group| left(group) > 0);
-        let under_way =
-            groups.filter(has_begun).filter(|&group| self.over[group] < self.micro_batches[group]).count();
+        let to_help =
+            all.filter(has_begun).rev().max_by_key(|&group| left(group)).filter(|&group| left(group) > 0);
+        let under_way = self.groups.iter().filter(|own| own.begun > 0 && own.over < own.all).count();
         if under_way < self.at_once { to_begin.or(to_help) } else { to_help.or(to_begin) }
     }
 }
@@ -328,7 +324,7 @@ impl Workers {
 
     /// Runs a step whose micro-batches need nothing of each other.
     fn run_in_turn(&self, groups: &[AccumulationGroup<'_>], parameters: &[&Parameter<f32>]) {
-        let micro_batches = groups.iter().map(|group| group.micro_batches.len()).collect();
+        let micro_batches = groups.iter().map(|group| group.micro_batches.len());
         let at_once = BEGUN.max(self.threads() / WORKERS_A_GROUP);
         let schedule = Mutex::new(Schedule::new(micro_batches, at_once));
         let next = |own, first| lock(&schedule).next(own, first);
@@ -527,7 +523,7 @@ mod tests {
 
     #[test]
     fn a_worker_begins_with_its_own_group_and_helps_when_many_have_begun() {
-        let mut schedule = Schedule::new(vec![2, 2, 3, 1, 1], 2);
+        let mut schedule = Schedule::new([2, 2, 3, 1, 1].into_iter(), 2);
         let mut next = |own, first| schedule.next(own, first);
         assert_eq!(next(None, 1), Some((1, 0)));
         assert_eq!(next(None, 9), Some((0, 0)), "a worker beyond the groups");
