@@ -66,6 +66,7 @@ mod rng;
 mod shape;
 pub mod simd;
 mod sink;
+mod sum_slice;
 #[allow(clippy::module_inception, reason = "the file of the type that the crate is named for")]
 mod tensor;
 #[cfg(test)]

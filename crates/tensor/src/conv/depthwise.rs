@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::direct::Masked;
 use super::padded::Padded;
 use super::{ConvGeometry, Pass};
 use crate::buffer_pool::BufferPool;
@@ -89,8 +88,7 @@ fn tile<S: Simd, const V: usize>(s: S, start: f32, x: &[f32], taps: &[usize], w:
 fn store<S: Simd, const V: usize>(s: S, tile: [S::Vector; V], relu: bool, y: &mut [f32]) {
     for (k, mut value) in tile.into_iter().enumerate() {
         if relu {
-            // NaN stays: the second operand wins.
-            value = s.max(s.splat(0.0), value);
+            value = s.relu(value);
         }
         let start = (k * S::LANES).min(y.len());
         let end = (start + S::LANES).min(y.len());
@@ -99,10 +97,10 @@ fn store<S: Simd, const V: usize>(s: S, tile: [S::Vector; V], relu: bool, y: &mu
 }
 
 /// The outputs of some groups: their input planes, convolved and added up.
-struct Convolve<'a> {
+struct Correlation<'a> {
     groups: usize,
     layout: &'a Layout,
-    x: Masked<'a>,
+    x: &'a [f32],
     w: &'a [f32],
     epilogue: Epilogue<'a>,
     /// The first group, counted through all images, and the outputs from there on.
@@ -112,17 +110,15 @@ struct Convolve<'a> {
     copies: &'a mut [f32],
 }
 
-impl Kernel for Convolve<'_> {
+impl Kernel for Correlation<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { groups, layout, x: (x, mask), w, epilogue: Epilogue { bias, relu }, first, y, copies } =
-            self;
+        let Self { groups, layout, x, w, epilogue: Epilogue { bias, relu }, first, y, copies } = self;
         let Layout { channels: [_, outputs], size: [rows, columns], padded, taps, row_step } = layout;
         let ([from, to], pixels, count) = (layout.group(), padded.pixels(), taps.len());
         for (group, y) in (first..).zip(y.chunks_exact_mut(to)) {
             for (plane, copy) in copies.chunks_exact_mut(padded.len()).enumerate() {
-                let own = group * from + plane * pixels..group * from + (plane + 1) * pixels;
-                padded.fill(&x[own.clone()], mask.map(|mask| &mask[own]), copy);
+                padded.fill(&x[group * from + plane * pixels..][..pixels], None, copy);
             }
             for (output, y) in y.chunks_exact_mut(rows * columns).enumerate() {
                 let channel = group % groups * outputs + output;
@@ -153,7 +149,7 @@ pub(super) fn convolve(
     pool: &Arc<BufferPool>,
     isa: Isa,
     (g, pass): (&ConvGeometry, Pass),
-    (x, w): (Masked<'_>, &[f32]),
+    [x, w]: [&[f32]; 2],
     epilogue: Epilogue<'_>,
     parallel: bool,
     y: &mut [f32],
@@ -161,13 +157,13 @@ pub(super) fn convolve(
     let (groups, layout) = (g.groups, &Layout::new(g, pass));
     let [from, to] = layout.group();
     assert!(g.is_depthwise() && w.len() == g.weight_len(), "weights of a depthwise {g:?}");
-    assert_eq!([x.0.len(), y.len()], [from, to].map(|len| g.n * groups * len), "input and output of {g:?}");
+    assert_eq!([x.len(), y.len()], [from, to].map(|len| g.n * groups * len), "input and output of {g:?}");
     if y.is_empty() {
         return;
     }
     let run = |first: usize, y: &mut [f32]| {
         let copies = &mut *pool.zeros::<f32>(layout.channels[0] * layout.padded.len());
-        dispatch(isa, Convolve { groups, layout, x, w, epilogue, first, y, copies });
+        dispatch(isa, Correlation { groups, layout, x, w, epilogue, first, y, copies });
     };
     if parallel {
         let chunks = y.par_chunks_mut(GROUPS * to).enumerate();
@@ -177,18 +173,17 @@ pub(super) fn convolve(
     }
 }
 
-/// The gradients of weight and bias.
+/// The gradient of the weight.
 struct WeightGradient<'a> {
     g: &'a ConvGeometry,
     layout: &'a Layout,
     x: &'a [f32],
-    dy: Masked<'a>,
+    dy: &'a [f32],
     /// Room for the copy of an input plane, whose surroundings are zeros.
     copy: &'a mut [f32],
     /// The gradient of one output plane in rows of whole vectors, zeros behind each.
     lines: (Padded, &'a mut [f32]),
     dw: &'a mut [f32],
-    db: Option<&'a mut [f32]>,
 }
 
 /// The sum of a vector's lanes, in their order.
@@ -229,15 +224,14 @@ fn add_taps<S: Simd, const T: usize>(
 impl Kernel for WeightGradient<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { g, layout, x, dy: (dy, mask), copy, lines: (lines, rows), dw, mut db } = self;
+        let Self { g, layout, x, dy, copy, lines: (lines, rows), dw } = self;
         let Layout { channels: [_, outputs], padded, taps, row_step, .. } = layout;
         let (pixels, width) = (g.out_pixels(), lines.row_stride());
         for plane in 0..g.n * g.c_in {
             padded.fill(&x[plane * g.in_pixels()..][..g.in_pixels()], None, copy);
             for output in 0..*outputs {
                 let channel = plane % g.c_in * outputs + output;
-                let own = (plane * outputs + output) * pixels..(plane * outputs + output + 1) * pixels;
-                lines.fill(&dy[own.clone()], mask.map(|mask| &mask[own]), rows);
+                lines.fill(&dy[(plane * outputs + output) * pixels..][..pixels], None, rows);
                 let (x, dy) = ((&*copy, *row_step), (&*rows, width));
                 let dw = &mut dw[channel * taps.len()..][..taps.len()];
                 let (whole, rest) = taps.as_chunks::<TILE>();
@@ -248,19 +242,12 @@ impl Kernel for WeightGradient<'_> {
                 for (tap, dw) in rest.iter().zip(dw_rest) {
                     add_taps(s, x, dy, &[*tap], std::array::from_mut(dw));
                 }
-                if let Some(db) = &mut db {
-                    let mut sum = s.splat(0.0);
-                    for dy in rows.chunks_exact(S::LANES) {
-                        sum = s.add(sum, s.load(dy));
-                    }
-                    db[channel] += sum_lanes(s, sum);
-                }
             }
         }
     }
 }
 
-/// The gradient with respect to the weight, O x 1 x KH x KW, and to the bias, O, overwritten. Images are added up in their order.
+/// The gradient with respect to the weight, O x 1 x KH x KW, overwritten. Images are added up in their order.
 ///
 /// # Panics
 /// If a slice does not have the geometry's length or the convolution is not depthwise.
@@ -268,21 +255,17 @@ pub(super) fn weight_gradient(
     pool: &Arc<BufferPool>,
     isa: Isa,
     g: &ConvGeometry,
-    x: &[f32],
-    dy: Masked<'_>,
-    (dw, mut db): (&mut [f32], Option<&mut [f32]>),
+    [x, dy]: [&[f32]; 2],
+    dw: &mut [f32],
 ) {
-    assert_eq!((x.len(), dy.0.len()), (g.input_len(), g.output_len()), "input and output of {g:?}");
+    assert_eq!((x.len(), dy.len()), (g.input_len(), g.output_len()), "input and output of {g:?}");
     assert!(g.is_depthwise() && dw.len() == g.weight_len(), "weights of a depthwise {g:?}");
     dw.fill(0.0);
-    if let Some(db) = &mut db {
-        db.fill(0.0);
-    }
     let layout = &Layout::new(g, Pass::Forward);
     let lines = Padded::plain(layout.size, layout.size[1].next_multiple_of(LANES));
     let [mut copy, mut rows] = [layout.padded, lines].map(|padded| pool.zeros::<f32>(padded.len()));
     let lines = (lines, &mut *rows);
-    dispatch(isa, WeightGradient { g, layout, x, dy, copy: &mut copy, lines, dw, db });
+    dispatch(isa, WeightGradient { g, layout, x, dy, copy: &mut copy, lines, dw });
 }
 
 #[cfg(test)]
@@ -291,7 +274,10 @@ mod tests {
 
     use super::*;
     use crate::conv::reference::{Case, geometries};
+    use crate::conv::{bias_gradient, masked};
     use crate::gemm::reference::random;
+    use crate::tensor::Tensor;
+    use crate::testing::poisoned;
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(200))]
@@ -300,14 +286,16 @@ mod tests {
         fn all_passes_agree_with_the_naive_loop(
             g in geometries([2..4, 1..2, 1..3], [1..15, 1..80]), seed: u64, with: [bool; 2], parallel: bool,
         ) {
-            let (pool, case) = (BufferPool::poisoning(), Case::new(g, random, seed, with));
+            let (context, case) = (poisoned(), Case::new(g, random, seed, with));
+            let dy = masked(Tensor::from_slice(g.output_shape(), &case.dy).unwrap(), case.mask.as_deref());
+            let db = bias_gradient(&context, dy.clone());
             for isa in Isa::available() {
-                let [mut y, mut dx, mut dw, mut db] = case.places();
-                let (x, dy) = (((&*case.x, None), &*case.w), (case.dy(), &*case.w));
-                convolve(&pool, isa, (&g, Pass::Forward), x, case.epilogue(), parallel, &mut y);
-                convolve(&pool, isa, (&g, Pass::InputGradient), dy, Epilogue::default(), parallel, &mut dx);
-                weight_gradient(&pool, isa, &g, &case.x, case.dy(), (&mut dw, Some(&mut db)));
-                case.check([&y, &dx, &dw, &db], isa.name());
+                let ([mut y, mut dx, mut dw, _], pool) = (case.places(), context.pool());
+                let [x, w, dy] = [&*case.x, &*case.w, dy.data()];
+                convolve(pool, isa, (&g, Pass::Forward), [x, w], case.epilogue(), parallel, &mut y);
+                convolve(pool, isa, (&g, Pass::InputGradient), [dy, w], Epilogue::default(), parallel, &mut dx);
+                weight_gradient(pool, isa, &g, [x, dy], &mut dw);
+                case.check([&y, &dx, &dw, db.data()], isa.name());
             }
         }
     }

@@ -6,7 +6,7 @@ use super::direct::{self, Masked, PackedWeights};
 use super::winograd::{self, DomainWeights, Tile, WeightGradientAccumulator};
 use super::{
     Chain, ConvAlgorithm, ConvGeometry, Convolution, Convolve, Pass, bias_gradient, chain, choose_gradient,
-    depthwise, generic,
+    depthwise, generic, masked,
 };
 use crate::buffer_pool::BufferPool;
 use crate::context::Context;
@@ -80,8 +80,8 @@ fn convolve(
             winograd::convolve(pool, &transformed(layer, tile, pass), &g.of(pass), x, epilogue, parallel, y);
         }
         ConvAlgorithm::Depthwise => {
-            let (isa, inputs) = (Isa::current(), (x, layer.weight.data()));
-            depthwise::convolve(pool, isa, (g, pass), inputs, epilogue, parallel, y);
+            let inputs = [x.0, layer.weight.data()];
+            depthwise::convolve(pool, Isa::current(), (g, pass), inputs, epilogue, parallel, y);
         }
         _ => direct::convolve(pool, &packed(layer, pass), &g.of(pass), x, epilogue, parallel, y),
     }
@@ -141,7 +141,12 @@ impl Convolve for f32 {
         sinks: &mut Sinks<'_, f32>,
     ) -> (Option<Tensor<f32>>, usize) {
         let mut first = chain.last();
-        let dy = (gradient.data(), chain.mask(first));
+        // What is read plane by plane is masked first; products and Winograd's tiles are as they read it.
+        let (gradient, mask) = match chain.layers[first].algorithm(context) {
+            ConvAlgorithm::Depthwise => (masked(gradient, chain.mask(first)), None),
+            _ => (gradient, chain.mask(first)),
+        };
+        let dy = (gradient.data(), mask);
         if chain.layers[first].is_direct(context) {
             first = chain::backward_start(context, chain.layers, input_wanted, sinks);
         }
@@ -166,7 +171,7 @@ impl Convolve for f32 {
             dx
         });
         if !sinks.wanted(0) {
-            sinks.add(1, || bias_gradient(pool, g, dy.0, dy.1));
+            sinks.add(1, || bias_gradient(context, masked(gradient, mask)));
         } else if direct {
             let layers = chain.layers.iter().enumerate();
             let passed_on = |index: usize| index > 0 || (input_wanted && at_once);
@@ -174,26 +179,25 @@ impl Convolve for f32 {
                 .map(|(index, layer)| passed_on(index).then(|| packed(layer, Pass::InputGradient)))
                 .collect();
             dx = chain::backward(pool, isa, &chain, &weights, dy, sinks).or(dx);
-        } else {
+        } else if let ConvAlgorithm::Winograd(Some(tile)) = choose_gradient::<f32>(g, context.conv) {
             let mut db = sinks.wanted(1).then(|| Tensor::empty_in(pool, g.bias_shape()));
             let to_db = db.as_mut().map(Tensor::data_mut);
-            if let ConvAlgorithm::Winograd(Some(tile)) = choose_gradient::<f32>(g, context.conv) {
-                sinks.get(0).expect("it is wanted").add_deferred(
-                    pool,
-                    |pool| WeightGradientAccumulator::new(pool, tile, g, isa),
-                    |own| own.fits(tile, g),
-                    |own: &mut WeightGradientAccumulator| own.accumulate(pool, g, x, dy, to_db),
-                );
-            } else {
-                sinks.add(0, || {
-                    let mut dw = Tensor::empty_in(pool, g.weight_shape());
-                    depthwise::weight_gradient(pool, isa, g, x, dy, (dw.data_mut(), to_db));
-                    dw
-                });
-            }
+            sinks.get(0).expect("it is wanted").add_deferred(
+                pool,
+                |pool| WeightGradientAccumulator::new(pool, tile, g, isa),
+                |own| own.fits(tile, g),
+                |own: &mut WeightGradientAccumulator| own.accumulate(pool, g, x, dy, to_db),
+            );
             if let Some(db) = db {
                 sinks.add(1, || db);
             }
+        } else {
+            sinks.add(0, || {
+                let mut dw = Tensor::empty_in(pool, g.weight_shape());
+                depthwise::weight_gradient(pool, isa, g, [x, dy.0], dw.data_mut());
+                dw
+            });
+            sinks.add(1, || bias_gradient(context, gradient));
         }
         (dx, first)
     }

@@ -1,8 +1,11 @@
 //! The convolutions of any element type, by the naive loop or im2col.
 
-use super::{Chain, ConvAlgorithm, Convolution, bias_gradient, im2col, naive};
+use super::{Chain, ConvAlgorithm, Convolution, bias_gradient, im2col, masked, naive};
 use crate::context::Context;
 use crate::element::Element;
+use crate::ops::Relu;
+use crate::ops::elementwise::apply;
+use crate::simd::Isa;
 use crate::sink::Sinks;
 use crate::tensor::Tensor;
 
@@ -16,7 +19,7 @@ pub(super) fn forward<T: Element>(context: &Context, layer: &Convolution<'_, T>,
         _ => im2col::forward(context.pool(), g, x, w, bias, y.data_mut()),
     }
     if layer.relu {
-        y.data_mut().iter_mut().for_each(|y| *y = if *y < T::ZERO { T::ZERO } else { *y });
+        apply(Isa::current(), Relu, None, y.data_mut());
     }
     y
 }
@@ -25,17 +28,13 @@ pub(super) fn forward<T: Element>(context: &Context, layer: &Convolution<'_, T>,
 pub(super) fn backward<T: Element>(
     context: &Context,
     chain: &Chain<'_, T>,
-    mut gradient: Tensor<T>,
+    gradient: Tensor<T>,
     input_wanted: bool,
     sinks: &mut Sinks<'_, T>,
 ) -> Option<Tensor<T>> {
     let (layer, pool) = (&chain.layers[0], context.pool());
     let (g, naive) = (&layer.geometry, layer.algorithm(context) == ConvAlgorithm::Naive);
-    if let Some(output) = chain.mask(0) {
-        for (gradient, &y) in gradient.data_mut().iter_mut().zip(output) {
-            *gradient = if y > T::ZERO { *gradient } else { T::ZERO };
-        }
-    }
+    let gradient = masked(gradient, chain.mask(0));
     let (x, w, dy) = (chain.x.data(), layer.weight.data(), gradient.data());
     sinks.add(0, || {
         let mut dw = Tensor::empty_in(pool, g.weight_shape());
@@ -46,7 +45,7 @@ pub(super) fn backward<T: Element>(
         }
         dw
     });
-    sinks.add(1, || bias_gradient(pool, g, dy, None));
+    sinks.add(1, || bias_gradient(context, gradient.clone()));
     input_wanted.then(|| {
         let mut dx = Tensor::empty_in(pool, g.input_shape());
         if naive {

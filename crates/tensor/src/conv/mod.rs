@@ -22,7 +22,6 @@ mod winograd;
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use convolve::Chain;
 pub(crate) use convolve::Convolve;
@@ -30,9 +29,12 @@ pub use geometry::ConvGeometry;
 pub(crate) use geometry::{addressable, padded, windows_along};
 pub use winograd::Tile;
 
-use crate::buffer_pool::BufferPool;
 use crate::context::Context;
 use crate::element::Element;
+use crate::op::UnaryOp;
+use crate::ops::elementwise::pull_back;
+use crate::ops::{Relu, Sum};
+use crate::simd::Isa;
 use crate::sink::Sinks;
 use crate::tensor::Tensor;
 
@@ -201,22 +203,17 @@ pub fn backward<T: Element>(
     gradient
 }
 
-/// The gradient with respect to the bias: the sum of each channel's output gradient, where `mask` is above 0 if it is given.
-fn bias_gradient<T: Element>(
-    pool: &Arc<BufferPool>,
-    g: &ConvGeometry,
-    dy: &[T],
-    mask: Option<&[T]>,
-) -> Tensor<T> {
-    let (mut sums, pixels) = (Tensor::zeros_in(pool, g.bias_shape()), g.out_pixels());
-    for (plane, dy) in dy.chunks_exact(pixels).enumerate() {
-        sums.data_mut()[plane % g.c_out] += match mask {
-            None => dy.iter().copied().sum(),
-            Some(mask) => {
-                let passes = dy.iter().zip(&mask[plane * pixels..]).filter(|&(_, &y)| y > T::ZERO);
-                passes.map(|(&gradient, _)| gradient).sum::<T>()
-            }
-        };
+/// An output gradient as it is before the layer's ReLU, the output of which is `relu_output`. Works in place.
+fn masked<T: Element>(mut dy: Tensor<T>, relu_output: Option<&[T]>) -> Tensor<T> {
+    if let Some(output) = relu_output {
+        pull_back(Isa::current(), Relu, output, dy.data_mut());
     }
-    sums
+    dy
+}
+
+/// The gradient with respect to the bias: the sum of each channel's output gradient.
+fn bias_gradient<T: Element>(context: &Context, dy: Tensor<T>) -> Tensor<T> {
+    let [n, channels, height, width] = dy.shape().nchw("conv2d").expect("output gradients have four axes");
+    let planes = dy.reshape([n, channels, height * width]).expect("as many elements");
+    Sum { axes: Some(vec![0, 2]), keepdim: false }.compute(context, planes).0
 }

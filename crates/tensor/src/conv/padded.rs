@@ -1,6 +1,8 @@
 //! Planes between zeros: copied once, so that every window lies inside of the copy.
 
 use super::ConvGeometry;
+use crate::ops::Relu;
+use crate::ops::elementwise::Pointwise;
 
 /// The layout of a plane's copy.
 ///
@@ -82,17 +84,18 @@ impl Padded {
                 let to = place(1, first).unwrap_or(0) / phases;
                 let line = &mut line[to.min(self.phase_stride)..];
                 let count = line.len().min(width - first);
-                let keep = |kept: bool, pixel: f32| if kept { pixel } else { 0.0 };
                 match mask {
                     None if phases * step == 1 => line[..count].copy_from_slice(&pixels[first..][..count]),
                     Some(mask) if phases * step == 1 => {
                         let masked = pixels[first..].iter().zip(&mask[first..]);
-                        line.iter_mut().zip(masked).for_each(|(to, (&x, &mask))| *to = keep(mask > 0.0, x));
+                        line.iter_mut()
+                            .zip(masked)
+                            .for_each(|(to, (&x, &mask))| *to = Relu.pull_back(mask, x));
                     }
                     _ => {
                         for (to, column) in line.iter_mut().step_by(step).zip((first..width).step_by(phases))
                         {
-                            *to = keep(mask.is_none_or(|mask| mask[column] > 0.0), pixels[column]);
+                            *to = Relu.pull_back(mask.map_or(1.0, |mask| mask[column]), pixels[column]);
                         }
                     }
                 }

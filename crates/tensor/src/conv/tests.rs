@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::reference::{geometries, passes, widened};
 use super::*;
+use crate::buffer_pool::BufferPool;
 use crate::op::Op;
 use crate::ops::Conv2d;
 use crate::shape::Shape;

@@ -20,6 +20,7 @@ use super::sparse::{Lists, Multiply, Sparse};
 use super::strided::gemm_strided;
 use crate::buffer_pool::BufferPool;
 use crate::simd::{Isa, Registers, compiled, dispatch};
+use crate::sum_slice::{PARTS, sum_slice};
 
 /// One layer of a pass backward: `dw (+)= A B`, and on to the next layer with `w A`.
 pub(crate) struct Stage<'a> {
@@ -69,7 +70,9 @@ pub(crate) fn gemm_backward(
                 let (db, block, pixels) = (&mut **db, &*a_block, pixels.len());
                 compiled!(isa, {
                     for (sum, row) in db.iter_mut().zip(block.chunks_exact(BLOCK_STRIDE)) {
-                        *sum += sum_of(&row[..pixels]);
+                        // What is left of whole parts comes last: the order that every network's sums have had.
+                        let (parts, rest) = row[..pixels].split_at(pixels / PARTS * PARTS);
+                        *sum += sum_slice(parts) + sum_slice(rest);
                     }
                 });
             }
@@ -169,17 +172,4 @@ fn multiply_weights(weights: &PackedA, columns: Range<usize>, block: &[f32], out
         // SAFETY: `out` is borrowed mutably, and there is one thread.
         unsafe { product.multiply() };
     }
-}
-
-/// The sum of a slice in sixteen interleaved parts, which the compiler turns into vectors.
-#[inline(always)]
-fn sum_of(values: &[f32]) -> f32 {
-    let (chunks, rest) = values.as_chunks::<16>();
-    let mut parts = [0.0f32; 16];
-    for chunk in chunks {
-        for (part, &value) in parts.iter_mut().zip(chunk) {
-            *part += value;
-        }
-    }
-    parts.iter().sum::<f32>() + rest.iter().sum::<f32>()
 }

@@ -186,8 +186,7 @@ impl<const ROWS: usize, const VECTORS: usize, const MASKED: bool> Kernel
         if tile.relu {
             for i in 0..ROWS {
                 for v in 0..VECTORS {
-                    // The second operand is what the maximum with a NaN is.
-                    sums[i][v] = s.max(s.splat(0.0), sums[i][v]);
+                    sums[i][v] = s.relu(sums[i][v]);
                 }
             }
         }

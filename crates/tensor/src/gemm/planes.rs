@@ -5,6 +5,8 @@ use std::ops::Range;
 use super::KC;
 use super::copy::{Run, copy_runs};
 use super::operand::{Operand, check_panel};
+use crate::ops::Relu;
+use crate::ops::elementwise::Pointwise;
 use crate::simd::transpose::{Rows, transpose_on};
 use crate::simd::{Isa, compiled};
 
@@ -81,7 +83,7 @@ impl<'a> ChannelPlanes<'a> {
                 for run in &runs[..count] {
                     let mask = &self.data[run.offset + channel * self.pixels..][..run.len];
                     for (value, &mask) in row[run.column..run.column + run.len].iter_mut().zip(mask) {
-                        *value = if mask > 0.0 { *value } else { 0.0 };
+                        *value = Relu.pull_back(mask, *value);
                     }
                 }
             }

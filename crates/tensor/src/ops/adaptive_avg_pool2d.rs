@@ -2,8 +2,8 @@
 
 use super::avg_pool2d::means_gradient;
 use super::pool_window::PoolGeometry;
-use super::sum_slice::sum_slice;
 use crate::simd::{Isa, compiled};
+use crate::sum_slice::sum_slice;
 use crate::{Context, Element, Shape, ShapeError, Tensor, UnaryOp};
 
 /// Means over windows that divide an N x C x H x W input into N x C x OH x OW; H and W may be any.

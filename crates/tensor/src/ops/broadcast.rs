@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::sum_slice::sum_slice;
 use crate::simd::{Isa, compiled};
+use crate::sum_slice::sum_slice;
 use crate::{BufferPool, Element, MAX_AXES, Shape, ShapeError, Tensor, ensure};
 
 /// The extents with ones put before them up to four axes.

@@ -69,7 +69,7 @@ impl<F: Pointwise> UnaryOp for F {
 }
 
 /// `y = f(x)`, or `y = f(y)` if there is no x.
-fn apply<T: Element, F: Pointwise>(isa: Isa, f: F, x: Option<&[T]>, y: &mut [T]) {
+pub(crate) fn apply<T: Element, F: Pointwise>(isa: Isa, f: F, x: Option<&[T]>, y: &mut [T]) {
     compiled!(isa, {
         if let Some(x) = x {
             for (y, &x) in y.iter_mut().zip(x) {
@@ -84,7 +84,7 @@ fn apply<T: Element, F: Pointwise>(isa: Isa, f: F, x: Option<&[T]>, y: &mut [T])
 }
 
 /// `dy = dy f'(x)`.
-fn pull_back<T: Element, F: Pointwise>(isa: Isa, f: F, kept: &[T], dy: &mut [T]) {
+pub(crate) fn pull_back<T: Element, F: Pointwise>(isa: Isa, f: F, kept: &[T], dy: &mut [T]) {
     compiled!(isa, {
         for (dy, &kept) in dy.iter_mut().zip(kept) {
             *dy = f.pull_back(kept, *dy);

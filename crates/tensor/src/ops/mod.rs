@@ -10,7 +10,7 @@ mod checks;
 mod concat;
 mod conv2d;
 mod dropout;
-mod elementwise;
+pub(crate) mod elementwise;
 mod exp;
 mod gelu;
 mod group_norm;
@@ -36,7 +36,6 @@ mod softmax;
 mod softmax_cross_entropy;
 pub(crate) mod special;
 mod sub;
-mod sum_slice;
 mod tanh;
 
 pub use abs::Abs;

@@ -179,6 +179,13 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// `to` is valid for writing the values in those lanes.
     unsafe fn store_masked_at(self, to: *mut f32, mask: Self::Mask, value: Self::Vector);
 
+    /// `max(value, 0)`. A NaN stays, so that a network that has diverged shows it.
+    #[inline(always)]
+    fn relu(self, value: Self::Vector) -> Self::Vector {
+        // The second operand is what the maximum with a NaN is.
+        self.max(self.splat(0.0), value)
+    }
+
     /// [`Simd::load_masked_at`] if there is a mask, otherwise [`Simd::load_at`].
     ///
     /// # Safety

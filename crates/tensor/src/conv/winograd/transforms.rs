@@ -52,8 +52,7 @@ fn transform_line<S: Simd, T: Transform<FROM, TO>, const FROM: usize, const TO: 
             for value in &mut values {
                 *value = s.add(*value, bias);
                 if relu {
-                    // The second operand is what the maximum with a NaN is, so that it stays one and shows.
-                    *value = s.max(s.splat(0.0), *value);
+                    *value = s.relu(*value);
                 }
             }
         }

@@ -3,11 +3,11 @@
 use crate::Element;
 
 /// Parts of the sum, which are summed side by side.
-const PARTS: usize = 16;
+pub(crate) const PARTS: usize = 16;
 
 /// The sum: sixteen running sums side by side, then added up. Rounding errors grow with a sixteenth of the length.
 #[inline(always)]
-pub(super) fn sum_slice<T: Element>(values: &[T]) -> T {
+pub(crate) fn sum_slice<T: Element>(values: &[T]) -> T {
     let (chunks, rest) = values.as_chunks::<PARTS>();
     let mut sums = [T::ZERO; PARTS];
     for chunk in chunks {
