@@ -71,6 +71,7 @@ mod sum_slice;
 mod tensor;
 #[cfg(test)]
 mod testing;
+mod threads;
 
 pub use buffer_pool::{ALIGNMENT, Buffer, BufferPool};
 pub use context::Context;

@@ -6,22 +6,18 @@
 
 use std::sync::Arc;
 
-use rayon::prelude::*;
-
 use super::padded::Padded;
 use super::{ConvGeometry, Pass};
 use crate::buffer_pool::BufferPool;
 use crate::gemm::Epilogue;
 use crate::simd::{Isa, Kernel, Simd, dispatch};
+use crate::threads;
 
 /// The most lanes of a vector: rows are as long as whole vectors of any instruction set.
 const LANES: usize = 16;
 
 /// Vectors of a tile of outputs, and taps whose gradients are summed at once.
 const TILE: usize = 4;
-
-/// Groups that a thread takes at a time.
-const GROUPS: usize = 8;
 
 /// The places in the copies of the planes of a group, which lie one after the other, that a pass reads.
 struct Layout {
@@ -161,16 +157,12 @@ pub(super) fn convolve(
     if y.is_empty() {
         return;
     }
-    let run = |first: usize, y: &mut [f32]| {
-        let copies = &mut *pool.zeros::<f32>(layout.channels[0] * layout.padded.len());
+    let share = threads::share(parallel, g.n * groups);
+    threads::spread(y.chunks_mut(share * to).enumerate(), |(chunk, y)| {
+        let (first, copies) =
+            (chunk * share, &mut *pool.zeros::<f32>(layout.channels[0] * layout.padded.len()));
         dispatch(isa, Correlation { groups, layout, x, w, epilogue, first, y, copies });
-    };
-    if parallel {
-        let chunks = y.par_chunks_mut(GROUPS * to).enumerate();
-        chunks.for_each(|(chunk, y)| run(chunk * GROUPS, y));
-    } else {
-        run(0, y);
-    }
+    });
 }
 
 /// The gradient of the weight.

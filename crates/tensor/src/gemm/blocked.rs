@@ -4,8 +4,6 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use rayon::prelude::*;
-
 use super::KC;
 use super::kernel::{BLOCK_STRIDE, Tile};
 use super::operand::Operand;
@@ -13,6 +11,7 @@ use super::output::{Epilogue, Output};
 use super::packed::{PackedA, Split, blocks_of_k};
 use crate::buffer_pool::BufferPool;
 use crate::simd::{Kernel, Registers, Simd, dispatch};
+use crate::threads;
 
 /// The most panels of a block: those of the narrowest tile.
 const MAX_PANELS: usize = KC / 8;
@@ -37,21 +36,19 @@ pub(crate) fn gemm<B: Operand + ?Sized>(
     product.check(&columns);
     let (panels, lanes) = (a.panels.count, Registers::of(a.isa).lanes);
     let vectors = columns.len().div_ceil(lanes);
-    let threads = if parallel { rayon::current_num_threads() } else { 1 };
     // A few columns do not divide evenly among threads, so the rows are divided, at the price of packing the columns
     // more than once.
-    let by_columns = vectors >= 40 * threads;
-    let tasks = threads.min(if by_columns { vectors } else { panels });
-    let task = |task: usize| {
-        let share = |len: usize| task * len / tasks..(task + 1) * len / tasks;
-        let (rows, vectors) =
-            if by_columns { (0..panels, share(vectors)) } else { (share(panels), 0..vectors) };
+    let by_columns = threads::share(parallel, vectors) >= 40;
+    let units = if by_columns { vectors } else { panels };
+    let share = threads::share(parallel, units);
+    threads::spread((0..units).step_by(share), |first| {
+        let own = first..units.min(first + share);
+        let (rows, vectors) = if by_columns { (0..panels, own) } else { (own, 0..vectors) };
         let end = columns.len().min(vectors.end * lanes);
         let columns = columns.start + vectors.start * lanes..columns.start + end;
-        // SAFETY: `c` is borrowed mutably, and the tasks have different rows or columns of it.
+        // SAFETY: `c` is borrowed mutably, and the threads have different rows or columns of it.
         unsafe { product.run(&rows, &columns) };
-    };
-    if tasks == 1 { task(0) } else { (0..tasks).into_par_iter().for_each(task) }
+    });
 }
 
 /// A product whose sizes fit together.

@@ -2,13 +2,11 @@
 
 mod gradients;
 
-use rayon::prelude::*;
-
 use self::gradients::MaxPoolBackward;
 use super::pool_fold::{Fold, Pooling};
 use super::pool_window::{PoolGeometry, describe_windows};
 use crate::simd::{Isa, dispatch};
-use crate::{Buffer, Context, Element, Shape, ShapeError, Tensor, UnaryOp, ensure};
+use crate::{Buffer, Context, Element, Shape, ShapeError, Tensor, UnaryOp, ensure, threads};
 
 /// The maximum of each window of an N x C x H x W input; the output is N x C x OH x OW with
 /// OH = floor((H + 2 padding - kernel) / stride) + 1. Pairs are (vertical, horizontal).
@@ -123,25 +121,19 @@ impl UnaryOp for MaxPool2d {
         let mut y = Tensor::empty_in(context.pool(), geometry.output_shape());
         let mut argmax = context.pool().take::<u8>(if context.grad_enabled { y.len() } else { 0 });
         let (g, relu, isa) = (&geometry, self.relu, Isa::current());
-        let pool = |x: &[T], y: &mut [T], bytes: &mut [u8]| {
+        let share = threads::share(context.parallel, g.n * g.c);
+        let [inputs, outputs] = [g.in_pixels(), g.out_pixels()].map(|pixels| share * pixels);
+        let (pairs, mut bytes) =
+            (x.data().chunks(inputs).zip(y.data_mut().chunks_mut(outputs)), &mut *argmax);
+        let pieces = pairs.map(|(x, y)| (x, bytes.split_off_mut(..y.len().min(bytes.len())), y));
+        threads::spread(pieces, |(x, bytes, y)| {
+            let bytes = bytes.unwrap_or_default();
             if context.grad_enabled {
                 dispatch(isa, Pooling { g, fold: Maximum::<true> { relu }, x, y, bytes });
             } else {
                 dispatch(isa, Pooling { g, fold: Maximum::<false> { relu }, x, y, bytes });
             }
-        };
-        let (in_pixels, out_pixels) = (geometry.in_pixels(), geometry.out_pixels());
-        if context.parallel {
-            let planes = x.data().par_chunks(in_pixels).zip(y.data_mut().par_chunks_mut(out_pixels));
-            if context.grad_enabled {
-                let planes = planes.zip(argmax.par_chunks_mut(out_pixels));
-                planes.for_each(|((x, y), argmax)| pool(x, y, argmax));
-            } else {
-                planes.for_each(|(x, y)| pool(x, y, &mut []));
-            }
-        } else {
-            pool(x.data(), y.data_mut(), &mut argmax);
-        }
+        });
         (y, Saved { geometry, argmax })
     }
 

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use rayon::prelude::*;
-
 use super::factored::InputSide;
 use super::images::Images;
 use super::layout::{CHANNEL_ALIGNMENT, Planes};
@@ -15,6 +13,7 @@ use super::{ConvGeometry, Masked};
 use crate::buffer_pool::BufferPool;
 use crate::gemm::Epilogue;
 use crate::simd::Simd;
+use crate::threads;
 
 /// Bytes of the planes of one row, inputs and products, of a block of tiles, at most: a third of the second-level cache, through
 /// which the weights stream meanwhile.
@@ -74,17 +73,14 @@ struct Correlation<'a> {
 }
 
 impl Correlation<'_> {
-    /// Computes all images, on several threads if `parallel` and there are several.
+    /// Computes all images, on several threads if `parallel`.
     ///
     /// Each output value is the same sum whichever thread makes it, so that the cut decides nothing but the time.
     fn run(self, parallel: bool, maps: Maps<'_>) {
-        let threads = if parallel { rayon::current_num_threads() } else { 1 };
-        let (count, pixels) = (self.images.planes.images, maps.size[0] * maps.size[1]);
-        if threads == 1 {
-            self.serial(maps);
-        } else if count >= threads {
-            let share = count.div_ceil(threads);
-            maps.data.par_chunks_mut(share * maps.image_stride).enumerate().for_each(|(chunk, data)| {
+        let (all, count, pixels) = (maps.data, self.images.planes.images, maps.size[0] * maps.size[1]);
+        if count >= threads::count(parallel) {
+            let share = threads::share(parallel, count);
+            threads::spread(all.chunks_mut(share * maps.image_stride).enumerate(), |(chunk, data)| {
                 let own = chunk * share..count.min((chunk + 1) * share);
                 Correlation { images: self.images.range(own), ..self }.serial(Maps { data, ..maps });
             });
@@ -92,12 +88,12 @@ impl Correlation<'_> {
             // Few images: each thread takes some panels of channels, and with them its part of the weights, which are more to
             // read than the inputs that every thread transforms for itself.
             let planes = &self.weights.planes;
-            let panels = maps.channels.div_ceil(planes.width).div_ceil(threads);
+            let panels = threads::share(parallel, maps.channels.div_ceil(planes.width));
             let share = panels * planes.width;
-            for (image, data) in maps.data.chunks_mut(maps.image_stride).enumerate() {
+            for (image, data) in all.chunks_mut(maps.image_stride).enumerate() {
                 let images = self.images.range(image..image + 1);
                 let data = &mut data[..maps.channels * pixels];
-                data.par_chunks_mut(share * pixels).enumerate().for_each(|(chunk, data)| {
+                threads::spread(data.chunks_mut(share * pixels).enumerate(), |(chunk, data)| {
                     let own = chunk * share..maps.channels.min((chunk + 1) * share);
                     let maps = Maps { data, channels: own.len(), ..maps };
                     let panels = self.panels + planes.panel(0, chunk * panels);
