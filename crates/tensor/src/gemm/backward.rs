@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::KC;
-use super::blocked::{BlockProduct, columns_of};
+use super::blocked::{ColumnsOfB, Product, columns_of};
 use super::kernel::BLOCK_STRIDE;
 use super::operand::Operand;
 use super::output::{Epilogue, Output};
@@ -82,17 +82,20 @@ pub(crate) fn gemm_backward(
             add_product(isa, stage, channels, &pixels, block, accumulate || index > 0, &mut scratch);
             let Some((weights, w)) = stage.weights else { break };
             channels = weights.rows;
-            let mut out = out.as_deref_mut().filter(|_| number + 1 == count);
+            let out = out.as_deref_mut().filter(|_| number + 1 == count);
             if lists {
                 sparse.multiply_weights(w, &a_block, pixels.len(), (&mut next, &mut scratch));
-                if let Some(out) = &mut out {
-                    out.copy_rows(pixels.clone(), BLOCK_STRIDE, &next);
+                if let Some(out) = out {
+                    // SAFETY: `out` is borrowed mutably, and there is one thread.
+                    unsafe { out.copy_rows(0..channels, pixels.clone(), BLOCK_STRIDE, &next) };
                 }
-            } else if let Some(out) = &mut out {
-                multiply_weights(weights, pixels.clone(), &a_block, out);
             } else {
-                let mut out = Output::matrix(&mut next, channels, pixels.len(), BLOCK_STRIDE);
-                multiply_weights(weights, 0..pixels.len(), &a_block, &mut out);
+                let block = &Output::matrix(&mut next, channels, pixels.len(), BLOCK_STRIDE);
+                let (c, columns) = out.map_or((block, 0..pixels.len()), |out| (&*out, pixels.clone()));
+                let (panels, b) = (0..weights.panels.count, ColumnsOfB::Block(&a_block));
+                let product = Product { a: weights, panels, b, epilogue: Epilogue::default(), columns };
+                // SAFETY: `out` and the block are borrowed mutably, and there is one thread.
+                unsafe { product.write_to(pool, c) };
             }
             if let Some(mask) = &stage.relu_mask {
                 mask.mask_rows(isa, pixels.clone(), BLOCK_STRIDE, &mut next);
@@ -123,7 +126,7 @@ fn check(isa: Isa, a: &ChannelPlanes<'_>, stages: &[Stage<'_>], out: Option<&Out
         most = most.max(channels);
     }
     if let Some(out) = out {
-        assert_eq!((out.rows(), out.columns()), (channels, k), "rows and columns of w A");
+        assert_eq!((out.rows, out.columns), (channels, k), "rows and columns of w A");
     }
     most
 }
@@ -152,24 +155,5 @@ fn add_product(
             let a = (a, [BLOCK_STRIDE, 1]);
             gemm_strided(isa, [channels, columns.len(), pixels.len()], a, (b, width), c, accumulate);
         }
-    }
-}
-
-/// The columns `columns` of the product of weights with a block of A, a row for each channel.
-fn multiply_weights(weights: &PackedA, columns: Range<usize>, block: &[f32], out: &mut Output<'_>) {
-    for (index, ks) in blocks_of_k(weights.k).enumerate() {
-        let product = BlockProduct {
-            a: weights,
-            panels: &(0..weights.panels.count),
-            data: &block[ks.start * BLOCK_STRIDE..],
-            width: BLOCK_STRIDE,
-            ks,
-            columns: columns.clone(),
-            accumulate: index > 0,
-            epilogue: Epilogue::default(),
-            c: out,
-        };
-        // SAFETY: `out` is borrowed mutably, and there is one thread.
-        unsafe { product.multiply() };
     }
 }

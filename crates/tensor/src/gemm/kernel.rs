@@ -1,4 +1,4 @@
-//! The micro-kernel: one tile of C held in registers while all of k streams past it. Every dense product of f32 is made of
+//! The micro-kernel: one micro-tile of C held in registers while all of k streams past it. Every dense product of f32 is made of
 //! it, of matrices in memory as in the Winograd domain.
 //!
 //! The sum is the same for every tile: from zero, one multiply-add for each k in increasing order, then the addition of the old
@@ -27,9 +27,9 @@ pub(crate) struct Prefetch<'a> {
     pub(crate) others: &'a [*const f32],
 }
 
-/// A tile of a product: `C[rows x columns] (+)= A[rows x k] B[k x columns]`, every matrix by address and strides.
+/// A micro-tile of a product: `C[rows x columns] (+)= A[rows x k] B[k x columns]`, every matrix by address and strides.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Tile<'a> {
+pub(crate) struct MicroTile<'a> {
     /// Rows, as many as [`tile_rows`](crate::simd::Registers::tile_rows) has for the columns' vectors at most.
     pub(crate) rows: usize,
     pub(crate) columns: usize,
@@ -57,8 +57,8 @@ pub(crate) struct Tile<'a> {
     pub(crate) prefetch: Option<Prefetch<'a>>,
 }
 
-impl Tile<'_> {
-    /// No tile: what a tile does not say.
+impl MicroTile<'_> {
+    /// No micro-tile: what one does not say.
     pub(crate) const OPEN: Self = Self {
         rows: 0,
         columns: 0,
@@ -88,13 +88,13 @@ impl Tile<'_> {
             ($($rows:literal)*) => {
                 match (self.rows, vectors, masked) {
                     $(
-                        ($rows, 1, false) => s.call(ConstTile::<$rows, 1, false>(self)),
-                        ($rows, 2, false) => s.call(ConstTile::<$rows, 2, false>(self)),
-                        ($rows, 3, false) => s.call(ConstTile::<$rows, 3, false>(self)),
-                        ($rows, 4, false) => s.call(ConstTile::<$rows, 4, false>(self)),
-                        ($rows, 1, true) => s.call(ConstTile::<$rows, 1, true>(self)),
-                        ($rows, 2, true) => s.call(ConstTile::<$rows, 2, true>(self)),
-                        ($rows, 3, true) => s.call(ConstTile::<$rows, 3, true>(self)),
+                        ($rows, 1, false) => s.call(ConstMicroTile::<$rows, 1, false>(self)),
+                        ($rows, 2, false) => s.call(ConstMicroTile::<$rows, 2, false>(self)),
+                        ($rows, 3, false) => s.call(ConstMicroTile::<$rows, 3, false>(self)),
+                        ($rows, 4, false) => s.call(ConstMicroTile::<$rows, 4, false>(self)),
+                        ($rows, 1, true) => s.call(ConstMicroTile::<$rows, 1, true>(self)),
+                        ($rows, 2, true) => s.call(ConstMicroTile::<$rows, 2, true>(self)),
+                        ($rows, 3, true) => s.call(ConstMicroTile::<$rows, 3, true>(self)),
                     )*
                     _ => unreachable!("no tile has {} rows and {} columns", self.rows, self.columns),
                 }
@@ -104,12 +104,12 @@ impl Tile<'_> {
     }
 }
 
-/// A tile of `ROWS` rows and `VECTORS` vectors, the last of which lies partly outside if `MASKED`. Made by [`Tile::run`] alone,
-/// whose caller answers for the addresses.
-struct ConstTile<'a, const ROWS: usize, const VECTORS: usize, const MASKED: bool>(&'a Tile<'a>);
+/// A tile of `ROWS` rows and `VECTORS` vectors, the last of which lies partly outside if `MASKED`. Made by [`MicroTile::run`]
+/// alone, whose caller answers for the addresses.
+struct ConstMicroTile<'a, const ROWS: usize, const VECTORS: usize, const MASKED: bool>(&'a MicroTile<'a>);
 
 impl<const ROWS: usize, const VECTORS: usize, const MASKED: bool> Kernel
-    for ConstTile<'_, ROWS, VECTORS, MASKED>
+    for ConstMicroTile<'_, ROWS, VECTORS, MASKED>
 {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
@@ -120,9 +120,9 @@ impl<const ROWS: usize, const VECTORS: usize, const MASKED: bool> Kernel
         let (tile, panel) = (self.0, VECTORS * S::LANES);
         let tail = s.mask(if MASKED { tile.columns % S::LANES } else { S::LANES });
         let mut sums = [[s.splat(0.0); VECTORS]; ROWS];
-        // Strides that are usual get copies of the loop in which all offsets are constants. SAFETY: `Tile::run` matched rows,
-        // vectors and mask to the tile, and its caller promised that A and B are valid for reads at the tile's strides, which are
-        // those that are passed on, and k's: constants stand only where they were compared with them.
+        // Strides that are usual get copies of the loop in which all offsets are constants. SAFETY: `MicroTile::run` matched
+        // rows, vectors and mask to the tile, and its caller promised that A and B are valid for reads at the tile's strides,
+        // which are those that are passed on, and k's: constants stand only where they were compared with them.
         unsafe {
             if let (Some(fetch), false) = (&tile.prefetch, MASKED) {
                 assert_eq!(tile.b_stride, panel, "what is fetched meanwhile needs a panel of B");
@@ -204,11 +204,11 @@ impl<const ROWS: usize, const VECTORS: usize, const MASKED: bool> Kernel
 /// the last vector.
 ///
 /// # Safety
-/// As for [`Tile::run`], for a tile of these rows and vectors.
+/// As for [`MicroTile::run`], for a tile of these rows and vectors.
 #[inline(always)]
 unsafe fn accumulate<S: Simd, const ROWS: usize, const VECTORS: usize, const TURN: usize>(
     s: S,
-    tile: &Tile<'_>,
+    tile: &MicroTile<'_>,
     strides: [usize; 3],
     first: usize,
     tail: Option<S::Mask>,
@@ -237,11 +237,11 @@ unsafe fn accumulate<S: Simd, const ROWS: usize, const VECTORS: usize, const TUR
 /// [`accumulate`], and fetches meanwhile: what the tile is stored over, what is multiplied next, and other lines.
 ///
 /// # Safety
-/// As for [`Tile::run`], for a tile of these rows and whole vectors.
+/// As for [`MicroTile::run`], for a tile of these rows and whole vectors.
 #[inline(always)]
 unsafe fn accumulate_and_fetch<S: Simd, const ROWS: usize, const VECTORS: usize>(
     s: S,
-    tile: &Tile<'_>,
+    tile: &MicroTile<'_>,
     strides: [usize; 3],
     fetch: &Prefetch<'_>,
     sums: &mut [[S::Vector; VECTORS]; ROWS],

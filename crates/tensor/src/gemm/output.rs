@@ -5,12 +5,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::copy::Run;
-use super::kernel::Tile;
 use super::planes::pieces;
-use crate::simd::Simd;
-
-/// The most elements that a tile has: 8 rows of 48, 12 of 32 or 6 of 64.
-const MAX_TILE: usize = 12 * 32;
 
 /// Steps on the way of C to memory, in this order: add the bias, ReLU.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,8 +29,10 @@ impl Epilogue<'_> {
 #[derive(Debug)]
 pub(crate) struct Output<'a> {
     data: *mut f32,
-    rows: usize,
-    columns: usize,
+    /// m.
+    pub(super) rows: usize,
+    /// n.
+    pub(super) columns: usize,
     pixels: usize,
     image_stride: usize,
     row_stride: usize,
@@ -85,103 +82,36 @@ impl<'a> Output<'a> {
         Self { data, rows, columns, pixels, image_stride, row_stride, borrow: PhantomData }
     }
 
-    /// m.
-    pub(super) fn rows(&self) -> usize {
-        self.rows
+    /// The place of neighboring columns, if they lie in one image: the address in row 0, and the elements between rows.
+    pub(super) fn place(&self, columns: &Range<usize>) -> Option<(*mut f32, usize)> {
+        let mut pieces = pieces(columns.clone(), self.pixels, self.image_stride);
+        let start = pieces.next().map_or(0, |piece| piece.offset);
+        pieces.next().is_none().then(|| (self.data.wrapping_add(start), self.row_stride))
     }
 
-    /// n.
-    pub(super) fn columns(&self) -> usize {
-        self.columns
-    }
-
-    /// Copies a block, a row of `stride` elements for each row, to the columns `columns`.
+    /// Copies to the rows `rows` and columns `columns` those rows of a block, `stride` elements apart.
     ///
     /// # Panics
-    /// If the columns are not there or the block is too short.
-    pub(super) fn copy_rows(&mut self, columns: Range<usize>, stride: usize, block: &[f32]) {
-        assert!(columns.end <= self.columns && columns.len() <= stride, "columns {columns:?}");
-        for (index, row) in block[..self.rows * stride].chunks_exact(stride).enumerate() {
-            for Run { column, offset, len } in pieces(columns.clone(), self.pixels, self.image_stride) {
-                let place = self.data.wrapping_add(index * self.row_stride + offset);
-                // SAFETY: the row and the columns lie inside the output, whose length was checked when it was made, and which is
-                // borrowed mutably.
-                unsafe { row[column..][..len].as_ptr().copy_to_nonoverlapping(place, len) };
-            }
-        }
-    }
-
-    /// Looks up where columns `columns` begin.
-    pub(super) fn columns_at(&self, columns: Range<usize>) -> Columns<'_> {
-        let (image, first) = (columns.start / self.pixels, columns.start % self.pixels);
-        let whole = first + columns.len() <= self.pixels;
-        Columns { output: self, columns, start: image * self.image_stride + first, whole }
-    }
-}
-
-/// Some neighboring columns of an [`Output`], no wider than a tile.
-#[derive(Debug)]
-pub(super) struct Columns<'a> {
-    output: &'a Output<'a>,
-    columns: Range<usize>,
-    /// The element in row 0 and the first column.
-    start: usize,
-    /// Says that all columns lie in one image.
-    whole: bool,
-}
-
-impl Columns<'_> {
-    /// Runs `tile`, whose place in C and epilogue are still open, for rows `rows` of these columns.
+    /// If the rows or columns are not there or the block is too short.
     ///
     /// # Safety
-    /// As for [`Tile::run`] with respect to A and B; `rows` lie inside the output, and rows and columns are as many as those of
-    /// the tile; no other thread accesses this tile meanwhile.
-    #[inline(always)]
-    pub(super) unsafe fn run<S: Simd>(
+    /// No other thread accesses these rows and columns meanwhile.
+    pub(super) unsafe fn copy_rows(
         &self,
-        s: S,
-        mut tile: Tile<'_>,
         rows: Range<usize>,
-        epilogue: Epilogue<'_>,
+        columns: Range<usize>,
+        stride: usize,
+        block: &[f32],
     ) {
-        let stride = self.output.row_stride;
-        tile.bias = epilogue.of_rows(rows.clone()).bias.map_or(std::ptr::null(), <[f32]>::as_ptr);
-        tile.relu = epilogue.relu;
-        if self.whole {
-            (tile.c, tile.c_stride) =
-                (self.output.data.wrapping_add(self.start + rows.start * stride), stride);
-            // SAFETY: the caller's promise; the rows and columns lie inside one image of the output, and the bias, sliced to the
-            // rows, has a value for each.
-            unsafe { tile.run(s) };
-            return;
-        }
-        // Columns on both sides of a border are computed side by side in a small buffer.
-        let mut buffer = [0.0f32; MAX_TILE];
-        let width = self.columns.len();
-        assert!(rows.len() * width <= MAX_TILE);
-        (tile.c, tile.c_stride) = (buffer.as_mut_ptr(), width);
-        let places = || {
-            rows.clone().enumerate().flat_map(|(i, row)| {
-                pieces(self.columns.clone(), self.output.pixels, self.output.image_stride).map(move |piece| {
-                    (
-                        self.output.data.wrapping_add(row * stride + piece.offset),
-                        i * width + piece.column,
-                        piece.len,
-                    )
-                })
-            })
-        };
-        if tile.accumulate {
-            for (c, at, len) in places() {
-                // SAFETY: a piece of a row inside the output, which is this thread's alone.
-                buffer[at..at + len].copy_from_slice(unsafe { std::slice::from_raw_parts(c, len) });
+        assert!(rows.end <= self.rows && columns.end <= self.columns, "rows {rows:?}, columns {columns:?}");
+        for row in rows {
+            let from = &block[row * stride..][..columns.len()];
+            for Run { column, offset, len } in pieces(columns.clone(), self.pixels, self.image_stride) {
+                let place = self.data.wrapping_add(row * self.row_stride + offset);
+                // SAFETY: the row and the columns lie inside the output, whose length was checked when it was made, and by the
+                // caller's promise no other thread is there.
+                unsafe { from[column..][..len].as_ptr().copy_to_nonoverlapping(place, len) };
             }
-        }
-        // SAFETY: the caller's promise; the buffer holds the tile, and the bias, sliced to the rows, has a value for each.
-        unsafe { tile.run(s) };
-        for (c, at, len) in places() {
-            // SAFETY: a piece of a row inside the output, which is this thread's alone.
-            unsafe { buffer[at..at + len].as_ptr().copy_to_nonoverlapping(c, len) };
         }
     }
 }

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::blocked::columns_of;
-use super::kernel::Tile;
+use super::kernel::MicroTile;
 use super::packed::Split;
 use crate::element::fits;
 use crate::simd::{Isa, Kernel, Simd, dispatch};
@@ -53,7 +53,7 @@ impl Kernel for Strided<'_> {
         let height = if by_row { S::REGISTERS.rows_by_row } else { S::REGISTERS.mr() };
         for columns in columns_of(S::REGISTERS, n).ranges() {
             for rows in Split::new(m, 1, height).ranges() {
-                let tile = Tile {
+                let tile = MicroTile {
                     rows: rows.len(),
                     columns: columns.len(),
                     k,
@@ -64,7 +64,7 @@ impl Kernel for Strided<'_> {
                     c: c.wrapping_add(rows.start * self.c_stride + columns.start),
                     c_stride: self.c_stride,
                     accumulate: self.accumulate,
-                    ..Tile::OPEN
+                    ..MicroTile::OPEN
                 };
                 // SAFETY: the tile lies inside of m x n x k, all of which `gemm_strided` has checked against the slices;
                 // C is borrowed mutably, and its rows do not overlap.

@@ -9,7 +9,7 @@ use super::images::Images;
 use super::layout::Planes;
 use super::tiles::Block;
 use crate::gemm;
-use crate::gemm::kernel::{self, Tile};
+use crate::gemm::kernel::{self, MicroTile};
 use crate::simd::{Kernel, Simd};
 
 /// `C = A B`, A of m rows and k columns, in each of `planes` planes. B and C are panels, given by their places in the first
@@ -64,7 +64,7 @@ impl Kernel for MultiplyPanel<'_> {
                     lines: share / 16,
                     others: &lines[count * call / calls..count * (call + 1) / calls],
                 };
-                let tile = Tile {
+                let tile = MicroTile {
                     rows: tile_rows.min(m - row),
                     columns: width,
                     k,
@@ -76,7 +76,7 @@ impl Kernel for MultiplyPanel<'_> {
                     c_stride: width,
                     accumulate: self.accumulate,
                     prefetch: Some(prefetch),
-                    ..Tile::OPEN
+                    ..MicroTile::OPEN
                 };
                 // SAFETY: A was sliced to its rows, or columns if it is transposed, of `a.width` values, of which no more are in
                 // use; B and C to `k` and `m` rows of `width` values; and the tile's rows are among the `m`. C is borrowed
