@@ -16,8 +16,8 @@ use crate::threads;
 /// The most lanes of a vector: rows are as long as whole vectors of any instruction set.
 const LANES: usize = 16;
 
-/// Vectors of a tile of outputs, and taps whose gradients are summed at once.
-const TILE: usize = 4;
+/// Vectors of outputs, and taps whose gradients, that are summed at once.
+const VECTORS: usize = 4;
 
 /// The places in the copies of the planes of a group, which lie one after the other, that a pass reads.
 struct Layout {
@@ -68,7 +68,13 @@ impl Layout {
 
 /// The sums of `V` vectors of outputs, from `start` on: `x` begins at the inputs of their first tap.
 #[inline(always)]
-fn tile<S: Simd, const V: usize>(s: S, start: f32, x: &[f32], taps: &[usize], w: &[f32]) -> [S::Vector; V] {
+fn correlate<S: Simd, const V: usize>(
+    s: S,
+    start: f32,
+    x: &[f32],
+    taps: &[usize],
+    w: &[f32],
+) -> [S::Vector; V] {
     let mut sums = [s.splat(start); V];
     for (&tap, &w) in taps.iter().zip(w) {
         let (x, w) = (s.load_strided::<V>(&x[tap..], S::LANES), s.splat(w));
@@ -79,10 +85,10 @@ fn tile<S: Simd, const V: usize>(s: S, start: f32, x: &[f32], taps: &[usize], w:
     sums
 }
 
-/// Writes a tile to the start of `y`, as much as there is room for.
+/// Writes vectors to the start of `y`, as much as there is room for.
 #[inline(always)]
-fn store<S: Simd, const V: usize>(s: S, tile: [S::Vector; V], relu: bool, y: &mut [f32]) {
-    for (k, mut value) in tile.into_iter().enumerate() {
+fn store<S: Simd, const V: usize>(s: S, values: [S::Vector; V], relu: bool, y: &mut [f32]) {
+    for (k, mut value) in values.into_iter().enumerate() {
         if relu {
             value = s.relu(value);
         }
@@ -122,12 +128,12 @@ impl Kernel for Correlation<'_> {
                 for (i, y) in y.chunks_exact_mut(*columns).enumerate() {
                     let x = &copies[i * row_step..];
                     let mut j = 0;
-                    while j + (TILE - 1) * S::LANES < *columns {
-                        store(s, tile::<S, TILE>(s, bias, &x[j..], taps, w), relu, &mut y[j..]);
-                        j += TILE * S::LANES;
+                    while j + (VECTORS - 1) * S::LANES < *columns {
+                        store(s, correlate::<S, VECTORS>(s, bias, &x[j..], taps, w), relu, &mut y[j..]);
+                        j += VECTORS * S::LANES;
                     }
                     while j < *columns {
-                        store(s, tile::<S, 1>(s, bias, &x[j..], taps, w), relu, &mut y[j..]);
+                        store(s, correlate::<S, 1>(s, bias, &x[j..], taps, w), relu, &mut y[j..]);
                         j += S::LANES;
                     }
                 }
@@ -226,8 +232,8 @@ impl Kernel for WeightGradient<'_> {
                 lines.fill(&dy[(plane * outputs + output) * pixels..][..pixels], None, rows);
                 let (x, dy) = ((&*copy, *row_step), (&*rows, width));
                 let dw = &mut dw[channel * taps.len()..][..taps.len()];
-                let (whole, rest) = taps.as_chunks::<TILE>();
-                let (dw_whole, dw_rest) = dw.as_chunks_mut::<TILE>();
+                let (whole, rest) = taps.as_chunks::<VECTORS>();
+                let (dw_whole, dw_rest) = dw.as_chunks_mut::<VECTORS>();
                 for (taps, dw) in whole.iter().zip(dw_whole) {
                     add_taps(s, x, dy, taps, dw);
                 }

@@ -7,7 +7,7 @@ use super::images::Images;
 use super::layout::{CHANNEL_ALIGNMENT, Planes};
 use super::multiply::{MultiplyPanel, PixelPrefetch};
 use super::tiles::{Extent, Grid, Step};
-use super::transforms::{Maps, Sink, Source, TileKernel, dispatch_tile};
+use super::transforms::{InputTransform, Maps, OutputTransform, TileKernel, dispatch_tile};
 use super::weights::DomainWeights;
 use super::{ConvGeometry, Masked};
 use crate::buffer_pool::BufferPool;
@@ -118,11 +118,12 @@ impl TileKernel for (Correlation<'_>, Maps<'_>) {
         let most = ROW_BYTES / (N * (channels + width) * size_of::<f32>());
         let tile_rows = S::REGISTERS.tile_rows[width / S::LANES];
         let grid = Grid::new(weights.tile, images.planes.images, maps.size, most, tile_rows);
-        let mut inputs = Source::new(pool, grid, images, [channels.next_multiple_of(CHANNEL_ALIGNMENT), 1]);
+        let mut inputs =
+            InputTransform::new(pool, grid, images, [channels.next_multiple_of(CHANNEL_ALIGNMENT), 1]);
         let mut products = Planes::new(pool, N, grid.size, [width, 1]);
         let mut scratch = pool.take(grid.pixels() * S::LANES);
         let panels = maps.channels.div_ceil(width);
-        let mut outputs = Sink::new(pool, grid, maps);
+        let mut outputs = OutputTransform::new(pool, grid, maps);
         let place = |row: usize, panel: usize| first + planes.panel(row * N, panel);
         // The outputs are fetched during the second half of the rows of planes, so that they are still there when they are
         // written.

@@ -62,14 +62,14 @@ fn transform_line<S: Simd, T: Transform<FROM, TO>, const FROM: usize, const TO: 
 
 /// Images on their way into the domain, a block of tiles at a time: inputs, whose tiles overlap, or output gradients, whose tiles
 /// lie side by side.
-pub(super) struct Source<'a> {
+pub(super) struct InputTransform<'a> {
     pub(super) images: Images<'a>,
     partial: PartialTiles,
     /// The `n` planes of one row. Columns past the last channel are zero.
     pub(super) planes: Planes,
 }
 
-impl<'a> Source<'a> {
+impl<'a> InputTransform<'a> {
     /// Images whose planes have such panels, `[width, number]`.
     pub(super) fn new(pool: &Arc<BufferPool>, grid: Grid, images: Images<'a>, panels: [usize; 2]) -> Self {
         let partial = PartialTiles::new(pool, grid, images.extent, images.planes.channels);
@@ -145,7 +145,7 @@ impl<'a> Source<'a> {
 }
 
 /// Products on their way out of the domain, to maps in memory.
-pub(super) struct Sink<'a> {
+pub(super) struct OutputTransform<'a> {
     pub(super) maps: Maps<'a>,
     partial: PartialTiles,
 }
@@ -171,7 +171,7 @@ impl Maps<'_> {
     }
 }
 
-impl<'a> Sink<'a> {
+impl<'a> OutputTransform<'a> {
     /// A way out to `maps`.
     pub(super) fn new(pool: &Arc<BufferPool>, grid: Grid, maps: Maps<'a>) -> Self {
         let partial = PartialTiles::new(pool, grid, Extent::outputs(grid.tile), maps.channels);

@@ -7,7 +7,7 @@ use super::images::Images;
 use super::layout::CHANNEL_ALIGNMENT;
 use super::multiply::{MultiplyPanel, PixelPrefetch};
 use super::tiles::{Extent, Grid, Step};
-use super::transforms::{Source, TileKernel, dispatch_tile};
+use super::transforms::{InputTransform, TileKernel, dispatch_tile};
 use super::weights::DomainWeights;
 use super::{ConvGeometry, Masked, Tile};
 use crate::buffer_pool::BufferPool;
@@ -125,29 +125,29 @@ impl TileKernel for Accumulate<'_> {
         let ([inputs, _], panels, mut empty) = (sums.channels, sums.planes.panels, *empty);
         let grid = Grid::new(sums.tile, dy.planes.images, dy.size, most(sums.tile, sums.channels), 1);
         let width = inputs.next_multiple_of(CHANNEL_ALIGNMENT);
-        let mut sources = Source::new(pool, grid, x, [width, 1]);
-        let mut gradients = Source::new(pool, grid, dy, [sums.planes.width, panels]);
+        let mut x_transform = InputTransform::new(pool, grid, x, [width, 1]);
+        let mut dy_transform = InputTransform::new(pool, grid, dy, [sums.planes.width, panels]);
         let mut scratch = pool.take(grid.pixels() * S::LANES);
         for step in grid.steps(N, panels) {
             let Step { block, row, panel, .. } = step;
             if step.begins_block() {
-                sources.load_block::<S, InputSide, N, N>(s, block, &mut scratch, None);
-                gradients.load_block::<S, GradientSide, M, N>(s, block, &mut scratch, db.as_deref_mut());
+                x_transform.load_block::<S, InputSide, N, N>(s, block, &mut scratch, None);
+                dy_transform.load_block::<S, GradientSide, M, N>(s, block, &mut scratch, db.as_deref_mut());
             }
             if step.begins_row() {
-                sources.row_into_planes::<S, InputSide, N, N>(s, block, row);
-                gradients.row_into_planes::<S, GradientSide, M, N>(s, block, row);
+                x_transform.row_into_planes::<S, InputSide, N, N>(s, block, row);
+                dy_transform.row_into_planes::<S, GradientSide, M, N>(s, block, row);
             }
             let c_place = sums.planes.panel((group * N + row) * N, panel);
             s.call(MultiplyPanel {
                 planes: N,
                 m: inputs,
                 k: block.len(),
-                a: &sources.planes,
+                a: &x_transform.planes,
                 // Its rows are tiles, which are summed over.
                 a_transposed: true,
-                b: &gradients.planes,
-                b_places: [panel, (panel + 1) % panels].map(|panel| gradients.planes.panel(0, panel)),
+                b: &dy_transform.planes,
+                b_places: [panel, (panel + 1) % panels].map(|panel| dy_transform.planes.panel(0, panel)),
                 c: &mut sums.planes,
                 c_place,
                 accumulate: !empty,

@@ -54,7 +54,7 @@ impl DomainWeights {
     /// If there are more or fewer.
     pub(in crate::conv) fn transform(&mut self, pass: Pass, weights: &[f32]) {
         assert_eq!(weights.len(), self.len(), "weights to transform");
-        dispatch_tile(self.isa, self.tile, In { domain: self, pass, weights });
+        dispatch_tile(self.isa, self.tile, TransformWeights { domain: self, pass, weights });
     }
 
     /// Writes the gradient of a layer's weights, O x C/groups x r x r, from its sums in the domain, or adds it if `add`.
@@ -63,18 +63,18 @@ impl DomainWeights {
     /// If there is room for more or fewer.
     pub(super) fn transform_gradient(&self, gradient: &mut [f32], add: bool) {
         assert_eq!(gradient.len(), self.len(), "gradients of the weights");
-        dispatch_tile(self.isa, self.tile, Out { domain: self, gradient, add });
+        dispatch_tile(self.isa, self.tile, TransformGradient { domain: self, gradient, add });
     }
 }
 
 /// [`DomainWeights::transform`].
-struct In<'a> {
+struct TransformWeights<'a> {
     domain: &'a mut DomainWeights,
     pass: Pass,
     weights: &'a [f32],
 }
 
-impl TileKernel for In<'_> {
+impl TileKernel for TransformWeights<'_> {
     #[inline(always)]
     fn run<S: Simd, const M: usize, const R: usize, const N: usize>(self, s: S) {
         let Self { domain: DomainWeights { channels: [rows, columns], planes, .. }, pass, weights } = self;
@@ -110,13 +110,13 @@ impl TileKernel for In<'_> {
 }
 
 /// [`DomainWeights::transform_gradient`].
-struct Out<'a> {
+struct TransformGradient<'a> {
     domain: &'a DomainWeights,
     gradient: &'a mut [f32],
     add: bool,
 }
 
-impl TileKernel for Out<'_> {
+impl TileKernel for TransformGradient<'_> {
     #[inline(always)]
     fn run<S: Simd, const M: usize, const R: usize, const N: usize>(self, s: S) {
         let DomainWeights { channels: [inputs, outputs], ref planes, .. } = *self.domain;
