@@ -14,8 +14,9 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use tensor::conv::{self, ConvAlgorithm, ConvGeometry, Convolution, Tile};
-use tensor::{BufferPool, Context, GradientSum, Shape, Sinks, Tensor};
+use tensor::conv::{self, ConvAlgorithm, ConvGeometry, Tile};
+use tensor::ops::Conv2d;
+use tensor::{BufferPool, Context, GradientSum, Op, Shape, Sinks, Tensor};
 
 const IMAGES: usize = 4;
 
@@ -46,11 +47,16 @@ const GROUPED: [(usize, [usize; 5]); 5] = [
     (32, [3, 1, 128, 128, 28]),
 ];
 
-fn geometry(groups: usize, [kernel, stride, c_in, c_out, size]: [usize; 5]) -> ConvGeometry {
-    let (input, weight) = ([IMAGES, c_in, size, size], [c_out, c_in / groups, kernel, kernel]);
+/// A layer, with its ReLU, and its sizes for so many images.
+fn convolution(
+    images: usize,
+    groups: usize,
+    [kernel, stride, c_in, c_out, size]: [usize; 5],
+) -> (Conv2d, ConvGeometry) {
+    let (input, weight) = ([images, c_in, size, size], [c_out, c_in / groups, kernel, kernel]);
     let padding = if stride == 1 { kernel / 2 } else { 0 };
-    ConvGeometry::new(input.into(), weight.into(), [stride; 2], [padding; 2], [1; 2], groups)
-        .expect("the network's sizes fit")
+    let op = Conv2d { stride: [stride; 2], padding: [padding; 2], groups, relu: true, ..Conv2d::default() };
+    (op, op.geometry(input.into(), weight.into()).expect("the network's sizes fit"))
 }
 
 fn number(index: usize) -> f32 {
@@ -77,42 +83,38 @@ fn paths(g: &ConvGeometry) -> impl Iterator<Item = ConvAlgorithm> {
 
 fn layers(c: &mut Criterion) {
     for (groups, layer) in LAYERS.into_iter().map(|layer| (1, layer)).chain(GROUPED) {
-        let (g, [kernel, _, c_in, c_out, _]) = (geometry(groups, layer), layer);
+        let ((op, g), [kernel, _, c_in, c_out, _]) = (convolution(IMAGES, groups, layer), layer);
         let mut name = format!("{kernel}x{kernel}_{c_in}_{c_out}_at_{}", g.output_shape()[2]);
         if groups > 1 {
             name += &format!("_in_{groups}");
         }
         let context = Context::training(BufferPool::new());
-        let [x, w, bias] =
-            [g.input_shape(), g.weight_shape(), [c_out].into()].map(|shape| fresh(&context, shape));
-        let output = fresh(&context, g.output_shape());
-        let layer = Convolution { geometry: g, weight: &w, bias: Some(&bias), relu: true };
+        let inputs = [g.input_shape(), g.weight_shape(), [c_out].into()].map(|shape| fresh(&context, shape));
 
         let mut group = c.benchmark_group("forward");
         group.throughput(Throughput::Elements(g.flops()));
         for path in paths(&g) {
-            let context = Context { conv: path, ..context.clone() };
+            let context = Context { conv: path, grad_enabled: false, ..context.clone() };
             group.bench_function(BenchmarkId::new(path.to_string(), &name), |b| {
-                b.iter(|| conv::forward(&context, &[layer], black_box(&x), false));
+                b.iter(|| op.forward(&context, black_box(&inputs).to_vec()));
             });
         }
         group.finish();
 
-        let passes = [("input_gradient", true, [None; 2]), ("weight_gradient", false, [Some(0), Some(1)])];
-        for (pass, input, parameters) in passes {
+        let passes =
+            [("input_gradient", [Some(0), None, None]), ("weight_gradient", [None, Some(0), Some(1)])];
+        for (pass, wanted) in passes {
             let mut group = c.benchmark_group(pass);
             group.throughput(Throughput::Elements(g.flops()));
             for path in paths(&g) {
                 let context = Context { conv: path, ..context.clone() };
                 group.bench_function(BenchmarkId::new(path.to_string(), &name), |b| {
                     b.iter_batched(
-                        || fresh(&context, g.output_shape()),
-                        |dy| {
+                        || (op.forward(&context, inputs.to_vec()).1, fresh(&context, g.output_shape())),
+                        |(saved, dy)| {
                             let mut sums = [GradientSum::new(), GradientSum::new()];
-                            let sinks = &mut Sinks::new(&mut sums, &parameters);
-                            let outputs = vec![output.clone()];
-                            let dx = conv::backward(&context, &[layer], &x, outputs, dy, input, sinks);
-                            (dx, sums.map(|sum| sum.finish(context.pool())))
+                            op.backward(&context, saved, dy, &mut Sinks::new(&mut sums, &wanted));
+                            sums.map(|sum| sum.finish(context.pool()))
                         },
                         BatchSize::PerIteration,
                     );
@@ -127,30 +129,29 @@ fn layers(c: &mut Criterion) {
 /// the way of their gradient out of it. Throughput is in weights.
 fn once_per_step(c: &mut Criterion) {
     for (kernel, c_in, c_out, size) in [(5, 96, 256, 35), (3, 256, 384, 17)] {
-        let g = geometry(1, [kernel, 1, c_in, c_out, size]).with_images(1);
+        let of = |images| convolution(images, 1, [kernel, 1, c_in, c_out, size]);
+        let (op, g) = of(1);
         let name = format!("{kernel}x{kernel}_{c_in}_{c_out}");
         let mut group = c.benchmark_group("once_per_step");
         group.throughput(Throughput::Elements(g.weight_shape().elements() as u64));
         for conv in tiles(&g) {
             let context = Context { conv, ..Context::training(BufferPool::new()) };
-            let [x, mut w, nothing] = [g.input_shape(), g.weight_shape(), g.with_images(0).input_shape()]
+            let [x, mut w, nothing] = [g.input_shape(), g.weight_shape(), of(0).1.input_shape()]
                 .map(|shape| fresh(&context, shape));
             group.bench_function(BenchmarkId::new(format!("prepare_{conv}"), &name), |b| {
                 b.iter(|| {
                     // Changed weights and no images: what is left is the way into the domain.
                     black_box(w.data_mut());
-                    let geometry = g.with_images(0);
-                    let layer = Convolution { geometry, weight: &w, bias: None, relu: false };
-                    conv::forward(&context, &[layer], &nothing, false)
+                    let _ = op.forward(&context, vec![nothing.clone(), w.clone()]);
                 });
             });
-            let layer = Convolution { geometry: g, weight: &w, bias: None, relu: false };
             group.bench_function(BenchmarkId::new(format!("finish_{conv}"), &name), |b| {
                 b.iter_batched(
                     || {
-                        let (dy, mut sums) = (fresh(&context, g.output_shape()), [GradientSum::new()]);
-                        let sinks = &mut Sinks::new(&mut sums, &[Some(0)]);
-                        conv::backward(&context, &[layer], &x, Vec::new(), dy, false, sinks);
+                        let (saved, mut sums) =
+                            (op.forward(&context, vec![x.clone(), w.clone()]).1, [GradientSum::new()]);
+                        let sinks = &mut Sinks::new(&mut sums, &[None, Some(0)]);
+                        op.backward(&context, saved, fresh(&context, g.output_shape()), sinks);
                         sums
                     },
                     |sums| sums.map(|sum| sum.finish(context.pool())),

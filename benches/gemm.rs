@@ -9,9 +9,10 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use tensor::conv::{self, ConvAlgorithm, ConvGeometry, Convolution};
+use tensor::conv::ConvAlgorithm;
+use tensor::ops::Conv2d;
 use tensor::simd::Isa;
-use tensor::{BufferPool, Context, GradientSum, Shape, Sinks, Tensor};
+use tensor::{BufferPool, Context, GradientSum, Op, Shape, Sinks, Tensor};
 
 /// Channels, pixels of one image, images: a small one, the square 1x1 convolutions at 224 and at 96 pixels, and the last block.
 const POINTWISE: [(usize, usize, usize); 8] = [
@@ -44,11 +45,10 @@ fn pointwise(c: &mut Criterion) {
     let ours = (Isa::current().name(), ConvAlgorithm::Direct);
     for (channels, pixels, images) in POINTWISE {
         let (input, weight) = ([images, channels, 1, pixels], [channels, channels, 1, 1]);
-        let g = ConvGeometry::new(input.into(), weight.into(), [1; 2], [0; 2], [1; 2], 1)
-            .expect("a pointwise convolution");
-        let [x, w, bias, y] = [g.input_shape(), g.weight_shape(), [channels].into(), g.output_shape()]
-            .map(|shape| numbers(&context, shape));
-        let layer = |relu| [Convolution { geometry: g, weight: &w, bias: Some(&bias), relu }];
+        let op = |relu| Conv2d { relu, ..Conv2d::default() };
+        let g = op(true).geometry(input.into(), weight.into()).expect("a pointwise convolution");
+        let inputs =
+            [g.input_shape(), g.weight_shape(), [channels].into()].map(|shape| numbers(&context, shape));
         let shape = format!("{channels}x{pixels}x{images}");
         for (name, conv) in [ours, ("matrixmultiply", ConvAlgorithm::Im2col)] {
             let context = Context { conv, ..context.clone() };
@@ -57,24 +57,27 @@ fn pointwise(c: &mut Criterion) {
             let mut group = c.benchmark_group("pointwise_forward");
             group.throughput(Throughput::Elements(g.flops()));
             group.bench_function(id(), |b| {
-                b.iter(|| conv::forward(&context, &layer(true), black_box(&x), false));
+                let context = Context { grad_enabled: false, ..context.clone() };
+                b.iter(|| op(true).forward(&context, black_box(&inputs).to_vec()));
             });
             group.finish();
 
             for (pass, relu, products, wanted) in [
-                ("pointwise_weight_gradient", false, 1, [Some(0), None]),
-                ("pointwise_backward", true, 2, [Some(0), Some(1)]),
+                ("pointwise_weight_gradient", false, 1, [None, Some(0), None]),
+                ("pointwise_backward", true, 2, [Some(0), Some(1), Some(2)]),
             ] {
                 let mut group = c.benchmark_group(pass);
                 group.throughput(Throughput::Elements(products * g.flops()));
                 group.bench_function(id(), |b| {
                     b.iter_batched(
-                        || numbers(&context, g.output_shape()),
-                        |dy| {
-                            let mut sums = [GradientSum::new(), GradientSum::new()];
-                            let (outputs, sinks) = (vec![y.clone()], &mut Sinks::new(&mut sums, &wanted));
-                            let dx = conv::backward(&context, &layer(relu), &x, outputs, dy, relu, sinks);
-                            (dx, sums)
+                        || {
+                            let (_, saved) = op(relu).forward(&context, inputs.to_vec());
+                            (saved, numbers(&context, g.output_shape()))
+                        },
+                        |(saved, dy)| {
+                            let mut sums = [GradientSum::new(), GradientSum::new(), GradientSum::new()];
+                            op(relu).backward(&context, saved, dy, &mut Sinks::new(&mut sums, &wanted));
+                            sums
                         },
                         BatchSize::PerIteration,
                     );

@@ -1,6 +1,6 @@
-//! Convolutions that an element type has of its own.
+//! Layers, and the convolutions that an element type has of its own for them.
 
-use super::{ConvAlgorithm, ConvGeometry, Convolution, generic};
+use super::{ConvAlgorithm, ConvGeometry, choose, generic};
 use crate::context::Context;
 use crate::element::Element;
 use crate::sink::Sinks;
@@ -54,6 +54,34 @@ pub trait Convolve: Sized {
 }
 
 impl Convolve for f64 {}
+
+/// One convolution: its sizes and its parameters.
+#[derive(Debug, Clone, Copy)]
+pub struct Convolution<'a, T: Element> {
+    /// The sizes.
+    pub(crate) geometry: ConvGeometry,
+    /// O x C/groups x KH x KW.
+    pub(crate) weight: &'a Tensor<T>,
+    /// O.
+    pub(crate) bias: Option<&'a Tensor<T>>,
+    /// Applies ReLU to the output.
+    pub(crate) relu: bool,
+}
+
+impl<T: Element> Convolution<'_, T> {
+    pub(super) fn algorithm(&self, context: &Context) -> ConvAlgorithm {
+        choose::<T>(&self.geometry, context.conv)
+    }
+
+    pub(super) fn check(&self, x: &Tensor<T>, y: Option<&Tensor<T>>) {
+        let g = &self.geometry;
+        let found = (x.shape(), self.weight.shape(), self.bias.map(Tensor::shape));
+        let bias = self.bias.map(|_| g.bias_shape());
+        assert_eq!(found, (g.input_shape(), g.weight_shape(), bias), "conv2d: shapes of x, w and b");
+        let output = g.output_shape();
+        assert!(y.is_none_or(|y| y.shape() == output), "conv2d: the output is {output}");
+    }
+}
 
 /// Layers one after the other, and what went through them.
 #[derive(Debug, Clone, Copy)]

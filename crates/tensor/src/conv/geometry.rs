@@ -218,17 +218,6 @@ impl ConvGeometry {
         }
     }
 
-    /// The same for fewer images, or for more.
-    ///
-    /// # Panics
-    /// If so many do not fit into an address space.
-    #[must_use]
-    pub fn with_images(&self, n: usize) -> Self {
-        let geometry = Self { n, ..*self };
-        assert!(geometry.is_addressable(), "so many images do not fit into memory");
-        geometry
-    }
-
     /// The input row (axis 0) or column (axis 1) under window element `k` of output position `out`, `None` in the padding.
     #[inline]
     pub(crate) fn source(&self, axis: usize, out: usize, k: usize) -> Option<usize> {

@@ -24,7 +24,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use convolve::Chain;
-pub(crate) use convolve::Convolve;
+pub(crate) use convolve::{Convolution, Convolve};
 pub use geometry::ConvGeometry;
 pub(crate) use geometry::{addressable, padded, windows_along};
 pub use winograd::Tile;
@@ -107,34 +107,6 @@ pub(crate) enum Pass {
     InputGradient,
 }
 
-/// One convolution: its sizes and its parameters.
-#[derive(Debug, Clone, Copy)]
-pub struct Convolution<'a, T: Element> {
-    /// The sizes.
-    pub geometry: ConvGeometry,
-    /// O x C/groups x KH x KW.
-    pub weight: &'a Tensor<T>,
-    /// O.
-    pub bias: Option<&'a Tensor<T>>,
-    /// Applies ReLU to the output.
-    pub relu: bool,
-}
-
-impl<T: Element> Convolution<'_, T> {
-    fn algorithm(&self, context: &Context) -> ConvAlgorithm {
-        choose::<T>(&self.geometry, context.conv)
-    }
-
-    fn check(&self, x: &Tensor<T>, y: Option<&Tensor<T>>) {
-        let g = &self.geometry;
-        let found = (x.shape(), self.weight.shape(), self.bias.map(Tensor::shape));
-        let bias = self.bias.map(|_| g.bias_shape());
-        assert_eq!(found, (g.input_shape(), g.weight_shape(), bias), "conv2d: shapes of x, w and b");
-        let output = g.output_shape();
-        assert!(y.is_none_or(|y| y.shape() == output), "conv2d: the output is {output}");
-    }
-}
-
 /// Picks the algorithm for elements of `T`: a pure function of the geometry (but for N) and of what was asked for, so that it
 /// is the same for any number of threads and any micro-batch. `f64` has the reference algorithms only.
 #[must_use]
@@ -154,8 +126,7 @@ pub fn choose_gradient<T: Element>(geometry: &ConvGeometry, asked: ConvAlgorithm
 ///
 /// # Panics
 /// If a tensor does not have its geometry's shape.
-#[must_use]
-pub fn forward<T: Element>(
+pub(crate) fn forward<T: Element>(
     context: &Context,
     mut layers: &[Convolution<'_, T>],
     x: &Tensor<T>,
@@ -181,7 +152,7 @@ pub fn forward<T: Element>(
 ///
 /// # Panics
 /// If a tensor does not have its geometry's shape.
-pub fn backward<T: Element>(
+pub(crate) fn backward<T: Element>(
     context: &Context,
     layers: &[Convolution<'_, T>],
     x: &Tensor<T>,
