@@ -43,19 +43,20 @@ impl Layout {
         };
         match pass {
             Pass::Forward => {
-                let (size, phases) = ([g.out_h(), g.out_w()], g.stride[1].min(g.w + 2 * g.padding[1]));
+                let (size, [height, width]) = (g.output(), g.padded());
+                let phases = g.stride[1].min(width);
                 let least = (g.window(1) - 1) / phases + size[1].next_multiple_of(LANES);
                 let padded = Padded::input(g, phases, least);
-                let row_step = g.stride[0].min(g.h + 2 * g.padding[0]) * padded.row_stride();
+                let row_step = g.stride[0].min(height) * padded.row_stride();
                 Self { channels: [1, outputs], size, padded, taps: taps(padded).collect(), row_step }
             }
             Pass::InputGradient => {
-                let padded = Padded::output_gradient(g, g.window(1) - 1 + g.w.next_multiple_of(LANES));
+                let padded = Padded::output_gradient(g, g.window(1) - 1 + g.input[1].next_multiple_of(LANES));
                 let (planes, row_step) =
                     ((0..outputs).map(|plane| plane * padded.len()), padded.row_stride());
                 // The kernel is flipped.
                 let taps = planes.flat_map(|plane| taps(padded).rev().map(move |tap| plane + tap)).collect();
-                Self { channels: [outputs, 1], size: [g.h, g.w], padded, taps, row_step }
+                Self { channels: [outputs, 1], size: g.input, padded, taps, row_step }
             }
         }
     }

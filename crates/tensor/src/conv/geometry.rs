@@ -13,10 +13,8 @@ pub struct ConvGeometry {
     pub(crate) n: usize,
     /// C: input channels.
     pub(crate) c_in: usize,
-    /// H: input rows.
-    pub(crate) h: usize,
-    /// W: input columns.
-    pub(crate) w: usize,
+    /// H and W: rows and columns of the input.
+    pub(crate) input: [usize; 2],
     /// O: output channels.
     pub(crate) c_out: usize,
     /// KH and KW: the window.
@@ -91,7 +89,8 @@ impl ConvGeometry {
         // The product is at most C/groups x O, which are two extents of the weight.
         let expected = c_weight * groups;
         ensure!("conv2d", c_in == expected, "weight expects {expected} input channels, input has C = {c_in}");
-        let geometry = Self { n, c_in, h, w, c_out, kernel: [kh, kw], stride, padding, dilation, groups };
+        let geometry =
+            Self { n, c_in, input: [h, w], c_out, kernel: [kh, kw], stride, padding, dilation, groups };
         ensure!(
             "conv2d",
             geometry.is_addressable(),
@@ -107,10 +106,11 @@ impl ConvGeometry {
     /// space.
     fn is_addressable(&self) -> bool {
         let [kh, kw] = self.kernel;
-        let window = |axis: usize| self.dilation[axis].saturating_mul(self.kernel[axis]);
-        let [h, w] = [padded(self.h, self.padding[0]), padded(self.w, self.padding[1])];
-        let channels = self.c_in.max(self.c_out);
-        addressable([self.n, channels, h.max(window(0)), w.max(window(1)), kh, kw, size_of::<f64>()])
+        let [h, w] = [0, 1].map(|axis| {
+            let window = self.dilation[axis].saturating_mul(self.kernel[axis]);
+            padded(self.input[axis], self.padding[axis]).max(window)
+        });
+        addressable([self.n, self.c_in.max(self.c_out), h, w, kh, kw, size_of::<f64>()])
     }
 
     /// The extent that the dilated window spans along an axis (0 vertical, 1 horizontal).
@@ -118,24 +118,24 @@ impl ConvGeometry {
         self.dilation[axis] * (self.kernel[axis] - 1) + 1
     }
 
-    /// Output rows: floor((H + 2 padding - window) / stride) + 1.
-    pub(crate) fn out_h(&self) -> usize {
-        (self.h + 2 * self.padding[0] - self.window(0)) / self.stride[0] + 1
+    /// Rows and columns of the input with its padding.
+    pub(crate) fn padded(&self) -> [usize; 2] {
+        [0, 1].map(|axis| self.input[axis] + 2 * self.padding[axis])
     }
 
-    /// Output columns.
-    pub(crate) fn out_w(&self) -> usize {
-        (self.w + 2 * self.padding[1] - self.window(1)) / self.stride[1] + 1
+    /// OH and OW, rows and columns of the output: floor((H + 2 padding - window) / stride) + 1.
+    pub(crate) fn output(&self) -> [usize; 2] {
+        [0, 1].map(|axis| (self.padded()[axis] - self.window(axis)) / self.stride[axis] + 1)
     }
 
     /// Pixels of one output plane.
     pub(crate) fn out_pixels(&self) -> usize {
-        self.out_h() * self.out_w()
+        self.output().iter().product()
     }
 
     /// Pixels of one input plane.
     pub(crate) fn in_pixels(&self) -> usize {
-        self.h * self.w
+        self.input.iter().product()
     }
 
     /// Elements of the input.
@@ -161,13 +161,14 @@ impl ConvGeometry {
     /// N x O x OH x OW.
     #[must_use]
     pub fn output_shape(&self) -> Shape {
-        Shape::from([self.n, self.c_out, self.out_h(), self.out_w()])
+        let [oh, ow] = self.output();
+        Shape::from([self.n, self.c_out, oh, ow])
     }
 
     /// N x C x H x W.
     #[must_use]
     pub fn input_shape(&self) -> Shape {
-        Shape::from([self.n, self.c_in, self.h, self.w])
+        Shape::from([self.n, self.c_in, self.input[0], self.input[1]])
     }
 
     /// O.
@@ -212,8 +213,7 @@ impl ConvGeometry {
             Pass::Forward => *self,
             Pass::InputGradient => {
                 let padding = [0, 1].map(|axis| self.window(axis) - 1 - self.padding[axis]);
-                let [h, w] = [self.out_h(), self.out_w()];
-                Self { c_in: self.c_out, h, w, c_out: self.c_in, padding, ..*self }
+                Self { c_in: self.c_out, input: self.output(), c_out: self.c_in, padding, ..*self }
             }
         }
     }
@@ -222,8 +222,7 @@ impl ConvGeometry {
     #[inline]
     pub(crate) fn source(&self, axis: usize, out: usize, k: usize) -> Option<usize> {
         let padded = out * self.stride[axis] + k * self.dilation[axis];
-        let extent = if axis == 0 { self.h } else { self.w };
-        padded.checked_sub(self.padding[axis]).filter(|&position| position < extent)
+        padded.checked_sub(self.padding[axis]).filter(|&position| position < self.input[axis])
     }
 }
 

@@ -17,7 +17,7 @@ use crate::element::Element;
 /// the matrix (row (c, u, v), column (i, j)), where in the image (C/groups x H x W), and its length. Neighbors of a piece are
 /// neighbors in the matrix and a stride apart in the image.
 fn for_each_piece(g: &ConvGeometry, mut each: impl FnMut(usize, usize, usize)) {
-    let ([oh, ow], [kh, kw]) = ([g.out_h(), g.out_w()], g.kernel);
+    let ([h, w], [oh, ow], [kh, kw]) = (g.input, g.output(), g.kernel);
     for row in 0..g.patch() {
         let (c, u, v) = (row / (kh * kw), row / kw % kh, row % kw);
         // Output columns whose source lies inside the image.
@@ -25,7 +25,7 @@ fn for_each_piece(g: &ConvGeometry, mut each: impl FnMut(usize, usize, usize)) {
         let to = (from..ow).find(|&j| g.source(1, j, v).is_none()).unwrap_or(ow);
         for i in 0..oh {
             if let (Some(y), Some(x)) = (g.source(0, i, u), g.source(1, from, v)) {
-                each((row * oh + i) * ow + from, (c * g.h + y) * g.w + x, to - from);
+                each((row * oh + i) * ow + from, (c * h + y) * w + x, to - from);
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::element::Element;
 /// Calls `visit(y index, x index, w index)` for every product of the convolution, in row-major order of the output.
 fn for_each_product(g: &ConvGeometry, mut visit: impl FnMut(usize, usize, usize)) {
     let (c_group, o_group) = (g.c_in / g.groups, g.c_out / g.groups);
-    let (oh, ow) = (g.out_h(), g.out_w());
+    let ([h, w], [oh, ow]) = (g.input, g.output());
     for n in 0..g.n {
         for o in 0..g.c_out {
             for i in 0..oh {
@@ -22,7 +22,7 @@ fn for_each_product(g: &ConvGeometry, mut visit: impl FnMut(usize, usize, usize)
                             let Some(row) = g.source(0, i, u) else { continue };
                             for v in 0..g.kernel[1] {
                                 let Some(column) = g.source(1, j, v) else { continue };
-                                let x = ((n * g.c_in + channel) * g.h + row) * g.w + column;
+                                let x = ((n * g.c_in + channel) * h + row) * w + column;
                                 let w = ((o * c_group + c) * g.kernel[0] + u) * g.kernel[1] + v;
                                 visit(y, x, w);
                             }

@@ -31,18 +31,17 @@ impl Padded {
 
     /// A plane of the input of `g` in its padding. Phases have at least so many columns.
     pub(super) fn input(g: &ConvGeometry, phases: usize, columns: usize) -> Self {
-        let [rows, width] = [g.h + 2 * g.padding[0], g.w + 2 * g.padding[1]];
+        let [rows, width] = g.padded();
         let (origin, phase_stride) = (g.padding.map(|p| p as isize), width.div_ceil(phases).max(columns));
-        Self { size: [g.h, g.w], origin, step: [1; 2], rows, phases, phase_stride }
+        Self { size: g.input, origin, step: [1; 2], rows, phases, phase_stride }
     }
 
     /// A plane of the output gradient of `g`, with zeros between its pixels where the stride is more than 1: what the input
     /// gradient is a convolution of, with the kernel flipped. Rows have at least so many columns.
     pub(super) fn output_gradient(g: &ConvGeometry, columns: usize) -> Self {
         let origin = [0, 1].map(|axis| g.window(axis) as isize - 1 - g.padding[axis] as isize);
-        let [rows, width] = [g.h + g.window(0) - 1, g.w + g.window(1) - 1];
-        let size = [g.out_h(), g.out_w()];
-        Self { size, origin, step: g.stride, rows, phases: 1, phase_stride: width.max(columns) }
+        let [rows, width] = [0, 1].map(|axis| g.input[axis] + g.window(axis) - 1);
+        Self { size: g.output(), origin, step: g.stride, rows, phases: 1, phase_stride: width.max(columns) }
     }
 
     pub(super) fn pixels(&self) -> usize {

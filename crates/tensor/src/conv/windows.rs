@@ -47,7 +47,7 @@ struct Windows<'a> {
 impl<'a> Windows<'a> {
     /// Prepares a part of the input of `g`.
     fn new(pool: &Arc<BufferPool>, g: &ConvGeometry, part: ChannelPlanes<'a>, by: By) -> Self {
-        let [height, width] = [g.h + 2 * g.padding[0], g.w + 2 * g.padding[1]];
+        let [height, width] = g.padded();
         // A window alone in its row needs no more phases than there are columns.
         let phases = if by == By::Position { g.stride[1].min(width) } else { 1 };
         let (padded, step) = (Padded::input(g, phases, 0), [g.stride[0].min(height), g.stride[1] / phases]);
@@ -78,7 +78,7 @@ impl<'a> Windows<'a> {
 
     /// Places where the windows of the output positions `range` begin.
     fn positions(&self, range: Range<usize>) -> impl ExactSizeIterator<Item = usize> + Clone {
-        let ([down, right], out) = (self.step, [self.g.out_h(), self.g.out_w()]);
+        let ([down, right], out) = (self.step, self.g.output());
         offsets(range, out, [self.image_stride, down * self.padded.row_stride()], move |j| j * right)
     }
 }

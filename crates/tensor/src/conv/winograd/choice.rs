@@ -33,7 +33,8 @@ pub(in crate::conv) fn tile_for(g: &ConvGeometry, sums: bool) -> Option<Tile> {
     let passes = |blocks: usize| if sums { 2 * blocks as u64 } else { 1 };
     let work = |tile: Tile| {
         let (m, square) = (tile.outputs(), (tile.inputs() * tile.inputs()) as u64);
-        let values = g.n as u64 * (g.out_h().div_ceil(m) * g.out_w().div_ceil(m)) as u64 * square;
+        let tiles: usize = g.output().iter().map(|size| size.div_ceil(m)).product();
+        let values = g.n as u64 * tiles as u64 * square;
         values * (inputs * outputs + TRANSFORM * (inputs + outputs))
             + passes(blocks(tile, g)) * WEIGHT * square * inputs * outputs
     };

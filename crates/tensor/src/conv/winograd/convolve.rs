@@ -42,12 +42,12 @@ pub(in crate::conv) fn convolve(
     }
     let (outputs, pixels, tile) = (g.c_out / g.groups, g.out_pixels(), weights.tile);
     for group in 0..g.groups {
-        let (sizes, extent) = ([g.c_in, g.h, g.w], Extent::inputs(tile));
+        let (sizes, extent) = ((g.c_in, g.input), Extent::inputs(tile));
         let own = group * outputs..(group + 1) * outputs;
         let maps = Maps {
             data: &mut y[own.start * pixels..],
             channels: outputs,
-            size: [g.out_h(), g.out_w()],
+            size: g.output(),
             image_stride: g.c_out * pixels,
         };
         let correlation = Correlation {

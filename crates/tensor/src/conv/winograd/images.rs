@@ -28,17 +28,17 @@ pub(super) struct Images<'a> {
 }
 
 impl<'a> Images<'a> {
-    /// The channels of a group, `[group, groups]`, of some images, N and `[C, H, W]`.
+    /// The channels of a group, `[group, groups]`, of some images, N, C and `[H, W]`.
     pub(super) fn of_group(
         data: Masked<'a>,
         count: usize,
-        [channels, height, width]: [usize; 3],
+        (channels, size): (usize, [usize; 2]),
         group: [usize; 2],
         extent: Extent,
         padding: [usize; 2],
     ) -> Self {
-        let planes = part(data, [channels, height * width], &(0..count), group);
-        Self { planes, size: [height, width], extent, padding }
+        let planes = part(data, [channels, size[0] * size[1]], &(0..count), group);
+        Self { planes, size, extent, padding }
     }
 
     pub(super) fn range(&self, range: Range<usize>) -> Images<'a> {

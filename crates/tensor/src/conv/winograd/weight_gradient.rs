@@ -27,7 +27,7 @@ fn most(tile: Tile, [inputs, outputs]: [usize; 2]) -> usize {
 /// Blocks that the tiles of one group's images make: each reads and writes the sums once.
 pub(super) fn blocks(tile: Tile, g: &ConvGeometry) -> usize {
     let channels = [g.c_in / g.groups, g.c_out / g.groups];
-    Grid::new(tile, g.n, [g.out_h(), g.out_w()], most(tile, channels), 1).blocks().count()
+    Grid::new(tile, g.n, g.output(), most(tile, channels), 1).blocks().count()
 }
 
 /// The sum of `(B^T d B) . (A dY A^T)` over everything seen since it was finished.
@@ -82,10 +82,9 @@ impl WeightGradientAccumulator {
         }
         for group in 0..g.groups {
             let db = db.as_deref_mut().map(|db| &mut db[group * outputs..][..outputs]);
-            let (at, inputs, outputs) =
-                ([group, g.groups], [g.c_in, g.h, g.w], [g.c_out, g.out_h(), g.out_w()]);
-            let x = Images::of_group((x, None), g.n, inputs, at, Extent::inputs(tile), g.padding);
-            let dy = Images::of_group(dy, g.n, outputs, at, Extent::outputs(tile), [0; 2]);
+            let at = [group, g.groups];
+            let x = Images::of_group((x, None), g.n, (g.c_in, g.input), at, Extent::inputs(tile), g.padding);
+            let dy = Images::of_group(dy, g.n, (g.c_out, g.output()), at, Extent::outputs(tile), [0; 2]);
             dispatch_tile(isa, tile, Accumulate { to: self, pool, group, x, dy, db });
         }
         self.empty = false;
