@@ -12,7 +12,6 @@ use super::fast::packed;
 use super::windows::windows;
 use super::{Chain, Convolution, Pass};
 use crate::buffer_pool::BufferPool;
-use crate::context::Context;
 use crate::gemm::{By, Operand, Stage, gemm, gemm_backward};
 use crate::shape::Shape;
 use crate::simd::Isa;
@@ -26,9 +25,9 @@ const BLOCK: usize = 240;
 const BACKWARD_BYTES: usize = 7 << 18;
 
 /// The first of the layers at the end that a block of pixels can go through.
-pub(super) fn together(context: &Context, layers: &[Convolution<'_, f32>]) -> usize {
-    let direct = |layer: &Convolution<'_, f32>| layer.geometry.groups == 1 && layer.is_direct(context);
-    if context.parallel {
+pub(super) fn together(parallel: bool, layers: &[Convolution<'_, f32>]) -> usize {
+    let direct = |layer: &Convolution<'_, f32>| layer.geometry.groups == 1 && layer.is_direct();
+    if parallel {
         return layers.len();
     }
     let pointwise = |layer: &&Convolution<'_, f32>| layer.geometry.is_pointwise() && direct(layer);
@@ -86,13 +85,13 @@ pub(super) fn forward(
 /// The first of the layers at the end that a block of the output gradient goes through: the last, which is one of direct
 /// products, alone, or layers before it, too.
 pub(super) fn backward_start(
-    context: &Context,
+    parallel: bool,
     layers: &[Convolution<'_, f32>],
     input_wanted: bool,
     sinks: &Sinks<'_, f32>,
 ) -> usize {
     let last = layers.len() - 1;
-    let mut first = together(context, layers).min(last);
+    let mut first = together(parallel, layers).min(last);
     // Only a pointwise layer's input gradient belongs to the same pixels.
     if (first > 0 || input_wanted) && !layers[first].geometry.is_pointwise() {
         first = last.min(first + 1);

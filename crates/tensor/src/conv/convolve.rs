@@ -1,6 +1,6 @@
 //! Layers, and the convolutions that an element type has of its own for them.
 
-use super::{ConvAlgorithm, ConvGeometry, choose, generic};
+use super::{ConvAlgorithm, ConvGeometry, generic};
 use crate::context::Context;
 use crate::element::Element;
 use crate::sink::Sinks;
@@ -8,8 +8,7 @@ use crate::tensor::Tensor;
 
 /// The convolutions of an element type: `f32` has fast ones, and what has none has the reference's.
 ///
-/// The module is private, so that nobody implements it, but whoever is generic over [`Element`] can call its methods: shapes that
-/// do not fit are a panic in what they call, as in [`forward`](super::forward), which says so better.
+/// The module is private, and so are the layers: nobody else implements the trait, or can call more than its choices.
 pub trait Convolve: Sized {
     /// See [`choose`](super::choose).
     fn choose(_: &ConvGeometry, asked: ConvAlgorithm) -> ConvAlgorithm {
@@ -60,6 +59,8 @@ impl Convolve for f64 {}
 pub struct Convolution<'a, T: Element> {
     /// The sizes.
     pub(crate) geometry: ConvGeometry,
+    /// The pick of [`choose`](super::choose).
+    pub(crate) algorithm: ConvAlgorithm,
     /// O x C/groups x KH x KW.
     pub(crate) weight: &'a Tensor<T>,
     /// O.
@@ -69,10 +70,6 @@ pub struct Convolution<'a, T: Element> {
 }
 
 impl<T: Element> Convolution<'_, T> {
-    pub(super) fn algorithm(&self, context: &Context) -> ConvAlgorithm {
-        choose::<T>(&self.geometry, context.conv)
-    }
-
     pub(super) fn check(&self, x: &Tensor<T>, y: Option<&Tensor<T>>) {
         let g = &self.geometry;
         let found = (x.shape(), self.weight.shape(), self.bias.map(Tensor::shape));

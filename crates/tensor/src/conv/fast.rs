@@ -55,12 +55,12 @@ impl Convolution<'_, f32> {
         Epilogue { bias: self.bias.map(Tensor::data), relu: self.relu }
     }
 
-    pub(super) fn is_direct(&self, context: &Context) -> bool {
-        self.algorithm(context) == ConvAlgorithm::Direct
+    pub(super) fn is_direct(&self) -> bool {
+        self.algorithm == ConvAlgorithm::Direct
     }
 
-    fn by_reference(&self, context: &Context) -> bool {
-        matches!(self.algorithm(context), ConvAlgorithm::Naive | ConvAlgorithm::Im2col)
+    fn by_reference(&self) -> bool {
+        matches!(self.algorithm, ConvAlgorithm::Naive | ConvAlgorithm::Im2col)
     }
 }
 
@@ -75,7 +75,7 @@ fn convolve(
 ) {
     let (pool, parallel) = (context.pool(), context.parallel);
     let g = &layer.geometry;
-    match layer.algorithm(context) {
+    match layer.algorithm {
         ConvAlgorithm::Winograd(Some(tile)) => {
             winograd::convolve(pool, &transformed(layer, tile, pass), &g.of(pass), x, epilogue, parallel, y);
         }
@@ -121,11 +121,11 @@ impl Convolve for f32 {
         x: &Tensor<f32>,
         keep: bool,
     ) -> (Vec<Tensor<f32>>, usize) {
-        if layers.len() > 1 && chain::together(context, layers) == 0 {
+        if layers.len() > 1 && chain::together(context.parallel, layers) == 0 {
             return (chain::forward(context.pool(), layers, x, keep), layers.len());
         }
         let layer = &layers[0];
-        if layer.by_reference(context) {
+        if layer.by_reference() {
             return (vec![generic::forward(context, layer, x)], 1);
         }
         let mut y = Tensor::empty_in(context.pool(), layer.geometry.output_shape());
@@ -142,21 +142,21 @@ impl Convolve for f32 {
     ) -> (Option<Tensor<f32>>, usize) {
         let mut first = chain.last();
         // What is read plane by plane is masked first; products and Winograd's tiles are as they read it.
-        let (gradient, mask) = match chain.layers[first].algorithm(context) {
+        let (gradient, mask) = match chain.layers[first].algorithm {
             ConvAlgorithm::Depthwise => (masked(gradient, chain.mask(first)), None),
             _ => (gradient, chain.mask(first)),
         };
         let dy = (gradient.data(), mask);
-        if chain.layers[first].is_direct(context) {
-            first = chain::backward_start(context, chain.layers, input_wanted, sinks);
+        if chain.layers[first].is_direct() {
+            first = chain::backward_start(context.parallel, chain.layers, input_wanted, sinks);
         }
         let (chain, input_wanted) = (chain.tail(first), input_wanted || first > 0);
         let (layer, sinks) = (&chain.layers[0], &mut sinks.tail(2 * first));
-        if layer.by_reference(context) {
+        if layer.by_reference() {
             return (generic::backward(context, &chain, gradient, input_wanted, sinks), first);
         }
         let (g, pool, isa, x) = (&layer.geometry, context.pool(), Isa::current(), chain.x.data());
-        let direct = layer.is_direct(context);
+        let direct = layer.is_direct();
         // One pass over the pixels makes all gradients of pointwise layers.
         let at_once = direct && g.is_pointwise() && !context.parallel && sinks.wanted(0);
         // Before the sums are asked for, which other threads may wait for.

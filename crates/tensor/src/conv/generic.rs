@@ -14,7 +14,7 @@ pub(super) fn forward<T: Element>(context: &Context, layer: &Convolution<'_, T>,
     let g = &layer.geometry;
     let mut y = Tensor::empty_in(context.pool(), g.output_shape());
     let (x, w, bias) = (x.data(), layer.weight.data(), layer.bias.map(Tensor::data));
-    match layer.algorithm(context) {
+    match layer.algorithm {
         ConvAlgorithm::Naive => naive::forward(g, x, w, bias, y.data_mut()),
         _ => im2col::forward(context.pool(), g, x, w, bias, y.data_mut()),
     }
@@ -33,7 +33,7 @@ pub(super) fn backward<T: Element>(
     sinks: &mut Sinks<'_, T>,
 ) -> Option<Tensor<T>> {
     let (layer, pool) = (&chain.layers[0], context.pool());
-    let (g, naive) = (&layer.geometry, layer.algorithm(context) == ConvAlgorithm::Naive);
+    let (g, naive) = (&layer.geometry, layer.algorithm == ConvAlgorithm::Naive);
     let gradient = masked(gradient, chain.mask(0));
     let (x, w, dy) = (chain.x.data(), layer.weight.data(), gradient.data());
     sinks.add(0, || {

@@ -126,7 +126,7 @@ fn channels_of(tensor: &Tensor<f32>, images: usize, [group, groups]: [usize; 2])
     Tensor::from_fn(Shape::from(&*shape), at)
 }
 
-/// Whoever is generic over elements can pass by the checks of `forward`: what computes has its own.
+/// What computes has checks of its own, beside those of `forward`.
 #[test]
 fn tensors_that_are_too_small_are_a_panic_in_every_algorithm() {
     let fitting: [&[usize]; 5] = [&[2, 16, 9, 9], &[32, 16, 3, 3], &[32], &[24, 32, 1, 1], &[24]];
@@ -137,7 +137,10 @@ fn tensors_that_are_too_small_are_a_panic_in_every_algorithm() {
     let [wide, pointwise] = [geometry([2, 16, 9, 9], fitting[1], 1), geometry([2, 32, 9, 9], fitting[3], 0)];
     let computes = |context: &Context, shapes: [&[usize]; 5]| {
         let [x, w, b, next_w, next_b] = shapes.map(|shape| Tensor::<f32>::zeros(Shape::new(shape)));
-        let layer = |geometry, weight, bias| Convolution { geometry, weight, bias: Some(bias), relu: true };
+        let layer = |geometry, weight, bias| {
+            let algorithm = choose::<f32>(&geometry, context.conv);
+            Convolution { geometry, algorithm, weight, bias: Some(bias), relu: true }
+        };
         let layers = [layer(wide, &w, &b), layer(pointwise, &next_w, &next_b)];
         let work = || {
             let (mut left, mut x) = (&layers[..], x.clone());
@@ -260,8 +263,7 @@ fn a_reshaped_weight_is_packed_anew() {
     let turned = w.clone().reshape([32, 16, 3, 3]).unwrap();
     let forward = |context: &Context, weight: &Tensor<f32>| {
         let x = Tensor::from_fn([1, weight.shape()[1], 9, 9], |index| (index % 5) as f32 - 2.0);
-        let geometry = ConvGeometry::new(x.shape(), weight.shape(), [1; 2], [1; 2], [1; 2], 1).unwrap();
-        forward(context, &[Convolution { geometry, weight, bias: None, relu: false }], &x, false).remove(0)
+        Conv2d { padding: [1; 2], ..Conv2d::default() }.forward(context, vec![x, weight.clone()]).0
     };
     for conv in [ConvAlgorithm::Direct, ConvAlgorithm::Winograd(None)] {
         let context = Context { conv, ..context.clone() };

@@ -43,13 +43,15 @@ pub struct Saved<T: Element> {
 /// The layers with their sizes and parameters.
 fn layers<'a, T: Element>(
     ops: &[Conv2d],
+    context: &Context,
     mut input: Shape,
     parameters: &'a [Tensor<T>],
 ) -> Vec<Convolution<'a, T>> {
     let layer = |(op, own): (&Conv2d, &'a [Tensor<T>])| {
         let geometry = op.geometry(input, own[0].shape()).expect("the shapes were checked");
         input = geometry.output_shape();
-        Convolution { geometry, weight: &own[0], bias: own.get(1), relu: op.relu }
+        let algorithm = conv::choose::<T>(&geometry, context.conv);
+        Convolution { geometry, algorithm, weight: &own[0], bias: own.get(1), relu: op.relu }
     };
     ops.iter().zip(parameters.chunks(2)).map(layer).collect()
 }
@@ -61,7 +63,7 @@ pub(super) fn forward<T: Element>(
     mut inputs: Vec<Tensor<T>>,
 ) -> (Tensor<T>, Saved<T>) {
     let x = inputs.remove(0);
-    let layers = layers(ops, x.shape(), &inputs);
+    let layers = layers(ops, context, x.shape(), &inputs);
     let mut outputs = conv::forward(context, &layers, &x, context.grad_enabled);
     let y = outputs.last().expect("there is a layer").clone();
     if layers.last().is_some_and(|layer| !layer.relu) {
@@ -79,7 +81,7 @@ pub(super) fn backward<T: Element>(
     sinks: &mut Sinks<'_, T>,
 ) {
     let Saved { x, parameters, outputs } = saved;
-    let (layers, wanted) = (layers(ops, x.shape(), &parameters), sinks.wanted(0));
+    let (layers, wanted) = (layers(ops, context, x.shape(), &parameters), sinks.wanted(0));
     let dx = conv::backward(context, &layers, &x, outputs, dy, wanted, &mut sinks.tail(1));
     if let Some(dx) = dx {
         sinks.add(0, || dx);

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::conv::reference::{Case, geometries};
-use crate::conv::{Chain, Convolution, chain};
+use crate::conv::{Chain, ConvAlgorithm, Convolution, chain};
 use crate::gemm::reference::random;
 use crate::sink::{GradientSum, Sinks};
 use crate::tensor::Tensor;
@@ -31,7 +31,8 @@ proptest! {
 
             let [x, w] = [(g.input_shape(), &case.x), (g.weight_shape(), &case.w)]
                 .map(|(shape, data)| Tensor::from_slice(shape, data).unwrap());
-            let layers = [Convolution { geometry: g, weight: &w, bias: None, relu: false }];
+            let (geometry, algorithm) = (g, ConvAlgorithm::Direct);
+            let layers = [Convolution { geometry, algorithm, weight: &w, bias: None, relu: false }];
             let chain = Chain { layers: &layers, x: &x, outputs: &[] };
             let gradients = |weights| {
                 let mut sums = [GradientSum::new(), GradientSum::new()];
