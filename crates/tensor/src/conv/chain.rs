@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::direct::{Masked, PackedWeights, batches, part, part_mut};
+use super::direct::{PackedWeights, batches, part, part_mut};
 use super::fast::packed;
 use super::windows::windows;
 use super::{Chain, Convolution, Pass};
@@ -52,7 +52,7 @@ pub(super) fn forward(
     let mut maps: Vec<Tensor<f32>> = layers.iter().enumerate().map(map).collect();
     let weights: Vec<_> = layers.iter().map(|layer| packed(layer, Pass::Forward)).collect();
     for images in batches(g) {
-        let x = part((x.data(), None), [g.c_in, g.in_pixels()], &images, [0, 1]);
+        let x = part(x.data(), [g.c_in, g.in_pixels()], &images, [0, 1]);
         let input = windows(pool, g, x, By::Position);
         let pixels = images.len() * g.out_pixels();
         for start in (0..pixels).step_by(BLOCK) {
@@ -73,7 +73,7 @@ pub(super) fn forward(
                     continue;
                 };
                 let (plane, images, first) = place(index - 1);
-                let x = part((below.data(), None), [layer.geometry.c_in, plane], &images, [0, 1]);
+                let x = part(below.data(), [layer.geometry.c_in, plane], &images, [0, 1]);
                 let columns = first..first + block.len();
                 gemm(pool, weights, (&x.by(By::Position), columns), epilogue, (&mut y, column), false);
             }
@@ -120,7 +120,7 @@ pub(super) fn backward(
     isa: Isa,
     chain: &Chain<'_, f32>,
     weights: &[Option<Arc<PackedWeights>>],
-    (dy, mask): Masked<'_>,
+    dy: &[f32],
     sinks: &mut Sinks<'_, f32>,
 ) -> Option<Tensor<f32>> {
     let (layers, g, last) = (chain.layers, &chain.layers[0].geometry, chain.last());
@@ -136,10 +136,10 @@ pub(super) fn backward(
         .collect();
     for images in batches(g) {
         for at in (0..g.groups).map(|group| [group, g.groups]) {
-            let dy = part((dy, mask), [layers[last].geometry.c_out, g.out_pixels()], &images, at);
+            let dy = part(dy, [layers[last].geometry.c_out, g.out_pixels()], &images, at);
             let inputs = |index: usize| {
                 let (g, x) = (&layers[index].geometry, chain.input(index).data());
-                part((x, None), [g.c_in, g.in_pixels()], &images, at)
+                part(x, [g.c_in, g.in_pixels()], &images, at)
             };
             let operand = |(index, layer): (usize, &Convolution<'_, f32>)| {
                 windows(pool, &layer.geometry, inputs(index), By::Element)

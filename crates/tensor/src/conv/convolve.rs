@@ -34,12 +34,12 @@ pub trait Convolve: Sized {
         (vec![generic::forward(context, &layers[0], x)], 1)
     }
 
-    /// [`backward`](super::backward) of the last layer, or of more that go together: the gradient with respect to the input of
-    /// the first of them, and how many layers are left. The sinks are those of all layers.
+    /// [`backward`](super::backward) of the last layer, before its ReLU, or of more that go together: the gradient with respect
+    /// to the input of the first of them, and how many layers are left. The sinks are those of all layers.
     fn backward(
         context: &Context,
         chain: &Chain<'_, Self>,
-        gradient: Tensor<Self>,
+        dy: Tensor<Self>,
         input_wanted: bool,
         sinks: &mut Sinks<'_, Self>,
     ) -> (Option<Tensor<Self>>, usize)
@@ -48,7 +48,7 @@ pub trait Convolve: Sized {
     {
         let last = chain.last();
         let (chain, sinks) = (chain.tail(last), &mut sinks.tail(2 * last));
-        (generic::backward(context, &chain, gradient, last > 0 || input_wanted, sinks), last)
+        (generic::backward(context, &chain, &dy, last > 0 || input_wanted, sinks), last)
     }
 }
 
@@ -99,11 +99,6 @@ impl<'a, T: Element> Chain<'a, T> {
 
     pub(super) fn input(&self, index: usize) -> &'a Tensor<T> {
         index.checked_sub(1).map_or(self.x, |below| &self.outputs[below])
-    }
-
-    /// The output of layer `index` if it has a ReLU: the gradient passes only where it is above 0.
-    pub(super) fn mask(&self, index: usize) -> Option<&'a [T]> {
-        self.layers[index].relu.then(|| self.outputs[index].data())
     }
 
     pub(super) fn tail(&self, first: usize) -> Self {

@@ -6,9 +6,8 @@
 //!   output channels exchanged, so nothing is scattered;
 //! * for larger strides: `w^T dy`, an image at a time, each element added to the pixel it came from.
 //!
-//! Bias and ReLU are applied to the output while it is in registers. ReLU's backward pass is applied to `dy` as it is packed:
-//! `dy` comes with the layer's output as its mask. Small images share a product: several side by side fill the tiles that one
-//! would leave half empty.
+//! Bias and ReLU are applied to the output while it is in registers. Small images share a product: several side by side fill the
+//! tiles that one would leave half empty.
 
 #[cfg(test)]
 mod tests;
@@ -22,10 +21,6 @@ use super::{ConvGeometry, Pass};
 use crate::buffer_pool::BufferPool;
 use crate::gemm::{By, ChannelPlanes, Elements, Epilogue, Operand, Output, PackedA, gemm};
 use crate::simd::Isa;
-
-/// An output gradient, and the output of the ReLU that followed, if there is one: the gradient counts as zero where that is not
-/// above zero.
-pub(super) type Masked<'a> = (&'a [f32], Option<&'a [f32]>);
 
 /// Weights in the order in which a pass reads them, packed once for all micro-batches and threads: a matrix for each group.
 #[derive(Debug)]
@@ -82,7 +77,7 @@ pub(super) fn batches(g: &ConvGeometry) -> impl Iterator<Item = Range<usize>> {
 
 /// The channels of one of `groups` groups in some images of N x C x pixels.
 pub(super) fn part<'a>(
-    (data, mask): Masked<'a>,
+    data: &'a [f32],
     [channels, pixels]: [usize; 2],
     images: &Range<usize>,
     [group, groups]: [usize; 2],
@@ -90,7 +85,6 @@ pub(super) fn part<'a>(
     let first = (images.start * channels + group * (channels / groups)) * pixels;
     ChannelPlanes {
         data: &data[first..],
-        mask: mask.map(|mask| &mask[first..]),
         images: images.len(),
         channels: channels / groups,
         pixels,
@@ -118,12 +112,12 @@ pub(super) fn convolve(
     pool: &Arc<BufferPool>,
     weights: &PackedWeights,
     g: &ConvGeometry,
-    x: Masked<'_>,
+    x: &[f32],
     epilogue: Epilogue<'_>,
     parallel: bool,
     y: &mut [f32],
 ) {
-    assert_eq!((x.0.len(), y.len()), (g.input_len(), g.output_len()), "input and output of {g:?}");
+    assert_eq!((x.len(), y.len()), (g.input_len(), g.output_len()), "input and output of {g:?}");
     assert_eq!(weights.groups.len(), g.groups, "groups of packed weights");
     let outputs = g.c_out / g.groups;
     for images in batches(g) {
@@ -147,11 +141,11 @@ pub(super) fn scatter(
     pool: &Arc<BufferPool>,
     weights: &PackedWeights,
     g: &ConvGeometry,
-    dy: Masked<'_>,
+    dy: &[f32],
     parallel: bool,
     dx: &mut [f32],
 ) {
-    assert_eq!((dx.len(), dy.0.len()), (g.input_len(), g.output_len()), "input and output of {g:?}");
+    assert_eq!((dx.len(), dy.len()), (g.input_len(), g.output_len()), "input and output of {g:?}");
     assert_eq!(weights.groups.len(), g.groups, "groups of packed weights");
     let (patch, pixels, image) = (g.patch(), g.out_pixels(), g.c_in / g.groups * g.in_pixels());
     let mut columns = pool.take::<f32>(patch * pixels);

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::direct::{self, Masked, PackedWeights};
+use super::direct::{self, PackedWeights};
 use super::winograd::{self, DomainWeights, Tile, WeightGradientAccumulator};
 use super::{
     Chain, ConvAlgorithm, ConvGeometry, Convolution, Convolve, Pass, bias_gradient, chain, choose_gradient,
-    depthwise, generic, masked,
+    depthwise, generic,
 };
 use crate::buffer_pool::BufferPool;
 use crate::context::Context;
@@ -69,7 +69,7 @@ fn convolve(
     context: &Context,
     layer: &Convolution<'_, f32>,
     pass: Pass,
-    x: Masked<'_>,
+    x: &[f32],
     epilogue: Epilogue<'_>,
     y: &mut [f32],
 ) {
@@ -80,7 +80,7 @@ fn convolve(
             winograd::convolve(pool, &transformed(layer, tile, pass), &g.of(pass), x, epilogue, parallel, y);
         }
         ConvAlgorithm::Depthwise => {
-            let inputs = [x.0, layer.weight.data()];
+            let inputs = [x, layer.weight.data()];
             depthwise::convolve(pool, Isa::current(), (g, pass), inputs, epilogue, parallel, y);
         }
         _ => direct::convolve(pool, &packed(layer, pass), &g.of(pass), x, epilogue, parallel, y),
@@ -129,31 +129,25 @@ impl Convolve for f32 {
             return (vec![generic::forward(context, layer, x)], 1);
         }
         let mut y = Tensor::empty_in(context.pool(), layer.geometry.output_shape());
-        convolve(context, layer, Pass::Forward, (x.data(), None), layer.epilogue(), y.data_mut());
+        convolve(context, layer, Pass::Forward, x.data(), layer.epilogue(), y.data_mut());
         (vec![y], 1)
     }
 
     fn backward(
         context: &Context,
         chain: &Chain<'_, f32>,
-        gradient: Tensor<f32>,
+        dy: Tensor<f32>,
         input_wanted: bool,
         sinks: &mut Sinks<'_, f32>,
     ) -> (Option<Tensor<f32>>, usize) {
         let mut first = chain.last();
-        // What is read plane by plane is masked first; products and Winograd's tiles are as they read it.
-        let (gradient, mask) = match chain.layers[first].algorithm {
-            ConvAlgorithm::Depthwise => (masked(gradient, chain.mask(first)), None),
-            _ => (gradient, chain.mask(first)),
-        };
-        let dy = (gradient.data(), mask);
         if chain.layers[first].is_direct() {
             first = chain::backward_start(context.parallel, chain.layers, input_wanted, sinks);
         }
         let (chain, input_wanted) = (chain.tail(first), input_wanted || first > 0);
         let (layer, sinks) = (&chain.layers[0], &mut sinks.tail(2 * first));
         if layer.by_reference() {
-            return (generic::backward(context, &chain, gradient, input_wanted, sinks), first);
+            return (generic::backward(context, &chain, &dy, input_wanted, sinks), first);
         }
         let (g, pool, isa, x) = (&layer.geometry, context.pool(), Isa::current(), chain.x.data());
         let direct = layer.is_direct();
@@ -164,21 +158,21 @@ impl Convolve for f32 {
             let mut dx = Tensor::empty_in(pool, g.input_shape());
             if direct && !g.flips() && !g.is_pointwise() {
                 let weights = packed(layer, Pass::InputGradient);
-                direct::scatter(pool, &weights, g, dy, context.parallel, dx.data_mut());
+                direct::scatter(pool, &weights, g, dy.data(), context.parallel, dx.data_mut());
             } else {
-                convolve(context, layer, Pass::InputGradient, dy, Epilogue::default(), dx.data_mut());
+                convolve(context, layer, Pass::InputGradient, dy.data(), Epilogue::default(), dx.data_mut());
             }
             dx
         });
         if !sinks.wanted(0) {
-            sinks.add(1, || bias_gradient(context, masked(gradient, mask)));
+            sinks.add(1, || bias_gradient(context, dy));
         } else if direct {
             let layers = chain.layers.iter().enumerate();
             let passed_on = |index: usize| index > 0 || (input_wanted && at_once);
             let weights: Vec<_> = layers
                 .map(|(index, layer)| passed_on(index).then(|| packed(layer, Pass::InputGradient)))
                 .collect();
-            dx = chain::backward(pool, isa, &chain, &weights, dy, sinks).or(dx);
+            dx = chain::backward(pool, isa, &chain, &weights, dy.data(), sinks).or(dx);
         } else if let ConvAlgorithm::Winograd(Some(tile)) = choose_gradient::<f32>(g, context.conv) {
             let mut db = sinks.wanted(1).then(|| Tensor::empty_in(pool, g.bias_shape()));
             let to_db = db.as_mut().map(Tensor::data_mut);
@@ -186,7 +180,7 @@ impl Convolve for f32 {
                 pool,
                 |pool| WeightGradientAccumulator::new(pool, tile, g, isa),
                 |own| own.fits(tile, g),
-                |own: &mut WeightGradientAccumulator| own.accumulate(pool, g, x, dy, to_db),
+                |own: &mut WeightGradientAccumulator| own.accumulate(pool, g, x, dy.data(), to_db),
             );
             if let Some(db) = db {
                 sinks.add(1, || db);
@@ -194,10 +188,10 @@ impl Convolve for f32 {
         } else {
             sinks.add(0, || {
                 let mut dw = Tensor::empty_in(pool, g.weight_shape());
-                depthwise::weight_gradient(pool, isa, g, [x, dy.0], dw.data_mut());
+                depthwise::weight_gradient(pool, isa, g, [x, dy.data()], dw.data_mut());
                 dw
             });
-            sinks.add(1, || bias_gradient(context, gradient));
+            sinks.add(1, || bias_gradient(context, dy));
         }
         (dx, first)
     }

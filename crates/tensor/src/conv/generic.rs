@@ -1,6 +1,6 @@
 //! The convolutions of any element type, by the naive loop or im2col.
 
-use super::{Chain, ConvAlgorithm, Convolution, bias_gradient, im2col, masked, naive};
+use super::{Chain, ConvAlgorithm, Convolution, bias_gradient, im2col, naive};
 use crate::context::Context;
 use crate::element::Element;
 use crate::ops::Relu;
@@ -28,30 +28,29 @@ pub(super) fn forward<T: Element>(context: &Context, layer: &Convolution<'_, T>,
 pub(super) fn backward<T: Element>(
     context: &Context,
     chain: &Chain<'_, T>,
-    gradient: Tensor<T>,
+    dy: &Tensor<T>,
     input_wanted: bool,
     sinks: &mut Sinks<'_, T>,
 ) -> Option<Tensor<T>> {
     let (layer, pool) = (&chain.layers[0], context.pool());
     let (g, naive) = (&layer.geometry, layer.algorithm == ConvAlgorithm::Naive);
-    let gradient = masked(gradient, chain.mask(0));
-    let (x, w, dy) = (chain.x.data(), layer.weight.data(), gradient.data());
+    let (x, w) = (chain.x.data(), layer.weight.data());
     sinks.add(0, || {
         let mut dw = Tensor::empty_in(pool, g.weight_shape());
         if naive {
-            naive::weight_gradient(g, x, dy, dw.data_mut());
+            naive::weight_gradient(g, x, dy.data(), dw.data_mut());
         } else {
-            im2col::weight_gradient(pool, g, x, dy, dw.data_mut());
+            im2col::weight_gradient(pool, g, x, dy.data(), dw.data_mut());
         }
         dw
     });
-    sinks.add(1, || bias_gradient(context, gradient.clone()));
+    sinks.add(1, || bias_gradient(context, dy.clone()));
     input_wanted.then(|| {
         let mut dx = Tensor::empty_in(pool, g.input_shape());
         if naive {
-            naive::input_gradient(g, dy, w, dx.data_mut());
+            naive::input_gradient(g, dy.data(), w, dx.data_mut());
         } else {
-            im2col::input_gradient(pool, g, dy, w, dx.data_mut());
+            im2col::input_gradient(pool, g, dy.data(), w, dx.data_mut());
         }
         dx
     })

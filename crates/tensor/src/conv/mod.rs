@@ -162,24 +162,20 @@ pub(crate) fn backward<T: Element>(
     sinks: &mut Sinks<'_, T>,
 ) -> Option<Tensor<T>> {
     let (mut left, mut gradient) = (layers.len(), Some(gradient));
-    while let Some(dy) = gradient.take_if(|_| left > 0) {
+    while let Some(mut dy) = gradient.take_if(|_| left > 0) {
         let chain = Chain { layers: &layers[..left], x, outputs: &outputs };
         for (index, layer) in chain.layers.iter().enumerate() {
             layer.check(chain.input(index), outputs.get(index));
         }
         layers[left - 1].check(chain.input(left - 1), Some(&dy));
+        // ReLU's backward pass, in place: what follows reads the gradient more than once.
+        if layers[left - 1].relu {
+            pull_back(Isa::current(), Relu, outputs[left - 1].data(), dy.data_mut());
+        }
         (gradient, left) = T::backward(context, &chain, dy, input_wanted, sinks);
         outputs.truncate(left);
     }
     gradient
-}
-
-/// An output gradient as it is before the layer's ReLU, the output of which is `relu_output`. Works in place.
-fn masked<T: Element>(mut dy: Tensor<T>, relu_output: Option<&[T]>) -> Tensor<T> {
-    if let Some(output) = relu_output {
-        pull_back(Isa::current(), Relu, output, dy.data_mut());
-    }
-    dy
 }
 
 /// The gradient with respect to the bias: the sum of each channel's output gradient.

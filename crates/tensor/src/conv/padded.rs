@@ -1,8 +1,6 @@
 //! Planes between zeros: copied once, so that every window lies inside of the copy.
 
 use super::ConvGeometry;
-use crate::ops::Relu;
-use crate::ops::elementwise::Pointwise;
 
 /// The layout of a plane's copy.
 ///
@@ -67,15 +65,14 @@ impl Padded {
         }
     }
 
-    /// Copies a plane, 0 where the mask is not above 0. What lies around it and between its pixels is left.
+    /// Copies a plane. What lies around it and between its pixels is left.
     #[inline(always)]
-    pub(super) fn fill(&self, plane: &[f32], mask: Option<&[f32]>, copy: &mut [f32]) {
+    pub(super) fn fill(&self, plane: &[f32], copy: &mut [f32]) {
         let (width, step, phases) = (self.size[1], self.step[1], self.phases);
         let place = |axis: usize, at: usize| (at * self.step[axis]).checked_add_signed(self.origin[axis]);
         for row in 0..self.size[0] {
             let Some(to) = place(0, row).filter(|&to| to < self.rows) else { continue };
             let pixels = &plane[row * width..][..width];
-            let mask = mask.map(|mask| &mask[row * width..][..width]);
             let line = &mut copy[to * self.row_stride()..][..self.row_stride()];
             for (phase, line) in line.chunks_exact_mut(self.phase_stride).enumerate() {
                 let own = |&column: &usize| place(1, column).is_some_and(|to| to % phases == phase);
@@ -83,20 +80,11 @@ impl Padded {
                 let to = place(1, first).unwrap_or(0) / phases;
                 let line = &mut line[to.min(self.phase_stride)..];
                 let count = line.len().min(width - first);
-                match mask {
-                    None if phases * step == 1 => line[..count].copy_from_slice(&pixels[first..][..count]),
-                    Some(mask) if phases * step == 1 => {
-                        let masked = pixels[first..].iter().zip(&mask[first..]);
-                        line.iter_mut()
-                            .zip(masked)
-                            .for_each(|(to, (&x, &mask))| *to = Relu.pull_back(mask, x));
-                    }
-                    _ => {
-                        for (to, column) in line.iter_mut().step_by(step).zip((first..width).step_by(phases))
-                        {
-                            *to = Relu.pull_back(mask.map_or(1.0, |mask| mask[column]), pixels[column]);
-                        }
-                    }
+                if phases * step == 1 {
+                    line[..count].copy_from_slice(&pixels[first..][..count]);
+                } else {
+                    let own = pixels[first..].iter().step_by(phases);
+                    line.iter_mut().step_by(step).zip(own).for_each(|(to, &pixel)| *to = pixel);
                 }
             }
         }

@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use proptest::prelude::*;
 
-use super::direct::Masked;
 use super::{ConvGeometry, naive};
 use crate::gemm::Epilogue;
 use crate::gemm::reference::assert_close;
@@ -75,8 +74,7 @@ pub(super) struct Case {
     pub(super) w: Vec<f32>,
     pub(super) bias: Option<Vec<f32>>,
     pub(super) dy: Vec<f32>,
-    /// Numbers above 0 where the gradient passes: drawn, not computed, since an output that is almost 0 could differ.
-    pub(super) mask: Option<Vec<f32>>,
+    pub(super) relu: bool,
     /// See [`passes`].
     pub(super) expected: [Vec<f64>; 4],
 }
@@ -92,24 +90,14 @@ impl Case {
         let [x, w, dy] = [(g.input_len(), 0), (g.weight_len(), 1), (g.output_len(), 3)]
             .map(|(len, own)| draw(len, seed ^ own));
         let bias = biased.then(|| draw(g.c_out, seed ^ 2));
-        let mask = relu.then(|| draw(dy.len(), seed ^ 4).into_iter().map(|y| y.max(0.0)).collect::<Vec<_>>());
-        let mut passed = widened(&dy);
-        for (dy, &y) in passed.iter_mut().zip(mask.iter().flatten()) {
-            *dy = if y > 0.0 { *dy } else { 0.0 };
-        }
-        let wide_bias = bias.as_deref().map(widened);
-        let expected = passes(&g, [&widened(&x), &widened(&w), &passed], (wide_bias.as_deref(), relu));
-        Self { g, x, w, bias, dy, mask, expected }
-    }
-
-    /// The output gradient with its mask.
-    pub(super) fn dy(&self) -> Masked<'_> {
-        (&self.dy, self.mask.as_deref())
+        let (wide, wide_bias) = ([&x, &w, &dy].map(|all| widened(all)), bias.as_deref().map(widened));
+        let expected = passes(&g, wide.each_ref().map(|all| &**all), (wide_bias.as_deref(), relu));
+        Self { g, x, w, bias, relu, dy, expected }
     }
 
     /// The bias, and whether there is a ReLU.
     pub(super) fn epilogue(&self) -> Epilogue<'_> {
-        Epilogue { bias: self.bias.as_deref(), relu: self.mask.is_some() }
+        Epilogue { bias: self.bias.as_deref(), relu: self.relu }
     }
 
     /// Places for the four results, full of NaN.

@@ -3,7 +3,7 @@
 //! The matrix has a row per window element (channel, u, v) and a column per output position (image, i, j). Either may be
 //! the lanes of a panel. In both cases a panel consists of contiguous pieces of image rows, provided that no piece meets
 //! the padding and that neighbors in the panel are neighbors in memory. Where an image does not lie like that,
-//! it is copied first, once: with its padding, masked, and with the columns of each residue modulo the stride side by
+//! it is copied first, once: with its padding, and with the columns of each residue modulo the stride side by
 //! side (`padded.rs`). The copy has the size of the image; the matrix would have KH x KW / stride^2 times that.
 
 use std::ops::Range;
@@ -51,14 +51,13 @@ impl<'a> Windows<'a> {
         // A window alone in its row needs no more phases than there are columns.
         let phases = if by == By::Position { g.stride[1].min(width) } else { 1 };
         let (padded, step) = (Padded::input(g, phases, 0), [g.stride[0].min(height), g.stride[1] / phases]);
-        let ChannelPlanes { data, mask, images, channels, pixels, mut image_stride } = part;
+        let ChannelPlanes { data, images, channels, pixels, mut image_stride } = part;
         let mut copies = None;
-        if phases > 1 || g.padding != [0, 0] || mask.is_some() {
+        if phases > 1 || g.padding != [0, 0] {
             let from_stride = std::mem::replace(&mut image_stride, channels * padded.len());
             let copies = copies.insert(pool.zeros::<f32>(images * image_stride));
             for (index, copy) in copies.chunks_exact_mut(padded.len()).enumerate() {
-                let own = index / channels * from_stride + index % channels * pixels..;
-                padded.fill(&data[own.clone()], mask.map(|mask| &mask[own]), copy);
+                padded.fill(&data[index / channels * from_stride + index % channels * pixels..], copy);
             }
         }
         Self { by, g: *g, part, copies, padded, image_stride, step }
@@ -138,11 +137,11 @@ impl Operand for Windows<'_> {
         match self.by {
             By::Position => {
                 let runs = runs_of(self.positions(columns), &mut runs);
-                copy_runs(isa, (data, None), runs, self.elements(ks), width, panel);
+                copy_runs(isa, data, runs, self.elements(ks), width, panel);
             }
             By::Element => {
                 let runs = runs_of(self.elements(columns), &mut runs);
-                copy_runs(isa, (data, None), runs, self.positions(ks), width, panel);
+                copy_runs(isa, data, runs, self.positions(ks), width, panel);
             }
         }
     }

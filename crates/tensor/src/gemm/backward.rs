@@ -1,6 +1,6 @@
 //! Products for the gradients of layers that look at one pixel: a small C and a sum over all pixels of all images.
 //!
-//! A, the masked output gradient, is copied a block of pixels at a time, and all that is to be done with it is done while the
+//! A, the output gradient, is copied a block of pixels at a time, and all that is to be done with it is done while the
 //! block is in the second-level cache: the sum of its rows (the bias's gradient), the product with the input's pixels (the
 //! weight's), and for a pointwise convolution the product with the weights (the input's). Where the layer below is a convolution
 //! too, that is its block, and so it goes on, [`Stage`] by stage, before the next pixels have their turn.
@@ -38,7 +38,7 @@ pub(crate) struct Stage<'a> {
 }
 
 /// Goes backward through `stages`, a block of pixels at a time. A of the first has a row per channel and a k per
-/// (image, pixel), perhaps masked; A of each other is `w A` of the one before it, masked. The last stage's `w A`, without a
+/// (image, pixel); A of each other is `w A` of the one before it, masked. The last stage's `w A`, without a
 /// mask, goes to `out` (a column per pixel), with the bits that [`gemm`](super::gemm) would give it; there is an `out` if and
 /// only if the last stage has weights.
 ///

@@ -13,15 +13,14 @@ pub(crate) struct Run {
     pub(crate) len: usize,
 }
 
-/// Copies to each row of `panel` (`width` values), for each run: `row[column..][..len] = data[offset + row_offset..][..len]`,
-/// where elements whose counterpart in the mask is not above zero are replaced by zero. The runs fill the row from its beginning
-/// without gaps; what is left of the width becomes zero.
+/// Copies to each row of `panel` (`width` values), for each run: `row[column..][..len] = data[offset + row_offset..][..len]`. The
+/// runs fill the row from its beginning without gaps; what is left of the width becomes zero.
 ///
 /// # Panics
-/// If a run does not lie inside the data, the mask or the panel.
+/// If a run does not lie inside the data or the panel.
 pub(crate) fn copy_runs(
     isa: Isa,
-    (data, mask): (&[f32], Option<&[f32]>),
+    data: &[f32],
     runs: &[Run],
     row_offsets: impl ExactSizeIterator<Item = usize>,
     width: usize,
@@ -31,16 +30,14 @@ pub(crate) fn copy_runs(
     assert!(filled <= width, "runs of {filled} elements in a row of {width}");
     assert_eq!(panel.len(), row_offsets.len() * width, "length of a panel of width {width}");
     let furthest = runs.iter().map(|run| run.offset + run.len).max().unwrap_or(0);
-    assert!(mask.is_none_or(|mask| mask.len() == data.len()), "a mask as long as the data");
     if width > 0 {
-        dispatch(isa, CopyRuns { data, mask, runs, row_offsets, width, filled, furthest, panel });
+        dispatch(isa, CopyRuns { data, runs, row_offsets, width, filled, furthest, panel });
     }
 }
 
 /// The arguments of [`copy_runs`], which has checked them but for the row offsets.
 struct CopyRuns<'a, I> {
     data: &'a [f32],
-    mask: Option<&'a [f32]>,
     runs: &'a [Run],
     row_offsets: I,
     width: usize,
@@ -68,12 +65,11 @@ impl<I: Iterator<Item = usize>> Kernel for CopyRuns<'_, I> {
             assert!(end <= self.data.len(), "a run ends at {end} of {}", self.data.len());
             for run in self.runs.iter().filter(|run| run.len > 0) {
                 let data = self.data.as_ptr().wrapping_add(run.offset);
-                let mask = self.mask.map(|mask| mask.as_ptr().wrapping_add(run.offset));
                 let target = rows.as_mut_ptr().wrapping_add(run.column);
-                let piece = Piece { data, mask, target, width: self.width, len: run.len };
+                let piece = Piece { data, target, width: self.width, len: run.len };
                 // SAFETY: the assertion above found the furthest run, moved by each of these offsets (those not given are 0 or of
-                // an earlier chunk, which were asserted then), inside of the data, and `copy_runs` the mask as long as that and
-                // the runs inside of the width of a row. Short ones get a copy of the loop with a constant number of vectors.
+                // an earlier chunk, which were asserted then), inside of the data, and `copy_runs` the runs inside of the width
+                // of a row. Short ones get a copy of the loop with a constant number of vectors.
                 unsafe {
                     match run.len.div_ceil(S::LANES) {
                         1 => piece.copy(s, &offsets[..count], 1),
@@ -93,7 +89,6 @@ impl<I: Iterator<Item = usize>> Kernel for CopyRuns<'_, I> {
 /// A run as addresses before the row's offset is added.
 struct Piece {
     data: *const f32,
-    mask: Option<*const f32>,
     target: *mut f32,
     width: usize,
     len: usize,
@@ -103,7 +98,7 @@ impl Piece {
     /// Copies the run to so many rows, of which the offsets are given.
     ///
     /// # Safety
-    /// The run lies inside data and mask at each offset, and in each row of the target; it is so many vectors long.
+    /// The run lies inside the data at each offset, and in each row of the target; it is so many vectors long.
     #[inline(always)]
     unsafe fn copy<S: Simd>(&self, s: S, offsets: &[usize], vectors: usize) {
         let last = self.len - (vectors - 1) * S::LANES;
@@ -112,13 +107,12 @@ impl Piece {
         for &offset in offsets {
             for v in 0..vectors {
                 let lanes = if v + 1 == vectors { tail } else { None };
-                let (from, at) = (offset + v * S::LANES, v * S::LANES);
+                let at = v * S::LANES;
                 // SAFETY: the lanes in use lie inside the run.
                 unsafe {
-                    let mask = self.mask.map(|mask| mask.wrapping_add(from));
-                    let value = s.load_where_positive_at(self.data.add(from), mask, lanes);
+                    let value = s.load_lanes_at(self.data.add(offset + at), lanes);
                     s.store_lanes_at(target.add(at), lanes, value);
-                }
+                };
             }
             target = target.wrapping_add(self.width);
         }

@@ -1,7 +1,7 @@
 //! Operands of a product: matrices that may exist only as a rule for packing.
 //!
 //! A blocked product never reads its operands element by element: it asks for panels. An operand may therefore be an
-//! image's windows, a masked gradient or a transposed matrix without any of these ever being stored.
+//! image's windows or a transposed matrix without any of these ever being stored.
 
 use std::ops::Range;
 

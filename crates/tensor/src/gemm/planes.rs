@@ -10,14 +10,11 @@ use crate::ops::elementwise::Pointwise;
 use crate::simd::transpose::{Rows, transpose_on};
 use crate::simd::{Isa, compiled};
 
-/// N x C x pixels in memory, perhaps only some of the channels, perhaps masked.
+/// N x C x pixels in memory, perhaps only some of the channels.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ChannelPlanes<'a> {
     /// The elements, from the first channel of the first image on.
     pub(crate) data: &'a [f32],
-    /// As long as `data`: an element counts as zero unless its mask is above zero (the backward pass of ReLU, with the
-    /// layer's output as the mask).
-    pub(crate) mask: Option<&'a [f32]>,
     /// N.
     pub(crate) images: usize,
     /// C, the channels that take part.
@@ -46,7 +43,7 @@ pub(super) fn pieces(range: Range<usize>, pixels: usize, image_stride: usize) ->
 impl<'a> ChannelPlanes<'a> {
     /// A plain row-major matrix of `channels` rows and `pixels` columns.
     pub(crate) fn matrix(data: &'a [f32], channels: usize, pixels: usize) -> Self {
-        Self { data, mask: None, images: 1, channels, pixels, image_stride: channels * pixels }
+        Self { data, images: 1, channels, pixels, image_stride: channels * pixels }
     }
 
     /// (image, pixel): columns of the matrix.
@@ -58,8 +55,7 @@ impl<'a> ChannelPlanes<'a> {
         PlanesBy { planes: self, by }
     }
 
-    /// Copies channels `rows` at `positions` (image, pixel) to rows of `stride` elements, masked; what is left of a row becomes
-    /// zero.
+    /// Copies channels `rows` at `positions` (image, pixel) to rows of `stride` elements; what is left of a row becomes zero.
     pub(super) fn copy_rows(
         &self,
         isa: Isa,
@@ -71,11 +67,11 @@ impl<'a> ChannelPlanes<'a> {
         let (runs, count) = self.runs(positions);
         let offsets = rows.map(|row| row * self.pixels);
         let block = &mut out[..offsets.len() * stride];
-        copy_runs(isa, (self.data, self.mask), &runs[..count], offsets, stride, block);
+        copy_runs(isa, self.data, &runs[..count], offsets, stride, block);
     }
 
-    /// Sets a block's elements to zero where these planes are not above zero: the block has a row of `stride` elements for each
-    /// channel, which begins with `positions` (image, pixel).
+    /// Sets a block's elements to zero where these planes, the output of a ReLU, are not above zero: the block has a row of
+    /// `stride` elements for each channel, which begins with `positions` (image, pixel).
     pub(super) fn mask_rows(&self, isa: Isa, positions: Range<usize>, stride: usize, block: &mut [f32]) {
         let (runs, count) = self.runs(positions);
         compiled!(isa, {
@@ -112,8 +108,7 @@ pub(crate) enum By {
     Element,
 }
 
-/// See [`ChannelPlanes::by`]. By channel, a mask is not supported: the masked operand of a weight gradient is A, which is copied
-/// row by row.
+/// See [`ChannelPlanes::by`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PlanesBy<'a> {
     planes: ChannelPlanes<'a>,
@@ -136,10 +131,9 @@ impl Operand for PlanesBy<'_> {
             planes.copy_rows(isa, ks, columns, width, panel);
             return;
         }
-        assert!(planes.mask.is_none(), "a transposed operand has no mask");
         for Run { column: k, offset, len } in pieces(ks, planes.pixels, planes.image_stride) {
             let data = &planes.data[offset + columns.start * planes.pixels..];
-            let rows = Rows { data, mask: None, stride: planes.pixels, rows: columns.len(), columns: len };
+            let rows = Rows { data, stride: planes.pixels, rows: columns.len(), columns: len };
             transpose_on(isa, rows, &mut panel[k * width..], width, width);
         }
     }

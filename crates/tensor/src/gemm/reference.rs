@@ -9,11 +9,6 @@ pub(crate) fn random(len: usize, seed: u64) -> Vec<f32> {
     (0..len).map(|_| rng.random_range(-1.0f32..1.0)).collect()
 }
 
-/// ReLU of [`random`] numbers: half of them are exactly zero.
-pub(crate) fn relu_output(len: usize, seed: u64) -> Vec<f32> {
-    random(len, seed).into_iter().map(|value| value.max(0.0)).collect()
-}
-
 /// `A[m x k] . B[k x n] + C[m x n]` in f64.
 pub(crate) fn naive_gemm(
     (m, n, k): (usize, usize, usize),

@@ -105,7 +105,7 @@ impl Sparse {
             let width = ks.len().next_multiple_of(lanes);
             let rows = &mut self.pixels[..pixels * width];
             let data = &block[ks.start * BLOCK_STRIDE..];
-            let channels = Rows { data, mask: None, stride: BLOCK_STRIDE, rows: ks.len(), columns: pixels };
+            let channels = Rows { data, stride: BLOCK_STRIDE, rows: ks.len(), columns: pixels };
             transpose_on(self.isa, channels, rows, width, width);
             dispatch(self.isa, Fill { lists: &mut self.lists, rows: rows.chunks_exact(width), k: ks.len() });
             for columns in columns_of(registers, columns).ranges() {
@@ -117,7 +117,7 @@ impl Sparse {
                 dispatch(self.isa, Multiply { lists, panel, columns, accumulate: index > 0, c });
             }
         }
-        let product = Rows { data: &self.product, mask: None, stride, rows: pixels, columns };
+        let product = Rows { data: &self.product, stride, rows: pixels, columns };
         transpose_on(self.isa, product, &mut out[..columns * BLOCK_STRIDE], BLOCK_STRIDE, BLOCK_STRIDE);
     }
 }

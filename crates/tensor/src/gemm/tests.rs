@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::reference::{assert_close, naive_gemm, random, relu_output};
+use super::reference::{assert_close, naive_gemm, random};
 use super::*;
 use crate::buffer_pool::BufferPool;
 use crate::simd::Isa;
@@ -22,10 +22,9 @@ fn whole_gemm(
     gemm(pool, a, (b, 0..b.extent()), epilogue, (c, 0), parallel);
 }
 
-/// A batch of N x C x P numbers with some channels left out on both sides, and its mask.
+/// A batch of N x C x P numbers with a channel left out.
 struct Batch {
     data: Vec<f32>,
-    mask: Vec<f32>,
     images: usize,
     channels: usize,
     pixels: usize,
@@ -35,15 +34,12 @@ struct Batch {
 impl Batch {
     fn new(images: usize, channels: usize, pixels: usize, seed: u64) -> Self {
         let stride = (channels + 1) * pixels;
-        let data = random(images * stride, seed);
-        let mask = relu_output(images * stride, seed + 1);
-        Self { data, mask, images, channels, pixels, stride }
+        Self { data: random(images * stride, seed), images, channels, pixels, stride }
     }
 
-    fn planes(&self, masked: bool) -> ChannelPlanes<'_> {
+    fn planes(&self) -> ChannelPlanes<'_> {
         ChannelPlanes {
             data: &self.data,
-            mask: masked.then_some(&self.mask),
             images: self.images,
             channels: self.channels,
             pixels: self.pixels,
@@ -51,9 +47,8 @@ impl Batch {
         }
     }
 
-    fn at(&self, channel: usize, position: usize, masked: bool) -> f32 {
-        let index = position / self.pixels * self.stride + channel * self.pixels + position % self.pixels;
-        if masked && self.mask[index] <= 0.0 { 0.0 } else { self.data[index] }
+    fn at(&self, channel: usize, position: usize) -> f32 {
+        self.data[position / self.pixels * self.stride + channel * self.pixels + position % self.pixels]
     }
 }
 
@@ -67,7 +62,7 @@ proptest! {
     #[test]
     fn packed_product_over_images(
         m in 1usize..30, images in 1usize..4, pixels in 1usize..90, k in prop_oneof![0usize..40, 250usize..600],
-        masked: bool, biased: bool, relu: bool, threads in 1usize..6,
+        biased: bool, relu: bool, threads in 1usize..6,
     ) {
         let pool = BufferPool::poisoning();
         let weights = random(m * k, 1);
@@ -77,7 +72,7 @@ proptest! {
         let len = (images - 1) * stride + m * pixels;
         let before = vec![f32::NAN; len];
         let expected: Vec<f64> = naive_gemm((m, images * pixels, k), |i, p| weights[i * k + p],
-            |p, j| b.at(p, j, masked), |i, _| if biased { bias[i] } else { 0.0 }).into_iter().map(|value| if relu { value.max(0.0) } else { value }).collect();
+            |p, j| b.at(p, j), |i, _| if biased { bias[i] } else { 0.0 }).into_iter().map(|value| if relu { value.max(0.0) } else { value }).collect();
         let mut fused = Vec::new();
         let threads = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         for isa in Isa::available() {
@@ -86,7 +81,7 @@ proptest! {
             let product = |parallel| {
                 let mut c = before.clone();
                 let mut output = Output::planes(&mut c, m, pixels, [images, pixels, stride]);
-                let product = || whole_gemm(&pool, &a, &b.planes(masked).by(By::Position), epilogue, &mut output, parallel);
+                let product = || whole_gemm(&pool, &a, &b.planes().by(By::Position), epilogue, &mut output, parallel);
                 threads.install(product);
                 c
             };
@@ -119,7 +114,8 @@ proptest! {
         let pool = BufferPool::poisoning();
         let [m, n, l] = sizes;
         let mut a = Batch::new(images, m, pixels, 1);
-        for (value, draw) in a.data.iter_mut().zip(random(a.mask.len(), 9)) {
+        let draws = random(a.data.len(), 9);
+        for (value, draw) in a.data.iter_mut().zip(draws) {
             // From 0 none to 3 nearly all.
             *value = if draw > 1.0 - 0.65 * f32::from(zeros) { 0.0 } else { *value };
         }
@@ -129,36 +125,33 @@ proptest! {
         for isa in Isa::available() {
             let weights = PackedA::new(&pool, isa, &ChannelPlanes::matrix(&w, m, n).by(By::Position));
             let start = if accumulate { 1.0 } else { f32::NAN };
-            let operands = inputs.each_ref().map(|input| input.planes(false).by(By::Element));
+            let operands = inputs.each_ref().map(|input| input.planes().by(By::Element));
             let [mut first, mut second, mut dx] = [vec![start; m * n + m], vec![start; n * l + n], vec![f32::NAN; n * k]];
             let (dw, db) = first.split_at_mut(m * n);
             let (dw2, db2) = second.split_at_mut(n * l);
-            let mask = inputs[0].planes(false);
+            let mask = inputs[0].planes();
             let mut stages = [
                 Stage { input: &operands[0], dw, db: Some(db), weights: Some((&weights, &w)), relu_mask: masked.then_some(mask) },
                 Stage { input: &operands[1], dw: dw2, db: Some(db2), weights: None, relu_mask: None },
             ];
-            gemm_backward(&pool, isa, &a.planes(true), &mut stages, accumulate, None);
+            gemm_backward(&pool, isa, &a.planes(), &mut stages, accumulate, None);
 
             // One layer at a time, with the input's gradient where the pass had none to give.
             let mut alone = vec![start; m * n + m];
             let (dw, db) = alone.split_at_mut(m * n);
             let mut out = Output::planes(&mut dx, n, pixels, [images, pixels, n * pixels]);
             let stage = Stage { input: &operands[0], dw, db: Some(db), weights: Some((&weights, &w)), relu_mask: None };
-            gemm_backward(&pool, isa, &a.planes(true), &mut [stage], accumulate, Some(&mut out));
+            gemm_backward(&pool, isa, &a.planes(), &mut [stage], accumulate, Some(&mut out));
             prop_assert_eq!(bits(&first), bits(&alone), "{}: the first layer", isa);
             let mut product = vec![f32::NAN; n * k];
             let mut out = Output::planes(&mut product, n, pixels, [images, pixels, n * pixels]);
-            whole_gemm(&pool, &weights, &a.planes(true).by(By::Position), Epilogue::default(), &mut out, false);
+            whole_gemm(&pool, &weights, &a.planes().by(By::Position), Epilogue::default(), &mut out, false);
             prop_assert_eq!(bits(&dx), bits(&product), "{}: the gradient passed on", isa);
 
             // The mask lies in memory with a channel between images that the gradient does not have.
-            let unmasked = masked.then(|| {
-                let planes = (0..images).flat_map(|i| &inputs[0].data[i * inputs[0].stride..][..n * pixels]);
-                planes.copied().collect::<Vec<_>>()
-            });
-            let (mask, image_stride) = (unmasked.as_deref(), n * pixels);
-            let passed = ChannelPlanes { data: &dx, mask, images, channels: n, pixels, image_stride };
+            let planes = (0..images).flat_map(|i| &inputs[0].data[i * inputs[0].stride..][..n * pixels]);
+            dx.iter_mut().zip(planes).filter(|&(_, &y)| masked && y <= 0.0).for_each(|(dx, _)| *dx = 0.0);
+            let passed = ChannelPlanes { data: &dx, images, channels: n, pixels, image_stride: n * pixels };
             let mut alone = vec![start; n * l + n];
             let (dw, db) = alone.split_at_mut(n * l);
             let stage = Stage { input: &operands[1], dw, db: Some(db), weights: None, relu_mask: None };
@@ -166,8 +159,8 @@ proptest! {
             prop_assert_eq!(bits(&second), bits(&alone), "{}: the second layer", isa);
 
             let old = |_: usize, _: usize| if accumulate { 1.0 } else { 0.0 };
-            let expected = naive_gemm((m, n, k), |i, p| a.at(i, p, true), |p, j| inputs[0].at(j, p, false), old);
-            let expected_sums = naive_gemm((m, 1, k), |i, p| a.at(i, p, true), |_, _| 1.0, old);
+            let expected = naive_gemm((m, n, k), |i, p| a.at(i, p), |p, j| inputs[0].at(j, p), old);
+            let expected_sums = naive_gemm((m, 1, k), |i, p| a.at(i, p), |_, _| 1.0, old);
             assert_close(&first[..m * n], &expected, k, isa.name());
             assert_close(&first[m * n..], &expected_sums, k, isa.name());
         }

@@ -34,9 +34,6 @@ impl Simd for Avx512 {
         neg_mul_add(a: __m512, b: __m512, c: __m512) -> __m512 { _mm512_fnmadd_ps(a, b, c) }
         mul_sub(a: __m512, b: __m512, c: __m512) -> __m512 { _mm512_fmsub_ps(a, b, c) }
         max(a: __m512, b: __m512) -> __m512 { _mm512_max_ps(a, b) }
-        where_positive(value: __m512, condition: __m512) -> __m512 {
-            _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(condition, _mm512_setzero_ps()), value)
-        }
         square() -> [__m512; 16] { [_mm512_setzero_ps(); 16] }
         prefetch(at: *const f32) { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
         prefetch_far(at: *const f32) { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }

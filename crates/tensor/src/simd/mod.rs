@@ -144,8 +144,6 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn mul_sub(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
     /// `a` where `a > b`, otherwise `b`: also where one of them is NaN.
     fn max(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
-    /// `value` where `condition > 0`, zero elsewhere, also where `condition` is NaN.
-    fn where_positive(self, value: Self::Vector, condition: Self::Vector) -> Self::Vector;
     /// Lane `j` of row `i` becomes lane `i` of row `j`.
     fn transpose(self, square: Self::Square) -> Self::Square;
     /// A square of zeros.
@@ -197,27 +195,6 @@ pub(crate) trait Simd: Copy + Send + Sync {
             match mask {
                 Some(mask) => self.load_masked_at(from, mask),
                 None => self.load_at(from),
-            }
-        }
-    }
-
-    /// [`Simd::load_lanes_at`], with zeros where the values at `condition`, if there are any, are not above zero.
-    ///
-    /// # Safety
-    /// Both addresses are valid for reading those lanes.
-    #[inline(always)]
-    unsafe fn load_where_positive_at(
-        self,
-        from: *const f32,
-        condition: Option<*const f32>,
-        mask: Option<Self::Mask>,
-    ) -> Self::Vector {
-        // SAFETY: the caller promises these lanes at both addresses.
-        unsafe {
-            let value = self.load_lanes_at(from, mask);
-            match condition {
-                Some(condition) => self.where_positive(value, self.load_lanes_at(condition, mask)),
-                None => value,
             }
         }
     }

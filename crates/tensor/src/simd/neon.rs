@@ -36,9 +36,6 @@ impl Simd for Neon {
         mul_sub(a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t { vfmaq_f32(vnegq_f32(c), b, a) }
         // Not the instruction of that name, which answers NaN if either is.
         max(a: float32x4_t, b: float32x4_t) -> float32x4_t { vbslq_f32(vcgtq_f32(a, b), a, b) }
-        where_positive(value: float32x4_t, condition: float32x4_t) -> float32x4_t {
-            vbslq_f32(vcgtzq_f32(condition), value, vdupq_n_f32(0.0))
-        }
         square() -> [float32x4_t; 4] { [vdupq_n_f32(0.0); 4] }
         // There is no intrinsic for these in stable Rust.
         prefetch(at: *const f32) {

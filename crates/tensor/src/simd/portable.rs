@@ -59,9 +59,6 @@ impl Simd for Portable {
         neg_mul_add(a: F32x4, b: F32x4, c: F32x4) -> F32x4 { multiply_add(lanewise(a, a, |a, _| -a), b, c) }
         mul_sub(a: F32x4, b: F32x4, c: F32x4) -> F32x4 { multiply_add(a, b, lanewise(c, c, |c, _| -c)) }
         max(a: F32x4, b: F32x4) -> F32x4 { lanewise(a, b, |a, b| if a > b { a } else { b }) }
-        where_positive(value: F32x4, condition: F32x4) -> F32x4 {
-            lanewise(value, condition, |value, condition| if condition > 0.0 { value } else { 0.0 })
-        }
         transpose(s: [F32x4; 4]) -> [F32x4; 4] {{
             let [a, b, c, d] = s;
             let column = |i: usize| [a[i], b[i], c[i], d[i]];

@@ -8,8 +8,6 @@ use crate::element::fits;
 pub(crate) struct Rows<'a> {
     /// The values, from the first row on.
     pub(crate) data: &'a [f32],
-    /// As long as `data`: a value counts as zero unless its mask is above zero.
-    pub(crate) mask: Option<&'a [f32]>,
     /// Values between rows.
     pub(crate) stride: usize,
     /// Rows.
@@ -31,38 +29,31 @@ pub(crate) fn transpose<S: Simd, const ADD: bool>(
     stride: usize,
     width: usize,
 ) {
-    let Rows { data, mask, stride: from_stride, rows, columns } = from;
+    let Rows { data, stride: from_stride, rows, columns } = from;
     assert!(fits([rows, columns], [from_stride, 1], data.len()), "{rows} x {columns} values to transpose");
-    assert!(mask.is_none_or(|mask| mask.len() == data.len()), "a mask as long as the values");
     assert!(
         rows <= width && fits([columns, width], [stride, 1], to.len()),
         "{columns} x {width} values of space"
     );
-    let (data, mask) = (data.as_ptr(), mask.map(<[f32]>::as_ptr));
-    let place = |row: usize, column: usize| {
-        let at = row * from_stride + column;
-        (data.wrapping_add(at), mask.map(|mask| mask.wrapping_add(at)))
-    };
+    let place = |row: usize, column: usize| data.as_ptr().wrapping_add(row * from_stride + column);
     for first in (0..width).step_by(S::LANES) {
         let (count, space) = (rows.saturating_sub(first).min(S::LANES), (width - first).min(S::LANES));
         for column in (0..columns).step_by(S::LANES) {
             let height = (columns - column).min(S::LANES);
             let mut square = s.square();
-            // Whole squares get a copy of the loops without a mask or a condition; the conditions of the other stand inside of
+            // Whole squares get a copy of the loops without a condition; the conditions of the other stand inside of
             // loops over all lanes, which keeps the square in registers.
             if count == S::LANES && height == S::LANES {
                 for i in 0..S::LANES {
-                    let (at, mask) = place(first + i, column);
-                    // SAFETY: `LANES` values of row `first + i`, all of which are inside of the slices.
-                    square.as_mut()[i] = unsafe { s.load_where_positive_at(at, mask, None) };
+                    // SAFETY: `LANES` values of row `first + i`, all of which are inside of the slice.
+                    square.as_mut()[i] = unsafe { s.load_at(place(first + i, column)) };
                 }
             } else {
                 let lanes = Some(s.mask(height));
                 for i in 0..S::LANES {
                     if i < count {
-                        let (at, mask) = place(first + i, column);
-                        // SAFETY: `height` values of row `first + i`, all of which are inside of the slices.
-                        square.as_mut()[i] = unsafe { s.load_where_positive_at(at, mask, lanes) };
+                        // SAFETY: `height` values of row `first + i`, all of which are inside of the slice.
+                        square.as_mut()[i] = unsafe { s.load_lanes_at(place(first + i, column), lanes) };
                     }
                 }
             }

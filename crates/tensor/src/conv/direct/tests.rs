@@ -20,13 +20,13 @@ proptest! {
         for isa in Isa::available() {
             let [mut y, mut dx, ..] = case.places();
             let packed = PackedWeights::new(&pool, isa, &g, Pass::Forward, &case.w);
-            convolve(&pool, &packed, &g, (&case.x, None), case.epilogue(), parallel, &mut y);
+            convolve(&pool, &packed, &g, &case.x, case.epilogue(), parallel, &mut y);
 
             let packed = Arc::new(PackedWeights::new(&pool, isa, &g, Pass::InputGradient, &case.w));
             if g.is_pointwise() || g.flips() {
-                convolve(&pool, &packed, &g.of(Pass::InputGradient), case.dy(), Epilogue::default(), parallel, &mut dx);
+                convolve(&pool, &packed, &g.of(Pass::InputGradient), &case.dy, Epilogue::default(), parallel, &mut dx);
             } else {
-                scatter(&pool, &packed, &g, case.dy(), parallel, &mut dx);
+                scatter(&pool, &packed, &g, &case.dy, parallel, &mut dx);
             }
 
             let [x, w] = [(g.input_shape(), &case.x), (g.weight_shape(), &case.w)]
@@ -37,7 +37,7 @@ proptest! {
             let gradients = |weights| {
                 let mut sums = [GradientSum::new(), GradientSum::new()];
                 let sinks = &mut Sinks::new(&mut sums, &[Some(0), Some(1)]);
-                let dx = chain::backward(&pool, isa, &chain, &[weights], case.dy(), sinks);
+                let dx = chain::backward(&pool, isa, &chain, &[weights], &case.dy, sinks);
                 (dx, sums.map(|sum| sum.finish(&pool).unwrap()))
             };
             let (none, [dw, db]) = gradients(None);

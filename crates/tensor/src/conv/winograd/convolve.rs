@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::ConvGeometry;
 use super::factored::InputSide;
 use super::images::Images;
 use super::layout::{CHANNEL_ALIGNMENT, Planes};
@@ -9,7 +10,6 @@ use super::multiply::{MultiplyPanel, PixelPrefetch};
 use super::tiles::{Extent, Grid, Step};
 use super::transforms::{InputTransform, Maps, OutputTransform, TileKernel, dispatch_tile};
 use super::weights::DomainWeights;
-use super::{ConvGeometry, Masked};
 use crate::buffer_pool::BufferPool;
 use crate::gemm::Epilogue;
 use crate::simd::Simd;
@@ -28,14 +28,13 @@ pub(in crate::conv) fn convolve(
     pool: &Arc<BufferPool>,
     weights: &DomainWeights,
     g: &ConvGeometry,
-    x: Masked<'_>,
+    x: &[f32],
     epilogue: Epilogue<'_>,
     parallel: bool,
     y: &mut [f32],
 ) {
     assert!(weights.fits(weights.tile, g), "the weights are for another convolution than {g:?}");
-    assert_eq!([x.0.len(), y.len()], [g.input_len(), g.output_len()]);
-    assert!(x.1.is_none_or(|mask| mask.len() == x.0.len()));
+    assert_eq!([x.len(), y.len()], [g.input_len(), g.output_len()]);
     assert!(epilogue.bias.is_none_or(|bias| bias.len() == g.c_out));
     if y.is_empty() {
         return;

@@ -6,8 +6,8 @@
 
 use std::ops::Range;
 
+use super::part;
 use super::tiles::Extent;
-use super::{Masked, part};
 use crate::gemm::ChannelPlanes;
 use crate::simd::Simd;
 use crate::simd::transpose::{Rows, transpose};
@@ -15,7 +15,7 @@ use crate::simd::transpose::{Rows, transpose};
 /// The most values of a kernel, in vectors of the widest unit.
 pub(super) const MAX_KERNEL: usize = 25 * 16;
 
-/// Images, perhaps some of their channels, perhaps masked, cut into tiles.
+/// Images, perhaps some of their channels, cut into tiles.
 #[derive(Clone, Copy)]
 pub(super) struct Images<'a> {
     pub(super) planes: ChannelPlanes<'a>,
@@ -30,7 +30,7 @@ pub(super) struct Images<'a> {
 impl<'a> Images<'a> {
     /// The channels of a group, `[group, groups]`, of some images, N, C and `[H, W]`.
     pub(super) fn of_group(
-        data: Masked<'a>,
+        data: &'a [f32],
         count: usize,
         (channels, size): (usize, [usize; 2]),
         group: [usize; 2],
@@ -42,10 +42,8 @@ impl<'a> Images<'a> {
     }
 
     pub(super) fn range(&self, range: Range<usize>) -> Images<'a> {
-        let ChannelPlanes { data, mask, image_stride, .. } = self.planes;
-        let first = range.start * image_stride;
-        let (data, mask) = (&data[first..], mask.map(|mask| &mask[first..]));
-        Images { planes: ChannelPlanes { data, mask, images: range.len(), ..self.planes }, ..*self }
+        let data = &self.planes.data[range.start * self.planes.image_stride..];
+        Images { planes: ChannelPlanes { data, images: range.len(), ..self.planes }, ..*self }
     }
 
     /// The pixels under `tiles` along an axis, some of which may lie outside of the image.
@@ -64,7 +62,7 @@ impl<'a> Images<'a> {
         [rows, columns]: [Range<isize>; 2],
         into: &mut [f32],
     ) {
-        let ChannelPlanes { data, mask, channels, pixels, image_stride, .. } = self.planes;
+        let ChannelPlanes { data, channels, pixels, image_stride, .. } = self.planes;
         let ([height, width], line) = (self.size, columns.len() * S::LANES);
         let count = channels.saturating_sub(first).min(S::LANES);
         let inside = columns.start.max(0) as usize..(columns.end.max(0) as usize).min(width);
@@ -78,8 +76,7 @@ impl<'a> Images<'a> {
             let right = left + inside.len() * S::LANES;
             into[right..].fill(0.0);
             let start = image * image_stride + first * pixels + y as usize * width + inside.start;
-            let (data, mask) = (&data[start..], mask.map(|mask| &mask[start..]));
-            let rows = Rows { data, mask, stride: pixels, rows: count, columns: inside.len() };
+            let rows = Rows { data: &data[start..], stride: pixels, rows: count, columns: inside.len() };
             transpose::<S, false>(s, rows, &mut into[left..right], S::LANES, S::LANES);
         }
     }
@@ -96,6 +93,6 @@ pub(super) fn channels_to_rows<S: Simd, const ADD: bool>(
     rows: usize,
 ) {
     let columns = from.len() / S::LANES;
-    let lanes = Rows { data: from, mask: None, stride: S::LANES, rows: columns, columns: rows };
+    let lanes = Rows { data: from, stride: S::LANES, rows: columns, columns: rows };
     transpose::<S, ADD>(s, lanes, to, stride, columns);
 }

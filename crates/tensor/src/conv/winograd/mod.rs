@@ -39,7 +39,7 @@ pub(super) use convolve::convolve;
 pub(super) use weight_gradient::WeightGradientAccumulator;
 pub(super) use weights::DomainWeights;
 
-use super::direct::{Masked, part};
+use super::direct::part;
 use super::{ConvGeometry, Pass};
 
 /// A tile size: outputs and kernel.

@@ -100,20 +100,18 @@ impl PixelPrefetch<'_> {
     #[inline(always)]
     fn queue(self, [plane, planes]: [usize; 2], lines: &mut [*const f32; QUEUE], mut count: usize) -> usize {
         let Self(images, block, [share, shares]) = self;
-        let gemm::ChannelPlanes { data, mask, channels, pixels, image_stride, .. } = images.planes;
+        let gemm::ChannelPlanes { data, channels, pixels, image_stride, .. } = images.planes;
         let [height, width] = images.size;
         let bound = |plane: usize| channels * (share * planes + plane) / (shares * planes);
-        for data in [Some(data), mask].into_iter().flatten() {
-            for part in block.image_rows() {
-                let rows = images.pixels(0, &part.rows);
-                let [from, to] = [rows.start, rows.end].map(|row| (row.max(0) as usize).min(height) * width);
-                for channel in bound(plane)..bound(plane + 1) {
-                    let plane = part.image * image_stride + channel * pixels;
-                    for start in (plane + from..plane + to).step_by(16) {
-                        if count < QUEUE {
-                            lines[count] = data.as_ptr().wrapping_add(start);
-                            count += 1;
-                        }
+        for part in block.image_rows() {
+            let rows = images.pixels(0, &part.rows);
+            let [from, to] = [rows.start, rows.end].map(|row| (row.max(0) as usize).min(height) * width);
+            for channel in bound(plane)..bound(plane + 1) {
+                let plane = part.image * image_stride + channel * pixels;
+                for start in (plane + from..plane + to).step_by(16) {
+                    if count < QUEUE {
+                        lines[count] = data.as_ptr().wrapping_add(start);
+                        count += 1;
                     }
                 }
             }

@@ -32,9 +32,9 @@ fn prepared(tile: Tile, pass: Pass, g: &ConvGeometry, w: &[f32], isa: Isa) -> Do
     weights
 }
 
-/// A convolution with a bias and perhaps a mask.
-fn case(g: ConvGeometry, masked: bool, seed: u64) -> Case {
-    Case::new(g, normal, seed, [true, masked])
+/// A convolution with a bias and perhaps a ReLU.
+fn case(g: ConvGeometry, relu: bool, seed: u64) -> Case {
+    Case::new(g, normal, seed, [true, relu])
 }
 
 /// Errors of the forward pass, the input gradient, the weight gradient and the bias gradient.
@@ -42,11 +42,11 @@ fn errors(case: &Case, tile: Tile, isa: Isa) -> [f64; 4] {
     let (g, pool) = (&case.g, BufferPool::poisoning());
     let [mut y, mut dx, mut dw, mut db] = case.places();
     let weights = prepared(tile, Pass::Forward, g, &case.w, isa);
-    convolve(&pool, &weights, g, (&case.x, None), case.epilogue(), false, &mut y);
+    convolve(&pool, &weights, g, &case.x, case.epilogue(), false, &mut y);
     let weights = prepared(tile, Pass::InputGradient, g, &case.w, isa);
-    convolve(&pool, &weights, &g.of(Pass::InputGradient), case.dy(), Epilogue::default(), false, &mut dx);
+    convolve(&pool, &weights, &g.of(Pass::InputGradient), &case.dy, Epilogue::default(), false, &mut dx);
     let mut sum = WeightGradientAccumulator::new(BufferPool::global(), tile, g, isa);
-    sum.accumulate(&pool, g, &case.x, case.dy(), Some(&mut db));
+    sum.accumulate(&pool, g, &case.x, &case.dy, Some(&mut db));
     sum.finish(&mut dw, false);
     let found = [y, dx, dw, db];
     std::array::from_fn(|pass| relative_error(&found[pass], &case.expected[pass]))
@@ -86,8 +86,8 @@ proptest! {
 
     /// Small sums may cancel, so that single geometries get some slack over the bound for typical ones.
     #[test]
-    fn all_passes_equal_the_naive_loop((tile, g) in any_geometry(), masked: bool, seed in 0u64..1000) {
-        let case = case(g, masked, seed);
+    fn all_passes_equal_the_naive_loop((tile, g) in any_geometry(), relu: bool, seed in 0u64..1000) {
+        let case = case(g, relu, seed);
         for isa in Isa::available() {
             let errors = errors(&case, tile, isa);
             let bound = 20.0 * tile.error_bound();
@@ -143,7 +143,7 @@ fn relu_lets_nan_through() {
             &BufferPool::new(),
             &weights,
             &g,
-            (&case.x, None),
+            &case.x,
             Epilogue { relu: true, bias: None },
             false,
             &mut y,
@@ -164,9 +164,7 @@ fn micro_batches_add_up(tile: Tile) {
     let whole = same(tile, 3, 18, 35, 11);
     let case = case(whole, true, 7);
     let (first, rest) = (ConvGeometry { n: 1, ..whole }, ConvGeometry { n: 2, ..whole });
-    let mask = case.mask.as_deref().unwrap();
     let (x, dy) = (case.x.split_at(first.input_len()), case.dy.split_at(first.output_len()));
-    let mask = mask.split_at(first.output_len());
     let expected = &case.expected[2];
     for isa in Isa::available() {
         let pool = BufferPool::poisoning();
@@ -175,12 +173,12 @@ fn micro_batches_add_up(tile: Tile) {
         sum.finish(&mut dw, false);
         assert!(dw.iter().all(|&v| v == 0.0), "a sum of nothing is zero");
         let mut dw = vec![f32::NAN; whole.weight_len()];
-        sum.accumulate(&pool, &first, x.0, (dy.0, Some(mask.0)), None);
-        sum.accumulate(&pool, &rest, x.1, (dy.1, Some(mask.1)), None);
+        sum.accumulate(&pool, &first, x.0, dy.0, None);
+        sum.accumulate(&pool, &rest, x.1, dy.1, None);
         sum.finish(&mut dw, false);
         assert!(relative_error(&dw, expected) < tile.error_bound());
-        sum.accumulate(&pool, &first, x.0, (dy.0, Some(mask.0)), None);
-        sum.accumulate(&pool, &rest, x.1, (dy.1, Some(mask.1)), None);
+        sum.accumulate(&pool, &first, x.0, dy.0, None);
+        sum.accumulate(&pool, &rest, x.1, dy.1, None);
         // Into the first gradient once more: twice the sum.
         sum.finish(&mut dw, true);
         let twice: Vec<f64> = expected.iter().map(|v| 2.0 * v).collect();
@@ -202,8 +200,8 @@ fn threads_do_not_change_a_bit() {
             (prepared(tile, Pass::InputGradient, &g, &case.w, isa), g.of(Pass::InputGradient));
         let run = |parallel: bool| {
             let (mut y, mut dx) = (vec![f32::NAN; g.output_len()], vec![f32::NAN; g.input_len()]);
-            convolve(&pool, &weights, &g, (&case.x, None), case.epilogue(), parallel, &mut y);
-            convolve(&pool, &flipped, &back, case.dy(), Epilogue::default(), parallel, &mut dx);
+            convolve(&pool, &weights, &g, &case.x, case.epilogue(), parallel, &mut y);
+            convolve(&pool, &flipped, &back, &case.dy, Epilogue::default(), parallel, &mut dx);
             (y, dx)
         };
         let serial = run(false);
@@ -224,9 +222,9 @@ fn an_empty_batch_is_nothing() {
     let g = same(Tile::F4x4K3x3, 0, 3, 4, 6);
     let (pool, isa, w) = (BufferPool::new(), Isa::best(), vec![1.0; g.weight_len()]);
     let weights = prepared(Tile::F4x4K3x3, Pass::Forward, &g, &w, isa);
-    convolve(&pool, &weights, &g, (&[], None), Epilogue::default(), true, &mut []);
+    convolve(&pool, &weights, &g, &[], Epilogue::default(), true, &mut []);
     let mut sum = WeightGradientAccumulator::new(BufferPool::global(), Tile::F4x4K3x3, &g, isa);
-    sum.accumulate(&pool, &g, &[], (&[], None), None);
+    sum.accumulate(&pool, &g, &[], &[], None);
     let mut dw = vec![f32::NAN; w.len()];
     sum.finish(&mut dw, false);
     assert!(dw.iter().all(|&v| v == 0.0));

@@ -165,8 +165,7 @@ impl Maps<'_> {
     pub(super) fn as_images(&self, grid: Grid) -> Images<'_> {
         let Self { ref data, channels, size, image_stride } = *self;
         let pixels = size[0] * size[1];
-        let planes =
-            gemm::ChannelPlanes { data, mask: None, images: grid.images, channels, pixels, image_stride };
+        let planes = gemm::ChannelPlanes { data, images: grid.images, channels, pixels, image_stride };
         Images { planes, size, extent: Extent::outputs(grid.tile), padding: [0; 2] }
     }
 }

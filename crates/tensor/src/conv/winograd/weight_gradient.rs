@@ -9,7 +9,7 @@ use super::multiply::{MultiplyPanel, PixelPrefetch};
 use super::tiles::{Extent, Grid, Step};
 use super::transforms::{InputTransform, TileKernel, dispatch_tile};
 use super::weights::DomainWeights;
-use super::{ConvGeometry, Masked, Tile};
+use super::{ConvGeometry, Tile};
 use crate::buffer_pool::BufferPool;
 use crate::shape::Shape;
 use crate::simd::{Isa, Simd};
@@ -56,9 +56,8 @@ impl WeightGradientAccumulator {
         self.sums.fits(tile, g)
     }
 
-    /// Adds the images of a micro-batch: `x` (N x C x H x W) and `dy` (N x O x OH x OW), which with a mask, the saved output of
-    /// ReLU, counts only where the output is positive. The bias gradient of these images, if asked for, is overwritten. Serial.
-    /// Scratch comes from `pool`.
+    /// Adds the images of a micro-batch: `x` (N x C x H x W) and `dy` (N x O x OH x OW). The bias gradient of these images, if
+    /// asked for, is overwritten. Serial. Scratch comes from `pool`.
     ///
     /// # Panics
     /// If the geometry is not supported or has other channels, or a slice does not have its length.
@@ -67,23 +66,22 @@ impl WeightGradientAccumulator {
         pool: &Arc<BufferPool>,
         g: &ConvGeometry,
         x: &[f32],
-        dy: Masked<'_>,
+        dy: &[f32],
         mut db: Option<&mut [f32]>,
     ) {
         let (tile, isa, [_, outputs]) = (self.sums.tile, self.sums.isa, self.sums.channels);
         assert!(self.fits(tile, g), "the sum is for other weights than those of {g:?}");
-        assert_eq!([x.len(), dy.0.len()], [g.input_len(), g.output_len()]);
-        assert!(dy.1.is_none_or(|mask| mask.len() == dy.0.len()));
+        assert_eq!([x.len(), dy.len()], [g.input_len(), g.output_len()]);
         if let Some(db) = &mut db {
             db.fill(0.0);
         }
-        if dy.0.is_empty() {
+        if dy.is_empty() {
             return;
         }
         for group in 0..g.groups {
             let db = db.as_deref_mut().map(|db| &mut db[group * outputs..][..outputs]);
             let at = [group, g.groups];
-            let x = Images::of_group((x, None), g.n, (g.c_in, g.input), at, Extent::inputs(tile), g.padding);
+            let x = Images::of_group(x, g.n, (g.c_in, g.input), at, Extent::inputs(tile), g.padding);
             let dy = Images::of_group(dy, g.n, (g.c_out, g.output()), at, Extent::outputs(tile), [0; 2]);
             dispatch_tile(isa, tile, Accumulate { to: self, pool, group, x, dy, db });
         }

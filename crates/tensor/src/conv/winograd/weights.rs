@@ -92,7 +92,7 @@ impl TileKernel for TransformWeights<'_> {
                 let count = columns.saturating_sub(first).min(S::LANES);
                 let start = row * row_stride + first.min(columns) * column_stride;
                 let data = &weights[start.min(weights.len())..];
-                let taps = Rows { data, mask: None, stride: column_stride, rows: count, columns: R * R };
+                let taps = Rows { data, stride: column_stride, rows: count, columns: R * R };
                 transpose::<S, false>(s, taps, kernels, S::LANES, S::LANES);
                 if pass == Pass::InputGradient {
                     // The flipped kernel: its taps in the opposite order.
