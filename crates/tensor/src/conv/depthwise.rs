@@ -190,11 +190,7 @@ struct WeightGradient<'a> {
 fn sum_lanes<S: Simd>(s: S, value: S::Vector) -> f32 {
     let mut lanes = [0.0; LANES];
     s.store(value, &mut lanes);
-    let mut sum = 0.0;
-    for lane in &lanes[..S::LANES] {
-        sum += lane;
-    }
-    sum
+    lanes[..S::LANES].iter().sum()
 }
 
 /// Adds to `dw` the gradients of `T` taps from one plane.

@@ -26,8 +26,8 @@ impl Concat {
     }
 }
 
-/// Copies runs of one tensor into those of another, or out of them: `each` of every `stride` elements, from `start` on.
-fn copy_runs<T: Element>(from: &[T], from_stride: usize, to: &mut [T], to_stride: usize, each: usize) {
+/// Copies parts of one tensor into those of another, or out of them: `each` of every `stride` elements, from `start` on.
+fn copy_parts<T: Element>(from: &[T], from_stride: usize, to: &mut [T], to_stride: usize, each: usize) {
     if each > 0 {
         for (from, to) in from.chunks(from_stride).zip(to.chunks_mut(to_stride)) {
             to[..each].copy_from_slice(&from[..each]);
@@ -69,7 +69,7 @@ impl<T: Element> Op<T> for Concat {
         let (mut y, stride, mut start) = (Tensor::empty_in(context.pool(), shape), self.run(shape), 0);
         for input in &inputs {
             let each = self.run(input.shape());
-            copy_runs(input.data(), each, &mut y.data_mut()[start.min(shape.elements())..], stride, each);
+            copy_parts(input.data(), each, &mut y.data_mut()[start.min(shape.elements())..], stride, each);
             start += each;
         }
         (y, shapes)
@@ -83,7 +83,7 @@ impl<T: Element> Op<T> for Concat {
             sinks.add(input, || {
                 let mut dx = Tensor::empty_in(context.pool(), shape);
                 let own = &dy.data()[start.min(dy.len())..];
-                copy_runs(own, stride, dx.data_mut(), each, each);
+                copy_parts(own, stride, dx.data_mut(), each, each);
                 dx
             });
             start += each;
