@@ -91,10 +91,7 @@ impl Convolve for f32 {
     fn choose(g: &ConvGeometry, asked: ConvAlgorithm) -> ConvAlgorithm {
         let tile = match asked {
             ConvAlgorithm::Naive | ConvAlgorithm::Im2col => return asked,
-            ConvAlgorithm::Auto => {
-                let of = |n| winograd::tile_for(&ConvGeometry { n, ..*g }, false);
-                of(NOMINAL_IMAGES).and_then(|_| of(NOMINAL_IMAGES_TILED))
-            }
+            ConvAlgorithm::Auto => winograd::tile_for(g, [NOMINAL_IMAGES, NOMINAL_IMAGES_TILED], false),
             ConvAlgorithm::Winograd(None) => Tile::ALL.into_iter().find(|tile| tile.supports(g)),
             ConvAlgorithm::Winograd(tile) => tile.filter(|tile| tile.supports(g)),
             ConvAlgorithm::Direct | ConvAlgorithm::Depthwise => None,
@@ -111,7 +108,7 @@ impl Convolve for f32 {
         if asked != ConvAlgorithm::Auto || !matches!(chosen, ConvAlgorithm::Winograd(_)) {
             return chosen;
         }
-        let tile = winograd::tile_for(&ConvGeometry { n: NOMINAL_IMAGES_SUMMED, ..*g }, true);
+        let tile = winograd::tile_for(g, [NOMINAL_IMAGES_SUMMED; 2], true);
         tile.map_or(chosen, |tile| ConvAlgorithm::Winograd(Some(tile)))
     }
 
