@@ -191,33 +191,36 @@ impl<T: Element> Tensor<T> {
         });
     }
 
-    /// A form of the elements that is worth keeping, such as a convolution's packed or transformed weights: made when first
-    /// asked for, kept beside the elements, and made again in the same memory once they have changed.
+    /// A form of the elements that is worth keeping, such as a convolution's packed or transformed weights: filled when first
+    /// asked for, kept beside the elements, and filled again once they have changed.
     ///
     /// `key` tells apart several forms of the same type and shape. Threads that ask at the same time wait for the first to make
     /// it.
     pub(crate) fn cached<D: Send + Sync + 'static>(
         &self,
         key: u64,
-        make: impl Fn(&[T]) -> D,
-        refill: impl FnOnce(&mut D, &[T]),
+        make: impl Fn() -> D,
+        fill: impl FnOnce(&mut D, &[T]),
     ) -> Arc<D> {
         let cached = self.storage.cached.get_or_init(Box::default);
         let mut all = lock(cached);
         let (kind, key) = (TypeId::of::<D>(), (self.shape, key));
         let position = all.iter().position(|cached| cached.kind == kind && cached.key == key);
         let index = position.unwrap_or_else(|| {
-            let value = Arc::new(make(self.data()));
-            all.push(Cached { kind, key, fresh: true, value });
+            all.push(Cached { kind, key, fresh: false, value: Arc::new(make()) });
             all.len() - 1
         });
         let entry = &mut all[index];
         if !entry.fresh {
-            // Someone may still hold the outdated form.
-            match Arc::get_mut(&mut entry.value).and_then(|value| value.downcast_mut()) {
-                Some(value) => refill(value, self.data()),
-                None => entry.value = Arc::new(make(self.data())),
+            if Arc::get_mut(&mut entry.value).is_none() {
+                // Someone still holds the outdated form.
+                entry.value = Arc::new(make());
             }
+            let value = Arc::get_mut(&mut entry.value).and_then(|value| value.downcast_mut());
+            fill(
+                value.expect("entries are found by their type, and nobody else holds this one"),
+                self.data(),
+            );
             entry.fresh = true;
         }
         Arc::clone(&entry.value).downcast().expect("entries are found by their type")
@@ -290,14 +293,14 @@ mod tests {
     #[test]
     fn a_derived_form_is_made_once_and_again_after_a_change() {
         let mut weight = Tensor::<f32>::full([3], 2.0);
-        let (made, refilled) = (Cell::new(0), Cell::new(0));
+        let (made, filled) = (Cell::new(0), Cell::new(0));
         let total = |weight: &Tensor<f32>| {
-            let make = |data: &[f32]| {
+            let make = || {
                 made.set(made.get() + 1);
-                vec![data.iter().sum::<f32>()]
+                vec![f32::NAN]
             };
             let sum = weight.cached(7, make, |sum, data| {
-                refilled.set(refilled.get() + 1);
+                filled.set(filled.get() + 1);
                 sum[0] = data.iter().sum();
             });
             (sum[0], sum.as_ptr())
@@ -305,7 +308,7 @@ mod tests {
         let (first, address) = total(&weight);
         assert_eq!((first, total(&weight).0), (6.0, 6.0));
         weight.data_mut()[0] = 10.0;
-        assert_eq!(total(&weight), (14.0, address), "made again in the same memory");
-        assert_eq!((made.get(), refilled.get()), (1, 1));
+        assert_eq!(total(&weight), (14.0, address), "filled again in the same memory");
+        assert_eq!((made.get(), filled.get()), (1, 2));
     }
 }

@@ -23,46 +23,35 @@ use crate::gemm::{By, ChannelPlanes, Elements, Epilogue, Operand, Output, Packed
 use crate::simd::Isa;
 
 /// Weights in the order in which a pass reads them, packed once for all micro-batches and threads: a matrix for each group.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct PackedWeights {
     pub(super) groups: Vec<PackedA>,
 }
 
 impl PackedWeights {
-    /// Packs `w` (O x C/groups x KH x KW) for one pass of `g`.
+    /// Packs `w` (O x C/groups x KH x KW) for one pass of `g`, into memory of `pool`, or into that of weights that were packed
+    /// for the same before.
     ///
     /// # Panics
-    /// If the slice does not have the geometry's length.
-    pub(super) fn new(pool: &Arc<BufferPool>, isa: Isa, g: &ConvGeometry, pass: Pass, w: &[f32]) -> Self {
-        let mut groups = Vec::with_capacity(g.groups);
-        each_group(g, pass, w, |a| groups.push(PackedA::new(pool, isa, a)));
-        Self { groups }
-    }
-
-    /// Packs other weights of the same geometry and pass into the same memory.
-    ///
-    /// # Panics
-    /// If the sizes differ.
-    pub(super) fn refill(&mut self, g: &ConvGeometry, pass: Pass, w: &[f32]) {
-        let mut groups = self.groups.iter_mut();
-        each_group(g, pass, w, |a| groups.next().expect("as many groups as were packed").refill(a));
-    }
-}
-
-/// Calls `each` with A of every group.
-fn each_group(g: &ConvGeometry, pass: Pass, w: &[f32], mut each: impl FnMut(&dyn Operand)) {
-    assert_eq!(w.len(), g.weight_len(), "weights of {g:?}");
-    let (outputs, inputs, patch) = (g.c_out / g.groups, g.c_in / g.groups, g.patch());
-    let window = g.kernel[0] * g.kernel[1];
-    for w in w.chunks_exact((outputs * patch).max(1)) {
-        match pass {
-            Pass::Forward => each(&ChannelPlanes::matrix(w, outputs, patch).by(By::Element)),
-            Pass::InputGradient if g.flips() => each(&Elements {
-                extent: inputs,
-                k: outputs * window,
-                at: |c: usize, p: usize| w[p / window * patch + c * window + (window - 1 - p % window)],
-            }),
-            Pass::InputGradient => each(&ChannelPlanes::matrix(w, outputs, patch).by(By::Position)),
+    /// If the slice does not have the geometry's length, or there are others of another size.
+    pub(super) fn fill(&mut self, pool: &Arc<BufferPool>, isa: Isa, g: &ConvGeometry, pass: Pass, w: &[f32]) {
+        assert_eq!(w.len(), g.weight_len(), "weights of {g:?}");
+        let (outputs, inputs, patch) = (g.c_out / g.groups, g.c_in / g.groups, g.patch());
+        let window = g.kernel[0] * g.kernel[1];
+        for (group, w) in w.chunks_exact(outputs * patch).enumerate() {
+            let mut pack = |a: &dyn Operand| match self.groups.get_mut(group) {
+                Some(packed) => packed.refill(a),
+                None => self.groups.push(PackedA::new(pool, isa, a)),
+            };
+            match pass {
+                Pass::Forward => pack(&ChannelPlanes::matrix(w, outputs, patch).by(By::Element)),
+                Pass::InputGradient if g.flips() => pack(&Elements {
+                    extent: inputs,
+                    k: outputs * window,
+                    at: |c: usize, p: usize| w[p / window * patch + c * window + (window - 1 - p % window)],
+                }),
+                Pass::InputGradient => pack(&ChannelPlanes::matrix(w, outputs, patch).by(By::Position)),
+            }
         }
     }
 }

@@ -35,19 +35,17 @@ fn key(g: &ConvGeometry, pass: Pass, tile: Option<Tile>) -> u64 {
 /// The layer's weights packed for a pass, kept with them.
 pub(super) fn packed(layer: &Convolution<'_, f32>, pass: Pass) -> Arc<PackedWeights> {
     let g = &layer.geometry;
-    let pack = |w: &[f32]| PackedWeights::new(BufferPool::global(), Isa::current(), g, pass, w);
-    layer.weight.cached(key(g, pass, None), pack, |packed, w| packed.refill(g, pass, w))
+    let fill = |packed: &mut PackedWeights, w: &[f32]| {
+        packed.fill(BufferPool::global(), Isa::current(), g, pass, w);
+    };
+    layer.weight.cached(key(g, pass, None), PackedWeights::default, fill)
 }
 
 /// The layer's weights in the Winograd domain, for a pass, kept with them.
 fn transformed(layer: &Convolution<'_, f32>, tile: Tile, pass: Pass) -> Arc<DomainWeights> {
     let g = &layer.geometry;
-    let transform = |w: &[f32]| {
-        let mut domain = DomainWeights::new(BufferPool::global(), tile, &g.of(pass), Isa::current());
-        domain.transform(pass, w);
-        domain
-    };
-    layer.weight.cached(key(g, pass, Some(tile)), transform, |domain, w| domain.transform(pass, w))
+    let make = || DomainWeights::new(BufferPool::global(), tile, &g.of(pass), Isa::current());
+    layer.weight.cached(key(g, pass, Some(tile)), make, |domain, w| domain.transform(pass, w))
 }
 
 impl Convolution<'_, f32> {

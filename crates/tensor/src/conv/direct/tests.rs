@@ -19,10 +19,14 @@ proptest! {
         let (pool, case) = (BufferPool::poisoning(), Case::new(g, random, seed, with));
         for isa in Isa::available() {
             let [mut y, mut dx, ..] = case.places();
-            let packed = PackedWeights::new(&pool, isa, &g, Pass::Forward, &case.w);
-            convolve(&pool, &packed, &g, &case.x, case.epilogue(), parallel, &mut y);
+            let packed = |pass| {
+                let mut packed = PackedWeights::default();
+                packed.fill(&pool, isa, &g, pass, &case.w);
+                Arc::new(packed)
+            };
+            convolve(&pool, &packed(Pass::Forward), &g, &case.x, case.epilogue(), parallel, &mut y);
 
-            let packed = Arc::new(PackedWeights::new(&pool, isa, &g, Pass::InputGradient, &case.w));
+            let packed = packed(Pass::InputGradient);
             if g.is_pointwise() || g.flips() {
                 convolve(&pool, &packed, &g.of(Pass::InputGradient), &case.dy, Epilogue::default(), parallel, &mut dx);
             } else {
