@@ -1,8 +1,6 @@
 //! The one loop over windows of pooling, forward: a function of each window's elements, whole windows of the usual sizes without
 //! a branch.
 
-use std::ops::Range;
-
 use super::pool_window::PoolGeometry;
 use crate::Element;
 use crate::simd::{Kernel, Simd};
@@ -37,15 +35,18 @@ impl<T: Element, F: Fold<T>> Kernel for Pooling<'_, T, F> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Self { g, fold, x, y, bytes } = self;
-        let planes = x.chunks_exact(g.in_pixels()).zip(y.chunks_exact_mut(g.out_pixels()));
         // Loops, not `for_each`: a closure might be compiled on its own, without the instruction set.
-        for (plane, (x, y)) in planes.enumerate() {
+        for (plane, y) in y.chunks_exact_mut(g.out_pixels()).enumerate() {
             let bytes = if F::BYTES { &mut bytes[plane * y.len()..][..y.len()] } else { &mut [] };
-            pool_plane(g, fold, x, y, bytes);
+            let start = plane * g.in_pixels();
+            // Narrow rows are read on into what lies behind their plane.
+            let end = if F::BYTES { x.len() } else { start + g.in_pixels() };
+            pool_plane(g, fold, &x[start..end], y, bytes);
         }
     }
 }
 
+/// One plane, which `x` begins with.
 #[inline(always)]
 fn pool_plane<T: Element, F: Fold<T>>(g: &PoolGeometry, fold: F, x: &[T], y: &mut [T], bytes: &mut [u8]) {
     let ([ow, w], kernel) = ([g.output[1], g.input[1]], g.kernel);
@@ -84,6 +85,11 @@ fn pool_plane<T: Element, F: Fold<T>>(g: &PoolGeometry, fold: F, x: &[T], y: &mu
 }
 
 /// Consecutive windows that lie wholly inside the input, without a branch in the loop.
+///
+/// Where windows overlap, a vector of elements two apart reads one more than it needs, so the compiler always leaves at least
+/// one column to be taken alone: runs are [`RUN`] long or one longer than more whole vectors. Where a column takes long, that is
+/// where bytes are noted, what is left behind a run goes into another, which overlaps it, and narrow rows into one that goes on
+/// over whatever lies behind them: both are cheaper than columns taken one by one.
 #[inline(always)]
 fn whole_windows<T: Element, F: Fold<T>, const K: usize, const S: usize>(
     fold: F,
@@ -92,26 +98,47 @@ fn whole_windows<T: Element, F: Fold<T>, const K: usize, const S: usize>(
     y: &mut [T],
     bytes: &mut [u8],
 ) {
-    let count = T::from_usize(K * K);
-    for run in runs(y.len(), F::BYTES && K > S) {
-        if run.is_empty() {
-            continue;
+    let (outputs, room) = (y.len(), (K - 1) * width + RUN * S + K - S <= rows.len());
+    if !F::BYTES || K == S || outputs < 3 || (outputs < RUN && !room) {
+        run_of_windows::<T, F, K, S>(fold, rows, width, y, bytes);
+    } else if outputs < RUN {
+        let (mut values, mut places) = ([T::ZERO; RUN], [0; RUN]);
+        run_of_windows::<T, F, K, S>(fold, rows, width, &mut values, &mut places);
+        y.copy_from_slice(&values[..outputs]);
+        bytes.copy_from_slice(&places[..outputs]);
+    } else {
+        let (first, last) = ((outputs - 1) / (RUN - 1) * (RUN - 1) + 1, outputs - RUN);
+        run_of_windows::<T, F, K, S>(fold, rows, width, &mut y[..first], &mut bytes[..first]);
+        if first < outputs {
+            run_of_windows::<T, F, K, S>(fold, &rows[last * S..], width, &mut y[last..], &mut bytes[last..]);
         }
-        let x = windows::<T, K, S>(&rows[run.start * S..], width, run.len());
-        let y = &mut y[run.clone()];
-        let bytes = if F::BYTES { &mut bytes[run] } else { &mut [] };
-        for j in 0..y.len() {
-            let mut state = fold.start(x[0][0][j][0], 0);
-            for u in 0..K {
-                for v in 0..K {
-                    state = fold.take(state, x[u][v][j][phase::<K, S>(v)], (u * K + v) as u32);
-                }
+    }
+}
+
+/// The columns of a run of overlapping windows at least: one more than the lanes of a vector.
+const RUN: usize = 17;
+
+/// The windows of consecutive columns, in a loop that the compiler makes vectors of.
+#[inline(always)]
+fn run_of_windows<T: Element, F: Fold<T>, const K: usize, const S: usize>(
+    fold: F,
+    rows: &[T],
+    width: usize,
+    y: &mut [T],
+    bytes: &mut [u8],
+) {
+    let (x, count) = (windows::<T, K, S>(rows, width, y.len()), T::from_usize(K * K));
+    for j in 0..y.len() {
+        let mut state = fold.start(x[0][0][j][0], 0);
+        for u in 0..K {
+            for v in 0..K {
+                state = fold.take(state, x[u][v][j][phase::<K, S>(v)], (u * K + v) as u32);
             }
-            let (value, byte) = fold.end(state, count);
-            y[j] = value;
-            if F::BYTES {
-                bytes[j] = byte;
-            }
+        }
+        let (value, byte) = fold.end(state, count);
+        y[j] = value;
+        if F::BYTES {
+            bytes[j] = byte;
         }
     }
 }
@@ -136,39 +163,8 @@ fn windows<T, const K: usize, const S: usize>(
     windows
 }
 
-/// The columns in one run for the vector loops, or `split` in two. What those share is computed twice, which is cheaper than a
-/// remainder taken one by one, if each takes long.
-///
-/// Where windows overlap, a vector of elements two apart reads one more than it needs, so the compiler always leaves at least
-/// one column to be taken alone: the runs are one longer than whole vectors, of 16 lanes or, in narrow planes, of 4.
-#[inline(always)]
-fn runs(outputs: usize, split: bool) -> [Range<usize>; 2] {
-    let lanes = match outputs {
-        17.. if split => 16,
-        5.. if split => 4,
-        _ => return [0..outputs, 0..0],
-    };
-    let first = (outputs - 1) / lanes * lanes + 1;
-    [0..first, if first == outputs { 0..0 } else { outputs - lanes - 1..outputs }]
-}
-
 /// The place of column `v` of the window among the S elements of a stride in [`windows`].
 #[inline(always)]
 const fn phase<const K: usize, const S: usize>(v: usize) -> usize {
     v.saturating_sub(K - S)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn runs_cover_all_columns() {
-        for outputs in 0..100 {
-            let [first, second] = runs(outputs, true);
-            let covered = if second.is_empty() { first.end } else { second.end };
-            assert_eq!((first.start, covered), (0, outputs));
-            assert!(second.start <= first.end);
-        }
-    }
 }
