@@ -87,14 +87,26 @@ def resizing(dataset):
     assert raw[:4] == b"\0\0\x08\x03", path
     pictures = np.frombuffer(raw, np.uint8, offset=16).reshape(-1, 28, 28)
     tensors, index = {}, []
-    for size, numbers in ((96, [0, 1, 2]), (224, [3]), (32, [0, 4, 5]), (20, [0, 1, 2])):
+    # Height and width before and after. Of the last three the middle one shrinks by exactly twice as much in height as in width.
+    for (height, width), size, numbers in (
+        ((28, 28), (96, 96), [0, 1, 2]),
+        ((28, 28), (224, 224), [3]),
+        ((28, 28), (32, 32), [0, 4, 5]),
+        ((28, 28), (20, 20), [0, 1, 2]),
+        ((20, 28), (30, 17), [0, 1]),
+        ((28, 14), (13, 31), [0, 1]),
+        ((28, 28), (9, 19), [0, 1, 2]),
+        ((28, 28), (10, 19), [0, 1, 2]),
+        ((28, 28), (10, 20), [0, 1, 2]),
+    ):
+        name = f"{height}x{width} to {size[0]}x{size[1]}"
         resize = torchvision.transforms.Resize(size)
-        tensors[f"{size}.input"] = pictures[numbers].copy()
-        tensors[f"{size}.output"] = np.stack(
-            [np.asarray(resize(Image.fromarray(pictures[number]))) for number in numbers]
+        tensors[f"{name}.input"] = pictures[numbers, :height, :width].copy()
+        tensors[f"{name}.output"] = np.stack(
+            [np.asarray(resize(Image.fromarray(picture))) for picture in tensors[f"{name}.input"]]
         )
-        assert tensors[f"{size}.output"].shape == (len(numbers), size, size)
-        index.append({"size": size, "source": path.name, "images": numbers})
+        assert tensors[f"{name}.output"].shape == (len(numbers), *size)
+        index.append({"name": name, "source": path.name, "images": numbers})
     save_file(tensors, HERE / "resize.safetensors")
     write_json("resize.json", index)
 

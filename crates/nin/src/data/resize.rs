@@ -2,13 +2,13 @@
 //!
 //! `torchvision.transforms.Resize` on an 8-bit image is Pillow's bilinear resampling: each output pixel is a
 //! weighted mean of the input pixels under a triangle. When the image shrinks, the triangle widens with it
-//! (its half-width is the scale), so that no input pixel is skipped. The image is resampled along the rows,
-//! rounded to 8 bits, then along the columns. The weights are integers with 22 fractional bits, as in Pillow,
+//! (its half-width is the scale), so that no input pixel is skipped. The image is resampled along one
+//! axis, rounded to 8 bits, then along the other. The weights are integers with 22 fractional bits, as in Pillow,
 //! so that the result does not depend on how a machine adds.
 //!
-//! Rows always come first here. Recent versions of Pillow take the columns first for an image whose height
-//! shrinks much more than its width; square images that stay square, as all data sets here are, give the same
-//! bits in both.
+//! Along the rows first, as a rule; along the columns first where the height shrinks by more than twice as many
+//! pixels as the width, as Pillow does since its version 13. Earlier ones always begin with the rows, which may
+//! round a pixel of such an image to the level beside. Images that stay square are the same in all.
 //!
 //! The weights of one pair of sizes are computed once, not for each image.
 
@@ -97,8 +97,8 @@ pub(super) struct Resizer {
 /// Memory between the two passes, kept by the caller so that resizing allocates nothing once it is warm.
 #[derive(Debug, Default, Clone)]
 pub(super) struct ResizeScratch<P: Pixel> {
-    /// The image after the pass along the rows: input height x output width.
-    narrowed: Vec<P>,
+    /// The image after the first pass: one side of the input, the other of the output.
+    halfway: Vec<P>,
     /// The sums of one output row.
     sums: Vec<P::Sum>,
 }
@@ -193,17 +193,29 @@ impl Resizer {
     pub(super) fn resize<P: Pixel>(&self, source: &[P], target: &mut [P], scratch: &mut ResizeScratch<P>) {
         assert_eq!(source.len(), self.from.0 * self.from.1, "input plane of {:?}", self.from);
         assert_eq!(target.len(), self.to.0 * self.to.1, "output plane of {:?}", self.to);
-        let ResizeScratch { narrowed, sums } = scratch;
+        let ResizeScratch { halfway, sums } = scratch;
         match (&self.along_rows, &self.along_columns) {
             (None, None) => target.copy_from_slice(source),
             (Some(rows), None) => resample_rows(rows, self.from.1, source, target),
             (None, Some(columns)) => resample_columns(columns, self.to.1, source, target, sums),
+            (Some(rows), Some(columns)) if self.columns_first() => {
+                halfway.resize(self.to.0 * self.from.1, P::default());
+                resample_columns(columns, self.from.1, source, halfway, sums);
+                resample_rows(rows, self.from.1, halfway, target);
+            }
             (Some(rows), Some(columns)) => {
-                narrowed.resize(self.from.0 * self.to.1, P::default());
-                resample_rows(rows, self.from.1, source, narrowed);
-                resample_columns(columns, self.to.1, narrowed, target, sums);
+                halfway.resize(self.from.0 * self.to.1, P::default());
+                resample_rows(rows, self.from.1, source, halfway);
+                resample_columns(columns, self.to.1, halfway, target, sums);
             }
         }
+    }
+
+    /// Tells which pass comes first, as the module says.
+    fn columns_first(&self) -> bool {
+        let shrinks = |from: usize, to: usize| from as isize - to as isize;
+        let [height, width] = [shrinks(self.from.0, self.to.0), shrinks(self.from.1, self.to.1)];
+        height > 0 && height > 2 * width
     }
 }
 
@@ -292,6 +304,14 @@ mod tests {
             ((300, 200), (7, 13), "16933e6ba589f8fd4a4902a998242ec2"),
             ((28, 28), (1, 1), "76be8b528d0075f7aae98d6fa57a6d3c"),
             ((28, 28), (384, 384), "19855ace8b812c76f6ccef77a9a26fad"),
+            ((69, 40), (8, 19), "ec59f5e15fa610e7c555e81b939a2ce0"),
+            ((67, 60), (29, 50), "72326c70e33e56fb3e1860c2d18cf428"),
+            ((500, 333), (96, 131), "76c2d94917709a9cbe9fa44d1b98f7e2"),
+            ((333, 500), (224, 224), "1091af582622d40b06733c9128828ad3"),
+            ((300, 200), (100, 100), "14fa8cd5601f43cb9ffdb32b982634c3"),
+            ((301, 200), (100, 100), "fc0ec722d10e49a44fefe94051f43bd6"),
+            ((40, 30), (20, 90), "602c181cfb5cfcd82522c2aa83bdd163"),
+            ((40, 30), (90, 10), "d15a81b942a960ccdb7b5dfca7cae6e1"),
         ];
         for (from, to, hash) in expected {
             let target = resize(from, to, &plane(from.0, from.1));
@@ -305,15 +325,17 @@ mod tests {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/resize.safetensors");
         let bytes = std::fs::read(path).unwrap();
         let golden = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-        for size in [96, 224, 32, 20] {
-            let input = golden.tensor(&format!("{size}.input")).unwrap();
-            let output = golden.tensor(&format!("{size}.output")).unwrap();
-            let images = input.shape()[0];
-            assert!(images > 0 && output.shape() == [images, size, size]);
-            for (image, expected) in input.data().chunks(28 * 28).zip(output.data().chunks(size * size)) {
-                assert!(resize((28, 28), (size, size), image) == expected, "to {size} x {size}");
+        let mut planes = 0;
+        for (name, input) in golden.tensors().iter().filter(|(name, _)| name.ends_with(".input")) {
+            let output = golden.tensor(&name.replace("input", "output")).unwrap();
+            let (&[n, h, w], &[m, height, width]) = (input.shape(), output.shape()) else { panic!("{name}") };
+            assert_eq!(n, m, "{name}");
+            for (image, expected) in input.data().chunks(h * w).zip(output.data().chunks(height * width)) {
+                assert!(resize((h, w), (height, width), image) == expected, "{name}");
+                planes += 1;
             }
         }
+        assert_eq!(planes, 23);
     }
 
     #[test]
