@@ -257,8 +257,22 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         for (bytes, expected) in [
             (
-                &b"PK\x03\x04\x14\0\0\0, and so on"[..],
-                r#"not a safetensors file: "PK\x03\x04\x14\x00\x00\x00" is no length of a header"#,
+                &b"PK\x03\x04\0\0\x08\x08, and so on"[..],
+                "not a safetensors file but a zip archive, as torch.save writes: save the state dict with \
+                 safetensors.torch.save_file",
+            ),
+            (
+                b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9",
+                "not a safetensors file but a pickle, as torch.save wrote before 1.6: save the state dict with \
+                 safetensors.torch.save_file",
+            ),
+            (
+                b"\x08\x08\x12\x03nin, a",
+                "not a safetensors file but, it seems, an ONNX file: weights are read from safetensors files alone",
+            ),
+            (
+                b"version https://git-lfs.github.com/spec/v1\n",
+                "not a safetensors file but, it seems, a pointer of Git LFS: fetch the file with git lfs pull",
             ),
             (b"{\"a\\n\"", r#"not a safetensors file: "{\"a\\n\"" is no length of a header"#),
             (&whole[..100], "cut off in its header: expected 624 bytes, found 92"),

@@ -127,8 +127,7 @@ pub fn read_tensors(mut reader: impl Read, source: &Path) -> Result<Contents, Fi
     let start = take(8)?;
     let length = start.as_array().map(|&bytes| u64::from_le_bytes(bytes));
     let Some(length) = length.filter(|&length| length <= MAX_HEADER) else {
-        let start = start.escape_ascii();
-        return Err(refuse(format!("not a safetensors file: \"{start}\" is no length of a header")));
+        return Err(refuse(format!("not a safetensors file{}", told_by(&start))));
     };
     let header = take(length)?;
     if (header.len() as u64) < length {
@@ -150,6 +149,21 @@ pub fn read_tensors(mut reader: impl Read, source: &Path) -> Result<Contents, Fi
     };
     let no_counters = tensors.iter().filter(|(_, info)| info.dtype != Dtype::I64);
     Ok((no_counters.map(read).collect::<Result<_, _>>()?, text))
+}
+
+/// The rest of an error of a file that begins otherwise: of the files that weights come in as well, what it is and what to do.
+fn told_by(start: &[u8]) -> String {
+    const SAVE: &str = "save the state dict with safetensors.torch.save_file";
+    match start {
+        [b'P', b'K', 3, 4, ..] => format!(" but a zip archive, as torch.save writes: {SAVE}"),
+        [0x80, 2..=5, ..] => format!(" but a pickle, as torch.save wrote before 1.6: {SAVE}"),
+        // The fields of a model: its version, and who made it.
+        [8, _, 0x12, ..] => {
+            " but, it seems, an ONNX file: weights are read from safetensors files alone".to_owned()
+        }
+        b"version " => " but, it seems, a pointer of Git LFS: fetch the file with git lfs pull".to_owned(),
+        _ => format!(": \"{}\" is no length of a header", start.escape_ascii()),
+    }
 }
 
 /// An object whose keys differ. The usual maps keep the last value of a key and lose the others.
