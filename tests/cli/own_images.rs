@@ -85,12 +85,27 @@ fn a_folder_of_pictures_becomes_a_classifier() {
     succeeded(place.command(TRAIN, &other));
     succeeded(place.command(TRAIN, &["--resume", "other", "--threads", "1"]));
     assert!(place.weights("run") == place.weights("other"));
-    // A picture that has changed is other data.
+    // A picture that has changed, or is new, is other data; the folder is still the run's own.
     draw(&place.path("my pictures/level/3.jpg"), 1, 99);
+    let changed = [
+        "run: made of image-folder in /",
+        ", whose images have changed since (",
+        "--init-from run;",
+        "nin predict --weights run",
+    ];
+    let evaluate = || place.nin(&["eval", "run"]);
+    refused(evaluate(), 2, &[&changed[..], &["(as many, but others)"]].concat());
+    draw(&place.path("my pictures/level/new.jpg"), 1, 99);
+    let more = [&changed[..], &["(40 + 0, now 41 + 0)"]].concat();
+    refused(evaluate(), 2, &more);
+    refused(place.command(TRAIN, &["--resume", "run"]), 2, &more);
+    // In another place they are others, whatever they are.
+    fill(&place.path("others"));
+    draw(&place.path("others/level/new.jpg"), 1, 98);
     refused(
-        place.nin(&["eval", "run"]),
+        place.nin(&["eval", "run", "--data-dir", "others"]),
         2,
-        &["run: made of image-folder in /", "; found image-folder in /", "SHA-256"],
+        &["run: made of image-folder in /", "; found image-folder in /", "SHA-256", "with --data-dir"],
     );
     // The model answers without the folder.
     fs::rename(place.path("my pictures"), place.path("photos")).unwrap();

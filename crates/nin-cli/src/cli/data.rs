@@ -6,6 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 use nin::ModelCard;
 use nin::data::{DataError, DataRecord, DataSources, Dataset, DatasetName, Splits, open};
+use nin::names::quoted;
 use nin::train::{Settings, TrainError};
 
 use super::FolderArgs;
@@ -104,7 +105,22 @@ pub(super) fn data_of_run(
     if found.1.same_data(&own) {
         return Ok(found);
     }
-    let message =
-        format!("made of {own}; found {}; give the folder of the run's own with --data-dir", found.1);
-    Err(TrainError::of(run, message))
+    Err(TrainError::of(run, difference(run, &own, &found.1)))
+}
+
+/// The difference of a run's own data and what was found, and what one can do.
+fn difference(run: &Path, own: &DataRecord, found: &DataRecord) -> String {
+    let (then, now) = (&own.marks, &found.marks);
+    let (Some(folder), true) = (&own.folder, own.folder == found.folder && then.dataset == now.dataset)
+    else {
+        return format!("made of {own}; found {found}; give the folder of the run's own with --data-dir");
+    };
+    let [before, after] = [then, now].map(|of| format!("{} + {}", of.train_images, of.test_images));
+    let change =
+        if before == after { "as many, but others".to_owned() } else { format!("{before}, now {after}") };
+    let (dataset, folder, run) = (&then.dataset, folder.display(), quoted(run));
+    format!(
+        "made of {dataset} in {folder}, whose images have changed since ({change}): bring back those of then, or begin \
+         another run with --init-from {run}; nin predict --weights {run} answers for any images"
+    )
 }
