@@ -183,6 +183,8 @@ fn weights_that_do_not_fit_or_are_broken_are_refused() {
     // The weights themselves are good; where all fit, no initial ones are asked for.
     let printed = succeeded(init("nin-cifar", "14", weights));
     assert!(printed.contains("init-from run/model.safetensors: 18 of 18 tensors taken\n"), "{printed}");
+    let printed = succeeded(place.train("third", &["--max-steps", "1", "--init-from", "run"]));
+    assert!(printed.contains("init-from run/model.safetensors: 18 of 18 tensors taken\n"), "{printed}");
     let start = |more: &[&str]| {
         place.train("fc", &[&["--max-steps", "1", "--init-from", weights, "--init", "he"], more].concat())
     };

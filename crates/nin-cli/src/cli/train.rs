@@ -17,6 +17,7 @@ use nin::train::{
 
 use super::data::{Data, DataArgs, data, data_of_run};
 use super::figures::{TRAIN_ACC, TRAIN_LOSS, named};
+use super::flags::weights_file;
 use super::progress::{Display, DisplayArgs};
 use super::run_name::default_run_dir;
 use super::seeds::train_each;
@@ -99,7 +100,8 @@ impl TrainArgs {
     pub(super) fn settings(&self) -> Result<Settings, TrainError> {
         let file = self.config.as_deref().map_or(Ok(Overrides::default()), Overrides::from_toml)?;
         let flags = Overrides { conv: convolution(self.settings.conv)?, ..self.settings.clone() };
-        resolve(self.config.as_deref(), &file, &flags)
+        let settings = resolve(self.config.as_deref(), &file, &flags)?;
+        Ok(Settings { init_from: settings.init_from.as_deref().map(weights_file), ..settings })
     }
 }
 

@@ -100,7 +100,8 @@ settings! {
     whiten("NAME", Network): Whiten = Whiten::None;
     /// Initial weights
     init("NAME", Network): InitialWeights = InitialWeights::Xavier;
-    /// Begin with those weights of this safetensors file that fit; the others are new, as --init says
+    /// Begin with those weights of this safetensors file that fit; the others are new, as --init says. The commands take a run's
+    /// folder, too, for its model.safetensors
     init_from("FILE", Network): PathBuf (Option) = None;
     /// Parameters that stay as they are, by patterns of their names in PyTorch's state_dict, in which * stands for any text, such
     /// as 0.*,1.*; a batch normalization that is frozen normalizes by its running statistics, which stay, too
