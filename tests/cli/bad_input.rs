@@ -18,7 +18,7 @@ fn refused_run(place: &Place, more: &[&str], code: i32, parts: &[&str]) {
 fn refused_data(spoil: impl Fn(&Path), parts: &[&str]) {
     let place = Place::new();
     spoil(&place.path("data"));
-    refused_run(&place, &[], 1, parts);
+    refused_run(&place, &[], 2, parts);
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn settings_that_cannot_work_are_refused_by_name() {
     fs::write(place.path("settings.toml"), "lr = 0.1\nlearning_rate = 3\n").unwrap();
     for (flag, value, code, parts) in [
         ("--config", "settings.toml", 2, &["settings.toml", "learning_rate"] as &[&str]),
-        ("--config", "absent.toml", 1, &["absent.toml"]),
+        ("--config", "absent.toml", 2, &["absent.toml"]),
         ("--lr", "NaN", 2, &["lr", "NaN"]),
         ("--lr", "-0.1", 2, &["lr", "-0.1"]),
         ("--augment", "crop", 2, &["augment", "shift:PIXELS", "crop"]),
@@ -77,7 +77,7 @@ fn settings_that_cannot_work_are_refused_by_name() {
         ("--augment", "shift:29", 2, &["augment", "29 pixels", "28 x 28"]),
         ("--hold-out", "40", 2, &["hold_out", "fewer than the 40 training images", "found 40"]),
         ("--optimizer", "adam", 2, &["optimizer", "adam", "sgd, adamw"]),
-        ("--init-from", "nowhere.safetensors", 1, &["nowhere.safetensors"]),
+        ("--init-from", "nowhere.safetensors", 2, &["nowhere.safetensors"]),
     ] {
         refused_run(&place, &[flag, value], code, parts);
     }
@@ -110,6 +110,43 @@ fn unknown_names_and_impossible_sizes_are_refused_before_data_are_read() {
     refused_arguments(
         &["--model", "lenet", "--dropout", "0.3"],
         &["dropout: expected a network that has it", "lenet"],
+    );
+}
+
+/// What is named on the command line and is not there, or is no such thing, is a request that cannot be, whichever command it is.
+#[test]
+fn paths_that_are_not_there_or_are_no_such_thing_are_code_2_for_every_command() {
+    let place = Place::new();
+    place.steps("run", 2, &[]);
+    fs::create_dir(place.path("folder")).unwrap();
+    fs::write(place.path("bytes"), [0xFF, 0xFE, 0xFD]).unwrap();
+    for command in [
+        &["eval", "PATH"] as &[&str],
+        &["plot", "PATH"],
+        &["report", "PATH"],
+        &["inspect", "PATH"],
+        &["export", "PATH", "--onnx", "a.onnx"],
+        &["serve", "PATH", "--port", "0"],
+        &["import", "PATH", "--model", "lenet", "--output", "b.safetensors"],
+        &["predict", "PATH"],
+        &["predict", "run/report.html", "--weights", "PATH"],
+        &["compare", "--run", "PATH", "--no-speed"],
+        &["train", "--resume", "PATH"],
+        &["train", "--config", "PATH"],
+        &["train", "--data-dir", "data", "--init-from", "PATH"],
+        &["train", "--dataset", "fashion-mnist-mini", "--data-dir", "PATH"],
+        &["train", "--dataset", "image-folder:PATH"],
+    ] {
+        for path in ["nowhere", "folder", "bytes", "bytes/below"] {
+            let command: Vec<String> = command.iter().map(|word| word.replace("PATH", path)).collect();
+            let command: Vec<&str> = command.iter().map(String::as_str).collect();
+            failed(place.nin(&command), 2, &[path]);
+        }
+    }
+    refused(
+        place.nin(&["train", "--dataset", "image-folder"]),
+        2,
+        &["image-folder not found: give its folder"],
     );
 }
 
@@ -158,8 +195,8 @@ fn weights_that_do_not_fit_or_are_broken_are_refused() {
         place.train("other", &more)
     };
     let weights = "run/model.safetensors";
-    refused(init("lenet", "14", weights), 1, &["model.safetensors", "weights of another network"]);
-    refused(init("nin", "64", weights), 1, &["model.safetensors", "0.0.weight", "192", "96"]);
+    refused(init("lenet", "14", weights), 2, &["model.safetensors", "weights of another network"]);
+    refused(init("nin", "64", weights), 2, &["model.safetensors", "0.0.weight", "192", "96"]);
     for (part, what) in [
         (&bytes[..bytes.len() - 1], "bytes of tensors are expected behind the header, found "),
         (&bytes[..100], "cut off in its header: expected "),
@@ -169,15 +206,15 @@ fn weights_that_do_not_fit_or_are_broken_are_refused() {
     ] {
         fs::write(place.path("broken.safetensors"), part).unwrap();
         let what = ["broken.safetensors", what];
-        refused(init("nin-cifar", "14", "broken.safetensors"), 1, &what);
+        refused(init("nin-cifar", "14", "broken.safetensors"), 2, &what);
     }
     assert!(!place.path("other").exists(), "a refused run leaves no folder");
-    refused(place.eval("run", &["--weights", "broken.safetensors"]), 1, &["broken.safetensors"]);
+    refused(place.eval("run", &["--weights", "broken.safetensors"]), 2, &["broken.safetensors"]);
 
     // A run whose checkpoint is broken does not go on, and stays as it is.
     fs::write(place.path("run/checkpoint.safetensors"), &bytes[..1000]).unwrap();
     let metrics = place.metrics("run");
-    refused(place.resume("run", &[]), 1, &["checkpoint.safetensors"]);
+    refused(place.resume("run", &[]), 2, &["checkpoint.safetensors"]);
     assert_eq!(place.metrics("run"), metrics);
 
     // The weights themselves are good; where all fit, no initial ones are asked for.
@@ -229,6 +266,6 @@ fn a_run_whose_settings_were_changed_does_not_go_on() {
 fn a_run_folder_that_cannot_be_made_is_named() {
     let place = Place::new();
     fs::write(place.path("file"), "no folder").unwrap();
-    refused(place.train("file/run", &["--max-steps", "1"]), 1, &["file/run: cannot make the folder: "]);
+    refused(place.train("file/run", &["--max-steps", "1"]), 2, &["file/run: cannot make the folder: "]);
     assert_eq!(place.read("file"), "no folder");
 }

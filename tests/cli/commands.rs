@@ -131,7 +131,7 @@ fn a_network_is_exported_with_what_its_file_says_of_it() {
     let export = |more: &[&str]| place.nin(&[&["export", "--onnx", "no/such.onnx"], more].concat());
     refused(export(&["--weights", weights, "--model", "lenet"]), 2, &[weights, "says itself", "--model"]);
     refused(export(&[]), 2, &["--weights"]);
-    refused(export(&["none"]), 1, &["none/model.safetensors", "cannot"]);
+    refused(export(&["none"]), 2, &["none/model.safetensors", "cannot"]);
     // Weights from elsewhere.
     let mut network = nin::models::Model::LeNet.build::<f32>(1, 10, 0.0);
     nin::nn::initialize(&mut network, Init::HeNormal, Init::Constant(0.0), 0);
@@ -144,7 +144,7 @@ fn a_network_is_exported_with_what_its_file_says_of_it() {
     refused(export(&normalized), 2, &["lenet.safetensors", "--normalize"]);
     refused(
         export(&[&elsewhere[..], &["--model", "nin"]].concat()),
-        1,
+        2,
         &["lenet.safetensors", "another network"],
     );
 }

@@ -167,7 +167,7 @@ fn evaluation_uses_what_is_asked_for() {
     assert_eq!(eval("winograd", &["--conv", "direct"]), plain, "the flag wins");
     // An answer that is no number is none.
     for command in [command("", &["--conv", "winograd"]), command("winograd", &[])] {
-        refused(command, 1, &["model.safetensors: no answer: ", "a logit is NaN"]);
+        refused(command, 2, &["model.safetensors: no answer: ", "a logit is NaN"]);
     }
 }
 

@@ -122,10 +122,10 @@ fn what_is_not_the_networks_is_refused_with_shapes() {
     fs::write(place.path("two.txt"), "cat\ndog\n").unwrap();
     for (more, code, what) in [
         (&[] as &[&str], 2, "--model <NAME>"),
-        (&["--model", "lenet", "--image-size", "32"], 1, "tensor 7.weight is 120 x 400, expected 120 x 576"),
+        (&["--model", "lenet", "--image-size", "32"], 2, "tensor 7.weight is 120 x 400, expected 120 x 576"),
         (
             &["--model", "nin"],
-            1,
+            2,
             "a.safetensors: weights of another network: no tensor 0.0.weight, expected 96 x 1 x",
         ),
         (
@@ -133,14 +133,14 @@ fn what_is_not_the_networks_is_refused_with_shapes() {
             2,
             "classes: expected 3 names, as the file has logits, found 2",
         ),
-        (&["--model", "lenet", "--classes", "nowhere"], 1, "nowhere: cannot read"),
+        (&["--model", "lenet", "--classes", "nowhere"], 2, "nowhere: cannot read"),
         (&["--model", "lenet", "--mean", "0.5"], 2, "--std"),
         (
             &["--model", "lenet", "--mean", "0.5,1", "--std", "1,1"],
             2,
             "mean: expected a number for each of the 1 channels, found 2",
         ),
-        (&["--model", "lenet", "--mean", "0.5", "--std", "0"], 1, "b.safetensors: its card's "),
+        (&["--model", "lenet", "--mean", "0.5", "--std", "0"], 2, "b.safetensors: its card's "),
     ] {
         refused(import(more), code, &[what]);
         assert!(!place.path("b.safetensors").exists(), "{more:?}");

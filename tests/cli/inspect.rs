@@ -126,7 +126,7 @@ fn a_signal_that_is_no_number_is_no_answer() {
         assert!(output.stdout.is_empty(), "{more:?}: {output:?}");
         refused(
             place.nin(&arguments),
-            1,
+            2,
             &["run/model.safetensors: ", " of layer ", "expected a finite number"],
         );
     }

@@ -70,7 +70,7 @@ fn a_folders_name_gives_no_orders_to_a_terminal_and_breaks_no_picture() {
     printed(place.nin(&["compare", "--run", HOSTILE, "--evaluate", "--data-dir", "data", "--no-speed"]), 0);
     // Errors.
     printed(place.train(HOSTILE, &few), 2);
-    refused(place.nin(&["plot", &format!("no{HOSTILE}")]), 1, &[&format!("no{shown}")]);
+    refused(place.nin(&["plot", &format!("no{HOSTILE}")]), 2, &[&format!("no{shown}")]);
     for arguments in [
         &["eval", "no\u{1b}[2J\n"][..],
         &["compare", "no\u{1b}[2J\n"],

@@ -99,15 +99,15 @@ fn a_place_for_no_file_is_refused_before_the_work() {
     let nowhere = ["file/out", "file/below/out", "folder", &long];
     for path in nowhere.iter().copied().chain(["other"]) {
         let command = place.nin(&["compare", "lenet", "--seconds", "3600", "--output", path]);
-        refused(command, 1, &[&named(path), "cannot"]);
+        refused(command, 2, &[&named(path), "cannot"]);
     }
     for path in nowhere.into_iter().chain(["pictures/"]) {
-        refused(place.nin(&["plot", "run", "--picture", path]), 1, &[&named(path), "cannot"]);
+        refused(place.nin(&["plot", "run", "--picture", path]), 2, &[&named(path), "cannot"]);
         for flag in ["--csv", "--picture"] {
             // The network would take minutes.
             let more = ["--model", "nin", "--images", "4096", "--data-dir", "data"];
             let command = place.nin(&[&["inspect", flag, path], &more[..]].concat());
-            refused(command, 1, &[&named(path), "cannot"]);
+            refused(command, 2, &[&named(path), "cannot"]);
         }
     }
     assert_eq!(place.read("file"), "kept");

@@ -133,7 +133,7 @@ fn pictures_that_cannot_be_read_are_named_and_left_out() {
     warned(train(&place, &data), &left_out);
     let strict = [&data[..], &["--strict-images", "--run-dir", "strict"]].concat();
     let strict: Vec<&str> = SMALL[..10].iter().copied().chain(strict).collect();
-    refused(place.command(TRAIN, &strict), 1, &["p/train/level/bad.png: neither a PNG nor a JPEG image"]);
+    refused(place.command(TRAIN, &strict), 2, &["p/train/level/bad.png: neither a PNG nor a JPEG image"]);
     assert!(!place.path("strict").exists());
     // Two folders for one data set.
     failed(
@@ -141,6 +141,6 @@ fn pictures_that_cannot_be_read_are_named_and_left_out() {
         2,
         &["data_dir: expected one folder, found p and q"],
     );
-    refused(train(&place, &["--dataset", "image-folder"]), 1, &["image-folder not found: give its folder"]);
-    refused(train(&place, &["--dataset", "image-folder:nowhere"]), 1, &["nowhere: cannot read the folder"]);
+    refused(train(&place, &["--dataset", "image-folder"]), 2, &["image-folder not found: give its folder"]);
+    refused(train(&place, &["--dataset", "image-folder:nowhere"]), 2, &["nowhere: cannot read the folder"]);
 }

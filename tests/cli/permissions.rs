@@ -16,15 +16,15 @@ fn what_cannot_be_looked_at_is_not_called_missing() {
         // Data, the folders of runs, weights.
         for dataset in ["fashion-mnist-mini", "fashion-mnist", "kmnist", "mnist"] {
             let command = place.train("run", &["--dataset", dataset, "--data-dir", path, "--max-steps", "1"]);
-            failed(command, 1, &[path, "cannot look at", why]);
+            failed(command, 2, &[path, "cannot look at", why]);
         }
-        failed(place.nin(&["plot", path]), 1, &[path, "cannot look at", why]);
-        failed(place.nin(&["inspect", path]), 1, &[path, "cannot look at", why]);
+        failed(place.nin(&["plot", path]), 2, &[path, "cannot look at", why]);
+        failed(place.nin(&["inspect", path]), 2, &[path, "cannot look at", why]);
     }
     // The cache.
     let mut command = place.command(TRAIN, &["--dataset", "fashion-mnist", "--run-dir", "run"]);
     command.env("NIN_CACHE_DIR", "file").env("NIN_FASHION_MNIST_URL", "http://127.0.0.1:9");
-    failed(command, 1, &["file/fashion-mnist/", "cannot look at", "ot a directory"]);
+    failed(command, 2, &["file/fashion-mnist/", "cannot look at", "ot a directory"]);
     // A seed's folder among others.
     succeeded(place.train("seeds", &["--epochs", "1", "--seeds", "0..1"]));
     fs::write(place.path("seeds/seed-7"), "no folder").unwrap();

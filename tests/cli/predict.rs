@@ -63,8 +63,10 @@ fn an_image_gets_the_same_answer_wherever_it_comes_from() {
     assert_eq!(json_lines(std::str::from_utf8(&output.stdout).unwrap()), folder);
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), stderr.lines().count()), (Some(1), 2), "{stderr}");
-    let what =
-        ["warning: photos/c.jpg: neither a PNG nor a JPEG image", "error: images: 1 of 3 could not be read"];
+    let what = [
+        "warning: photos/c.jpg: neither a PNG nor a JPEG image",
+        "error: images: cannot read all of them: 1 of 3 failed",
+    ];
     assert_has(&stderr, &what);
 }
 
@@ -76,11 +78,11 @@ fn what_cannot_be_predicted_is_refused_in_one_line() {
     fs::create_dir(place.path("empty")).unwrap();
     let of = |more: &[&str]| place.nin(&[&["predict"], more].concat());
     for (arguments, code, what) in [
-        (&["a.png", "--weights", "nowhere"] as &[&str], 1, "nowhere: cannot open"),
-        (&["a.png", "--weights", "a.png"], 1, "a.png: not a safetensors file"),
+        (&["a.png", "--weights", "nowhere"] as &[&str], 2, "nowhere: cannot open"),
+        (&["a.png", "--weights", "a.png"], 2, "a.png: not a safetensors file"),
         (&["a.png", "--weights", "run", "--top", "0"], 2, "top: expected at least 1"),
         (&["empty", "--weights", "run"], 2, "empty: no .png, .jpg or .jpeg files"),
-        (&["missing.png", "--weights", "run"], 1, "missing.png: cannot read"),
+        (&["missing.png", "--weights", "run"], 2, "missing.png: cannot read"),
         (&["--weights", "run"], 2, "<PATH>"),
         (
             &["--weights", "run", "--dataset", "fashion-mnist-mini", "--index", "20", "--data-dir", "data"],
@@ -141,7 +143,7 @@ fn a_whitened_run_is_of_use_by_its_file() {
     let weights = "plain/model.safetensors";
     refused(
         place.eval("run", &["--weights", weights]),
-        1,
+        2,
         &[weights, "no tensor whitening.mean, as gcn-zca has"],
     );
 }

@@ -127,8 +127,8 @@ fn runs_are_laid_side_by_side() {
     succeeded(place.nin(&["report", "seeds"]));
     assert_has(&place.read("seeds/report.html"), &["2 runs", ">seed-3</th>", ">seed-4</th>"]);
     assert_has(&place.read("seeds/seed-4/report.html"), &["images are answered correctly"]);
-    refused(place.nin(&["report", "a", "c"]), 1, &["c: "]);
-    refused(place.nin(&["report", "a", "--html", "a"]), 1, &["a: "]);
+    refused(place.nin(&["report", "a", "c"]), 2, &["c: "]);
+    refused(place.nin(&["report", "a", "--html", "a"]), 2, &["a: "]);
     failed(place.nin(&["report"]), 2, &["<DIR>..."]);
     let mut here = place.nin(&["report", "."]);
     here.current_dir(place.path("a"));

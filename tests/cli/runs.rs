@@ -198,8 +198,7 @@ fn a_pipe_in_the_place_of_a_file_is_refused() {
         let bytes = fs::read(&path).unwrap();
         fs::remove_file(&path).unwrap();
         assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
-        let code = if file == "data.json" { 2 } else { 1 };
-        refused(resume(&place, "run", &[]), code, &[file, "expected a plain file"]);
+        refused(resume(&place, "run", &[]), 2, &[file, "expected a plain file"]);
         fs::remove_file(&path).unwrap();
         fs::write(&path, bytes).unwrap();
     }
@@ -210,10 +209,10 @@ fn a_pipe_in_the_place_of_a_file_is_refused() {
 fn seeds_that_are_refused_leave_no_folder() {
     let place = Place::new();
     let arguments = ["--seeds", "0..2", "--init-from", "nowhere.safetensors"];
-    refused(place.train("all", &arguments), 1, &["nowhere.safetensors"]);
+    refused(place.train("all", &arguments), 2, &["nowhere.safetensors"]);
     assert!(!place.path("all").exists());
     fs::create_dir(place.path("all")).unwrap();
-    refused(place.train("all", &arguments), 1, &["nowhere.safetensors"]);
+    refused(place.train("all", &arguments), 2, &["nowhere.safetensors"]);
     assert_eq!(contents(&place.path("all")).len(), 0);
 }
 
@@ -225,7 +224,7 @@ fn what_is_not_a_runs_own_stays() {
         fs::create_dir(place.path("run")).unwrap();
         fs::write(place.path("run").join(name), text).unwrap();
         let arguments = ["--max-steps", "1"];
-        failed(place.train("run", &arguments), if name == ".lock" { 1 } else { 2 }, &[name]);
+        failed(place.train("run", &arguments), 2, &[name]);
         assert_eq!(place.read(&format!("run/{name}")), text);
         assert!(!place.path("run/config.toml").exists());
     }
@@ -301,7 +300,7 @@ fn what_is_refused_changes_nothing() {
         .unwrap();
     fs::write(place.path("run/.writing-1-2"), "half").unwrap();
     let before = contents(&place.path("run"));
-    failed(resume(&place, "run", &["--data-dir", "nowhere"]), 1, &["nowhere"]);
+    failed(resume(&place, "run", &["--data-dir", "nowhere"]), 2, &["nowhere"]);
     refused(resume(&place, "run", &["--threads", "0"]), 2, &["threads"]);
     refused(place.train("run", &[]), 2, &["run: there is a run in this folder"]);
     assert!(contents(&place.path("run")) == before);

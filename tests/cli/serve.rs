@@ -141,7 +141,7 @@ fn what_cannot_be_served_is_refused_in_one_line() {
     let port = address.rsplit_once(':').unwrap().1;
     let of = |more: &[&str]| place.nin(&[&["serve"], more].concat());
     refused(of(&["--port", port]), 1, &[&address, "cannot listen"]);
-    refused(of(&["nowhere"]), 1, &["nowhere: cannot open"]);
+    refused(of(&["nowhere"]), 2, &["nowhere: cannot open"]);
     refused(of(&["--address", "example"]), 2, &["--address"]);
     refused(of(&["--port", "65536"]), 2, &["--port"]);
     refused(of(&["--threads", "0"]), 2, &["threads"]);

@@ -376,6 +376,6 @@ fn events_that_cannot_be_written_end_the_run_and_cost_nothing_that_was_saved() {
     place.steps("run", 2, &[]);
     let before = place.saved("run");
     fs::write(place.path("run/events"), "").unwrap();
-    failed(place.resume("run", &["--tensorboard"]), 1, &["run/events: cannot make the folder"]);
+    failed(place.resume("run", &["--tensorboard"]), 2, &["run/events: cannot make the folder"]);
     assert_eq!(place.saved("run"), before);
 }

@@ -61,18 +61,37 @@ use nin::disk::{FileError, atomic_write, check_write, make_folder};
 use nin::names::{shown, unprintable};
 use nin::train::TrainError;
 
-/// Writes an error as one line and turns it into an exit code: 2 if what was asked for cannot work, 1 if something failed on
-/// the way.
+/// Writes an error as one line and turns it into an exit code: 2 if what was asked for cannot be, with these arguments and these
+/// files, however often one asks; 1 if something failed on the way. The only place where that is decided.
 fn fail(error: &TrainError) -> ExitCode {
     // Of a standard error that cannot be written, the exit code still tells.
     log(&format!("error: {error}"));
-    ExitCode::from(match error {
-        TrainError::Config(_)
-        | TrainError::Shape(_)
-        | TrainError::Data(DataError::Options(_))
-        | TrainError::File(FileError::Busy { .. }) => 2,
-        _ => 1,
-    })
+    ExitCode::from(if cannot_be(error) { 2 } else { 1 })
+}
+
+/// Tells whether arguments, settings or files are to blame, which are not there or do not hold what they should: not the system,
+/// which had no permission, room or connection, nor a run that diverged.
+fn cannot_be(error: &TrainError) -> bool {
+    match error {
+        TrainError::Config(_) | TrainError::Shape(_) => true,
+        TrainError::Data(DataError::Options(_) | DataError::NotFound { .. } | DataError::Samples { .. }) => {
+            true
+        }
+        TrainError::File(file) | TrainError::Data(DataError::File(file)) => match file {
+            FileError::Io { source, .. } => matches!(
+                source.kind(),
+                ErrorKind::NotFound
+                    | ErrorKind::AlreadyExists
+                    | ErrorKind::NotADirectory
+                    | ErrorKind::IsADirectory
+                    | ErrorKind::InvalidFilename
+                    | ErrorKind::InvalidInput
+                    | ErrorKind::InvalidData
+            ),
+            _ => true,
+        },
+        _ => false,
+    }
 }
 
 /// Writes a file whole or not at all ([`atomic_write`]), in a folder that is made if there is none.

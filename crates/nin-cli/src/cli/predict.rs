@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use nin::data::folder::image_files;
 use nin::data::picture::LARGEST_FILE;
-use nin::data::{DataError, Dataset, DatasetName, Image, Picture, Target, open};
+use nin::data::{Dataset, DatasetName, Image, Picture, Target, open};
 use nin::disk::make_folder;
 use nin::names::shown;
 use nin::train::TrainError;
@@ -137,11 +137,11 @@ pub(super) fn predict(args: &PredictArgs) -> Result<(), TrainError> {
     }
     match failed {
         0 => Ok(()),
-        _ => Err(DataError::Samples {
-            name: "images".to_owned(),
-            reason: format!("{failed} of {count} could not be read"),
+        // The others were answered: what was asked for can be, and failed in part.
+        _ => {
+            let which = std::io::Error::other(format!("{failed} of {count} failed"));
+            Err(TrainError::io(Path::new("images"), "read all of them")(which))
         }
-        .into()),
     }
 }
 

@@ -20,7 +20,7 @@ use super::run_name::default_run_dir;
 use super::runs::spread;
 use super::settings::of_run;
 use super::train::{TrainArgs, announce, begin};
-use super::write_file;
+use super::{signals, write_file};
 
 /// Many seeds.
 #[derive(Debug, Args)]
@@ -89,7 +89,7 @@ pub(super) fn train_each(
                 seeds.end - seed,
                 seeds.end - seeds.start,
             );
-            return Ok(ExitCode::from(130));
+            return Ok(signals::interrupted());
         }
     }
     print_line!("{}; the runs are in {}", summary(&endings), folder.display());

@@ -72,8 +72,8 @@ pub(super) fn examples(command: &str) -> String {
   {command} --model nin-cifar --epochs 3 --lr 0.01    another network and other settings
   {command} --seeds 0..20 --run-dir runs/lottery      twenty runs, the spread of their accuracies
   {command} --resume runs/nin-20260101-120000         go on with a run that was stopped
-Exit codes: 0 done, 1 failed on the way or a file that cannot be read or written, 2 the request cannot work, 130 interrupted
-(everything is saved)."
+Exit codes: 0 done, 1 failed on the way, 2 it cannot be: arguments, settings, or files that are not there or are no such thing;
+128 and its number where a signal ended it (130 after Ctrl-C, 143 after kill; everything is saved)."
     )
 }
 
@@ -143,7 +143,7 @@ pub(super) fn train(args: &TrainArgs, command: &str) -> Result<ExitCode, TrainEr
                 "interrupted after step {step}, saved; go on with: {command} --resume {}",
                 quoted(run.path())
             );
-            ExitCode::from(130)
+            signals::interrupted()
         }
     })
 }
