@@ -13,7 +13,7 @@ mod visit;
 pub use layers::{Conv2d, Dropout, Linear};
 pub use module::{
     Module, bound, freeze, gradients_of, initialize, join, output_shape, parameter_count, parameters,
-    parameters_mut, scoped, update_buffers,
+    parameters_mut, scoped, unfreeze, update_buffers,
 };
 pub(crate) use module::{Output, check_names, values};
 pub use norm::{BatchNorm2d, GroupNorm};

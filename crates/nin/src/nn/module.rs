@@ -204,14 +204,19 @@ pub(crate) fn check_names<'a>(names: impl IntoIterator<Item = &'a String>) -> Re
 /// the first parameter that learns has no backward pass at all. A [`BatchNorm2d`](super::BatchNorm2d) whose weight and bias are
 /// frozen normalizes by its running statistics, which stay as they are.
 pub fn freeze<T: Element>(module: &mut dyn Module<T>, pattern: &str) -> usize {
-    let mut frozen = 0;
-    for (name, parameter) in parameters_mut(module) {
-        if !parameter.is_buffer() && matches(pattern, &name) {
-            parameter.requires_grad = false;
-            frozen += 1;
-        }
-    }
-    frozen
+    set_requires_grad(module, pattern, false)
+}
+
+/// Takes back what [`freeze`] did to the parameters whose names match a pattern, and says how many they are: they learn from the
+/// next step on (`requires_grad = True`). With state that an optimizer has of them from before it goes on.
+pub fn unfreeze<T: Element>(module: &mut dyn Module<T>, pattern: &str) -> usize {
+    set_requires_grad(module, pattern, true)
+}
+
+fn set_requires_grad<T: Element>(module: &mut dyn Module<T>, pattern: &str, learns: bool) -> usize {
+    let all = parameters_mut(module).into_iter();
+    let matching = all.filter(|(name, own)| !own.is_buffer() && matches(pattern, name));
+    matching.map(|(_, own)| own.requires_grad = learns).count()
 }
 
 /// A plan of the module with the values of its parameters, each under its number among [`parameters`].

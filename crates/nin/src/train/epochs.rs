@@ -134,6 +134,7 @@ impl Trainer {
         report: &mut impl FnMut(Event<'_>) -> Result<(), TrainError>,
     ) -> Result<Option<Outcome>, TrainError> {
         let epoch = self.position.epoch;
+        self.change_for(epoch)?;
         let images = self.train.samples_per_epoch() as u64;
         let rest = (self.settings.epochs - epoch - 1) * images;
         let mut batches = self.train.epoch_from(epoch, self.position.batch as usize);

@@ -38,6 +38,9 @@ pub enum Outcome {
     Interrupted,
 }
 
+/// What is done to a network before an epoch, counted from 0.
+type EachEpoch = dyn Fn(u64, &mut dyn Module<f32>) + Send + Sync;
+
 /// A run: the network, the data, the loss, the optimizer and where they stand.
 ///
 /// [`Trainer::new`] has all of it from the settings; [`Trainer::of_parts`] takes a network and loaders of one's own, and
@@ -92,8 +95,10 @@ pub struct Trainer {
     schedule: Box<dyn Fn(u64) -> f64 + Send + Sync>,
     pub(super) position: Position,
     pub(super) health: HealthMonitor,
-    /// The number of the class maps' bias among the parameters; `None` where none is watched.
+    /// The number of the class maps' bias among the parameters; `None` where there are none.
     class_map_bias: Option<usize>,
+    /// What a program of one's own does to the network before each epoch.
+    pub(super) each_epoch: Option<Box<EachEpoch>>,
     /// Warnings of a step that were not reported yet.
     pub(super) warnings: Vec<Warning>,
     /// The card that files of the weights have; `None` of a network of one's own, which no name rebuilds.
@@ -182,10 +187,9 @@ impl Trainer {
         let mut own = Self::assembled(settings, Box::new(model), loaders, workers)?;
         own.fit = fit;
         own.health = HealthMonitor::new(&counts, own.train.batches_per_epoch() as u64);
-        // Of a frozen bias there is no gradient to look at, and before a fully connected layer no map is a class's.
+        // Before a fully connected layer no map is a class's.
         let maps = ClassMaps::are_made_by(own.model.get(), own.input_shape(), classes.len())?;
-        own.class_map_bias = class_map_bias(own.model.get(), &own.settings)
-            .filter(|&bias| maps && parameters(&own.model)[bias].1.requires_grad);
+        own.class_map_bias = class_map_bias(own.model.get(), &own.settings).filter(|_| maps);
         own.card = Some(own.describe(classes));
         Ok(own)
     }
@@ -308,6 +312,7 @@ impl Trainer {
             position: Position::default(),
             health: HealthMonitor::new(&[], per_epoch),
             class_map_bias: None,
+            each_epoch: None,
             warnings: Vec::new(),
             card: None,
             fit: None,
@@ -349,6 +354,33 @@ impl Trainer {
     ) -> Result<Self, TrainError> {
         self.replace(Part::Schedule)?;
         Ok(Self { schedule: Box::new(factor), ..self })
+    }
+
+    /// The same run, in which `change` is called with the network before the first step of each epoch, counted from 0: to
+    /// [`freeze`](crate::nn::freeze) and [`unfreeze`](crate::nn::unfreeze) while it goes on. Where a run goes on inside of an
+    /// epoch it is called again, so that it is to be a function of the epoch alone; what `freeze` of the settings says is how the
+    /// first epoch finds the network. The run is this program's: no command goes on with it.
+    #[must_use]
+    pub fn with_each_epoch(
+        mut self,
+        change: impl Fn(u64, &mut dyn Module<f32>) + Send + Sync + 'static,
+    ) -> Self {
+        self.replaced.push("model");
+        Self { each_epoch: Some(Box::new(change)), ..self }
+    }
+
+    /// Does to the network what this program does before an epoch.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] if nothing is left to learn.
+    pub(super) fn change_for(&mut self, epoch: u64) -> Result<(), TrainError> {
+        let Some(change) = &self.each_epoch else { return Ok(()) };
+        change(epoch, &mut self.model);
+        if parameters(&self.model).iter().any(|(_, own)| own.requires_grad) {
+            return Ok(());
+        }
+        let found = format!("none before epoch {}", epoch + 1);
+        Err(TrainError::setting("each_epoch", "some parameter that is left to learn", found))
     }
 
     /// Puts a part of one's own in the place of the settings about it. Without a model no command takes the run for one that it could rebuild.
@@ -394,7 +426,12 @@ impl Trainer {
 
     /// Class maps that are dead. A checkpoint of an earlier version may count some that are no classes'.
     pub(super) fn dead_maps(&self) -> usize {
-        self.class_map_bias.map_or(0, |_| self.health.dead())
+        self.watched_bias().map_or(0, |_| self.health.dead())
+    }
+
+    /// The bias of the class maps if it learns: of a frozen one there is no gradient to look at.
+    fn watched_bias(&self) -> Option<usize> {
+        self.class_map_bias.filter(|&bias| parameters(&self.model)[bias].1.requires_grad)
     }
 
     /// At most so many training images, as the first epoch has them first but without random variations; `None` if there are
@@ -513,9 +550,9 @@ impl Trainer {
             return Ok(sums);
         }
         self.optimizer.set_learning_rate(self.rate_of_step(self.position.step));
-        let limit = self.settings.clip_norm;
+        let (limit, bias) = (self.settings.clip_norm, self.watched_bias());
         let (model, optimizer, health) = (&mut self.model, &mut self.optimizer, &mut self.health);
-        let (epoch, step, bias) = (self.position.epoch, self.position.step + 1, self.class_map_bias);
+        let (epoch, step) = (self.position.epoch, self.position.step + 1);
         let warning = self.workers.gradients(|gradients| {
             let all = Gradients::new(gradients);
             optimizer.step(model, if limit > 0.0 { all.clip_norm(limit) } else { all })?;
@@ -563,6 +600,7 @@ impl Trainer {
 mod tests {
     use std::sync::atomic::AtomicBool;
 
+    use tensor::Tensor;
     use tensor::init::Init;
 
     use super::*;
@@ -572,7 +610,7 @@ mod tests {
     use crate::data::{ArrayDataset, Normalization, Picture, Whiten};
     use crate::loss::Mse;
     use crate::models::{Head, Model};
-    use crate::nn::{Flatten, Linear, Sequential};
+    use crate::nn::{Flatten, Linear, Sequential, freeze, unfreeze};
     use crate::optim::AdamW;
     use crate::testing::{self, images, linear, loader, place};
     use crate::train::{Event, Recipe, RunDir, Score};
@@ -750,8 +788,8 @@ mod tests {
             "freeze: expected some parameter that is left to learn, found *.weight,*.bias"
         );
         // What is dead or not of class maps that do not learn is not reported.
-        assert_eq!(start(&|s| set_freeze(s, "6.*")).unwrap().class_map_bias, None);
-        let watched = |head| start(&|s| s.head = head).unwrap().class_map_bias.is_some();
+        assert_eq!(start(&|s| set_freeze(s, "6.*")).unwrap().watched_bias(), None);
+        let watched = |head| start(&|s| s.head = head).unwrap().watched_bias().is_some();
         assert_eq!([None, Some(Head::Gap), Some(Head::Fc)].map(watched), [true, true, false]);
     }
 
@@ -957,6 +995,80 @@ mod tests {
         for ((name, own), (_, other)) in parameters(whole.model()).iter().zip(parameters(resumed.model())) {
             assert_eq!(own.value, other.value, "{name}");
         }
+    }
+
+    /// The fully connected layer learns in the second epoch of three alone, however often the run is stopped.
+    #[test]
+    fn parameters_freeze_and_learn_from_epoch_to_epoch() {
+        let start = |max_steps| {
+            let settings = Settings { epochs: 3, max_steps, ..Settings::of(Recipe::Chapter) };
+            let mut net = Sequential::new().with(Flatten).with(Linear::new(4, 3)).with(Linear::new(3, 1));
+            initialize(&mut net, Init::HeNormal, Init::Constant(0.3), 1);
+            let (train, test) = (loader(&numbers(), 8), loader(&numbers(), 24));
+            let trainer = Trainer::of_parts(settings, net, train, test, 2).unwrap();
+            let trainer = trainer.with_optimizer(AdamW::new(0.01)).unwrap().with_loss(Mse).unwrap();
+            trainer.with_each_epoch(|epoch, net| {
+                let count = if epoch == 1 { unfreeze(net, "1.*") } else { freeze(net, "1.*") };
+                assert_eq!(count, 2);
+            })
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let create = |name: &str| create(&folder.path().join(name));
+        let values = |trainer: &Trainer| {
+            let all = parameters(trainer.model()).into_iter();
+            all.map(|(_, own)| own.value.clone()).collect::<Vec<_>>()
+        };
+        let begin = values(&start(None));
+        // Epochs have three steps.
+        let [first, second, third] =
+            [Some(3), Some(6), None].map(|steps| values(&run(start(steps), create(&format!("{steps:?}")))));
+        assert!(first[..2] == begin[..2] && first[2..] != begin[2..]);
+        assert!(second[0] != first[0] && second[1] != first[1] && second[2..] != first[2..]);
+        assert!(third[..2] == second[..2] && third[2..] != second[2..]);
+        for steps in [2, 4, 8] {
+            let name = format!("parts of {steps}");
+            run(start(Some(steps)), create(&name));
+            let path = folder.path().join(name);
+            let (dir, checkpoint) = RunDir::open(&path).unwrap();
+            let mut resumed = start(None);
+            resumed.restore(checkpoint, &path).unwrap();
+            assert_eq!(values(&run(resumed, dir)), third, "{steps}");
+        }
+
+        let mut all = start(None).with_each_epoch(|_, net| {
+            freeze(net, "*");
+        });
+        assert!(!all.to_toml().contains("model"));
+        let error = all.run(&mut create("all"), &AtomicBool::new(false), |_| Ok(())).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "each_epoch: expected some parameter that is left to learn, found none before epoch 1"
+        );
+    }
+
+    /// As `docs/from-pytorch.md` adds them up: copies of what the workers lend stay as they are.
+    #[test]
+    fn gradients_of_several_batches_add_up_to_those_of_one() {
+        let (net, mut workers) = (linear(4, 1), Workers::new(2).unwrap());
+        let mut mean = |batch_size| {
+            let mut sums: Vec<Tensor<f32>> = Vec::new();
+            for batch in loader(&numbers(), batch_size).epoch(0) {
+                workers.step(&net, &batch.unwrap(), &Mse, StepSettings::default()).unwrap();
+                workers.gradients(|gradients| {
+                    if sums.is_empty() {
+                        return sums.extend_from_slice(gradients);
+                    }
+                    for (sum, gradient) in sums.iter_mut().zip(gradients) {
+                        sum.data_mut().iter_mut().zip(gradient.data()).for_each(|(sum, more)| *sum += more);
+                    }
+                });
+            }
+            let of = batch_size as f32 / 24.0;
+            sums.iter().flat_map(Tensor::data).map(|sum| sum * of).collect::<Vec<f32>>()
+        };
+        let (whole, parts) = (mean(24), mean(8));
+        assert!(whole.iter().any(|gradient| gradient.abs() > 0.1), "{whole:?}");
+        assert!(whole.iter().zip(&parts).all(|(a, b)| (a - b).abs() < 1e-5), "{whole:?}, {parts:?}");
     }
 
     /// A whitening belongs to its loader: the training images have one here, the test images have none or a normalization.
