@@ -105,7 +105,7 @@ fn unknown_names_and_impossible_sizes_are_refused_before_data_are_read() {
     refused_arguments(&["--model", "alexnet", "--image-size", "60"], &["layer 12, MaxPool2d(3/2)"]);
     refused_arguments(&["--model", "vgg11", "--image-size", "28"], &["layer 4.4, MaxPool2d(2/2)"]);
     refused_arguments(&["--model", "lenet", "--head", "gap"], &["lenet", "class maps"]);
-    refused_arguments(&["--head", "mlp"], &["head", "mlp", "gap, fc, fc-dropout"]);
+    refused_arguments(&["--head", "mlp"], &["head", "mlp", "gap, fc or fc-dropout"]);
     // Nothing that is asked for is without effect in silence.
     refused_arguments(
         &["--model", "lenet", "--dropout", "0.3"],
@@ -176,7 +176,9 @@ fn arguments_that_make_no_sense_are_refused_in_one_line() {
         (&[] as &[&str], &["eval", "summary", "nin --help"] as &[&str]),
         (&["evl"], &["evl", "'eval'"]),
         (&["eval"], &["<RUN>", "nin eval --help"]),
-        (&["summary", "--channels", "0"], &["--channels", "1..=1024", "\"0\"", "--help"]),
+        (&["summary", "--channels", "0"], &["--channels", "1..=1024", "\"0\"", "(try nin summary --help)"]),
+        (&["serve", "--port", "99999"], &["--port", "(try nin serve --help)"]),
+        (&["completions", "foo"], &["expected bash, ", "\"foo\"", "(try nin completions --help)"]),
         (&["summary", "--chanels", "3"], &["'--channels'", "nin summary --help"]),
     ] {
         refused(place.nin(args), 2, parts);

@@ -119,7 +119,7 @@ fn what_cannot_be_measured_is_refused() {
             &["--conv", "fft"],
             "--conv <NAME>: expected auto, naive, im2col, direct or winograd, found \"fft\"",
         ),
-        (&["--model", "resnet"], "invalid value 'resnet' for '--model <NAME>'"),
+        (&["--model", "resnet"], "--model <NAME>: expected nin, nin-d2l, "),
         (&["--layers", "--seconds", "0"], "seconds: expected more than 0"),
         (&["--layers", "--image-size", "20"], "layer 3, MaxPool2d(3/2)"),
     ] {

@@ -94,7 +94,7 @@ fn what_cannot_be_is_refused_in_one_line() {
     for (arguments, parts) in [
         (&["plot", "empty"] as &[&str], &["empty: no run in this folder"] as &[&str]),
         (&["inspect", "empty"], &["empty: no run in this folder"]),
-        (&["inspect", "--recipe", "luck"], &["luck", "default, chapter, robust"]),
+        (&["inspect", "--recipe", "luck"], &["luck", "default, chapter or robust"]),
         (&["inspect", "--images", "0"], &["images: expected 1 to 4096, found 0"]),
         (&["inspect", "--seeds", "5"], &["--seeds <FROM..TO>: expected FROM..TO"]),
         (&["inspect", "--model", "lenet", "--head-bias", "1"], &["head_bias: ", "class maps", "lenet"]),

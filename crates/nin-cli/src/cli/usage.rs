@@ -28,7 +28,8 @@ pub(super) fn parse<A: Parser>() -> Result<A, ExitCode> {
             printed(error.print()).map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
         }
         _ => {
-            log(&format!("error: {}", one_line(&A::command(), &error)));
+            let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+            log(&format!("error: {}", one_line(&A::command(), words, &error)));
             ExitCode::from(2)
         }
     })?;
@@ -36,26 +37,44 @@ pub(super) fn parse<A: Parser>() -> Result<A, ExitCode> {
     Ok(arguments)
 }
 
-/// The error and where help is, without line breaks.
-fn one_line(command: &clap::Command, error: &Error) -> String {
+/// The error of these words and where help is, without line breaks.
+fn one_line(command: &clap::Command, words: impl Iterator<Item = String>, error: &Error) -> String {
     let what = match error.kind() {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
             let all: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
             format!("expected a command ({}), found none", all.join(", "))
         }
         ErrorKind::ValueValidation => bad_value(error).unwrap_or_else(|| unwrapped(error)),
+        ErrorKind::InvalidValue => no_choice(error).unwrap_or_else(|| unwrapped(error)),
         _ => unwrapped(error),
     };
-    format!("{what} (try {} --help)", asked_command(error).unwrap_or_else(|| command.get_name().to_owned()))
+    format!("{what} (try {} --help)", asked_command(command, words))
 }
 
-/// The command, or the command below it, that the arguments were given to: the beginning of the usage that goes with the error.
-fn asked_command(error: &Error) -> Option<String> {
-    let text = error.render().to_string();
-    let usage = text.lines().find_map(|line| line.trim().strip_prefix("Usage: "))?;
-    let names: Vec<&str> =
-        usage.split_whitespace().take_while(|word| !word.starts_with(['[', '<', '-'])).collect();
-    (!names.is_empty()).then(|| names.join(" "))
+/// The command, or the command below it, that the words after the program's name were given to.
+fn asked_command(command: &clap::Command, words: impl Iterator<Item = String>) -> String {
+    let (mut asked, mut name) = (command, command.get_name().to_owned());
+    for word in words.skip(1) {
+        if let Some(below) = asked.find_subcommand(&word) {
+            (asked, name) = (below, format!("{name} {word}"));
+        } else if !word.starts_with('-') {
+            break;
+        }
+    }
+    name
+}
+
+/// `--head <NAME>: expected gap, fc or fc-dropout, found "mlp"`, of a value that is none of a flag's choices.
+fn no_choice(error: &Error) -> Option<String> {
+    let Some(ContextValue::Strings(choices)) = error.get(ContextKind::ValidValue) else { return None };
+    let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else { return None };
+    let found = match error.get(ContextKind::InvalidValue) {
+        Some(ContextValue::String(found)) if !found.is_empty() => format!("{found:?}"),
+        _ => "nothing".to_owned(),
+    };
+    let (last, others) = choices.split_last()?;
+    let expected = if others.is_empty() { last.clone() } else { format!("{} or {last}", others.join(", ")) };
+    Some(format!("{flag}: expected {expected}, found {found}"))
 }
 
 /// `--lr <RATE>: expected a number, found "fast"`.
@@ -109,9 +128,9 @@ mod tests {
     use crate::cli::train::TrainArgs;
 
     fn refused(arguments: &[&str]) -> String {
-        let arguments = std::iter::once("train").chain(arguments.iter().copied());
-        let error = TrainArgs::try_parse_from(arguments).unwrap_err();
-        one_line(&TrainArgs::command(), &error)
+        let words: Vec<String> = ["train"].iter().chain(arguments).map(|&word| word.to_owned()).collect();
+        let error = TrainArgs::try_parse_from(&words).unwrap_err();
+        one_line(&TrainArgs::command(), words.into_iter(), &error)
     }
 
     #[test]
@@ -132,10 +151,8 @@ mod tests {
                 &["--schedule", "linear"],
                 "--schedule <NAME>: expected constant, cosine, one-cycle, one-cycle:RISE or step:EPOCHS:FACTOR, found \"linear\"",
             ),
-            (
-                &["--head", "mlp"],
-                "invalid value 'mlp' for '--head <NAME>', [possible values: gap, fc, fc-dropout]",
-            ),
+            (&["--head", "mlp"], "--head <NAME>: expected gap, fc or fc-dropout, found \"mlp\""),
+            (&["--head", ""], "--head <NAME>: expected gap, fc or fc-dropout, found nothing"),
             (&["--lr"], "a value is required for '--lr <RATE>' but none was supplied"),
             (&["runs/nin"], "unexpected argument 'runs/nin' found"),
             (
