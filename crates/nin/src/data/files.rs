@@ -40,13 +40,16 @@ pub(super) fn file_names(kind: DatasetKind) -> Vec<String> {
 /// as some archives unpack it, plain or with `.gz`, in this order.
 fn find_file(dir: &Path, name: &str) -> Result<PathBuf, FileError> {
     look_for(dir, name)?.ok_or_else(|| {
-        let tried = spellings(name).join(", ");
-        content(dir, format!("no {name} here (looked for {tried}, each plain or .gz)"))
+        let tried = spellings(name);
+        let each = if tried.len() > 1 { "each " } else { "" };
+        content(dir, format!("no {name} here (looked for {}, {each}plain or .gz)", tried.join(", ")))
     })
 }
 
-fn spellings(name: &str) -> [String; 2] {
-    [name.to_owned(), name.replace("-idx", ".idx")]
+fn spellings(name: &str) -> Vec<String> {
+    let mut all = vec![name.to_owned(), name.replace("-idx", ".idx")];
+    all.dedup();
+    all
 }
 
 /// [`find_file`], with `None` if there is none.
@@ -209,6 +212,11 @@ mod tests {
                  train-images.idx3-ubyte, each plain or .gz)",
                 dir.path().display()
             )
+        );
+        let error = find_file(dir.path(), "test_batch.bin").unwrap_err().to_string();
+        assert!(
+            error.ends_with("no test_batch.bin here (looked for test_batch.bin, plain or .gz)"),
+            "{error}"
         );
         for name in [
             "train-images.idx3-ubyte.gz",
