@@ -11,6 +11,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,7 @@ use super::batch::{Batch, Pixels};
 use super::dataset::{Dataset, Image, Target, empty};
 use super::error::DataError;
 use super::normalize::{Normalization, PixelTable};
-use super::prefetch::Prefetch;
+use super::prefetch::{self, Prefetch};
 use super::resize::{Pixel, ResizeScratch, Resizer};
 use super::sampler::{RandomSampler, Sampler, SequentialSampler};
 use super::whiten::Whitening;
@@ -224,8 +225,8 @@ impl Epoch {
 impl Iterator for Epoch {
     type Item = Result<Batch, DataError>;
 
-    /// The next batch; [`DataError::Worker`] if the thread that was to prepare it panicked or the sampler drew
-    /// what is not there, after which there are none.
+    /// The next batch; [`DataError::Worker`] if a sample of it could not be had, preparing it panicked or the
+    /// sampler drew what is not there, after which there are none.
     fn next(&mut self) -> Option<Self::Item> {
         if self.next == self.last {
             return None;
@@ -234,11 +235,12 @@ impl Iterator for Epoch {
         self.next += 1;
         let start = Instant::now();
         let batch = match &mut self.source {
-            Source::Here(work) => work.make(index),
-            Source::Ahead(prefetch) => {
-                prefetch.next().unwrap_or_else(|message| Err(DataError::Worker { index, message }))
-            }
+            // A panic ends the epoch, so that nothing is done with what it may have left half done.
+            Source::Here(work) => catch_unwind(AssertUnwindSafe(|| work.make(index)))
+                .map_err(|panic| prefetch::panic_message(&*panic)),
+            Source::Ahead(prefetch) => prefetch.next(),
         };
+        let batch = batch.unwrap_or_else(|message| Err(DataError::Worker { index, message }));
         self.waited += start.elapsed();
         if batch.is_err() {
             self.next = self.last;
@@ -301,7 +303,7 @@ impl Work {
             return Err(worker(format!("the sampler drew sample {sample} of a set of {}", dataset.len())));
         }
         let frame = maker.frame(*epoch);
-        let mut images = maker.read(&frame, samples)?;
+        let mut images = maker.read(&frame, samples).map_err(worker)?;
         let whitened = options.whitening.as_ref().map(|whitening| {
             let whole: Vec<_> = images.iter().flatten().map(|part| &part.image).collect();
             whitening.apply(pool, whole.into_iter())
@@ -376,9 +378,10 @@ impl BatchMaker {
     }
 
     /// Reads the samples that the images of a batch are made of, the parts of an image together.
-    fn read(&self, frame: &Frame<'_>, samples: &[usize]) -> Result<Vec<Vec<WeightedSample<'_>>>, DataError> {
+    fn read(&self, frame: &Frame<'_>, samples: &[usize]) -> Result<Vec<Vec<WeightedSample<'_>>>, String> {
         let part = |(sample, share)| {
-            let (image, target) = self.dataset.get(sample)?;
+            let refuse = |error| format!("sample {sample}: {error}");
+            let (image, target) = self.dataset.get(sample).map_err(refuse)?;
             Ok(WeightedSample { sample, image, target, share })
         };
         let shares = |&sample| self.options.augmentation.shares(frame, sample, self.dataset.len());

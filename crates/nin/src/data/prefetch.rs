@@ -84,7 +84,7 @@ impl<T> Drop for Prefetch<T> {
 }
 
 /// The message of a panic, on one line.
-fn panic_message(panic: &(dyn Any + Send)) -> String {
+pub(super) fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
     format!("panicked: {}", text.unwrap_or("no message").replace('\n', " "))
 }

@@ -288,6 +288,48 @@ impl Dataset for Ragged {
     }
 }
 
+/// A set of which one sample cannot be had, and another one panics.
+#[derive(Debug)]
+struct Faulty(usize);
+
+impl Dataset for Faulty {
+    fn len(&self) -> usize {
+        4
+    }
+
+    fn image_shape(&self) -> [usize; 3] {
+        [1, 1, 1]
+    }
+
+    fn get(&self, index: usize) -> Result<(Image<'_>, Target<'_>), DataError> {
+        assert!(index != 3, "no sample\nof this number");
+        if index == self.0 {
+            return Err(DataError::Samples { name: "a disk".to_owned(), reason: "it is off".to_owned() });
+        }
+        Ok((Image::Bytes(vec![7].into()), Target::Class(0)))
+    }
+
+    fn target(&self, _: usize) -> Result<Target<'_>, DataError> {
+        Ok(Target::Class(0))
+    }
+}
+
+/// With and without threads.
+#[test]
+fn what_a_data_set_of_ones_own_does_wrong_is_an_error_with_the_sample_s_number() {
+    for workers in [0, 1, 2] {
+        let fault = |of| {
+            let options = LoaderOptions { workers, batch_size: 1, ..LoaderOptions::default() };
+            let mut epoch = DataLoader::new(Arc::new(Faulty(of)), options).unwrap().epoch(0);
+            let error = epoch.find_map(Result::err).unwrap().to_string();
+            assert!(epoch.next().is_none());
+            error
+        };
+        assert_eq!(fault(1), "loader: batch 1 could not be prepared: sample 1: a disk: it is off");
+        assert_eq!(fault(9), "loader: batch 3 could not be prepared: panicked: no sample of this number");
+    }
+}
+
 #[test]
 fn a_data_set_s_fault_is_an_error() {
     let loader = DataLoader::new(Arc::new(Ragged), LoaderOptions::default()).unwrap();
