@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use clap::Args;
 use nin::data::HoldOut;
 use nin::models::{Head, Model};
-use nin::names::quoted;
+use nin::names::{ParseError, quoted};
 use nin::nn::parameter_count;
 use nin::summary::{Work, layers};
 use nin::train::{EpochMetrics, Overrides, Settings, TrainError};
@@ -273,9 +273,12 @@ fn finished(path: &Path) -> Result<(Settings, EpochMetrics), TrainError> {
 /// Reads `NAME` or `NAME:HEAD`.
 fn parse(text: &str) -> Result<(Model, Option<Head>), TrainError> {
     let (name, head) = text.split_once(':').map_or((text, None), |(name, head)| (name, Some(head)));
-    let refuse = |error| TrainError::Config(format!("network {text:?}: {error}"));
-    let head = head.map(str::parse).transpose().map_err(refuse)?;
-    Ok((name.parse().map_err(refuse)?, other_head(head)))
+    let refuse = |error: ParseError| match head {
+        Some(_) => TrainError::Config(format!("network {text:?}: {error}")),
+        None => TrainError::Config(error.to_string()),
+    };
+    let parsed = head.map(str::parse).transpose().map_err(refuse)?;
+    Ok((name.parse().map_err(refuse)?, other_head(parsed)))
 }
 
 /// A head that is not the networks' own end: `nin:gap` is `nin`.
@@ -345,7 +348,7 @@ mod tests {
         assert_eq!(parse("nin:gap").unwrap(), parse("nin").unwrap());
         assert_eq!(parse("nin-cifar:fc-dropout").unwrap(), (Model::NinCifar, Some(Head::FcDropout)));
         let refused = |text| parse(text).unwrap_err().to_string();
-        assert!(refused("resnet").contains("there are: nin, nin-d2l"));
+        assert!(refused("resnet").starts_with("no network \"resnet\"; there are: nin, nin-d2l"));
         assert!(refused("nin:mlp").starts_with("network \"nin:mlp\": no head \"mlp\""));
     }
 }
