@@ -89,6 +89,16 @@ macro_rules! choices {
 }
 pub(crate) use choices;
 
+/// A number and what there are so many of: `1 epoch`, `2 epochs`, `3 classes`.
+#[must_use]
+pub fn count_of(number: impl Into<u128>, one: &str) -> String {
+    match number.into() {
+        1 => format!("1 {one}"),
+        number if one.ends_with('s') => format!("{number} {one}es"),
+        number => format!("{number} {one}s"),
+    }
+}
+
 /// A path as one word of a command that is shown to be typed: bare where every shell takes it so, otherwise in single quotes.
 /// What has control characters, or bytes that are no text, is written as `$'...'`, which POSIX has since 2024 and common shells
 /// before.
@@ -145,10 +155,19 @@ pub fn unprintable(c: char) -> bool {
 mod tests {
     use std::path::Path;
 
-    use super::{quoted, shown};
+    use super::{count_of, quoted, shown};
     use crate::data::DatasetKind;
     use crate::models::{Head, Model};
     use crate::train::Recipe;
+
+    #[test]
+    fn numbers_agree_with_what_they_count() {
+        let found = [0u64, 1, 2].map(|number| [count_of(number, "epoch"), count_of(number, "named class")]);
+        assert_eq!(
+            found.concat(),
+            ["0 epochs", "0 named classes", "1 epoch", "1 named class", "2 epochs", "2 named classes"]
+        );
+    }
 
     #[test]
     fn names_are_read_and_others_list_those_that_exist() {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use nin::disk;
-use nin::names::shown;
+use nin::names::{count_of, shown};
 use nin::train::{EpochMetrics, TrainError};
 
 use super::figures::TEST_ACC;
@@ -96,8 +96,8 @@ impl Finished {
     fn line(&self) -> String {
         let accuracies = self.last_epochs().filter_map(|epoch| epoch.test_acc).collect();
         let dead = self.last_epochs().filter(|epoch| epoch.dead_maps > 0).count();
-        let (name, runs) = (shown(&self.name), self.runs.len());
-        format!("{name}: {runs} runs, {}; {dead} with dead class maps\n", spread(accuracies))
+        let (name, runs) = (shown(&self.name), count_of(self.runs.len() as u64, "run"));
+        format!("{name}: {runs}, {}; {dead} with dead class maps\n", spread(accuracies))
     }
 }
 

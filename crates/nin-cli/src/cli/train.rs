@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use clap::{Arg, Args, Command, Id, Parser};
 use nin::data::HoldOut;
-use nin::names::quoted;
+use nin::names::{count_of, quoted};
 use nin::nn::{parameter_count, parameters};
 use nin::summary::{Work, layers};
 use nin::train::{
@@ -182,14 +182,20 @@ fn resume(path: &Path, args: &TrainArgs, threads: usize) -> Result<(RunDir, Trai
 pub(super) fn announce(trainer: &Trainer, folder: &Path, threads: usize) -> Result<(), TrainError> {
     let (settings, model) = (trainer.settings(), trainer.model());
     let flops = Work::of(&layers(model, trainer.input_shape())?).forward;
+    // Of a small network two figures, too.
+    let work = if flops < 10_000_000 {
+        format!("{:.2} MFLOP", flops as f64 / 1e6)
+    } else {
+        format!("{:.2} GFLOP", flops as f64 / 1e9)
+    };
     print_line!(
-        "{}: {} parameters, {:.2} GFLOP an image; {} at {side} x {side}, batch {}, {} epochs, {threads} threads; run folder {}",
+        "{}: {} parameters, {work} an image; {} at {side} x {side}, batch {}, {}, {}; run folder {}",
         settings.model,
         parameter_count(model),
-        flops as f64 / 1e9,
         settings.dataset,
         settings.batch_size,
-        settings.epochs,
+        count_of(settings.epochs, "epoch"),
+        count_of(threads as u64, "thread"),
         folder.display(),
         side = settings.image_size,
     );

@@ -12,6 +12,7 @@ use crate::card::ModelCard;
 use crate::data::whiten::{self, Whiten, Whitening};
 use crate::data::{Augmentation, DataLoader, Dataset, LoaderOptions, Normalization, Splits, Target};
 use crate::disk::content;
+use crate::names::count_of;
 use crate::nn::{
     Module, Parameter, Sequential, bound, check_names, freeze, output_shape, parameters, parameters_mut,
 };
@@ -310,7 +311,8 @@ pub(super) fn network(
     }
     if classes < 2 {
         let name = train.name();
-        let message = format!("{name} has {classes} named classes, a network needs at least 2 to tell apart");
+        let found = count_of(classes as u64, "named class");
+        let message = format!("{name} has {found}, a network needs at least 2 to tell apart");
         return Err(TrainError::Config(message));
     }
     settings.network(channels, classes)

@@ -647,7 +647,7 @@ mod tests {
              the toy of 3 channels images 3 and 10"
         );
         assert!(refused(set(1, 10), set(1, 7)).ends_with("the toy of 1 channels images 1 and 7"));
-        assert!(refused(set(1, 1), set(1, 1)).contains("has 1 named classes"));
+        assert!(refused(set(1, 1), set(1, 1)).contains("has 1 named class, a network needs"));
         trainer(Model::LeNet, None, set(3, 7), set(3, 7)).unwrap();
     }
 
