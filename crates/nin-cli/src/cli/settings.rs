@@ -67,7 +67,10 @@ pub(super) fn of_run(folder: &Path, flags: &Overrides) -> Result<Settings, Train
     let path = folder.join("config.toml");
     let file = Overrides::from_toml(&path)?;
     if file.model.is_none() {
-        let what = "no model: a run with a part of a program's own, which alone can go on with it";
+        let what = match file.names().next() {
+            Some(_) => "no model: a run with a part of a program's own, which alone can go on with it",
+            None => "no settings in this file, expected those of the run",
+        };
         return Err(TrainError::of(&path, what));
     }
     resolve(Some(&path), &file, flags)
@@ -96,6 +99,11 @@ mod tests {
             of_run(folder.path(), &Overrides::default()).map_err(|error| error.to_string())
         };
         assert_eq!(of(trainer.to_toml()), Ok(settings));
+        let error = of(String::new()).unwrap_err();
+        assert!(
+            error.ends_with("config.toml: no settings in this file, expected those of the run"),
+            "{error}"
+        );
         let error = of(trainer.with_loss(Mse).unwrap().to_toml()).unwrap_err();
         assert!(
             error.ends_with("no model: a run with a part of a program's own, which alone can go on with it"),
