@@ -129,7 +129,11 @@ impl<T: Element> Op<T> for BatchNorm2d {
             is_vector("batch_norm2d", name, vector, ("C", c))?;
         }
         let defined = !self.meets(found) || n * h * w >= 2;
-        ensure!("batch_norm2d", defined, "the variance of fewer than 2 elements: N = {n}, H = {h}, W = {w}");
+        ensure!(
+            "batch_norm2d",
+            defined,
+            "the variance of fewer than 2 elements: N = {n}, H = {h}, W = {w} (drop_last leaves out a last batch of one)"
+        );
         Ok(inputs[0])
     }
 
@@ -330,7 +334,10 @@ mod tests {
             ),
             (&[&[2, 3, 4, 4], &[3], &[4]], "bias expects C = 3, found 4"),
             (&[&[2, 3, 4, 4], &[3], &[3], &[3], &[1]], "variance expects C = 3, found 1"),
-            (&[&[1, 3, 1, 1], &[3], &[3]], "the variance of fewer than 2 elements: N = 1, H = 1, W = 1"),
+            (
+                &[&[1, 3, 1, 1], &[3], &[3]],
+                "the variance of fewer than 2 elements: N = 1, H = 1, W = 1 (drop_last leaves out a last batch of one)",
+            ),
         ] {
             assert_eq!(refusal(&BatchNorm2d::default(), inputs), format!("batch_norm2d: {expected}"));
         }
