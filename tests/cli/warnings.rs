@@ -30,6 +30,21 @@ fn warnings(place: &Place, run: &str, dead: &[usize], more: &[&str]) -> (Vec<Str
 }
 
 #[test]
+fn a_warm_up_without_an_end_is_told() {
+    let place = Place::new();
+    let warned =
+        |run: &str, epochs: &str| {
+            logged_warnings(place.train(
+                run,
+                &["--warmup-epochs", "3", "--epochs", epochs, "--lr", "0.05", "--max-steps", "1"],
+            ))
+        };
+    let expected = "warning: warmup_epochs is 3 of 1 epoch: the learning rate does not arrive at 0.05";
+    assert_eq!(warned("short", "1"), [expected]);
+    assert!(warned("whole", "3").is_empty());
+}
+
+#[test]
 fn a_dead_class_map_is_reported_once_while_it_happens() {
     let place = Place::of_nin();
     let more = ["--epochs", "3", "--no-shuffle", "--threads"];

@@ -22,7 +22,7 @@ use super::progress::{Display, DisplayArgs};
 use super::run_name::default_run_dir;
 use super::seeds::train_each;
 use super::settings::{convolution, of_run, resolve};
-use super::{SeedsArgs, ThreadArgs, signals};
+use super::{SeedsArgs, ThreadArgs, log, signals};
 
 /// Train Network in Network on the CPU.
 ///
@@ -199,6 +199,14 @@ pub(super) fn announce(trainer: &Trainer, folder: &Path, threads: usize) -> Resu
         folder.display(),
         side = settings.image_size,
     );
+    if settings.warmup_epochs > settings.epochs as f64 {
+        log(&format!(
+            "warning: warmup_epochs is {} of {}: the learning rate does not arrive at {}",
+            settings.warmup_epochs,
+            count_of(settings.epochs, "epoch"),
+            settings.lr,
+        ));
+    }
     if let (Some(file), Some(fit)) = (&settings.init_from, trainer.fit()) {
         print_line!("init-from {}: {fit}", file.display());
     }
