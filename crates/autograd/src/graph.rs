@@ -18,7 +18,7 @@ pub(crate) trait AnyOp<T: Element>: Any + Debug + Send + Sync {
     fn name(&self) -> &'static str;
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError>;
     fn describe(&self, inputs: &[Shape]) -> String;
-    fn looks_across(&self, inputs: &[Shape]) -> bool;
+    fn looks_across(&self, inputs: &[Shape], of_samples: &[bool]) -> bool;
     fn flops(&self, inputs: &[Shape]) -> u64;
     fn forward(&self, context: &Context, inputs: Vec<Tensor<T>>) -> (Tensor<T>, Saved);
     fn backward(&self, context: &Context, saved: Saved, gradient: Tensor<T>, sinks: &mut Sinks<'_, T>);
@@ -37,8 +37,8 @@ impl<T: Element, O: Op<T>> AnyOp<T> for O {
         Op::describe(self, inputs)
     }
 
-    fn looks_across(&self, inputs: &[Shape]) -> bool {
-        Op::looks_across(self, inputs)
+    fn looks_across(&self, inputs: &[Shape], of_samples: &[bool]) -> bool {
+        Op::looks_across(self, inputs, of_samples)
     }
 
     fn flops(&self, inputs: &[Shape]) -> u64 {
@@ -213,15 +213,19 @@ impl<T: Element> Graph<T> {
         }
     }
 
-    /// Tells whether the module looks across its batch: whether an op that depends on the input does ([`Op::looks_across`]), so
-    /// that the samples' outputs for a batch are not those for parts of it. An op at which a batch meets
-    /// ([`Plan::meets`](crate::Plan::meets)) is not meant.
+    /// Tells whether the module looks across its batch, so that the samples' outputs for a batch are not those for parts of it:
+    /// whether a value that depends on the input no longer has the samples along its first axis, so many entries for each, or an op
+    /// looks across them ([`Op::looks_across`]). An op at which a batch meets ([`Plan::meets`](crate::Plan::meets)) is not meant.
     #[must_use]
     pub fn looks_across(&self) -> bool {
+        let samples = self.nodes[INPUT].shape.first().copied().unwrap_or(1);
+        let apart = |shape: Shape| shape.first().is_some_and(|rows| rows.is_multiple_of(samples));
         let mut depends = vec![false; self.nodes.len()];
         self.nodes.iter().enumerate().any(|(index, node)| {
-            depends[index] = index == INPUT || node.inputs.iter().any(|&input| depends[input]);
-            matches!(&node.source, Source::Op(op) if depends[index] && op.looks_across(&self.input_shapes(index)))
+            let of_samples: Vec<bool> = node.inputs.iter().map(|&input| depends[input]).collect();
+            depends[index] = index == INPUT || of_samples.contains(&true);
+            let crosses = |op: &Arc<dyn AnyOp<T>>| op.looks_across(&self.input_shapes(index), &of_samples);
+            depends[index] && (!apart(node.shape) || matches!(&node.source, Source::Op(op) if crosses(op)))
         })
     }
 
@@ -276,27 +280,43 @@ mod tests {
     #[test]
     fn what_looks_across_its_batch() {
         type Forward = for<'t> fn(Var<'t, f32>) -> Result<Var<'t, f32>, AutogradError>;
-        let cases: [(&str, bool, Forward); 12] = [
+        let cases: [(&str, bool, Forward); 18] = [
             ("as it is", false, |x| Ok(x)),
             ("mean over features", false, |x| x.mean(ops::Mean { axes: Some(vec![1, 2]), keepdim: false })),
             ("mean over samples", true, |x| x.mean(ops::Mean { axes: Some(vec![0]), keepdim: true })),
+            // It is 4 x 5: as many features as samples.
+            ("mean over as many", true, |x| x.mean(ops::Mean { axes: Some(vec![0]), keepdim: false })),
             ("mean over all", true, |x| x.mean(ops::Mean::default())),
             ("mean of a constant", false, |x| {
-                let one = x.tape().constant(Tensor::zeros([3, 5])).mean(ops::Mean::default())?;
+                let one = x.tape().constant(Tensor::zeros([4, 5])).mean(ops::Mean::default())?;
                 x.add(one)
             }),
             ("mean of a sample's parts", false, |x| {
-                x.reshape([12, 5])?.mean(ops::Mean { axes: Some(vec![1]), keepdim: false })
+                x.reshape([16, 5])?.mean(ops::Mean { axes: Some(vec![1]), keepdim: false })
             }),
-            ("reshape", true, |x| x.reshape([1, 12, 5])),
+            ("parts and back", false, |x| x.reshape([16, 5])?.relu()?.reshape([4, 4, 5])),
+            ("reshape", true, |x| x.reshape([1, 16, 5])),
             ("softmax of features", false, |x| x.tape().apply(ops::Softmax::default(), [x])),
             ("softmax of samples", true, |x| x.tape().apply(ops::Softmax { axis: Some(0) }, [x])),
             ("channels together", false, |x| x.tape().apply(ops::Concat::default(), [x.clone(), x.clone()])),
             ("samples together", true, |x| x.tape().apply(ops::Concat { axis: 0 }, [x.clone(), x.clone()])),
+            ("gates", false, |x| x.clone().mul(x.relu()?)),
+            ("gates of samples, broadcast", false, |x| {
+                let gates = x.clone().mean(ops::Mean { axes: Some(vec![1, 2]), keepdim: true })?;
+                x.mul(gates)
+            }),
+            ("each pair of samples", true, |x| {
+                let y = x.mean(ops::Mean { axes: Some(vec![1, 2]), keepdim: false })?;
+                y.clone().reshape([4, 1])?.sub(y)
+            }),
+            ("similarities", true, |x| {
+                let rows = x.reshape([4, 20])?;
+                rows.clone().linear(rows, None)
+            }),
             ("a loss", true, |x| x.clone().mse_loss(x, ops::MseLoss::default())),
         ];
         for (name, expected, forward) in cases {
-            let graph = Graph::trace(&Context::default(), [4, 3, 5], forward).unwrap();
+            let graph = Graph::trace(&Context::default(), [4, 4, 5], forward).unwrap();
             assert_eq!(graph.looks_across(), expected, "{name}");
         }
     }

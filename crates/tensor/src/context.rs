@@ -16,7 +16,7 @@ pub struct Context {
     pub grad_enabled: bool,
     /// Has dropout drop.
     pub training: bool,
-    /// Allows kernels to spread one image's work over rayon's threads. Off inside a micro-batch, which has one worker to
+    /// Allows kernels to spread one image's work over rayon's threads. Off inside a micro-batch that has one worker to
     /// itself. Results do not depend on it.
     pub parallel: bool,
     /// The convolution algorithm that is used.

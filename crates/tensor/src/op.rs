@@ -36,11 +36,14 @@ pub trait Op<T: Element>: Debug + Send + Sync + 'static {
     }
 
     /// Tells whether the op looks across its batch: whether an output's entry along the first axis, that of the samples, depends
-    /// on inputs' entries of other numbers. A batch is cut into micro-batches only for networks of ops that do not. The inputs
-    /// have passed [`Op::output_shape`].
-    fn looks_across(&self, inputs: &[Shape]) -> bool {
+    /// on inputs' entries of other numbers. A batch is cut into micro-batches only for networks of ops that do not.
+    ///
+    /// `of_samples` says which inputs have the samples along their first axis; the others are parameters or constants. Unless
+    /// written, an op looks across if one beyond the first has, as a weight that is made of the batch. The inputs have passed
+    /// [`Op::output_shape`].
+    fn looks_across(&self, inputs: &[Shape], of_samples: &[bool]) -> bool {
         let _ = inputs;
-        false
+        of_samples.iter().skip(1).any(|&own| own)
     }
 
     /// The shape of the output for inputs of these shapes.
@@ -102,7 +105,7 @@ pub trait UnaryOp: Debug + Send + Sync + 'static {
         Self::NAME.to_owned()
     }
 
-    /// As [`Op::looks_across`].
+    /// As [`Op::looks_across`]. Unless written, the op does not, where the output has the samples along its first axis.
     fn looks_across(&self, input: Shape) -> bool {
         let _ = input;
         false
@@ -132,7 +135,7 @@ impl<T: Element, O: UnaryOp> Op<T> for O {
         UnaryOp::describe(self)
     }
 
-    fn looks_across(&self, inputs: &[Shape]) -> bool {
+    fn looks_across(&self, inputs: &[Shape], _: &[bool]) -> bool {
         UnaryOp::looks_across(self, inputs[0])
     }
 

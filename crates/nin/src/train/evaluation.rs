@@ -143,10 +143,12 @@ impl Workers {
         Ok(outputs)
     }
 
-    /// Tells whether the network looks across batches of this shape, which are not cut then.
+    /// Tells whether the network looks across batches of this shape, or meets in them as a normalization by their statistics does:
+    /// they are not cut then.
     fn looks_across(&self, model: &dyn Module<f32>, shape: Shape) -> Result<bool, TrainError> {
         let context = Context { conv: self.conv, ..Context::evaluation(Arc::clone(self.pool())) };
-        Ok(model.plan(&context, with_images(shape, shape[0].min(2)))?.graph().looks_across())
+        let plan = model.plan(&context, shape)?;
+        Ok(plan.meets() || plan.graph().looks_across())
     }
 
     /// Loss and accuracy over a batch, in evaluation mode.

@@ -38,11 +38,13 @@ pub fn micro_batch_images(
     context: &Context,
     batch: Shape,
 ) -> Result<Option<usize>, TrainError> {
+    let whole = model.plan(context, batch)?;
     let few = batch[0].min(*MICRO_BATCH.start());
-    let plan = model.plan(context, with_images(batch, few))?;
-    if plan.graph().looks_across() {
-        return Ok(None);
-    }
+    // A network that takes no batch but of its own size is not cut either.
+    let plan = match model.plan(context, with_images(batch, few)) {
+        Ok(plan) if !whole.graph().looks_across() => plan,
+        _ => return Ok(None),
+    };
     let (mut weights, mut values) = (0, 1);
     for (index, node) in plan.graph().nodes().iter().enumerate() {
         if node.parameter().is_some() {
@@ -103,12 +105,13 @@ impl MicroBatch<'_> {
     /// The surroundings of its passes, with memory from `pool`.
     pub(super) fn context(&self, pool: &Arc<BufferPool>) -> Context {
         let StepSettings { seed, epoch } = self.step.settings;
+        let images = self.end - self.start;
         Context {
             seed,
             epoch,
             samples: self.step.batch.samples()[self.start..self.end].to_vec(),
             // A batch that is not cut has no other work for the other threads.
-            parallel: self.end - self.start == self.step.batch.len(),
+            parallel: images > 1 && images == self.step.batch.len() && rayon::current_num_threads() > 1,
             conv: self.step.conv,
             ..Context::training(Arc::clone(pool))
         }

@@ -1,6 +1,6 @@
 //! The sum of two tensors.
 
-use super::broadcast::{broadcast_shape, combine, reduce};
+use super::broadcast::{broadcast_shape, combine, reduce, shifts_samples};
 use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor, expect_inputs};
 
 /// `y = a + b`, with both inputs broadcast by NumPy's rules: shapes are aligned at their last axes, and an extent of 1 is
@@ -13,6 +13,10 @@ impl<T: Element> Op<T> for Add {
     type Saved = [Shape; 2];
 
     const NAME: &'static str = "add";
+
+    fn looks_across(&self, inputs: &[Shape], of_samples: &[bool]) -> bool {
+        shifts_samples(inputs, of_samples)
+    }
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
         expect_inputs("add", inputs, 2)?;

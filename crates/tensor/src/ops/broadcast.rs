@@ -28,6 +28,12 @@ pub(super) fn broadcast_shape(op: &'static str, a: Shape, b: Shape) -> Result<Sh
     Shape::checked(&extents[MAX_AXES - a.len().max(b.len())..])
 }
 
+/// Tells whether an input that has the samples along its first axis has them along another one of the output: its axes are fewer.
+pub(super) fn shifts_samples(inputs: &[Shape], of_samples: &[bool]) -> bool {
+    let axes = inputs.iter().map(|input| input.len()).max();
+    inputs.iter().zip(of_samples).any(|(input, &own)| own && Some(input.len()) < axes)
+}
+
 /// The rows of a tensor of shape `whole`: the place of each, and that of its part in a tensor of shape `part`, which broadcasts
 /// to it: as many elements, or one that is repeated. A row is the last axes that are the same in both, at least one.
 #[inline(always)]

@@ -41,7 +41,7 @@ impl<T: Element> Op<T> for Concat {
 
     const NAME: &'static str = "concat";
 
-    fn looks_across(&self, _: &[Shape]) -> bool {
+    fn looks_across(&self, _: &[Shape], _: &[bool]) -> bool {
         self.axis == 0
     }
 

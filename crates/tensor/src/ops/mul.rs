@@ -1,6 +1,6 @@
 //! The product of two tensors, element by element.
 
-use super::broadcast::{broadcast_shape, combine, reduce};
+use super::broadcast::{broadcast_shape, combine, reduce, shifts_samples};
 use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor, expect_inputs};
 
 /// `y = a b` element by element, with both inputs broadcast by NumPy's rules as in [`Add`](super::Add).
@@ -12,6 +12,10 @@ impl<T: Element> Op<T> for Mul {
     type Saved = [Tensor<T>; 2];
 
     const NAME: &'static str = "mul";
+
+    fn looks_across(&self, inputs: &[Shape], of_samples: &[bool]) -> bool {
+        shifts_samples(inputs, of_samples)
+    }
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
         expect_inputs("mul", inputs, 2)?;

@@ -53,10 +53,6 @@ impl<T: Element, const LOGITS: bool> Op<T> for PairLoss<LOGITS> {
 
     const NAME: &'static str = Self::NAME;
 
-    fn looks_across(&self, _: &[Shape]) -> bool {
-        true
-    }
-
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
         expect_inputs(Self::NAME, inputs, 2)?;
         let [x, target] = [inputs[0], inputs[1]];

@@ -25,12 +25,6 @@ impl UnaryOp for Reshape {
 
     const NAME: &'static str = "reshape";
 
-    /// Samples stay apart if each becomes so many entries of the first axis: N x C x H x W may be (N C) x H x W.
-    fn looks_across(&self, input: Shape) -> bool {
-        let samples = |shape: Shape| shape.first().copied().unwrap_or(1);
-        samples(input) > 0 && !samples(self.shape).is_multiple_of(samples(input))
-    }
-
     fn shape(&self, input: Shape) -> Result<Shape, ShapeError> {
         input.reshaped(self.shape)
     }

@@ -99,10 +99,6 @@ impl<T: Element> Op<T> for SoftmaxCrossEntropy {
 
     const NAME: &'static str = Self::NAME;
 
-    fn looks_across(&self, _: &[Shape]) -> bool {
-        true
-    }
-
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
         expect_inputs(Self::NAME, inputs, 2)?;
         let [n, classes] = inputs[0].matrix(Self::NAME)?;

@@ -1,6 +1,6 @@
 //! The difference of two tensors.
 
-use super::broadcast::{broadcast_shape, combine, reduce};
+use super::broadcast::{broadcast_shape, combine, reduce, shifts_samples};
 use super::scale::Scale;
 use crate::{Context, Element, Op, Shape, ShapeError, Sinks, Tensor, UnaryOp, expect_inputs};
 
@@ -13,6 +13,10 @@ impl<T: Element> Op<T> for Sub {
     type Saved = [Shape; 2];
 
     const NAME: &'static str = "sub";
+
+    fn looks_across(&self, inputs: &[Shape], of_samples: &[bool]) -> bool {
+        shifts_samples(inputs, of_samples)
+    }
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
         expect_inputs("sub", inputs, 2)?;
