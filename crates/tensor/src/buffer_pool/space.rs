@@ -152,7 +152,8 @@ impl Region {
         };
         let start = NonNull::new(start).expect("memory is not at address 0");
         assert!(start.as_ptr().addr().is_multiple_of(ALIGNMENT));
-        Self { memory, start, len, gaps: BTreeMap::from([(0, len)]), used: 0, huge: HUGE_PAGE }
+        let huge = first_huge_page(start.addr().get());
+        Self { memory, start, len, gaps: BTreeMap::from([(0, len)]), used: 0, huge }
     }
 
     /// The lowest part of the smallest gap that has room, of equal ones the lowest.
@@ -171,13 +172,13 @@ impl Region {
         Some(MemoryBlock { start, bytes })
     }
 
-    /// Asks for huge pages as far as they pay, before anything writes there: the system makes a page huge when it is first written.
+    /// Asks for huge pages as far as they pay, which is before most of them is written: the system makes a page huge when it is
+    /// first written, or later.
     fn ask_for_huge_pages(&mut self) {
-        let end = ((self.used + HUGE_PAGE / 2) / HUGE_PAGE * HUGE_PAGE).min(self.len);
+        let Memory::Mapped(map) = &self.memory else { return };
+        let end = huge_pages(self.start.addr().get(), self.used).min(self.len);
         if end > self.huge {
-            if let Memory::Mapped(map) = &self.memory {
-                advise(map, self.huge..end);
-            }
+            advise(map, self.huge..end);
             self.huge = end;
         }
     }
@@ -206,6 +207,16 @@ impl Region {
         let below = |(&at, &len): (&usize, &usize)| (at + len).min(self.used).saturating_sub(at);
         self.gaps.iter().map(below).sum()
     }
+}
+
+/// The start of the first page that may be huge, as a distance from the start of its region.
+fn first_huge_page(start: usize) -> usize {
+    HUGE_PAGE + start.wrapping_neg() % HUGE_PAGE
+}
+
+/// The end of the huge pages, as the distance from the start of a region of which so many bytes were used.
+fn huge_pages(start: usize, used: usize) -> usize {
+    ((start + used + HUGE_PAGE / 2) / HUGE_PAGE * HUGE_PAGE).saturating_sub(start)
 }
 
 /// Asks the system to have this part of a map on huge pages. Advice that is not taken costs speed only.
@@ -287,18 +298,20 @@ mod tests {
     #[test]
     fn pages_are_huge_where_half_of_them_is_used() {
         const PAGE: usize = HUGE_PAGE;
+        for start in [8 * PAGE, 8 * PAGE + PAGE / 4] {
+            let off = start % PAGE;
+            assert_eq!(huge_pages(start, 0), 0);
+            let ends = [PAGE, 3 * PAGE / 2 - off - ALIGNMENT, 3 * PAGE / 2 - off, 3 * PAGE];
+            assert_eq!(
+                ends.map(|used| huge_pages(start, used)),
+                [1, 1, 2, 3].map(|pages| pages * PAGE - off)
+            );
+        }
         let mut region = Region::new(4 * PAGE);
-        region.len = 4 * PAGE;
-        region.gaps = BTreeMap::from([(0, region.len)]);
-        let mut huge_after = |bytes: usize| {
-            region.take(bytes).unwrap();
-            region.huge
-        };
-        assert_eq!(huge_after(PAGE / 2), PAGE, "the first page is left small");
-        assert_eq!(huge_after(PAGE - ALIGNMENT), PAGE, "less than half of the second");
-        assert_eq!(huge_after(ALIGNMENT), 2 * PAGE);
-        assert_eq!(huge_after(2 * PAGE), 4 * PAGE, "all but half a page of the region");
-        assert_eq!(huge_after(PAGE / 2), 4 * PAGE);
+        region.take(PAGE).unwrap();
+        assert_eq!(region.huge, first_huge_page(region.start.addr().get()), "the first page is left small");
+        region.take(region.len - PAGE).unwrap();
+        assert!(region.huge <= region.len && region.huge + PAGE > region.len);
     }
 
     #[test]
