@@ -179,7 +179,7 @@ fn read_idx<R: Read>(
 mod tests {
     use super::*;
     use crate::data::dataset::class_counts;
-    use crate::data::idx::tests::encode;
+    use crate::data::idx::tests::{encode, gzip};
     use crate::data::record::hex;
     use crate::data::{Dataset, Image};
     use sha2::{Digest, Sha256};
@@ -226,6 +226,39 @@ mod tests {
         ] {
             fs::write(dir.path().join(name), "").unwrap();
             assert_eq!(find().unwrap(), name);
+        }
+    }
+
+    #[test]
+    fn a_folder_of_a_file_s_name_is_not_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let find = || look_for(dir.path(), "train-images-idx3-ubyte").unwrap();
+        fs::create_dir(dir.path().join("train-images-idx3-ubyte")).unwrap();
+        assert_eq!(find(), None);
+        let packed = dir.path().join("train-images-idx3-ubyte.gz");
+        fs::write(&packed, "").unwrap();
+        assert_eq!(find(), Some(packed));
+    }
+
+    /// Archives are unpacked under the names of their contents, and files are packed by programs that leave their names alone.
+    #[test]
+    fn what_is_compressed_is_told_by_content_not_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let (images, labels) = (encode(&[1, 2, 3], &[7; 6]), encode(&[1], &[0]));
+        let [name, of_labels, test, of_test] = &file_names(DatasetKind::Idx)[..] else {
+            panic!("four files")
+        };
+        for (name, bytes) in [
+            (name.clone(), gzip(&images)),
+            (format!("{of_labels}.gz"), labels.clone()),
+            (format!("{test}.gz"), gzip(&images)),
+            (of_test.clone(), labels),
+        ] {
+            fs::write(dir.path().join(name), bytes).unwrap();
+        }
+        let Splits { train, test } = load_dir(DatasetKind::Idx, dir.path()).unwrap();
+        for set in [train, test] {
+            assert_eq!((set.get(0).unwrap().0, set.labels()), (Image::from(vec![7u8; 6]), &[0][..]));
         }
     }
 

@@ -140,7 +140,7 @@ pub(super) mod tests {
         out
     }
 
-    fn gzip(bytes: &[u8]) -> Vec<u8> {
+    pub(in crate::data) fn gzip(bytes: &[u8]) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
         encoder.write_all(bytes).unwrap();
         encoder.finish().unwrap()

@@ -731,6 +731,19 @@ mod tests {
         }
     }
 
+    /// A group of one image and one of two, the errors of which tell their images: whichever fails first, it is the first's.
+    #[test]
+    fn of_groups_that_fail_differently_the_first_is_told() {
+        let loss = from_fn(|output, _| output.abs());
+        for net in [testing::linear(30, 2), normalized()] {
+            for threads in [1, 2, 5] {
+                let mut workers = Workers::new(threads).unwrap();
+                let error = workers.step(&net, &batch(3), &loss, StepSettings::default()).unwrap_err();
+                assert!(error.to_string().contains("found 1 x 2: "), "{threads} threads: {error}");
+            }
+        }
+    }
+
     #[test]
     fn layers_of_zeros_are_refused() {
         let layers =

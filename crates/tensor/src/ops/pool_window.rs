@@ -142,7 +142,9 @@ pub(super) mod tests {
 
     /// Poolings that fit, in ceil mode or not, two thirds of them of the windows and strides that have loops of their own.
     pub(in crate::ops) fn geometries() -> impl Strategy<Value = (PoolGeometry, bool)> {
-        let shape = [1usize..3, 1usize..3, 1usize..24, 1usize..40];
+        // As many narrow rows as wide ones, which take runs of windows after runs.
+        let width = prop_oneof![1usize..40, 40usize..=100];
+        let shape = (1usize..3, 1usize..3, 1usize..24, width).prop_map(<[usize; 4]>::from);
         let window = ([1usize..5, 1usize..5], [1usize..4, 1usize..4], [0usize..3, 0usize..3]);
         (0u8..3, shape, window, any::<bool>()).prop_filter_map(
             "the window fits",
