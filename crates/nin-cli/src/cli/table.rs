@@ -32,12 +32,7 @@ impl Table {
     /// Tells whether a column holds numbers (and cells without anything). What stands first are names, even if they look like
     /// numbers.
     fn is_number(&self, column: usize) -> bool {
-        let number = |cell: &String| {
-            // Commas are between thousands alone: `1,5` is a name.
-            let thousands = || cell.replace(',', "").parse().is_ok_and(|number| grouped(number) == *cell);
-            cell.is_empty() || cell.parse::<f64>().is_ok() || thousands()
-        };
-        column > 0 && self.rows.iter().all(|row| number(&row[column]))
+        column > 0 && self.rows.iter().all(|row| is_number(&row[column]))
     }
 
     fn columns(&self) -> Vec<Column> {
@@ -80,17 +75,19 @@ impl Table {
         lines.concat()
     }
 
-    /// A table of a page, without the columns that hold nothing.
+    /// A table of a page, without the columns that hold nothing; nothing without rows.
     pub(super) fn html(&self) -> Markup {
         let columns = self.columns();
         let class = |column: &Column| column.is_number.then_some("number");
         html! {
-            div.wide tabindex="0" { table {
-                tr { @for own in &columns { th scope="col" class=[class(own)] { (shown(&self.headings[own.index])) } } }
-                @for row in &self.rows {
-                    tr { @for own in &columns { td class=[class(own)] { (shown(&row[own.index])) } } }
-                }
-            } }
+            @if !self.rows.is_empty() {
+                div.wide tabindex="0" { table {
+                    tr { @for own in &columns { th scope="col" class=[class(own)] { (shown(&self.headings[own.index])) } } }
+                    @for row in &self.rows {
+                        tr { @for own in &columns { td class=[class(own)] { (shown(&row[own.index])) } } }
+                    }
+                } }
+            }
         }
     }
 
@@ -113,6 +110,13 @@ impl Table {
     }
 }
 
+/// Tells whether a cell holds a number, or nothing.
+pub(super) fn is_number(cell: &str) -> bool {
+    // Commas are between thousands alone: `1,5` is a name.
+    let thousands = || cell.replace(',', "").parse().is_ok_and(|number| grouped(number) == *cell);
+    cell.is_empty() || cell.parse::<f64>().is_ok() || thousands()
+}
+
 /// A number with a comma between thousands.
 pub(super) fn grouped(number: usize) -> String {
     HumanCount(number as u64).to_string()
@@ -131,9 +135,16 @@ mod tests {
             table.text(),
             "network   size  run       head\nnin      1,234  a, \"b\"|c  1,5\nalexnet\n"
         );
-        let markdown = "| network | size | run | head |\n|---|---:|---|---|\n| nin | 1,234 | a, \"b\"\\|c | 1,5 |\n| alexnet |  |  |  |\n";
+        let markdown = "| network | size | run | head |\n|---|---:|---|---|\n\
+                        | nin | 1,234 | a, \"b\"\\|c | 1,5 |\n| alexnet |  |  |  |\n";
         assert_eq!(table.markdown(), markdown);
         let csv = "network,train_acc,size,run,head\nnin,,1234,\"a, \"\"b\"\"|c\",\"1,5\"\nalexnet,,,,\n";
         assert_eq!(table.csv(), csv);
+        let page = table.html().into_string();
+        assert!(
+            page.contains("<tr><td>alexnet</td><td class=\"number\"></td><td></td><td></td></tr>"),
+            "{page}"
+        );
+        assert_eq!(Table::new(["network"]).html().into_string(), "");
     }
 }

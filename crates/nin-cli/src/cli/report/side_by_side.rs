@@ -9,7 +9,7 @@ use nin::train::EpochMetrics;
 use super::{Axis, Report, Verdict, judges_of, pairs_of, panel, whole_page};
 use crate::cli::eval::of_class;
 use crate::cli::figures::{Figure, SPEED, TEST_ACC, TEST_LOSS, TRAIN_ACC, TRAIN_LOSS};
-use crate::cli::table::Table;
+use crate::cli::table::is_number;
 
 /// A run with its epochs, and what it answers or why that is missing.
 pub(super) type Whole = (Report, Vec<EpochMetrics>, Result<Verdict, String>);
@@ -44,7 +44,10 @@ pub(super) fn side_by_side(runs: &[Whole]) -> Markup {
         h2 #results { "Results" }
         (table(&names, of_each(&|(run, epochs, _)| results(run, epochs))))
         @if judges.iter().any(|own| *own != judges[0]) {
-            p { "The runs are judged by different images, or of different data: \"test acc\" and \"test loss\" are not of the same." }
+            p {
+                "The runs are judged by different images, or of different data: "
+                "\"test acc\" and \"test loss\" are not of the same."
+            }
         }
         h2 #curves { "Curves" }
         div.charts {
@@ -89,12 +92,20 @@ fn rows(runs: &[Pairs]) -> Vec<(String, Vec<String>)> {
     names.into_iter().map(|name| (name.clone(), row(name))).collect()
 }
 
+/// A column for each run in every table of the page, and nothing without rows. What a row says of the runs is numbers, or is not.
 fn table(names: &[String], rows: Vec<(String, Vec<String>)>) -> Markup {
-    let mut table = Table::new([String::new()].iter().chain(names));
-    for (name, values) in rows {
-        table.push([name].into_iter().chain(values).collect());
+    let class = |values: &[String]| values.iter().all(|value| is_number(value)).then_some("number");
+    html! {
+        @if !rows.is_empty() {
+            div.wide tabindex="0" { table {
+                tr { td {} @for name in names { th.number scope="col" { (shown(name)) } } }
+                @for (name, values) in rows {
+                    @let class = class(&values);
+                    tr { td { (shown(&name)) } @for value in &values { td class=[class] { (shown(value)) } } }
+                }
+            } }
+        }
     }
-    table.html()
 }
 
 /// The images that a run is judged by, of these data.
@@ -144,11 +155,12 @@ mod tests {
         ];
         let page = side_by_side(&runs).into_string();
         for text in [
-            "<th scope=\"col\">runs/one</th><th scope=\"col\">other/one</th>",
-            "<td>test acc</td><td>0.5000</td><td>0.7500</td>",
+            "<th class=\"number\" scope=\"col\">runs/one</th><th class=\"number\" scope=\"col\">other/one</th>",
+            "<td>test acc</td><td class=\"number\">0.5000</td><td class=\"number\">0.7500</td>",
             "<td>lr</td><td class=\"number\">0.1</td><td class=\"number\">0.2</td>",
             "other/one: no images",
-            "<td>a</td><td class=\"number\">0.750</td></tr>",
+            // It has no answers, and its column all the same.
+            "<td>a</td><td class=\"number\">0.750</td><td class=\"number\"></td></tr>",
             "epochs = 10\n",
             "<td>judged by</td><td>test images of fashion-mnist-mini</td>",
         ] {
@@ -158,9 +170,13 @@ mod tests {
         assert!(!page.contains(different) && !page.contains("inside of an epoch"), "{page}");
         // Its first run went on while the page was made.
         assert!(page.contains("runs/one: by the weights after epoch 2"), "{page}");
+        assert_eq!(page.matches("<div class=\"wide\"").count(), 3, "{page}");
         let [mut first, mut second] = runs;
+        first.2 = Err("no images".to_owned());
         first.0.settings.hold_out = HoldOut::Last(1000);
         second.0.settings.hold_out = HoldOut::Last(500);
-        assert!(side_by_side(&[first, second]).into_string().contains(different));
+        let page = side_by_side(&[first, second]).into_string();
+        assert!(page.contains(different));
+        assert_eq!(page.matches("<div class=\"wide\"").count(), 2, "no table of no answers: {page}");
     }
 }
