@@ -34,24 +34,27 @@ impl Normalization {
         // Runs of samples, so that files that must be decoded again are decoded by all threads. Their sums are added in order.
         let runs = n.div_ceil(RUN);
         let run = |run: usize| {
-            let mut sums = vec![(0.0, 0.0); channels];
+            let (mut sums, mut has_bytes) = (vec![(0.0, 0.0); channels], false);
             for index in run * RUN..n.min((run + 1) * RUN) {
-                match dataset.get(index)?.0 {
+                let image = dataset.get(index)?.0;
+                has_bytes = matches!(image, Image::Bytes(_));
+                match image {
                     Image::Bytes(pixels) => add(&mut sums, plane, &pixels),
                     Image::Floats(pixels) => add(&mut sums, plane, &pixels),
                 }
             }
-            Ok(sums)
+            Ok((sums, has_bytes))
         };
         let runs = (0..runs).into_par_iter().map(run).collect::<Result<Vec<_>, DataError>>()?;
+        // All samples of a set are of one kind.
+        let has_bytes = runs.first().is_some_and(|run| run.1);
         let mut sums = vec![(0.0, 0.0); channels];
-        for own in runs {
+        for (own, _) in runs {
             for ((sum, squares), (own_sum, own_squares)) in sums.iter_mut().zip(own) {
                 *sum += own_sum;
                 *squares += own_squares;
             }
         }
-        let has_bytes = n > 0 && matches!(dataset.get(0)?.0, Image::Bytes(_));
         let (unit, count) = (if has_bytes { 255.0 } else { 1.0 }, (n * plane) as f64);
         let moments = sums.iter().map(|&(sum, squares)| {
             let mean = sum / count;
@@ -137,8 +140,10 @@ impl PixelTable {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
-    use crate::data::{ArrayDataset, files};
+    use crate::data::{ArrayDataset, Target, files};
 
     fn set(channels: usize, pixels: &[u8]) -> ArrayDataset {
         let labels = vec![0usize; pixels.len() / 2 / channels];
@@ -156,6 +161,34 @@ mod tests {
         let n = Normalization::of(&ArrayDataset::new([2, 1, 2], numbers.to_vec(), vec![0usize; 2]).unwrap())
             .unwrap();
         assert_eq!((n.mean, n.std), (vec![15.0, 51.0], vec![125.0f64.sqrt() as f32, 1.0]));
+    }
+
+    /// Images that may be asked for once each: of a folder, each is decoded from its file.
+    #[derive(Debug)]
+    struct Once(ArrayDataset, Vec<AtomicBool>);
+
+    impl Dataset for Once {
+        fn len(&self) -> usize {
+            self.0.len()
+        }
+
+        fn image_shape(&self) -> [usize; 3] {
+            self.0.image_shape()
+        }
+
+        fn get(&self, index: usize) -> Result<(Image<'_>, Target<'_>), DataError> {
+            assert!(!self.1[index].swap(true, Ordering::Relaxed), "image {index} is read twice");
+            self.0.get(index)
+        }
+    }
+
+    #[test]
+    fn statistics_take_each_image_once() {
+        let pixels: Vec<u8> = (0..2 * 1500).map(|i| (i % 251) as u8).collect();
+        let all = set(1, &pixels);
+        let expected = Normalization::of(&all).unwrap();
+        let once = Once(all, (0..1500).map(|_| AtomicBool::new(false)).collect());
+        assert_eq!(Normalization::of(&once).unwrap(), expected);
     }
 
     /// NumPy over the same files: mean 0.2862821093437375, standard deviation 0.35368150622031364.
