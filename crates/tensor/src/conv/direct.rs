@@ -33,9 +33,13 @@ impl PackedWeights {
     /// for the same before.
     ///
     /// # Panics
-    /// If the slice does not have the geometry's length, or there are others of another size.
+    /// If the slice does not have the geometry's length, or there are others of another size or in another number.
     pub(super) fn fill(&mut self, pool: &Arc<BufferPool>, isa: Isa, g: &ConvGeometry, pass: Pass, w: &[f32]) {
         assert_eq!(w.len(), g.weight_len(), "weights of {g:?}");
+        assert!(
+            self.groups.is_empty() || self.groups.len() == g.groups,
+            "weights of other groups than {g:?}"
+        );
         let (outputs, inputs, patch) = (g.c_out / g.groups, g.c_in / g.groups, g.patch());
         let window = g.kernel[0] * g.kernel[1];
         for (group, w) in w.chunks_exact(outputs * patch).enumerate() {

@@ -58,7 +58,7 @@ pub(crate) struct MicroTile<'a> {
 }
 
 impl MicroTile<'_> {
-    /// No micro-tile: what one does not say.
+    /// The fields that a caller may leave out, among others that it must not.
     pub(crate) const OPEN: Self = Self {
         rows: 0,
         columns: 0,

@@ -6,6 +6,7 @@ use super::*;
 use crate::conv::reference::{Case, geometries};
 use crate::conv::{Chain, ConvAlgorithm, Convolution, chain};
 use crate::gemm::reference::random;
+use crate::shape::Shape;
 use crate::sink::{GradientSum, Sinks};
 use crate::tensor::Tensor;
 
@@ -54,5 +55,26 @@ proptest! {
                 prop_assert_eq!(&sums, &[dw, db], "{}: all at once", isa);
             }
         }
+    }
+}
+
+/// Of other groups of the same size: of fewer, weights of before would be left behind them.
+#[test]
+fn packed_weights_stay_of_as_many_groups() {
+    let pool = BufferPool::new();
+    let geometry = |groups: usize| {
+        let (x, w) = (Shape::from([1, 2 * groups, 3, 3]), Shape::from([2 * groups, 2, 1, 1]));
+        ConvGeometry::new(x, w, [1; 2], [0; 2], [1; 2], groups).unwrap()
+    };
+    for [before, after] in [[4, 2], [2, 4]] {
+        let fill = |packed: &mut PackedWeights, groups: usize| {
+            let g = geometry(groups);
+            packed.fill(&pool, Isa::available()[0], &g, Pass::Forward, &vec![1.0; g.weight_len()]);
+        };
+        let mut packed = PackedWeights::default();
+        fill(&mut packed, before);
+        fill(&mut packed, before);
+        let other = std::panic::AssertUnwindSafe(|| fill(&mut packed, after));
+        assert!(std::panic::catch_unwind(other).is_err(), "{before} groups, then {after}");
     }
 }
