@@ -9,7 +9,7 @@ pub(crate) fn count(parallel: bool) -> usize {
 }
 
 /// The units that each thread takes of so many, at least one: all, unless `parallel`.
-pub(crate) fn share(parallel: bool, units: usize) -> usize {
+pub(crate) fn units_each(parallel: bool, units: usize) -> usize {
     units.div_ceil(count(parallel)).max(1)
 }
 

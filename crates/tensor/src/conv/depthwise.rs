@@ -100,7 +100,7 @@ fn store<S: Simd, const V: usize>(s: S, values: [S::Vector; V], relu: bool, y: &
 }
 
 /// The outputs of some groups: their input planes, convolved and added up.
-struct Correlation<'a> {
+struct GroupOutputs<'a> {
     groups: usize,
     layout: &'a Layout,
     x: &'a [f32],
@@ -113,7 +113,7 @@ struct Correlation<'a> {
     copies: &'a mut [f32],
 }
 
-impl Kernel for Correlation<'_> {
+impl Kernel for GroupOutputs<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { groups, layout, x, w, epilogue: Epilogue { bias, relu }, first, y, copies } = self;
@@ -164,11 +164,11 @@ pub(super) fn convolve(
     if y.is_empty() {
         return;
     }
-    let share = threads::share(parallel, g.n * groups);
+    let share = threads::units_each(parallel, g.n * groups);
     threads::spread(y.chunks_mut(share * to).enumerate(), |(chunk, y)| {
         let (first, copies) =
             (chunk * share, &mut *pool.zeros::<f32>(layout.channels[0] * layout.padded.len()));
-        dispatch(isa, Correlation { groups, layout, x, w, epilogue, first, y, copies });
+        dispatch(isa, GroupOutputs { groups, layout, x, w, epilogue, first, y, copies });
     });
 }
 

@@ -36,9 +36,9 @@ pub(crate) fn gemm(
     let vectors = columns.len().div_ceil(registers.lanes);
     // A few columns do not divide evenly among threads, so the rows are divided, at the price of packing the columns
     // more than once.
-    let by_columns = threads::share(parallel, vectors) >= 40;
+    let by_columns = threads::units_each(parallel, vectors) >= 40;
     let units = if by_columns { vectors } else { a.panels.count };
-    let share = threads::share(parallel, units);
+    let share = threads::units_each(parallel, units);
     threads::spread((0..units).step_by(share), |start| {
         let own = start..units.min(start + share);
         let (panels, vectors) = if by_columns { (0..a.panels.count, own) } else { (own, 0..vectors) };

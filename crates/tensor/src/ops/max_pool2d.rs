@@ -121,7 +121,7 @@ impl UnaryOp for MaxPool2d {
         let mut y = Tensor::empty_in(context.pool(), geometry.output_shape());
         let mut argmax = context.pool().take::<u8>(if context.grad_enabled { y.len() } else { 0 });
         let (g, relu, isa) = (&geometry, self.relu, Isa::current());
-        let share = threads::share(context.parallel, g.n * g.c);
+        let share = threads::units_each(context.parallel, g.n * g.c);
         let [inputs, outputs] = [g.in_pixels(), g.out_pixels()].map(|pixels| share * pixels);
         let (pairs, mut bytes) =
             (x.data().chunks(inputs).zip(y.data_mut().chunks_mut(outputs)), &mut *argmax);

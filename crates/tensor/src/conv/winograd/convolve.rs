@@ -78,7 +78,7 @@ impl Correlation<'_> {
     fn run(self, parallel: bool, maps: Maps<'_>) {
         let (all, count, pixels) = (maps.data, self.images.planes.images, maps.size[0] * maps.size[1]);
         if count >= threads::count(parallel) {
-            let share = threads::share(parallel, count);
+            let share = threads::units_each(parallel, count);
             threads::spread(all.chunks_mut(share * maps.image_stride).enumerate(), |(chunk, data)| {
                 let own = chunk * share..count.min((chunk + 1) * share);
                 Correlation { images: self.images.range(own), ..self }.serial(Maps { data, ..maps });
@@ -87,7 +87,7 @@ impl Correlation<'_> {
             // Few images: each thread takes some panels of channels, and with them its part of the weights, which are more to
             // read than the inputs that every thread transforms for itself.
             let planes = &self.weights.planes;
-            let panels = threads::share(parallel, maps.channels.div_ceil(planes.width));
+            let panels = threads::units_each(parallel, maps.channels.div_ceil(planes.width));
             let share = panels * planes.width;
             for (image, data) in all.chunks_mut(maps.image_stride).enumerate() {
                 let images = self.images.range(image..image + 1);
