@@ -177,6 +177,12 @@ impl<T: Element> Graph<T> {
         &self.nodes
     }
 
+    /// The number of the input among the [nodes](Graph::nodes).
+    #[must_use]
+    pub fn input(&self) -> usize {
+        INPUT
+    }
+
     /// The number of the output among the [nodes](Graph::nodes).
     #[must_use]
     pub fn output(&self) -> usize {

@@ -144,11 +144,12 @@ impl<'g> Builder<'g> {
 
     /// The extents of a node's value. Axes that follow the images' are named or left open.
     pub(super) fn extents(&self, index: usize) -> Vec<Extent> {
-        let images = self.pairs(0);
+        let input = self.graphs[0].input();
+        let images = self.pairs(input);
         let extent = |(axis, pair): (usize, [usize; 2])| match axis {
             _ if pair[0] == pair[1] => Extent::Fixed(pair[0] as i64),
             0 if images[0] == pair => Extent::Named("N".to_owned()),
-            2 | 3 if index == 0 => Extent::Named(["H", "W"][axis - 2].to_owned()),
+            2 | 3 if index == input => Extent::Named(["H", "W"][axis - 2].to_owned()),
             _ => Extent::Any,
         };
         self.pairs(index).into_iter().enumerate().map(extent).collect()
