@@ -47,8 +47,8 @@ pub struct LoaderOptions {
     pub whitening: Option<Arc<Whitening>>,
     /// Random variations of the images.
     pub augmentation: Augmentation,
-    /// Threads that prepare batches, each of which has one ready before it is asked for; 0 prepares each batch when it is asked for,
-    /// on the thread that asks.
+    /// Threads that prepare batches, each of which has one ready before it is asked for; 0 prepares each batch when it is asked
+    /// for, on the thread that asks.
     pub workers: usize,
 }
 

@@ -71,8 +71,9 @@ proptest! {
         let stride = m * pixels + 5;
         let len = (images - 1) * stride + m * pixels;
         let before = vec![f32::NAN; len];
-        let expected: Vec<f64> = naive_gemm((m, images * pixels, k), |i, p| weights[i * k + p],
-            |p, j| b.at(p, j), |i, _| if biased { bias[i] } else { 0.0 }).into_iter().map(|value| if relu { value.max(0.0) } else { value }).collect();
+        let start = |i: usize, _| if biased { bias[i] } else { 0.0 };
+        let sums = naive_gemm((m, images * pixels, k), |i, p| weights[i * k + p], |p, j| b.at(p, j), start);
+        let expected: Vec<f64> = sums.into_iter().map(|sum| if relu { sum.max(0.0) } else { sum }).collect();
         let mut fused = Vec::new();
         let threads = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         for isa in Isa::available() {
