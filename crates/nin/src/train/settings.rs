@@ -1,12 +1,12 @@
 //! The settings of a run: a recipe, changed by a TOML file, changed by flags. Each is declared once, here.
 
+mod about;
 mod declare;
 #[cfg(feature = "toml")]
 mod file;
 #[cfg(feature = "clap")]
 mod flags;
 mod initial;
-mod parts;
 mod recipe;
 
 use std::path::PathBuf;
@@ -15,10 +15,10 @@ use std::sync::Arc;
 use serde::Deserialize;
 use tensor::conv::ConvAlgorithm;
 
+pub(super) use about::About;
+pub use about::is_of_a_command;
 use declare::{Value, settings, text};
 pub use initial::InitialWeights;
-pub(super) use parts::Part;
-pub use parts::is_of_a_command;
 pub use recipe::Recipe;
 
 use super::error::TrainError;
@@ -52,7 +52,8 @@ settings! {
     /// Stop after this many steps
     max_steps("N", Command): u64 (Option) = None, ("at least 1", |steps| steps > 0);
     /// Stop after this many minutes
-    max_minutes("MINUTES", Command): f64 (Option) = None, ("a finite number above 0", |minutes| minutes.is_finite() && minutes > 0.0);
+    max_minutes("MINUTES", Command): f64 (Option) = None,
+        ("a finite number above 0", |minutes| minutes.is_finite() && minutes > 0.0);
     /// Stop when the test accuracy (the test loss, where test images have no classes) has not become better for this many epochs;
     /// 0 for never
     patience("EPOCHS"): u64 = 0;

@@ -11,7 +11,7 @@ use super::evaluation::{Metrics, Prediction};
 use super::health::{HealthMonitor, Warning};
 use super::metrics::EpochMetrics;
 use super::run_dir::{Checkpoint, Position};
-use super::settings::{InitialWeights, Overrides, Part, Settings};
+use super::settings::{About, InitialWeights, Overrides, Settings};
 use super::start::{
     are_classes, check_parts, choose_parameters, class_map_bias, images_to_initialize_on, initialize_by_data,
     loaders, network, scale_head, whitening,
@@ -165,8 +165,8 @@ impl Trainer {
         Ok(own)
     }
 
-    /// A run without those parts of its start for which the network runs. One that is not new has its weights, and what images are
-    /// whitened with, from its checkpoint.
+    /// A run without those parts of its start for which the network runs. One that is not new has its weights, and what images
+    /// are whitened with, from its checkpoint.
     fn begun(
         settings: Settings,
         splits: Splits<Arc<dyn Dataset>>,
@@ -276,7 +276,7 @@ impl Trainer {
         let workers = Workers::new(threads)?.with_conv(settings.conv);
         let settings = settings.with_loader(&train)?;
         let mut own = Self::assembled(settings, Box::new(model), Splits { train, test }, workers)?;
-        own.replaced.extend(Part::Network.settings());
+        own.replaced.extend(About::Network.settings());
         Ok(own)
     }
 
@@ -329,7 +329,7 @@ impl Trainer {
     /// # Errors
     /// [`TrainError::Config`] if one of these settings was set: it would mean nothing.
     pub fn with_optimizer(mut self, optimizer: impl Optimizer + 'static) -> Result<Self, TrainError> {
-        self.replace(Part::Optimizer)?;
+        self.replace(About::Optimizer)?;
         Ok(Self { rate: optimizer.learning_rate(), optimizer: Box::new(optimizer), ..self })
     }
 
@@ -338,7 +338,7 @@ impl Trainer {
     /// # Errors
     /// [`TrainError::Config`] if that was set: it would mean nothing.
     pub fn with_loss(mut self, loss: impl Loss<f32> + 'static) -> Result<Self, TrainError> {
-        self.replace(Part::Loss)?;
+        self.replace(About::Loss)?;
         let loss: Arc<dyn Loss<f32>> = Arc::new(loss);
         Ok(Self { test_loss: Arc::clone(&loss), loss, ..self })
     }
@@ -352,7 +352,7 @@ impl Trainer {
         mut self,
         factor: impl Fn(u64) -> f64 + Send + Sync + 'static,
     ) -> Result<Self, TrainError> {
-        self.replace(Part::Schedule)?;
+        self.replace(About::Schedule)?;
         Ok(Self { schedule: Box::new(factor), ..self })
     }
 
@@ -383,8 +383,9 @@ impl Trainer {
         Err(TrainError::setting("each_epoch", "some parameter that is left to learn", found))
     }
 
-    /// Puts a part of one's own in the place of the settings about it. Without a model no command takes the run for one that it could rebuild.
-    fn replace(&mut self, part: Part) -> Result<(), TrainError> {
+    /// Puts a part of one's own in the place of the settings about it. Without a model no command takes the run for one that it
+    /// could rebuild.
+    fn replace(&mut self, part: About) -> Result<(), TrainError> {
         self.settings.refuse_set(part, None)?;
         self.replaced.extend(part.settings());
         self.replaced.push("model");
@@ -1209,10 +1210,10 @@ mod tests {
         assert_eq!(names(&trainer.to_toml()), left);
         // Of the settings' network, too: no command is to go on with such a run.
         type Change = fn(Trainer) -> Result<Trainer, TrainError>;
-        let parts: [(Change, Part); 3] = [
-            (|own| own.with_loss(Mse), Part::Loss),
-            (|own| own.with_schedule(|_| 1.0), Part::Schedule),
-            (|own| own.with_optimizer(AdamW::new(0.003)), Part::Optimizer),
+        let parts: [(Change, About); 3] = [
+            (|own| own.with_loss(Mse), About::Loss),
+            (|own| own.with_schedule(|_| 1.0), About::Schedule),
+            (|own| own.with_optimizer(AdamW::new(0.003)), About::Optimizer),
         ];
         for (change, part) in parts {
             let trainer = self::trainer(Model::LeNet, None, set(1, 10), set(1, 10)).unwrap();

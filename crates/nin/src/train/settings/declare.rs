@@ -80,8 +80,8 @@ pub(super) fn read<'de, D: Deserializer<'de>, V: Value>(file: D) -> Result<Optio
 
 /// Declares the settings: documentation (the help), name, what stands for a value in the help, type, `(Option)` if there may be
 /// none, default, and, where not every value of the type can work, its [`Bounds`](crate::optim::Bounds). Of a `bool`, its flag
-/// stands in the place of the value; it sets it to false if it begins with `no-`. Beside it stands the [`Part`](super::Part) that the
-/// setting is about, if it is about one.
+/// stands in the place of the value; it sets it to false if it begins with `no-`. Beside it stands what the setting is
+/// [about](super::About), if that is a part of the run that a program may replace, or the command.
 macro_rules! settings {
     (@flag $name:ident bool $flag:literal) => { flags::switch(stringify!($name), $flag) };
     (@flag $name:ident $type:ident $value:literal) => {
@@ -93,7 +93,7 @@ macro_rules! settings {
     (@end [$($other:ident)*] $place:expr) => {};
     ($(
         $(#[doc = $help:literal])+
-        $name:ident($value:literal $(, $part:ident)?): $type:ident $(($option:ident))? = $default:expr $(, $bounds:expr)?;
+        $name:ident($value:literal $(, $about:ident)?): $type:ident $(($option:ident))? = $default:expr $(, $bounds:expr)?;
     )+) => {
         /// Everything that the bits of a run depend on, and when it saves and stops. The number of threads is not among it.
         ///
@@ -127,7 +127,7 @@ macro_rules! settings {
             /// The same run under the limits of another command; how often it saves stays unless that command says so.
             #[must_use]
             pub fn under(mut self, command: &Overrides) -> Self {
-                $(settings!(@end [$($part)? $($option)?] self.$name);)+
+                $(settings!(@end [$($about)? $($option)?] self.$name);)+
                 self.apply(&command.of_a_command());
                 self
             }
@@ -164,8 +164,8 @@ macro_rules! settings {
             }
         }
 
-        /// The settings that are about a part.
-        const PARTS: &[(&str, Part)] = &[$($((stringify!($name), Part::$part),)?)+];
+        /// The settings that are about a part of the run, or about the command.
+        const ABOUT: &[(&str, About)] = &[$($((stringify!($name), About::$about),)?)+];
 
         impl Overrides {
             /// Those that are a command's ([`is_of_a_command`]) alone.

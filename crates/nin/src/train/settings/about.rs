@@ -1,15 +1,14 @@
-//! The parts of a run in whose place a program may have its own, and the settings about them.
+//! What settings are about: the parts of a run in whose place a program may have its own, or the command.
 
 use std::fmt;
 
-use super::{PARTS, Settings};
+use super::{ABOUT, Settings};
 use crate::data::{DataLoader, LoaderOptions, Whiten};
 use crate::train::TrainError;
 
-/// The part of a run that a setting is about.
+/// What a setting is about: a part of a run, or the command and not the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::train) enum Part {
-    /// None, but the command.
+pub(in crate::train) enum About {
     Command,
     Network,
     Optimizer,
@@ -17,14 +16,14 @@ pub(in crate::train) enum Part {
     Schedule,
 }
 
-impl Part {
+impl About {
     /// The names of the settings that are about it.
     pub(in crate::train) fn settings(self) -> impl Iterator<Item = &'static str> {
-        PARTS.iter().filter(move |(_, part)| *part == self).map(|(name, _)| *name)
+        ABOUT.iter().filter(move |(_, about)| *about == self).map(|(name, _)| *name)
     }
 }
 
-impl fmt::Display for Part {
+impl fmt::Display for About {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Command => "a command",
@@ -40,7 +39,7 @@ impl fmt::Display for Part {
 /// of a run depends on it, and one that a limit has stopped is to go on.
 #[must_use]
 pub fn is_of_a_command(name: &str) -> bool {
-    Part::Command.settings().any(|own| own == name)
+    About::Command.settings().any(|own| own == name)
 }
 
 impl Settings {
@@ -50,7 +49,7 @@ impl Settings {
     ///
     /// # Errors
     /// [`TrainError::Config`].
-    pub(in crate::train) fn refuse_set(&self, part: Part, loader: Option<&Self>) -> Result<(), TrainError> {
+    pub(in crate::train) fn refuse_set(&self, part: About, loader: Option<&Self>) -> Result<(), TrainError> {
         let recipe = self.recipe;
         let (of_model, of_recipe) = (Self::for_model(recipe, self.model), Self::of(recipe));
         for name in part.settings() {
@@ -86,7 +85,7 @@ impl Settings {
         let (normalize, augment) = (options.normalization.is_some(), options.augmentation.clone());
         let whiten = options.whitening.as_ref().map_or(Whiten::None, |own| own.kind());
         let own = Self { image_size, batch_size, shuffle, drop_last, normalize, augment, whiten, ..recipe };
-        self.refuse_set(Part::Network, Some(&own))?;
+        self.refuse_set(About::Network, Some(&own))?;
         let Self { normalize, augment, whiten, .. } = own;
         Ok(Self { image_size, batch_size, shuffle, drop_last, normalize, augment, whiten, ..self })
     }
