@@ -104,6 +104,7 @@ fn what_cannot_be_is_refused_in_one_line() {
     ] {
         refused(place.nin(arguments), 2, parts);
     }
+    assert!(!place.path("runs").exists(), "the folder of the picture is made for one");
     fs::write(place.path("empty/metrics.jsonl"), "").unwrap();
     refused(place.nin(&["plot", "empty"]), 2, &["empty: no epoch is finished"]);
     fs::create_dir_all(place.path("seeds/seed-0")).unwrap();

@@ -36,7 +36,6 @@ pub(super) struct PlotArgs {
 /// Runs `nin plot`.
 pub(super) fn plot(args: &PlotArgs) -> Result<(), TrainError> {
     let path = args.picture.picture.as_ref().expect("there is a default");
-    check_file(path)?;
     if let Some(file) = &args.bars {
         let bars: BarChart = serde_json::from_slice(&disk::read(file)?)
             .map_err(|error| disk::content(file, format!("no chart of bars: {error}")))?;
@@ -47,6 +46,8 @@ pub(super) fn plot(args: &PlotArgs) -> Result<(), TrainError> {
     let groups = groups(&args.folders, "metrics.jsonl")?;
     let all = groups.into_iter().zip(&args.folders).map(|(group, folder)| Finished::of(group, folder));
     let all = all.collect::<Result<Vec<_>, _>>()?;
+    // Before anything is printed, but after the runs: the folder of the picture is made for runs that are there.
+    check_file(path)?;
     let printed = print(&all.iter().map(Finished::line).collect::<String>());
     let names: Vec<String> = all.iter().map(Finished::counted).collect();
     write_panels(path, &names, &panels(&all))?;
