@@ -124,9 +124,26 @@ fn whatever_happens_on_the_way_a_run_ends_in_the_same_bits() {
         }
         assert_ends_in(&place, "run", &whole, &lines);
     }
+    assert!(killed > 0 || rounds < 12, "every run was over before it could be killed");
     println!(
         "{rounds} rounds: {killed} runs were killed, {refused} had no room, {raced} lost a race, {fooled} refused a spoiled file"
     );
+}
+
+/// `nin` with its dropout, killed between the first steps, in the second epoch and in the third.
+#[test]
+fn a_run_that_is_killed_between_steps_ends_in_the_same_bits() {
+    let (place, more) = (Place::of_nin(), &RUN[2..]);
+    succeeded(place.train("whole", more));
+    let (whole, figures) = (place.weights("whole"), place.figures("whole"));
+    for lines in [1, 7, 13] {
+        let run = format!("killed-{lines}");
+        let mut child = place.train(&run, more).spawn().unwrap();
+        let found = place.wait_for_lines(&run, lines);
+        child.kill().unwrap();
+        assert!(end(child, &[]).is_some() && found < figures.len(), "over before it was killed: {found}");
+        assert_ends_in(&place, &run, &whole, &figures);
+    }
 }
 
 /// A small file system that is almost full, where one may be made.
