@@ -235,12 +235,16 @@ pub(crate) fn json_lines(stdout: &str) -> Vec<Value> {
     stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Asserts that the command does what it is asked, and says all of `parts` to standard error; what it prints.
+/// Asserts that the command does what it is asked, and says all of `parts` to standard error, with no more warnings than parts
+/// that begin one; what it prints.
 pub(crate) fn warned(mut command: Command, parts: &[&str]) -> String {
     let output = command.output().unwrap();
     let stderr = text(&output.stderr);
     assert!(output.status.success(), "{command:?}: {stderr}");
     assert_has(&stderr, parts);
+    let warnings = stderr.lines().filter(|line| line.starts_with("warning:")).count();
+    let expected = parts.iter().filter(|part| part.starts_with("warning:")).count();
+    assert_eq!(warnings, expected, "warnings of {command:?}: {stderr}");
     text(&output.stdout)
 }
 
