@@ -220,8 +220,9 @@ impl<T: Element> Graph<T> {
     }
 
     /// Tells whether the module looks across its batch, so that the samples' outputs for a batch are not those for parts of it:
-    /// whether a value that depends on the input no longer has the samples along its first axis, so many entries for each, or an op
-    /// looks across them ([`Op::looks_across`]). An op at which a batch meets ([`Plan::meets`](crate::Plan::meets)) is not meant.
+    /// whether a value that depends on the input no longer has the samples along its first axis, so many entries for each, or
+    /// an op looks across them ([`Op::looks_across`]). An op at which a batch meets ([`Plan::meets`](crate::Plan::meets)) is not
+    /// meant.
     #[must_use]
     pub fn looks_across(&self) -> bool {
         let samples = self.nodes[INPUT].shape.first().copied().unwrap_or(1);

@@ -143,8 +143,8 @@ impl Workers {
         Ok(outputs)
     }
 
-    /// Tells whether the network looks across batches of this shape, or meets in them as a normalization by their statistics does:
-    /// they are not cut then.
+    /// Tells whether the network looks across batches of this shape, or meets in them, as at a normalization by their
+    /// statistics: they are not cut then.
     fn looks_across(&self, model: &dyn Module<f32>, shape: Shape) -> Result<bool, TrainError> {
         let context = Context { conv: self.conv, ..Context::evaluation(Arc::clone(self.pool())) };
         let plan = model.plan(&context, shape)?;

@@ -1,9 +1,9 @@
 //! One step over a batch, on many threads, with the same bits on any number of them.
 //!
 //! A batch is a sum over images if nothing looks across the batch: a network or a loss that does gets the batch whole, and its
-//! convolutions share the threads. Any other batch is cut into a fixed number of *groups*, each group
-//! into small *micro-batches*. A worker takes a group and runs its micro-batches one after the other, forward and backward; a
-//! worker that finds no group helps another with its group, and the micro-batches of a group add their gradients in turn
+//! convolutions share the threads. Any other batch is cut into a fixed number of *groups*, each group into small
+//! *micro-batches*. A worker takes a group and runs its micro-batches one after the other, forward and backward; a worker that
+//! finds no group helps another with its group, and the micro-batches of a group add their gradients in turn
 //! (`AccumulationGroup`). The groups' gradients are added up in their order, each as soon as those before it are there. Who runs
 //! what changes nothing: the cuts and the order of every sum depend on the batch alone.
 //!
