@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::common::{NIN, Place, TRAIN, failed, succeeded};
+use crate::common::{NIN, Place, TRAIN, copy, failed, succeeded};
 
 /// A path through a file, or one that is too long, cannot be looked at, as one without permission: it is not called missing.
 #[test]
@@ -37,6 +37,7 @@ fn what_cannot_be_looked_at_is_not_called_missing() {
 fn a_missing_permission_is_called_one() {
     let place = Place::new();
     succeeded(place.train("locked/run", &["--epochs", "1"]));
+    copy(&place.path("locked/run"), &place.path("run"));
     fs::rename(place.path("data"), place.path("locked/data")).unwrap();
     let open = |mode| fs::set_permissions(place.path("locked"), PermissionsExt::from_mode(mode)).unwrap();
     let all = |mode| fs::set_permissions(place.path(""), PermissionsExt::from_mode(mode)).unwrap();
