@@ -359,7 +359,8 @@ impl Trainer {
     /// The same run, in which `change` is called with the network before the first step of each epoch, counted from 0: to
     /// [`freeze`](crate::nn::freeze) and [`unfreeze`](crate::nn::unfreeze) while it goes on. Where a run goes on inside of an
     /// epoch it is called again, so that it is to be a function of the epoch alone; what `freeze` of the settings says is how the
-    /// first epoch finds the network. The run is this program's: no command goes on with it.
+    /// first epoch finds the network. The run is this program's: no command goes on with it. It ends with [`TrainError::Config`]
+    /// where nothing is left to learn.
     #[must_use]
     pub fn with_each_epoch(
         mut self,
