@@ -227,11 +227,8 @@ impl RunDir {
             return Err(TrainError::of(path, what));
         };
         let checkpoint = read_checkpoint(&bytes, &checkpoint)?;
-        let metrics = disk::read_if_there(&path.join(METRICS))?.unwrap_or_default();
-        if let Some(missing) = missing(&metrics, &checkpoint.position) {
-            let what = format!("no line of {missing}, which {CHECKPOINT} goes on from");
-            return Err(TrainError::of(&path.join(METRICS), what));
-        }
+        let metrics = path.join(METRICS);
+        up_to(&metrics, &disk::read_if_there(&metrics)?.unwrap_or_default(), &checkpoint.position)?;
         let marks = checkpoint.card.as_ref().and_then(|card| card.data.as_ref());
         let data = DataRecord::read_for(path, marks).map_err(TrainError::refused)?;
         Ok((Self { data, ..Self::taken(path, lock) }, checkpoint))
@@ -263,7 +260,7 @@ impl RunDir {
         let path = self.path.join(METRICS);
         let found = disk::read_if_there(&path)?;
         let of_this_run = found.as_ref().filter(|_| self.settings.is_none());
-        let kept = of_this_run.map_or_else(Vec::new, |found| up_to(found, saved.position));
+        let kept = of_this_run.map_or(Ok(Vec::new()), |found| up_to(&path, found, saved.position))?;
         if found.as_ref() != Some(&kept) {
             atomic_write(&path, &kept)?;
         }
@@ -480,30 +477,36 @@ fn read_checkpoint(bytes: &[u8], path: &Path) -> Result<Checkpoint, TrainError> 
     Ok(Checkpoint { weights, optimizer, position, health, whitening, card })
 }
 
-/// The first step or epoch that is done at a position and has no line in the metrics, though those reach the disk before the
-/// checkpoint does.
-fn missing(metrics: &[u8], position: &Position) -> Option<String> {
-    let (mut step, mut epoch) = (0, 0);
-    for (_, value) in lines(metrics) {
-        step += u64::from(value["step"].as_u64() == Some(step + 1));
-        epoch += u64::from(value["epoch"].as_u64() == Some(epoch + 1));
-    }
-    let of = |key: &str, found: u64, all: u64| (found < all).then(|| format!("{key} {}", found + 1));
-    of("epoch", epoch, position.epoch).or_else(|| of("step", step, position.step))
-}
-
-/// The lines of metrics up to a position: steps that are done, epochs that are over. What is no line of metrics goes, too, such
-/// as a last one that was cut off.
-fn up_to(metrics: &[u8], position: &Position) -> Vec<u8> {
-    let mut kept = Vec::new();
+/// The lines of metrics up to a position, each step and each epoch once, in their order. What else there is goes: a last line that
+/// was cut off, or one that the disk changed so that it gives a step that there is already.
+///
+/// # Errors
+/// [`TrainError`] if a step or an epoch that is done at the position has no line, though those reach the disk before the
+/// checkpoint does. `path` is that of the metrics.
+fn up_to(path: &Path, metrics: &[u8], position: &Position) -> Result<Vec<u8>, TrainError> {
+    let (mut kept, mut step, mut epoch) = (Vec::new(), 0, 0);
     for (line, value) in lines(metrics) {
-        let below = |key: &str, limit: u64| value[key].as_u64().is_some_and(|at| at <= limit);
-        if below("step", position.step) || below("epoch", position.epoch) || below("at_step", position.step) {
+        let follows = |key: &str, count: &mut u64, limit: u64| {
+            let next = *count < limit && value[key].as_u64() == Some(*count + 1);
+            *count += u64::from(next);
+            next
+        };
+        if follows("step", &mut step, position.step)
+            || follows("epoch", &mut epoch, position.epoch)
+            || value["at_step"].as_u64().is_some_and(|at| at <= step)
+        {
             kept.extend_from_slice(line);
             kept.push(b'\n');
         }
     }
-    kept
+    let missing = |line: String| {
+        Err(TrainError::of(path, format!("no line of {line}, which {CHECKPOINT} goes on from")))
+    };
+    match () {
+        () if epoch < position.epoch => missing(format!("epoch {}", epoch + 1)),
+        () if step < position.step => missing(format!("step {}", step + 1)),
+        () => Ok(kept),
+    }
 }
 
 /// Those lines that are JSON.
@@ -520,6 +523,28 @@ mod tests {
     use crate::nn::{Linear, Sequential};
     use crate::optim::{Optimizer, Sgd};
     use crate::testing::place;
+
+    #[test]
+    fn lines_of_metrics_are_kept_once_and_in_their_order() {
+        let position = Position { step: 10, epoch: 2, ..Position::default() };
+        let step = |step: u64| format!("{{\"step\":{step},\"loss\":1.5}}\n");
+        let epoch = |epoch: u64| format!("{{\"epoch\":{epoch}}}\n");
+        let warning = |step: u64| format!("{{\"warning\":\"stuck_loss\",\"at_step\":{step}}}\n");
+        let steps = |all: std::ops::RangeInclusive<u64>| all.map(step).collect::<String>();
+        let whole = steps(1..=5) + &epoch(1) + &steps(6..=9) + &warning(9) + &step(10) + &epoch(2);
+        let kept = |metrics: &str| {
+            let kept = up_to(Path::new("m"), metrics.as_bytes(), &position);
+            kept.map(|kept| String::from_utf8(kept).unwrap()).map_err(|error| error.to_string())
+        };
+        // One bit of 11 is 10, and one of 3 is 2: what is there already is not there twice.
+        for after in [steps(11..=12), warning(11), epoch(3), step(10), epoch(2), "{\"step\":11,".to_owned()] {
+            assert_eq!(kept(&(whole.clone() + &after)).as_ref(), Ok(&whole), "{after}");
+        }
+        for (line, name) in [(step(4), "step 4"), (epoch(2), "epoch 2")] {
+            let missing = format!("m: no line of {name}, which checkpoint.safetensors goes on from");
+            assert_eq!(kept(&whole.replacen(&line, "", 1)), Err(missing));
+        }
+    }
 
     /// As version 0.1 wrote it: momentum buffers named after their parameters.
     #[test]
