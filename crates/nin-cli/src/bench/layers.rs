@@ -117,10 +117,12 @@ fn layer(context: &Context, graph: &Graph<f32>, index: usize, until: Until) -> L
         true => input.0.clone(),
         false => input.0.narrow_in(context.pool(), 0, input.0.shape()[0]),
     };
-    let run = || graph.apply(index, context, inputs.iter().zip(node.inputs()).map(fresh).collect());
+    let fresh = || inputs.iter().zip(node.inputs()).map(fresh).collect();
     let timed = |wanted: Option<Vec<Option<usize>>>, of_weight: bool| {
         let times = until.measure(|| {
-            let (begin, (y, backward)) = (Instant::now(), run());
+            let inputs = fresh();
+            let begin = Instant::now();
+            let (y, backward) = graph.apply(index, context, inputs);
             let forward = begin.elapsed();
             let Some(wanted) = &wanted else { return Ok::<_, Infallible>(forward) };
             let dy = dy.narrow_in(context.pool(), 0, dy.shape()[0]);
