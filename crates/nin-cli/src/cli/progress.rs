@@ -95,7 +95,7 @@ impl Display {
     }
 
     /// Says on the run's page how the run ended: what it answers to its test images, or what went wrong.
-    fn finish(&self, ending: &Result<Outcome, TrainError>, trainer: &Trainer, threads: usize) {
+    fn finish(&mut self, ending: &Result<Outcome, TrainError>, trainer: &Trainer, threads: usize) {
         match ending {
             Ok(Outcome::Finished(_)) => self.report.write_last(trainer, threads),
             Ok(_) => {}

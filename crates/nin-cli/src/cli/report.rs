@@ -122,6 +122,8 @@ pub(super) struct Report {
     version: Option<String>,
     /// The network, or why it is not known.
     network: Result<Layers, String>,
+    /// Why the page could not be written last, which is said once.
+    complaint: Option<String>,
 }
 
 /// The layers of a network.
@@ -154,6 +156,7 @@ impl Report {
             version: Some(env!("CARGO_PKG_VERSION").to_owned()),
             network: Ok(Layers::of(trainer.model(), trainer.input_shape(), settings.conv)?),
             settings,
+            complaint: None,
         })
     }
 
@@ -174,7 +177,7 @@ impl Report {
         let network = card.as_ref().map_err(Clone::clone);
         let network = network.and_then(|card| layers(card).map_err(|error| error.to_string()));
         let version = card.ok().map(|card| card.version);
-        Ok(Self { folder: folder.to_path_buf(), version, network, settings })
+        Ok(Self { folder: folder.to_path_buf(), version, network, settings, complaint: None })
     }
 
     /// Lets the run's weights answer to the images that it is judged by.
@@ -184,15 +187,15 @@ impl Report {
     }
 
     /// Writes the page of a run with its epochs so far, and why there is nothing about its answers. A run does not end for its
-    /// page: an error is reported.
-    pub(super) fn write(&self, epochs: &[EpochMetrics], why: &str) {
+    /// page: an error is reported, and the same one not again after the next epoch.
+    pub(super) fn write(&mut self, epochs: &[EpochMetrics], why: &str) {
         if !epochs.is_empty() {
             self.put(&self.page(epochs, Err(why)));
         }
     }
 
     /// Writes the page of a run that is over, with what it answered when it was tested last. As [`Report::write`].
-    pub(super) fn write_last(&self, trainer: &Trainer, threads: usize) {
+    pub(super) fn write_last(&mut self, trainer: &Trainer, threads: usize) {
         // A run that was over before has its page.
         if trainer.predictions().is_empty() {
             return;
@@ -210,10 +213,12 @@ impl Report {
         }
     }
 
-    fn put(&self, page: &Markup) {
-        if let Err(error) = write_file(&self.folder.join(PAGE), &page.0) {
+    fn put(&mut self, page: &Markup) {
+        let complaint = write_file(&self.folder.join(PAGE), &page.0).err().map(|error| error.to_string());
+        if let Some(error) = complaint.as_ref().filter(|_| self.complaint != complaint) {
             log(&format!("warning: {error}"));
         }
+        self.complaint = complaint;
     }
 
     fn name(&self) -> String {
@@ -579,7 +584,7 @@ mod tests {
         let network = nin::models::Model::LeNet.build::<f32>(1, 3, 0.5);
         let network = Layers::of(&network, Shape::from([1, 1, 28, 28]), settings.conv);
         let version = Some("0.1.0".to_owned());
-        Report { folder: folder.into(), settings, version, network: Ok(network.unwrap()) }
+        Report { folder: folder.into(), settings, version, network: Ok(network.unwrap()), complaint: None }
     }
 
     /// Nothing is right or wrong of dense targets.
