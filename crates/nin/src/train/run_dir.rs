@@ -485,16 +485,18 @@ fn read_checkpoint(bytes: &[u8], path: &Path) -> Result<Checkpoint, TrainError> 
 /// checkpoint does. `path` is that of the metrics.
 fn up_to(path: &Path, metrics: &[u8], position: &Position) -> Result<Vec<u8>, TrainError> {
     let (mut kept, mut step, mut epoch) = (Vec::new(), 0, 0);
+    // Tells whether the last step's line is kept, after which its warnings come.
+    let mut known = false;
     for (line, value) in lines(metrics) {
         let follows = |key: &str, count: &mut u64, limit: u64| {
             let next = *count < limit && value[key].as_u64() == Some(*count + 1);
             *count += u64::from(next);
             next
         };
-        if follows("step", &mut step, position.step)
-            || follows("epoch", &mut epoch, position.epoch)
-            || value["at_step"].as_u64().is_some_and(|at| at <= step)
-        {
+        let of_step = follows("step", &mut step, position.step);
+        known = if value.get("step").is_some() { of_step } else { known };
+        let warns = known && value["at_step"].as_u64().is_some_and(|at| at <= step);
+        if of_step || follows("epoch", &mut epoch, position.epoch) || warns {
             kept.extend_from_slice(line);
             kept.push(b'\n');
         }
@@ -536,8 +538,16 @@ mod tests {
             let kept = up_to(Path::new("m"), metrics.as_bytes(), &position);
             kept.map(|kept| String::from_utf8(kept).unwrap()).map_err(|error| error.to_string())
         };
-        // One bit of 11 is 10, and one of 3 is 2: what is there already is not there twice.
-        for after in [steps(11..=12), warning(11), epoch(3), step(10), epoch(2), "{\"step\":11,".to_owned()] {
+        // One bit of 11 is 10, and one of 3 is 2: what is there already is not there twice, nor what belongs to what goes.
+        for after in [
+            steps(11..=12),
+            warning(11),
+            epoch(3),
+            step(10),
+            epoch(2),
+            step(11) + &warning(10),
+            "{\"step\":11,".to_owned(),
+        ] {
             assert_eq!(kept(&(whole.clone() + &after)).as_ref(), Ok(&whole), "{after}");
         }
         for (line, name) in [(step(4), "step 4"), (epoch(2), "epoch 2")] {
