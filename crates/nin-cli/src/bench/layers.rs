@@ -117,10 +117,10 @@ fn layer(context: &Context, graph: &Graph<f32>, index: usize, until: Until) -> L
         true => input.0.clone(),
         false => input.0.narrow_in(context.pool(), 0, input.0.shape()[0]),
     };
-    let fresh = || inputs.iter().zip(node.inputs()).map(fresh).collect();
+    let fresh_inputs = || inputs.iter().zip(node.inputs()).map(fresh).collect();
     let timed = |wanted: Option<Vec<Option<usize>>>, of_weight: bool| {
         let times = until.measure(|| {
-            let inputs = fresh();
+            let inputs = fresh_inputs();
             let begin = Instant::now();
             let (y, backward) = graph.apply(index, context, inputs);
             let forward = begin.elapsed();

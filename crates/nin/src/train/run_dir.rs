@@ -501,13 +501,12 @@ fn up_to(path: &Path, metrics: &[u8], position: &Position) -> Result<Vec<u8>, Tr
             kept.push(b'\n');
         }
     }
-    let missing = |line: String| {
-        Err(TrainError::of(path, format!("no line of {line}, which {CHECKPOINT} goes on from")))
-    };
-    match () {
-        () if epoch < position.epoch => missing(format!("epoch {}", epoch + 1)),
-        () if step < position.step => missing(format!("step {}", step + 1)),
-        () => Ok(kept),
+    let of = |key: &str, found: u64, all: u64| (found < all).then(|| format!("{key} {}", found + 1));
+    match of("epoch", epoch, position.epoch).or_else(|| of("step", step, position.step)) {
+        Some(line) => {
+            Err(TrainError::of(path, format!("no line of {line}, which {CHECKPOINT} goes on from")))
+        }
+        None => Ok(kept),
     }
 }
 
